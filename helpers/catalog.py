@@ -1,0 +1,275 @@
+"""Tables, columns and keys as PostgreSQL has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from helpers.errors import UsageError
+
+
+@dataclass(frozen=True)
+class PgType:
+    """A column's type; a domain is seen through to the type below it.
+
+    Attributes:
+        name: the type's name in `pg_type` ("numeric", "_text", "order_status").
+        sql: as `format_type` prints it ("numeric(12,2)", "text[]").
+        kind: `pg_type.typtype`: b base, c composite, e enum, r range, m multirange, p pseudo.
+        element: the element's type name where this is an array.
+        modifier: `atttypmod`, -1 for none.
+    """
+
+    name: str
+    sql: str
+    kind: str = "b"
+    element: str | None = None
+    modifier: int = -1
+
+    @property
+    def precision(self) -> int | None:
+        """Of a numeric: total digits, or None where the type sets no limit."""
+        return ((self.modifier - 4) >> 16) & 0xFFFF if self.name == "numeric" and self.modifier >= 0 else None
+
+    @property
+    def scale(self) -> int:
+        """Of a numeric with a precision: digits after the point, negative since PostgreSQL 15 where rounding is coarser."""
+        return (((self.modifier - 4) & 0x7FF) ^ 1024) - 1024
+
+    @property
+    def length(self) -> int | None:
+        """Of varchar(n) and char(n): n in characters."""
+        return self.modifier - 4 if self.name in {"varchar", "bpchar"} and self.modifier >= 0 else None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    type: PgType
+    not_null: bool = False
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class Heap:
+    """A relation that holds rows: the table itself, or a leaf partition.
+
+    Attributes:
+        pages: how many 8 KiB pages the file has, now.
+        file: `pg_class.relfilenode` in the snapshot; a rewrite or TRUNCATE gives it another.
+    """
+
+    schema: str
+    name: str
+    oid: int
+    pages: int
+    file: int
+    foreign: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the source; a partitioned table is one table with many heaps."""
+
+    schema: str
+    name: str
+    oid: int
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    heaps: tuple[Heap, ...]
+    comment: str | None = None
+    estimated_rows: int = 0
+    partitioned: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def bytes(self) -> int:
+        """Size of the heaps, without TOAST and indexes."""
+        return 8192 * sum(heap.pages for heap in self.heaps)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What there is to migrate, and what was left out and why."""
+
+    tables: tuple[Table, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def read_catalog(cursor: Any, *, schemas: Sequence[str] = (), tables: Sequence[str] = ()) -> Catalog:
+    """Reads the tables that match, in the cursor's own snapshot.
+
+    Args:
+        cursor: a psycopg2 cursor.
+        schemas: names of schemas; empty means all but PostgreSQL's own.
+        tables: globs over `name` or `schema.name`; empty means all.
+
+    Raises:
+        UsageError: a glob or schema that matches nothing; names what there is.
+    """
+    relations = _relations(cursor, schemas)
+    if missing := set(schemas) - _schemas(cursor):
+        raise UsageError(
+            "find the schemas to migrate",
+            on=", ".join(sorted(missing)),
+            why="the source has no such schema",
+            next_step="correct `schemas` in migration.toml",
+        )
+    chosen = [row for row in relations if row["kind"] in "rp" and _matches(row, tables)]
+    for glob in tables:
+        if not any(_matches(row, [glob]) for row in chosen):
+            known = ", ".join(f"{row['schema']}.{row['name']}" for row in relations if row["kind"] in "rp")
+            raise UsageError(
+                "find the tables to migrate",
+                on=f"--tables {glob}",
+                why="no table matches",
+                next_step=f"name one of: {known or '(the source has no tables)'}",
+            )
+    oids = [row["oid"] for row in chosen]
+    columns, keys, heaps = _columns(cursor, oids), _keys(cursor, oids), _heaps(cursor, oids)
+    return Catalog(
+        tuple(
+            Table(
+                schema=row["schema"],
+                name=row["name"],
+                oid=row["oid"],
+                columns=columns.get(row["oid"], ()),
+                key=keys.get(row["oid"], ()),
+                heaps=heaps.get(row["oid"], ()),
+                comment=row["comment"],
+                estimated_rows=max(0, int(row["estimate"] or 0)),
+                partitioned=row["kind"] == "p",
+            )
+            for row in chosen
+        ),
+        {
+            f"{row['schema']}.{row['name']}": _LEFT_OUT[row["kind"]]
+            for row in relations
+            if row["kind"] in _LEFT_OUT and _matches(row, tables)
+        },
+    )
+
+
+_LEFT_OUT = {
+    "v": "a view: its definition belongs to the new pipeline",
+    "m": "a materialized view: rebuilt by the new pipeline",
+    "f": "a foreign table: its rows live elsewhere",
+}
+
+
+def _matches(row: dict[str, Any], globs: Sequence[str]) -> bool:
+    names = (row["name"], f"{row['schema']}.{row['name']}")
+    return not globs or any(glob in names or fnmatchcase(name, glob) for glob in globs for name in names)
+
+
+def _rows(cursor: Any, sql: str, *values: Any) -> Iterable[dict[str, Any]]:
+    cursor.execute(sql, values)
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _schemas(cursor: Any) -> set[str]:
+    return {row["nspname"] for row in _rows(cursor, "SELECT nspname FROM pg_namespace")}
+
+
+def _relations(cursor: Any, schemas: Sequence[str]) -> list[dict[str, Any]]:
+    return list(
+        _rows(
+            cursor,
+            """
+            SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+                   obj_description(c.oid, 'pg_class') AS comment,
+                   CASE c.relkind WHEN 'p' THEN (
+                       SELECT sum(greatest(l.reltuples, 0)) FROM pg_partition_tree(c.oid) t
+                       JOIN pg_class l ON l.oid = t.relid WHERE t.isleaf
+                   ) ELSE c.reltuples END AS estimate
+            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND c.relpersistence <> 't'
+              AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%%'
+              AND (cardinality(%s::text[]) = 0 OR n.nspname = ANY (%s))
+              AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+            ORDER BY n.nspname, c.relname
+            """,
+            list(schemas),
+            list(schemas),
+        )
+    )
+
+
+def _columns(cursor: Any, oids: list[int]) -> dict[int, tuple[Column, ...]]:
+    found: dict[int, list[Column]] = {}
+    for row in _rows(
+        cursor,
+        """
+        WITH RECURSIVE resolved AS (
+            SELECT a.attrelid, a.attnum, a.attname, a.attnotnull, a.atttypid AS type, a.atttypmod AS modifier
+            FROM pg_attribute a WHERE a.attrelid = ANY (%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL
+            SELECT r.attrelid, r.attnum, r.attname, r.attnotnull OR t.typnotnull, t.typbasetype, t.typtypmod
+            FROM resolved r JOIN pg_type t ON t.oid = r.type WHERE t.typtype = 'd'
+        )
+        SELECT r.attrelid AS relation, r.attname AS name, r.attnotnull AS not_null, r.modifier,
+               t.typname AS type, format_type(t.oid, r.modifier) AS sql, t.typtype::text AS kind,
+               e.typname AS element, col_description(r.attrelid, r.attnum) AS comment
+        FROM resolved r
+        JOIN pg_type t ON t.oid = r.type AND t.typtype <> 'd'
+        LEFT JOIN pg_type e ON t.typcategory = 'A' AND e.oid = t.typelem
+        ORDER BY r.attrelid, r.attnum
+        """,
+        oids,
+    ):
+        kind = PgType(row["type"], row["sql"], row["kind"], row["element"], row["modifier"])
+        found.setdefault(row["relation"], []).append(Column(row["name"], kind, row["not_null"], row["comment"]))
+    return {oid: tuple(columns) for oid, columns in found.items()}
+
+
+def _keys(cursor: Any, oids: list[int]) -> dict[int, tuple[str, ...]]:
+    """The primary key, else the smallest unique index over NOT NULL columns alone."""
+    keys: dict[int, tuple[str, ...]] = {}
+    for row in _rows(
+        cursor,
+        """
+        SELECT i.indrelid AS relation,
+               array_agg(a.attname::text ORDER BY k.position) AS columns
+        FROM pg_index i
+        CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, position)
+        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+        WHERE i.indrelid = ANY (%s::oid[]) AND i.indisunique AND i.indisvalid AND i.indimmediate
+          AND i.indpred IS NULL AND i.indexprs IS NULL AND k.position <= i.indnkeyatts
+        GROUP BY i.indrelid, i.indexrelid, i.indisprimary
+        HAVING bool_and(a.attnotnull)
+        ORDER BY i.indrelid, i.indisprimary DESC, count(*), i.indexrelid
+        """,
+        oids,
+    ):
+        keys.setdefault(row["relation"], tuple(row["columns"]))
+    return keys
+
+
+def _heaps(cursor: Any, oids: list[int]) -> dict[int, tuple[Heap, ...]]:
+    heaps: dict[int, list[Heap]] = {}
+    for row in _rows(
+        cursor,
+        """
+        SELECT r.root, c.oid, n.nspname AS schema, c.relname AS name, c.relfilenode AS file, c.relkind = 'f' AS foreign,
+               (pg_relation_size(c.oid) / current_setting('block_size')::int)::bigint AS pages
+        FROM unnest(%s::oid[]) AS r (root)
+        CROSS JOIN LATERAL (
+            SELECT t.relid FROM pg_partition_tree(r.root) t WHERE t.isleaf
+            UNION SELECT r.root WHERE EXISTS (SELECT FROM pg_class p WHERE p.oid = r.root AND p.relkind = 'r')
+        ) AS leaf (relid)
+        JOIN pg_class c ON c.oid = leaf.relid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        ORDER BY r.root, n.nspname, c.relname
+        """,
+        oids,
+    ):
+        heap = Heap(row["schema"], row["name"], row["oid"], row["pages"] or 0, row["file"], row["foreign"])
+        heaps.setdefault(row["root"], []).append(heap)
+    return {oid: tuple(found) for oid, found in heaps.items()}

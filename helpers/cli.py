@@ -1,0 +1,560 @@
+"""The command `runbook`: what a terminal, a scheduler and another program call.
+
+Exit codes: 0 done and true; 1 ran, and the answer is no; 2 could not run; 3 awaiting a person; 4 aborted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from helpers import export as exporting
+from helpers import manifest as manifests
+from helpers import settings as profiles
+from helpers import snapshot as snapshots
+from helpers import verify as verifying
+from helpers.errors import MigrationError, NotBuilt, UsageError
+from helpers.load import snowflake as loading
+from helpers.platforms.s3 import Bucket
+from helpers.progress import progress
+from helpers.redaction import redact
+from helpers.runs import parameters
+from helpers.runs.engine import METADATA
+from helpers.runs.folders import checked_name
+from helpers.runs.run import execute
+from helpers.verify.report import Report
+
+ABORTED = 4
+RUNBOOKS = profiles.PROJECT / "runbooks"
+OUTPUTS = profiles.PROJECT / "outputs"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Move a PostgreSQL sales pipeline to Snowflake, and prove that every cell arrived.\n\n"
+    "Example: runbook local up; runbook run 30 --run first",
+)
+local_app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3 and a Snowflake stand-in.")
+app.add_typer(local_app, name="local")
+
+screen = Console(stderr=True, highlight=False)
+"""For people; standard output carries what another program reads."""
+
+Profile = Annotated[str | None, typer.Option(help="Profile of migration.toml; without it RUNBOOK_PROFILE or local.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+Run = Annotated[str | None, typer.Option(help="The run this belongs to; its files go to outputs/RUN.")]
+Tables = Annotated[list[str] | None, typer.Option(help="Glob over table or schema.table; repeat for more.")]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")]
+
+
+def main() -> None:
+    """Runs the command; every expected failure becomes one sentence and an exit code."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        sys.exit(app(prog_name="runbook", standalone_mode=False) or 0)
+    except click.UsageError as error:
+        help_line = f"see: {error.ctx.command_path} --help" if error.ctx else "see: runbook --help"
+        _fail(
+            UsageError(
+                "understand the command", on=" ".join(sys.argv[1:2]), why=error.format_message(), next_step=help_line
+            ),
+            as_json,
+        )
+    except MigrationError as error:
+        _fail(error, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        screen.print("aborted: nothing is left half-done; run the same command again")
+        sys.exit(ABORTED)
+
+
+def _fail(error: MigrationError, as_json: bool) -> NoReturn:
+    if as_json:
+        _print_json({"error": error.as_dict()})
+    else:
+        screen.print(f"[bold red]✘[/] Could not {error.what}", soft_wrap=True)
+        for label, text in (("on", error.on), ("why", error.why), ("next", error.next_step)):
+            screen.print(f"  [dim]{label:<5}[/]", end="")
+            screen.print(text, markup=False, soft_wrap=True)
+        if error.transient:
+            screen.print("  [dim]retry[/] the same command may succeed when it is repeated")
+    sys.exit(error.exit_code)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(redact(json.dumps(value, ensure_ascii=False)))  # noqa: T201
+
+
+def _table(title: str, *columns: str, rows: list[tuple[Any, ...]]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    numeric = [bool(rows) and all(isinstance(row[n], int | float) for row in rows) for n in range(len(columns))]
+    for column, right in zip(columns, numeric, strict=True):
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
+    screen.print(table)
+
+
+@local_app.command("up")
+def local_up() -> None:
+    """Start the embedded stack; what runs already is left alone.
+
+    Example: runbook local up
+    """
+    from helpers.local import stack
+
+    environment = stack.up(report=lambda line: screen.print(line, markup=False))
+    screen.print(f"the local stack is up: {environment!r}", markup=False)
+
+
+@local_app.command("down")
+def local_down() -> None:
+    """Stop the embedded stack; its data stay.
+
+    Example: runbook local down
+    """
+    from helpers.local import stack
+
+    stopped = stack.down()
+    screen.print(f"stopped: {', '.join(stopped) or 'nothing was running'}", markup=False)
+
+
+@local_app.command("remove")
+def local_remove() -> None:
+    """Stop the embedded stack and delete its data.
+
+    Example: runbook local remove
+    """
+    from helpers.local import stack
+
+    stack.remove()
+    screen.print("the local stack and its data are gone")
+
+
+@local_app.command("status")
+def local_status(as_json: Json = False) -> None:
+    """Show which servers of the embedded stack run; exit 1 unless all do.
+
+    Example: runbook local status
+    """
+    from helpers.local import stack
+
+    servers = stack.status()
+    if as_json:
+        _print_json({"servers": [vars(server) for server in servers]})
+    else:
+        rows = [
+            (s.name, "running" if s.running else "stopped", str(s.pid or ""), str(s.port or ""), s.detail)
+            for s in servers
+        ]
+        _table("local stack", "server", "state", "pid", "port", "detail", rows=rows)
+    raise typer.Exit(0 if all(server.running for server in servers) else 1)
+
+
+@local_app.command("env")
+def local_env(as_json: Json = False) -> None:
+    """Show how to reach the embedded stack; with --json including the generated passwords.
+
+    Example: runbook local env --json
+    """
+    from helpers.local import stack
+
+    environment = stack.environment()
+    if as_json:
+        print(json.dumps(environment.as_dict()))  # noqa: T201 - the one place whose purpose is to hand over credentials
+    else:
+        screen.print(repr(environment), markup=False)
+
+
+@local_app.command("sample")
+def local_sample(
+    scale: Annotated[
+        int, typer.Option(envvar="SCALE", help="Order lines, from ten thousand to a hundred million.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(help="Equal seeds make equal data.")] = 20240101,
+    replace: Annotated[bool, typer.Option(help="Build even over orders that were loaded from a file.")] = False,
+) -> None:
+    """Build the sample source: the legacy sales pipeline with generated orders.
+
+    Example: runbook local sample --scale 1000000
+    """
+    from helpers.local import sample, stack
+
+    with progress("sample") as report:
+        summary = sample.build(
+            stack.environment().postgres_dsn,
+            orders=scale,
+            seed=seed,
+            replace=replace,
+            report=lambda what, share: report(int(share * scale), scale, what),
+        )
+    screen.print(f"sample source: {sum(summary.rows.values()):,} rows in {len(summary.rows)} tables")
+
+
+@local_app.command("load-orders")
+def local_load_orders(
+    file: Annotated[
+        Path, typer.Argument(help="A text file with a header; its separator, encoding and dates are found out.")
+    ],
+    skip_bad_rows: Annotated[bool, typer.Option(help="Load the good rows where some are bad.")] = False,
+    day_first: Annotated[bool | None, typer.Option("--day-first/--month-first", help="How 3/4/2024 is read.")] = None,
+) -> None:
+    """Replace the sample's orders by those of a file, and rebuild the star.
+
+    Example: runbook local load-orders superstore.csv --month-first
+    """
+    from helpers.local import orders, stack
+
+    with progress("orders") as report:
+        loaded = orders.load_orders(
+            stack.environment().postgres_dsn,
+            file,
+            skip_bad_rows=skip_bad_rows,
+            day_first=day_first,
+            report=lambda what, share: report(int(share * 100), 100, what),
+        )
+    dialect = loaded.dialect
+    screen.print(
+        f"{loaded.rows:,} rows loaded as {loaded.lines:,} order lines (separator {dialect.separator!r}, {dialect.encoding}, "
+        f"dates {dialect.date_order}, decimal {'comma' if dialect.decimal_comma else 'point'})",
+        markup=False,
+    )
+    if dialect.guessed:
+        screen.print(f"guessed, as no value proves it: {', '.join(dialect.guessed)}", markup=False)
+    if loaded.ignored:
+        screen.print(f"columns ignored: {', '.join(loaded.ignored)}", markup=False)
+    for bad in loaded.bad_rows:
+        screen.print(f"skipped: {bad}", markup=False)
+
+
+@app.command()
+def export(
+    target_location: Annotated[
+        str | None, typer.Option(help="s3://bucket/prefix/; without it the profile's stage.")
+    ] = None,
+    output_format: Annotated[str, typer.Option(help="Only parquet.")] = "parquet",
+    tables: Tables = None,
+    hold_snapshot: Annotated[
+        bool, typer.Option(help="Keep the snapshot for the verification, up to six hours.")
+    ] = False,
+    plan: PlanOnly = False,
+    run: Run = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Write every table of the source as Parquet files to S3, in one snapshot, with a manifest.
+
+    Example: runbook export --output-format parquet --target-location s3://your-bucket/migration/
+    """
+    if output_format != "parquet":
+        raise UsageError(
+            "export",
+            on=f"--output-format {output_format}",
+            why="only parquet keeps every value",
+            next_step="use parquet",
+        )
+    settings = profiles.load(profile)
+    held = snapshots.take(settings.source) if hold_snapshot and not plan else None
+    try:
+        with (
+            progress("export") as report,
+            exporting.planned(
+                settings, location=target_location, tables=tuple(tables or ()), snapshot=held, progress=report
+            ) as what,
+        ):
+            manifest = None if plan else exporting.export(what, progress=report)
+    except BaseException:
+        if held:
+            snapshots.release(held)
+        raise
+    if manifest is None:
+        rows = [
+            (str(c.table), c.rows, len(exporting.parts(c.table)), "; ".join(c.refused) or "exact") for c in what.census
+        ]
+        _show(as_json, {"plan": [dict(zip(("table", "rows", "files", "verdict"), row, strict=True)) for row in rows]},
+              lambda: _table(f"would export to {what.bucket.location}", "table", "rows", "files", "verdict", rows=rows))  # fmt: skip
+        raise typer.Exit(1 if what.refused else 0)
+    summary = {
+        "export": manifest.export, "location": str(what.bucket.location), "lsn": manifest.lsn, "lsn_exact": manifest.lsn_exact,
+        "snapshot": manifest.snapshot, "held": held is not None, "left_out": manifest.left_out,
+        "tables": [{"schema": t.schema_, "name": t.name, "rows": t.rows, "files": len(t.files), "bytes": t.bytes} for t in manifest.tables],
+    }  # fmt: skip
+
+    def show() -> None:
+        rows = [(str(t), t.rows, len(t.files), t.bytes) for t in manifest.tables]
+        _table(
+            f"exported to {what.bucket.location} at LSN {manifest.lsn}", "table", "rows", "files", "bytes", rows=rows
+        )
+        for name, why in manifest.left_out.items():
+            screen.print(f"left out: {name}, {why}", markup=False)
+
+    _show(as_json, summary, show)
+
+
+@app.command()
+def load(
+    target: Annotated[str, typer.Option(help="snowflake or databricks.")] = "snowflake",
+    source: Annotated[
+        str | None, typer.Option(help="s3://bucket/prefix/ of an export; without it the profile's stage.")
+    ] = None,
+    target_table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
+    plan: PlanOnly = False,
+    run: Run = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Load an export's files into the target, each table in one transaction.
+
+    Example: runbook load --target snowflake --source s3://your-bucket/migration/ --target-table sales_data
+    """
+    if target == "databricks":
+        raise NotBuilt(
+            "load", on="--target databricks", why="this target is not built yet", next_step="use --target snowflake"
+        )
+    if target != "snowflake":
+        raise UsageError(
+            "load", on=f"--target {target}", why="there is no such target", next_step="use --target snowflake"
+        )
+    settings = profiles.load(profile)
+    bucket = Bucket.open(settings.stage, source)
+    planned = loading.plan_load(manifests.read(bucket), bucket, settings.snowflake, table=target_table)
+    if plan:
+        rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in planned.tables]
+        _show(as_json, {"plan": [dict(zip(("table", "action", "rows", "files"), row, strict=True)) for row in rows]},
+              lambda: _table("would load", "table", "action", "rows", "files", rows=rows))  # fmt: skip
+        return
+    with progress("load") as report:
+        loaded = loading.load(planned, progress=report)
+    _show(
+        as_json,
+        {"tables": [vars(table) for table in loaded]},
+        lambda: _table("loaded", "table", "rows", "action", rows=[(t.table, t.rows, t.action) for t in loaded]),
+    )
+
+
+@app.command()
+def verify(
+    source: Annotated[str, typer.Option(help="postgresql.")] = "postgresql",
+    target: Annotated[str, typer.Option(help="snowflake, databricks, stage or postgresql.")] = "snowflake",
+    check: Annotated[str, typer.Option(help="row-counts, schema, data-quality, sample-data or full.")] = "full",
+    tables: Tables = None,
+    source_dsn_env: Annotated[str | None, typer.Option(help="Environment variable with the source's DSN.")] = None,
+    target_dsn_env: Annotated[
+        str | None, typer.Option(help="Environment variable with the DSN of --target postgresql.")
+    ] = None,
+    plan: PlanOnly = False,
+    run: Run = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Compare source and target, by default cell by cell; exit 1 when they differ.
+
+    Example: runbook verify --source postgresql --target snowflake --json
+    """
+    _one_of("--source", source, ("postgresql",))
+    _one_of("--target", target, ("snowflake", "databricks", "stage", "postgresql"))
+    _one_of("--check", check, ("row-counts", "schema", "data-quality", "sample-data", "full"))
+    settings = profiles.load(profile)
+    if target == "postgresql" and not target_dsn_env:
+        raise UsageError(
+            "verify against another PostgreSQL", on="--target postgresql", why="no target server is named",
+            next_step="name an environment variable with its DSN: --target-dsn-env TARGET_DSN",
+        )  # fmt: skip
+    with (
+        progress("verify") as report,
+        verifying.planned(
+            settings,
+            target=target,  # type: ignore[arg-type]
+            check=check,  # type: ignore[arg-type]
+            tables=tuple(tables or ()),
+            source=profiles.source_from_dsn(source_dsn_env) if source_dsn_env else None,
+            target_source=profiles.source_from_dsn(target_dsn_env) if target_dsn_env else None,
+            cells_folder=_run_folder(run) / "verify" if run else None,
+            progress=report,
+        ) as what,
+    ):
+        found = None if plan else verifying.verify(what, progress=report)
+    if found is None:
+        rows = [
+            (str(p.table), p.table.estimated_rows, ", ".join(p.table.key) or "no key: as a multiset")
+            for p in what.tables
+        ]
+        _show(as_json, {"plan": [dict(zip(("table", "rows", "key"), row, strict=True)) for row in rows]},
+              lambda: _table("would compare", "table", "rows (about)", "by key", rows=rows))  # fmt: skip
+        return
+    _show(as_json, found.as_dict(), lambda: _show_report(found))
+    raise typer.Exit(0 if found.equal else 1)
+
+
+def _show_report(report: Report) -> None:
+    rows = [
+        (str(t), t.verdict, t.rows_source if t.rows_source is not None else "", t.rows_target if t.rows_target is not None else "",
+         t.differences or (t.method if t.verdict == "refused" else ""), f"{t.seconds:.1f}")
+        for t in report.tables
+    ]  # fmt: skip
+    _table(f"{report.source} against {report.target} at LSN {report.lsn} ({report.lsn_note})",
+           "table", "verdict", "source rows", "target rows", "differences", "seconds", rows=rows)  # fmt: skip
+    shown = [(str(t), json.dumps(c.key, ensure_ascii=False) if c.key else "", c.column, _value(c.source), _value(c.target))
+             for t in report.tables for c in t.cells[:10]]  # fmt: skip
+    if shown:
+        _table(
+            "differing cells (the first ten of each table)", "table", "key", "column", "source", "target", rows=shown
+        )
+    for finding, table in ((f, t) for t in report.tables for f in t.schema_findings):
+        screen.print(
+            f"{table}: {finding.name} {finding.column or ''}: expected {finding.expected}, found {finding.found}",
+            markup=False,
+        )
+    for table in report.tables:
+        if table.cells_file:
+            screen.print(f"every differing cell of {table}: {table.cells_file}", markup=False)
+    words = {"equal": "[bold green]EQUAL", "different": "[bold red]DIFFERENT", "refused": "[bold red]REFUSED"}
+    screen.print(f"{words[report.verdict]}[/]: {report.rows:,} rows, {report.cells:,} cells compared")
+
+
+def _value(text: str | None) -> str:
+    return "NULL" if text is None else repr(text)
+
+
+@app.command("run")
+def run_phase(
+    phase: Annotated[str, typer.Argument(help="Number or name of a phase, such as 30 or 30_data_migration.")],
+    run: Annotated[str, typer.Option(help="The run's name; its evidence goes to outputs/RUN.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", help="NAME=VALUE, as the notebook declares it; repeat for more.")
+    ] = None,
+    parameters_file: Annotated[Path | None, typer.Option("-f", help="YAML file of parameters.")] = None,
+    apply: Annotated[
+        bool | None, typer.Option("--apply/--rehearse", help="Act, or only plan; profile local acts by default.")
+    ] = None,
+    option: Annotated[str, typer.Option(help="The migration path: A, B or C.")] = "A",
+    cell_timeout: Annotated[float, typer.Option(help="Seconds that one cell may take.")] = 6 * 3600,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Execute a phase's notebook as a new attempt, and archive it with its HTML.
+
+    Example: runbook run 30 --run first -p tables='["sales_*"]'
+    """
+    _one_of("--option", option, ("A", "B", "C"))
+    notebook = _notebook(phase)
+    name = profile or os.environ.get("RUNBOOK_PROFILE") or profiles.DEFAULT_PROFILE
+    given: dict[str, object] = {"profile": name, "apply": name == "local" if apply is None else apply}
+    given |= parameters.from_file(parameters_file) if parameters_file else {}
+    given |= parameters.from_arguments(parameter or ())
+    result = execute(notebook, run=run, parameters=given, outputs=OUTPUTS, cell_timeout=cell_timeout)
+    failure = result.failure
+    summary = {
+        "run": run, "phase": notebook.stem, "status": result.status, "exit_code": result.exit_code,
+        "seconds": round(result.seconds, 1), "notebook": str(result.notebook), "html": str(result.html) if result.html else None,
+        "failure": vars(failure) if failure else None,
+    }  # fmt: skip
+
+    def show() -> None:
+        screen.print(f"{result.status} after {result.seconds:.1f} s", markup=False)
+        if failure:
+            screen.print(f"cell {failure.cell}: {failure.error}: {failure.message}", markup=False, soft_wrap=True)
+        screen.print(
+            f"notebook  {result.notebook}\nhtml      {result.html or result.html_error}", markup=False, soft_wrap=True
+        )
+
+    _show(as_json, summary, show)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def status(run: Run = None, as_json: Json = False) -> None:
+    """Show the attempts of a run, and the snapshots that are held on a source.
+
+    Example: runbook status --run first
+    """
+    attempts = [_attempt(path) for path in sorted(_run_folder(run).glob("*/attempt-*.ipynb"))] if run else []
+    held = snapshots.held()
+
+    def show() -> None:
+        if run:
+            rows = [(a["phase"], a["attempt"], a["status"], str(a["html"])) for a in attempts]
+            _table(f"run {run}", "phase", "attempt", "status", "html", rows=rows)
+        holders = [(s.source, s.lsn, s.taken_at, s.until, str(s.keeper)) for s in held]
+        _table("snapshots held", "source", "LSN", "since", "until", "keeper", rows=holders)
+
+    _show(as_json, {"attempts": attempts, "snapshots": [vars(s) for s in held]}, show)
+
+
+def _attempt(path: Path) -> dict[str, Any]:
+    metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"].get(METADATA, {})
+    html = path.with_suffix(".html")
+    return {
+        "phase": path.parent.name, "attempt": path.stem, "status": metadata.get("status", "not finished"),
+        "exit_code": metadata.get("exit_code"), "notebook": str(path), "html": str(html) if html.exists() else None,
+    }  # fmt: skip
+
+
+def _notebook(phase: str) -> Path:
+    known = sorted(RUNBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    for path in known:
+        if phase in (path.stem, path.stem[:2]):
+            return path
+    raise UsageError(
+        "find the phase",
+        on=phase,
+        why=f"runbooks/ has {', '.join(path.stem for path in known)}",
+        next_step="name one of these; the other phases of the checklist are not built yet",
+    )
+
+
+def _run_folder(run: str) -> Path:
+    return OUTPUTS / checked_name(run, kind="run")
+
+
+def _declare_not_built(name: str, what: str) -> None:
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+    @app.command(name, help=f"Not built yet: {what}.", context_settings=settings)
+    def command(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+        raise NotBuilt(
+            what,
+            on=f"runbook {name}",
+            why="this part of the design is not built yet",
+            next_step="see README.md for what works today",
+        )
+
+
+for _name, _what in {
+    "assess": "take stock of the source",
+    "sync": "carry over changes after the snapshot",
+    "benchmark": "time both pipelines",
+    "archive": "archive the legacy data",
+    "attest": "sign a manual step",
+    "approve": "approve a step",
+    "seal": "seal a run's evidence",
+    "verify-evidence": "check a run's evidence",
+}.items():
+    _declare_not_built(_name, _what)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(
+            "understand the command",
+            on=f"{option} {value}",
+            why="there is no such choice",
+            next_step=f"use one of: {', '.join(known)}",
+        )
+
+
+def _show(as_json: bool, value: dict[str, Any], show: Callable[[], None]) -> None:
+    if as_json:
+        _print_json(value)
+    else:
+        show()

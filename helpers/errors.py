@@ -1,0 +1,91 @@
+"""The one family of errors an operator meets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from helpers.redaction import redact
+
+
+class MigrationError(Exception):
+    """Something could not be done; nothing was left half-done by it.
+
+    Never raised itself: each subclass says what kind of thing went wrong. A retry decides by `transient`, a
+    command by `exit_code`, and neither by reading text. The fields reach logs and notebooks, so known secrets are
+    masked in them.
+
+    Attributes:
+        what: what was tried, as a clause ("start PostgreSQL").
+        on: the thing it was tried on ("port 5432 of 127.0.0.1").
+        why: why it failed.
+        next_step: what the operator does next.
+        transient: whether the same call may succeed when it is repeated.
+        exit_code: what a command that meets this error exits with.
+    """
+
+    transient = False
+    exit_code = 2
+
+    def __init__(self, what: str, *, on: str, why: str, next_step: str) -> None:
+        what, on, why, next_step = (redact(part.strip()) for part in (what, on, why, next_step))
+        super().__init__(what, on, why, next_step)
+        self.what = what
+        self.on = on
+        self.why = why
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"Could not {self.what} ({self.on}): {self.why} → {self.next_step}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `error` object of a command's `--json`."""
+        return {
+            "type": type(self).__name__,
+            "what": self.what,
+            "on": self.on,
+            "why": self.why,
+            "next": self.next_step,
+            "transient": self.transient,
+        }
+
+
+class SettingsError(MigrationError):
+    """A setting is missing or wrong."""
+
+
+class UsageError(MigrationError):
+    """A command or a helper was called with something that cannot be meant."""
+
+
+class ConnectionFailed(MigrationError):  # noqa: N818 - reads as what happened
+    """A server did not answer, or did not let us in."""
+
+    transient = True
+
+
+class LocalStackError(MigrationError):
+    """The embedded stack could not be started, stopped or reached."""
+
+
+class SourceRefused(MigrationError):  # noqa: N818
+    """The source holds something that cannot be moved without loss, or moved under our feet."""
+
+    exit_code = 1
+
+
+class StageError(MigrationError):
+    """The staged files or their manifest are not what they should be."""
+
+
+class LoadError(MigrationError):
+    """A target did not take the staged rows as they are."""
+
+
+class GateClosed(MigrationError):  # noqa: N818
+    """A check that protects the next step said no."""
+
+    exit_code = 1
+
+
+class NotBuilt(MigrationError):  # noqa: N818
+    """Part of the design that does not exist yet; never a stub that answers yes."""

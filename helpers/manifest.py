@@ -1,0 +1,145 @@
+"""What an export wrote: the only thing that loading and verifying know of it."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from helpers.errors import StageError
+from helpers.platforms.s3 import Bucket
+from helpers.types import Comparison
+
+NAME = "manifest.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StagedColumn(_Record):
+    """One column as it was staged.
+
+    Attributes:
+        field: its name in the Parquet file; differs from `name` where two names differ only in case.
+        read: the expression that PostgreSQL evaluated, `{c}` being the column.
+    """
+
+    name: str
+    field: str
+    postgres: str
+    parquet: str
+    snowflake: str
+    comparison: Comparison
+    read: str
+    not_null: bool
+    comment: str | None
+    encoding: Literal["exact", "re-encoded"]
+    note: str
+    policy: str | None
+    touched: int
+
+
+class StagedFile(_Record):
+    """One Parquet file; `path` is relative to the manifest's location."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class StagedTable(_Record):
+    """One table, whole."""
+
+    schema_: str
+    name: str
+    key: tuple[str, ...]
+    comment: str | None
+    columns: tuple[StagedColumn, ...]
+    files: tuple[StagedFile, ...]
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.schema_}.{self.name}"
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files."""
+        return sum(file.bytes for file in self.files)
+
+
+class Manifest(_Record):
+    """One export: every table in one snapshot at one LSN."""
+
+    version: Literal[1] = 1
+    export: str
+    exported_at: str
+    source: str
+    server_version: str
+    snapshot: str
+    lsn: str
+    lsn_exact: bool
+    engine: str
+    tables: tuple[StagedTable, ...]
+    left_out: dict[str, str]
+
+    def table(self, schema: str, name: str) -> StagedTable | None:
+        """The table of that name, or None."""
+        return next((table for table in self.tables if (table.schema_, table.name) == (schema, name)), None)
+
+
+def read(bucket: Bucket) -> Manifest:
+    """The manifest at a stage's location.
+
+    Raises:
+        StageError: there is none, or it is not of this version.
+    """
+    manifest = read_if_any(bucket)
+    if manifest is None:
+        raise StageError(
+            "read the manifest",
+            on=f"{bucket.location}{NAME}",
+            why="there is none: no export has finished there",
+            next_step=f"run: runbook export --output-format parquet --target-location {bucket.location}",
+        )
+    return manifest
+
+
+def read_if_any(bucket: Bucket) -> Manifest | None:
+    """The manifest at a stage's location, or None; raises `StageError` where it cannot be understood."""
+    content = bucket.read(NAME)
+    if content is None:
+        return None
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise StageError(
+            "understand the manifest",
+            on=f"{bucket.location}{NAME}",
+            why=str(error.errors(include_url=False, include_input=False)[0]),
+            next_step="it was written by another version or changed by hand: export again",
+        ) from None
+
+
+def folder(schema: str, name: str) -> str:
+    """A table's folder below an export: readable, and safe in a URL and in SQL whatever the table is called."""
+    full = f"{schema}.{name}"
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", full)
+    return plain if plain == full else f"{plain}-{sha256(full.encode()).hexdigest()[:8]}"
+
+
+def fields(names: list[str]) -> list[str]:
+    """Names for the columns of a Parquet file, distinct even where case is ignored, as DuckDB ignores it."""
+    taken: set[str] = set()
+    chosen = []
+    for name in names:
+        field, count = name, 1
+        while field.casefold() in taken:
+            count += 1
+            field = f"{name}_{count}"
+        taken.add(field.casefold())
+        chosen.append(field)
+    return chosen

@@ -1,0 +1,72 @@
+"""DuckDB with the extensions that came from the package index, so that nothing is downloaded at run time."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import duckdb
+
+from helpers.platforms.postgres import dsn, literal
+from helpers.settings import Source, Stage
+
+
+def connect(*, memory: str = "1GB", threads: int = 2, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory database that spills to disk.
+
+    Args:
+        memory: DuckDB's limit, with its unit.
+        threads: how many it may use.
+        spill: the folder for what does not fit; without it, DuckDB's own choice beside the working folder.
+    """
+    connection = duckdb.connect(
+        config={"allow_unsigned_extensions": "true", "memory_limit": memory, "threads": threads}
+    )
+    if spill:
+        connection.execute(f"SET temp_directory = {literal(str(spill))}")
+    # Rows are identified by their key or their content, never by arrival; giving up the order halves the memory.
+    connection.execute("SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
+    return connection
+
+
+def attach_postgres(connection: duckdb.DuckDBPyConnection, source: Source, *, name: str = "source") -> None:
+    """Attaches a PostgreSQL server read-only and begins a transaction on it."""
+    _load(connection, "postgres_scanner")
+    connection.execute(
+        f"ATTACH {literal(dsn(source, application='migration-runbooks export'))} AS {name} (TYPE postgres, READ_ONLY)"
+    )
+    connection.execute("BEGIN")
+
+
+def enable_s3(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:
+    """Lets the connection read `s3://` with the stage's credentials."""
+    _load(connection, "httpfs")
+    if stage.access_key and stage.secret_key:
+        keys = f"KEY_ID {literal(stage.access_key.get_secret_value())}, SECRET {literal(stage.secret_key.get_secret_value())}"
+    else:
+        keys = _default_chain()
+    scheme, _, host = (stage.endpoint or "").rpartition("://")
+    endpoint = f", ENDPOINT {literal(host)}, URL_STYLE 'path', USE_SSL {str(scheme != 'http').lower()}" if host else ""
+    connection.execute(f"CREATE OR REPLACE SECRET stage (TYPE s3, {keys}, REGION {literal(stage.region)}{endpoint})")
+
+
+def _default_chain() -> str:
+    """boto3's credential chain, resolved here: DuckDB's own needs an extension that is not on the package index."""
+    import boto3
+
+    credentials = boto3.Session().get_credentials()
+    if credentials is None:
+        return "KEY_ID '', SECRET ''"
+    frozen = credentials.get_frozen_credentials()
+    token = f", SESSION_TOKEN {literal(frozen.token)}" if frozen.token else ""
+    return f"KEY_ID {literal(frozen.access_key)}, SECRET {literal(frozen.secret_key)}{token}"
+
+
+def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
+    package = find_spec(f"duckdb_extension_{extension}")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError(
+            f"duckdb-extension-{extension.replace('_', '-')} is not installed; see requirements.txt"
+        )
+    file = next(Path(package.origin).parent.rglob("*.duckdb_extension"))
+    connection.execute(f"LOAD {literal(str(file))}")

@@ -1,0 +1,104 @@
+"""Connections to PostgreSQL, by psycopg2 for statements and by DuckDB for data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import make_dsn
+
+from helpers.errors import ConnectionFailed
+from helpers.settings import Source
+
+TEXT_FORM = {
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "row_security": "off",
+}
+"""Settings under which `value::text` depends on the value alone, and a row that a policy hides is an error;
+`extra_float_digits` ≥ 1 prints floats exactly
+(https://www.postgresql.org/docs/current/runtime-config-client.html)."""
+
+
+def identifier(*parts: str) -> str:
+    """A name, or a dotted one, quoted for PostgreSQL and DuckDB."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+def literal(text: str) -> str:
+    """A string quoted for PostgreSQL (with standard_conforming_strings, its default) and DuckDB."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def dsn(source: Source, *, application: str = "migration-runbooks", settings: dict[str, str] | None = None) -> str:
+    """The libpq connection string, password included: hand it to a driver, never to a log.
+
+    Args:
+        source: where to connect.
+        application: shown in `pg_stat_activity`.
+        settings: server settings for the session, beside those of `TEXT_FORM`.
+    """
+    options = {**TEXT_FORM, **(settings or {})}
+    return str(
+        make_dsn(
+            host=source.host,
+            port=source.port,
+            dbname=source.dbname,
+            user=source.user,
+            password=source.password.get_secret_value() if source.password else None,
+            sslmode=source.sslmode,
+            sslrootcert=source.sslrootcert,
+            application_name=application,
+            connect_timeout=10,
+            options=" ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in options.items()),
+        )
+    )
+
+
+def address(source: Source) -> str:
+    """How the server is named to people."""
+    return f"PostgreSQL {source.dbname} at {source.host}:{source.port} as {source.user}"
+
+
+def connect(
+    source: Source,
+    *,
+    application: str = "migration-runbooks",
+    settings: dict[str, str] | None = None,
+    connection_factory: Any = None,
+) -> Any:
+    """A psycopg2 connection.
+
+    Raises:
+        ConnectionFailed: no answer, or no entry.
+    """
+    try:
+        return psycopg2.connect(
+            dsn(source, application=application, settings=settings), connection_factory=connection_factory
+        )
+    except psycopg2.OperationalError as error:
+        raise ConnectionFailed(
+            "connect",
+            on=address(source),
+            why=str(error),
+            next_step="check that the server runs and that host, port, user and password in the profile are right "
+            "(locally: runbook local status)",
+        ) from None
+
+
+@contextmanager
+def reading(source: Source, *, application: str = "migration-runbooks") -> Iterator[Any]:
+    """A cursor in a read-only REPEATABLE READ transaction that ends with the block."""
+    connection = connect(source, application=application)
+    try:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()

@@ -1,0 +1,128 @@
+"""Connections to Snowflake by the genuine connector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import snowflake.connector
+from snowflake.connector.errors import DatabaseError, Error, OperationalError
+
+from helpers.errors import ConnectionFailed, LoadError
+from helpers.redaction import redact
+from helpers.settings import Snowflake
+
+SESSION = {
+    "TIMEZONE": "UTC",
+    "QUERY_TAG": "migration-runbooks",
+    "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
+    "BINARY_OUTPUT_FORMAT": "HEX",
+}
+
+
+def address(target: Snowflake) -> str:
+    """How the target is named to people."""
+    return f"Snowflake {target.account}, {target.database}.{target.schema_}"
+
+
+@contextmanager
+def connect(target: Snowflake) -> Iterator[Session]:
+    """A session that is closed with the block, its transaction rolled back unless it was committed.
+
+    Raises:
+        ConnectionFailed: no answer, or no entry.
+    """
+    options = dict(target.connect)
+    options["session_parameters"] = {**SESSION, **options.get("session_parameters", {})}
+    if target.password:
+        options["password"] = target.password.get_secret_value()
+    if target.private_key_file:
+        options["authenticator"] = "SNOWFLAKE_JWT"
+        options["private_key_file"] = target.private_key_file
+        if target.private_key_passphrase:
+            options["private_key_file_pwd"] = target.private_key_passphrase.get_secret_value()
+    for name in ("warehouse", "role"):
+        if value := getattr(target, name):
+            options[name] = value
+    try:
+        connection = snowflake.connector.connect(account=target.account, user=target.user, **options)
+    except (Error, OSError, ValueError) as error:
+        raise ConnectionFailed(
+            "connect",
+            on=address(target),
+            why=redact(str(error)),
+            next_step="check account, user and credentials in the profile (locally: runbook local status)",
+        ) from None
+    try:
+        yield Session(connection, address(target))
+    finally:
+        connection.close()
+
+
+class Session:
+    """Statements over one connection, with errors that name what was tried."""
+
+    def __init__(self, connection: Any, where: str) -> None:
+        self._connection = connection
+        self._where = where
+
+    def execute(self, sql: str, values: Sequence[Any] = (), *, doing: str) -> list[dict[str, Any]]:
+        """Runs one statement and returns its rows by column name.
+
+        Args:
+            sql: with `%s` for each of `values`.
+            doing: the clause that an error begins with ("create the table …"); the statement itself may hold
+                credentials and is never shown.
+        """
+        with self._errors(doing), self._connection.cursor(snowflake.connector.DictCursor) as cursor:
+            cursor.execute(sql, tuple(values) or None)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def batches(self, sql: str, *, doing: str) -> Iterator[pa.Table]:
+        """Runs a query and yields its rows as Arrow tables."""
+        with self._errors(doing), self._connection.cursor() as cursor:
+            cursor.execute(sql)
+            yield from cursor.fetch_arrow_batches()
+
+    @contextmanager
+    def transaction(self, *, doing: str) -> Iterator[None]:
+        """Commits at the end of the block, or rolls back what it did."""
+        self.execute("BEGIN", doing=doing)
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK", doing=f"roll back: {doing}")
+            raise
+        self.execute("COMMIT", doing=doing)
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            raise ConnectionFailed(
+                doing, on=self._where, why=_message(error), next_step="run the same command again"
+            ) from None
+        except DatabaseError as error:
+            raise LoadError(
+                doing,
+                on=self._where,
+                why=_message(error),
+                next_step="correct what the message names (rights, space, a name) and run the same command again",
+            ) from None
+
+
+def _message(error: Error) -> str:
+    return redact(str(error.msg or error)).splitlines()[0] if str(error) else type(error).__name__
+
+
+def identifier(*parts: str) -> str:
+    """A name, or a dotted one, quoted so that its case and every character survive."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+def literal(text: str) -> str:
+    """A string constant; a backslash is an escape in Snowflake's (https://docs.snowflake.com/en/sql-reference/data-types-text)."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -1,0 +1,84 @@
+"""A progress bar for work whose size is known in rows, in a terminal, a log or a notebook."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Progress = Callable[[int, int, str], None]
+"""Called with rows done, rows in all (an estimate may be exceeded), and what is being done."""
+
+LOG_EVERY_SECONDS = 10.0
+"""In a log every line stays, so they are rare."""
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Progress]:
+    """Shows a bar with the remaining time while the block runs, on standard error or as a cell's output."""
+    shown = _in_notebook(title) if _notebook() else _in_terminal(title) if sys.stderr.isatty() else _in_log(title)
+    with shown as report:
+        yield report
+
+
+def _notebook() -> bool:
+    return "ipykernel" in sys.modules and "IPython" in sys.modules
+
+
+@contextmanager
+def _in_terminal(title: str) -> Iterator[Progress]:
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit=" rows", unit_scale=True, file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
+
+        def report(done: int, total: int, what: str) -> None:
+            bar.total = max(done, total)
+            bar.set_postfix_str(what, refresh=False)
+            bar.n = done
+            bar.refresh()
+
+        yield report
+
+
+@contextmanager
+def _in_log(title: str) -> Iterator[Progress]:
+    told = time.monotonic()
+
+    def report(done: int, total: int, what: str) -> None:
+        nonlocal told
+        if time.monotonic() - told >= LOG_EVERY_SECONDS:
+            told = time.monotonic()
+            print(f"{title}: {done:,} of {max(done, total):,} rows, {what}", file=sys.stderr, flush=True)  # noqa: T201
+
+    yield report
+
+
+@contextmanager
+def _in_notebook(title: str) -> Iterator[Progress]:
+    from IPython.display import HTML, display
+
+    handle: Any = None
+    told = 0.0
+
+    def show(share: float, what: str) -> None:
+        nonlocal handle
+        html = HTML(
+            f'<div style="max-width:40em">{title} <progress style="width:14em" max="1" value="{share:.4f}"></progress> '
+            f'{share:.0%} <span style="opacity:.7">{what}</span></div>'
+        )
+        if handle is None:
+            handle = display(html, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            handle.update(html)
+
+    def report(done: int, total: int, what: str) -> None:
+        nonlocal told
+        if time.monotonic() - told >= 0.2:
+            told = time.monotonic()
+            show(done / max(done, total, 1), what)
+
+    show(0.0, "")
+    yield report
+    show(1.0, "done")

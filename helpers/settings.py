@@ -1,0 +1,349 @@
+"""`migration.toml` and the environment, as one typed object a profile.
+
+The file names things; secrets are read from where it points: `{ env = "NAME" }` (the environment or `.env`),
+`{ aws_secret = "id", key = "field" }` (AWS Secrets Manager) or `{ vault = "secret/data/path", key = "field" }`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import boto3
+import psycopg2
+import requests
+from botocore.exceptions import BotoCoreError, ClientError
+from dotenv import dotenv_values
+from psycopg2.extensions import parse_dsn
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from helpers.errors import SettingsError
+from helpers.redaction import remember
+
+PROJECT = Path(__file__).resolve().parent.parent
+FILE = "migration.toml"
+
+DEFAULT_PROFILE = "local"
+
+Policy = Literal["text"]
+Section = TypeVar("Section")
+
+
+class _Resolved(str):
+    """A value that a reference led to, as opposed to one written in the file."""
+
+
+def _only_by_reference(value: object) -> object:
+    if isinstance(value, str) and not isinstance(value, _Resolved):
+        raise ValueError('a secret does not belong in this file; write { env = "NAME" } and set NAME')
+    return str(value) if isinstance(value, _Resolved) else value
+
+
+Secret = Annotated[SecretStr | None, BeforeValidator(_only_by_reference)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Section):
+    """The PostgreSQL server that is migrated."""
+
+    host: str
+    port: int = 5432
+    dbname: str
+    user: str
+    password: Secret = None
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    sslrootcert: str | None = None
+    schemas: tuple[str, ...] = ()
+    """Schemas to migrate; empty means every schema that is not PostgreSQL's own."""
+
+
+class Stage(_Section):
+    """The S3 location that holds the exported Parquet files."""
+
+    url: str = Field(pattern=r"^s3://[^/]+/?.*$")
+    region: str = "us-east-1"
+    endpoint: str | None = None
+    """Only for S3-compatible services; AWS itself needs none."""
+    access_key: Secret = None
+    secret_key: Secret = None
+
+
+class Snowflake(_Section):
+    """The Snowflake account, and where in it the tables go."""
+
+    account: str
+    user: str
+    database: str
+    schema_: str = Field(alias="schema")
+    warehouse: str | None = None
+    role: str | None = None
+    password: Secret = None
+    private_key_file: str | None = None
+    private_key_passphrase: Secret = None
+    storage_integration: str | None = None
+    connect: dict[str, Any] = Field(default_factory=dict)
+    """Further keyword arguments of `snowflake.connector.connect`."""
+
+
+class Export(_Section):
+    """How gently the source is read."""
+
+    workers: int = Field(default=2, ge=1, le=64)
+    lock_timeout_seconds: float = Field(default=5.0, gt=0)
+    statement_timeout_seconds: float = Field(default=0.0, ge=0)
+    """0 leaves the server's own limit."""
+    policies: dict[str, Policy] = Field(default_factory=dict)
+    """Per "schema.table.column" or PostgreSQL type name: what to do with values that a target cannot hold."""
+
+
+class Profile(_Section):
+    """Everything one environment needs; what is absent is asked for by the command that needs it."""
+
+    stack: Literal["local"] | None = None
+    source: Source | None = None
+    stage: Stage | None = None
+    snowflake: Snowflake | None = None
+    export: Export = Export()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One profile, complete with its secrets."""
+
+    profile: str
+    file: Path
+    values: Profile
+
+    @property
+    def source(self) -> Source:
+        """The source; raises `SettingsError` when the profile names none."""
+        return self._section("source", self.values.source, 'host = "db.example.com"')
+
+    @property
+    def stage(self) -> Stage:
+        """The stage; raises `SettingsError` when the profile names none."""
+        return self._section("stage", self.values.stage, 'url = "s3://your-bucket/migration/"')
+
+    @property
+    def snowflake(self) -> Snowflake:
+        """The Snowflake target; raises `SettingsError` when the profile names none."""
+        return self._section("snowflake", self.values.snowflake, 'account = "myorg-myaccount"')
+
+    @property
+    def export(self) -> Export:
+        """How the source is read."""
+        return self.values.export
+
+    def _section(self, name: str, value: Section | None, example: str) -> Section:
+        if value is None:
+            raise SettingsError(
+                f"read the section [profiles.{self.profile}.{name}]",
+                on=str(self.file),
+                why="it is not there",
+                next_step=f"add it, for example: {example}",
+            )
+        return value
+
+
+def load(profile: str | None = None, file: Path | None = None) -> Settings:
+    """Reads one profile and resolves the secrets it refers to.
+
+    Args:
+        profile: its name under `[profiles]`; without it, `RUNBOOK_PROFILE` or "local".
+        file: without it, `migration.toml` in the current folder, else in the project's.
+
+    Raises:
+        SettingsError: a file, profile, key or secret is missing or wrong; names the key and where it was sought.
+        LocalStackError: the profile lives on the local stack, and that is not up.
+    """
+    name = profile or os.environ.get("RUNBOOK_PROFILE") or DEFAULT_PROFILE
+    path = file or next((p for p in (Path.cwd() / FILE, PROJECT / FILE) if p.exists()), PROJECT / FILE)
+    tree = _parse(path).get("profiles", {})
+    if name not in tree:
+        raise SettingsError(
+            f"find profile {name!r}",
+            on=str(path),
+            why=f"the file has the profiles {', '.join(sorted(tree)) or '(none)'}",
+            next_step=f"add [profiles.{name}], or name another with --profile",
+        )
+    environment = {**dotenv_values(path.parent / ".env"), **os.environ}
+    raw = _resolve(tree[name], environment, f"profiles.{name}", path)
+    if raw.get("stack") == "local":
+        raw = _merge(_local_stack(), raw)
+    try:
+        values = Profile.model_validate(raw)
+    except ValidationError as error:
+        raise _settings_error(error, name, path) from None
+    for section in (values.source, values.stage, values.snowflake):
+        for value in dict(section or ()).values():
+            if isinstance(value, SecretStr):
+                remember(value.get_secret_value())
+    return Settings(profile=name, file=path, values=values)
+
+
+def source_from_dsn(variable: str) -> Source:
+    """The source that the environment variable `variable` describes as a libpq DSN or URL.
+
+    Raises:
+        SettingsError: the variable is not set or is no DSN.
+    """
+    dsn = os.environ.get(variable)
+    example = f"export {variable}='postgresql://user@host:5432/database'"
+    if not dsn:
+        raise SettingsError(
+            f"read the environment variable {variable}", on="the environment", why="it is not set", next_step=example
+        )
+    try:
+        return Source.model_validate(_source_keys(dsn))
+    except (ValidationError, psycopg2.ProgrammingError):
+        raise SettingsError(
+            f"parse the DSN in {variable}",
+            on="the environment",
+            why="libpq does not understand it, or it lacks host, dbname or user",
+            next_step=example,
+        ) from None
+
+
+def _source_keys(dsn: str) -> dict[str, Any]:
+    parsed = parse_dsn(dsn)
+    if "password" in parsed:
+        parsed["password"] = _Resolved(remember(parsed["password"]))
+    return {key: value for key, value in parsed.items() if key in Source.model_fields}
+
+
+def _local_stack() -> dict[str, Any]:
+    from helpers.local import stack  # the stack reads no settings, and only this profile needs it
+
+    environment = stack.environment().as_dict()
+    s3, connect = environment["s3"], dict(environment["snowflake"])
+    named = {key: connect.pop(key) for key in ("account", "user", "database", "schema")}
+    return {
+        "source": _source_keys(environment["postgres_dsn"]),
+        "stage": {
+            "url": f"s3://{s3['bucket']}/migration/",
+            "endpoint": s3["endpoint"],
+            "access_key": _Resolved(s3["access_key"]),
+            "secret_key": _Resolved(s3["secret_key"]),
+        },
+        "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},
+    }
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = _merge(merged[key], value) if isinstance(value, dict) and key in merged else value
+    return merged
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        why, next_step = "the file does not exist", f"create {FILE}; the project's own shows every key"
+    except tomllib.TOMLDecodeError as error:
+        why, next_step = f"it is not valid TOML: {error}", "correct that line"
+    raise SettingsError("read the settings", on=str(path), why=why, next_step=next_step)
+
+
+def _resolve(tree: dict[str, Any], environment: Mapping[str, str | None], at: str, path: Path) -> dict[str, Any]:
+    resolved: dict[str, Any] = {}
+    for key, value in tree.items():
+        here = f"{at}.{key}"
+        if isinstance(value, dict):
+            reference = next((kind for kind in _REFERENCES if kind in value), None)
+            resolved[key] = (
+                _Resolved(_REFERENCES[reference](value, environment, here, path))
+                if reference
+                else _resolve(value, environment, here, path)
+            )
+        else:
+            resolved[key] = value
+    return resolved
+
+
+def _from_environment(reference: dict[str, str], environment: Mapping[str, str | None], at: str, path: Path) -> str:
+    name = reference["env"]
+    value = environment.get(name)
+    if not value:
+        raise SettingsError(
+            f"read {at}",
+            on=str(path),
+            why=f"{name} is neither in the environment nor in {path.parent / '.env'}",
+            next_step=f"set it, for example: export {name}=…",
+        )
+    return value
+
+
+def _from_aws(reference: dict[str, str], environment: Mapping[str, str | None], at: str, path: Path) -> str:
+    name = reference["aws_secret"]
+    try:
+        answer = boto3.client("secretsmanager", region_name=reference.get("region")).get_secret_value(SecretId=name)
+    except (BotoCoreError, ClientError) as error:
+        raise SettingsError(
+            f"read {at}",
+            on=f"AWS Secrets Manager, secret {name}",
+            why=str(error),
+            next_step="check the name, the region and that the role may call secretsmanager:GetSecretValue",
+        ) from None
+    return _field(answer.get("SecretString", ""), reference.get("key"), at, f"AWS Secrets Manager, secret {name}")
+
+
+def _from_vault(reference: dict[str, str], environment: Mapping[str, str | None], at: str, path: Path) -> str:
+    address = _from_environment({"env": "VAULT_ADDR"}, environment, at, path)
+    token = remember(_from_environment({"env": "VAULT_TOKEN"}, environment, at, path))
+    where = f"Vault at {address}, path {reference['vault']}"
+    try:
+        answer = requests.get(
+            f"{address.rstrip('/')}/v1/{reference['vault']}", headers={"X-Vault-Token": token}, timeout=10
+        )
+        answer.raise_for_status()
+        data = answer.json()["data"]
+    except (requests.RequestException, KeyError, ValueError) as error:
+        raise SettingsError(
+            f"read {at}", on=where, why=str(error), next_step="check VAULT_ADDR, VAULT_TOKEN and the path"
+        ) from None
+    # Version 2 of the key-value engine wraps the fields once more (https://developer.hashicorp.com/vault/api-docs).
+    return _field(json.dumps(data["data"] if "metadata" in data else data), reference.get("key"), at, where)
+
+
+def _field(secret: str, key: str | None, at: str, where: str) -> str:
+    if key is None:
+        return secret
+    try:
+        return str(json.loads(secret)[key])
+    except (ValueError, KeyError, TypeError):
+        raise SettingsError(
+            f"read {at}", on=where, why=f"the secret has no field {key!r}", next_step="correct `key`"
+        ) from None
+
+
+_REFERENCES = {"env": _from_environment, "aws_secret": _from_aws, "vault": _from_vault}
+
+
+def _settings_error(error: ValidationError, profile: str, path: Path) -> SettingsError:
+    first = error.errors(include_input=False, include_url=False)[0]
+    key = ".".join(["profiles", profile, *(str(part) for part in first["loc"])])
+    example = _EXAMPLES.get(str(first["loc"][-1]), "see the commented profile in migration.toml")
+    return SettingsError(f"read {key}", on=str(path), why=first["msg"], next_step=f"correct it; {example}")
+
+
+_EXAMPLES = {
+    "host": 'for example host = "db.example.com"',
+    "dbname": 'for example dbname = "sales"',
+    "user": 'for example user = "migration"',
+    "url": 'for example url = "s3://your-bucket/migration/"',
+    "account": 'for example account = "myorg-myaccount"',
+    "database": 'for example database = "SALES"',
+    "schema": 'for example schema = "MIGRATED"',
+    "password": 'for example password = { env = "PGPASSWORD" }',
+    "secret_key": 'for example secret_key = { env = "AWS_SECRET_ACCESS_KEY" }',
+}

@@ -1,0 +1,175 @@
+"""Two tables of texts in DuckDB → every row and cell in which they differ.
+
+First the rows are compared as a multiset: a row that occurs as often on both sides drops out, whatever the order,
+with or without a key, duplicates and NULLs included. Only what is left over is then paired, by key where there is
+one. For example, with key `id`:
+
+    source (1, a) (2, b) (3, c)      target (1, a) (2, B) (4, d)
+    left over: source (2, b) (3, c), target (2, B) (4, d)
+    → changed (2: b ≠ B), missing (3), extra (4)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers.platforms.postgres import literal
+from helpers.types import Comparison
+from helpers.verify.report import CELLS_IN_JSON, Cell
+from helpers.verify.sides import DuckDB, Side
+
+PAIRED_WITHOUT_KEY = 200
+"""Left-over rows of a table without a key that are paired by likeness, so that a changed cell is named as one; the
+cost grows with the square."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How two tables differ; counts are rows."""
+
+    rows_source: int
+    rows_target: int
+    missing: int
+    extra: int
+    changed: int
+    changed_cells: dict[str, int]
+    cells: tuple[Cell, ...]
+    cells_file: Path | None
+
+
+def compare(
+    duck: DuckDB,
+    source: Side,
+    target: Side,
+    columns: Sequence[tuple[str, Comparison]],
+    key: Sequence[str],
+    cells_file: Path,
+) -> Compared:
+    """Compares the DuckDB tables `source` and `target`, each with the text columns c0, c1 …
+
+    Args:
+        duck: the connection that holds both.
+        source, target: the sides they came from; they say which value a text stands for.
+        columns: name and comparison of c0, c1 …
+        key: names of the key's columns; empty where there is none.
+        cells_file: where all differing cells are written, if there are any.
+    """
+    _left_over(duck, source, target, [comparison for _, comparison in columns])
+    names = [name for name, _ in columns]
+    if key:
+        _pair_by_key(duck, [names.index(name) for name in key])
+    else:
+        _pair_by_likeness(duck, len(names))
+    changed_cells, any_cells = _write_cells(duck, names, key, cells_file)
+    ((rows_source, rows_target),) = duck.execute(
+        "SELECT (SELECT count(*) FROM source), (SELECT count(*) FROM target)"
+    ).fetchall()
+    ((missing, extra, changed),) = duck.execute(
+        "SELECT count(*) FILTER (WHERE s IS NOT NULL AND t IS NULL), count(*) FILTER (WHERE s IS NULL), "
+        "count(*) FILTER (WHERE s IS NOT NULL AND t IS NOT NULL) FROM pairs"
+    ).fetchall()
+    if not key:
+        missing, extra, changed = missing + changed, extra + changed, 0
+    return Compared(
+        rows_source, rows_target, missing, extra, changed, changed_cells,
+        _first_cells(duck), cells_file if any_cells else None,
+    )  # fmt: skip
+
+
+def _left_over(duck: DuckDB, source: Side, target: Side, comparisons: list[Comparison]) -> None:
+    """Creates `rest`: a row for each occurrence that the other side lacks, texts c0 …, values v0 …, `side` and `id`."""
+    indexes = range(len(comparisons))
+    halves = " UNION ALL ".join(
+        f"SELECT {sign} AS weight, "
+        + ", ".join(f"c{n}, {side.value(f'c{n}', comparisons[n])} AS v{n}" for n in indexes)
+        + f" FROM {name}"
+        for name, side, sign in (("source", source, 1), ("target", target, -1))
+    )
+    values = ", ".join(f"v{n}" for n in indexes)
+    texts = ", ".join(
+        f"any_value(c{n}) FILTER (WHERE weight = 1) AS s{n}, any_value(c{n}) FILTER (WHERE weight = -1) AS t{n}"
+        for n in indexes
+    )
+    chosen = ", ".join(f"if(balance > 0, s{n}, t{n}) AS c{n}" for n in indexes)
+    duck.execute(
+        f"CREATE OR REPLACE TABLE rest AS WITH halves AS ({halves}), "
+        f"balances AS (SELECT {values}, sum(weight)::BIGINT AS balance, {texts} FROM halves GROUP BY {values} HAVING sum(weight) <> 0) "
+        f"SELECT if(balance > 0, 's', 't') AS side, {chosen}, {values}, row_number() OVER () AS id "
+        f"FROM (SELECT *, unnest(range(abs(balance))) AS copy FROM balances)"
+    )
+
+
+def _pair_by_key(duck: DuckDB, key: list[int]) -> None:
+    """Creates `pairs` of ids (s, t): equal keys together, the rest alone; a key that occurs twice is paired in turn."""
+    keys = ", ".join(f"v{n}" for n in key)
+    order = f"row_number() OVER (PARTITION BY side, {keys} ORDER BY id) AS turn"
+    same = " AND ".join(f"s.v{n} IS NOT DISTINCT FROM t.v{n}" for n in key)
+    duck.execute(
+        f"CREATE OR REPLACE TABLE pairs AS WITH turns AS (SELECT id, side, {keys}, {order} FROM rest) "
+        f"SELECT s.id AS s, t.id AS t FROM (FROM turns WHERE side = 's') AS s FULL JOIN (FROM turns WHERE side = 't') AS t "
+        f"ON s.turn = t.turn AND {same}"
+    )
+
+
+def _pair_by_likeness(duck: DuckDB, columns: int) -> None:
+    """Creates `pairs` for a table without a key: the likest rows first, if more than half of their cells are equal."""
+    duck.execute("CREATE OR REPLACE TABLE pairs (s BIGINT, t BIGINT)")
+    ((s_rows, t_rows),) = duck.execute(
+        "SELECT count(*) FILTER (WHERE side = 's'), count(*) FILTER (WHERE side = 't') FROM rest"
+    ).fetchall()
+    if 0 < s_rows <= PAIRED_WITHOUT_KEY and 0 < t_rows <= PAIRED_WITHOUT_KEY:
+        likeness = " + ".join(f"(s.v{n} IS NOT DISTINCT FROM t.v{n})::INT" for n in range(columns))
+        candidates = duck.execute(
+            f"SELECT s.id, t.id FROM (FROM rest WHERE side = 's') AS s, (FROM rest WHERE side = 't') AS t "
+            f"WHERE 2 * ({likeness}) > {columns} ORDER BY {likeness} DESC, s.id, t.id"
+        ).fetchall()
+        taken_s: set[int] = set()
+        taken_t: set[int] = set()
+        for s, t in candidates:
+            if s not in taken_s and t not in taken_t:
+                taken_s.add(s)
+                taken_t.add(t)
+                duck.execute("INSERT INTO pairs VALUES (?, ?)", [s, t])
+    duck.execute(
+        "INSERT INTO pairs SELECT if(side = 's', id, NULL), if(side = 't', id, NULL) FROM rest "
+        "WHERE id NOT IN (SELECT s FROM pairs UNION ALL SELECT t FROM pairs)"
+    )
+
+
+def _write_cells(duck: DuckDB, names: list[str], key: Sequence[str], file: Path) -> tuple[dict[str, int], bool]:
+    """Creates `cells`, writes it to `file` unless it is empty, and counts the changed cells of each column."""
+    fields = ", ".join(f"{literal(name)}: coalesce(s.c{names.index(name)}, t.c{names.index(name)})" for name in key)
+    identity = f"CAST(to_json({{{fields}}}) AS VARCHAR)" if key else "CAST(NULL AS VARCHAR)"
+    joined = "pairs LEFT JOIN rest AS s ON pairs.s = s.id LEFT JOIN rest AS t ON pairs.t = t.id"
+    duck.execute(
+        "CREATE OR REPLACE TABLE cells (pair BIGINT, key VARCHAR, number INT, column_name VARCHAR, source VARCHAR, target VARCHAR)"
+    )
+    ((differing,),) = duck.execute("SELECT count(*) FROM pairs").fetchall()
+    if not differing:
+        return dict.fromkeys(names, 0), False
+    for n, name in enumerate(names):
+        duck.execute(
+            f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {identity}, {n}, {literal(name)}, s.c{n}, t.c{n} FROM {joined} "
+            f"WHERE s.v{n} IS DISTINCT FROM t.v{n}"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    duck.execute(
+        f"COPY (SELECT key, column_name AS column, source, target FROM cells ORDER BY pair, number) TO {literal(str(file))} (FORMAT parquet)"
+    )
+    counted = dict(
+        duck.execute(
+            "SELECT column_name, count(*) FROM cells JOIN pairs ON pair = coalesce(pairs.s, pairs.t) "
+            "WHERE pairs.s IS NOT NULL AND pairs.t IS NOT NULL GROUP BY column_name"
+        ).fetchall()
+    )
+    return {name: counted.get(name, 0) for name in names}, True
+
+
+def _first_cells(duck: DuckDB) -> tuple[Cell, ...]:
+    rows = duck.execute(
+        f"SELECT key, column_name, source, target FROM cells ORDER BY pair, number LIMIT {CELLS_IN_JSON}"
+    ).fetchall()
+    return tuple(Cell(json.loads(key) if key else None, column, source, target) for key, column, source, target in rows)

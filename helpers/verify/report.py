@@ -1,0 +1,153 @@
+"""What a verification found, as other programs read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Verdict = Literal["equal", "different", "refused"]
+
+CELLS_IN_JSON = 1000
+"""The rest is in the Parquet file that `cells_file` names."""
+
+
+@dataclass(frozen=True)
+class SchemaFinding:
+    """One way in which a table's definition in the target is not what the source's asks for."""
+
+    name: str
+    severity: Literal["error", "warning"]
+    column: str | None
+    expected: str | None
+    found: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in the contract."""
+        return {key: getattr(self, key) for key in ("name", "severity", "column", "expected", "found")}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value that differs; a row that one side lacks differs in every cell."""
+
+    key: dict[str, str | None] | None
+    column: str
+    source: str | None
+    target: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in the contract."""
+        return {"key": self.key, "column": self.column, "source": self.source, "target": self.target}
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """The findings for one table; counts are rows.
+
+    Attributes:
+        missing: only in the source.
+        extra: only in the target.
+        changed: in both, by key, with other values; without a key always 0.
+        changed_cells: by column, for every column compared.
+        cells: the first differing cells.
+        cells_file: a Parquet file with all of them, or None where there are none.
+    """
+
+    schema: str
+    name: str
+    verdict: Verdict
+    rows_source: int | None = None
+    rows_target: int | None = None
+    missing: int = 0
+    extra: int = 0
+    changed: int = 0
+    changed_since: int = 0
+    schema_findings: tuple[SchemaFinding, ...] = ()
+    changed_cells: dict[str, int] = field(default_factory=dict)
+    cells: tuple[Cell, ...] = ()
+    cells_file: str | None = None
+    seconds: float = 0.0
+    method: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def differences(self) -> str:
+        """In a few words what differs, empty where nothing does."""
+        counts = {
+            "missing": self.missing,
+            "extra": self.extra,
+            "changed": self.changed,
+            "changed since": self.changed_since,
+        }
+        words = [f"{count:,} {name}" for name, count in counts.items() if count]
+        words += [f"{f.name}{f' {f.column}' if f.column else ''}" for f in self.schema_findings]
+        if not words and self.rows_source != self.rows_target:
+            words.append(f"{self.rows_source:,} rows against {self.rows_target:,}")
+        return ", ".join(words)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in the contract."""
+        return {
+            "schema": self.schema,
+            "name": self.name,
+            "verdict": self.verdict,
+            "rows_source": self.rows_source,
+            "rows_target": self.rows_target,
+            "missing": self.missing,
+            "extra": self.extra,
+            "changed": self.changed,
+            "changed_since": self.changed_since,
+            "schema_findings": [finding.as_dict() for finding in self.schema_findings],
+            "columns": {name: {"changed": n, "diagnosis": None} for name, n in self.changed_cells.items()},
+            "cells": [cell.as_dict() for cell in self.cells[:CELLS_IN_JSON]],
+            "cells_file": self.cells_file,
+            "seconds": round(self.seconds, 3),
+            "method": self.method,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole verification."""
+
+    lsn: str
+    lsn_note: str
+    source: str
+    target: str
+    tables: tuple[TableReport, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the tables' verdicts; a verification of nothing proves nothing."""
+        verdicts = {table.verdict for table in self.tables}
+        if "refused" in verdicts or not verdicts:
+            return "refused"
+        return "different" if "different" in verdicts else "equal"
+
+    @property
+    def equal(self) -> bool:
+        """Whether every table is equal."""
+        return self.verdict == "equal"
+
+    @property
+    def rows(self) -> int:
+        """Rows of the source that were looked at."""
+        return sum(table.rows_source or 0 for table in self.tables)
+
+    @property
+    def cells(self) -> int:
+        """Cells of the source that were compared."""
+        return sum((table.rows_source or 0) * len(table.changed_cells) for table in self.tables)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in the contract."""
+        return {
+            "verdict": self.verdict,
+            "lsn": self.lsn,
+            "lsn_note": self.lsn_note,
+            "source": self.source,
+            "target": self.target,
+            "tables": [table.as_dict() for table in self.tables],
+        }
