@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -59,7 +59,7 @@ class Heap:
     """A relation that holds rows: the table itself, or a leaf partition.
 
     Attributes:
-        pages: how many 8 KiB pages the file has, now.
+        pages: how many pages the file has: by statistics, or exactly after `measured`.
         file: `pg_class.relfilenode` in the snapshot; a rewrite or TRUNCATE gives it another.
     """
 
@@ -186,8 +186,11 @@ def _relations(cursor: Any, schemas: Sequence[str]) -> list[dict[str, Any]]:
             SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
                    obj_description(c.oid, 'pg_class') AS comment,
                    CASE c.relkind WHEN 'p' THEN (
-                       SELECT sum(greatest(l.reltuples, 0)) FROM pg_partition_tree(c.oid) t
-                       JOIN pg_class l ON l.oid = t.relid WHERE t.isleaf
+                       WITH RECURSIVE tree AS (
+                           SELECT c.oid AS relid
+                           UNION ALL SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
+                       )
+                       SELECT sum(greatest(l.reltuples, 0)) FROM tree t JOIN pg_class l ON l.oid = t.relid AND l.relkind <> 'p'
                    ) ELSE c.reltuples END AS estimate
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND c.relpersistence <> 't'
@@ -253,23 +256,44 @@ def _keys(cursor: Any, oids: list[int]) -> dict[int, tuple[str, ...]]:
 
 
 def _heaps(cursor: Any, oids: list[int]) -> dict[int, tuple[Heap, ...]]:
+    """From the system tables alone: functions that look at a relation wait for whoever has it locked."""
     heaps: dict[int, list[Heap]] = {}
     for row in _rows(
         cursor,
         """
-        SELECT r.root, c.oid, n.nspname AS schema, c.relname AS name, c.relfilenode AS file, c.relkind = 'f' AS foreign,
-               (pg_relation_size(c.oid) / current_setting('block_size')::int)::bigint AS pages
-        FROM unnest(%s::oid[]) AS r (root)
-        CROSS JOIN LATERAL (
-            SELECT t.relid FROM pg_partition_tree(r.root) t WHERE t.isleaf
-            UNION SELECT r.root WHERE EXISTS (SELECT FROM pg_class p WHERE p.oid = r.root AND p.relkind = 'r')
-        ) AS leaf (relid)
-        JOIN pg_class c ON c.oid = leaf.relid
+        WITH RECURSIVE tree AS (
+            SELECT root, root AS relid FROM unnest(%s::oid[]) AS r (root)
+            UNION ALL
+            SELECT t.root, i.inhrelid
+            FROM tree t JOIN pg_class p ON p.oid = t.relid AND p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = t.relid
+        )
+        SELECT t.root, c.oid, n.nspname AS schema, c.relname AS name, c.relfilenode AS file, c.relkind = 'f' AS foreign,
+               c.relpages AS pages
+        FROM tree t
+        JOIN pg_class c ON c.oid = t.relid AND c.relkind <> 'p'
         JOIN pg_namespace n ON n.oid = c.relnamespace
-        ORDER BY r.root, n.nspname, c.relname
+        ORDER BY t.root, n.nspname, c.relname
         """,
         oids,
     ):
         heap = Heap(row["schema"], row["name"], row["oid"], row["pages"] or 0, row["file"], row["foreign"])
         heaps.setdefault(row["root"], []).append(heap)
     return {oid: tuple(found) for oid, found in heaps.items()}
+
+
+def measured(cursor: Any, catalog: Catalog) -> Catalog:
+    """The catalog with the size of each heap as it is now; call it once the tables are locked."""
+    oids = [heap.oid for table in catalog.tables for heap in table.heaps if not heap.foreign]
+    rows = _rows(
+        cursor,
+        "SELECT oid, (pg_relation_size(oid) / current_setting('block_size')::int)::int8 AS pages FROM unnest(%s::oid[]) AS t (oid)",
+        oids,
+    )
+    pages = {row["oid"]: row["pages"] or 0 for row in rows}
+    return replace(
+        catalog,
+        tables=tuple(
+            replace(table, heaps=tuple(replace(heap, pages=pages.get(heap.oid, 0)) for heap in table.heaps))
+            for table in catalog.tables
+        ),
+    )

@@ -27,10 +27,7 @@ from helpers.load import snowflake as loading
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
 from helpers.redaction import redact
-from helpers.runs import parameters
-from helpers.runs.engine import METADATA
 from helpers.runs.folders import checked_name
-from helpers.runs.run import execute
 from helpers.verify.report import Report
 
 ABORTED = 4
@@ -48,7 +45,7 @@ app = typer.Typer(
 local_app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3 and a Snowflake stand-in.")
 app.add_typer(local_app, name="local")
 
-screen = Console(stderr=True, highlight=False)
+screen = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
 """For people; standard output carries what another program reads."""
 
 Profile = Annotated[str | None, typer.Option(help="Profile of migration.toml; without it RUNBOOK_PROFILE or local.")]
@@ -392,6 +389,8 @@ def verify(
         _show(as_json, {"plan": [dict(zip(("table", "rows", "key"), row, strict=True)) for row in rows]},
               lambda: _table("would compare", "table", "rows (about)", "by key", rows=rows))  # fmt: skip
         return
+    if found.equal and check == "full" and not tables:
+        snapshots.release_named(what.snapshot)
     _show(as_json, found.as_dict(), lambda: _show_report(found))
     raise typer.Exit(0 if found.equal else 1)
 
@@ -446,6 +445,10 @@ def run_phase(
 
     Example: runbook run 30 --run first -p tables='["sales_*"]'
     """
+    # nbformat takes a second to import, which the other commands need not wait for.
+    from helpers.runs import parameters
+    from helpers.runs.run import execute
+
     _one_of("--option", option, ("A", "B", "C"))
     notebook = _notebook(phase)
     name = profile or os.environ.get("RUNBOOK_PROFILE") or profiles.DEFAULT_PROFILE
@@ -492,7 +495,7 @@ def status(run: Run = None, as_json: Json = False) -> None:
 
 
 def _attempt(path: Path) -> dict[str, Any]:
-    metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"].get(METADATA, {})
+    metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("runbook", {})
     html = path.with_suffix(".html")
     return {
         "phase": path.parent.name, "attempt": path.stem, "status": metadata.get("status", "not finished"),

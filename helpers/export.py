@@ -19,7 +19,7 @@ import duckdb
 
 from helpers import manifest as manifests
 from helpers import snapshot as snapshots
-from helpers.catalog import Catalog, Heap, Table, read_catalog
+from helpers.catalog import Catalog, Heap, Table, measured, read_catalog
 from helpers.census import ColumnCensus, TableCensus, take_census
 from helpers.errors import MigrationError, SourceRefused, StageError
 from helpers.manifest import Manifest, StagedColumn, StagedFile, StagedTable
@@ -119,6 +119,7 @@ def plan_export(
     with snapshots.reading(settings.source, snapshot.name) as cursor:
         catalog = read_catalog(cursor, schemas=settings.source.schemas, tables=tables)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
+        catalog = measured(cursor, catalog)
         census: list[TableCensus] = []
         expected = sum(table.estimated_rows for table in catalog.tables)
         for table in catalog.tables:

@@ -24,7 +24,8 @@ def progress(title: str) -> Iterator[Progress]:
 
 
 def _notebook() -> bool:
-    return "ipykernel" in sys.modules and "IPython" in sys.modules
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def _in_notebook(title: str) -> Iterator[Progress]:
 
     def show(share: float, what: str) -> None:
         nonlocal handle
-        html = HTML(
+        html = HTML(  # type: ignore[no-untyped-call]
             f'<div style="max-width:40em">{title} <progress style="width:14em" max="1" value="{share:.4f}"></progress> '
             f'{share:.0%} <span style="opacity:.7">{what}</span></div>'
         )

@@ -120,6 +120,13 @@ def release(snapshot: Snapshot) -> None:
     snapshot.record.unlink(missing_ok=True)
 
 
+def release_named(name: str) -> None:
+    """Ends the keeper of the snapshot `name`, if it is one of this machine's."""
+    for snapshot in held():
+        if snapshot.name == name:
+            release(snapshot)
+
+
 def held() -> list[Snapshot]:
     """Snapshots whose keeper lives; records of dead ones are removed."""
     found = []

@@ -20,8 +20,10 @@ TEXT_FORM = {
     "bytea_output": "hex",
     "lc_monetary": "C",
     "row_security": "off",
+    "lock_timeout": "10s",
 }
-"""Settings under which `value::text` depends on the value alone, and a row that a policy hides is an error;
+"""Settings under which `value::text` depends on the value alone, a row that a policy hides is an error, and nothing waits
+for ever;
 `extra_float_digits` ≥ 1 prints floats exactly
 (https://www.postgresql.org/docs/current/runtime-config-client.html)."""
 

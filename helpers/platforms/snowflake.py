@@ -34,6 +34,15 @@ def connect(target: Snowflake) -> Iterator[Session]:
     Raises:
         ConnectionFailed: no answer, or no entry.
     """
+    connection = open_connection(target)
+    try:
+        yield Session(connection, address(target))
+    finally:
+        connection.close()
+
+
+def open_connection(target: Snowflake) -> Any:
+    """The connector's own connection; raises `ConnectionFailed`."""
     options = dict(target.connect)
     options["session_parameters"] = {**SESSION, **options.get("session_parameters", {})}
     if target.password:
@@ -47,7 +56,7 @@ def connect(target: Snowflake) -> Iterator[Session]:
         if value := getattr(target, name):
             options[name] = value
     try:
-        connection = snowflake.connector.connect(account=target.account, user=target.user, **options)
+        return snowflake.connector.connect(account=target.account, user=target.user, **options)
     except (Error, OSError, ValueError) as error:
         raise ConnectionFailed(
             "connect",
@@ -55,10 +64,6 @@ def connect(target: Snowflake) -> Iterator[Session]:
             why=redact(str(error)),
             next_step="check account, user and credentials in the profile (locally: runbook local status)",
         ) from None
-    try:
-        yield Session(connection, address(target))
-    finally:
-        connection.close()
 
 
 class Session:

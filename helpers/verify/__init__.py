@@ -29,7 +29,7 @@ from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.schema import compare_schema
 from helpers.verify.sides import DuckDB, PostgresSide, Side, SideColumn, SnowflakeSide, StageSide
 
-Target = Literal["snowflake", "stage", "postgresql", "databricks"]
+TargetName = Literal["snowflake", "stage", "postgresql", "databricks"]
 Check = Literal["row-counts", "schema", "full", "sample-data", "data-quality"]
 
 
@@ -49,7 +49,7 @@ class VerifyPlan:
     """What will be compared, where, and as of when."""
 
     source: Source
-    target: Target
+    target: TargetName
     check: Check
     snapshot: str
     lsn: str
@@ -70,7 +70,7 @@ class VerifyPlan:
 def planned(
     settings: Settings,
     *,
-    target: Target,
+    target: TargetName,
     check: Check = "full",
     tables: tuple[str, ...] = (),
     source: Source | None = None,
@@ -165,7 +165,7 @@ def _plan_tables(
     snapshot: str,
     tables: tuple[str, ...],
     manifest: Manifest | None,
-    target: Target,
+    target: TargetName,
 ) -> tuple[TablePlan, ...]:
     with snapshots.reading(source, snapshot) as cursor:
         catalog = read_catalog(cursor, schemas=source.schemas, tables=tables)
@@ -248,6 +248,7 @@ def _verify_table(
         compared.missing, compared.extra, compared.changed, 0, findings, compared.changed_cells, compared.cells,
         str(compared.cells_file) if compared.cells_file else None, time.monotonic() - started,
         f"every cell, as PostgreSQL prints it, in {plan.lsn_note}",
+        compared.digest,
     )  # fmt: skip
 
 
@@ -265,4 +266,4 @@ def _compare_cells(
     return compare(connection, source, target, columns, key, file)
 
 
-__all__ = ["Check", "Report", "SchemaFinding", "Target", "VerifyPlan", "planned", "verify"]
+__all__ = ["Check", "Report", "SchemaFinding", "TargetName", "VerifyPlan", "planned", "verify"]

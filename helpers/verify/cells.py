@@ -38,6 +38,7 @@ class Compared:
     changed_cells: dict[str, int]
     cells: tuple[Cell, ...]
     cells_file: Path | None
+    digest: str
 
 
 def compare(
@@ -76,7 +77,21 @@ def compare(
     return Compared(
         rows_source, rows_target, missing, extra, changed, changed_cells,
         _first_cells(duck), cells_file if any_cells else None,
+        _digest(duck, source, [comparison for _, comparison in columns]),
     )  # fmt: skip
+
+
+def _digest(duck: DuckDB, side: Side, comparisons: list[Comparison]) -> str:
+    """Sum of 64 bits of each source row's MD5, modulo 2⁶⁴: independent of order, and duplicates count.
+
+    The row's form is injective: each value is preceded by its length, and NULL is a mark that no length is.
+    """
+    values = (f"CAST({side.value(f'c{n}', comparison)} AS VARCHAR)" for n, comparison in enumerate(comparisons))
+    row = " || ".join(f"coalesce(length({value}) || ':' || {value}, '-')" for value in values)
+    ((digest,),) = duck.execute(
+        f"SELECT printf('%016x', CAST(coalesce(sum(('0x' || substr(md5({row}), 17))::UBIGINT::HUGEINT), 0) & 18446744073709551615 AS UBIGINT)) FROM source"
+    ).fetchall()
+    return str(digest)
 
 
 def _left_over(duck: DuckDB, source: Side, target: Side, comparisons: list[Comparison]) -> None:

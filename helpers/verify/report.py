@@ -51,6 +51,7 @@ class TableReport:
         changed_cells: by column, for every column compared.
         cells: the first differing cells.
         cells_file: a Parquet file with all of them, or None where there are none.
+        digest: of the source's rows, in any order: 16 hexadecimal digits, or empty where cells were not compared.
     """
 
     schema: str
@@ -68,6 +69,7 @@ class TableReport:
     cells_file: str | None = None
     seconds: float = 0.0
     method: str = ""
+    digest: str = ""
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -105,6 +107,7 @@ class TableReport:
             "cells_file": self.cells_file,
             "seconds": round(self.seconds, 3),
             "method": self.method,
+            "digest": self.digest,
         }
 
 

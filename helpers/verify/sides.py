@@ -129,7 +129,7 @@ class PostgresSide:
 
 
 _RENDER = {
-    "BINARY": "'\\\\x' || LOWER(HEX_ENCODE({c}))",
+    "BINARY": "HEX_ENCODE({c})",
     "DATE": "TO_VARCHAR({c}, 'YYYY-MM-DD')",
     "TIME": "TO_VARCHAR({c}, 'HH24:MI:SS.FF9')",
     "TIMESTAMP_NTZ": "TO_VARCHAR({c}, 'YYYY-MM-DD HH24:MI:SS.FF9')",
@@ -200,6 +200,8 @@ def _as_postgres_prints(column: str, snowflake_type: str) -> str:
     match snowflake_type:
         case "FLOAT":
             return _float_text(column)
+        case "BINARY":
+            return f"'\\x' || lower({column})"
         case "TIME" | "TIMESTAMP_NTZ":
             return _SHORTEN_FRACTION.format(c=column)
         case "TIMESTAMP_LTZ" | "TIMESTAMP_TZ":

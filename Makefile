@@ -1,0 +1,86 @@
+# `make` lists the targets. All of them do their own set-up.
+SHELL := /bin/bash
+PYTHON ?= python3
+SCALE ?= 10000
+RUN ?= demo
+BIN := .venv/bin
+LOCAL_SNOWFLAKE := .venv-snowflake
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo lab test test-slow check format lock stack down clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(BIN)/.ready $(LOCAL_SNOWFLAKE)/.ready  ## make the environments
+
+# uv resolves and installs in seconds; where it cannot be had, pip does the same more slowly.
+define install
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=python3.12")'
+	rm -rf $(1)
+	$(PYTHON) -m venv $(1) || { echo "the module venv is missing; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@if $(1)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9; then \
+		$(1)/bin/uv pip install --quiet --python $(1)/bin/python --compile-bytecode -r $(2); \
+	else \
+		$(1)/bin/python -m pip install --quiet --disable-pip-version-check -r $(2); \
+	fi
+endef
+
+$(BIN)/.ready: requirements.txt pyproject.toml
+	@echo "making .venv (about a minute the first time)"
+	$(call install,.venv,requirements.txt)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (runbooks)" > /dev/null
+	@touch $@
+
+$(LOCAL_SNOWFLAKE)/.ready: helpers/local/requirements.txt
+	@echo "making .venv-snowflake, the stand-in's own environment"
+	$(call install,$(LOCAL_SNOWFLAKE),helpers/local/requirements.txt)
+	@touch $@
+
+stack: setup
+	@$(BIN)/runbook local up
+
+demo: stack  ## set up, start the local stack, migrate the sample, prove it (SCALE=1000000 for more)
+	@$(BIN)/runbook local sample --scale $(SCALE)
+	@$(BIN)/runbook run 30 --run $(RUN)
+	@$(BIN)/runbook verify --source postgresql --target snowflake
+
+lab: stack  ## JupyterLab on the runbooks
+	@$(BIN)/runbook local sample --scale $(SCALE)
+	@$(BIN)/jupyter lab --notebook-dir runbooks
+
+# A stack of their own, so that tests never meet what a user has loaded.
+test: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
+test: setup check  ## set up, lint, run the tests and compare the notebooks' outputs
+	@$(BIN)/python -m pytest
+	@$(BIN)/runbook local up
+	@$(BIN)/runbook local sample --scale 10000 --replace
+	@$(BIN)/python -m pytest --nbval-lax runbooks -p no:cacheprovider; status=$$?; $(BIN)/runbook local down; exit $$status
+
+test-slow: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
+test-slow: setup  ## the tests that take longer
+	@$(BIN)/python -m pytest -m slow
+
+check: setup  ## format, lint, types, notebooks' lint
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m helpers.runs.lint runbooks
+
+format: setup  ## put the code into its form
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lock: $(BIN)/.ready  ## resolve the requirements anew
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header requirements.in -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header helpers/local/requirements.in -o helpers/local/requirements.txt
+
+down:  ## stop the local stack
+	@test ! -x $(BIN)/runbook || $(BIN)/runbook local down
+
+clean:  ## stop the local stack, remove its data and the environments; outputs/ stays, it is evidence
+	@test ! -x $(BIN)/runbook || $(BIN)/runbook local remove
+	@test ! -x $(BIN)/runbook || RUNBOOK_LOCAL_ROOT=$(CURDIR)/.local-test $(BIN)/runbook local remove
+	@rm -rf .venv $(LOCAL_SNOWFLAKE) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

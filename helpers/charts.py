@@ -1,0 +1,52 @@
+"""Plotly figures; whoever shows one puts its numbers in a table beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+SOURCE, TARGET, WRONG = "#3b6ea5", "#e0a030", "#b5322e"
+
+
+def _layout(title: str, height: int) -> dict[str, Any]:
+    return {
+        "title": title,
+        "template": "plotly_white",
+        "height": height,
+        "margin": {"l": 10, "r": 10, "t": 48, "b": 36},
+        "legend": {"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
+    }
+
+
+def rows_on_both_sides(
+    tables: Sequence[str], source: Sequence[int], target: Sequence[int], wrong: Sequence[int]
+) -> go.Figure:
+    """Bars of rows per table on both sides, and of the rows that differ.
+
+    Args:
+        tables: their names.
+        source, target, wrong: rows per table, in the same order.
+    """
+    figure = go.Figure()
+    for name, values, color in (("source", source, SOURCE), ("target", target, TARGET), ("differing", wrong, WRONG)):
+        figure.add_bar(name=name, y=list(tables), x=list(values), orientation="h", marker_color=color)
+    figure.update_layout(barmode="group", **_layout("Rows on both sides", 110 + 44 * len(tables)))
+    figure.update_xaxes(title="rows", rangemode="tozero", separatethousands=True)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    return figure
+
+
+def seconds_by_stage(seconds: Mapping[str, float]) -> go.Figure:
+    """One bar per stage, in the order in which they ran.
+
+    Args:
+        seconds: of wall clock, by stage.
+    """
+    figure = go.Figure()
+    figure.add_bar(y=list(seconds), x=list(seconds.values()), orientation="h", marker_color=SOURCE)
+    figure.update_layout(**_layout("Time per stage", 120 + 34 * len(seconds)))
+    figure.update_xaxes(title="seconds", rangemode="tozero")
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    return figure

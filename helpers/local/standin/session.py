@@ -1,0 +1,377 @@
+"""One connection to the stand-in: what it uses, its transaction, its temporary tables, its errors.
+
+`Cursor.execute` takes the statements whose meaning differs and hands the rest to fakesnow, with the types and functions
+of `expressions` on the way. Nothing leaves it but the connector's own errors: anything else would travel as an HTTP
+500, which the connector takes for a network fault and repeats for minutes.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from fakesnow import transforms
+from fakesnow.conn import FakeSnowflakeConnection
+from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.dialect import parse_one
+from snowflake.connector.errors import Error, ProgrammingError
+from sqlglot import exp
+
+from helpers.local.standin import expressions, stages, tables
+from helpers.local.standin.tables import identifier, text
+
+Name = tuple[str, str, str]
+
+VERSION = "10.0.0 local-stand-in"
+INFORMATION_SCHEMA = "_FS_INFORMATION_SCHEMA"
+
+DDL = (exp.Create, exp.Drop, exp.Alter, exp.Comment, exp.TruncateTable)
+
+# From what DuckDB says to what the real service would have said: number, state and text.
+ERRORS: tuple[tuple[str, int, str, str], ...] = (
+    (r"NOT NULL constraint failed: (?:.*\.)?(.+)", 100072, "22000", "NULL result in a non-nullable column '{0}'"),
+    (
+        r"CHECK constraint failed on table .* with expression CHECK\(\(\(?(?:octet_)?length\((.+)\) <= (\d+)",
+        100078,
+        "22000",
+        "String '(a value of column {0})' is too long and would be truncated (more than {1})",
+    ),
+    (r"Division by zero", 100051, "22012", "Division by zero"),
+)
+
+
+class ResultsCache(OrderedDict[str, Any]):
+    """The results RESULT_SCAN can reach: fakesnow keeps every one for good, which is all the memory of a day's work."""
+
+    KEPT = 8
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        while len(self) > self.KEPT:
+            self.popitem(last=False)
+
+
+class Session(FakeSnowflakeConnection):  # type: ignore[misc]
+    """A connection with a DuckDB cursor of its own; it creates no database because somebody named one."""
+
+    def __init__(
+        self,
+        duck: duckdb.DuckDBPyConnection,
+        folder: Path,
+        shared_stages: dict[Name, stages.Stage],
+        *,
+        database: str | None = None,
+        schema: str | None = None,
+        autocommit: bool = True,
+    ) -> None:
+        super().__init__(duck, ResultsCache(), None, None, False, False, autocommit=autocommit)
+        self.database: str | None = None
+        self._schema: str | None = None
+        self._in_transaction = False
+        self.duck = duck
+        self.folder = folder
+        self.stages = shared_stages
+        self.temporary: set[Name] = set()
+        self.failed = False
+        self.lock = threading.RLock()
+        expressions.install_macros(duck)
+        duck.execute("create temp table _loads(table_id varchar, file varchar, etag varchar, rows bigint)")
+        if database and tables.attached(duck, database):
+            self.use(database, schema or "PUBLIC")
+
+    def cursor(self, cursor_class: Any = None) -> Cursor:
+        return Cursor(self, self.duck)
+
+    def use(self, database: str, schema: str) -> None:
+        """Make them current; a schema that is not there leaves the database current without one."""
+        found = tables.first(
+            self.duck,
+            "select schema_name from duckdb_schemas() where database_name = ? and schema_name = ?",
+            [database, schema],
+        )
+        self.database, self.database_set = database, True
+        self._schema, self.schema_set = (schema, True) if found else (None, False)
+        inner = schema if found else "main"
+        self.duck.execute(f"SET schema = {text(f'{identifier(database)}.{identifier(inner)}')}")
+
+    def leave_database(self) -> None:
+        self.duck.execute("SET schema = 'memory.main'")
+        self.database, self.database_set, self._schema, self.schema_set = None, False, None, False
+
+    def qualified(self, table: exp.Table) -> Name:
+        database, schema = table.catalog or self.database, table.db or self.schema
+        if not database or not schema:
+            what = "database" if not database else "schema"
+            raise ProgrammingError(
+                msg=f"Cannot perform this operation. This session does not have a current {what}. Call "
+                f"'USE {what.upper()}', or use a qualified name.",
+                errno=90105 if not database else 90106,
+                sqlstate="22000",
+            )
+        return database, schema, table.name
+
+    def place(self, database: str, schema: str, name: str) -> str:
+        """Where DuckDB has the table: temporary ones all lie in one schema of the connection."""
+        if (database, schema, name) in self.temporary:
+            return f"temp.main.{identifier(name)}"
+        return f"{identifier(database)}.{identifier(schema)}.{identifier(name)}"
+
+    def translated(self, expression: exp.Expression) -> str:
+        """An expression or a query of the real service's dialect in DuckDB's."""
+        tree = Cursor(self, self.duck)._transform(expression.copy(), None)
+        return str(tree.sql(dialect="duckdb"))
+
+    def begin(self) -> None:
+        if not self._in_transaction:
+            self.duck.begin()
+            self._in_transaction = True
+
+    def end(self, how: str) -> None:
+        """COMMIT after a failed statement is refused: DuckDB would roll everything back and report success."""
+        if not self._in_transaction:
+            return
+        failed, self.failed, self._in_transaction = self.failed, False, False
+        if how == "COMMIT" and not failed:
+            self.duck.commit()
+            return
+        self.duck.rollback()
+        if how == "COMMIT":
+            raise ProgrammingError(
+                msg="A statement of this transaction failed, so nothing of it was kept: the local stand-in (DuckDB) "
+                "cannot go on after an error, the real service can.",
+                errno=2,
+                sqlstate="25P02",
+            )
+
+
+class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
+    """A statement at a time, on the session's DuckDB cursor."""
+
+    _conn: Session
+
+    def execute(self, command: str, params: Any = None, *args: Any, **kwargs: Any) -> Cursor:
+        with self._conn.lock:
+            try:
+                self._run(command, params, kwargs)
+            except duckdb.Error as error:
+                self._note_failure()
+                raise translated_error(error) from error
+            except Error:
+                self._note_failure()
+                raise
+            except Exception as error:
+                self._note_failure()
+                message = f"The local stand-in could not do this: {type(error).__name__}: {error}"
+                raise ProgrammingError(msg=message[:2000], errno=2, sqlstate="0A000") from error
+        return self
+
+    def _note_failure(self) -> None:
+        self._conn.failed = self._conn._in_transaction
+
+    def _run(self, command: str, params: Any, kwargs: dict[str, Any]) -> None:
+        session = self._conn
+        statement = parse_one(command)
+        if session.failed and not isinstance(statement, exp.Rollback | exp.Commit):
+            raise ProgrammingError(
+                msg="The transaction failed at an earlier statement; ROLLBACK first (a limit of the local stand-in).",
+                errno=2,
+                sqlstate="25P02",
+            )
+        if isinstance(statement, DDL) and session._in_transaction:
+            session.end("COMMIT")  # as over there, every DDL statement commits what is open
+        handler = next((handle for kind, handle in HANDLERS if isinstance(statement, kind)), None)
+        if handler is not None:
+            named = statement.transform(lambda one: transforms.identifier(one, None)).transform(
+                transforms.upper_case_unquoted_identifiers
+            )
+            answer = handler(session, named)
+            if answer is not None:
+                self._answer(named, answer)
+                return
+        if not session._autocommit and isinstance(statement, exp.Insert | exp.Update | exp.Delete | exp.Merge):
+            session.begin()
+        super().execute(command, params, **kwargs)
+
+    def _transform(self, expression: Any, params: Any) -> Any:
+        session = self._conn
+        named = expression.transform(lambda one: transforms.identifier(one, params), copy=False).transform(
+            transforms.upper_case_unquoted_identifiers, copy=False
+        )
+        for table in list(named.find_all(exp.Table)):
+            if (table.catalog or session.database, table.db or session.schema, table.name) in session.temporary:
+                table.set("catalog", exp.to_identifier("temp"))
+                table.set("db", exp.to_identifier("main"))
+        made = super()._transform(named, params)
+        return expressions.rewrite(made, self._types_of)
+
+    def _types_of(self, query: str) -> list[str]:
+        with self._duck_conn.cursor() as aside:
+            expressions.install_macros(aside)
+            if self._conn.database:
+                schema = self._conn._schema or "main"
+                aside.execute(f"SET schema = {text(f'{identifier(self._conn.database)}.{identifier(schema)}')}")
+            return [str(row[1]) for row in aside.execute(f"describe {query}").fetchall()]
+
+    def _answer(self, statement: exp.Expression, query: str) -> None:
+        self._duck_conn.execute(query)
+        self._arrow_table = self._duck_conn.to_arrow_table()
+        self._arrow_table_fetch_index = None
+        self._rowcount = self._arrow_table.num_rows
+        self._sfqid = str(uuid.uuid4())
+        self._last_sql, self._last_params = query, None
+        self._last_transformed = statement
+
+    def _describe_last_sql(self) -> list[tuple[Any, ...]]:
+        """The types of the result that is there; fakesnow binds the whole statement a second time to learn them."""
+        described = self._duck_conn.description or []
+        names = self._arrow_table.column_names if self._arrow_table is not None else []
+        if [column[0] for column in described] != list(names):
+            return list(super()._describe_last_sql())
+        return [(column[0], str(column[1]), None, None, None, None) for column in described]
+
+
+def translated_error(error: duckdb.Error) -> ProgrammingError:
+    message = str(error)
+    for pattern, number, state, form in ERRORS:
+        if match := re.search(pattern, message):
+            return ProgrammingError(msg=form.format(*match.groups()), errno=number, sqlstate=state)
+    number, state = 2, "XX000"
+    if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
+        number, state = 100038, "22018"
+    elif isinstance(error, duckdb.CatalogException):
+        number, state = 2003, "42S02"
+    elif isinstance(error, duckdb.TransactionException):
+        number, state = 625, "57014"
+    return ProgrammingError(msg=message.split("\n\nLINE ")[0][:2000], errno=number, sqlstate=state)
+
+
+def _said(message: str) -> str:
+    return f'select {text(message)} as "status"'
+
+
+def _create(session: Session, statement: Any) -> str | None:
+    kind = str(statement.args.get("kind")).upper()
+    if kind == "DATABASE":
+        return _said(tables.create_database(session, statement))
+    if kind == "SCHEMA":
+        return _said(tables.create_schema(session, statement))
+    if kind == "STAGE":
+        return _said(stages.create_stage(session, statement))
+    if kind == "TABLE" and not statement.find(
+        exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint, exp.Clone
+    ):
+        query = statement.expression
+        return _said(tables.create_table(session, statement, session.translated(query) if query else None))
+    return None
+
+
+def _drop(session: Session, statement: Any) -> str | None:
+    kind = str(statement.args.get("kind")).upper()
+    handle = {"TABLE": tables.drop_table, "STAGE": stages.drop_stage, "DATABASE": tables.drop_database}.get(kind)
+    return _said(handle(session, statement)) if handle else None
+
+
+def _alter(session: Session, statement: Any) -> str | None:
+    actions = statement.args.get("actions") or []
+    if statement.args.get("kind") == "SESSION":
+        return _alter_session(session, statement)
+    if len(actions) == 1 and isinstance(actions[0], exp.SwapTable):
+        return _said(tables.swap(session, statement, actions[0].this))
+    if len(actions) == 1 and isinstance(actions[0], exp.AlterRename):
+        return _said(tables.rename(session, statement, actions[0].this))
+    return None
+
+
+def _alter_session(session: Session, statement: Any) -> str:
+    """Any parameter is taken; only UTC as the time zone, because the stand-in has no other."""
+    for item in statement.find_all(exp.EQ):
+        name, value = item.this.name.upper(), item.expression
+        if name == "TIMEZONE" and value.name.upper() not in ("UTC", "ETC/UTC"):
+            raise tables.unsupported(f"TIMEZONE = {value.name}: only UTC")
+        if name == "AUTOCOMMIT" and isinstance(value, exp.Boolean):
+            session.end("COMMIT")
+            session._autocommit = bool(value.this)
+    return _said("Statement executed successfully.")
+
+
+def _use(session: Session, statement: Any) -> str:
+    kind = statement.args.get("kind")
+    kind = kind.name.upper() if kind is not None else "DATABASE"
+    if kind == "DATABASE":
+        name = statement.this.name
+        if not tables.attached(session.duck, name):
+            raise tables.missing("Database", name)
+        session.use(name, "PUBLIC")
+    elif kind == "SCHEMA":
+        database = statement.this.args["db"].name if statement.this.args.get("db") else session.database
+        before = session.database, session._schema
+        if not database or not tables.attached(session.duck, database):
+            raise tables.missing("Database", str(database))
+        session.use(database, statement.this.name)
+        if not session.schema_set:
+            if before[0]:
+                session.use(before[0], before[1] or "PUBLIC")
+            raise tables.missing("Schema", statement.this.name)
+    return _said("Statement executed successfully.")
+
+
+def _describe(session: Session, statement: Any) -> str | None:
+    if statement.args.get("kind") != "TABLE" or not isinstance(statement.this, exp.Table):
+        return None
+    return None if statement.this.db == "INFORMATION_SCHEMA" else tables.describe_query(session, statement.this)
+
+
+def _copy(session: Session, statement: Any) -> str:
+    """One transaction a COPY, so that a file that fails leaves nothing of those before it."""
+    if session._in_transaction:
+        return stages.copy_into(session, statement)
+    session.begin()
+    try:
+        result = stages.copy_into(session, statement)
+    except BaseException:
+        session.end("ROLLBACK")
+        raise
+    if session._autocommit:
+        session.end("COMMIT")
+    return result
+
+
+def _transaction(session: Session, statement: Any) -> str:
+    session.begin()
+    return _said("Statement executed successfully.")
+
+
+def _commit(session: Session, statement: Any) -> str:
+    session.end("COMMIT")
+    return _said("Statement executed successfully.")
+
+
+def _rollback(session: Session, statement: Any) -> str:
+    session.end("ROLLBACK")
+    return _said("Statement executed successfully.")
+
+
+def _list(session: Session, statement: Any) -> str:
+    return stages.list_query(session, statement.this.name)
+
+
+HANDLERS: tuple[tuple[type, Callable[[Session, Any], str | None]], ...] = (
+    (exp.Create, _create),
+    (exp.Drop, _drop),
+    (exp.Alter, _alter),
+    (exp.Use, _use),
+    (exp.Describe, _describe),
+    (exp.Copy, _copy),
+    (exp.Transaction, _transaction),
+    (exp.Commit, _commit),
+    (exp.Rollback, _rollback),
+    (exp.ListStage, _list),
+    (exp.TruncateTable, lambda session, statement: _said(tables.truncate(session, statement))),
+    (exp.Comment, lambda session, statement: _said(tables.comment(session, statement))),
+)

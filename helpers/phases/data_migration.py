@@ -1,0 +1,270 @@
+"""Phase 3 of the checklist, as the steps of `runbooks/30_data_migration.ipynb`.
+
+The notebook holds the narrative; each of its cells calls one method here. A step that is protected takes the token of
+its gate, and a step that changes something is only planned unless `apply` is set.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pandas as pd
+import plotly.graph_objects as go
+import psycopg2
+import snowflake.connector
+import sqlalchemy
+
+from helpers import charts, export, settings, snapshot, verify
+from helpers.errors import UsageError
+from helpers.export import ExportPlan
+from helpers.load import snowflake as load
+from helpers.manifest import Manifest
+from helpers.platforms import postgres
+from helpers.platforms import snowflake as snowflake_platform
+from helpers.platforms.s3 import Bucket
+from helpers.progress import progress
+from helpers.runs.folders import report_path
+from helpers.runs.gate import Token, gate, rehearse, require
+from helpers.verify.report import Report
+
+STAGE_HOLDS_THE_SNAPSHOT = "stage-holds-the-snapshot"
+TARGET_HOLDS_THE_SNAPSHOT = "target-holds-the-snapshot"
+
+
+class DataMigration:
+    """One walk through the phase; holds the snapshot from the survey until it is closed.
+
+    Args:
+        profile: of migration.toml.
+        tables: globs over table names.
+        apply: whether steps act; without it they return their plans.
+    """
+
+    def __init__(self, profile: str, tables: list[str], *, apply: bool) -> None:
+        self.apply = apply
+        self._settings = settings.load(profile)
+        self._globs = tuple(tables)
+        self._bucket = Bucket.open(self._settings.stage)
+        self._seconds: dict[str, float] = {}
+        self._snapshot = snapshot.take(self._settings.source)
+        atexit.register(self.close)
+        self._plan: ExportPlan | None = None
+        self._manifest: Manifest | None = None
+        self._reports: dict[str, Report] = {}
+
+    def close(self) -> None:
+        """Lets the snapshot go; until then vacuum on the source waits for it."""
+        snapshot.release(self._snapshot)
+
+    def survey(self) -> pd.DataFrame:
+        """What will move: a row a table, every value counted."""
+        with self._timed("survey"), progress("census") as report:
+            self._plan = export.plan_export(self._settings, self._bucket, self._snapshot, self._globs, report)
+        return pd.DataFrame(
+            {
+                "table": str(census.table),
+                "rows": census.rows,
+                "columns": len(census.columns),
+                "key": ", ".join(census.table.key) or "none: compared as a multiset",
+                "re-encoded": sum(c.verdict == "re-encoded" for c in census.columns),
+                "refused": "; ".join(census.refused),
+            }
+            for census in self._plan.census
+        )
+
+    def left_out(self) -> pd.DataFrame:
+        """What the source has and the migration leaves where it is."""
+        left = self._planned().catalog.left_out
+        return pd.DataFrame({"object": list(left), "why": list(left.values())})
+
+    def export(self) -> pd.DataFrame:
+        """Writes the stage, or shows what would be written."""
+        plan = self._planned()
+        if not self.apply:
+            return pd.DataFrame(
+                {"table": str(c.table), "rows": c.rows, "files": len(export.parts(c.table))} for c in plan.census
+            )
+        with self._timed("export"), progress("export") as report:
+            self._manifest = export.export(plan, progress=report)
+        return pd.DataFrame(
+            {"table": str(t), "rows": t.rows, "files": len(t.files), "MB": round(t.bytes / 1e6, 2)}
+            for t in self._manifest.tables
+        )
+
+    def check_stage(self) -> Token:
+        """Compares the staged files with the snapshot, cell by cell; the gate in front of loading."""
+        if not self.apply:
+            return rehearse(STAGE_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
+        report = self._verify("stage")
+        return gate(
+            STAGE_HOLDS_THE_SNAPSHOT,
+            report.equal,
+            evidence=_summary(report),
+            next_step="do not load; read the differing cells in the report and report a fault of the export",
+        )
+
+    def load(self, stage_checked: Token) -> pd.DataFrame:
+        """Loads the target, each table in one transaction, or shows what would be loaded."""
+        require(stage_checked, STAGE_HOLDS_THE_SNAPSHOT, apply=self.apply)
+        if not self.apply:
+            return pd.DataFrame({"table": str(c.table), "rows": c.rows} for c in self._planned().census)
+        if self._manifest is None:
+            raise _out_of_order("load", "the export has not run in this session", "run the cells above first")
+        with self._timed("load"), progress("load") as report:
+            plan = load.plan_load(self._manifest, self._bucket, self._settings.snowflake)
+            loaded = load.load(plan, progress=report)
+        return pd.DataFrame({"table": table.table, "rows": table.rows} for table in loaded)
+
+    def verify(self) -> pd.DataFrame:
+        """Compares source and target, cell by cell; a row a table."""
+        if not self.apply:
+            return pd.DataFrame({"table": str(c.table), "verdict": "planned"} for c in self._planned().census)
+        return _verdicts(self._verify("snowflake"))
+
+    def gate(self) -> Token:
+        """The gate in front of every later phase: the target holds the snapshot."""
+        if not self.apply:
+            return rehearse(TARGET_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
+        report = self._found("snowflake")
+        return gate(
+            TARGET_HOLDS_THE_SNAPSHOT,
+            report.equal,
+            evidence=_summary(report),
+            next_step="look at the differing cells below and in the report; correct the cause, then run this phase again",
+        )
+
+    def differences(self) -> pd.DataFrame:
+        """The first differing cells, side by side; empty when all are equal."""
+        tables = self._reports["snowflake"].tables if "snowflake" in self._reports else ()
+        rows = [
+            {
+                "table": str(t),
+                "key": json.dumps(c.key) if c.key else "",
+                "column": c.column,
+                "source": c.source,
+                "target": c.target,
+            }
+            for t in tables
+            for c in t.cells[:20]
+        ]
+        return pd.DataFrame(rows, columns=["table", "key", "column", "source", "target"])
+
+    def chart(self) -> go.Figure:
+        """Rows on both sides; `verify` has its numbers."""
+        tables = self._reports["snowflake"].tables if "snowflake" in self._reports else ()
+        return charts.rows_on_both_sides(
+            [str(t) for t in tables],
+            [t.rows_source or 0 for t in tables],
+            [t.rows_target or 0 for t in tables],
+            [t.missing + t.extra + t.changed for t in tables],
+        )
+
+    def timing(self) -> pd.DataFrame:
+        """Seconds of wall clock for each stage so far."""
+        return pd.DataFrame({"stage": list(self._seconds), "seconds": [round(s, 2) for s in self._seconds.values()]})
+
+    def timing_chart(self) -> go.Figure:
+        """The same as a picture."""
+        return charts.seconds_by_stage(self._seconds)
+
+    def summary(self) -> str:
+        """One sentence: the verdict, at which LSN, over how much."""
+        if not self.apply:
+            return f"REHEARSED: {self._planned().rows:,} rows would move at LSN {self._snapshot.lsn}"
+        report = self._found("snowflake")
+        exact = "" if self._snapshot.exact else " (approximate)"
+        return (
+            f"{report.verdict.upper()}: {report.rows:,} rows and {report.cells:,} cells of {len(report.tables)} tables "
+            f"in {self._settings.snowflake.database}.{self._settings.snowflake.schema_} against the source at LSN {report.lsn}{exact}"
+        )
+
+    def source_engine(self) -> sqlalchemy.Engine:
+        """For `%%sql` cells: read-only, and its address holds no password."""
+        dsn = postgres.dsn(self._settings.source, settings={"default_transaction_read_only": "on"})
+        return sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(dsn))
+
+    def target_connection(self) -> Any:
+        """For `%%sql` cells: the genuine connector's connection, in the target's schema."""
+        target = self._settings.snowflake
+        connection: snowflake.connector.SnowflakeConnection = snowflake_platform.open_connection(target)
+        if self.apply:
+            connection.cursor().execute(f"USE SCHEMA {snowflake_platform.identifier(target.database, target.schema_)}")
+        return connection
+
+    def largest_table(self, side: Literal["source", "target"] = "source") -> str:
+        """What a `%%sql` cell selects from: the table with most rows, or in a rehearsal's target, which may not exist, one row."""
+        census = max(self._planned().census, key=lambda c: c.rows)
+        if side == "source":
+            return postgres.identifier(census.table.schema, census.table.name)
+        return snowflake_platform.identifier(census.table.name) if self.apply else "(SELECT 'rehearsed' AS STATE)"
+
+    def _planned(self) -> ExportPlan:
+        if self._plan is None:
+            raise _out_of_order("go on", "the survey has not run in this session", "run the cells from the top")
+        return self._plan
+
+    def _found(self, target: str) -> Report:
+        if target not in self._reports:
+            raise _out_of_order(
+                "pass the gate", "the verification has not run in this session", "run the cell above first"
+            )
+        return self._reports[target]
+
+    def _verify(self, target: verify.TargetName) -> Report:
+        path = report_path(f"verify-{target}.json")
+        with self._timed(f"verify {target}"), progress(f"compare with {target}") as report:
+            planned = verify.planned(
+                self._settings, target=target, tables=self._globs, cells_folder=path.with_suffix(""), progress=report
+            )
+            with planned as plan:
+                found = self._reports[target] = verify.verify(plan, progress=report)
+        path.write_text(json.dumps(found.as_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
+        return found
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[stage] = time.monotonic() - started
+
+
+def quiet_jupysql() -> None:
+    """Keeps jupysql from reporting its use to its makers; call before `%load_ext sql`."""
+    os.environ["PLOOMBER_STATS_ENABLED"] = "false"
+    os.environ["PLOOMBER_VERSION_CHECK_DISABLED"] = "true"
+
+
+def _verdicts(report: Report) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "table": str(t),
+            "verdict": t.verdict,
+            "source rows": t.rows_source,
+            "target rows": t.rows_target,
+            "cells compared": (t.rows_source or 0) * len(t.changed_cells),
+            "differences": t.differences,
+            "digest": t.digest,
+        }
+        for t in report.tables
+    )
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    return {
+        "verdict": report.verdict,
+        "lsn": report.lsn,
+        "tables": len(report.tables),
+        "differences": {str(t): t.differences or t.verdict for t in report.tables if t.verdict != "equal"},
+    }
+
+
+def _out_of_order(what: str, why: str, next_step: str) -> UsageError:
+    return UsageError(what, on="runbook 30_data_migration", why=why, next_step=next_step)

@@ -1,0 +1,1 @@
+"""Runs: notebooks executed unattended, their gates, and what is kept of them under `outputs/`."""

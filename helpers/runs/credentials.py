@@ -1,0 +1,61 @@
+"""What looks like a secret, so that it is refused before it reaches a notebook, and found if it did."""
+
+from __future__ import annotations
+
+import re
+
+from helpers import redaction
+
+_NAME = re.compile(
+    r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|secrets|token|credentials?|dsn|conninfo"
+    r"|connection_string|api_?key|access_?key|secret_?key|private_?key|account_?key)$",
+    re.IGNORECASE,
+)
+"""Only at the end: `token_env` and `secret_name` say where a secret is, not what it is."""
+
+_VALUES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("a URL with a password", re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@'\"<>{}]*:(?![•*]+@)[^\s/@'\"<>{}]+@", re.I)),
+    (
+        "a password setting",
+        re.compile(
+            r"\b(?:password|passwd|pwd|passphrase|secret_?access_?key|aws_secret_access_key)"
+            r"\s*[=:]\s*['\"]?(?![•*<{$]|None\b|null\b|os\.|str\b|settings\b)[^\s'\"&,;)(\[\]]{3,}(?![\w(.\[])",
+            re.I,
+        ),
+    ),
+    ("an AWS access key id", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
+    ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
+    ("a JSON web token", re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}")),
+    (
+        "a service's token",
+        re.compile(r"\b(?:hvs\.[\w-]{20,}|gh[pousr]_\w{30,}|dapi[0-9a-f]{32}|xox[abprs]-[\w-]{10,})"),
+    ),
+)
+_AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=_-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=_-])")
+
+
+def named_like_a_secret(name: str) -> bool:
+    """Whether a value under this name would be a secret itself rather than a pointer to one."""
+    return _NAME.search(name) is not None
+
+
+def secret_in(text: str) -> str | None:
+    """The kind of secret `text` seems to hold, or None. Never the secret."""
+    if any(known in text for known in redaction.known()):
+        return "a secret that this process has read"
+    for kind, pattern in _VALUES:
+        if pattern.search(text):
+            return kind
+    if any(_is_mixed(match[0]) for match in _AWS_SECRET.finditer(text)):
+        return "an AWS secret access key"
+    return None
+
+
+def _is_mixed(text: str) -> bool:
+    """Random base64 has all three kinds of character; a SHA-1, a path or a word has not."""
+    return (
+        any(c.isupper() for c in text)
+        and any(c.islower() for c in text)
+        and any(c.isdigit() for c in text)
+        and text.count("/") <= 4
+    )

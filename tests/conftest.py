@@ -1,0 +1,107 @@
+"""The local stack for tests: one for the session, apart from the one that `make demo` leaves up."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import export as exporting
+from helpers import settings as profiles
+from helpers import verify as verifying
+from helpers.load import snowflake as loading
+from helpers.local import stack
+from helpers.manifest import Manifest
+from helpers.platforms import postgres, snowflake
+from helpers.platforms.s3 import Bucket
+from helpers.settings import Settings
+from helpers.verify.report import Report
+
+PROJECT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("RUNBOOK_LOCAL_ROOT", str(PROJECT / ".local-test"))
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def local_settings() -> Settings:
+    """Profile local on a running stack."""
+    stack.up()
+    return profiles.load("local", PROJECT / "migration.toml")
+
+
+@dataclass
+class Migration:
+    """A database, a stage prefix and a Snowflake schema of one test's own."""
+
+    settings: Settings
+
+    def source(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Runs statements on the source, each committed; the last one's rows."""
+        rows: list[tuple[Any, ...]] = []
+        with closing(postgres.connect(self.settings.source)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+                    rows = cursor.fetchall() if cursor.description else []
+        return rows
+
+    def target(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Runs statements through the genuine connector; the last one's rows."""
+        target = self.settings.snowflake
+        with closing(snowflake.open_connection(target)) as connection, connection.cursor() as cursor:
+            cursor.execute(f"USE SCHEMA {snowflake.identifier(target.database, target.schema_)}")
+            for statement in statements:
+                cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    def export(self) -> Manifest:
+        with exporting.planned(self.settings) as plan:
+            return exporting.export(plan)
+
+    def load(self, manifest: Manifest) -> None:
+        loading.load(loading.plan_load(manifest, self.bucket, self.settings.snowflake))
+
+    def migrate(self) -> Manifest:
+        manifest = self.export()
+        self.load(manifest)
+        return manifest
+
+    def verify(self, target: verifying.TargetName = "snowflake", **options: Any) -> Report:
+        with verifying.planned(self.settings, target=target, **options) as plan:
+            return verifying.verify(plan)
+
+    @property
+    def bucket(self) -> Bucket:
+        return Bucket.open(self.settings.stage)
+
+
+@pytest.fixture
+def migration(local_settings: Settings, tmp_path: Path) -> Iterator[Migration]:
+    """A fresh, empty source with somewhere to go."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with closing(postgres.connect(local_settings.source)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+        values = local_settings.values
+        own = values.model_copy(
+            update={
+                "source": values.source.model_copy(update={"dbname": name}),
+                "stage": values.stage.model_copy(update={"url": f"s3://migration/{name}/"}),
+                "snowflake": values.snowflake.model_copy(update={"schema_": name.upper()}),
+            }
+        )
+        found = Migration(Settings("local", local_settings.file, own))
+        yield found
+        connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+    found.bucket.remove(list(found.bucket.sizes()))
+    with snowflake.connect(own.snowflake) as session:
+        schema = snowflake.identifier(own.snowflake.database, own.snowflake.schema_)
+        session.execute(f"DROP SCHEMA IF EXISTS {schema}", doing="clean up after a test")

@@ -1,0 +1,478 @@
+"""What the stand-in answers through the genuine connector: each is the real service's documented behaviour."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import snowflake.connector
+from snowflake.connector.errors import DatabaseError, ProgrammingError
+
+from helpers.local import stack
+
+UTC = datetime.UTC
+Run = Callable[..., list[tuple[Any, ...]]]
+Put = Callable[[str, pa.Table], None]
+
+LONG = Decimal("12345678901234567890123456789.123456789")
+
+
+def one(rows: list[tuple[Any, ...]]) -> Any:
+    ((value,),) = rows
+    return value
+
+
+class TestLogin:
+    def test_it_says_that_it_is_a_stand_in(self, run: Run) -> None:
+        assert "local-stand-in" in one(run("SELECT CURRENT_VERSION()"))
+
+    def test_a_wrong_password_is_refused(self, local_environment: stack.Environment) -> None:
+        with pytest.raises(DatabaseError, match="Incorrect username or password"):
+            snowflake.connector.connect(**{**local_environment.snowflake, "password": "wrong"})
+
+    def test_the_schema_that_the_environment_names_is_there_and_empty(
+        self, local_environment: stack.Environment
+    ) -> None:
+        with snowflake.connector.connect(**local_environment.snowflake) as connection:
+            cursor = connection.cursor()
+            assert cursor.execute("SELECT CURRENT_DATABASE(), CURRENT_SCHEMA()").fetchall() == [("SALES", "MIGRATED")]
+            cursor.execute("SELECT COUNT(*) FROM \"SALES\".INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = 'MIGRATED'")
+            assert cursor.fetchall() == [(0,)]
+
+    def test_warehouses_roles_and_session_parameters_change_nothing(self, run: Run) -> None:
+        for statement in (
+            "USE WAREHOUSE load_wh",
+            "USE ROLE loader",
+            "ALTER SESSION SET TIMEZONE='UTC'",
+            "ALTER SESSION SET QUERY_TAG='runbook'",
+            "ALTER SESSION UNSET QUERY_TAG",
+        ):
+            assert one(run(statement)) == "Statement executed successfully."
+
+
+class TestValues:
+    def test_null_times_stay_null(self, run: Run) -> None:
+        run("CREATE TABLE t (a TIMESTAMP_NTZ(6), b TIMESTAMP_TZ(6), c DATE, d TIME(6))")
+        moment = datetime.datetime(2024, 2, 29, 12, 30, 15, 123456)
+        run("INSERT INTO t SELECT NULL, NULL, NULL, NULL")
+        run(f"INSERT INTO t SELECT '{moment}', '{moment}+00:00', '2024-02-29', '23:59:59.999999'")
+        rows = run("SELECT * FROM t ORDER BY c NULLS FIRST")
+        assert rows[0] == (None, None, None, None)
+        assert rows[1][0] == moment
+        assert rows[1][1].astimezone(UTC) == moment.replace(tzinfo=UTC)
+        assert rows[1][2:] == (datetime.date(2024, 2, 29), datetime.time(23, 59, 59, 999999))
+
+    @pytest.mark.parametrize(
+        "moment", ["0001-01-01 00:00:00.000001", "1969-12-31 23:59:59.999999", "9999-12-31 23:59:59.999999"]
+    )
+    def test_timestamps_are_exact_from_year_1_to_9999(self, run: Run, moment: str) -> None:
+        run("CREATE TABLE t (a TIMESTAMP_NTZ(6), b TIMESTAMP_TZ(6))")
+        run(f"INSERT INTO t SELECT '{moment}', '{moment}+00:00'")
+        form = "YYYY-MM-DD HH24:MI:SS.FF9"
+        assert run(f"SELECT TO_VARCHAR(a, '{form}'), TO_VARCHAR(b, '{form}') FROM t") == [(moment + "000",) * 2]
+        ((a, b),) = run("SELECT a, b FROM t")
+        assert a == datetime.datetime.fromisoformat(moment)
+        assert b.replace(tzinfo=None) == a
+        micros = (a - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)
+        assert run(f"SELECT DATE_PART(EPOCH_MICROSECOND, a), TO_TIMESTAMP_NTZ({micros}, 6) FROM t") == [(micros, a)]
+
+    def test_sums_and_averages_of_numbers_are_exact(self, run: Run) -> None:
+        run("CREATE TABLE t (a NUMBER(38,9), n NUMBER(19,0))")
+        run(f"INSERT INTO t VALUES ({LONG}, 1), (-0.000000001, 2), (NULL, NULL)")
+        assert run("SELECT SUM(a), SUM(n) FROM t") == [(Decimal("12345678901234567890123456789.123456788"), 3)]
+        assert run("SELECT AVG(n) FROM t") == [(Decimal("1.500000"),)]
+        run("CREATE TABLE u (a NUMBER(10,2))")
+        run("INSERT INTO u VALUES (0.01), (0.02), (0.02)")
+        assert run("SELECT AVG(a) FROM u") == [(Decimal("0.01666667"),)]
+
+    def test_a_number_without_a_scale_has_38_digits(self, run: Run) -> None:
+        largest = 10**38 - 1
+        run("CREATE TABLE t (a NUMBER(38,0), b NUMBER, c INTEGER)")
+        run(f"INSERT INTO t VALUES ({largest}, {-largest}, 7)")
+        ((a, b, c),) = run("SELECT a, b, c FROM t")
+        assert (int(a), int(b), c) == (largest, -largest, 7)
+
+    def test_dividing_integers_gives_six_digits(self, run: Run) -> None:
+        assert run("SELECT 1/3, 2/3, -2/3, 7/2, 10/5") == [
+            tuple(map(Decimal, ("0.333333", "0.666667", "-0.666667", "3.5", "2")))
+        ]
+        assert run("SELECT SUM(column1) / COUNT(*) FROM VALUES (1), (1), (2)") == [(Decimal("1.333333"),)]
+        with pytest.raises(ProgrammingError, match="Division by zero"):
+            run("SELECT 1/0")
+
+    def test_floats_keep_nan_and_infinity(self, run: Run) -> None:
+        run("CREATE TABLE t (f FLOAT)")
+        run(
+            "INSERT INTO t SELECT 'NaN'::FLOAT UNION ALL SELECT 'inf'::FLOAT UNION ALL SELECT '-inf'::FLOAT UNION ALL SELECT 0.1"
+        )
+        assert sorted(str(f) for (f,) in run("SELECT f FROM t")) == ["-inf", "0.1", "inf", "nan"]
+        assert {f for (f,) in run("SELECT TO_VARCHAR(f) FROM t")} == {"NaN", "inf", "-inf", "0.1"}
+
+    def test_the_empty_string_is_not_null_and_text_comes_back_whole(self, run: Run) -> None:
+        run("CREATE TABLE t (a VARCHAR, b BINARY)")
+        said = "Ünï 🤦🏼‍♂️\n\r\t'\"\\ %s {}"
+        run("INSERT INTO t VALUES (%s, NULL), ('', X'00FF'), (NULL, X'')", said)
+        assert run("SELECT a, b FROM t") == [(said, None), ("", b"\x00\xff"), (None, b"")]
+        assert run("SELECT COUNT(*) FROM t WHERE a = ''") == [(1,)]
+
+    def test_a_million_rows_arrive_as_arrow(self, connection: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("CREATE TABLE t (n NUMBER(38,0), d NUMBER(38,9), s VARCHAR, ts TIMESTAMP_NTZ(6))")
+        digits = "(SELECT column1 AS v FROM VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9))"
+        number = "a.v+10*b.v+100*c.v+1000*d.v+10000*e.v+100000*f.v"
+        cursor.execute(
+            f"INSERT INTO t SELECT {number}, ({number})*0.25, 'x' || ({number}), TO_TIMESTAMP_NTZ({number}, 6) "
+            f"FROM {digits} a, {digits} b, {digits} c, {digits} d, {digits} e, {digits} f"
+        )
+        cursor.execute("SELECT n, d, s, ts FROM t")
+        tables = list(cursor.fetch_arrow_batches())
+        assert sum(table.num_rows for table in tables) == 1_000_000
+        assert pa.types.is_decimal(tables[0].schema.field("D").type)
+        assert tables[0].column("TS").type == pa.timestamp("us")
+
+
+class TestFunctions:
+    @pytest.mark.parametrize(
+        ("word", "value"),
+        [("Snowflake", 9203306159527282910), ("test", 14618207765679027446), ("hello", 13362634815750784402)],
+    )
+    def test_md5_number_lower64_reads_the_digest_big_endian(self, run: Run, word: str, value: int) -> None:
+        assert int(one(run(f"SELECT MD5_NUMBER_LOWER64('{word}')"))) == value
+
+    @pytest.mark.parametrize(
+        ("expression", "value"),
+        [
+            ("MD5_NUMBER_UPPER64('hello')", int("5d41402abc4b2a76", 16)),
+            ("MD5_HEX('hello')", "5d41402abc4b2a76b9719d911017c592"),
+            ("SHA2('hello', 256)", "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"),
+            ("HEX_ENCODE('SNOW')", "534E4F57"),
+            ("TO_VARCHAR(TO_BINARY('00ff','HEX'),'HEX')", "00FF"),
+            ("TO_VARCHAR('ab'::BINARY)", "AB"),
+            ("TO_VARCHAR(1.500::NUMBER(38,3))", "1.500"),
+            ("1::FLOAT::VARCHAR", "1"),
+            ("TO_VARCHAR('23:59:59.000001'::TIME, 'HH24:MI:SS.FF6')", "23:59:59.000001"),
+            ("'23:59:59.5'::TIME::VARCHAR", "23:59:59"),
+            ("TO_VARCHAR(TRUE)", "true"),
+            ("TO_VARCHAR('2024-02-29'::DATE)", "2024-02-29"),
+            ("TO_VARCHAR('2024-02-29'::DATE, 'DD.MM.YYYY')", "29.02.2024"),
+            ("DATE_PART(EPOCH_SECOND, '1970-01-02'::TIMESTAMP_NTZ)", 86400),
+            ("DATE_PART('EPOCH_MICROSECOND', '1969-12-31 23:59:59.999999'::TIMESTAMP_NTZ)", -1),
+            ("TO_TIMESTAMP_NTZ(1, 3)", datetime.datetime(1970, 1, 1, 0, 0, 0, 1000)),
+            ("TO_TIMESTAMP_NTZ('2024-02-29 01:02:03.000004')", datetime.datetime(2024, 2, 29, 1, 2, 3, 4)),
+            ("TO_TIME(TO_TIMESTAMP_NTZ(86399999999, 6))", datetime.time(23, 59, 59, 999999)),
+            ("IFF(NULL IS NULL, COALESCE(NULL, 'a'), 'b')", "a"),
+            ("LENGTH('🤦🏼‍♂️')", 5),
+            (
+                "MD5_HEX(TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, TO_TIMESTAMP_NTZ(-1, 6))))",
+                "6bb61e3b7bce0931da574d19d1d82c88",
+            ),
+            ("CONCAT('a', COALESCE(TO_VARCHAR(NULLIF('00'::BINARY, '01'::BINARY)), ''))", "a00"),
+        ],
+    )
+    def test_functions(self, run: Run, expression: str, value: Any) -> None:
+        found = one(run(f"SELECT {expression}"))
+        assert (int(found) if isinstance(value, int) else found) == value
+
+    def test_hash_agg_does_not_cancel_equal_rows(self, run: Run) -> None:
+        assert one(run("SELECT HASH_AGG(column1) FROM VALUES (1),(1)")) != one(
+            run("SELECT HASH_AGG(column1) FROM VALUES (2),(2)")
+        )
+
+    def test_bound_parameters_are_exact(self, local_environment: stack.Environment) -> None:
+        values = (
+            2**62 + 1,
+            LONG,
+            "é'",
+            datetime.datetime(2024, 12, 31, 23, 59, 59, 999999),
+            datetime.date(1, 1, 1),
+            b"\0\xff",
+            None,
+            0.1,
+            True,
+        )
+        with snowflake.connector.connect(**local_environment.snowflake, paramstyle="qmark") as connection:
+            cursor = connection.cursor()
+            cursor.execute(
+                "CREATE TEMPORARY TABLE t (a NUMBER(38,0), b NUMBER(38,9), c VARCHAR, d TIMESTAMP_NTZ(6), e DATE, f BINARY, g VARCHAR, h FLOAT, i BOOLEAN)"
+            )
+            cursor.execute("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            assert cursor.execute("SELECT * FROM t WHERE a = ? AND d = ?", (values[0], values[3])).fetchall() == [
+                values
+            ]
+            cursor.execute("UPDATE t SET b = ? WHERE c = ?", (Decimal("0.5"), "é'"))
+            assert cursor.rowcount == 1
+            assert cursor.execute("SELECT b FROM t").fetchone() == (Decimal("0.5"),)
+            cursor.execute("DELETE FROM t WHERE g IS NULL AND h = ?", (0.1,))
+            assert cursor.rowcount == 1
+
+
+class TestTables:
+    def test_odd_names_and_what_the_catalogue_says_of_them(self, run: Run, connection: Any) -> None:
+        run(
+            'CREATE OR REPLACE TABLE "odd ""name" ("select" NUMBER(38,9) NOT NULL COMMENT \'it\'\'s\', "Ünï" VARCHAR, '
+            '"d" DATE, "t" TIME(6), "ts" TIMESTAMP_NTZ(6), "tz" TIMESTAMP_TZ(6), "l" TIMESTAMP_LTZ(3), "b" BINARY, '
+            '"f" FLOAT, "bo" BOOLEAN, "n0" NUMBER(19,0), "v" VARCHAR(7)) COMMENT=\'its \'\'comment\''
+        )
+        run('CREATE TEMPORARY TABLE "temporary" (a INTEGER)')
+        schema = connection.schema
+        assert run(
+            f"SELECT TABLE_NAME, COMMENT, TABLE_TYPE FROM \"SALES\".INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = '{schema}'"
+        ) == [('odd "name', "its 'comment", "BASE TABLE")]
+        rows = run(
+            "SELECT COLUMN_NAME, ORDINAL_POSITION, DATA_TYPE, IS_NULLABLE, CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, "
+            'NUMERIC_SCALE, DATETIME_PRECISION, COMMENT FROM "SALES".INFORMATION_SCHEMA.COLUMNS '
+            f"WHERE TABLE_SCHEMA = '{schema}' ORDER BY ORDINAL_POSITION"
+        )
+        assert rows == [
+            ("select", 1, "NUMBER", "NO", None, 38, 9, None, "it's"),
+            ("Ünï", 2, "TEXT", "YES", 16777216, None, None, None, None),
+            ("d", 3, "DATE", "YES", None, None, None, None, None),
+            ("t", 4, "TIME", "YES", None, None, None, 6, None),
+            ("ts", 5, "TIMESTAMP_NTZ", "YES", None, None, None, 6, None),
+            ("tz", 6, "TIMESTAMP_TZ", "YES", None, None, None, 6, None),
+            ("l", 7, "TIMESTAMP_LTZ", "YES", None, None, None, 3, None),
+            ("b", 8, "BINARY", "YES", 8388608, None, None, None, None),
+            ("f", 9, "FLOAT", "YES", None, None, None, None, None),
+            ("bo", 10, "BOOLEAN", "YES", None, None, None, None, None),
+            ("n0", 11, "NUMBER", "YES", None, 19, 0, None, None),
+            ("v", 12, "TEXT", "YES", 7, None, None, None, None),
+        ]
+        described = run(f'DESCRIBE TABLE "SALES"."{schema}"."odd ""name"')
+        assert [row[1] for row in described][:8] == [
+            "NUMBER(38,9)", "VARCHAR(16777216)", "DATE", "TIME(6)", "TIMESTAMP_NTZ(6)", "TIMESTAMP_TZ(6)", "TIMESTAMP_LTZ(3)", "BINARY(8388608)",
+        ]  # fmt: skip
+        assert [row[3] for row in described][:2] == ["N", "Y"]
+        run('COMMENT ON TABLE "odd ""name" IS \'another\'')
+        run('COMMENT ON COLUMN "odd ""name"."select" IS \'one more\'')
+        assert run(f"SELECT COMMENT FROM \"SALES\".INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = '{schema}'") == [
+            ("another",)
+        ]
+        assert run('DESC TABLE "odd ""name"')[0][9] == "one more"
+
+    @pytest.mark.parametrize("schema", ["lower case", 'quo"ted', "Ünï.dot"])
+    def test_odd_schemas_and_databases(self, run: Run, schema: str) -> None:
+        quoted = '"' + schema.replace('"', '""') + '"'
+        for database in ('"SALES"', '"odd Db"'):
+            run(f"CREATE DATABASE IF NOT EXISTS {database}")
+            run(f"CREATE SCHEMA IF NOT EXISTS {database}.{quoted}")
+            run(f"CREATE SCHEMA IF NOT EXISTS {database}.{quoted}")
+            run(f'CREATE TABLE {database}.{quoted}."t" ("a" INTEGER)')
+            run(f'INSERT INTO {database}.{quoted}."t" VALUES (1)')
+            run(f"USE SCHEMA {database}.{quoted}")
+            assert run('SELECT "a" FROM "t"') == [(1,)]
+            assert run(
+                f"SELECT TABLE_SCHEMA, TABLE_NAME FROM {database}.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = %s",
+                schema,
+            ) == [(schema, "t")]
+            run(f"DROP SCHEMA {database}.{quoted}")
+        run('DROP DATABASE "odd Db"')
+
+    def test_too_long_a_text_is_an_error(self, run: Run) -> None:
+        run('CREATE TABLE t ("a" VARCHAR(3))')
+        run("INSERT INTO t VALUES ('äöü'), (NULL)")
+        with pytest.raises(ProgrammingError, match="is too long and would be truncated") as caught:
+            run("INSERT INTO t VALUES ('abcd')")
+        assert caught.value.errno == 100078
+        assert run("SELECT COUNT(*) FROM t") == [(2,)]
+
+    def test_a_constraint_says_no_at_once(self, run: Run) -> None:
+        run("CREATE TABLE t (a INTEGER NOT NULL, b INTEGER PRIMARY KEY)")
+        before = time.monotonic()
+        with pytest.raises(DatabaseError, match="NULL result in a non-nullable column") as caught:
+            run("INSERT INTO t VALUES (NULL, 1)")
+        assert caught.value.errno == 100072
+        assert time.monotonic() - before < 2
+        run("INSERT INTO t VALUES (1, 1), (2, 1)")  # a primary key is not enforced over there
+
+    def test_names_that_differ_only_in_case_are_refused_with_the_reason(self, run: Run) -> None:
+        with pytest.raises(ProgrammingError, match=r"differ only in case.*stand-in"):
+            run('CREATE TABLE t ("a" INTEGER, "A" INTEGER)')
+        run('CREATE TABLE "t" (a INTEGER)')
+        with pytest.raises(ProgrammingError, match="differ only in case"):
+            run("CREATE TABLE T (a INTEGER)")
+
+    def test_swap_with_exchanges_two_tables(self, run: Run) -> None:
+        run("CREATE TABLE a (x INTEGER) COMMENT='first'")
+        run("CREATE TABLE b (x VARCHAR(5), y INTEGER) COMMENT='second'")
+        run("INSERT INTO b VALUES ('b', 1)")
+        run("ALTER TABLE a SWAP WITH b")
+        assert run("SELECT * FROM a") == [("b", 1)]
+        assert run("SELECT COUNT(*) FROM b") == [(0,)]
+        assert [row[1] for row in run("DESC TABLE a")] == ["VARCHAR(5)", "NUMBER(38,0)"]
+
+    def test_a_temporary_table_is_the_sessions_own(
+        self, run: Run, connection: Any, local_environment: stack.Environment
+    ) -> None:
+        place = f'"SALES"."{connection.schema}"."work"'
+        run(f'CREATE OR REPLACE TEMPORARY TABLE {place} ("a" INTEGER NOT NULL, "b" VARCHAR(2))')
+        run(f"INSERT INTO {place} VALUES (1, 'x')")
+        run('INSERT INTO "work" SELECT "a" + 1, "b" FROM ' + place)
+        run(f'UPDATE {place} SET "b" = %s WHERE "a" = 2', "y")
+        assert run('SELECT "a", "b" FROM "work" ORDER BY 1') == [(1, "x"), (2, "y")]
+        with snowflake.connector.connect(**local_environment.snowflake) as other, pytest.raises(ProgrammingError):
+            other.cursor().execute(f"SELECT * FROM {place}")
+        run(f"DROP TABLE IF EXISTS {place}")
+        run(f"DROP TABLE IF EXISTS {place}")
+
+    def test_a_transaction_rolls_back(self, run: Run) -> None:
+        run("CREATE TABLE t (a INTEGER)")
+        run("INSERT INTO t VALUES (1)")
+        run("BEGIN")
+        run("DELETE FROM t")
+        run("INSERT INTO t VALUES (2), (3)")
+        assert run("SELECT COUNT(*) FROM t") == [(2,)]
+        run("ROLLBACK")
+        assert run("SELECT a FROM t") == [(1,)]
+
+    def test_commit_after_a_failure_does_not_pretend(self, run: Run) -> None:
+        """The stand-in's limit: over there the rest of the transaction would be kept."""
+        run("CREATE TABLE t (a INTEGER NOT NULL)")
+        run("BEGIN")
+        run("INSERT INTO t VALUES (1)")
+        with pytest.raises(DatabaseError):
+            run("INSERT INTO t VALUES (NULL)")
+        with pytest.raises(ProgrammingError, match="nothing of it was kept"):
+            run("COMMIT")
+        assert run("SELECT COUNT(*) FROM t") == [(0,)]
+
+    def test_ddl_commits_what_is_open(self, run: Run) -> None:
+        run("CREATE TABLE t (a INTEGER)")
+        run("BEGIN")
+        run("INSERT INTO t VALUES (1)")
+        run("CREATE TABLE u (a INTEGER)")
+        run("ROLLBACK")
+        assert run("SELECT COUNT(*) FROM t") == [(1,)]
+
+
+class TestCopy:
+    COPY = 'COPY INTO "t" FROM @"x"/sub/ {} MATCH_BY_COLUMN_NAME=CASE_SENSITIVE ON_ERROR=ABORT_STATEMENT {}'
+
+    @pytest.fixture(autouse=True)
+    def target(self, run: Run) -> None:
+        run('CREATE TABLE "t" ("a" NUMBER(38,0), "b" VARCHAR(5))')
+
+    def copy(self, run: Run, files: str = "", more: str = "") -> list[tuple[Any, ...]]:
+        return run(self.COPY.format(files, more))
+
+    def test_the_named_files_are_loaded_and_reported(self, run: Run, put: Put, stage: tuple[str, str]) -> None:
+        for name in ("a", "b", "c"):
+            put(f"{stage[1]}sub/{name}.parquet", pa.table({"a": [1, 2], "b": [name, None], "other": [0, 0]}))
+        rows = self.copy(run, "FILES=('a.parquet','b.parquet')")
+        assert [(row[0].rsplit("/", 1)[1], *row[1:4]) for row in rows] == [
+            ("a.parquet", "LOADED", 2, 2),
+            ("b.parquet", "LOADED", 2, 2),
+        ]
+        assert run('SELECT COUNT(*), COUNT("b") FROM "t"') == [(4, 2)]
+
+    def test_every_type_arrives(self, run: Run, put: Put, stage: tuple[str, str]) -> None:
+        run(
+            'CREATE OR REPLACE TEMPORARY TABLE "w" ("n" NUMBER(38,9), "big" NUMBER(38,0), "ts" NUMBER(38,0), '
+            '"us" NUMBER(38,0), "tz" TIMESTAMP_TZ(6), "ntz" TIMESTAMP_NTZ(6), "d" DATE, "ti" TIME(6), "b" BINARY, "f" FLOAT, '
+            '"bo" BOOLEAN, "s" VARCHAR)'
+        )
+        moment = datetime.datetime(1, 1, 1, 0, 0, 0, 1)
+        put(
+            f"{stage[1]}sub/w.parquet",
+            pa.table(
+                {
+                    "n": pa.array([LONG, None], pa.decimal128(38, 9)),
+                    "big": pa.array([Decimal(10**38 - 1), None], pa.decimal128(38, 0)),
+                    "ts": pa.array([moment, None], pa.timestamp("us")),
+                    "us": pa.array([-5, None], pa.int64()),
+                    "tz": pa.array([moment.replace(tzinfo=UTC), None], pa.timestamp("us", "UTC")),
+                    "ntz": pa.array([moment, None], pa.timestamp("us")),
+                    "d": pa.array([datetime.date(9999, 12, 31), None]),
+                    "ti": pa.array([datetime.time(23, 59, 59, 999999), None]),
+                    "b": pa.array([b"\0\xff", None]),
+                    "f": pa.array([float("inf"), None]),
+                    "bo": pa.array([True, None]),
+                    "s": pa.array(["", None]),
+                }
+            ),
+        )
+        run('COPY INTO "w" FROM @"x"/sub/ FILES=(\'w.parquet\') MATCH_BY_COLUMN_NAME=CASE_SENSITIVE')
+        (row,) = run(
+            'SELECT "n", "big", TO_TIMESTAMP_NTZ("ts", 6), "us", "ntz", "d", "ti", "b", "f", "bo", "s" FROM "w" WHERE "us" IS NOT NULL'
+        )
+        assert row == (LONG, Decimal(10**38 - 1), moment, -5, moment, datetime.date(9999, 12, 31), datetime.time(23, 59, 59, 999999), b"\0\xff", float("inf"), True, "")  # fmt: skip
+        assert run('SELECT COUNT(*) FROM "w" WHERE "tz" IS NULL AND "s" IS NULL AND "n" IS NULL') == [(1,)]
+        run('CREATE TABLE "final" ("n" NUMBER(38,9), "ts" TIMESTAMP_NTZ(6))')
+        run('INSERT INTO "final" ("n", "ts") SELECT "n"::NUMBER(38,9), TO_TIMESTAMP_NTZ("ts", 6) FROM "w"')
+        assert run('SELECT * FROM "final" WHERE "n" IS NOT NULL') == [(LONG, moment)]
+
+    def test_a_wrong_secret_is_refused(
+        self, run: Run, put: Put, stage: tuple[str, str], create_stage: Callable[..., None]
+    ) -> None:
+        put(f"{stage[1]}sub/a.parquet", pa.table({"a": [1]}))
+        for scheme in ("s3compat", "s3"):
+            create_stage("x", stage[1], secret="wrong", scheme=scheme)
+            for files in ("FILES=('a.parquet')", ""):
+                with pytest.raises(ProgrammingError, match="Access Denied"):
+                    self.copy(run, files)
+        create_stage("x", stage[1], scheme="s3")
+        assert len(self.copy(run)) == 1
+
+    def test_a_missing_file_is_an_error(self, run: Run, stage: tuple[str, str]) -> None:
+        with pytest.raises(ProgrammingError, match="was not found"):
+            self.copy(run, "FILES=('a.parquet')")
+
+    def test_what_was_loaded_is_skipped_until_it_changes(self, run: Run, put: Put, stage: tuple[str, str]) -> None:
+        key = f"{stage[1]}sub/a.parquet"
+        put(key, pa.table({"a": [1]}))
+        files = "FILES=('a.parquet')"
+        assert [row[1] for row in self.copy(run, files)] == ["LOADED"]
+        assert [row[1] for row in self.copy(run, files)] == ["LOAD_SKIPPED"]
+        assert self.copy(run) == [("Copy executed with 0 files processed.",)]
+        assert [row[1] for row in self.copy(run, files, "FORCE=FALSE")] == ["LOAD_SKIPPED"]
+        assert [row[1] for row in self.copy(run, files, "FORCE=TRUE")] == ["LOADED"]
+        put(key, pa.table({"a": [2]}))
+        assert [row[1] for row in self.copy(run, files)] == ["LOADED"]
+        run('DELETE FROM "t"')
+        assert [row[1] for row in self.copy(run, files)] == ["LOAD_SKIPPED"]
+        run('TRUNCATE TABLE "t"')
+        assert [row[1] for row in self.copy(run, files)] == ["LOADED"]
+        run('CREATE OR REPLACE TABLE "t" ("a" INTEGER)')
+        assert [row[1] for row in self.copy(run, files)] == ["LOADED"]
+
+    def test_a_rolled_back_copy_leaves_neither_rows_nor_memory(
+        self, run: Run, put: Put, stage: tuple[str, str]
+    ) -> None:
+        put(f"{stage[1]}sub/a.parquet", pa.table({"a": [1]}))
+        run("BEGIN")
+        self.copy(run)
+        run("ROLLBACK")
+        assert run('SELECT COUNT(*) FROM "t"') == [(0,)]
+        run("BEGIN")
+        assert [row[1] for row in self.copy(run)] == ["LOADED"]
+        run("COMMIT")
+        assert run('SELECT COUNT(*) FROM "t"') == [(1,)]
+
+    def test_a_failing_file_takes_the_others_with_it(self, run: Run, put: Put, stage: tuple[str, str]) -> None:
+        put(f"{stage[1]}sub/a.parquet", pa.table({"a": [1], "b": ["ok"]}))
+        put(f"{stage[1]}sub/b.parquet", pa.table({"a": [1], "b": ["too long"]}))
+        with pytest.raises(ProgrammingError, match="too long"):
+            self.copy(run, "FILES=('a.parquet','b.parquet')")
+        assert run('SELECT COUNT(*) FROM "t"') == [(0,)]
+        assert len(self.copy(run, "FILES=('a.parquet')")) == 1
+
+    def test_a_pattern_chooses_files(self, run: Run, put: Put, stage: tuple[str, str]) -> None:
+        for name in ("a.parquet", "b.parquet", "c.txt"):
+            put(f"{stage[1]}sub/{name}", pa.table({"a": [1]}))
+        assert len(self.copy(run, "PATTERN='.*[.]parquet'")) == 2
+
+    def test_a_transformation_knows_the_files_name(self, run: Run, put: Put, stage: tuple[str, str]) -> None:
+        put(f"{stage[1]}sub/a.parquet", pa.table({"A": [41]}))
+        run('CREATE TABLE "u" ("n" INTEGER, "f" VARCHAR)')
+        run('COPY INTO "u" FROM (SELECT $1:"A"::NUMBER(38,0) + 1, METADATA$FILENAME FROM @"x"/sub/)')
+        assert run('SELECT * FROM "u"') == [(42, f"{stage[1]}sub/a.parquet")]
+
+    def test_a_stage_can_be_dropped(self, run: Run, stage: tuple[str, str]) -> None:
+        run('DROP STAGE IF EXISTS "x"')
+        run('DROP STAGE IF EXISTS "x"')
+        with pytest.raises(ProgrammingError, match="does not exist"):
+            self.copy(run)

@@ -1,0 +1,165 @@
+"""One snapshot under a moving source, and nothing left behind.
+
+Would catch: a reader outside the snapshot, a table that was truncated and is exported empty, a keeper that outlives
+its order or dies with its parent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from helpers import export as exporting
+from helpers import snapshot as snapshots
+from helpers import verify as verifying
+from helpers.errors import SourceRefused, StageError
+from helpers.platforms import postgres
+
+ACCOUNTS = (
+    "CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL, note text)",
+    "INSERT INTO accounts SELECT n, 100, repeat('x', 200) FROM generate_series(1, 20000) n",
+    "CREATE TABLE log (id bigint GENERATED ALWAYS AS IDENTITY, from_id int, to_id int)",
+)
+
+
+def _transfer(migration: Any, stop: threading.Event) -> None:
+    connection = postgres.connect(migration.settings.source)
+    cursor = connection.cursor()
+    n = 0
+    while not stop.is_set():
+        n += 1
+        a, b = n * 7919 % 20000 + 1, n * 104729 % 20000 + 1
+        cursor.execute("UPDATE accounts SET balance = balance - 1 WHERE id = %s", (a,))
+        cursor.execute("UPDATE accounts SET balance = balance + 1 WHERE id = %s", (b,))
+        cursor.execute("INSERT INTO log (from_id, to_id) VALUES (%s, %s)", (a, b))
+        connection.commit()
+    connection.close()
+
+
+def test_the_export_of_a_moving_source_is_one_snapshot(migration: Any) -> None:
+    migration.source(*ACCOUNTS)
+    stop = threading.Event()
+    writer = threading.Thread(target=_transfer, args=(migration, stop))
+    writer.start()
+    try:
+        time.sleep(0.3)
+        snapshot = snapshots.take(migration.settings.source)
+        time.sleep(0.3)
+        with exporting.planned(migration.settings, snapshot=snapshot) as plan:
+            manifest = exporting.export(plan)
+        with verifying.planned(migration.settings, target="stage") as what:
+            assert what.lsn_note == "the export's own snapshot"
+            report = verifying.verify(what)
+    finally:
+        stop.set()
+        writer.join()
+    assert report.verdict == "equal"
+    migration.load(manifest)
+    assert migration.target('SELECT SUM("balance"), COUNT(*) FROM "accounts"') == [(2_000_000, 20_000)]
+    (moved,) = migration.source("SELECT count(*) FROM log")
+    assert moved[0] > manifest.tables[1].rows > 0
+    snapshots.release(snapshot)
+    assert not snapshots.is_held(migration.settings.source, snapshot.name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "TRUNCATE accounts",
+        "ALTER TABLE accounts ALTER balance TYPE bigint",
+        "DROP TABLE accounts",
+        "VACUUM FULL accounts",
+    ],
+)
+def test_a_table_rewritten_after_the_snapshot_is_refused_by_name(migration: Any, change: str) -> None:
+    migration.source(*ACCOUNTS)
+    snapshot = snapshots.take(migration.settings.source)
+    try:
+        migration.source(change)
+        with (
+            pytest.raises(SourceRefused, match=r"public\.accounts"),
+            exporting.planned(migration.settings, snapshot=snapshot),
+        ):
+            pass
+    finally:
+        snapshots.release(snapshot)
+
+
+def test_a_lock_is_not_waited_for(migration: Any) -> None:
+    migration.source(*ACCOUNTS)
+    blocker = postgres.connect(migration.settings.source)
+    blocker.cursor().execute("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE")
+    options = migration.settings.export.model_copy(update={"lock_timeout_seconds": 0.2})
+    values = migration.settings.values.model_copy(update={"export": options})
+    settings = type(migration.settings)("local", migration.settings.file, values)
+    try:
+        with pytest.raises(SourceRefused, match="stronger lock"), exporting.planned(settings):
+            pass
+    finally:
+        blocker.close()
+
+
+def test_every_file_is_what_the_manifest_says_and_a_new_export_removes_the_old(migration: Any) -> None:
+    migration.source(*ACCOUNTS)
+    migration.export()
+    manifest = migration.export()
+    files = {file.path: file for table in manifest.tables for file in table.files}
+    assert set(migration.bucket.sizes()) == {"manifest.json", *files}
+    for path, file in files.items():
+        content = migration.bucket.read(path)
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file.bytes, file.sha256)
+
+
+def test_a_refusing_bucket_leaves_the_former_export(migration: Any) -> None:
+    migration.source(*ACCOUNTS)
+    former = migration.export()
+    stage = migration.settings.stage.model_copy(update={"url": "s3://no-such-bucket/x/"})
+    values = migration.settings.values.model_copy(update={"stage": stage})
+    broken = type(migration.settings)("local", migration.settings.file, values)
+    with pytest.raises(StageError, match="no-such-bucket"), exporting.planned(broken) as plan:
+        exporting.export(plan)
+    from helpers import manifest
+
+    assert manifest.read(migration.bucket) == former
+
+
+def test_the_keeper_outlives_its_parent_and_ends_at_its_deadline(migration: Any) -> None:
+    source = migration.settings.source
+    program = (
+        "import os, signal, sys\nfrom pydantic import SecretStr\nfrom helpers.settings import Source\nfrom helpers import snapshot\n"
+        "source = Source.model_validate_json(sys.argv[1]).model_copy(update={'password': SecretStr(os.environ['PGPASSWORD'])})\n"
+        "print(snapshot.take(source, hold_seconds=4).name, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", program, source.model_copy(update={"password": None}).model_dump_json()],
+        env={**os.environ, "PGPASSWORD": source.password.get_secret_value()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    (held,) = [s for s in snapshots.held() if s.name == child.stdout.strip() and s.source == postgres.address(source)]
+    assert snapshots.is_held(source, held.name)
+    psutil.Process(held.keeper).wait(15)
+    assert not snapshots.is_held(source, held.name)
+    assert not held.record.exists()
+    assert migration.source("SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'runbook%'") == [(0,)]
+
+
+def test_no_password_is_seen_in_the_process_list(migration: Any) -> None:
+    secret = migration.settings.source.password.get_secret_value()
+    snapshot = snapshots.take(migration.settings.source)
+    try:
+        assert secret not in " ".join(psutil.Process(snapshot.keeper).cmdline())
+        assert secret not in snapshot.record.read_text()
+    finally:
+        snapshots.release(snapshot)

@@ -1,0 +1,36 @@
+"""What the tests of runs share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+
+PROJECT = Path(__file__).resolve().parents[2]
+KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+Write = Callable[..., Path]
+
+
+def statuses(notebook: Path) -> dict[str, str]:
+    nb = nbformat.read(notebook, as_version=4)
+    return {cell.id: cell.metadata.papermill.status for cell in nb.cells}
+
+
+def wait_for(done: Callable[[], Any], seconds: float = 30) -> Any:
+    end = time.monotonic() + seconds
+    while not (result := done()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+    return result
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,123 @@
+"""The page of a run needs nothing but a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import plotly.graph_objects as go
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from helpers.runs.html import PLOTLY_MIME, page, render
+from helpers.runs.kernel import ERROR_MIME
+
+EVIL = (
+    '<script src="http://e.example/x.js"></script><script>document.title = "taken"</script><p onclick="x()">kept</p>'
+    '<link rel="stylesheet" href="https://e.example/x.css"><iframe src="https://e.example"></iframe><style>p {}</style>'
+    '<img src="https://e.example/x.png"><a href="javascript:x()">a</a>'
+)
+
+
+def cell(name: str, *outputs: dict[str, object], source: str = "1") -> nbformat.NotebookNode:
+    made = new_code_cell(source, outputs=[new_output("display_data", data) for data in outputs])
+    made["id"] = name
+    return made
+
+
+def notebook(figure: bool = True) -> nbformat.NotebookNode:
+    chart = go.Figure(go.Bar(x=["</script><b>"], y=[1])).to_plotly_json() if figure else None
+    text = new_markdown_cell(f"# Export {{{{ 7 * 7 }}}}\n\n|a|b|\n|-|-|\n|1|$2|\n\n{EVIL}")
+    told = {"type": "GateClosed", "what": "pass <b>", "on": "g", "why": "no", "next": "look"}
+    return new_notebook(
+        cells=[
+            text,
+            cell("s30-export", {"text/html": EVIL, "text/plain": "x"}, source="x = '</script>'"),
+            cell("s30-error", {ERROR_MIME: told}),
+            *([cell("s30-chart", {PLOTLY_MIME: _json(chart)})] if figure else []),
+        ]
+    )
+
+
+def _json(figure: object) -> object:
+    import json
+
+    from plotly.utils import PlotlyJSONEncoder
+
+    return json.loads(json.dumps(figure, cls=PlotlyJSONEncoder))
+
+
+class Loads(HTMLParser):
+    """Everything that a page would load or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+        self.scripts: list[str | None] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attributes}
+        if tag == "script":
+            self.scripts.append(values.get("type"))
+        if "id" in values:
+            self.ids.append(values["id"])
+        for name, value in values.items():
+            if (
+                name in ("src", "srcset", "data", "action")
+                or (tag == "link" and name == "href")
+                or name.startswith("on")
+            ):
+                self.found.append((tag, value[:40]))
+        assert tag not in ("iframe", "object", "embed", "form", "base", "link"), tag
+
+
+def test_nothing_is_loaded_and_only_our_scripts_run() -> None:
+    text = page(notebook(), title="x")
+    loads = Loads()
+    loads.feed(text)
+    assert [found for found in loads.found if not found[1].startswith("data:image/")] == []
+    assert loads.scripts == ["application/json", None, None]
+    assert "s30-export" in loads.ids
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy
+    assert policy[1].startswith("default-src 'none'")
+    assert "kept" in text
+    assert "javascript:" not in text.split("<script")[0]
+    assert "{{ 7 * 7 }}" in text
+    assert text.count("Plotly.newPlot(place") == 1
+
+
+def test_without_a_figure_there_is_no_script() -> None:
+    text = page(notebook(figure=False), title="x")
+    assert "<script" not in text
+    assert "script-src 'none'" in text
+    assert len(text) < 100_000
+
+
+def test_it_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "attempt-01.ipynb"
+    nbformat.write(notebook(figure=False), path)
+    before = path.read_bytes()
+    assert render(path) == tmp_path / "attempt-01.html"
+    assert path.read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["attempt-01.html", "attempt-01.ipynb"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_a_browser_without_a_network_draws_the_figure(tmp_path: Path) -> None:
+    path = tmp_path / "attempt-01.ipynb"
+    nbformat.write(notebook(), path)
+    options = "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-dev-shm-usage --disable-background-networking --disable-component-update --disable-sync"
+    command = [
+        "chromium", *options.split(), "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'p'}",
+        "--virtual-time-budget=8000", "--dump-dom", render(path).as_uri(),
+    ]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert 'class="main-svg"' in dom
+    assert "<title>Export" in dom

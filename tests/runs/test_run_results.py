@@ -1,0 +1,194 @@
+"""How a run ends, and what its notebook says afterwards."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from run_support import Write, alive, statuses, wait_for
+
+from helpers.errors import UsageError
+from helpers.runs import engine
+from helpers.runs.progress import Silence
+from helpers.runs.run import AttemptResult, execute
+
+
+def run(notebook: Path, tmp_path: Path, **options: object) -> AttemptResult:
+    return execute(notebook, run="r", outputs=tmp_path / "outputs", report=Silence(), **{"parameters": {}, **options})  # type: ignore[arg-type]
+
+
+def text_of(notebook: Path) -> str:
+    nb = nbformat.read(notebook, as_version=4)
+    return "\n".join(output.get("text", "") for cell in nb.cells for output in cell.get("outputs", []))
+
+
+def test_a_run_knows_its_folder_its_interpreter_and_hides_secrets(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for variable in ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(variable, str(tmp_path / "nothing"))
+    notebook = write(
+        "30_x",
+        {
+            "parameters": "tables: list[str] = ['*']",
+            "setup": "import os, sys\nfrom helpers.redaction import remember\nfrom helpers.runs.folders import report_path",
+            "s30-a": "report_path('x.json').write_text('1'); print(report_path('x.json').name, sys.executable, tables)",
+            "s30-b": "os.system('echo shouted >&1'); os.write(1, b'shouted')\nsecret = remember('hunter2' * 2)",
+            "s30-c": "print('it is ' + secret)",
+            "s30-d": "secret",
+        },
+    )
+    result = run(notebook, tmp_path, parameters={"tables": ["12e4567"]})
+
+    assert (result.status, result.exit_code, result.failure) == ("done", 0, None)
+    assert result.notebook == tmp_path / "outputs/r/30_x/attempt-01.ipynb"
+    assert set(statuses(result.notebook).values()) == {"completed"}
+    text = text_of(result.notebook)
+    assert f"attempt-01-x-2.json {sys.executable} ['12e4567']" in text
+    assert "it is •••" in text
+    assert "hunter2hunter2" not in result.notebook.read_text()
+    assert str(tmp_path) not in result.notebook.read_text()
+    assert "hunter2hunter2" not in result.html.read_text() if result.html else False
+    assert (tmp_path / "outputs/r/30_x/attempt-01-x.json").read_text() == "1"
+    assert capfd.readouterr().out == ""
+    assert not list((tmp_path / "outputs/r/30_x").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "exit_code", "error"),
+    [
+        ("1 / 0", "failed", 2, "ZeroDivisionError"),
+        ("import sys; sys.exit(0)", "failed", 2, "SystemExit"),
+        ("gate('g', False, evidence={'n': 1}, next_step='look')", "gate closed", 1, "GateClosed"),
+        ("raise AwaitingSomebody('sign', on='s', why='w', next_step='n')", "awaiting", 3, "AwaitingSomebody"),
+        ("class GateClosed(Exception): pass\nraise GateClosed", "failed", 2, "GateClosed"),
+        ("raise SettingsError('read', on='s', why='w', next_step='n')", "failed", 2, "SettingsError"),
+    ],
+)
+def test_a_failing_cell_ends_the_run(
+    write: Write, tmp_path: Path, code: str, status: str, exit_code: int, error: str
+) -> None:
+    notebook = write(
+        "30_x",
+        {
+            "setup": (
+                "from helpers.errors import MigrationError, SettingsError\nfrom helpers.runs.gate import gate\n"
+                "class AwaitingSomebody(MigrationError):\n    exit_code = 3"
+            ),
+            "s30-text": "# Text",
+            "s30-bad": code,
+            "s30-after": "print('it went on')",
+            "links": "# Links",
+        },
+        tags={"s30-bad": ["raises-exception"], "s30-after": ["skip-execution"]},
+    )
+    result = run(notebook, tmp_path)
+
+    assert (result.status, result.exit_code) == (status, exit_code)
+    assert result.failure is not None
+    assert (result.failure.cell, result.failure.error) == ("s30-bad", error)
+    assert statuses(result.notebook) == {
+        "setup": "completed",
+        "s30-text": "completed",
+        "s30-bad": "failed",
+        "s30-after": "pending",
+        "links": "pending",
+    }
+    nb = nbformat.read(result.notebook, as_version=4)
+    assert [cell.metadata.papermill.exception for cell in nb.cells] == [False, False, True, None, None]
+    assert nb.metadata.papermill.exception is True
+    assert (nb.metadata.runbook.status, nb.metadata.runbook.exit_code) == (status, exit_code)
+    assert result.html is not None
+    assert "not run" in result.html.read_text()
+
+
+def test_a_time_out_lets_the_cell_clean_up_and_leaves_the_rest_not_run(write: Write, tmp_path: Path) -> None:
+    notebook = write(
+        "30_x",
+        {
+            "s30-slow": (
+                "import time, pathlib\ntry:\n    time.sleep(60)\nfinally:\n    pathlib.Path('rolled_back').touch()"
+            ),
+            "s30-after": "print('it went on')",
+        },
+    )
+    result = run(notebook, tmp_path, cell_timeout=1)
+
+    assert (result.status, result.exit_code) == ("aborted", 4)
+    assert result.failure is not None
+    assert result.failure.message == "time-out after 1 s"
+    assert statuses(result.notebook) == {"s30-slow": "failed", "s30-after": "pending"}
+    assert (tmp_path / "rolled_back").exists()
+
+
+@pytest.mark.parametrize(
+    "swallows", ["while True:\n    try:\n        time.sleep(60)\n    except BaseException:\n        pass"]
+)
+def test_a_cell_that_does_not_heed_is_killed(write: Write, tmp_path: Path, swallows: str) -> None:
+    notebook = write("30_x", {"s30-deaf": f"import time\n{swallows}", "s30-after": "1"})
+    result = run(notebook, tmp_path, cell_timeout=1, grace=1)
+    assert (result.status, result.exit_code) == ("aborted", 4)
+    assert statuses(result.notebook) == {"s30-deaf": "failed", "s30-after": "pending"}
+
+
+def test_a_cell_that_swallows_the_interrupt_and_succeeds_does_not_save_the_run(write: Write, tmp_path: Path) -> None:
+    notebook = write(
+        "30_x", {"s30-deaf": "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    pass", "s30-after": "1"}
+    )
+    result = run(notebook, tmp_path, cell_timeout=1)
+    assert result.exit_code == 4
+    assert statuses(result.notebook) == {"s30-deaf": "failed", "s30-after": "pending"}
+
+
+def test_a_dead_kernel_leaves_the_rest_not_run_and_nothing_behind(write: Write, tmp_path: Path) -> None:
+    notebook = write(
+        "30_x",
+        {
+            "s30-child": "import os, subprocess\nopen('child', 'w').write(str(subprocess.Popen(['sleep', '300']).pid))",
+            "s30-die": "os._exit(3)",
+            "s30-after": "1",
+        },
+    )
+    result = run(notebook, tmp_path)
+    assert (result.status, result.exit_code) == ("aborted", 4)
+    assert result.failure is not None
+    assert result.failure.error == "DeadKernel"
+    assert statuses(result.notebook) == {"s30-child": "completed", "s30-die": "failed", "s30-after": "pending"}
+    wait_for(lambda: not alive(int((tmp_path / "child").read_text())))
+
+
+def test_a_kernel_that_does_not_start_could_not_run(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.sys, "executable", "/bin/false")
+    result = run(write("30_x", {"s30-a": "1"}), tmp_path)
+    assert (result.status, result.exit_code) == ("failed", 2)
+    assert result.failure is not None
+    assert result.failure.error == "KernelNotStarted"
+    assert statuses(result.notebook) == {"s30-a": "pending"}
+
+
+def test_misuse_opens_no_attempt(write: Write, tmp_path: Path) -> None:
+    notebook = write("30_x", {"parameters": "apply: bool = True"})
+    for options in ({"parameters": {"aply": False}}, {"parameters": {"apply": "yes"}}, {"run": "../r"}):
+        with pytest.raises(UsageError):
+            execute(notebook, **{"run": "r", "parameters": {}, "outputs": tmp_path / "outputs", **options})  # type: ignore[arg-type]
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_run_does_not_start_runs(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_RUN", "outer")
+    with pytest.raises(UsageError, match="without end"):
+        run(write("30_x", {"s30-a": "1"}), tmp_path)
+
+
+def test_an_html_that_fails_loses_nothing(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> Path:
+        raise ValueError("no page")
+
+    monkeypatch.setattr("helpers.runs.run.render", fails)
+    result = run(write("30_x", {"s30-a": "1"}), tmp_path)
+    assert (result.status, result.html, result.html_error) == ("done", None, "ValueError: no page")
+    assert result.notebook.stat().st_size > 0

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """A PostgreSQL server: the one named in TEST_POSTGRES_DSN, or the local stack's."""
+    given = os.environ.get("TEST_POSTGRES_DSN")
+    if given:
+        yield given
+        return
+    from helpers.local import stack
+
+    with tempfile.TemporaryDirectory(prefix="sample-stack-", ignore_cleanup_errors=True) as folder:
+        root = Path(folder)
+        root.chmod(0o755)  # PostgreSQL may have to run as another user
+        try:
+            yield str(stack.up(root).as_dict()["postgres_dsn"])
+        finally:
+            stack.down(root)
+
+
+@pytest.fixture(scope="session")
+def databases(server_dsn: str) -> Iterator[Callable[[], str]]:
+    """Makes an empty database, and removes all it made."""
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"sample_{uuid.uuid4().hex[:12]}"
+        _execute(server_dsn, f"CREATE DATABASE {name} TEMPLATE template0")
+        made.append(name)
+        return str(make_dsn(server_dsn, dbname=name))
+
+    yield make
+    for name in made:
+        _execute(server_dsn, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def reused(databases: Callable[[], str]) -> str:
+    return databases()
+
+
+@pytest.fixture
+def dsn(reused: str) -> str:
+    """An empty database. Emptying one takes a tenth of the time of making one."""
+    _execute(reused, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    _execute(reused, f"ALTER DATABASE {parse_dsn(reused)['dbname']} RESET ALL")
+    return reused
+
+
+@pytest.fixture(scope="module")
+def module_dsn(databases: Callable[[], str]) -> str:
+    return databases()
+
+
+def _execute(dsn: str, sql: str) -> None:
+    connection = psycopg2.connect(dsn)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+    finally:
+        connection.close()

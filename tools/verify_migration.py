@@ -1,0 +1,7 @@
+"""The checklist's name for `runbook verify`."""
+
+import sys
+from pathlib import Path
+from subprocess import call
+
+sys.exit(call([Path(__file__).parents[1] / ".venv/bin/runbook", "verify", *sys.argv[1:]]))
