@@ -54,7 +54,7 @@ lab: stack  ## JupyterLab on the runbooks
 # A stack of their own, so that tests never meet what a user has loaded.
 test: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
 test: setup check  ## set up, lint, run the tests and compare the notebooks' outputs
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 	@$(BIN)/runbook local up
 	@$(BIN)/runbook local sample --scale 10000 --replace
 	@$(BIN)/python -m pytest --nbval-lax runbooks -p no:cacheprovider; status=$$?; $(BIN)/runbook local down; exit $$status

@@ -16,7 +16,7 @@ def _layout(title: str, height: int) -> dict[str, Any]:
         "template": "plotly_white",
         "height": height,
         "margin": {"l": 10, "r": 10, "t": 48, "b": 36},
-        "legend": {"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
+        "legend": {"orientation": "h", "y": -0.08, "x": 0, "yanchor": "top"},
     }
 
 

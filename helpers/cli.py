@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer._click.exceptions import UsageError as WrongArguments  # typer carries its own click and exports no base
 
 from helpers import export as exporting
 from helpers import manifest as manifests
@@ -60,7 +60,7 @@ def main() -> None:
     as_json = "--json" in sys.argv[1:]
     try:
         sys.exit(app(prog_name="runbook", standalone_mode=False) or 0)
-    except click.UsageError as error:
+    except WrongArguments as error:
         help_line = f"see: {error.ctx.command_path} --help" if error.ctx else "see: runbook --help"
         _fail(
             UsageError(
@@ -70,7 +70,7 @@ def main() -> None:
         )
     except MigrationError as error:
         _fail(error, as_json)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         screen.print("aborted: nothing is left half-done; run the same command again")
         sys.exit(ABORTED)
 

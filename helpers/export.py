@@ -259,9 +259,7 @@ class _Workers:
             self._all.append(connection)
             connection.register_filesystem(self._uploads)
             duck.attach_postgres(connection, self._plan.source)
-            # Must be the transaction's first statement.
-            order = f"SET TRANSACTION SNAPSHOT {literal(self._plan.snapshot.name)}"
-            connection.execute(f"CALL postgres_execute('source', {literal(order)})")
+            duck.read_snapshot(connection, self._plan.snapshot.name)
             self._local.connection = connection
         connection_of_thread: duckdb.DuckDBPyConnection = self._local.connection
         return connection_of_thread

@@ -267,7 +267,7 @@ def _stop(state: _State, name: str, server: Server, in_a_hurry: bool = False) ->
     patience = 0.0 if in_a_hurry else server.patience
     running = state.running(name)
     was_running = running is not None and processes.stop(
-        running, server.marker, by=server.stop_signal, patience=server.patience
+        running, server.marker, by=server.stop_signal, patience=patience
     )
     strays = processes.stop_strays(server.data)
     if running is not None:

@@ -31,6 +31,7 @@ from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
 from helpers.runs.folders import report_path
 from helpers.runs.gate import Token, gate, rehearse, require
+from helpers.verify import TargetName
 from helpers.verify.report import Report
 
 STAGE_HOLDS_THE_SNAPSHOT = "stage-holds-the-snapshot"
@@ -47,6 +48,7 @@ class DataMigration:
     """
 
     def __init__(self, profile: str, tables: list[str], *, apply: bool) -> None:
+        pd.set_option("display.max_colwidth", None, "display.max_rows", None)
         self.apply = apply
         self._settings = settings.load(profile)
         self._globs = tuple(tables)
@@ -76,12 +78,12 @@ class DataMigration:
                 "refused": "; ".join(census.refused),
             }
             for census in self._plan.census
-        )
+        ).set_index("table")
 
     def left_out(self) -> pd.DataFrame:
         """What the source has and the migration leaves where it is."""
         left = self._planned().catalog.left_out
-        return pd.DataFrame({"object": list(left), "why": list(left.values())})
+        return pd.DataFrame({"object": list(left), "why": list(left.values())}).set_index("object")
 
     def export(self) -> pd.DataFrame:
         """Writes the stage, or shows what would be written."""
@@ -89,13 +91,13 @@ class DataMigration:
         if not self.apply:
             return pd.DataFrame(
                 {"table": str(c.table), "rows": c.rows, "files": len(export.parts(c.table))} for c in plan.census
-            )
+            ).set_index("table")
         with self._timed("export"), progress("export") as report:
             self._manifest = export.export(plan, progress=report)
         return pd.DataFrame(
             {"table": str(t), "rows": t.rows, "files": len(t.files), "MB": round(t.bytes / 1e6, 2)}
             for t in self._manifest.tables
-        )
+        ).set_index("table")
 
     def check_stage(self) -> Token:
         """Compares the staged files with the snapshot, cell by cell; the gate in front of loading."""
@@ -119,7 +121,7 @@ class DataMigration:
         with self._timed("load"), progress("load") as report:
             plan = load.plan_load(self._manifest, self._bucket, self._settings.snowflake)
             loaded = load.load(plan, progress=report)
-        return pd.DataFrame({"table": table.table, "rows": table.rows} for table in loaded)
+        return pd.DataFrame({"table": table.table, "rows": table.rows} for table in loaded).set_index("table")
 
     def verify(self) -> pd.DataFrame:
         """Compares source and target, cell by cell; a row a table."""
@@ -167,7 +169,9 @@ class DataMigration:
 
     def timing(self) -> pd.DataFrame:
         """Seconds of wall clock for each stage so far."""
-        return pd.DataFrame({"stage": list(self._seconds), "seconds": [round(s, 2) for s in self._seconds.values()]})
+        return pd.DataFrame(
+            {"stage": list(self._seconds), "seconds": [round(s, 2) for s in self._seconds.values()]}
+        ).set_index("stage")
 
     def timing_chart(self) -> go.Figure:
         """The same as a picture."""
@@ -216,7 +220,7 @@ class DataMigration:
             )
         return self._reports[target]
 
-    def _verify(self, target: verify.TargetName) -> Report:
+    def _verify(self, target: TargetName) -> Report:
         path = report_path(f"verify-{target}.json")
         with self._timed(f"verify {target}"), progress(f"compare with {target}") as report:
             planned = verify.planned(
@@ -254,7 +258,7 @@ def _verdicts(report: Report) -> pd.DataFrame:
             "digest": t.digest,
         }
         for t in report.tables
-    )
+    ).set_index("table")
 
 
 def _summary(report: Report) -> dict[str, Any]:

@@ -30,12 +30,18 @@ def connect(*, memory: str = "1GB", threads: int = 2, spill: Path | None = None)
 
 
 def attach_postgres(connection: duckdb.DuckDBPyConnection, source: Source, *, name: str = "source") -> None:
-    """Attaches a PostgreSQL server read-only and begins a transaction on it."""
+    """Attaches a PostgreSQL server read-only, as the database `name`, and begins a transaction."""
     _load(connection, "postgres_scanner")
     connection.execute(
         f"ATTACH {literal(dsn(source, application='migration-runbooks export'))} AS {name} (TYPE postgres, READ_ONLY)"
     )
     connection.execute("BEGIN")
+
+
+def read_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: str, *, name: str = "source") -> None:
+    """Puts the attached server's transaction into an exported snapshot; must be its first statement."""
+    order = f"SET TRANSACTION SNAPSHOT {literal(snapshot)}"
+    connection.execute(f"CALL postgres_execute({literal(name)}, {literal(order)})")
 
 
 def enable_s3(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:

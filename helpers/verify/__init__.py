@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,7 +134,7 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
     """
     with ExitStack() as stack:
         spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runbook-verify-")))
-        source = PostgresSide(plan.source, plan.snapshot, [p.table for p in plan.tables])
+        source = stack.enter_context(closing(PostgresSide(plan.source, plan.snapshot, [p.table for p in plan.tables])))
         target = _target(plan, stack)
         cursor = stack.enter_context(snapshots.reading(plan.source, plan.snapshot))
         timeout = plan.settings.export.lock_timeout_seconds
@@ -213,7 +213,7 @@ def _target(plan: VerifyPlan, stack: ExitStack) -> Side:
             stack.callback(snapshots.release, snapshot)
             with snapshots.reading(other, snapshot.name) as cursor:
                 catalog = read_catalog(cursor, schemas=other.schemas)
-            return PostgresSide(other, snapshot.name, catalog.tables)
+            return stack.enter_context(closing(PostgresSide(other, snapshot.name, catalog.tables)))
 
 
 def _verify_table(

@@ -22,6 +22,9 @@ from helpers.types import Comparison
 
 DuckDB = duckdb.DuckDBPyConnection
 
+ROWS_PER_BATCH = 50_000
+"""Enough to keep DuckDB busy, few enough that wide rows stay within a few hundred megabytes."""
+
 
 @dataclass(frozen=True)
 class SideColumn:
@@ -70,39 +73,44 @@ def value(text: str, comparison: Comparison) -> str:
 class PostgresSide:
     """A PostgreSQL server, read as `value::text`, inside one snapshot.
 
-    This is deliberately another path than the export's: a fault of the export's reader cannot hide on both sides.
+    This is deliberately another path than the export's: a fault of the export's reader cannot hide on both sides. The
+    connection is its own, because the snapshot lives in one long transaction, and the tables it is compared in do not.
     """
 
-    def __init__(self, source: Source, snapshot: str, tables: Sequence[Table], name: str = "postgresql") -> None:
-        self.name = name
+    name = "postgresql"
+
+    def __init__(self, source: Source, snapshot: str, tables: Sequence[Table]) -> None:
         self._source = source
-        self._snapshot = snapshot
         self._tables = {(table.schema, table.name): table for table in tables}
-        self._attached: DuckDB | None = None
+        self._connection = duck.connect(memory="256MB")
+        try:
+            duck.attach_postgres(self._connection, source)
+            duck.read_snapshot(self._connection, snapshot)
+        except duckdb.Error as error:
+            raise self._failed(error) from None
+
+    def close(self) -> None:
+        """Ends the transaction."""
+        self._connection.close()
 
     def columns(self, schema: str, table: str) -> tuple[SideColumn, ...] | None:
         found = self._tables.get((schema, table))
         return tuple(SideColumn(c.name, c.type.sql, c.not_null) for c in found.columns) if found else None
 
     def count(self, schema: str, table: str) -> int:
-        with duck.connect() as connection:
-            self._attach(connection)
-            return int(
-                self._query(
-                    connection, f"SELECT count(*) AS n FROM {self._from(schema, table)}", "SELECT n FROM {}"
-                ).fetchall()[0][0]
-            )
+        rows = self._query(f"SELECT count(*) AS n FROM {self._from(schema, table)}").fetchall()
+        return int(rows[0][0])
 
     def fetch(self, into: DuckDB, name: str, schema: str, table: str, columns: Sequence[str]) -> None:
-        if self._attached is not into:
-            self._attach(into)
-            self._attached = into
         texts = ", ".join(f"{identifier(column)}::text AS c{n}" for n, column in enumerate(columns))
-        self._query(
-            into,
-            f"SELECT {texts} FROM {self._from(schema, table)}",
-            f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {{}}",
-        )
+        rows = self._query(f"SELECT {texts} FROM {self._from(schema, table)}")
+        try:
+            into.register("arriving", rows.to_arrow_reader(ROWS_PER_BATCH))
+            into.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM arriving")
+        except duckdb.Error as error:
+            raise self._failed(error) from None
+        finally:
+            into.unregister("arriving")
 
     def value(self, text: str, comparison: Comparison) -> str:
         return value(text, comparison)
@@ -111,21 +119,19 @@ class PostgresSide:
         only = "" if self._tables[schema, table].partitioned else "ONLY "
         return f"{only}{identifier(schema, table)}"
 
-    def _attach(self, connection: DuckDB) -> None:
-        duck.attach_postgres(connection, self._source)
-        order = f"SET TRANSACTION SNAPSHOT {literal(self._snapshot)}"
-        connection.execute(f"CALL postgres_execute('source', {literal(order)})")
-
-    def _query(self, connection: DuckDB, remote: str, local: str) -> DuckDB:
+    def _query(self, sql: str) -> DuckDB:
         try:
-            return connection.execute(local.format(f"postgres_query('source', {literal(remote)})"))
+            return self._connection.execute(f"SELECT * FROM postgres_query('source', {literal(sql)})")
         except duckdb.Error as error:
-            raise ConnectionFailed(
-                "read the source",
-                on=postgres.address(self._source),
-                why=redact(str(error)),
-                next_step="check the server's log, then run the same command again",
-            ) from None
+            raise self._failed(error) from None
+
+    def _failed(self, error: Exception) -> ConnectionFailed:
+        return ConnectionFailed(
+            "read the source",
+            on=postgres.address(self._source),
+            why=redact(str(error)),
+            next_step="check the server's log, then run the same command again",
+        )
 
 
 _RENDER = {

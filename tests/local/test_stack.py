@@ -258,11 +258,11 @@ def test_root_in_a_closed_folder(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; for others every test is this one")
 def test_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     nobody = pwd.getpwnam("nobody")
+    if subprocess.run(["test", "-x", sys.executable], user=nobody.pw_uid, cwd="/", check=False).returncode:
+        pytest.skip("this environment's Python cannot be reached by an ordinary user")
     folder = Path("/var/tmp") / f"runbook-test-{os.getpid()}"
     folder.mkdir(mode=0o700)
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    if subprocess.run(["test", "-x", sys.executable], user=nobody.pw_uid, cwd="/", check=False).returncode:
-        pytest.skip("this environment's Python cannot be reached by an ordinary user")
     script = "from pathlib import Path; from helpers.local import stack; r = Path({!r}); print(stack.up(r)); stack.{}"
     try:
         made = subprocess.run(

@@ -5,7 +5,8 @@ whatever has to differ is in here, one small function a difference:
 
     server.py       logging in, closing a session, how results travel
     session.py      one connection: transactions, temporary tables, errors
-    tables.py       CREATE, ALTER, DESCRIBE, INFORMATION_SCHEMA
+    tables.py       CREATE, ALTER, DROP, and what was declared
+    information_schema.py  what the catalogue says of it
     stages.py       stages, COPY INTO and what it remembers of loaded files
     expressions.py  functions and types
 

@@ -1,0 +1,159 @@
+"""The command as other programs call it: exit codes, one JSON object, the checklist's own paths.
+
+Would catch: a "no" that exits 0, text beside the JSON, a password in the output, a stub that answers yes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import closing
+from typing import Any
+
+import pytest
+import snowflake.connector
+
+from helpers import settings as profiles
+from helpers.local import sample, stack
+from helpers.settings import PROJECT, Settings
+
+
+def _runbook(
+    *arguments: str, program: tuple[str, ...] = (sys.executable, "-m", "helpers")
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*program, *arguments], cwd=PROJECT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+
+
+def _json(done: subprocess.CompletedProcess[str]) -> Any:
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, done.stdout + done.stderr
+    return json.loads(lines[0])
+
+
+@pytest.fixture(scope="module")
+def environment(local_settings: Settings) -> Any:
+    """The session's stack with the sample in it, migrated by the command."""
+    sample.build(stack.environment().postgres_dsn, replace=True)
+    return _json(_runbook("local", "env", "--json"))
+
+
+def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
+    exported = _runbook(
+        "export",
+        "--output-format",
+        "parquet",
+        "--target-location",
+        "s3://migration/migration/",
+        "--hold-snapshot",
+        "--json",
+    )
+    assert exported.returncode == 0, exported.stderr
+    assert _json(exported)["lsn_exact"]
+    loaded = _runbook("load", "--target", "snowflake", "--source", "s3://migration/migration/", "--json")
+    assert loaded.returncode == 0, loaded.stderr
+    with closing(snowflake.connector.connect(**environment["snowflake"])) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            'UPDATE "customers" SET "name" = \'Somebody Else\' WHERE "customer_id" = (SELECT MAX("customer_id") FROM "customers")'
+        )
+        assert cursor.rowcount == 1
+    verified = _runbook("verify", "--source", "postgresql", "--target", "snowflake", "--json")
+    assert verified.returncode == 1
+    report = _json(verified)
+    (wrong,) = [table for table in report["tables"] if table["verdict"] != "equal"]
+    assert (report["verdict"], wrong["name"], wrong["changed"], wrong["missing"], wrong["extra"]) == (
+        "different",
+        "customers",
+        1,
+        0,
+        0,
+    )
+    (cell,) = wrong["cells"]
+    assert (cell["column"], cell["target"]) == ("name", "Somebody Else")
+    assert report["tables"][0].keys() >= {
+        "schema",
+        "name",
+        "rows_source",
+        "changed_since",
+        "schema_findings",
+        "columns",
+        "cells_file",
+        "method",
+    }
+    counts = _runbook("verify", "--check", "row-counts", "--json")
+    assert (counts.returncode, _json(counts)["verdict"]) == (0, "equal")
+    again = _runbook(
+        "--source",
+        "s3://migration/migration/",
+        "--target-table",
+        "customers",
+        program=(sys.executable, "tools/import_to_snowflake.py"),
+    )
+    assert again.returncode == 0, again.stderr
+    equal = _runbook(
+        "--source", "postgresql", "--target", "snowflake", program=(sys.executable, "tools/verify_migration.py")
+    )
+    assert equal.returncode == 0, equal.stderr
+    assert "EQUAL" in equal.stderr
+    secrets = [
+        environment["s3"]["secret_key"],
+        environment["snowflake"]["password"],
+        environment["postgres_dsn"].split(":")[2].split("@")[0],
+    ]
+    for done in (exported, loaded, verified, again, equal):
+        assert not any(secret in done.stdout + done.stderr for secret in secrets)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["export", "--output-format", "csv"], "parquet"),
+        (["export", "--profile", "nowhere"], "nowhere"),
+        (["verify", "--target", "oracle"], "oracle"),
+        (["verify", "--tables", "no_such_*"], "no_such_"),
+        (["verify", "--target", "databricks"], "not built"),
+        (["load", "--source", "s3://migration/empty/"], "no export has finished there"),
+        (["load", "--source", "file:///x"], "S3 URL"),
+        (["export", "--no-such-option"], "No such option"),
+        (["archive", "--now"], "not built"),
+        (["seal", "--run", "x"], "not built"),
+        (["run", "70", "--run", "x"], "30_data_migration"),
+        (["run", "30", "--run", "../x"], "run"),
+        (["run", "30", "--run", "x", "-p", "tabels=a"], "tables"),
+    ],
+)
+def test_what_cannot_run_exits_2_and_says_what_to_do(environment: Any, arguments: list[str], why: str) -> None:
+    done = _runbook(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr
+    error = _json(_runbook(*arguments, "--json"))["error"]
+    assert why in json.dumps(error)
+    assert error["next"]
+
+
+def test_an_unreachable_server_is_one_sentence(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THERE", "postgresql://me:hidden-password@127.0.0.1:1/sales")
+    done = _runbook("verify", "--source-dsn-env", "THERE", "--json")
+    assert done.returncode == 2
+    assert _json(done)["error"]["transient"]
+    assert "hidden-password" not in done.stdout + done.stderr
+
+
+def test_another_postgresql_is_a_target(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THERE", environment["postgres_dsn"])
+    done = _runbook("verify", "--target", "postgresql", "--target-dsn-env", "THERE", "--tables", "sales_*", "--json")
+    assert (done.returncode, _json(done)["verdict"]) == (0, "equal")
+
+
+def test_every_command_shows_an_example() -> None:
+    for command in ("export", "load", "verify", "run", "status", "local up", "local env", "local load-orders"):
+        assert "Example:" in _runbook(*command.split(), "--help").stdout
+
+
+def test_local_profile_is_one_of_the_file() -> None:
+    assert os.environ["RUNBOOK_LOCAL_ROOT"]
+    assert profiles.load("local").profile == "local"

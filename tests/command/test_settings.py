@@ -1,0 +1,157 @@
+"""Settings say what is wrong, where it was sought and what to write instead, and never show a secret.
+
+Would catch: a secret accepted in the file, an error without the key's name, a reference that is read from elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from helpers import redaction, settings
+from helpers.errors import SettingsError
+
+SOURCE = """
+[profiles.production.source]
+host = "db.example.com"
+dbname = "sales"
+user = "reader"
+sslmode = "verify-full"
+password = {password}
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> object:
+    def write(text: str) -> Path:
+        path = tmp_path / "migration.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def _load(write: object, text: str, profile: str = "production") -> settings.Settings:
+    return settings.load(profile, write(text))  # type: ignore[operator]
+
+
+def test_a_secret_comes_from_the_environment_and_shows_nowhere(write: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SALES_PASSWORD", "p@ss word/42")
+    found = _load(write, SOURCE.format(password='{ env = "SALES_PASSWORD" }'))
+    assert found.source.password is not None
+    assert found.source.password.get_secret_value() == "p@ss word/42"
+    assert "p@ss" not in repr(found)
+    assert redaction.redact("postgresql://x:p%40ss%20word%2F42@h p@ss word/42") == "postgresql://x:•••@h •••"
+
+
+def test_dotenv_beside_the_file_is_read_and_the_environment_wins(
+    write: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("FIRST=from-file\nSECOND=from-file\n")
+    monkeypatch.setenv("SECOND", "from-environment")
+    for name, value in (("FIRST", "from-file"), ("SECOND", "from-environment")):
+        password = _load(write, SOURCE.format(password=f'{{ env = "{name}" }}')).source.password
+        assert password is not None
+        assert password.get_secret_value() == value
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            SOURCE.format(password='"hunter2-in-the-file"'),
+            ["profiles.production.source.password", "does not belong in this file"],
+        ),
+        (
+            SOURCE.format(password='{ env = "NOT_SET_ANYWHERE" }'),
+            ["profiles.production.source.password", "NOT_SET_ANYWHERE", ".env"],
+        ),
+        (
+            '[profiles.production.source]\nhost = "h"\nuser = "u"\n',
+            ["profiles.production.source.dbname", 'dbname = "sales"'],
+        ),
+        ('[profiles.production.source]\nhostt = "h"\n', ["profiles.production.source"]),
+        ("[profiles.other]\n", ["production", "other"]),
+        ("profiles = [", ["not valid TOML"]),
+    ],
+)
+def test_a_wrong_setting_is_one_error_that_names_the_key(write: object, text: str, names: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        _load(write, text)
+    assert all(name in str(caught.value) for name in names), str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_section_is_asked_for_when_it_is_needed(write: object) -> None:
+    found = _load(write, "[profiles.production]\n")
+    with pytest.raises(SettingsError, match=r"profiles\.production\.snowflake"):
+        _ = found.snowflake
+
+
+def test_the_commented_production_profile_is_valid(write: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (settings.PROJECT / "migration.toml").read_text(encoding="utf-8")
+    example = "\n".join(
+        line.removeprefix("# ") for line in text.split("# [profiles.production.source]")[1].splitlines()
+    )
+    example = "[profiles.production.source]" + example.replace(
+        '{ aws_secret = "prod/sales-db", key = "password", region = "eu-central-1" }', '{ env = "EXAMPLE" }'
+    )
+    monkeypatch.setenv("EXAMPLE", "secret")
+    monkeypatch.setenv("SNOWFLAKE_KEY_PASSPHRASE", "secret")
+    found = _load(write, example)
+    assert (found.source.sslmode, found.snowflake.storage_integration, found.export.workers) == (
+        "verify-full",
+        "MIGRATION_S3",
+        4,
+    )
+
+
+class _Vault(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        allowed = self.headers["X-Vault-Token"] == "token-of-the-test"
+        known = self.path == "/v1/secret/data/sales"
+        self.send_response(200 if allowed and known else 403)
+        self.end_headers()
+        if allowed and known:
+            self.wfile.write(json.dumps({"data": {"data": {"password": "from-vault"}, "metadata": {}}}).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def vault() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), _Vault)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_a_secret_comes_from_vault(write: object, vault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_ADDR", vault)
+    monkeypatch.setenv("VAULT_TOKEN", "token-of-the-test")
+    text = SOURCE.format(password='{ vault = "secret/data/sales", key = "password" }')
+    password = _load(write, text).source.password
+    assert password is not None
+    assert password.get_secret_value() == "from-vault"
+    with pytest.raises(SettingsError, match="no field 'other'"):
+        _load(write, text.replace('"password" }', '"other" }'))
+    monkeypatch.setenv("VAULT_TOKEN", "another-token")
+    with pytest.raises(SettingsError, match="403") as caught:
+        _load(write, text)
+    assert "another-token" not in str(caught.value)
+
+
+def test_a_dsn_in_the_environment_is_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THERE", "postgresql://me:hidden%21pw@db.example.com:5433/sales?sslmode=require")
+    source = settings.source_from_dsn("THERE")
+    assert (source.host, source.port, source.dbname, source.sslmode) == ("db.example.com", 5433, "sales", "require")
+    monkeypatch.setenv("THERE", "postgresql://me:hidden%21pw@[broken")
+    with pytest.raises(SettingsError) as caught:
+        settings.source_from_dsn("THERE")
+    assert "hidden" not in str(caught.value)
