@@ -30,7 +30,7 @@ endef
 $(BIN)/.ready: requirements.txt pyproject.toml
 	@echo "making .venv (about a minute the first time)"
 	$(call install,.venv,requirements.txt)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (runbooks)" > /dev/null
 	@touch $@
 
