@@ -45,7 +45,6 @@ stack: setup
 demo: stack  ## set up, start the local stack, migrate the sample, prove it (SCALE=1000000 for more)
 	@$(BIN)/runbook local sample --scale $(SCALE)
 	@$(BIN)/runbook run 30 --run $(RUN)
-	@$(BIN)/runbook verify --source postgresql --target snowflake
 
 lab: stack  ## JupyterLab on the runbooks
 	@$(BIN)/runbook local sample --scale $(SCALE)

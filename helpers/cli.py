@@ -460,13 +460,17 @@ def run_phase(
     summary = {
         "run": run, "phase": notebook.stem, "status": result.status, "exit_code": result.exit_code,
         "seconds": round(result.seconds, 1), "notebook": str(result.notebook), "html": str(result.html) if result.html else None,
+        "summary": result.summary(), "stages": result.stages(),
         "failure": vars(failure) if failure else None,
     }  # fmt: skip
 
     def show() -> None:
-        screen.print(f"{result.status} after {result.seconds:.1f} s", markup=False)
+        stages = [(title, f"{seconds:.1f}") for title, seconds in result.stages().items()]
+        _table(f"{notebook.stem}: {result.status} after {result.seconds:.1f} s", "stage", "seconds", rows=stages)
         if failure:
-            screen.print(f"cell {failure.cell}: {failure.error}: {failure.message}", markup=False, soft_wrap=True)
+            screen.print(f"cell {failure.cell}: {failure.message}", markup=False, soft_wrap=True)
+        if words := result.summary():
+            screen.print(words, markup=False, soft_wrap=True, style="bold")
         screen.print(
             f"notebook  {result.notebook}\nhtml      {result.html or result.html_error}", markup=False, soft_wrap=True
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,32 @@ class AttemptResult:
     html: Path | None
     failure: Failure | None
     html_error: str | None = None
+
+    def stages(self) -> dict[str, float]:
+        """Seconds of wall clock by section of the notebook, for those with cells that ran."""
+        seconds: dict[str, float] = {}
+        for title, cell in _sections(self.notebook):
+            duration = cell.metadata.get("papermill", {}).get("duration")
+            if duration is not None:
+                seconds[title] = seconds.get(title, 0.0) + duration
+        return seconds
+
+    def summary(self) -> str:
+        """What the section "Summary" prints first: the answer in a sentence; empty where it did not come so far."""
+        for title, cell in _sections(self.notebook):
+            for output in cell.outputs if title == "Summary" else ():
+                if output.output_type == "stream":
+                    return str(output.text).strip()
+        return ""
+
+
+def _sections(notebook: Path) -> Iterator[tuple[str, Any]]:
+    title = "Set-up"
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "code":
+            yield title, cell
+        elif cell.source.startswith("## "):
+            title = cell.source.splitlines()[0].removeprefix("## ")
 
 
 def execute(
