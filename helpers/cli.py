@@ -26,7 +26,6 @@ from helpers.errors import MigrationError, NotBuilt, UsageError
 from helpers.load import snowflake as loading
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
-from helpers.redaction import redact
 from helpers.runs.folders import checked_name
 from helpers.verify.report import Report
 
@@ -89,7 +88,7 @@ def _fail(error: MigrationError, as_json: bool) -> NoReturn:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    print(redact(json.dumps(value, ensure_ascii=False)))  # noqa: T201
+    print(json.dumps(value, ensure_ascii=False))  # noqa: T201
 
 
 def _table(title: str, *columns: str, rows: list[tuple[Any, ...]]) -> None:

@@ -72,7 +72,7 @@ class Stage(_Section):
     region: str = "us-east-1"
     endpoint: str | None = None
     """Only for S3-compatible services; AWS itself needs none."""
-    access_key: Secret = None
+    access_key: str | None = None
     secret_key: Secret = None
 
 
@@ -230,7 +230,7 @@ def _local_stack() -> dict[str, Any]:
         "stage": {
             "url": f"s3://{s3['bucket']}/migration/",
             "endpoint": s3["endpoint"],
-            "access_key": _Resolved(s3["access_key"]),
+            "access_key": s3["access_key"],
             "secret_key": _Resolved(s3["secret_key"]),
         },
         "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},

@@ -205,7 +205,7 @@ def _create_stage(name: str, bucket: Bucket, target: Snowflake) -> str:
     if target.storage_integration and not stage.endpoint:
         options.append(f"STORAGE_INTEGRATION = {identifier(target.storage_integration)}")
     elif stage.access_key and stage.secret_key:
-        key, secret = stage.access_key.get_secret_value(), stage.secret_key.get_secret_value()
+        key, secret = stage.access_key, stage.secret_key.get_secret_value()
         options.append(f"CREDENTIALS = (AWS_KEY_ID = {literal(key)} AWS_SECRET_KEY = {literal(secret)})")
     else:
         raise UsageError(

@@ -48,7 +48,7 @@ def enable_s3(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:
     """Lets the connection read `s3://` with the stage's credentials."""
     _load(connection, "httpfs")
     if stage.access_key and stage.secret_key:
-        keys = f"KEY_ID {literal(stage.access_key.get_secret_value())}, SECRET {literal(stage.secret_key.get_secret_value())}"
+        keys = f"KEY_ID {literal(stage.access_key)}, SECRET {literal(stage.secret_key.get_secret_value())}"
     else:
         keys = _default_chain()
     scheme, _, host = (stage.endpoint or "").rpartition("://")

@@ -62,7 +62,7 @@ class Bucket:
             "s3",
             region_name=stage.region,
             endpoint_url=stage.endpoint,
-            aws_access_key_id=stage.access_key.get_secret_value() if stage.access_key else None,
+            aws_access_key_id=stage.access_key,
             aws_secret_access_key=stage.secret_key.get_secret_value() if stage.secret_key else None,
             config=Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60),
         )
@@ -120,7 +120,7 @@ class Bucket:
         scheme, _, host = (stage.endpoint or "").rpartition("://")
         return pyarrow.fs.S3FileSystem(
             region=stage.region,
-            access_key=stage.access_key.get_secret_value() if stage.access_key else None,
+            access_key=stage.access_key,
             secret_key=stage.secret_key.get_secret_value() if stage.secret_key else None,
             endpoint_override=host or None,
             scheme=scheme or "https",

@@ -30,7 +30,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
-from helpers.redaction import redact
+from helpers.redaction import redact, redact_values
 from helpers.runs.folders import write_atomically
 from helpers.runs.kernel import ERROR_MIME
 from helpers.runs.progress import Report, Silence, title_of
@@ -147,7 +147,7 @@ class _State(NotebookExecutionManager):  # type: ignore[misc]
 
     def save(self, **kwargs: Any) -> None:
         if self.path:
-            write_atomically(self.path, redact(nbformat.writes(self.nb)))
+            write_atomically(self.path, nbformat.writes(redact_values(self.nb)))
         self.last_save_time = self.now()
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:

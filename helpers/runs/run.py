@@ -15,7 +15,7 @@ from papermill.engines import papermill_engines
 from papermill.parameterize import parameterize_notebook
 
 from helpers.errors import UsageError
-from helpers.redaction import redact
+from helpers.redaction import redact_values
 from helpers.runs.engine import ENGINE, METADATA, Failure
 from helpers.runs.folders import RUN, Attempt, checked_name, open_attempt, write_atomically
 from helpers.runs.html import render
@@ -140,7 +140,7 @@ def execute(
     failure = _failure(nb)
     status, exit_code = _status(failure)
     nb.metadata[METADATA].update(status=status, exit_code=exit_code)
-    write_atomically(attempt.notebook, redact(nbformat.writes(nb)))
+    write_atomically(attempt.notebook, nbformat.writes(redact_values(nb)))
     html, html_error = _rendered(attempt)
     report.end(_result_line(attempt, status, failure, html_error))
     return AttemptResult(attempt, status, exit_code, seconds, attempt.notebook, html, failure, html_error)
