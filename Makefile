@@ -8,7 +8,7 @@ LOCAL_SNOWFLAKE := .venv-snowflake
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test test-slow check format lock stack down clean
+.PHONY: help setup demo lab test test-slow check format lock stack down clean bench-export
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,10 +53,11 @@ lab: stack  ## JupyterLab on the runbooks
 # A stack of their own, so that tests never meet what a user has loaded.
 test: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
 test: setup check  ## set up, lint, run the tests and compare the notebooks' outputs
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
-	@$(BIN)/runbook local up
-	@$(BIN)/runbook local sample --scale 10000 --replace
-	@$(BIN)/python -m pytest --nbval-lax runbooks -p no:cacheprovider; status=$$?; $(BIN)/runbook local down; exit $$status
+	@trap '$(BIN)/runbook local down' EXIT; set -e; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile; \
+	$(BIN)/runbook local up; \
+	$(BIN)/runbook local sample --scale 10000 --replace; \
+	$(BIN)/python -m pytest --nbval-lax runbooks -p no:cacheprovider
 
 test-slow: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
 test-slow: setup  ## the tests that take longer
@@ -74,6 +75,11 @@ format: setup  ## put the code into its form
 lock: $(BIN)/.ready  ## resolve the requirements anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header requirements.in -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header helpers/local/requirements.in -o helpers/local/requirements.txt
+
+bench-export: stack  ## measure the export beside COPY, DuckDB's scanner and ADBC (BENCH="--rows 200000 --repeat 1")
+	@rm -rf .venv-benchmarks
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venv-benchmarks -r benchmarks/requirements.txt
+	@PYTHONPATH=.venv-benchmarks $(BIN)/python -m benchmarks.export $(BENCH)
 
 down:  ## stop the local stack
 	@test ! -x $(BIN)/runbook || $(BIN)/runbook local down

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from helpers.errors import UsageError
+from helpers.platforms.postgres import identifier
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Heap:
 
     Attributes:
         pages: how many pages the file has: by statistics, or exactly after `measured`.
+        bytes: with the values that PostgreSQL keeps beside the file (TOAST), after `measured`.
         file: `pg_class.relfilenode` in the snapshot; a rewrite or TRUNCATE gives it another.
     """
 
@@ -69,11 +71,16 @@ class Heap:
     pages: int
     file: int
     foreign: bool = False
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the source; a partitioned table is one table with many heaps."""
+    """One table of the source; a partitioned table is one table with many heaps, a view has none.
+
+    Attributes:
+        kind: `pg_class.relkind`: r table, p partitioned table, v view, m materialized view.
+    """
 
     schema: str
     name: str
@@ -83,15 +90,21 @@ class Table:
     heaps: tuple[Heap, ...]
     comment: str | None = None
     estimated_rows: int = 0
-    partitioned: bool = False
+    kind: str = "r"
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
 
     @property
-    def bytes(self) -> int:
-        """Size of the heaps, without TOAST and indexes."""
-        return 8192 * sum(heap.pages for heap in self.heaps)
+    def partitioned(self) -> bool:
+        """Whether its rows are in partitions."""
+        return self.kind == "p"
+
+    @property
+    def sql(self) -> str:
+        """What follows FROM: the table's own rows and its partitions', not those of tables that inherit from it."""
+        name = identifier(self.schema, self.name)
+        return f"ONLY {name}" if self.kind in "rm" else name
 
 
 @dataclass(frozen=True)
@@ -102,13 +115,16 @@ class Catalog:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def read_catalog(cursor: Any, *, schemas: Sequence[str] = (), tables: Sequence[str] = ()) -> Catalog:
+def read_catalog(
+    cursor: Any, *, schemas: Sequence[str] = (), tables: Sequence[str] = (), include_views: bool = False
+) -> Catalog:
     """Reads the tables that match, in the cursor's own snapshot.
 
     Args:
         cursor: a psycopg2 cursor.
         schemas: names of schemas; empty means all but PostgreSQL's own.
         tables: globs over `name` or `schema.name`; empty means all.
+        include_views: take views and materialized views for tables.
 
     Raises:
         UsageError: a glob or schema that matches nothing; names what there is.
@@ -121,10 +137,11 @@ def read_catalog(cursor: Any, *, schemas: Sequence[str] = (), tables: Sequence[s
             why="the source has no such schema",
             next_step="correct `schemas` in migration.toml",
         )
-    chosen = [row for row in relations if row["kind"] in "rp" and _matches(row, tables)]
+    kinds = "rpvm" if include_views else "rp"
+    chosen = [row for row in relations if row["kind"] in kinds and _matches(row, tables)]
     for glob in tables:
         if not any(_matches(row, [glob]) for row in chosen):
-            known = ", ".join(f"{row['schema']}.{row['name']}" for row in relations if row["kind"] in "rp")
+            known = ", ".join(f"{row['schema']}.{row['name']}" for row in relations if row["kind"] in kinds)
             raise UsageError(
                 "find the tables to migrate",
                 on=f"--tables {glob}",
@@ -144,18 +161,20 @@ def read_catalog(cursor: Any, *, schemas: Sequence[str] = (), tables: Sequence[s
                 heaps=heaps.get(row["oid"], ()),
                 comment=row["comment"],
                 estimated_rows=max(0, int(row["estimate"] or 0)),
-                partitioned=row["kind"] == "p",
+                kind=row["kind"],
             )
             for row in chosen
+            if row["oid"] in columns
         ),
         {
-            f"{row['schema']}.{row['name']}": _LEFT_OUT[row["kind"]]
+            f"{row['schema']}.{row['name']}": _NO_COLUMNS if row["kind"] in kinds else _LEFT_OUT[row["kind"]]
             for row in relations
-            if row["kind"] in _LEFT_OUT and _matches(row, tables)
+            if _matches(row, tables) and (row["kind"] not in kinds or row["oid"] not in columns)
         },
     )
 
 
+_NO_COLUMNS = "it has no columns: its rows hold no values"
 _LEFT_OUT = {
     "v": "a view: its definition belongs to the new pipeline",
     "m": "a materialized view: rebuilt by the new pipeline",
@@ -270,7 +289,7 @@ def _heaps(cursor: Any, oids: list[int]) -> dict[int, tuple[Heap, ...]]:
         SELECT t.root, c.oid, n.nspname AS schema, c.relname AS name, c.relfilenode AS file, c.relkind = 'f' AS foreign,
                c.relpages AS pages
         FROM tree t
-        JOIN pg_class c ON c.oid = t.relid AND c.relkind <> 'p'
+        JOIN pg_class c ON c.oid = t.relid AND c.relkind NOT IN ('p', 'v')
         JOIN pg_namespace n ON n.oid = c.relnamespace
         ORDER BY t.root, n.nspname, c.relname
         """,
@@ -286,14 +305,17 @@ def measured(cursor: Any, catalog: Catalog) -> Catalog:
     oids = [heap.oid for table in catalog.tables for heap in table.heaps if not heap.foreign]
     rows = _rows(
         cursor,
-        "SELECT oid, (pg_relation_size(oid) / current_setting('block_size')::int)::int8 AS pages FROM unnest(%s::oid[]) AS t (oid)",
+        "SELECT oid, (pg_relation_size(oid) / current_setting('block_size')::int)::int8 AS pages, "
+        "pg_table_size(oid) AS bytes FROM unnest(%s::oid[]) AS t (oid)",
         oids,
     )
-    pages = {row["oid"]: row["pages"] or 0 for row in rows}
+    sizes = {row["oid"]: (row["pages"] or 0, row["bytes"] or 0) for row in rows}
+
+    def sized(heap: Heap) -> Heap:
+        pages, size = sizes.get(heap.oid, (0, 0))
+        return replace(heap, pages=pages, bytes=size)
+
     return replace(
         catalog,
-        tables=tuple(
-            replace(table, heaps=tuple(replace(heap, pages=pages.get(heap.oid, 0)) for heap in table.heaps))
-            for table in catalog.tables
-        ),
+        tables=tuple(replace(table, heaps=tuple(sized(heap) for heap in table.heaps)) for table in catalog.tables),
     )

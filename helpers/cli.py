@@ -17,11 +17,14 @@ from rich.console import Console
 from rich.table import Table
 from typer._click.exceptions import UsageError as WrongArguments  # typer carries its own click and exports no base
 
+from helpers import assess as assessing
 from helpers import export as exporting
 from helpers import manifest as manifests
 from helpers import settings as profiles
 from helpers import snapshot as snapshots
+from helpers import type_document
 from helpers import verify as verifying
+from helpers.census import TableCensus
 from helpers.errors import MigrationError, NotBuilt, UsageError
 from helpers.load import snowflake as loading
 from helpers.platforms.s3 import Bucket
@@ -243,12 +246,15 @@ def export(
     hold_snapshot: Annotated[
         bool, typer.Option(help="Keep the snapshot for the verification, up to six hours.")
     ] = False,
+    include_views: Annotated[bool, typer.Option(help="Export views and materialized views too.")] = False,
     plan: PlanOnly = False,
     run: Run = None,
     profile: Profile = None,
     as_json: Json = False,
 ) -> None:
     """Write every table of the source as Parquet files to S3, in one snapshot, with a manifest.
+
+    With --run, an export that was broken off goes on where it was.
 
     Example: runbook export --output-format parquet --target-location s3://your-bucket/migration/
     """
@@ -260,29 +266,41 @@ def export(
             next_step="use parquet",
         )
     settings = profiles.load(profile)
-    held = snapshots.take(settings.source) if hold_snapshot and not plan else None
+    pointer = _run_folder(run) / "export.json" if run else None
+    location = target_location or settings.stage.url
+    options: dict[str, Any] = {
+        "location": location, "tables": tuple(tables or ()), "include_views": include_views,
+        "resume": _unfinished_export(pointer, location), "keep_for_resume": run is not None,
+    }  # fmt: skip
+    manifest = None
     try:
         with (
             progress("export") as report,
-            exporting.planned(
-                settings, location=target_location, tables=tuple(tables or ()), snapshot=held, progress=report
-            ) as what,
+            exporting.planned(settings, progress=report, release=not hold_snapshot or plan, **options) as what,
         ):
-            manifest = None if plan else exporting.export(what, progress=report)
+            if not plan:
+                if pointer:
+                    what.state.write(what.bucket)
+                    pointer.parent.mkdir(parents=True, exist_ok=True)
+                    pointer.write_text(
+                        json.dumps({"location": location, "export": what.state.export}), encoding="utf-8"
+                    )
+                manifest = exporting.export(what, progress=report)
     except BaseException:
-        if held:
-            snapshots.release(held)
+        if run:
+            screen.print(f"what is written stays: `runbook export --run {run}` goes on with it", markup=False)
         raise
     if manifest is None:
         rows = [
-            (str(c.table), c.rows, len(exporting.parts(c.table)), "; ".join(c.refused) or "exact") for c in what.census
+            (str(c.table), c.rows, len(t.parts), "; ".join(c.refused) or "exact")
+            for c, t in zip(what.census, what.state.tables, strict=True)
         ]
         _show(as_json, {"plan": [dict(zip(("table", "rows", "files", "verdict"), row, strict=True)) for row in rows]},
               lambda: _table(f"would export to {what.bucket.location}", "table", "rows", "files", "verdict", rows=rows))  # fmt: skip
         raise typer.Exit(1 if what.refused else 0)
     summary = {
         "export": manifest.export, "location": str(what.bucket.location), "lsn": manifest.lsn, "lsn_exact": manifest.lsn_exact,
-        "snapshot": manifest.snapshot, "held": held is not None, "left_out": manifest.left_out,
+        "snapshot": manifest.snapshot, "held": hold_snapshot, "left_out": manifest.left_out,
         "tables": [{"schema": t.schema_, "name": t.name, "rows": t.rows, "files": len(t.files), "bytes": t.bytes} for t in manifest.tables],
     }  # fmt: skip
 
@@ -479,13 +497,59 @@ def run_phase(
 
 
 @app.command()
-def status(run: Run = None, as_json: Json = False) -> None:
+def assess(
+    census: Annotated[bool, typer.Option("--census", help="Count the values that would change on their way.")] = False,
+    types: Annotated[bool, typer.Option("--types", help="Render docs/types.md from the table of types.")] = False,
+    tables: Tables = None,
+    run: Run = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Take stock of the source: which values no target holds; exit 1 when something is refused.
+
+    Example: runbook assess --census --tables "sales_*"
+    """
+    if types:
+        changed = type_document.write()
+        summary = {"file": str(type_document.FILE), "changed": changed}
+        _show(as_json, summary, lambda: screen.print(f"{type_document.FILE}: {'written' if changed else 'unchanged'}"))
+        return
+    if not census:
+        raise NotBuilt(
+            "assess the source",
+            on="runbook assess",
+            why="of the assessment only the census and the table of types are built yet",
+            next_step="use --census or --types",
+        )
+    settings = profiles.load(profile)
+    with progress("census") as report:
+        found = assessing.census(settings, tuple(tables or ()), progress=report)
+    _show(as_json, assessing.as_dict(found), lambda: _show_census(found))
+    raise typer.Exit(1 if any(table.refused for table in found) else 0)
+
+
+def _show_census(found: tuple[TableCensus, ...]) -> None:
+    for table in found:
+        rows = [
+            (c.column.name, c.column.type.sql, c.verdict, c.mapping.snowflake, c.policy or "", c.touched,
+             "; ".join([c.mapping.note, *(f"{n:,} × {what}" for what, n in c.information.items())]).strip("; "))
+            for c in table.columns
+        ]  # fmt: skip
+        headings = ("column", "type", "verdict", "Snowflake", "policy", "touched", "note")
+        _table(f"{table.table}: {table.rows:,} rows", *headings, rows=rows)
+    for sentence in (sentence for table in found for sentence in table.refused):
+        screen.print(f"refused: {sentence}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def status(run: Run = None, profile: Profile = None, as_json: Json = False) -> None:
     """Show the attempts of a run, and the snapshots that are held on a source.
 
     Example: runbook status --run first
     """
     attempts = [_attempt(path) for path in sorted(_run_folder(run).glob("*/attempt-*.ipynb"))] if run else []
     held = snapshots.held()
+    behind = snapshots.transactions_held_back(profiles.load(profile).source) if held else 0
 
     def show() -> None:
         if run:
@@ -493,8 +557,10 @@ def status(run: Run = None, as_json: Json = False) -> None:
             _table(f"run {run}", "phase", "attempt", "status", "html", rows=rows)
         holders = [(s.source, s.lsn, s.taken_at, s.until, str(s.keeper)) for s in held]
         _table("snapshots held", "source", "LSN", "since", "until", "keeper", rows=holders)
+        if held:
+            screen.print(f"vacuum on the source is held back by {behind:,} transactions (age of xmin)")
 
-    _show(as_json, {"attempts": attempts, "snapshots": [vars(s) for s in held]}, show)
+    _show(as_json, {"attempts": attempts, "snapshots": [vars(s) for s in held], "xmin_age": behind}, show)
 
 
 def _attempt(path: Path) -> dict[str, Any]:
@@ -519,6 +585,13 @@ def _notebook(phase: str) -> Path:
     )
 
 
+def _unfinished_export(pointer: Path | None, location: str) -> str | None:
+    if pointer is None or not pointer.exists():
+        return None
+    former = json.loads(pointer.read_text(encoding="utf-8"))
+    return str(former["export"]) if former["location"] == location else None
+
+
 def _run_folder(run: str) -> Path:
     return OUTPUTS / checked_name(run, kind="run")
 
@@ -537,7 +610,6 @@ def _declare_not_built(name: str, what: str) -> None:
 
 
 for _name, _what in {
-    "assess": "take stock of the source",
     "sync": "carry over changes after the snapshot",
     "benchmark": "time both pipelines",
     "archive": "archive the legacy data",

@@ -1,18 +1,20 @@
 """PostgreSQL → Parquet on S3: every table in one snapshot, and a manifest that is written last.
 
-Each part of a table (a leaf partition, or a range of its pages) is one SELECT inside PostgreSQL and one Parquet file.
-The files lie below the export's own name, and the manifest is one object replaced at once, so a reader sees the
-former export or this one, never a mixture.
+Each part of a table (a heap, or a range of its pages) is one SELECT inside PostgreSQL and one Parquet file. After each
+file the export's state is written beside the files, so that an export that was killed goes on where it was, in the
+same snapshot. The manifest is one object replaced at the end, so a reader sees the former export or this one, never a
+mixture.
 """
 
 from __future__ import annotations
 
-import threading
+import re
 from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import duckdb
@@ -20,62 +22,55 @@ import duckdb
 from helpers import manifest as manifests
 from helpers import snapshot as snapshots
 from helpers.catalog import Catalog, Heap, Table, measured, read_catalog
-from helpers.census import ColumnCensus, TableCensus, take_census
-from helpers.errors import MigrationError, SourceRefused, StageError
-from helpers.manifest import Manifest, StagedColumn, StagedFile, StagedTable
-from helpers.platforms import duck, postgres
-from helpers.platforms.postgres import identifier, literal
-from helpers.platforms.s3 import Bucket, HashedUploads
+from helpers.census import TableCensus, check_policies, take_census
+from helpers.errors import SourceRefused, StageError
+from helpers.export_state import ExportState, PartState, TableState, unfinished
+from helpers.export_worker import Workers, digest_of_files, digest_of_source
+from helpers.manifest import Manifest, StagedColumn, StagedTable
+from helpers.platforms import postgres
+from helpers.platforms.postgres import identifier
+from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
-from helpers.redaction import redact
 from helpers.settings import Export, Settings, Source
 from helpers.snapshot import Snapshot
 
-PAGES_PER_PART = 65_536
-"""512 MiB of heap: about 100 to 250 MB of Parquet, the size that Snowflake's documentation asks for
+BYTES_PER_PART = 512 * 1024 * 1024
+"""Of table: about 100 to 250 MB of Parquet, the size that Snowflake's documentation asks for
 (https://docs.snowflake.com/en/user-guide/data-load-considerations-prepare)."""
 
+BYTES_WORTH_SHARING = 64 * 1024 * 1024
+"""A heap of this size is read by all workers at once; below it, starting a second reader costs more than it saves."""
 
-@dataclass(frozen=True)
-class Part:
-    """What becomes one file: the rows of one heap between two pages, or of the whole heap."""
+POLL_SECONDS = 0.5
 
-    table: Table
-    heap: Heap
-    number: int
-    first_page: int = 0
-    end_page: int | None = None
-
-    @property
-    def condition(self) -> str:
-        """The part's WHERE clause, empty for a whole heap."""
-        low = f"ctid >= '({self.first_page},0)'" if self.first_page else ""
-        high = f"ctid < '({self.end_page},0)'" if self.end_page is not None else ""
-        return f" WHERE {' AND '.join(filter(None, (low, high)))}" if low or high else ""
+EXPORT_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What an export will read and write; nothing was written to make it."""
+    """What an export will read and write; nothing was written to make it.
 
-    name: str
+    Attributes:
+        state: the tables with their parts; of a resumed export, with the files that are already there.
+        census: empty for a resumed export, whose census was taken before.
+        digests: whether to sum up the staged rows once they are written.
+    """
+
     source: Source
     options: Export
     bucket: Bucket
     snapshot: Snapshot
     catalog: Catalog
     census: tuple[TableCensus, ...]
-    server_version: str
+    state: ExportState
+    resumed: bool = False
+    digests: bool = True
+    refused: tuple[str, ...] = field(default=())
 
     @property
     def rows(self) -> int:
         """Rows in the snapshot."""
-        return sum(table.rows for table in self.census)
-
-    @property
-    def refused(self) -> tuple[str, ...]:
-        """Everything that stands in the way, a sentence each."""
-        return tuple(sentence for table in self.census for sentence in table.refused)
+        return sum(table.rows for table in self.state.tables)
 
 
 @contextmanager
@@ -84,28 +79,52 @@ def planned(
     *,
     location: str | None = None,
     tables: tuple[str, ...] = (),
+    include_views: bool = False,
     snapshot: Snapshot | None = None,
+    resume: str | None = None,
+    keep_for_resume: bool = False,
+    release: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[ExportPlan]:
-    """Takes a snapshot, reads the catalog and counts every value in it; the snapshot is released with the block.
+    """Takes a snapshot and plans an export in it; the snapshot is released with the block.
 
     Args:
         settings: the profile.
         location: `s3://bucket/prefix/`; without it, the profile's stage.
         tables: globs over table names; empty means all.
+        include_views: export views and materialized views too.
         snapshot: one that somebody else holds; it is then not released.
+        resume: the name of an unfinished export at the location; it goes on in its own snapshot while that is held,
+            otherwise under a new one, keeping the tables that are equal there.
+        keep_for_resume: leave the snapshot held when the block fails.
+        release: let the snapshot go when the block succeeds.
         progress: told about each table counted.
 
     Raises:
         ConnectionFailed, SourceRefused, UsageError: see `snapshot.take`, `snapshot.lock` and `read_catalog`.
     """
     bucket = Bucket.open(settings.stage, location)
-    own = None if snapshot else snapshots.take(settings.source)
+    former = unfinished(bucket, resume) if resume else None
+    own = _still_held(settings.source, former) if former else None
+    chosen = own or snapshot or snapshots.take(settings.source)
+    own = None if chosen is snapshot else chosen
     try:
-        yield plan_export(settings, bucket, snapshot or own, tables, progress)  # type: ignore[arg-type]
-    finally:
-        if own:
+        if former and chosen.name == former.snapshot:
+            yield _go_on(settings, bucket, chosen, former, progress)
+        else:
+            plan = plan_export(settings, bucket, chosen, tables, include_views=include_views, progress=progress)
+            yield _with_kept_tables(plan, former, progress) if former else plan
+    except BaseException as error:
+        if own and not (keep_for_resume and not isinstance(error, SourceRefused)):
             snapshots.release(own)
+        raise
+    if own and release:
+        snapshots.release(own)
+
+
+def _still_held(source: Source, former: ExportState) -> Snapshot | None:
+    found = next((held for held in snapshots.held() if held.name == former.snapshot), None)
+    return found if found and snapshots.is_held(source, found.name) else None
 
 
 def plan_export(
@@ -113,23 +132,36 @@ def plan_export(
     bucket: Bucket,
     snapshot: Snapshot,
     tables: tuple[str, ...] = (),
+    *,
+    include_views: bool = False,
     progress: Progress | None = None,
 ) -> ExportPlan:
     """Reads the catalog and takes the census of every table in `snapshot`."""
-    with snapshots.reading(settings.source, snapshot.name) as cursor:
-        catalog = read_catalog(cursor, schemas=settings.source.schemas, tables=tables)
-        snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
+    source, options = settings.source, settings.export
+    with snapshots.reading(source, snapshot.name) as cursor:
+        catalog = read_catalog(cursor, schemas=source.schemas, tables=tables, include_views=include_views)
+        check_policies(catalog.tables, options.policies)
+        snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
         catalog = measured(cursor, catalog)
         census: list[TableCensus] = []
         expected = sum(table.estimated_rows for table in catalog.tables)
         for table in catalog.tables:
             if progress:
                 progress(sum(done.rows for done in census), expected, f"census of {table}")
-            census.append(take_census(cursor, table, settings.export.policies))
+            census.append(take_census(cursor, table, options.policies))
         cursor.execute("SHOW server_version")
         (version,) = cursor.fetchone()
-    name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + uuid4().hex[:6]
-    return ExportPlan(name, settings.source, settings.export, bucket, snapshot, catalog, tuple(census), version)
+    state = ExportState(
+        export=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + uuid4().hex[:6],
+        source=postgres.address(source),
+        server_version=version,
+        snapshot=snapshot.name,
+        lsn=snapshot.lsn,
+        lsn_exact=snapshot.exact,
+        tables=tuple(_planned_table(c, options.workers) for c in census),
+    )
+    refused = tuple(sentence for table in census for sentence in table.refused)
+    return ExportPlan(source, options, bucket, snapshot, catalog, tuple(census), state, refused=refused)
 
 
 def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
@@ -147,168 +179,205 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
             next_step="correct the values, or name a policy in migration.toml, such as [profiles.NAME.export.policies] "
             '"schema.table.column" = "text"',
         )
-    former = manifests.read_if_any(plan.bucket)
-    files = _write_parts(plan, progress)
+    plan.state.write(plan.bucket)
+    state = _write_parts(plan, progress)
     manifest = Manifest(
-        export=plan.name,
+        export=state.export,
         exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        source=postgres.address(plan.source),
-        server_version=plan.server_version,
-        snapshot=plan.snapshot.name,
-        lsn=plan.snapshot.lsn,
-        lsn_exact=plan.snapshot.exact,
+        source=state.source,
+        server_version=state.server_version,
+        snapshot=state.snapshot,
+        lsn=state.lsn,
+        lsn_exact=state.lsn_exact,
         engine=f"duckdb {duckdb.__version__}",
-        tables=tuple(_staged(census, files[census.table.oid]) for census in plan.census),
+        tables=tuple(_staged(table) for table in state.tables),
         left_out=plan.catalog.left_out,
     )
     plan.bucket.write(manifests.NAME, manifest.model_dump_json(indent=1).encode())
-    if former:
-        plan.bucket.remove([file.path for table in former.tables for file in table.files])
+    plan.bucket.remove([state.path])
+    _remove_leftovers(plan, manifest)
     return manifest
 
 
-def parts(table: Table) -> list[Part]:
+def parts(table: Table, workers: int) -> tuple[PartState, ...]:
     """Cuts a table into its files: a part for each heap, and several for one that is larger than a file should be."""
-    found: list[Part] = []
+    folder = manifests.folder(table.schema, table.name)
+    found: list[PartState] = []
+
+    def add(relation: str, first_page: int, end_page: int | None, pages: int) -> None:
+        name = f"{folder}/{len(found) + 1:05d}.parquet"
+        found.append(PartState(name=name, relation=relation, first_page=first_page, end_page=end_page, pages=pages))
+
+    if table.kind == "v":
+        add(table.sql, 0, None, 0)
     for heap in table.heaps:
-        count = max(1, -(-heap.pages // PAGES_PER_PART))
+        relation = f"ONLY {identifier(heap.schema, heap.name)}"
+        count = _part_count(heap, workers)
         cuts = [index * heap.pages // count for index in range(count)]
         # The last range is open: pages may have been added since they were counted, with rows of this snapshot.
         for low, high in zip(cuts, [*cuts[1:], None], strict=True):
-            found.append(Part(table, heap, len(found) + 1, low, high))
-    return found
+            add(relation, low, high, (high or heap.pages) - low)
+    return tuple(found)
 
 
-def _write_parts(plan: ExportPlan, progress: Progress | None) -> dict[int, list[StagedFile]]:
-    files: dict[int, list[tuple[int, StagedFile]]] = {census.table.oid: [] for census in plan.census}
-    work = [(census, part) for census in plan.census for part in parts(census.table)]
-    work.sort(key=lambda item: -item[1].heap.pages)
-    done, total, told = 0, plan.rows, threading.Lock()
-    workers = _Workers(plan)
+def _part_count(heap: Heap, workers: int) -> int:
+    shared = workers if heap.bytes >= BYTES_WORTH_SHARING else 1
+    return max(1, min(heap.pages, max(shared, -(-heap.bytes // BYTES_PER_PART))))
 
-    def write(census: TableCensus, part: Part) -> None:
-        nonlocal done
-        file = workers.write(census, part)
-        with told:
-            done += file.rows
-            files[census.table.oid].append((part.number, file))
+
+def _planned_table(census: TableCensus, workers: int) -> TableState:
+    table = census.table
+    names = manifests.fields([f.name for f in census.fields])
+    columns: list[StagedColumn] = []
+    for c in census.columns:
+        for f in c.fields:
+            columns.append(
+                StagedColumn(
+                    name=f.name,
+                    field=names[len(columns)],
+                    source=c.column.name,
+                    postgres=c.column.type.sql,
+                    parquet=f.mapping.parquet,
+                    snowflake=f.mapping.snowflake,
+                    delta=f.mapping.delta,
+                    comparison=f.mapping.comparison,
+                    read=f.mapping.read,
+                    text=f.mapping.text,
+                    not_null=f.not_null,
+                    comment=f.comment,
+                    encoding="re-encoded" if f.mapping.note else "exact",
+                    note=f.mapping.note,
+                    policy=c.policy,
+                    touched=c.touched,
+                    flag_of=f.flag_of,
+                )
+            )
+    return TableState(
+        schema_=table.schema,
+        name=table.name,
+        key=table.key,
+        comment=table.comment,
+        columns=tuple(columns),
+        rows=census.rows,
+        parts=parts(table, workers),
+    )
+
+
+def _go_on(
+    settings: Settings, bucket: Bucket, snapshot: Snapshot, former: ExportState, progress: Progress | None
+) -> ExportPlan:
+    """The former plan in the former snapshot; files that are not what was written are forgotten."""
+    wanted = {(table.schema_, table.name) for table in former.tables}
+    with snapshots.reading(settings.source, snapshot.name) as cursor:
+        everything = read_catalog(cursor, schemas=settings.source.schemas, include_views=True)
+    chosen = tuple(table for table in everything.tables if (table.schema, table.name) in wanted)
+    state = former.without_damaged_files(bucket, progress)
+    catalog = Catalog(chosen, everything.left_out)
+    return ExportPlan(settings.source, settings.export, bucket, snapshot, catalog, (), state, resumed=True)
+
+
+def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress | None) -> ExportPlan:
+    """A new plan that takes over the finished tables of `former` whose rows are the same in the new snapshot."""
+    sound = former.without_damaged_files(plan.bucket, progress)
+    finished = {(t.schema_, t.name): t for t in sound.tables if t.finished and t.digest}
+    tables = []
+    for number, table in enumerate(plan.state.tables):
+        old = finished.get((table.schema_, table.name))
+        if old and old.digest and old.columns == table.columns and old.rows == table.rows:
             if progress:
-                progress(done, total, f"{census.table} part {part.number}")
+                progress(number, len(plan.state.tables), f"is {table.schema_}.{table.name} still the same?")
+            source = next(t for t in plan.catalog.tables if (t.schema, t.name) == (table.schema_, table.name))
+            found = digest_of_source(
+                plan.source, plan.snapshot.name, source, table.columns, table.key, old.digest.segments
+            )
+            table = old if found == old.digest else table
+        tables.append(table)
+    state = plan.state.model_copy(update={"tables": tuple(tables)})
+    return ExportPlan(
+        plan.source, plan.options, plan.bucket, plan.snapshot, plan.catalog, plan.census, state, True, plan.digests, plan.refused
+    )  # fmt: skip
 
+
+def _write_parts(plan: ExportPlan, progress: Progress | None) -> ExportState:
+    state = plan.state
+    waiting = [(table, part) for table in state.tables for part in table.parts if part.file is None]
+    waiting.sort(key=lambda item: -item[1].pages)
+    timeout = plan.options.lock_timeout_seconds
     with snapshots.reading(plan.source, plan.snapshot.name) as cursor:
-        snapshots.lock(cursor, (c.table for c in plan.census), timeout_seconds=plan.options.lock_timeout_seconds)
+        snapshots.lock(cursor, plan.catalog.tables, timeout_seconds=timeout)
+        workers = Workers(plan.source, plan.options, plan.snapshot.name, plan.bucket, plan.catalog.tables, state.export)
         with ThreadPoolExecutor(plan.options.workers) as pool:
-            futures = [pool.submit(write, *item) for item in work]
+            running: dict[Future[Any], tuple[TableState, PartState]] = {
+                pool.submit(workers.write, table, part): (table, part) for table, part in waiting
+            }
             try:
-                finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-                for future in finished:
-                    future.result()
+                while running:
+                    finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        table, part = running.pop(future)
+                        state = state.with_file(table, part, future.result())
+                    if finished:
+                        state = _with_digests(plan, state)
+                        state.write(plan.bucket)
+                    if progress:
+                        done = sum(p.file.rows for t in state.tables for p in t.parts if p.file)
+                        progress(done + workers.rows_under_way(cursor), plan.rows, f"{len(running)} files to go")
             except BaseException:
-                for future in futures:
+                for future in running:
                     future.cancel()
                 workers.interrupt()
                 raise
             finally:
                 workers.close()
-    return {oid: [file for _, file in sorted(found, key=lambda pair: pair[0])] for oid, found in files.items()}
+    return state
 
 
-class _Workers:
-    """One DuckDB connection a thread, all in the plan's snapshot."""
-
-    def __init__(self, plan: ExportPlan) -> None:
-        self._plan = plan
-        self._uploads = HashedUploads(plan.bucket)
-        self._local = threading.local()
-        self._all: list[duckdb.DuckDBPyConnection] = []
-
-    def write(self, census: TableCensus, part: Part) -> StagedFile:
-        path = f"{self._plan.name}/{manifests.folder(part.table.schema, part.table.name)}/{part.number:05d}.parquet"
-        columns = census.columns
-        names = manifests.fields([c.column.name for c in columns])
-        reads = ", ".join(
-            f"{c.mapping.read.format(c=identifier(c.column.name))} AS c{n}" for n, c in enumerate(columns)
-        )
-        casts = ", ".join(f"CAST(c{n} AS {c.mapping.parquet}) AS {identifier(names[n])}" for n, c in enumerate(columns))
-        rows = f"SELECT {reads} FROM ONLY {identifier(part.heap.schema, part.heap.name)}{part.condition}"
-        try:
-            answer = self._connection().execute(
-                f"COPY (SELECT {casts} FROM postgres_query('source', {literal(rows)})) TO 'upload://{path}' "
-                "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)"
+def _with_digests(plan: ExportPlan, state: ExportState) -> ExportState:
+    if not plan.digests:
+        return state
+    return state.model_copy(
+        update={
+            "tables": tuple(
+                t.model_copy(update={"digest": digest_of_files(plan.bucket, t)})
+                if t.finished and t.digest is None
+                else t
+                for t in state.tables
             )
-            count = answer.fetchall()[0][0]
-        except duckdb.Error as error:
-            raise self._failed(part, str(error)) from None
-        except OSError as error:
-            raise self._failed(part, str(error)) from None
-        upload = self._uploads.uploads[path]
-        return StagedFile(path=path, rows=count, bytes=upload.bytes, sha256=upload.sha256)
-
-    def interrupt(self) -> None:
-        """Ends what runs: a cancelled export leaves no query behind on the source."""
-        for connection in self._all:
-            connection.interrupt()
-
-    def close(self) -> None:
-        for connection in self._all:
-            connection.close()
-
-    def _connection(self) -> duckdb.DuckDBPyConnection:
-        if not hasattr(self._local, "connection"):
-            connection = duck.connect(memory="512MB", threads=1)
-            self._all.append(connection)
-            connection.register_filesystem(self._uploads)
-            duck.attach_postgres(connection, self._plan.source)
-            duck.read_snapshot(connection, self._plan.snapshot.name)
-            self._local.connection = connection
-        connection_of_thread: duckdb.DuckDBPyConnection = self._local.connection
-        return connection_of_thread
-
-    def _failed(self, part: Part, why: str) -> MigrationError:
-        return StageError(
-            "export",
-            on=f"{part.table} part {part.number} to {self._plan.bucket.location}",
-            why=redact(why),
-            next_step="the former export is untouched; mend the cause (space and permissions of the bucket, "
-            "the source's log) and run the same command again",
-        )
-
-
-def _staged(census: TableCensus, files: list[StagedFile]) -> StagedTable:
-    table, rows = census.table, sum(file.rows for file in files)
-    if rows != census.rows:
-        raise StageError(
-            "export every row",
-            on=str(table),
-            why=f"the snapshot has {census.rows:,} rows, {rows:,} were staged",
-            next_step="report this: it must not happen within one snapshot",
-        )
-    names = manifests.fields([c.column.name for c in census.columns])
-    return StagedTable(
-        schema_=table.schema,
-        name=table.name,
-        key=table.key,
-        comment=table.comment,
-        columns=tuple(_staged_column(c, field) for c, field in zip(census.columns, names, strict=True)),
-        files=tuple(files),
-        rows=rows,
+        }
     )
 
 
-def _staged_column(census: ColumnCensus, field: str) -> StagedColumn:
-    column, mapping = census.column, census.mapping
-    return StagedColumn(
-        name=column.name,
-        field=field,
-        postgres=column.type.sql,
-        parquet=mapping.parquet,
-        snowflake=mapping.snowflake,
-        comparison=mapping.comparison,
-        read=mapping.read,
-        not_null=column.not_null,
-        comment=column.comment,
-        encoding="re-encoded" if mapping.note else "exact",
-        note=mapping.note,
-        policy=census.policy,
-        touched=census.touched,
+def _remove_leftovers(plan: ExportPlan, manifest: Manifest) -> None:
+    """Removes the files of earlier exports, but not of one that may still go on: its snapshot is held."""
+    kept = {file.path for table in manifest.tables for file in table.files}
+    folders: dict[str, list[str]] = {}
+    for path in plan.bucket.sizes():
+        folder, _, name = path.partition("/")
+        if name and EXPORT_NAME.fullmatch(folder):
+            folders.setdefault(folder, []).append(path)
+    for folder, paths in folders.items():
+        state = unfinished(plan.bucket, folder)
+        if state is None or not snapshots.is_held(plan.source, state.snapshot):
+            plan.bucket.remove([path for path in paths if path not in kept])
+
+
+def _staged(table: TableState) -> StagedTable:
+    files = tuple(part.file for part in table.parts if part.file)
+    rows = sum(file.rows for file in files)
+    if rows != table.rows:
+        raise StageError(
+            "export every row",
+            on=f"{table.schema_}.{table.name}",
+            why=f"the snapshot has {table.rows:,} rows, {rows:,} were staged",
+            next_step="report this: it must not happen within one snapshot",
+        )
+    return StagedTable(
+        schema_=table.schema_,
+        name=table.name,
+        key=table.key,
+        comment=table.comment,
+        columns=table.columns,
+        files=files,
+        rows=rows,
+        digest=table.digest,
     )

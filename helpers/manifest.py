@@ -24,22 +24,28 @@ class StagedColumn(_Record):
 
     Attributes:
         field: its name in the Parquet file; differs from `name` where two names differ only in case.
-        read: the expression that PostgreSQL evaluated, `{c}` being the column.
+        source: the column of the source that it comes from; differs from `name` for a flag column.
+        read: the expression that PostgreSQL evaluated for the export, `{c}` being the source's column.
+        text: the expression that gives PostgreSQL's text of what the target should hold.
     """
 
     name: str
     field: str
+    source: str
     postgres: str
     parquet: str
     snowflake: str
     comparison: Comparison
+    delta: str
     read: str
+    text: str
     not_null: bool
     comment: str | None
     encoding: Literal["exact", "re-encoded"]
     note: str
     policy: str | None
     touched: int
+    flag_of: str | None = None
 
 
 class StagedFile(_Record):
@@ -49,6 +55,23 @@ class StagedFile(_Record):
     rows: int
     bytes: int
     sha256: str
+
+
+class Digest(_Record):
+    """Sums of a table's row hashes, one for each segment of its key (of the row, where there is none).
+
+    Attributes:
+        engine: whose hash it is, with its version; another version may hash differently.
+        sums: for each segment `rows:sum`, the sum modulo 2⁶⁴ in 16 hexadecimal digits.
+    """
+
+    engine: str
+    sums: tuple[str, ...]
+
+    @property
+    def segments(self) -> int:
+        """Into how many segments the rows were put."""
+        return len(self.sums)
 
 
 class StagedTable(_Record):
@@ -61,6 +84,7 @@ class StagedTable(_Record):
     columns: tuple[StagedColumn, ...]
     files: tuple[StagedFile, ...]
     rows: int
+    digest: Digest | None = None
 
     def __str__(self) -> str:
         return f"{self.schema_}.{self.name}"

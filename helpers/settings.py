@@ -11,6 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -30,7 +31,6 @@ FILE = "migration.toml"
 
 DEFAULT_PROFILE = "local"
 
-Policy = Literal["text"]
 Section = TypeVar("Section")
 
 
@@ -49,6 +49,35 @@ Secret = Annotated[SecretStr | None, BeforeValidator(_only_by_reference)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sentinel(_Section):
+    """The policy that puts one value in the place of those that no target holds, beside a column with the originals."""
+
+    sentinel: str
+
+    def __str__(self) -> str:
+        return f"sentinel+flag {self.sentinel}"
+
+
+def _known_policy(value: object) -> object:
+    if isinstance(value, dict) and set(value) == {"sentinel"}:
+        constant = value["sentinel"]
+        if isinstance(constant, bool | float):
+            raise ValueError(f'put the sentinel in quotes: {{ sentinel = "{constant}" }}')
+        if isinstance(constant, date | datetime | time):
+            return Sentinel(
+                sentinel=constant.isoformat(" ") if isinstance(constant, datetime) else constant.isoformat()
+            )
+        return Sentinel(sentinel=str(constant))
+    if isinstance(value, Sentinel) or value in ("text", "null+flag"):
+        return value
+    raise ValueError('a policy is "text", "null+flag" or { sentinel = "a value of the column\'s type" }')
+
+
+Policy = Annotated[Literal["text", "null+flag"] | Sentinel, BeforeValidator(_known_policy)]
+"""What happens to values that a target cannot hold: the column becomes text; they become NULL; they become one value. The
+last two keep PostgreSQL's text of each original in a further column, `NAME__original`."""
 
 
 class Source(_Section):
@@ -101,7 +130,8 @@ class Export(_Section):
     statement_timeout_seconds: float = Field(default=0.0, ge=0)
     """0 leaves the server's own limit."""
     policies: dict[str, Policy] = Field(default_factory=dict)
-    """Per "schema.table.column" or PostgreSQL type name: what to do with values that a target cannot hold."""
+    """Per "schema.table.column", "schema.table.*" or PostgreSQL type name, the first of these that is there: what to do with
+    values that a target cannot hold."""
 
 
 class Profile(_Section):
@@ -345,5 +375,6 @@ _EXAMPLES = {
     "database": 'for example database = "SALES"',
     "schema": 'for example schema = "MIGRATED"',
     "password": 'for example password = { env = "PGPASSWORD" }',
+    "policies": 'for example "public.orders.note" = "text"',
     "secret_key": 'for example secret_key = { env = "AWS_SECRET_ACCESS_KEY" }',
 }

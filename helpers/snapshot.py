@@ -144,6 +144,20 @@ def held() -> list[Snapshot]:
     return found
 
 
+def transactions_held_back(source: Source) -> int:
+    """What our snapshots cost the source: vacuum removes nothing that so many transactions ago was still seen."""
+    connection = postgres.connect(source)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT coalesce(max(age(backend_xmin)), 0) FROM pg_stat_activity "
+                "WHERE application_name LIKE 'migration-runbooks%' AND pid <> pg_backend_pid()"
+            )
+            return int(cursor.fetchone()[0])
+    finally:
+        connection.close()
+
+
 def is_held(source: Source, name: str) -> bool:
     """Whether the server still knows the snapshot."""
     try:

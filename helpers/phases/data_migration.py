@@ -67,7 +67,7 @@ class DataMigration:
     def survey(self) -> pd.DataFrame:
         """What will move: a row a table, every value counted."""
         with self._timed("survey"), progress("census") as report:
-            self._plan = export.plan_export(self._settings, self._bucket, self._snapshot, self._globs, report)
+            self._plan = export.plan_export(self._settings, self._bucket, self._snapshot, self._globs, progress=report)
         return pd.DataFrame(
             {
                 "table": str(census.table),
@@ -90,7 +90,8 @@ class DataMigration:
         plan = self._planned()
         if not self.apply:
             return pd.DataFrame(
-                {"table": str(c.table), "rows": c.rows, "files": len(export.parts(c.table))} for c in plan.census
+                {"table": str(c.table), "rows": c.rows, "files": len(t.parts)}
+                for c, t in zip(plan.census, plan.state.tables, strict=True)
             ).set_index("table")
         with self._timed("export"), progress("export") as report:
             self._manifest = export.export(plan, progress=report)

@@ -29,19 +29,33 @@ def connect(*, memory: str = "1GB", threads: int = 2, spill: Path | None = None)
     return connection
 
 
-def attach_postgres(connection: duckdb.DuckDBPyConnection, source: Source, *, name: str = "source") -> None:
-    """Attaches a PostgreSQL server read-only, as the database `name`, and begins a transaction."""
+def attach_postgres(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    *,
+    application: str = "migration-runbooks reader",
+    settings: dict[str, str] | None = None,
+) -> None:
+    """Attaches a PostgreSQL server read-only, as the database `source`, and begins a transaction.
+
+    Args:
+        application: the session's name in `pg_stat_activity`.
+        settings: server settings for the session.
+    """
     _load(connection, "postgres_scanner")
-    connection.execute(
-        f"ATTACH {literal(dsn(source, application='migration-runbooks export'))} AS {name} (TYPE postgres, READ_ONLY)"
-    )
+    address = dsn(source, application=application, settings=settings)
+    connection.execute(f"ATTACH {literal(address)} AS source (TYPE postgres, READ_ONLY)")
     connection.execute("BEGIN")
 
 
-def read_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: str, *, name: str = "source") -> None:
+def read_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: str) -> None:
     """Puts the attached server's transaction into an exported snapshot; must be its first statement."""
-    order = f"SET TRANSACTION SNAPSHOT {literal(snapshot)}"
-    connection.execute(f"CALL postgres_execute({literal(name)}, {literal(order)})")
+    execute_remotely(connection, f"SET TRANSACTION SNAPSHOT {literal(snapshot)}")
+
+
+def execute_remotely(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Runs a statement in the attached server's transaction."""
+    connection.execute(f"CALL postgres_execute('source', {literal(statement)})")
 
 
 def enable_s3(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:

@@ -87,6 +87,22 @@ class Bucket:
         except (BotoCoreError, ClientError) as error:
             raise self._failed("write", name, error) from None
 
+    def sha256(self, name: str) -> tuple[int, str] | None:
+        """Bytes and SHA-256 of the object as it is now, read in pieces; None where there is none."""
+        digest, size = hashlib.sha256(), 0
+        try:
+            body = self.client.get_object(Bucket=self.location.bucket, Key=self.location.key(name))["Body"]
+            for piece in body.iter_chunks(1 << 20):
+                digest.update(piece)
+                size += len(piece)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+                return None
+            raise self._failed("read", name, error) from None
+        except BotoCoreError as error:
+            raise self._failed("read", name, error) from None
+        return size, digest.hexdigest()
+
     def sizes(self, under: str = "") -> dict[str, int]:
         """Bytes of each object below `under`, by its name relative to this location."""
         pages = self.client.get_paginator("list_objects_v2").paginate(

@@ -15,10 +15,11 @@ from helpers import manifest as manifests
 from helpers import snapshot as snapshots
 from helpers import types
 from helpers.catalog import Column, Table, read_catalog
-from helpers.census import take_census
+from helpers.census import ColumnCensus, Field, take_census
 from helpers.errors import NotBuilt
-from helpers.manifest import Manifest, StagedTable
+from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import duck, postgres, snowflake
+from helpers.platforms.postgres import identifier
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import PROJECT, Settings, Source
@@ -27,7 +28,7 @@ from helpers.types import Comparison
 from helpers.verify.cells import Compared, compare
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.schema import compare_schema
-from helpers.verify.sides import DuckDB, PostgresSide, Side, SideColumn, SnowflakeSide, StageSide
+from helpers.verify.sides import ComparedColumn, DuckDB, PostgresSide, Side, SideColumn, SnowflakeSide, StageSide
 
 TargetName = Literal["snowflake", "stage", "postgresql", "databricks"]
 Check = Literal["row-counts", "schema", "full", "sample-data", "data-quality"]
@@ -38,9 +39,8 @@ class TablePlan:
     """One table to compare."""
 
     table: Table
-    expected: tuple[SideColumn, ...]
-    """Columns as the target should have them."""
-    comparisons: dict[str, Comparison]
+    columns: tuple[ComparedColumn, ...]
+    """As the target should have them."""
     refused: tuple[str, ...] = ()
 
 
@@ -168,34 +168,41 @@ def _plan_tables(
     target: TargetName,
 ) -> tuple[TablePlan, ...]:
     with snapshots.reading(source, snapshot) as cursor:
-        catalog = read_catalog(cursor, schemas=source.schemas, tables=tables)
+        catalog = read_catalog(cursor, schemas=source.schemas, tables=tables, include_views=True)
         plans = []
         for table in catalog.tables:
             staged = manifest.table(table.schema, table.name) if manifest else None
+            if table.kind in "vm" and staged is None:
+                continue
             if target == "postgresql":
-                expected = tuple(SideColumn(c.name, c.type.sql, c.not_null) for c in table.columns)
-                plans.append(TablePlan(table, expected, {c.name: _comparison(c) for c in table.columns}))
+                plans.append(TablePlan(table, tuple(_as_in_postgres(column) for column in table.columns)))
             elif staged and _same_definition(table, staged):
-                expected = tuple(SideColumn(c.name, c.snowflake, c.not_null) for c in staged.columns)
-                plans.append(TablePlan(table, expected, {c.name: c.comparison for c in staged.columns}))
+                plans.append(TablePlan(table, tuple(_as_staged(column) for column in staged.columns)))
             else:
                 census = take_census(cursor, table, settings.export.policies)
-                expected = tuple(
-                    SideColumn(c.column.name, c.mapping.snowflake, c.column.not_null) for c in census.columns
-                )
-                comparisons = {c.column.name: c.mapping.comparison for c in census.columns}
-                plans.append(TablePlan(table, expected, comparisons, census.refused))
+                columns = tuple(_as_counted(c, f) for c in census.columns for f in c.fields)
+                plans.append(TablePlan(table, columns, census.refused))
         return tuple(plans)
 
 
-def _comparison(column: Column) -> Comparison:
-    return types.mapping(column).comparison if types.known(column.type) else "text"
+def _as_in_postgres(column: Column) -> ComparedColumn:
+    comparison: Comparison = types.mapping(column).comparison if types.known(column.type) else "text"
+    return ComparedColumn(column.name, column.type.sql, column.not_null, comparison, f"{identifier(column.name)}::text")
+
+
+def _as_staged(column: StagedColumn) -> ComparedColumn:
+    text = column.text.format(c=identifier(column.source))
+    return ComparedColumn(column.name, column.snowflake, column.not_null, column.comparison, text)
+
+
+def _as_counted(census: ColumnCensus, field: Field) -> ComparedColumn:
+    text = field.mapping.text.format(c=identifier(census.column.name))
+    return ComparedColumn(field.name, field.mapping.snowflake, field.not_null, field.mapping.comparison, text)
 
 
 def _same_definition(table: Table, staged: StagedTable) -> bool:
-    return [(c.name, c.type.sql, c.not_null) for c in table.columns] == [
-        (c.name, c.postgres, c.not_null) for c in staged.columns
-    ]
+    original = [column for column in staged.columns if column.flag_of is None]
+    return [(c.name, c.type.sql) for c in table.columns] == [(c.source, c.postgres) for c in original]
 
 
 def _target(plan: VerifyPlan, stack: ExitStack) -> Side:
@@ -221,7 +228,7 @@ def _verify_table(
 ) -> TableReport:
     schema, name = table.table.schema, table.table.name
     found = target.columns(schema, name)
-    findings = compare_schema(table.expected, found)
+    findings = compare_schema(table.columns, found)
     if table.refused:
         method = f"not compared: {'; '.join(table.refused)}"
         return TableReport(
@@ -253,15 +260,19 @@ def _verify_table(
 
 
 def _compare_cells(
-    plan: VerifyPlan, table: TablePlan, found: tuple[SideColumn, ...], source: Side, target: Side, connection: DuckDB
+    plan: VerifyPlan,
+    table: TablePlan,
+    found: tuple[SideColumn, ...],
+    source: Side,
+    target: Side,
+    connection: DuckDB,
 ) -> Compared:
     there = {column.name for column in found}
-    columns = [(c.name, table.comparisons[c.name]) for c in table.expected if c.name in there]
+    columns = [column for column in table.columns if column.name in there]
     key = table.table.key if set(table.table.key) <= there else ()
-    names = [name for name, _ in columns]
     schema, name = table.table.schema, table.table.name
-    source.fetch(connection, "source", schema, name, names)
-    target.fetch(connection, "target", schema, name, names)
+    source.fetch(connection, "source", schema, name, columns)
+    target.fetch(connection, "target", schema, name, columns)
     file = plan.cells_folder / f"{manifests.folder(schema, name)}.cells.parquet"
     return compare(connection, source, target, columns, key, file)
 

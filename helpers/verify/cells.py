@@ -19,7 +19,7 @@ from pathlib import Path
 from helpers.platforms.postgres import literal
 from helpers.types import Comparison
 from helpers.verify.report import CELLS_IN_JSON, Cell
-from helpers.verify.sides import DuckDB, Side
+from helpers.verify.sides import ComparedColumn, DuckDB, Side
 
 PAIRED_WITHOUT_KEY = 200
 """Left-over rows of a table without a key that are paired by likeness, so that a changed cell is named as one; the
@@ -45,7 +45,7 @@ def compare(
     duck: DuckDB,
     source: Side,
     target: Side,
-    columns: Sequence[tuple[str, Comparison]],
+    columns: Sequence[ComparedColumn],
     key: Sequence[str],
     cells_file: Path,
 ) -> Compared:
@@ -54,12 +54,12 @@ def compare(
     Args:
         duck: the connection that holds both.
         source, target: the sides they came from; they say which value a text stands for.
-        columns: name and comparison of c0, c1 …
+        columns: what c0, c1 … are.
         key: names of the key's columns; empty where there is none.
         cells_file: where all differing cells are written, if there are any.
     """
-    _left_over(duck, source, target, [comparison for _, comparison in columns])
-    names = [name for name, _ in columns]
+    _left_over(duck, source, target, [column.comparison for column in columns])
+    names = [column.name for column in columns]
     if key:
         _pair_by_key(duck, [names.index(name) for name in key])
     else:
@@ -77,7 +77,7 @@ def compare(
     return Compared(
         rows_source, rows_target, missing, extra, changed, changed_cells,
         _first_cells(duck), cells_file if any_cells else None,
-        _digest(duck, source, [comparison for _, comparison in columns]),
+        _digest(duck, source, [column.comparison for column in columns]),
     )  # fmt: skip
 
 

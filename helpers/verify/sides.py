@@ -35,6 +35,18 @@ class SideColumn:
     not_null: bool
 
 
+@dataclass(frozen=True)
+class ComparedColumn(SideColumn):
+    """A column as the target should have it, and how it is compared.
+
+    Attributes:
+        text: the expression by which PostgreSQL prints what the target should hold.
+    """
+
+    comparison: Comparison
+    text: str
+
+
 class Side(Protocol):
     """A source or a target."""
 
@@ -46,7 +58,7 @@ class Side(Protocol):
     def count(self, schema: str, table: str) -> int:
         """How many rows the table has."""
 
-    def fetch(self, into: DuckDB, name: str, schema: str, table: str, columns: Sequence[str]) -> None:
+    def fetch(self, into: DuckDB, name: str, schema: str, table: str, columns: Sequence[ComparedColumn]) -> None:
         """Creates the table `name` with a VARCHAR column `c0`, `c1` … for each of `columns`."""
 
     def value(self, text: str, comparison: Comparison) -> str:
@@ -98,12 +110,12 @@ class PostgresSide:
         return tuple(SideColumn(c.name, c.type.sql, c.not_null) for c in found.columns) if found else None
 
     def count(self, schema: str, table: str) -> int:
-        rows = self._query(f"SELECT count(*) AS n FROM {self._from(schema, table)}").fetchall()
+        rows = self._query(f"SELECT count(*) AS n FROM {self._tables[schema, table].sql}").fetchall()
         return int(rows[0][0])
 
-    def fetch(self, into: DuckDB, name: str, schema: str, table: str, columns: Sequence[str]) -> None:
-        texts = ", ".join(f"{identifier(column)}::text AS c{n}" for n, column in enumerate(columns))
-        rows = self._query(f"SELECT {texts} FROM {self._from(schema, table)}")
+    def fetch(self, into: DuckDB, name: str, schema: str, table: str, columns: Sequence[ComparedColumn]) -> None:
+        texts = ", ".join(f"{column.text} AS c{n}" for n, column in enumerate(columns))
+        rows = self._query(f"SELECT {texts} FROM {self._tables[schema, table].sql}")
         try:
             into.register("arriving", rows.to_arrow_reader(ROWS_PER_BATCH))
             into.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM arriving")
@@ -114,10 +126,6 @@ class PostgresSide:
 
     def value(self, text: str, comparison: Comparison) -> str:
         return value(text, comparison)
-
-    def _from(self, schema: str, table: str) -> str:
-        only = "" if self._tables[schema, table].partitioned else "ONLY "
-        return f"{only}{identifier(schema, table)}"
 
     def _query(self, sql: str) -> DuckDB:
         try:
@@ -183,10 +191,10 @@ class SnowflakeSide:
         (row,) = self._session.execute(f"SELECT COUNT(*) AS N FROM {self._from(table)}", doing=f"count {table}")
         return int(row["N"])
 
-    def fetch(self, into: DuckDB, name: str, schema: str, table: str, columns: Sequence[str]) -> None:
-        types = [self._types[table, column] for column in columns]
+    def fetch(self, into: DuckDB, name: str, schema: str, table: str, columns: Sequence[ComparedColumn]) -> None:
+        types = [self._types[table, column.name] for column in columns]
         rendered = ", ".join(
-            f"{_RENDER.get(kind, 'TO_VARCHAR({c})').format(c=snowflake.identifier(column))} AS C{n}"
+            f"{_RENDER.get(kind, 'TO_VARCHAR({c})').format(c=snowflake.identifier(column.name))} AS C{n}"
             for n, (column, kind) in enumerate(zip(columns, types, strict=True))
         )
         into.execute(f"CREATE OR REPLACE TABLE {name} ({', '.join(f'c{n} VARCHAR' for n in range(len(columns)))})")
@@ -249,12 +257,12 @@ class StageSide:
                 connection.execute(f"SELECT count(*) FROM {self._files(self._staged(schema, table))}").fetchall()[0][0]
             )
 
-    def fetch(self, into: DuckDB, name: str, schema: str, table: str, columns: Sequence[str]) -> None:
+    def fetch(self, into: DuckDB, name: str, schema: str, table: str, columns: Sequence[ComparedColumn]) -> None:
         staged = self._staged(schema, table)
         by_name = {column.name: column for column in staged.columns}
         duck.enable_s3(into, self._bucket.stage)
         texts = ", ".join(
-            f"{_parquet_text(identifier(by_name[column].field), by_name[column].parquet)} AS c{n}"
+            f"{_parquet_text(identifier(by_name[column.name].field), by_name[column.name].parquet)} AS c{n}"
             for n, column in enumerate(columns)
         )
         into.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT {texts} FROM {self._files(staged)}")

@@ -1,0 +1,65 @@
+"""Taking stock of the source: the census of every table, without an export and without a stage to export to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from helpers import snapshot as snapshots
+from helpers.catalog import read_catalog
+from helpers.census import ColumnCensus, TableCensus, check_policies, take_census
+from helpers.platforms import postgres
+from helpers.progress import Progress
+from helpers.settings import Settings
+
+
+def census(
+    settings: Settings, tables: tuple[str, ...] = (), *, progress: Progress | None = None
+) -> tuple[TableCensus, ...]:
+    """Counts every table that matches, in one snapshot.
+
+    Args:
+        settings: the profile; its source and its policies.
+        tables: globs over table names; empty means all.
+        progress: told about each table.
+
+    Raises:
+        SettingsError: a policy that means nothing here.
+        ConnectionFailed, SourceRefused, UsageError: see `postgres.connect`, `snapshot.lock` and `read_catalog`.
+    """
+    policies = settings.export.policies
+    with postgres.reading(settings.source, application="migration-runbooks census") as cursor:
+        catalog = read_catalog(cursor, schemas=settings.source.schemas, tables=tables)
+        check_policies(catalog.tables, policies, complete=not tables)
+        snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
+        expected = sum(table.estimated_rows for table in catalog.tables)
+        counted: list[TableCensus] = []
+        for table in catalog.tables:
+            if progress:
+                progress(sum(done.rows for done in counted), expected, f"census of {table}")
+            counted.append(take_census(cursor, table, policies))
+        return tuple(counted)
+
+
+def as_dict(found: tuple[TableCensus, ...]) -> dict[str, Any]:
+    """The census as `runbook assess --census --json` prints it."""
+    return {
+        "verdict": "refused" if any(table.refused for table in found) else "accepted",
+        "tables": [
+            {
+                "schema": table.table.schema, "name": table.table.name, "rows": table.rows,
+                "refusals": list(table.refusals), "columns": [_column(column) for column in table.columns],
+            }
+            for table in found
+        ],
+    }  # fmt: skip
+
+
+def _column(census: ColumnCensus) -> dict[str, Any]:
+    return {
+        "name": census.column.name, "type": census.column.type.sql, "verdict": census.verdict,
+        "parquet": census.mapping.parquet, "snowflake": census.mapping.snowflake, "delta": census.mapping.delta,
+        "note": census.mapping.note, "policy": census.policy, "touched": census.touched,
+        "flag": census.flag.name if census.flag else None, "refusals": census.refusals,
+        "examples": {reason: [vars(example) for example in found] for reason, found in census.examples.items()},
+        "information": census.information,
+    }  # fmt: skip

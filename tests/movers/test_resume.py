@@ -1,0 +1,200 @@
+"""An export that is killed goes on in its snapshot, and the result is what an undisturbed one would have been.
+
+Would catch: a part exported twice or never, a manifest over two snapshots, a damaged file that stays, a snapshot that
+nobody lets go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import export as exporting
+from helpers import export_state, manifest, snapshot
+from helpers.errors import StageError
+from helpers.platforms import postgres
+
+TABLES = [
+    "CREATE TABLE big (id int PRIMARY KEY, a numeric(12,2), b text, at timestamp)",
+    "INSERT INTO big SELECT n, n / 7.0, md5(n::text), timestamp '2024-01-01' + n * interval '1 s' FROM generate_series(1, 60000) n",
+    *(
+        f"CREATE TABLE t{n} AS SELECT i AS id, md5((i * {n})::text) AS v FROM generate_series(1, 3000) i"
+        for n in range(8)
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "BYTES_PER_PART", 512 * 1024)
+
+
+def _stop_after(plan: Any, files: int) -> None:
+    class Killed(BaseException):
+        pass
+
+    written = 0
+    write = export_state.ExportState.write
+
+    def counted(self: Any, bucket: Any) -> None:
+        nonlocal written
+        write(self, bucket)
+        written = sum(1 for t in self.tables for p in t.parts if p.file)
+        if written >= files:
+            raise Killed
+
+    export_state.ExportState.write = counted  # type: ignore[method-assign]
+    try:
+        with pytest.raises(Killed):
+            exporting.export(plan)
+    finally:
+        export_state.ExportState.write = write  # type: ignore[method-assign]
+
+
+def _resume(migration: Any, name: str) -> manifest.Manifest:
+    with exporting.planned(migration.settings, resume=name) as plan:
+        assert plan.resumed
+        return exporting.export(plan)
+
+
+def _begin(migration: Any, files: int, change: str | None = None) -> tuple[Any, Any]:
+    migration.source(*TABLES)
+    held = snapshot.take(migration.settings.source)
+    with exporting.planned(migration.settings, snapshot=held) as plan:
+        _stop_after(plan, files)
+    if change:
+        migration.source(change)
+    return held, plan.state
+
+
+@pytest.mark.parametrize("files", [1, 4, 9])
+def test_it_goes_on_in_the_same_snapshot(migration: Any, files: int) -> None:
+    held, state = _begin(migration, files, "UPDATE big SET b = 'changed after the snapshot'")
+    before = migration.bucket.sizes()
+    with exporting.planned(migration.settings, resume=state.export) as plan:
+        assert sum(1 for t in plan.state.tables for p in t.parts if p.file) >= files
+        result = exporting.export(plan)
+        assert migration.verify("stage").verdict == "equal"
+    assert (result.snapshot, result.lsn, result.export) == (held.name, held.lsn, state.export)
+    assert set(before) - {state.path} <= set(migration.bucket.sizes())
+    assert not snapshot.is_held(migration.settings.source, held.name)
+    assert set(migration.bucket.sizes()) == {"manifest.json", *(f.path for t in result.tables for f in t.files)}
+
+
+def test_without_its_snapshot_only_equal_tables_are_kept(migration: Any) -> None:
+    held, state = _begin(migration, 15, "UPDATE t3 SET v = 'other' WHERE id = 17")
+    snapshot.release(held)
+    result = _resume(migration, state.export)
+    assert result.lsn != held.lsn
+    kept = {t.name for t in result.tables if all(f.path.startswith(state.export) for f in t.files)}
+    assert kept
+    assert "t3" not in kept
+    assert migration.verify("stage").verdict == "equal"
+
+
+def test_a_damaged_or_lost_file_is_written_again(migration: Any) -> None:
+    _, state = _begin(migration, 6)
+    written = [path for path in migration.bucket.sizes() if path.endswith(".parquet")]
+    migration.bucket.write(written[0], b"PAR1 not a file at all PAR1")
+    migration.bucket.remove(written[1:2])
+    _resume(migration, state.export)
+    assert migration.verify("stage").verdict == "equal"
+
+
+def test_the_digest_is_the_same_from_the_source_and_from_the_files(migration: Any) -> None:
+    migration.source(*TABLES, "CREATE TABLE odd (a numeric, f double precision, t timestamptz, b bytea, j jsonb, c char(4))",
+                     "INSERT INTO odd VALUES (1.10, '-0', now(), '\\x00', '{}', 'a'), (NULL, 'NaN', NULL, NULL, NULL, NULL)")  # fmt: skip
+    with exporting.planned(migration.settings) as plan:
+        result = exporting.export(plan)
+        for table in plan.catalog.tables:
+            staged = result.table(table.schema, table.name)
+            assert staged
+            assert staged.digest
+            again = exporting.digest_of_source(
+                migration.settings.source, plan.snapshot.name, table, staged.columns, staged.key, staged.digest.segments
+            )
+            assert again == staged.digest
+            assert sum(int(entry.split(":")[0]) for entry in staged.digest.sums) == staged.rows
+
+
+def _command(migration: Any, tmp_path: Path, run: str) -> subprocess.Popen[str]:
+    """`runbook export --run`, on the test's own database, in a process that can be killed."""
+    source = migration.settings.source
+    toml = tmp_path / "migration.toml"
+    stage = migration.settings.stage
+    toml.write_text(
+        f'[profiles.t.source]\nhost = "{source.host}"\nport = {source.port}\ndbname = "{source.dbname}"\nuser = "{source.user}"\n'
+        'password = { env = "T_PASSWORD" }\n'
+        f'[profiles.t.stage]\nurl = "{stage.url}"\nendpoint = "{stage.endpoint}"\naccess_key = "{stage.access_key}"\n'
+        'secret_key = { env = "T_SECRET" }\n[profiles.t.export]\nworkers = 2\n'
+    )
+    program = "from helpers import export; export.BYTES_PER_PART = 512 * 1024\nfrom helpers.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "export", "--profile", "t", "--run", run, "--json"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "T_PASSWORD": source.password.get_secret_value(),
+            "T_SECRET": stage.secret_key.get_secret_value(),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+def test_killed_at_any_tenth_it_ends_right(migration: Any, tmp_path: Path, share: float) -> None:
+    migration.source(*TABLES)
+    started = time.monotonic()
+    whole = _command(migration, tmp_path, f"kill-{os.getpid()}-whole")
+    assert whole.wait(120) == 0, whole.stderr
+    seconds = time.monotonic() - started
+    run = f"kill-{os.getpid()}-{int(share * 10)}"
+    first = _command(migration, tmp_path, run)
+    time.sleep(seconds * share)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    second = _command(migration, tmp_path, run)
+    out, err = second.communicate(timeout=120)
+    assert second.returncode == 0, err
+    assert json.loads(out)["lsn_exact"]
+    assert migration.verify("stage").verdict == "equal"
+    result = manifest.read(migration.bucket)
+    assert set(migration.bucket.sizes()) == {"manifest.json", *(f.path for t in result.tables for f in t.files)}
+
+
+def test_ctrl_c_leaves_no_query_behind(migration: Any) -> None:
+    migration.source(
+        "CREATE TABLE slow (id int PRIMARY KEY, v text)", "INSERT INTO slow SELECT n, 'x' FROM generate_series(1, 200) n",
+        "CREATE FUNCTION wait(t text) RETURNS text LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.05); RETURN t; END$$",
+        "CREATE VIEW slowly AS SELECT id, wait(v) AS v FROM slow",
+    )  # fmt: skip
+    with exporting.planned(migration.settings, include_views=True) as plan:
+        workers_name = f"migration-runbooks {plan.state.export}"
+
+        def interrupt() -> None:
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt).start()
+        with pytest.raises((KeyboardInterrupt, StageError)):
+            exporting.export(plan)
+    time.sleep(0.5)
+    active = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'"
+    connection = postgres.connect(migration.settings.source)
+    cursor = connection.cursor()
+    cursor.execute(active, (workers_name,))
+    assert cursor.fetchone() == (0,)
+    connection.close()
