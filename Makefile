@@ -17,9 +17,9 @@ setup: $(BIN)/.ready $(LOCAL_SNOWFLAKE)/.ready  ## make the environments
 
 # uv resolves and installs in seconds; where it cannot be had, pip does the same more slowly.
 define install
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=python3.12")'
-	rm -rf $(1)
-	$(PYTHON) -m venv $(1) || { echo "the module venv is missing; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=python3.12")'
+	@rm -rf $(1)
+	@$(PYTHON) -m venv $(1) || { echo "the module venv is missing; on Debian: apt-get install python3-venv" >&2; exit 2; }
 	@if $(1)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9; then \
 		$(1)/bin/uv pip install --quiet --python $(1)/bin/python --compile-bytecode -r $(2); \
 	else \
@@ -43,11 +43,11 @@ stack: setup
 	@$(BIN)/runbook local up
 
 demo: stack  ## set up, start the local stack, migrate the sample, prove it (SCALE=1000000 for more)
-	@$(BIN)/runbook local sample --scale $(SCALE)
+	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders
 	@$(BIN)/runbook run 30 --run $(RUN)
 
 lab: stack  ## JupyterLab on the runbooks
-	@$(BIN)/runbook local sample --scale $(SCALE)
+	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders
 	@$(BIN)/jupyter lab --notebook-dir runbooks
 
 # A stack of their own, so that tests never meet what a user has loaded.
@@ -77,8 +77,8 @@ lock: $(BIN)/.ready  ## resolve the requirements anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header helpers/local/requirements.in -o helpers/local/requirements.txt
 
 bench-export: stack  ## measure the export beside COPY, DuckDB's scanner and ADBC (BENCH="--rows 200000 --repeat 1")
-	@rm -rf .venv-benchmarks
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venv-benchmarks -r benchmarks/requirements.txt
+	@$(BIN)/uv pip install --quiet --target .venv-benchmarks -r benchmarks/requirements.txt \
+		|| $(BIN)/python -m pip install --quiet --upgrade --target .venv-benchmarks -r benchmarks/requirements.txt
 	@PYTHONPATH=.venv-benchmarks $(BIN)/python -m benchmarks.export $(BENCH)
 
 down:  ## stop the local stack

@@ -160,6 +160,18 @@ def take_census(cursor: Any, table: Table, policies: MappingType[str, Policy]) -
     """
     connection = cursor.connection
     server = Server(connection.get_parameter_status("server_encoding") or "UTF8", connection.server_version)
+    try:
+        return _take_census(cursor, table, policies, server)
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise SourceRefused(
+            "read every row",
+            on=str(table),
+            why=str(error).splitlines()[0],
+            next_step="grant SELECT on it, and BYPASSRLS where row-level security hides rows, to the role of the profile",
+        ) from None
+
+
+def _take_census(cursor: Any, table: Table, policies: MappingType[str, Policy], server: Server) -> TableCensus:
     unknown = _unknown(cursor, table)
     asked = [_ask(table, column, unknown.get(column.name), policies, server) for column in table.columns]
     rows, answers = _scan(cursor, table, asked)

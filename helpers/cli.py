@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from typer._click.exceptions import UsageError as WrongArguments  # typer carries its own click and exports no base
 
 from helpers import assess as assessing
@@ -25,7 +27,7 @@ from helpers import snapshot as snapshots
 from helpers import type_document
 from helpers import verify as verifying
 from helpers.census import TableCensus
-from helpers.errors import MigrationError, NotBuilt, UsageError
+from helpers.errors import MigrationError, NotBuilt, Unexpected, UsageError
 from helpers.load import snowflake as loading
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
@@ -60,6 +62,7 @@ PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done,
 def main() -> None:
     """Runs the command; every expected failure becomes one sentence and an exit code."""
     as_json = "--json" in sys.argv[1:]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(app(prog_name="runbook", standalone_mode=False) or 0)
     except WrongArguments as error:
@@ -75,13 +78,17 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         screen.print("aborted: nothing is left half-done; run the same command again")
         sys.exit(ABORTED)
+    except Exception as error:
+        if os.environ.get("RUNBOOK_DEBUG"):
+            raise
+        _fail(Unexpected.of(error), as_json)
 
 
 def _fail(error: MigrationError, as_json: bool) -> NoReturn:
     if as_json:
         _print_json({"error": error.as_dict()})
     else:
-        screen.print(f"[bold red]✘[/] Could not {error.what}", soft_wrap=True)
+        screen.print(Text.assemble(("✘", "bold red"), f" Could not {error.what}"), soft_wrap=True)
         for label, text in (("on", error.on), ("why", error.why), ("next", error.next_step)):
             screen.print(f"  [dim]{label:<5}[/]", end="")
             screen.print(text, markup=False, soft_wrap=True)
@@ -95,12 +102,12 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 def _table(title: str, *columns: str, rows: list[tuple[Any, ...]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="dim")
     numeric = [bool(rows) and all(isinstance(row[n], int | float) for row in rows) for n in range(len(columns))]
     for column, right in zip(columns, numeric, strict=True):
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+        table.add_column(Text(column), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
+        table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row))
     screen.print(table)
 
 
@@ -182,6 +189,7 @@ def local_sample(
     ] = 10_000,
     seed: Annotated[int, typer.Option(help="Equal seeds make equal data.")] = 20240101,
     replace: Annotated[bool, typer.Option(help="Build even over orders that were loaded from a file.")] = False,
+    keep_orders: Annotated[bool, typer.Option(help="Do nothing where orders were loaded from a file.")] = False,
 ) -> None:
     """Build the sample source: the legacy sales pipeline with generated orders.
 
@@ -189,9 +197,15 @@ def local_sample(
     """
     from helpers.local import sample, stack
 
+    dsn = stack.environment().postgres_dsn
+    if keep_orders and (file := sample.loaded_file(dsn)):
+        screen.print(
+            f"keeping the orders of {file}; `runbook local sample --replace` builds the sample over them", markup=False
+        )
+        return
     with progress("sample") as report:
         summary = sample.build(
-            stack.environment().postgres_dsn,
+            dsn,
             orders=scale,
             seed=seed,
             replace=replace,

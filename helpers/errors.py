@@ -89,3 +89,18 @@ class GateClosed(MigrationError):  # noqa: N818
 
 class NotBuilt(MigrationError):  # noqa: N818
     """Part of the design that does not exist yet; never a stub that answers yes."""
+
+
+class Unexpected(MigrationError):  # noqa: N818
+    """A fault of this program, told like any other error."""
+
+    @classmethod
+    def of(cls, error: Exception) -> Unexpected:
+        """Wraps what nobody foresaw; its traceback shows with RUNBOOK_DEBUG=1."""
+        lines = str(error).strip().splitlines() or [""]
+        return cls(
+            "finish",
+            on="this command",
+            why=f"{type(error).__name__}: {lines[0]}",
+            next_step="run it again with RUNBOOK_DEBUG=1 for the traceback, and report it",
+        )

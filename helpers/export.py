@@ -65,6 +65,7 @@ class ExportPlan:
     state: ExportState
     resumed: bool = False
     digests: bool = True
+    complete: bool = True
     refused: tuple[str, ...] = field(default=())
 
     @property
@@ -106,7 +107,7 @@ def planned(
     bucket = Bucket.open(settings.stage, location)
     former = unfinished(bucket, resume) if resume else None
     own = _still_held(settings.source, former) if former else None
-    chosen = own or snapshot or snapshots.take(settings.source)
+    chosen = own or snapshot or snapshots.take(settings.source, outlive=keep_for_resume or not release)
     own = None if chosen is snapshot else chosen
     try:
         if former and chosen.name == former.snapshot:
@@ -140,7 +141,7 @@ def plan_export(
     source, options = settings.source, settings.export
     with snapshots.reading(source, snapshot.name) as cursor:
         catalog = read_catalog(cursor, schemas=source.schemas, tables=tables, include_views=include_views)
-        check_policies(catalog.tables, options.policies)
+        check_policies(catalog.tables, options.policies, complete=not tables)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
         catalog = measured(cursor, catalog)
         census: list[TableCensus] = []
@@ -159,13 +160,16 @@ def plan_export(
         lsn=snapshot.lsn,
         lsn_exact=snapshot.exact,
         tables=tuple(_planned_table(c, options.workers) for c in census),
+        complete=not tables,
     )
     refused = tuple(sentence for table in census for sentence in table.refused)
-    return ExportPlan(source, options, bucket, snapshot, catalog, tuple(census), state, refused=refused)
+    return ExportPlan(
+        source, options, bucket, snapshot, catalog, tuple(census), state, complete=not tables, refused=refused
+    )
 
 
 def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
-    """Writes the files of `plan`, then its manifest, then removes what the former manifest named.
+    """Writes the files of `plan`, then its manifest, then removes the files of exports before the former one.
 
     Raises:
         SourceRefused: a column cannot be moved without loss; nothing was written.
@@ -179,6 +183,7 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
             next_step="correct the values, or name a policy in migration.toml, such as [profiles.NAME.export.policies] "
             '"schema.table.column" = "text"',
         )
+    former = _former(plan.bucket)
     plan.state.write(plan.bucket)
     state = _write_parts(plan, progress)
     manifest = Manifest(
@@ -191,11 +196,12 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
         lsn_exact=state.lsn_exact,
         engine=f"duckdb {duckdb.__version__}",
         tables=tuple(_staged(table) for table in state.tables),
+        complete=plan.complete,
         left_out=plan.catalog.left_out,
     )
     plan.bucket.write(manifests.NAME, manifest.model_dump_json(indent=1).encode())
     plan.bucket.remove([state.path])
-    _remove_leftovers(plan, manifest)
+    _remove_leftovers(plan, {file.path for kept in (manifest, former) if kept for t in kept.tables for file in t.files})
     return manifest
 
 
@@ -273,7 +279,9 @@ def _go_on(
     chosen = tuple(table for table in everything.tables if (table.schema, table.name) in wanted)
     state = former.without_damaged_files(bucket, progress)
     catalog = Catalog(chosen, everything.left_out)
-    return ExportPlan(settings.source, settings.export, bucket, snapshot, catalog, (), state, resumed=True)
+    return ExportPlan(
+        settings.source, settings.export, bucket, snapshot, catalog, (), state, True, complete=state.complete
+    )
 
 
 def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress | None) -> ExportPlan:
@@ -294,7 +302,7 @@ def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress 
         tables.append(table)
     state = plan.state.model_copy(update={"tables": tuple(tables)})
     return ExportPlan(
-        plan.source, plan.options, plan.bucket, plan.snapshot, plan.catalog, plan.census, state, True, plan.digests, plan.refused
+        plan.source, plan.options, plan.bucket, plan.snapshot, plan.catalog, plan.census, state, True, plan.digests, plan.complete, plan.refused
     )  # fmt: skip
 
 
@@ -347,9 +355,18 @@ def _with_digests(plan: ExportPlan, state: ExportState) -> ExportState:
     )
 
 
-def _remove_leftovers(plan: ExportPlan, manifest: Manifest) -> None:
-    """Removes the files of earlier exports, but not of one that may still go on: its snapshot is held."""
-    kept = {file.path for table in manifest.tables for file in table.files}
+def _former(bucket: Bucket) -> Manifest | None:
+    try:
+        return manifests.read_if_any(bucket)
+    except StageError:
+        return None  # of another version: this export replaces it
+
+
+def _remove_leftovers(plan: ExportPlan, kept: set[str]) -> None:
+    """Removes the files of earlier exports, but not of one that may still go on: its snapshot is held.
+
+    The former manifest's files stay until the next export: somebody may be loading them.
+    """
     folders: dict[str, list[str]] = {}
     for path in plan.bucket.sizes():
         folder, _, name = path.partition("/")

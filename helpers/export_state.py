@@ -68,6 +68,7 @@ class ExportState(_State):
     lsn: str
     lsn_exact: bool
     tables: tuple[TableState, ...]
+    complete: bool = True
 
     @property
     def path(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,9 @@ ROW_GROUP = "ROW_GROUP_SIZE 122880, ROW_GROUP_SIZE_BYTES '64MB'"
 
 ROWS_PER_SEGMENT = 4096
 MOST_SEGMENTS = 1024
+
+DIGITS_PARSED_QUICKLY = 18
+"""DuckDB keeps a decimal of so many digits in 64 bits; measured in benchmarks/export.py."""
 
 
 class Workers:
@@ -97,7 +101,7 @@ class Workers:
     def close(self) -> None:
         """Ends the workers' transactions."""
         for connection in self._all:
-            connection.close()
+            duck.close(connection)
 
     @property
     def _application(self) -> str:
@@ -145,7 +149,8 @@ def digest_of_source(
     Raises:
         SourceRefused: the table was rewritten since the snapshot.
     """
-    with snapshots.reading(source, snapshot) as cursor, duck.connect() as connection:
+    connection = duck.connect()
+    with snapshots.reading(source, snapshot) as cursor:
         snapshots.lock(cursor, [table], timeout_seconds=10)
         try:
             duck.attach_postgres(connection, source)
@@ -161,6 +166,8 @@ def digest_of_source(
                 why=redact(str(error)),
                 next_step="check the server's log, then run the same command again",
             ) from None
+        finally:
+            duck.close(connection)
 
 
 def _select(columns: Sequence[StagedColumn]) -> str:
@@ -168,7 +175,25 @@ def _select(columns: Sequence[StagedColumn]) -> str:
 
 
 def _casts(columns: Sequence[StagedColumn]) -> str:
-    return ", ".join(f"CAST(c{n} AS {c.parquet}) AS {identifier(c.field)}" for n, c in enumerate(columns))
+    return ", ".join(f"{_cast(f'c{n}', c.parquet)} AS {identifier(c.field)}" for n, c in enumerate(columns))
+
+
+def _cast(text: str, parquet: str) -> str:
+    """From what PostgreSQL sent to the staged type.
+
+    DuckDB parses a decimal of more than 18 digits a hundred times more slowly than an integer, so such a number is read
+    as one and scaled; a text without exactly the type's places is an error, never a rounded value.
+    """
+    wide = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", parquet)
+    if not wide or int(wide[1]) <= DIGITS_PARSED_QUICKLY or wide[2] == "0":
+        return f"CAST({text} AS {parquet})"
+    places = int(wide[2])
+    unit = f"CAST('0.{'1'.rjust(places, '0')}' AS DECIMAL({places},{places}))"
+    scaled = f"CAST(CAST(CAST(replace({text}, '.', '') AS HUGEINT) AS DECIMAL(38,0)) * {unit} AS {parquet})"
+    return (
+        f"CASE WHEN {text} IS NULL THEN NULL WHEN strpos({text}, '.') = length({text}) - {places} THEN {scaled} "
+        f"ELSE CAST(error('not a number of {places} places: ' || {text}) AS {parquet}) END"
+    )
 
 
 def _key_names(columns: Sequence[StagedColumn], key: Sequence[str]) -> list[str]:

@@ -96,7 +96,11 @@ class StagedTable(_Record):
 
 
 class Manifest(_Record):
-    """One export: every table in one snapshot at one LSN."""
+    """One export: every table in one snapshot at one LSN.
+
+    Attributes:
+        complete: whether every table of the source is here; false where the export was told to take some.
+    """
 
     version: Literal[1] = 1
     export: str
@@ -109,6 +113,7 @@ class Manifest(_Record):
     engine: str
     tables: tuple[StagedTable, ...]
     left_out: dict[str, str]
+    complete: bool = True
 
     def table(self, schema: str, name: str) -> StagedTable | None:
         """The table of that name, or None."""

@@ -68,12 +68,13 @@ class Snapshot:
         return RECORDS / f"{self.name}-{self.keeper}.json"
 
 
-def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS) -> Snapshot:
+def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: bool = False) -> Snapshot:
     """Exports a snapshot and starts its keeper.
 
     Args:
         source: the server.
         hold_seconds: after which the keeper lets go by itself.
+        outlive: hold on when this process is gone, for a verification or a resumed export; otherwise let go with it.
 
     Raises:
         ConnectionFailed: the server cannot be reached.
@@ -91,7 +92,11 @@ def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS) -> Snapshot:
     )
     assert keeper.stdin and keeper.stdout
     secret = source.password.get_secret_value() if source.password else None
-    order = {"source": {**source.model_dump(mode="json"), "password": secret}, "hold_seconds": hold_seconds}
+    order = {
+        "source": {**source.model_dump(mode="json"), "password": secret},
+        "hold_seconds": hold_seconds,
+        "parent": None if outlive else [os.getpid(), psutil.Process().create_time()],
+    }
     keeper.stdin.write(json.dumps(order) + "\n")
     keeper.stdin.close()
     answer = keeper.stdout.readline()
@@ -262,13 +267,22 @@ def main() -> None:
     released = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: released.set())
     try:
-        while not released.wait(1) and time.time() < until:
+        while not released.wait(1) and time.time() < until and _lives(order["parent"]):
             connection.cursor().execute("SELECT 1")
     except psycopg2.Error:
         pass  # the server is gone, and the snapshot with it
     finally:
         snapshot.record.unlink(missing_ok=True)
         os._exit(0)
+
+
+def _lives(process: list[Any] | None) -> bool:
+    if process is None:
+        return True
+    try:
+        return bool(psutil.Process(process[0]).create_time() == process[1])
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _secret(password: str | None) -> Any:

@@ -11,7 +11,7 @@ what the reader does to a value was measured against DuckDB 1.5.5:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from helpers.catalog import Column, PgType
@@ -138,7 +138,9 @@ TABLE: tuple[Entry, ...] = (
     _printed("json", "datatype-json", "the text as it was written, doubled keys and all", _BY_PRINTING),
     _printed("jsonb jsonpath", "datatype-json", length=_BY_PRINTING),
     _printed("xml", "datatype-xml", "the text as it is stored, with the encoding it declares", _BY_PRINTING),
-    _printed("inet cidr macaddr macaddr8", "datatype-net-types"),
+    _printed("cidr macaddr macaddr8", "datatype-net-types"),
+    # A cast to text adds the mask of a single address, which PostgreSQL itself does not print.
+    _exact("inet", replace(_PRINTED, read="abbrev({c})", text="abbrev({c})"), "datatype-net-types"),
     _printed("point line lseg box circle", "datatype-geometric"),
     _printed("path polygon", "datatype-geometric", length=_BY_PRINTING),
     _printed("tsvector tsquery", "datatype-textsearch", length=_BY_PRINTING),
@@ -268,7 +270,7 @@ def _numeric(kind: PgType, scale: int | None) -> Mapping:
     if fixed is None:
         # DuckDB's cast would round; this makes it fail, should the values not be those that were measured.
         fits = f"scale({{c}}) <= {places} OR scale(trim_scale({{c}})) <= {places}"
-        read = f"CASE WHEN {fits} THEN {{c}}::text ELSE 'does not fit {places} digits: ' || {{c}}::text END"
+        read = f"CASE WHEN {fits} THEN round({{c}}, {places})::text ELSE 'does not fit {places} digits: ' || {{c}}::text END"
     sized = f"({digits},{places})"
     note = "" if fixed else "digits as the values need them"
     return Mapping(read, f"DECIMAL{sized}", f"NUMBER{sized}", f"DECIMAL{sized}", "number", note=note)

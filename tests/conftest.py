@@ -45,7 +45,7 @@ class Migration:
     def source(self, *statements: str) -> list[tuple[Any, ...]]:
         """Runs statements on the source, each committed; the last one's rows."""
         rows: list[tuple[Any, ...]] = []
-        with closing(postgres.connect(self.settings.source)) as connection:
+        with closing(postgres.connect(self.settings.source, settings={"search_path": "public"})) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 for statement in statements:

@@ -6,6 +6,7 @@ neither duplicates rows nor depends on which files Snowflake remembers having lo
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from urllib.parse import urlparse
 
@@ -16,6 +17,9 @@ from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.progress import Progress
 from helpers.settings import Snowflake, Stage
+
+LOADED = "loaded.json"
+NEW_SUFFIX = "__migration_new"
 
 FILES_PER_COPY = 1000
 """The most that COPY's FILES takes (https://docs.snowflake.com/en/sql-reference/sql/copy-into-table)."""
@@ -28,7 +32,9 @@ class TableLoad:
     staged: StagedTable
     action: str
     """"create", "replace the rows", or "replace the table: …" with the reason."""
-    statements: tuple[str, ...]
+    definition: str = ""
+    """Columns and comment of a new table; empty where the present one serves."""
+    exists: bool = False
 
     @property
     def target(self) -> str:
@@ -44,6 +50,8 @@ class LoadPlan:
     bucket: Bucket
     target: Snowflake
     tables: tuple[TableLoad, ...]
+    stale: tuple[str, ...] = ()
+    """Tables that an earlier load made and the source no longer has; they are dropped."""
 
     @property
     def rows(self) -> int:
@@ -83,7 +91,10 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Snowflake, *, table: s
     _refuse_same_names(chosen)
     with snowflake.connect(target) as session:
         present = _present_columns(session, target)
-    return LoadPlan(manifest, bucket, target, tuple(_plan_table(staged, target, present) for staged in chosen))
+    planned = tuple(_plan_table(staged, present) for staged in chosen)
+    whole = manifest.complete and table is None
+    stale = {name for name in _loaded_before(bucket, target) if name in present} - {staged.name for staged in chosen}
+    return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)) if whole else ())
 
 
 def load(plan: LoadPlan, *, progress: Progress | None = None) -> tuple[Loaded, ...]:
@@ -104,9 +115,21 @@ def load(plan: LoadPlan, *, progress: Progress | None = None) -> tuple[Loaded, .
                 progress(done, plan.rows, f"loading {table.staged}")
             loaded.append(_load_table(session, stage, table))
             done += table.staged.rows
+        for name in plan.stale:
+            session.execute(
+                f"DROP TABLE IF EXISTS {identifier(name)}", doing=f"drop {name}, which the source has no more"
+            )
         if progress:
             progress(done, plan.rows, "loaded")
+    names = {table.target for table in plan.tables} | (set(_loaded_before(plan.bucket, plan.target)) - set(plan.stale))
+    plan.bucket.write(LOADED, json.dumps({snowflake.address(plan.target): sorted(names)}).encode())
     return tuple(loaded)
+
+
+def _loaded_before(bucket: Bucket, target: Snowflake) -> list[str]:
+    """Names of the tables that loads from this stage have made in the target."""
+    content = bucket.read(LOADED)
+    return list(json.loads(content).get(snowflake.address(target), [])) if content else []
 
 
 def column_definition(column: StagedColumn) -> str:
@@ -164,25 +187,26 @@ def declared_type(name: str, precision: int | None, scale: int | None, length: i
             return kind
 
 
-def _plan_table(staged: StagedTable, target: Snowflake, present: dict[str, list[tuple[str, str, bool]]]) -> TableLoad:
+def _plan_table(staged: StagedTable, present: dict[str, list[tuple[str, str, bool]]]) -> TableLoad:
     wanted = [(column.name, column.snowflake, column.not_null) for column in staged.columns]
     found = present.get(staged.name)
-    name = identifier(target.database, target.schema_, staged.name)
+    if found == wanted:
+        return TableLoad(staged, "replace the rows", exists=True)
     columns = ", ".join(column_definition(column) for column in staged.columns)
     comment = f" COMMENT = {literal(staged.comment)}" if staged.comment else ""
-    if found == wanted:
-        return TableLoad(staged, "replace the rows", ())
-    verb, action = "CREATE TABLE", "create"
-    if found is not None:
-        verb, action = "CREATE OR REPLACE TABLE", f"replace the table: {_difference(found, wanted)}"
-    return TableLoad(staged, action, (f"{verb} {name} ({columns}){comment}",))
+    action = "create" if found is None else f"replace the table: {_difference(found, wanted)}"
+    return TableLoad(staged, action, f"({columns}){comment}", exists=found is not None)
 
 
 def _difference(found: list[tuple[str, str, bool]], wanted: list[tuple[str, str, bool]]) -> str:
-    for have, want in zip(found, wanted, strict=False):
-        if have != want:
-            return f"its column {have[0]} {have[1]} must be {want[0]} {want[1]}{' NOT NULL' if want[2] else ''}"
-    return f"it has {len(found)} columns and must have {len(wanted)}"
+    names, needed = [column[0] for column in found], [column[0] for column in wanted]
+    if lacking := [name for name in needed if name not in names]:
+        return f"it lacks {', '.join(lacking)}"
+    if surplus := [name for name in names if name not in needed]:
+        return f"it also has {', '.join(surplus)}"
+    differing = ((have, want) for have, want in zip(found, wanted, strict=True) if have != want)
+    have, want = next(differing)
+    return f"its column {have[0]} {have[1]} must be {want[0]} {want[1]}{' NOT NULL' if want[2] else ''}"
 
 
 def _prepare(target: Snowflake) -> list[str]:
@@ -221,24 +245,31 @@ def _create_stage(name: str, bucket: Bucket, target: Snowflake) -> str:
 
 
 def _load_table(session: Session, stage: str, table: TableLoad) -> Loaded:
+    """Rows go to a temporary table, then to the final one, or to a new one that takes its place when it is whole."""
     staged, doing = table.staged, f"load {table.staged}"
-    for statement in table.statements:
-        session.execute(statement, doing=f"create the table for {staged}")
     landing = identifier(f"landing_{staged.name}")
     columns = ", ".join(f"{identifier(c.field)} {_landing_type(c)}" for c in staged.columns)
     session.execute(f"CREATE OR REPLACE TEMPORARY TABLE {landing} ({columns})", doing=doing)
+    copied = sum(_copy(session, stage, landing, staged, doing))
+    if copied != staged.rows:
+        raise _miscounted(staged, "COPY read", copied)
+    final = identifier(staged.name)
+    into = identifier(staged.name + NEW_SUFFIX) if table.definition else final
+    if table.definition:
+        session.execute(f"CREATE OR REPLACE TABLE {into} {table.definition}", doing=f"create the table for {staged}")
     with session.transaction(doing=doing):
-        copied = sum(_copy(session, stage, landing, staged, doing))
-        if copied != staged.rows:
-            raise _miscounted(staged, "COPY read", copied)
-        final = identifier(staged.name)
-        session.execute(f"DELETE FROM {final}", doing=doing)
+        session.execute(f"DELETE FROM {into}", doing=doing)
         names = ", ".join(identifier(c.name) for c in staged.columns)
         casts = ", ".join(f"{identifier(c.field)}::{c.snowflake}" for c in staged.columns)
-        session.execute(f"INSERT INTO {final} ({names}) SELECT {casts} FROM {landing}", doing=doing)
-        (count,) = session.execute(f"SELECT COUNT(*) AS N FROM {final}", doing=doing)
+        session.execute(f"INSERT INTO {into} ({names}) SELECT {casts} FROM {landing}", doing=doing)
+        (count,) = session.execute(f"SELECT COUNT(*) AS N FROM {into}", doing=doing)
         if count["N"] != staged.rows:
             raise _miscounted(staged, "the final table holds", count["N"])
+    if table.definition and table.exists:
+        session.execute(f"ALTER TABLE {into} SWAP WITH {final}", doing=doing)
+        session.execute(f"DROP TABLE {into}", doing=doing)
+    elif table.definition:
+        session.execute(f"ALTER TABLE {into} RENAME TO {final}", doing=doing)
     session.execute(f"DROP TABLE IF EXISTS {landing}", doing=doing)
     return Loaded(str(staged), staged.rows, table.action)
 

@@ -18,6 +18,8 @@ from helpers.errors import LocalStackError
 from helpers.local.processes import LOOPBACK, Running, log_size, start, stop_strays, wait_until_ready
 
 BUCKET = "migration"
+EXAMPLE_BUCKET = "your-bucket"
+"""The one of the checklist's commands, so that they work here as they are written."""
 ACCESS_KEY = "runbook"
 
 # The four services in the one process, each with a port for HTTP and one for gRPC. Unless the latter is given it is
@@ -83,8 +85,8 @@ class S3:
         """Whether it takes a write: it lists buckets well before its volumes are there."""
         client = self.client()
         try:
-            if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
-                client.create_bucket(Bucket=BUCKET)
+            for missing in {BUCKET, EXAMPLE_BUCKET} - {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
+                client.create_bucket(Bucket=missing)
             client.put_object(Bucket=BUCKET, Key=".ready", Body=b"ready")
             client.delete_object(Bucket=BUCKET, Key=".ready")
         except (BotoCoreError, ClientError):

@@ -74,7 +74,7 @@ def build(
                 what,
                 on=f"the orders loaded from {marker['file']}",
                 why="they would be replaced by generated ones",
-                next_step="call with replace=True if they are not needed here any more",
+                next_step="if they are not needed here any more: runbook local sample --replace",
             )
         found = _summary(marker)
         if found and (found.orders, found.seed, found.generator) == (orders, seed, GENERATOR) and not replace:
@@ -100,6 +100,13 @@ def build(
         legacy.write_marker(cursor, {"orders": orders, "seed": seed, "generator": GENERATOR, "rows": built.rows})
     tell("done", 1.0)
     return built
+
+
+def loaded_file(dsn: str) -> str | None:
+    """The file whose orders are loaded in place of generated ones, or None."""
+    with legacy.transaction(dsn, "look for the sample", alone=False) as cursor:
+        marker = legacy.read_marker(cursor)
+    return str(marker["file"]) if marker and "file" in marker else None
 
 
 def current(dsn: str) -> SampleSummary | None:

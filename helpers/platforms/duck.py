@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def read_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: str) -> None:
 def execute_remotely(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     """Runs a statement in the attached server's transaction."""
     connection.execute(f"CALL postgres_execute('source', {literal(statement)})")
+
+
+def close(connection: duckdb.DuckDBPyConnection) -> None:
+    """Ends the transaction, then the connection.
+
+    DuckDB's PostgreSQL client ends the process where a transaction is left open on a server that is gone.
+    """
+    with suppress(duckdb.Error):
+        connection.execute("ROLLBACK")
+    connection.close()
 
 
 def enable_s3(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:

@@ -19,6 +19,7 @@ TEXT_FORM = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "lc_monetary": "C",
+    "client_encoding": "UTF8",
     "row_security": "off",
     "lock_timeout": "10s",
 }

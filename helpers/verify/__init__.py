@@ -28,10 +28,24 @@ from helpers.types import Comparison
 from helpers.verify.cells import Compared, compare
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.schema import compare_schema
-from helpers.verify.sides import ComparedColumn, DuckDB, PostgresSide, Side, SideColumn, SnowflakeSide, StageSide
+from helpers.verify.sides import (
+    ComparedColumn,
+    DuckDB,
+    PostgresSide,
+    Side,
+    SideColumn,
+    SnowflakeSide,
+    StageSide,
+    postgres_float,
+)
 
 TargetName = Literal["snowflake", "stage", "postgresql", "databricks"]
 Check = Literal["row-counts", "schema", "full", "sample-data", "data-quality"]
+
+
+COLUMNS_PER_THREAD = 200
+MEMORY = "2GB"
+"""Of DuckDB, before it spills; only tables of hundreds of columns need more than a part of it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,8 @@ class VerifyPlan:
     manifest: Manifest | None
     settings: Settings
     target_source: Source | None = None
+    complete: bool = True
+    """Whether every table of the source is among `tables`."""
 
     @property
     def rows(self) -> int:
@@ -119,7 +135,7 @@ def planned(
         plans = _plan_tables(settings, chosen, name, tables, manifest, target)
         yield VerifyPlan(
             chosen, target, check, name, lsn, note if exact else f"{note}; the LSN is approximate", plans, folder,
-            manifest, settings, target_source,
+            manifest, settings, target_source, complete=not tables,
         )  # fmt: skip
     finally:
         if own:
@@ -140,16 +156,32 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
         timeout = plan.settings.export.lock_timeout_seconds
         snapshots.lock(cursor, (p.table for p in plan.tables), timeout_seconds=timeout)
         reports, done = [], 0
-        with duck.connect(spill=spill) as connection:
+        with duck.connect(memory=MEMORY, spill=spill) as connection:
+            connection.create_function("postgres_float", postgres_float, ["DOUBLE", "BOOLEAN"], "VARCHAR")
             for table in plan.tables:
                 if progress:
                     progress(done, plan.rows, f"comparing {table.table}")
                 started = time.monotonic()
                 reports.append(_verify_table(plan, table, source, target, connection, started))
                 done += table.table.estimated_rows
+            reports += _added_tables(plan, target)
             if progress:
                 progress(plan.rows, plan.rows, "compared")
         return Report(plan.lsn, plan.lsn_note, source.name, target.name, tuple(reports))
+
+
+def _added_tables(plan: VerifyPlan, target: Side) -> list[TableReport]:
+    """Tables of the target that the source does not have; not looked for where only some tables were asked for."""
+    if not plan.complete or plan.check == "row-counts":
+        return []
+    known = {p.table.name for p in plan.tables}
+    finding = SchemaFinding("table-added", "error", None, None, "a table that the source does not have")
+    return [
+        TableReport(schema, name, "different", 0, count, extra=count, schema_findings=(finding,), method="schema")
+        for name, schema in sorted(target.tables().items())
+        if name not in known
+        for count in (target.count(schema, name),)
+    ]
 
 
 def _manifest(settings: Settings, location: str | None, *, needed: bool) -> Manifest | None:
@@ -187,17 +219,21 @@ def _plan_tables(
 
 def _as_in_postgres(column: Column) -> ComparedColumn:
     comparison: Comparison = types.mapping(column).comparison if types.known(column.type) else "text"
-    return ComparedColumn(column.name, column.type.sql, column.not_null, comparison, f"{identifier(column.name)}::text")
+    return ComparedColumn(
+        column.name, column.type.sql, column.not_null, comparison, f"{identifier(column.name)}::text", column.type.sql
+    )
 
 
 def _as_staged(column: StagedColumn) -> ComparedColumn:
     text = column.text.format(c=identifier(column.source))
-    return ComparedColumn(column.name, column.snowflake, column.not_null, column.comparison, text)
+    return ComparedColumn(column.name, column.snowflake, column.not_null, column.comparison, text, column.postgres)
 
 
 def _as_counted(census: ColumnCensus, field: Field) -> ComparedColumn:
     text = field.mapping.text.format(c=identifier(census.column.name))
-    return ComparedColumn(field.name, field.mapping.snowflake, field.not_null, field.mapping.comparison, text)
+    return ComparedColumn(
+        field.name, field.mapping.snowflake, field.not_null, field.mapping.comparison, text, census.column.type.sql
+    )
 
 
 def _same_definition(table: Table, staged: StagedTable) -> bool:
@@ -271,6 +307,8 @@ def _compare_cells(
     columns = [column for column in table.columns if column.name in there]
     key = table.table.key if set(table.table.key) <= there else ()
     schema, name = table.table.schema, table.table.name
+    # Every thread holds a vector of 2,048 texts for each column of each operator.
+    connection.execute(f"SET threads = {1 if len(columns) > COLUMNS_PER_THREAD else 2}")
     source.fetch(connection, "source", schema, name, columns)
     target.fetch(connection, "target", schema, name, columns)
     file = plan.cells_folder / f"{manifests.folder(schema, name)}.cells.parquet"

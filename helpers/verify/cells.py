@@ -64,7 +64,7 @@ def compare(
         _pair_by_key(duck, [names.index(name) for name in key])
     else:
         _pair_by_likeness(duck, len(names))
-    changed_cells, any_cells = _write_cells(duck, names, key, cells_file)
+    changed_cells, any_cells = _write_cells(duck, target, columns, key, cells_file)
     ((rows_source, rows_target),) = duck.execute(
         "SELECT (SELECT count(*) FROM source), (SELECT count(*) FROM target)"
     ).fetchall()
@@ -81,40 +81,42 @@ def compare(
     )  # fmt: skip
 
 
-def _digest(duck: DuckDB, side: Side, comparisons: list[Comparison]) -> str:
-    """Sum of 64 bits of each source row's MD5, modulo 2⁶⁴: independent of order, and duplicates count.
+def _form(side: Side, comparisons: list[Comparison], more: str = "") -> str:
+    """A query of the side's table with its texts and values and the row's form.
 
-    The row's form is injective: each value is preceded by its length, and NULL is a mark that no length is.
+    The form is injective: each value is preceded by its length and a colon, and NULL is a colon without a length.
     """
-    values = (f"CAST({side.value(f'c{n}', comparison)} AS VARCHAR)" for n, comparison in enumerate(comparisons))
-    row = " || ".join(f"coalesce(length({value}) || ':' || {value}, '-')" for value in values)
+    values = ", ".join(f"CAST({side.value(f'c{n}', c)} AS VARCHAR) AS v{n}" for n, c in enumerate(comparisons))
+    pieces = ", ".join(f"length(v{n}), ':', v{n}" for n in range(len(comparisons)))
+    return f"SELECT {more}*, concat({pieces}) AS form FROM (SELECT *, {values} FROM {{table}})"
+
+
+def _digest(duck: DuckDB, side: Side, comparisons: list[Comparison]) -> str:
+    """Sum of 64 bits of each source row's MD5, modulo 2⁶⁴: independent of order, and duplicates count."""
+    rows = _form(side, comparisons).format(table="source")
     ((digest,),) = duck.execute(
-        f"SELECT printf('%016x', CAST(coalesce(sum(('0x' || substr(md5({row}), 17))::UBIGINT::HUGEINT), 0) & 18446744073709551615 AS UBIGINT)) FROM source"
+        f"SELECT printf('%016x', CAST(coalesce(sum(('0x' || substr(md5(form), 17))::UBIGINT::HUGEINT), 0) "
+        f"& 18446744073709551615 AS UBIGINT)) FROM ({rows})"
     ).fetchall()
     return str(digest)
 
 
 def _left_over(duck: DuckDB, source: Side, target: Side, comparisons: list[Comparison]) -> None:
     """Creates `rest`: a row for each occurrence that the other side lacks, texts c0 …, values v0 …, `side` and `id`."""
-    indexes = range(len(comparisons))
-    halves = " UNION ALL ".join(
-        f"SELECT {sign} AS weight, "
-        + ", ".join(f"c{n}, {side.value(f'c{n}', comparisons[n])} AS v{n}" for n in indexes)
-        + f" FROM {name}"
-        for name, side, sign in (("source", source, 1), ("target", target, -1))
-    )
-    values = ", ".join(f"v{n}" for n in indexes)
-    texts = ", ".join(
-        f"any_value(c{n}) FILTER (WHERE weight = 1) AS s{n}, any_value(c{n}) FILTER (WHERE weight = -1) AS t{n}"
-        for n in indexes
-    )
-    chosen = ", ".join(f"if(balance > 0, s{n}, t{n}) AS c{n}" for n in indexes)
+    rows_s = _form(source, comparisons).format(table="source")
+    rows_t = _form(target, comparisons).format(table="target")
     duck.execute(
-        f"CREATE OR REPLACE TABLE rest AS WITH halves AS ({halves}), "
-        f"balances AS (SELECT {values}, sum(weight)::BIGINT AS balance, {texts} FROM halves GROUP BY {values} HAVING sum(weight) <> 0) "
-        f"SELECT if(balance > 0, 's', 't') AS side, {chosen}, {values}, row_number() OVER () AS id "
-        f"FROM (SELECT *, unnest(range(abs(balance))) AS copy FROM balances)"
+        "CREATE OR REPLACE TABLE balances AS SELECT form, sum(weight)::BIGINT AS balance FROM "
+        f"(SELECT form, 1 AS weight FROM ({rows_s}) UNION ALL SELECT form, -1 FROM ({rows_t})) "
+        "GROUP BY form HAVING sum(weight) <> 0"
     )
+    columns = ", ".join([f"c{n}" for n in range(len(comparisons))] + [f"v{n}" for n in range(len(comparisons))])
+    halves = " UNION ALL ".join(
+        f"SELECT {side} AS side, {columns} FROM (SELECT r.*, b.balance, row_number() OVER (PARTITION BY r.form) AS copy "
+        f"FROM ({rows}) AS r JOIN balances AS b USING (form)) WHERE copy <= {sign} * balance"
+        for side, rows, sign in (("'s'", rows_s, 1), ("'t'", rows_t, -1))
+    )
+    duck.execute(f"CREATE OR REPLACE TABLE rest AS SELECT *, row_number() OVER () AS id FROM ({halves})")
 
 
 def _pair_by_key(duck: DuckDB, key: list[int]) -> None:
@@ -154,33 +156,35 @@ def _pair_by_likeness(duck: DuckDB, columns: int) -> None:
     )
 
 
-def _write_cells(duck: DuckDB, names: list[str], key: Sequence[str], file: Path) -> tuple[dict[str, int], bool]:
+def _write_cells(
+    duck: DuckDB, target: Side, columns: Sequence[ComparedColumn], key: Sequence[str], file: Path
+) -> tuple[dict[str, int], bool]:
     """Creates `cells`, writes it to `file` unless it is empty, and counts the changed cells of each column."""
-    fields = ", ".join(f"{literal(name)}: coalesce(s.c{names.index(name)}, t.c{names.index(name)})" for name in key)
-    identity = f"CAST(to_json({{{fields}}}) AS VARCHAR)" if key else "CAST(NULL AS VARCHAR)"
-    joined = "pairs LEFT JOIN rest AS s ON pairs.s = s.id LEFT JOIN rest AS t ON pairs.t = t.id"
+    names = [column.name for column in columns]
     duck.execute(
         "CREATE OR REPLACE TABLE cells (pair BIGINT, key VARCHAR, number INT, column_name VARCHAR, source VARCHAR, target VARCHAR)"
     )
-    ((differing,),) = duck.execute("SELECT count(*) FROM pairs").fetchall()
-    if not differing:
-        return dict.fromkeys(names, 0), False
-    for n, name in enumerate(names):
-        duck.execute(
-            f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {identity}, {n}, {literal(name)}, s.c{n}, t.c{n} FROM {joined} "
-            f"WHERE s.v{n} IS DISTINCT FROM t.v{n}"
-        )
+    joined = "pairs LEFT JOIN rest AS s ON pairs.s = s.id LEFT JOIN rest AS t ON pairs.t = t.id"
+    differs = [f"s.v{n} IS DISTINCT FROM t.v{n}" for n in range(len(names))]
+    in_both = "pairs.s IS NOT NULL AND pairs.t IS NOT NULL"
+    counts = ", ".join(f"count(*) FILTER (WHERE {d}), count(*) FILTER (WHERE {in_both} AND {d})" for d in differs)
+    (found,) = duck.execute(f"SELECT {counts} FROM {joined}").fetchall()
+    changed = dict(zip(names, found[1::2], strict=True))
+    if not any(found):
+        return changed, False
+    fields = ", ".join(f"{literal(name)}, coalesce(s.c{names.index(name)}, t.c{names.index(name)})" for name in key)
+    identity = f"CAST(json_object({fields}) AS VARCHAR)" if key else "CAST(NULL AS VARCHAR)"
+    for n, column in enumerate(columns):
+        if found[2 * n]:
+            duck.execute(
+                f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {identity}, {n}, {literal(column.name)}, s.c{n}, "
+                f"{target.printed(f't.c{n}', column)} FROM {joined} WHERE {differs[n]}"
+            )
     file.parent.mkdir(parents=True, exist_ok=True)
     duck.execute(
         f"COPY (SELECT key, column_name AS column, source, target FROM cells ORDER BY pair, number) TO {literal(str(file))} (FORMAT parquet)"
     )
-    counted = dict(
-        duck.execute(
-            "SELECT column_name, count(*) FROM cells JOIN pairs ON pair = coalesce(pairs.s, pairs.t) "
-            "WHERE pairs.s IS NOT NULL AND pairs.t IS NOT NULL GROUP BY column_name"
-        ).fetchall()
-    )
-    return {name: counted.get(name, 0) for name in names}, True
+    return changed, True
 
 
 def _first_cells(duck: DuckDB) -> tuple[Cell, ...]:

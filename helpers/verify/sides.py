@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from helpers.catalog import Table
@@ -41,16 +43,21 @@ class ComparedColumn(SideColumn):
 
     Attributes:
         text: the expression by which PostgreSQL prints what the target should hold.
+        postgres: the column's type in PostgreSQL.
     """
 
     comparison: Comparison
     text: str
+    postgres: str
 
 
 class Side(Protocol):
     """A source or a target."""
 
     name: str
+
+    def tables(self) -> dict[str, str]:
+        """Every table it has: name → schema, of the side's own."""
 
     def columns(self, schema: str, table: str) -> tuple[SideColumn, ...] | None:
         """The table's columns in their order, or None where there is no such table."""
@@ -64,6 +71,9 @@ class Side(Protocol):
     def value(self, text: str, comparison: Comparison) -> str:
         """The SQL expression of the value that `text`, one of the fetched columns, stands for."""
 
+    def printed(self, text: str, column: ComparedColumn) -> str:
+        """The SQL expression of how PostgreSQL would print that value in a column of the source's type."""
+
 
 def value(text: str, comparison: Comparison) -> str:
     """The value behind PostgreSQL's text, as DuckDB compares it: equal exactly where the values are.
@@ -73,13 +83,45 @@ def value(text: str, comparison: Comparison) -> str:
     """
     match comparison:
         case "number":
-            return f"CASE WHEN contains({text}, '.') THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END"
+            return f"CASE WHEN contains({text}, '.') THEN rtrim(rtrim({_with_leading_zero(text)}, '0'), '.') ELSE {text} END"
         case "float8":
             return f"CAST({text} AS DOUBLE) + 0"
         case "float4":
             return f"CAST(CAST({text} AS FLOAT) AS DOUBLE) + 0"
         case "text":
             return text
+
+
+def printed(text: str, column: ComparedColumn) -> str:
+    """A target's text as PostgreSQL would print the value: the scale of a column without one, the digits of a float."""
+    if column.comparison == "number" and column.postgres == "numeric":
+        return value(text, "number")
+    if column.comparison in ("float4", "float8"):
+        single = "true" if column.comparison == "float4" else "false"
+        return f"postgres_float(CAST({text} AS DOUBLE), {single})"
+    return text
+
+
+def postgres_float(number: float, single: bool) -> str:
+    """The shortest text that PostgreSQL's `float4` or `float8` prints for `number`
+    (https://www.postgresql.org/docs/current/datatype-numeric.html#DATATYPE-FLOAT).
+    """
+    if math.isnan(number):
+        return "NaN"
+    if math.isinf(number):
+        return "Infinity" if number > 0 else "-Infinity"
+    fits = single and float(np.float32(number)) == number
+    digits = np.format_float_scientific(np.float32(number) if fits else number, unique=True, trim="-")
+    mantissa, _, power = digits.partition("e")
+    exponent = int(power)
+    if -5 < exponent < (6 if fits else 15):
+        return np.format_float_positional(np.float32(number) if fits else number, unique=True, trim="-")
+    return f"{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+
+
+def _with_leading_zero(number: str) -> str:
+    """DuckDB prints a DECIMAL of nothing but places as .5, PostgreSQL as 0.5."""
+    return f"regexp_replace({number}, '^(-?)\\.', '\\10.')"
 
 
 class PostgresSide:
@@ -99,11 +141,15 @@ class PostgresSide:
             duck.attach_postgres(self._connection, source)
             duck.read_snapshot(self._connection, snapshot)
         except duckdb.Error as error:
+            duck.close(self._connection)
             raise self._failed(error) from None
 
     def close(self) -> None:
         """Ends the transaction."""
-        self._connection.close()
+        duck.close(self._connection)
+
+    def tables(self) -> dict[str, str]:
+        return {name: schema for schema, name in self._tables}
 
     def columns(self, schema: str, table: str) -> tuple[SideColumn, ...] | None:
         found = self._tables.get((schema, table))
@@ -126,6 +172,9 @@ class PostgresSide:
 
     def value(self, text: str, comparison: Comparison) -> str:
         return value(text, comparison)
+
+    def printed(self, text: str, column: ComparedColumn) -> str:
+        return text
 
     def _query(self, sql: str) -> DuckDB:
         try:
@@ -183,6 +232,9 @@ class SnowflakeSide:
             self._columns.setdefault(row["TABLE_NAME"], []).append(column)
             self._types[row["TABLE_NAME"], row["COLUMN_NAME"]] = row["DATA_TYPE"]
 
+    def tables(self) -> dict[str, str]:
+        return dict.fromkeys(self._columns, self._schema)
+
     def columns(self, schema: str, table: str) -> tuple[SideColumn, ...] | None:
         found = self._columns.get(table)
         return tuple(found) if found else None
@@ -206,6 +258,9 @@ class SnowflakeSide:
         # Snowflake has no single-precision type: a real arrives as the double of the same value.
         return value(text, "float8" if comparison == "float4" else comparison)
 
+    def printed(self, text: str, column: ComparedColumn) -> str:
+        return printed(text, column)
+
     def _from(self, table: str) -> str:
         return snowflake.identifier(self._database, self._schema, table)
 
@@ -220,6 +275,8 @@ def _as_postgres_prints(column: str, snowflake_type: str) -> str:
             return _SHORTEN_FRACTION.format(c=column)
         case "TIMESTAMP_LTZ" | "TIMESTAMP_TZ":
             return _SHORTEN_FRACTION.format(c=column) + " || '+00'"
+        case "NUMBER":
+            return _with_leading_zero(column)
         case _:
             return f"CAST({column} AS VARCHAR)"
 
@@ -246,6 +303,9 @@ class StageSide:
         self._bucket = bucket
         self._manifest = manifest
 
+    def tables(self) -> dict[str, str]:
+        return {table.name: table.schema_ for table in self._manifest.tables}
+
     def columns(self, schema: str, table: str) -> tuple[SideColumn, ...] | None:
         staged = self._manifest.table(schema, table)
         return tuple(SideColumn(c.name, c.snowflake, c.not_null) for c in staged.columns) if staged else None
@@ -270,6 +330,9 @@ class StageSide:
     def value(self, text: str, comparison: Comparison) -> str:
         return value(text, comparison)
 
+    def printed(self, text: str, column: ComparedColumn) -> str:
+        return printed(text, column)
+
     def _staged(self, schema: str, table: str) -> StagedTable:
         staged = self._manifest.table(schema, table)
         assert staged is not None
@@ -289,5 +352,7 @@ def _parquet_text(column: str, parquet: str) -> str:
             return f"'\\x' || lower(hex({column}))"
         case "TIMESTAMPTZ":
             return f"CAST(CAST({column} AT TIME ZONE 'UTC' AS TIMESTAMP) AS VARCHAR) || '+00'"
+        case _ if parquet.startswith("DECIMAL"):
+            return _with_leading_zero(f"CAST({column} AS VARCHAR)")
         case _:
             return f"CAST({column} AS VARCHAR)"

@@ -252,3 +252,100 @@ def test_a_glob_that_matches_nothing_names_what_there_is(migration: Any) -> None
     migration.source("CREATE TABLE orders (id int)")
     with pytest.raises(UsageError, match=r"public\.orders"):
         migration.verify(tables=("oders",))
+
+
+def test_numbers_without_a_whole_part_and_a_whole_scale_are_equal(migration: Any) -> None:
+    migration.source(
+        "CREATE TABLE t (id int PRIMARY KEY, a numeric(5,5), b numeric(2,5), c numeric(5,-2))",
+        "INSERT INTO t VALUES (1, 0.00012, 0.00012, 12345), (2, -0.5, -0.00001, -99999), (3, 0, 0, 0), (4, NULL, NULL, NULL)",
+    )
+    migration.migrate()
+    assert migration.verify().verdict == "equal"
+    assert migration.verify("stage").verdict == "equal"
+    migration.target('UPDATE "t" SET "a" = -0.50001 WHERE "id" = 2')
+    (table,) = migration.verify().tables
+    assert [(c.column, c.source, c.target) for c in table.cells] == [("a", "-0.50000", "-0.50001")]
+
+
+def test_a_policy_with_a_flag_keeps_the_original_beside_the_value(migration: Any) -> None:
+    migration.source(
+        "CREATE TABLE t (id int PRIMARY KEY, v numeric(6,2) NOT NULL, d date)",
+        "INSERT INTO t VALUES (1, 'NaN', '-infinity'), (2, 1.50, '2024-01-01')",
+    )
+    policies = {"public.t.v": "null+flag", "public.t.d": {"sentinel": "9999-12-31"}}
+    options = type(migration.settings.export).model_validate({"policies": policies})
+    values = migration.settings.values.model_copy(update={"export": options})
+    migration.settings = type(migration.settings)("local", migration.settings.file, values)
+    manifest = migration.migrate()
+    assert [c.name for c in manifest.tables[0].columns] == ["id", "v", "v__original", "d", "d__original"]
+    assert [c.touched for c in manifest.tables[0].columns if c.name in ("v", "d")] == [1, 1]
+    assert migration.verify().verdict == "equal"
+    rows = migration.target('SELECT "v", "v__original", TO_VARCHAR("d"), "d__original" FROM "t" ORDER BY "id"')
+    assert rows[0] == (None, "NaN", "9999-12-31", "-infinity")
+    migration.target('UPDATE "t" SET "v__original" = \'Infinity\' WHERE "id" = 1')
+    assert [(c.column, c.source, c.target) for t in migration.verify().tables for c in t.cells] == [
+        ("v__original", "NaN", "Infinity")
+    ]
+
+
+def test_a_failed_load_of_a_changed_table_leaves_it_as_it_was(migration: Any) -> None:
+    migration.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1), (2)")
+    migration.migrate()
+    migration.source("ALTER TABLE t ADD COLUMN v text DEFAULT 'x'")
+    manifest = migration.export()
+    migration.bucket.remove([file.path for table in manifest.tables for file in table.files])
+    with pytest.raises(LoadError):
+        migration.load(manifest)
+    assert migration.target('SELECT COUNT(*) FROM "t"') == [(2,)]
+
+
+def test_a_table_that_the_source_no_longer_has_goes_and_a_foreign_one_is_found(migration: Any) -> None:
+    migration.source("CREATE TABLE a (id int)", "CREATE TABLE b (id int)", "INSERT INTO b VALUES (1)")
+    migration.migrate()
+    migration.source("DROP TABLE b")
+    assert [(t.name, t.verdict, t.extra) for t in migration.verify().tables] == [
+        ("a", "equal", 0),
+        ("b", "different", 1),
+    ]
+    migration.migrate()
+    assert migration.verify().verdict == "equal"
+    migration.target('CREATE TABLE "somebody" ("x" NUMBER(10,0))')
+    migration.migrate()
+    assert [
+        (t.name, [f.name for f in t.schema_findings]) for t in migration.verify().tables if t.verdict != "equal"
+    ] == [("somebody", ["table-added"])]
+
+
+def test_a_very_wide_table_is_compared_in_time(migration: Any) -> None:
+    columns = ", ".join(f"c{n} int DEFAULT {n}" for n in range(600))
+    migration.source(
+        f"CREATE TABLE wide (id int PRIMARY KEY, {columns})", "INSERT INTO wide SELECT n FROM generate_series(1, 20) n"
+    )
+    migration.migrate()
+    migration.target('UPDATE "wide" SET "c599" = 7 WHERE "id" = 3')
+    (table,) = migration.verify().tables
+    assert [(c.key, c.column, c.source, c.target) for c in table.cells] == [({"id": "3"}, "c599", "599", "7")]
+
+
+def test_target_values_are_shown_as_postgresql_prints_them(migration: Any) -> None:
+    migration.source(
+        "CREATE TABLE t (id int PRIMARY KEY, n numeric, r real, d double precision)",
+        "INSERT INTO t VALUES (1, 1.5, 1, 1), (2, 1, 1, 1), (3, 1, 1, 1)",
+    )
+    migration.migrate()
+    migration.target(
+        'UPDATE "t" SET "n" = -654.33, "r" = -20.464000701904297, "d" = 1e15 WHERE "id" = 1',
+        'UPDATE "t" SET "d" = 123456.789, "r" = 1234567 WHERE "id" = 2',
+        'UPDATE "t" SET "d" = 0.00001, "r" = 0.1 WHERE "id" = 3',
+    )
+    (table,) = migration.verify().tables
+    expected = migration.source("SELECT (-654.33)::text, (-20.464::real)::text, 1e15::float8::text, 123456.789::float8::text, "
+                                "1234567::real::text, 0.00001::float8::text, 0.1::float8::text")[0]  # fmt: skip
+    shown = [
+        c.target
+        for c in sorted(
+            table.cells,
+            key=lambda c: (c.key["id"], ["n", "r", "d"].index(c.column) if c.key["id"] == "1" else c.column),
+        )
+    ]
+    assert shown == list(expected)

@@ -171,8 +171,7 @@ def test_killed_at_any_tenth_it_ends_right(migration: Any, tmp_path: Path, share
     assert second.returncode == 0, err
     assert json.loads(out)["lsn_exact"]
     assert migration.verify("stage").verdict == "equal"
-    result = manifest.read(migration.bucket)
-    assert set(migration.bucket.sizes()) == {"manifest.json", *(f.path for t in result.tables for f in t.files)}
+    assert not [path for path in migration.bucket.sizes() if path.endswith("state.json")]
 
 
 def test_ctrl_c_leaves_no_query_behind(migration: Any) -> None:

@@ -32,7 +32,7 @@ ACCOUNTS = (
 
 
 def _transfer(migration: Any, stop: threading.Event) -> None:
-    connection = postgres.connect(migration.settings.source)
+    connection = postgres.connect(migration.settings.source, settings={"search_path": "public"})
     cursor = connection.cursor()
     n = 0
     while not stop.is_set():
@@ -96,7 +96,7 @@ def test_a_table_rewritten_after_the_snapshot_is_refused_by_name(migration: Any,
 
 def test_a_lock_is_not_waited_for(migration: Any) -> None:
     migration.source(*ACCOUNTS)
-    blocker = postgres.connect(migration.settings.source)
+    blocker = postgres.connect(migration.settings.source, settings={"search_path": "public"})
     blocker.cursor().execute("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE")
     options = migration.settings.export.model_copy(update={"lock_timeout_seconds": 0.2})
     values = migration.settings.values.model_copy(update={"export": options})
@@ -108,12 +108,12 @@ def test_a_lock_is_not_waited_for(migration: Any) -> None:
         blocker.close()
 
 
-def test_every_file_is_what_the_manifest_says_and_a_new_export_removes_the_old(migration: Any) -> None:
+def test_every_file_is_what_the_manifest_says_and_only_the_former_export_stays(migration: Any) -> None:
     migration.source(*ACCOUNTS)
-    migration.export()
-    manifest = migration.export()
+    _, former, manifest = migration.export(), migration.export(), migration.export()
     files = {file.path: file for table in manifest.tables for file in table.files}
-    assert set(migration.bucket.sizes()) == {"manifest.json", *files}
+    before = {file.path for table in former.tables for file in table.files}
+    assert set(migration.bucket.sizes()) == {"manifest.json", *files, *before}
     for path, file in files.items():
         content = migration.bucket.read(path)
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file.bytes, file.sha256)
@@ -137,7 +137,7 @@ def test_the_keeper_outlives_its_parent_and_ends_at_its_deadline(migration: Any)
     program = (
         "import os, signal, sys\nfrom pydantic import SecretStr\nfrom helpers.settings import Source\nfrom helpers import snapshot\n"
         "source = Source.model_validate_json(sys.argv[1]).model_copy(update={'password': SecretStr(os.environ['PGPASSWORD'])})\n"
-        "print(snapshot.take(source, hold_seconds=4).name, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+        "print(snapshot.take(source, hold_seconds=4, outlive=True).name, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     child = subprocess.run(
         [sys.executable, "-c", program, source.model_copy(update={"password": None}).model_dump_json()],

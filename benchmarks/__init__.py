@@ -1,0 +1,1 @@
+"""How fast this project is, measured beside what else there is."""
