@@ -35,6 +35,8 @@ from helpers.settings import PROJECT, Source
 
 RECORDS = PROJECT / "outputs" / ".snapshots"
 HELD_FOR_SECONDS = 6 * 3600.0
+CLOCK_TOLERANCE_SECONDS = 5.0
+
 SLOT_PATIENCE_SECONDS = 15.0
 """A slot waits for every running transaction that writes; a long one must not stop the export."""
 
@@ -118,7 +120,7 @@ def release(snapshot: Snapshot) -> None:
     """Ends the keeper; one that is gone already is no error."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(snapshot.keeper)
-        if process.create_time() == snapshot.keeper_started:
+        if _is(process, snapshot.keeper_started):
             process.send_signal(signal.SIGTERM)
             with suppress(psutil.TimeoutExpired):
                 process.wait(10)
@@ -139,7 +141,7 @@ def held() -> list[Snapshot]:
         with suppress(FileNotFoundError, ValueError, TypeError):
             snapshot = Snapshot(**json.loads(path.read_text()))
             try:
-                alive = psutil.Process(snapshot.keeper).create_time() == snapshot.keeper_started
+                alive = _is(psutil.Process(snapshot.keeper), snapshot.keeper_started)
             except psutil.NoSuchProcess:
                 alive = False
             if alive:
@@ -276,11 +278,16 @@ def main() -> None:
         os._exit(0)
 
 
+def _is(process: psutil.Process, started: float) -> bool:
+    """Whether it is the process that started then; the system's idea of its own start moves with the clock."""
+    return abs(process.create_time() - started) < CLOCK_TOLERANCE_SECONDS
+
+
 def _lives(process: list[Any] | None) -> bool:
     if process is None:
         return True
     try:
-        return bool(psutil.Process(process[0]).create_time() == process[1])
+        return _is(psutil.Process(process[0]), process[1])
     except psutil.NoSuchProcess:
         return False
 

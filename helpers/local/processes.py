@@ -29,6 +29,7 @@ LOWEST_FREE_SPACE = 1 << 30
 LONGEST_LOG = 16 << 20
 
 # The clock that psutil computes creation times with is corrected while the machine runs.
+EXEC_SECONDS = 2.0
 CLOCK_TOLERANCE_SECONDS = 2.0
 
 # Kept so that a dead child of a long-lived parent (a notebook, a test run) can be reaped.
@@ -49,7 +50,7 @@ class Running:
             process = psutil.Process(self.pid)
             if abs(process.create_time() - self.created) > CLOCK_TOLERANCE_SECONDS:
                 return None
-            if process.status() == psutil.STATUS_ZOMBIE or not any(marker in part for part in process.cmdline()):
+            if not any(marker in part for part in _command_line(process)):
                 return None
         except psutil.Error:
             return None
@@ -235,6 +236,19 @@ def _works_in(process: psutil.Process, folder: Path) -> bool:
         return Path(process.cwd()).is_relative_to(folder) and process.pid != os.getpid()
     except (psutil.Error, OSError):
         return False
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    """Of a live process; a zombie has none.
+
+    In the middle of its exec a process already answers, but has no command line yet: on a busy machine that lasts.
+    """
+    deadline = time.monotonic() + EXEC_SECONDS
+    while process.status() != psutil.STATUS_ZOMBIE:
+        if (line := process.cmdline()) or time.monotonic() > deadline:
+            return list(line)
+        time.sleep(0.01)
+    return []
 
 
 def _kill(processes: Sequence[psutil.Process]) -> None:
