@@ -280,7 +280,7 @@ def main() -> None:
 
 def _is(process: psutil.Process, started: float) -> bool:
     """Whether it is the process that started then; the system's idea of its own start moves with the clock."""
-    return abs(process.create_time() - started) < CLOCK_TOLERANCE_SECONDS
+    return bool(abs(process.create_time() - started) < CLOCK_TOLERANCE_SECONDS)
 
 
 def _lives(process: list[Any] | None) -> bool:
