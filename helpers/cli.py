@@ -261,6 +261,9 @@ def export(
         bool, typer.Option(help="Keep the snapshot for the verification, up to six hours.")
     ] = False,
     include_views: Annotated[bool, typer.Option(help="Export views and materialized views too.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Readers at once; without it the profile's.")
+    ] = None,
     plan: PlanOnly = False,
     run: Run = None,
     profile: Profile = None,
@@ -280,6 +283,8 @@ def export(
             next_step="use parquet",
         )
     settings = profiles.load(profile)
+    if workers:
+        settings = settings.with_workers(workers)
     pointer = _run_folder(run) / "export.json" if run else None
     location = target_location or settings.stage.url
     options: dict[str, Any] = {

@@ -45,13 +45,14 @@ def _in_terminal(title: str) -> Iterator[Progress]:
 
 @contextmanager
 def _in_log(title: str) -> Iterator[Progress]:
-    told = time.monotonic()
+    started = told = time.monotonic()
 
     def report(done: int, total: int, what: str) -> None:
         nonlocal told
         if time.monotonic() - told >= LOG_EVERY_SECONDS:
             told = time.monotonic()
-            print(f"{title}: {done:,} of {max(done, total):,} rows, {what}", file=sys.stderr, flush=True)  # noqa: T201
+            left = f", about {(told - started) * (total - done) / done:.0f} s left" if 0 < done < total else ""
+            print(f"{title}: {done:,} of {max(done, total):,} rows, {what}{left}", file=sys.stderr, flush=True)  # noqa: T201
 
     yield report
 

@@ -10,7 +10,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -171,6 +171,11 @@ class Settings:
     def export(self) -> Export:
         """How the source is read."""
         return self.values.export
+
+    def with_workers(self, workers: int) -> Settings:
+        """The same with another number of readers."""
+        export = self.values.export.model_copy(update={"workers": workers})
+        return replace(self, values=self.values.model_copy(update={"export": export}))
 
     def _section(self, name: str, value: Section | None, example: str) -> Section:
         if value is None:
