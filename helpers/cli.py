@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -63,6 +64,7 @@ def main() -> None:
     """Runs the command; every expected failure becomes one sentence and an exit code."""
     as_json = "--json" in sys.argv[1:]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.excepthook = _in_a_thread
     try:
         sys.exit(app(prog_name="runbook", standalone_mode=False) or 0)
     except WrongArguments as error:
@@ -82,6 +84,12 @@ def main() -> None:
         if os.environ.get("RUNBOOK_DEBUG"):
             raise
         _fail(Unexpected.of(error), as_json)
+
+
+def _in_a_thread(error: threading.ExceptHookArgs) -> None:
+    """The connector aborts a lost query from a thread of its own; the main thread tells of the same loss in a sentence."""
+    if not error.exc_type.__module__.startswith("snowflake."):
+        threading.__excepthook__(error)
 
 
 def _fail(error: MigrationError, as_json: bool) -> NoReturn:

@@ -195,6 +195,15 @@ def reading(source: Source, name: str) -> Iterator[Any]:
                     next_step="its keeper or the server was restarted: export again under a new snapshot",
                 ) from None
             yield cursor
+    except psycopg2.OperationalError as error:
+        if not connection.closed:
+            raise
+        raise ConnectionFailed(
+            "read the source",
+            on=postgres.address(source),
+            why=str(error),
+            next_step="check the server's log (locally: runbook local up), then run the same command again",
+        ) from None
     finally:
         connection.close()
 

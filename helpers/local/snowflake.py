@@ -70,7 +70,7 @@ class Snowflake:
             "platform_detection_timeout_seconds": 0.0,
             "client_store_temporary_credential": False,
             "login_timeout": 20,
-            "network_timeout": 20,
+            "network_timeout": 8,
         }
 
     def start(self) -> Running:
