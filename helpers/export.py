@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,27 +19,21 @@ from uuid import uuid4
 
 import duckdb
 
+from helpers import digests
 from helpers import manifest as manifests
 from helpers import snapshot as snapshots
-from helpers.catalog import Catalog, Heap, Table, measured, read_catalog
+from helpers.catalog import Catalog, Table, measured, read_catalog
 from helpers.census import TableCensus, check_policies, take_census
 from helpers.errors import SourceRefused, StageError
 from helpers.export_state import ExportState, PartState, TableState, unfinished
-from helpers.export_worker import Workers, digest_of_files, digest_of_source
+from helpers.export_worker import Workers, is_unchanged
 from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import postgres
-from helpers.platforms.postgres import identifier
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
+from helpers.readers import ranges
 from helpers.settings import Export, Settings, Source
 from helpers.snapshot import Snapshot
-
-BYTES_PER_PART = 512 * 1024 * 1024
-"""Of table: about 100 to 250 MB of Parquet, the size that Snowflake's documentation asks for
-(https://docs.snowflake.com/en/user-guide/data-load-considerations-prepare)."""
-
-BYTES_WORTH_SHARING = 64 * 1024 * 1024
-"""A heap of this size is read by all workers at once; below it, starting a second reader costs more than it saves."""
 
 POLL_SECONDS = 0.5
 
@@ -201,34 +195,23 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
     )
     plan.bucket.write(manifests.NAME, manifest.model_dump_json(indent=1).encode())
     plan.bucket.remove([state.path])
-    _remove_leftovers(plan, {file.path for kept in (manifest, former) if kept for t in kept.tables for file in t.files})
+    _remove_leftovers(plan, {path for kept in (manifest, former) if kept for path in _objects(kept)})
     return manifest
 
 
 def parts(table: Table, workers: int) -> tuple[PartState, ...]:
-    """Cuts a table into its files: a part for each heap, and several for one that is larger than a file should be."""
+    """A table's files: one for each of its ranges."""
     folder = manifests.folder(table.schema, table.name)
-    found: list[PartState] = []
-
-    def add(relation: str, first_page: int, end_page: int | None, pages: int) -> None:
-        name = f"{folder}/{len(found) + 1:05d}.parquet"
-        found.append(PartState(name=name, relation=relation, first_page=first_page, end_page=end_page, pages=pages))
-
-    if table.kind == "v":
-        add(table.sql, 0, None, 0)
-    for heap in table.heaps:
-        relation = f"ONLY {identifier(heap.schema, heap.name)}"
-        count = _part_count(heap, workers)
-        cuts = [index * heap.pages // count for index in range(count)]
-        # The last range is open: pages may have been added since they were counted, with rows of this snapshot.
-        for low, high in zip(cuts, [*cuts[1:], None], strict=True):
-            add(relation, low, high, (high or heap.pages) - low)
-    return tuple(found)
-
-
-def _part_count(heap: Heap, workers: int) -> int:
-    shared = workers if heap.bytes >= BYTES_WORTH_SHARING else 1
-    return max(1, min(heap.pages, max(shared, -(-heap.bytes // BYTES_PER_PART))))
+    return tuple(
+        PartState(
+            name=f"{folder}/{number:05d}.parquet",
+            relation=part.relation,
+            first_page=part.first_page,
+            end_page=part.end_page,
+            pages=part.pages,
+        )
+        for number, part in enumerate(ranges(table, workers), 1)
+    )
 
 
 def _planned_table(census: TableCensus, workers: int) -> TableState:
@@ -295,10 +278,8 @@ def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress 
             if progress:
                 progress(number, len(plan.state.tables), f"is {table.schema_}.{table.name} still the same?")
             source = next(t for t in plan.catalog.tables if (t.schema, t.name) == (table.schema_, table.name))
-            found = digest_of_source(
-                plan.source, plan.snapshot.name, source, table.columns, table.key, old.digest.segments
-            )
-            table = old if found == old.digest else table
+            same = is_unchanged(plan.source, plan.options, plan.snapshot.name, source, table.columns, old)
+            table = old if same else table
         tables.append(table)
     state = plan.state.model_copy(update={"tables": tuple(tables)})
     return ExportPlan(
@@ -314,45 +295,41 @@ def _write_parts(plan: ExportPlan, progress: Progress | None) -> ExportState:
     with snapshots.reading(plan.source, plan.snapshot.name) as cursor:
         snapshots.lock(cursor, plan.catalog.tables, timeout_seconds=timeout)
         workers = Workers(plan.source, plan.options, plan.snapshot.name, plan.bucket, plan.catalog.tables, state.export)
-        with ThreadPoolExecutor(plan.options.workers) as pool:
+        try:
             running: dict[Future[Any], tuple[TableState, PartState]] = {
-                pool.submit(workers.write, table, part): (table, part) for table, part in waiting
+                workers.submit(table, part): (table, part) for table, part in waiting
             }
-            try:
-                while running:
-                    finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        table, part = running.pop(future)
-                        state = state.with_file(table, part, future.result())
-                    if finished:
-                        state = _with_digests(plan, state)
-                        state.write(plan.bucket)
-                    if progress:
-                        done = sum(p.file.rows for t in state.tables for p in t.parts if p.file)
-                        progress(done + workers.rows_under_way(cursor), plan.rows, f"{len(running)} files to go")
-            except BaseException:
-                for future in running:
-                    future.cancel()
-                workers.interrupt()
-                raise
-            finally:
-                workers.close()
+            while running:
+                finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    table, part = running.pop(future)
+                    state = state.with_file(table, part, future.result())
+                if finished:
+                    state = _with_digests(plan, state)
+                    state.write(plan.bucket)
+                if progress:
+                    done = sum(p.file.rows for t in state.tables for p in t.parts if p.file)
+                    progress(done + workers.rows_under_way(cursor), plan.rows, f"{len(running)} files to go")
+        except BaseException:
+            workers.interrupt()
+            raise
+        finally:
+            workers.close()
     return state
 
 
 def _with_digests(plan: ExportPlan, state: ExportState) -> ExportState:
     if not plan.digests:
         return state
-    return state.model_copy(
-        update={
-            "tables": tuple(
-                t.model_copy(update={"digest": digest_of_files(plan.bucket, t)})
-                if t.finished and t.digest is None
-                else t
-                for t in state.tables
-            )
-        }
-    )
+    tables = tuple(_with_digest(plan, t) if t.finished and t.digest is None else t for t in state.tables)
+    return state.model_copy(update={"tables": tables})
+
+
+def _with_digest(plan: ExportPlan, table: TableState) -> TableState:
+    paths = [part.file.path for part in table.parts if part.file]
+    sums = digests.of_files(plan.bucket, paths, table.columns, table.key, table.rows, "native")
+    kept = digests.write(plan.bucket, f"{paths[0].rpartition('/')[0]}/{digests.NATIVE}", sums)
+    return table.model_copy(update={"digest": kept})
 
 
 def _former(bucket: Bucket) -> Manifest | None:
@@ -360,6 +337,12 @@ def _former(bucket: Bucket) -> Manifest | None:
         return manifests.read_if_any(bucket)
     except StageError:
         return None  # of another version: this export replaces it
+
+
+def _objects(manifest: Manifest) -> Iterator[str]:
+    for table in manifest.tables:
+        yield from (file.path for file in table.files)
+        yield from (f"{manifests.home(table)}/{name}" for name in digests.OBJECTS)
 
 
 def _remove_leftovers(plan: ExportPlan, kept: set[str]) -> None:

@@ -8,6 +8,7 @@ from helpers.errors import StageError
 from helpers.manifest import Digest, StagedColumn, StagedFile
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
+from helpers.readers import Range
 
 NAME = "state.json"
 
@@ -17,11 +18,10 @@ class _State(BaseModel):
 
 
 class PartState(_State):
-    """What becomes one file: the rows of a relation between two pages, or all of them.
+    """What becomes one file: a range of a relation.
 
     Attributes:
-        relation: as SQL, what follows FROM.
-        pages: how much work it is.
+        relation, first_page, end_page, pages: as `readers.Range` has them.
         file: once it is written.
     """
 
@@ -33,11 +33,9 @@ class PartState(_State):
     file: StagedFile | None = None
 
     @property
-    def condition(self) -> str:
-        """The WHERE clause, empty for a whole relation."""
-        low = f"ctid >= '({self.first_page},0)'" if self.first_page else ""
-        high = f"ctid < '({self.end_page},0)'" if self.end_page is not None else ""
-        return f" WHERE {' AND '.join(filter(None, (low, high)))}" if low or high else ""
+    def range(self) -> Range:
+        """Its rows."""
+        return Range(self.relation, self.first_page, self.end_page, self.pages)
 
 
 class TableState(_State):

@@ -58,20 +58,22 @@ class StagedFile(_Record):
 
 
 class Digest(_Record):
-    """Sums of a table's row hashes, one for each segment of its key (of the row, where there is none).
+    """A table's digest by segments, kept as an object of its own; see `helpers.digests`.
 
     Attributes:
         engine: whose hash it is, with its version; another version may hash differently.
-        sums: for each segment `rows:sum`, the sum modulo 2⁶⁴ in 16 hexadecimal digits.
+        rows: of all segments.
+        total: the sum over all segments modulo 2⁶⁴, in 16 hexadecimal digits.
+        fingerprint: SHA-256 of every segment's number, rows and sum.
+        path: of the object, relative to the manifest's location.
     """
 
     engine: str
-    sums: tuple[str, ...]
-
-    @property
-    def segments(self) -> int:
-        """Into how many segments the rows were put."""
-        return len(self.sums)
+    segments: int
+    rows: int
+    total: str
+    fingerprint: str
+    path: str
 
 
 class StagedTable(_Record):
@@ -102,7 +104,7 @@ class Manifest(_Record):
         complete: whether every table of the source is here; false where the export was told to take some.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     export: str
     exported_at: str
     source: str
@@ -158,6 +160,11 @@ def folder(schema: str, name: str) -> str:
     full = f"{schema}.{name}"
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", full)
     return plain if plain == full else f"{plain}-{sha256(full.encode()).hexdigest()[:8]}"
+
+
+def home(table: StagedTable) -> str:
+    """The folder of a staged table's files and digests, relative to the manifest's location."""
+    return table.files[0].path.rpartition("/")[0]
 
 
 def fields(names: list[str]) -> list[str]:

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from helpers import digests, export_state, manifest, readers, snapshot
 from helpers import export as exporting
-from helpers import export_state, manifest, snapshot
 from helpers.errors import StageError
 from helpers.platforms import postgres
 
@@ -35,7 +35,7 @@ TABLES = [
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "BYTES_PER_PART", 512 * 1024)
+    monkeypatch.setattr(readers, "BYTES_PER_RANGE", 512 * 1024)
 
 
 def _stop_after(plan: Any, files: int) -> None:
@@ -87,7 +87,8 @@ def test_it_goes_on_in_the_same_snapshot(migration: Any, files: int) -> None:
     assert (result.snapshot, result.lsn, result.export) == (held.name, held.lsn, state.export)
     assert set(before) - {state.path} <= set(migration.bucket.sizes())
     assert not snapshot.is_held(migration.settings.source, held.name)
-    assert set(migration.bucket.sizes()) == {"manifest.json", *(f.path for t in result.tables for f in t.files)}
+    files = {path for t in result.tables for path in (*(f.path for f in t.files), t.digest.path)}
+    assert set(migration.bucket.sizes()) == {"manifest.json", *files}
 
 
 def test_without_its_snapshot_only_equal_tables_are_kept(migration: Any) -> None:
@@ -110,20 +111,26 @@ def test_a_damaged_or_lost_file_is_written_again(migration: Any) -> None:
     assert migration.verify("stage").verdict == "equal"
 
 
-def test_the_digest_is_the_same_from_the_source_and_from_the_files(migration: Any) -> None:
+@pytest.mark.parametrize("method", ["native", "canonical"])
+def test_the_digest_is_the_same_from_the_source_and_from_the_files(migration: Any, method: digests.Method) -> None:
     migration.source(*TABLES, "CREATE TABLE odd (a numeric, f double precision, t timestamptz, b bytea, j jsonb, c char(4))",
                      "INSERT INTO odd VALUES (1.10, '-0', now(), '\\x00', '{}', 'a'), (NULL, 'NaN', NULL, NULL, NULL, NULL)")  # fmt: skip
-    with exporting.planned(migration.settings) as plan:
+    settings = migration.settings
+    with exporting.planned(settings) as plan:
         result = exporting.export(plan)
-        for table in plan.catalog.tables:
-            staged = result.table(table.schema, table.name)
-            assert staged
-            assert staged.digest
-            again = exporting.digest_of_source(
-                migration.settings.source, plan.snapshot.name, table, staged.columns, staged.key, staged.digest.segments
-            )
-            assert again == staged.digest
-            assert sum(int(entry.split(":")[0]) for entry in staged.digest.sums) == staged.rows
+        with readers.Readers(settings.source, settings.export, plan.snapshot.name, plan.catalog.tables) as pool:
+            for table in plan.catalog.tables:
+                staged = result.table(table.schema, table.name)
+                assert staged
+                assert staged.digest
+                paths = [file.path for file in staged.files]
+                kept = digests.of_files(migration.bucket, paths, staged.columns, staged.key, staged.rows, method)
+                again = digests.of_source(pool, table, staged.columns, staged.key, kept.segments, method)
+                assert again.differing(kept) == []
+                assert again.fingerprint == kept.fingerprint
+                assert kept.rows == staged.rows
+                if method == "native":
+                    assert digests.read(migration.bucket, staged.digest).fingerprint == kept.fingerprint
 
 
 def _command(migration: Any, tmp_path: Path, run: str) -> subprocess.Popen[str]:
@@ -137,7 +144,7 @@ def _command(migration: Any, tmp_path: Path, run: str) -> subprocess.Popen[str]:
         f'[profiles.t.stage]\nurl = "{stage.url}"\nendpoint = "{stage.endpoint}"\naccess_key = "{stage.access_key}"\n'
         'secret_key = { env = "T_SECRET" }\n[profiles.t.export]\nworkers = 2\n'
     )
-    program = "from helpers import export; export.BYTES_PER_PART = 512 * 1024\nfrom helpers.cli import main; main()"
+    program = "from helpers import readers; readers.BYTES_PER_RANGE = 512 * 1024\nfrom helpers.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", program, "export", "--profile", "t", "--run", run, "--json"],
         cwd=tmp_path,

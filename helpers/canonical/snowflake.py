@@ -1,0 +1,42 @@
+"""The canonical form in Snowflake, computed in its warehouse.
+
+Sources, all under https://docs.snowflake.com/en/sql-reference/, read in November 2026: functions/md5_number_lower64 (big-endian,
+unsigned), functions/octet_length, functions/hex_encode, functions/datediff, functions/date_part (EPOCH_MICROSECOND),
+sql-format-models (TM9 prints a fixed-point number with all digits of its scale).
+"""
+
+from __future__ import annotations
+
+from helpers.canonical import MICROSECONDS_1970_TO_2000, Dialect, joined
+from helpers.canonical.ieee import bits
+
+# A real that Snowflake keeps is the double of the same value. POWER and a division by it are exact for powers of two.
+_FLOAT = (
+    "CASE WHEN {c} = 'NaN'::FLOAT THEN 'NaN' WHEN {c} = 0 THEN '0' ELSE IFF({c} < 0, '-', '') || "
+    "CASE WHEN ABS({c}) = 'inf'::FLOAT THEN '9218868437227405312' ELSE TO_VARCHAR("
+    + bits("ABS({c})", floor="FLOOR", log="LN", power="POWER", integer="({x})::NUMBER(38,0)")
+    + ") END END"
+)
+
+_MICROSECONDS = f"TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, {{c}}) - {MICROSECONDS_1970_TO_2000})"
+
+DIALECT = Dialect(
+    name="snowflake",
+    scalars={
+        "boolean": "CASE {c} WHEN TRUE THEN '1' WHEN FALSE THEN '0' END",
+        "integer": "TO_VARCHAR({c})",
+        "decimal": "TO_VARCHAR({c}, 'TM9')",
+        "float": _FLOAT,
+        "bytes": "'x' || HEX_ENCODE({c})",
+        "date": "TO_VARCHAR(DATEDIFF('day', '1970-01-01'::DATE, {c}))",
+        "timestamp": _MICROSECONDS,
+        "timestamptz": _MICROSECONDS,
+    },
+    comma="COALESCE({t}, '') || ','",
+    prefixed="COALESCE(TO_VARCHAR(OCTET_LENGTH({t})) || ':' || {t}, ':')",
+    concat=joined,
+    low64="MD5_NUMBER_LOWER64({f})",
+    low32="BITAND(MD5_NUMBER_LOWER64({f}), 4294967295)",
+    whole="{c}",
+    total="TO_VARCHAR(SUM({h}))",
+)
