@@ -385,10 +385,28 @@ def load(
 
 @app.command()
 def verify(
-    source: Annotated[str, typer.Option(help="postgresql.")] = "postgresql",
+    source: Annotated[
+        str,
+        typer.Option(help="postgresql, or manifest: what it held at the export, by the kept digests; it is not asked."),
+    ] = "postgresql",
     target: Annotated[str, typer.Option(help="snowflake, databricks, stage or postgresql.")] = "snowflake",
     check: Annotated[str, typer.Option(help="row-counts, schema, data-quality, sample-data or full.")] = "full",
     tables: Tables = None,
+    where: Annotated[str | None, typer.Option(help="Only rows with this condition, in PostgreSQL's SQL.")] = None,
+    since: Annotated[str | None, typer.Option(help="COLUMN=VALUE: only rows from this watermark on.")] = None,
+    sample: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Share of the rows, such as 0.01.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="SCHEMA.TABLE[.COLUMN]=NAME: what the target calls it; repeat for more."),
+    ] = None,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(help="SCHEMA.TABLE.COLUMN=NUMBER: the difference that still counts as none; repeat for more."),
+    ] = None,
+    witness: Annotated[
+        bool, typer.Option(help="Compute the source's digests inside PostgreSQL instead of over its stream.")
+    ] = False,
+    location: Annotated[str | None, typer.Option(help="s3://bucket/prefix/; without it the profile's stage.")] = None,
     source_dsn_env: Annotated[str | None, typer.Option(help="Environment variable with the source's DSN.")] = None,
     target_dsn_env: Annotated[
         str | None, typer.Option(help="Environment variable with the DSN of --target postgresql.")
@@ -402,7 +420,7 @@ def verify(
 
     Example: runbook verify --source postgresql --target snowflake --json
     """
-    _one_of("--source", source, ("postgresql",))
+    _one_of("--source", source, ("postgresql", "manifest"))
     _one_of("--target", target, ("snowflake", "databricks", "stage", "postgresql"))
     _one_of("--check", check, ("row-counts", "schema", "data-quality", "sample-data", "full"))
     settings = profiles.load(profile)
@@ -411,32 +429,59 @@ def verify(
             "verify against another PostgreSQL", on="--target postgresql", why="no target server is named",
             next_step="name an environment variable with its DSN: --target-dsn-env TARGET_DSN",
         )  # fmt: skip
+    tolerances = settings.verify.tolerances | {k: _number(k, v) for k, v in _pairs("--tolerance", tolerance).items()}
+    options = verifying.Options(
+        verifying.Selection(where, since, sample), settings.verify.names | _pairs("--map", names), tolerances, witness
+    )
     with (
         progress("verify") as report,
         verifying.planned(
             settings,
             target=target,  # type: ignore[arg-type]
+            source_name=source,  # type: ignore[arg-type]
             check=check,  # type: ignore[arg-type]
             tables=tuple(tables or ()),
             source=profiles.source_from_dsn(source_dsn_env) if source_dsn_env else None,
             target_source=profiles.source_from_dsn(target_dsn_env) if target_dsn_env else None,
+            location=location,
             cells_folder=_run_folder(run) / "verify" if run else None,
+            options=options,
             progress=report,
         ) as what,
     ):
         found = None if plan else verifying.verify(what, progress=report)
     if found is None:
         rows = [
-            (str(p.table), p.table.estimated_rows, ", ".join(p.table.key) or "no key: as a multiset")
+            (str(p.table), p.rows, ", ".join(p.key) or "no key: as a multiset", p.selection or "all rows")
             for p in what.tables
         ]
-        _show(as_json, {"plan": [dict(zip(("table", "rows", "key"), row, strict=True)) for row in rows]},
-              lambda: _table("would compare", "table", "rows (about)", "by key", rows=rows))  # fmt: skip
+        headings = ("table", "rows", "key", "compared")
+        _show(as_json, {"plan": [dict(zip(headings, row, strict=True)) for row in rows]},
+              lambda: _table("would compare", "table", "rows (about)", "by key", "compared", rows=rows))  # fmt: skip
         return
-    if found.equal and check == "full" and not tables:
+    if found.equal and check == "full" and not tables and what.snapshot:
         snapshots.release_named(what.snapshot)
     _show(as_json, found.as_dict(), lambda: _show_report(found))
     raise typer.Exit(0 if found.equal else 1)
+
+
+def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    pairs = dict(text.rpartition("=")[::2] for text in given or ())
+    if bad := next((text for text in given or () if not all(text.rpartition("="))), None):
+        raise UsageError("understand the command", on=f"{option} {bad}", why="it is not NAME=VALUE", next_step="write schema.table=NAME")  # fmt: skip
+    return pairs
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            "understand the command",
+            on=f"--tolerance {name}={text}",
+            why=f"{text} is no number",
+            next_step="write 1e-9",
+        ) from None
 
 
 def _show_report(report: Report) -> None:

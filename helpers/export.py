@@ -27,13 +27,14 @@ from helpers.census import TableCensus, check_policies, take_census
 from helpers.errors import SourceRefused, StageError
 from helpers.export_state import ExportState, PartState, TableState, unfinished
 from helpers.export_worker import Workers, is_unchanged
-from helpers.manifest import Manifest, StagedColumn, StagedTable
+from helpers.manifest import Manifest, StagedTable
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.readers import ranges
 from helpers.settings import Export, Settings, Source
 from helpers.snapshot import Snapshot
+from helpers.staging import staged_columns
 
 POLL_SECONDS = 0.5
 
@@ -216,37 +217,12 @@ def parts(table: Table, workers: int) -> tuple[PartState, ...]:
 
 def _planned_table(census: TableCensus, workers: int) -> TableState:
     table = census.table
-    names = manifests.fields([f.name for f in census.fields])
-    columns: list[StagedColumn] = []
-    for c in census.columns:
-        for f in c.fields:
-            columns.append(
-                StagedColumn(
-                    name=f.name,
-                    field=names[len(columns)],
-                    source=c.column.name,
-                    postgres=c.column.type.sql,
-                    parquet=f.mapping.parquet,
-                    snowflake=f.mapping.snowflake,
-                    delta=f.mapping.delta,
-                    comparison=f.mapping.comparison,
-                    read=f.mapping.read,
-                    text=f.mapping.text,
-                    not_null=f.not_null,
-                    comment=f.comment,
-                    encoding="re-encoded" if f.mapping.note else "exact",
-                    note=f.mapping.note,
-                    policy=c.policy,
-                    touched=c.touched,
-                    flag_of=f.flag_of,
-                )
-            )
     return TableState(
         schema_=table.schema,
         name=table.name,
         key=table.key,
         comment=table.comment,
-        columns=tuple(columns),
+        columns=staged_columns(census),
         rows=census.rows,
         parts=parts(table, workers),
     )

@@ -134,6 +134,15 @@ class Export(_Section):
     values that a target cannot hold."""
 
 
+class Verify(_Section):
+    """What the target may call otherwise, and how far numbers may lie apart."""
+
+    names: dict[str, str] = Field(default_factory=dict)
+    """Per "schema.table" or "schema.table.column": its name in the target."""
+    tolerances: dict[str, float] = Field(default_factory=dict)
+    """Per "schema.table.column": the largest difference of two numbers that still counts as none; named in every report."""
+
+
 class Profile(_Section):
     """Everything one environment needs; what is absent is asked for by the command that needs it."""
 
@@ -142,6 +151,7 @@ class Profile(_Section):
     stage: Stage | None = None
     snowflake: Snowflake | None = None
     export: Export = Export()
+    verify: Verify = Verify()
 
 
 @dataclass(frozen=True)
@@ -171,6 +181,11 @@ class Settings:
     def export(self) -> Export:
         """How the source is read."""
         return self.values.export
+
+    @property
+    def verify(self) -> Verify:
+        """How it is compared."""
+        return self.values.verify
 
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""

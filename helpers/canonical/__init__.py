@@ -145,7 +145,8 @@ def joined(pieces: Sequence[str], group: int = 32) -> str:
 
 
 def segments_for(rows: int) -> int:
-    """How many segments so many rows are put into: about 64 rows in each, so that a differing row costs so many fetched.
+    """How many segments so many rows are put into: about 40 rows in each, so that a differing row costs
+    twice as many fetched, from both sides together.
 
     A prime, so that keys which all are multiples of one number still spread.
     """
@@ -155,6 +156,6 @@ def segments_for(rows: int) -> int:
     return wanted
 
 
-ROWS_PER_SEGMENT = 64
+ROWS_PER_SEGMENT = 40
 MOST_SEGMENTS = 2**21 - 9
-"""The largest prime below 2²¹; more rows than 134 million make the segments larger, not more."""
+"""The largest prime below 2²¹; more rows than 84 million make the segments larger, not more."""

@@ -36,7 +36,7 @@ DIALECT = Dialect(
     prefixed="COALESCE(TO_VARCHAR(OCTET_LENGTH({t})) || ':' || {t}, ':')",
     concat=joined,
     low64="MD5_NUMBER_LOWER64({f})",
-    low32="BITAND(MD5_NUMBER_LOWER64({f}), 4294967295)",
+    low32="MD5_NUMBER_LOWER64({f}) % 4294967296",
     whole="{c}",
     total="TO_VARCHAR(SUM({h}))",
 )

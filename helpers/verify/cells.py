@@ -7,19 +7,22 @@ one. For example, with key `id`:
     source (1, a) (2, b) (3, c)      target (1, a) (2, B) (4, d)
     left over: source (2, b) (3, c), target (2, B) (4, d)
     → changed (2: b ≠ B), missing (3), extra (4)
+
+All of it is done in DuckDB, which spills to disk what does not fit: rows that all differ take time, not memory.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from helpers.platforms.postgres import literal
-from helpers.types import Comparison
+from helpers.verify.columns import ComparedColumn, TablePlan
+from helpers.verify.diagnosis import Diagnosis
 from helpers.verify.report import CELLS_IN_JSON, Cell
-from helpers.verify.sides import ComparedColumn, DuckDB, Side
+from helpers.verify.sides import DuckDB, Ends, Side
 
 PAIRED_WITHOUT_KEY = 200
 """Left-over rows of a table without a key that are paired by likeness, so that a changed cell is named as one; the
@@ -28,7 +31,13 @@ cost grows with the square."""
 
 @dataclass(frozen=True)
 class Compared:
-    """How two tables differ; counts are rows."""
+    """How two tables differ; counts are rows.
+
+    Attributes:
+        changed_cells: by column, in how many rows that are on both sides it differs.
+        digest: of the source's rows, in any order.
+        fetched: rows that were read from both sides to be compared.
+    """
 
     rows_source: int
     rows_target: int
@@ -39,32 +48,64 @@ class Compared:
     cells: tuple[Cell, ...]
     cells_file: Path | None
     digest: str
+    changed_since: int = 0
+    fetched: int = 0
+    diagnoses: dict[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
+
+    def of_rows(self, source: int, target: int, digest: str) -> Compared:
+        """The same, where only some of a table's rows were fetched."""
+        return replace(self, rows_source=source, rows_target=target, digest=digest)
+
+    def with_diagnoses(self, found: dict[str, tuple[Diagnosis, ...]]) -> Compared:
+        """The same, with what explains the changed cells of each column."""
+        return replace(self, diagnoses=found)
 
 
-def compare(
-    duck: DuckDB,
-    source: Side,
-    target: Side,
-    columns: Sequence[ComparedColumn],
-    key: Sequence[str],
-    cells_file: Path,
-) -> Compared:
-    """Compares the DuckDB tables `source` and `target`, each with the text columns c0, c1 …
+def leave_over(duck: DuckDB, source: Side, target: Side, table: TablePlan) -> None:
+    """Compares the DuckDB tables `source` and `target`, each with a text column c0, c1 … for each of the plan's.
+
+    Creates `rest`: a row for each occurrence that the other side lacks, texts c0 …, values v0 …, `form`, `side` (s or t)
+    and `id`.
 
     Args:
-        duck: the connection that holds both.
         source, target: the sides they came from; they say which value a text stands for.
-        columns: what c0, c1 … are.
-        key: names of the key's columns; empty where there is none.
-        cells_file: where all differing cells are written, if there are any.
     """
-    _left_over(duck, source, target, [column.comparison for column in columns])
-    names = [column.name for column in columns]
-    if key:
-        _pair_by_key(duck, [names.index(name) for name in key])
+    _balance(duck, rows_of(source, table, "source"), rows_of(target, table, "target"), table)
+
+
+def balance(duck: DuckDB, source: str, target: str, table: TablePlan) -> None:
+    """The same for two tables that `rows_of` has made."""
+    _balance(duck, f"SELECT * FROM {source}", f"SELECT * FROM {target}", table)
+
+
+def rows_of(side: Side, table: TablePlan, name: str) -> str:
+    """A query of the table `name` with its texts, their values v0, v1 … and the row's form.
+
+    The form is injective: each value is preceded by its length and a colon, and NULL is a colon without a length.
+    """
+    count = len(table.columns)
+    values = ", ".join(
+        f"CAST({side.value(f'c{n}', column.comparison)} AS VARCHAR) AS v{n}" for n, column in enumerate(table.columns)
+    )
+    pieces = ", ".join(f"strlen(v{n}), ':', v{n}" for n in range(count))
+    return f"SELECT *, concat({pieces}) AS form FROM (SELECT *, {values} FROM {name})"
+
+
+def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_since: int) -> Compared:
+    """Pairs the rows of `rest`, and writes every differing cell to `file`, if there are any.
+
+    Args:
+        changed_since: rows that were set apart before.
+    """
+    names = [column.name for column in table.columns]
+    if table.key:
+        _pair_by_key(duck, [names.index(name) for name in table.key])
     else:
         _pair_by_likeness(duck, len(names))
-    changed_cells, any_cells = _write_cells(duck, target, columns, key, cells_file)
+    differs = [_differs(n, column) for n, column in enumerate(table.columns)]
+    if any(column.tolerance is not None for column in table.columns):
+        _drop_tolerated(duck, differs)
+    changed_cells, any_cells = _write_cells(duck, ends.target, table, differs, file)
     ((rows_source, rows_target),) = duck.execute(
         "SELECT (SELECT count(*) FROM source), (SELECT count(*) FROM target)"
     ).fetchall()
@@ -72,51 +113,39 @@ def compare(
         "SELECT count(*) FILTER (WHERE s IS NOT NULL AND t IS NULL), count(*) FILTER (WHERE s IS NULL), "
         "count(*) FILTER (WHERE s IS NOT NULL AND t IS NOT NULL) FROM pairs"
     ).fetchall()
-    if not key:
+    if not table.key:
         missing, extra, changed = missing + changed, extra + changed, 0
     return Compared(
         rows_source, rows_target, missing, extra, changed, changed_cells,
-        _first_cells(duck), cells_file if any_cells else None,
-        _digest(duck, source, [column.comparison for column in columns]),
+        _first_cells(duck), file if any_cells else None,
+        _digest(duck, ends.source, table), changed_since, rows_source + rows_target,
     )  # fmt: skip
 
 
-def _form(side: Side, comparisons: list[Comparison], more: str = "") -> str:
-    """A query of the side's table with its texts and values and the row's form.
+def _balance(duck: DuckDB, source: str, target: str, table: TablePlan) -> None:
+    duck.execute(
+        "CREATE OR REPLACE TABLE balances AS SELECT form, sum(weight)::BIGINT AS balance FROM "
+        f"(SELECT form, 1 AS weight FROM ({source}) UNION ALL SELECT form, -1 FROM ({target})) "
+        "GROUP BY form HAVING sum(weight) <> 0"
+    )
+    count = len(table.columns)
+    columns = ", ".join([f"c{n}" for n in range(count)] + [f"v{n}" for n in range(count)] + ["form"])
+    halves = " UNION ALL ".join(
+        f"SELECT {side} AS side, {columns} FROM (SELECT r.*, b.balance, row_number() OVER (PARTITION BY r.form) AS copy "
+        f"FROM ({rows}) AS r JOIN balances AS b USING (form)) WHERE copy <= {sign} * balance"
+        for side, rows, sign in (("'s'", source, 1), ("'t'", target, -1))
+    )
+    duck.execute(f"CREATE OR REPLACE TABLE rest AS SELECT *, row_number() OVER () AS id FROM ({halves})")
 
-    The form is injective: each value is preceded by its length and a colon, and NULL is a colon without a length.
-    """
-    values = ", ".join(f"CAST({side.value(f'c{n}', c)} AS VARCHAR) AS v{n}" for n, c in enumerate(comparisons))
-    pieces = ", ".join(f"length(v{n}), ':', v{n}" for n in range(len(comparisons)))
-    return f"SELECT {more}*, concat({pieces}) AS form FROM (SELECT *, {values} FROM {{table}})"
 
-
-def _digest(duck: DuckDB, side: Side, comparisons: list[Comparison]) -> str:
+def _digest(duck: DuckDB, side: Side, table: TablePlan) -> str:
     """Sum of 64 bits of each source row's MD5, modulo 2⁶⁴: independent of order, and duplicates count."""
-    rows = _form(side, comparisons).format(table="source")
+    rows = rows_of(side, table, "source")
     ((digest,),) = duck.execute(
         f"SELECT printf('%016x', CAST(coalesce(sum(('0x' || substr(md5(form), 17))::UBIGINT::HUGEINT), 0) "
         f"& 18446744073709551615 AS UBIGINT)) FROM ({rows})"
     ).fetchall()
     return str(digest)
-
-
-def _left_over(duck: DuckDB, source: Side, target: Side, comparisons: list[Comparison]) -> None:
-    """Creates `rest`: a row for each occurrence that the other side lacks, texts c0 …, values v0 …, `side` and `id`."""
-    rows_s = _form(source, comparisons).format(table="source")
-    rows_t = _form(target, comparisons).format(table="target")
-    duck.execute(
-        "CREATE OR REPLACE TABLE balances AS SELECT form, sum(weight)::BIGINT AS balance FROM "
-        f"(SELECT form, 1 AS weight FROM ({rows_s}) UNION ALL SELECT form, -1 FROM ({rows_t})) "
-        "GROUP BY form HAVING sum(weight) <> 0"
-    )
-    columns = ", ".join([f"c{n}" for n in range(len(comparisons))] + [f"v{n}" for n in range(len(comparisons))])
-    halves = " UNION ALL ".join(
-        f"SELECT {side} AS side, {columns} FROM (SELECT r.*, b.balance, row_number() OVER (PARTITION BY r.form) AS copy "
-        f"FROM ({rows}) AS r JOIN balances AS b USING (form)) WHERE copy <= {sign} * balance"
-        for side, rows, sign in (("'s'", rows_s, 1), ("'t'", rows_t, -1))
-    )
-    duck.execute(f"CREATE OR REPLACE TABLE rest AS SELECT *, row_number() OVER () AS id FROM ({halves})")
 
 
 def _pair_by_key(duck: DuckDB, key: list[int]) -> None:
@@ -156,29 +185,53 @@ def _pair_by_likeness(duck: DuckDB, columns: int) -> None:
     )
 
 
+def _differs(number: int, column: ComparedColumn) -> str:
+    differs = f"s.v{number} IS DISTINCT FROM t.v{number}"
+    if column.tolerance is None:
+        return differs
+    apart = f"abs(CAST(s.v{number} AS DOUBLE) - CAST(t.v{number} AS DOUBLE))"
+    return f"({differs} AND NOT coalesce({apart} <= {column.tolerance!r}, false))"
+
+
+_JOINED = "pairs LEFT JOIN rest AS s ON pairs.s = s.id LEFT JOIN rest AS t ON pairs.t = t.id"
+_IN_BOTH = "pairs.s IS NOT NULL AND pairs.t IS NOT NULL"
+
+
+def _drop_tolerated(duck: DuckDB, differs: Sequence[str]) -> None:
+    """Takes out the pairs all of whose cells lie within their tolerance."""
+    duck.execute(
+        f"CREATE OR REPLACE TABLE pairs AS SELECT pairs.* FROM {_JOINED} WHERE NOT ({_IN_BOTH}) OR {' OR '.join(differs)}"
+    )
+
+
 def _write_cells(
-    duck: DuckDB, target: Side, columns: Sequence[ComparedColumn], key: Sequence[str], file: Path
+    duck: DuckDB, target: Side, table: TablePlan, differs: Sequence[str], file: Path
 ) -> tuple[dict[str, int], bool]:
     """Creates `cells`, writes it to `file` unless it is empty, and counts the changed cells of each column."""
-    names = [column.name for column in columns]
+    names = [column.name for column in table.columns]
     duck.execute(
         "CREATE OR REPLACE TABLE cells (pair BIGINT, key VARCHAR, number INT, column_name VARCHAR, source VARCHAR, target VARCHAR)"
     )
-    joined = "pairs LEFT JOIN rest AS s ON pairs.s = s.id LEFT JOIN rest AS t ON pairs.t = t.id"
-    differs = [f"s.v{n} IS DISTINCT FROM t.v{n}" for n in range(len(names))]
-    in_both = "pairs.s IS NOT NULL AND pairs.t IS NOT NULL"
-    counts = ", ".join(f"count(*) FILTER (WHERE {d}), count(*) FILTER (WHERE {in_both} AND {d})" for d in differs)
-    (found,) = duck.execute(f"SELECT {counts} FROM {joined}").fetchall()
+    # A row that one side lacks differs in every cell that is not NULL there.
+    alone = [f"s.v{n} IS DISTINCT FROM t.v{n}" for n in range(len(names))]
+    shown = [f"if({_IN_BOTH}, {a}, {b})" for a, b in zip(differs, alone, strict=True)]
+    counts = ", ".join(
+        f"count(*) FILTER (WHERE {s}), count(*) FILTER (WHERE {_IN_BOTH} AND {d})"
+        for s, d in zip(shown, differs, strict=True)
+    )
+    (found,) = duck.execute(f"SELECT {counts} FROM {_JOINED}").fetchall()
     changed = dict(zip(names, found[1::2], strict=True))
     if not any(found):
         return changed, False
-    fields = ", ".join(f"{literal(name)}, coalesce(s.c{names.index(name)}, t.c{names.index(name)})" for name in key)
-    identity = f"CAST(json_object({fields}) AS VARCHAR)" if key else "CAST(NULL AS VARCHAR)"
-    for n, column in enumerate(columns):
+    fields = ", ".join(
+        f"{literal(name)}, coalesce(s.c{names.index(name)}, t.c{names.index(name)})" for name in table.key
+    )
+    identity = f"CAST(json_object({fields}) AS VARCHAR)" if table.key else "CAST(NULL AS VARCHAR)"
+    for n, column in enumerate(table.columns):
         if found[2 * n]:
             duck.execute(
                 f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {identity}, {n}, {literal(column.name)}, s.c{n}, "
-                f"{target.printed(f't.c{n}', column)} FROM {joined} WHERE {differs[n]}"
+                f"{target.printed(f't.c{n}', column)} FROM {_JOINED} WHERE {shown[n]}"
             )
     file.parent.mkdir(parents=True, exist_ok=True)
     duck.execute(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from helpers.verify.diagnosis import Diagnosis
+
 Verdict = Literal["equal", "different", "refused"]
 
 CELLS_IN_JSON = 1000
@@ -52,6 +54,8 @@ class TableReport:
         cells: the first differing cells.
         cells_file: a Parquet file with all of them, or None where there are none.
         digest: of the source's rows, in any order: 16 hexadecimal digits, or empty where cells were not compared.
+        fetched: rows read from both sides to be compared cell by cell.
+        diagnoses: by column, what explains its changed cells, the best explanation first.
     """
 
     schema: str
@@ -70,6 +74,8 @@ class TableReport:
     seconds: float = 0.0
     method: str = ""
     digest: str = ""
+    fetched: int = 0
+    diagnoses: dict[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -102,13 +108,19 @@ class TableReport:
             "changed": self.changed,
             "changed_since": self.changed_since,
             "schema_findings": [finding.as_dict() for finding in self.schema_findings],
-            "columns": {name: {"changed": n, "diagnosis": None} for name, n in self.changed_cells.items()},
+            "columns": {name: self._column(name, changed) for name, changed in self.changed_cells.items()},
             "cells": [cell.as_dict() for cell in self.cells[:CELLS_IN_JSON]],
             "cells_file": self.cells_file,
             "seconds": round(self.seconds, 3),
             "method": self.method,
             "digest": self.digest,
+            "fetched": self.fetched,
         }
+
+    def _column(self, name: str, changed: int) -> dict[str, Any]:
+        found = self.diagnoses.get(name, ())
+        words = "; ".join(diagnosis.words for diagnosis in found) or None
+        return {"changed": changed, "diagnosis": words, "diagnoses": [diagnosis.as_dict() for diagnosis in found]}
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from helpers.verify.columns import SideColumn
 from helpers.verify.report import SchemaFinding
-from helpers.verify.sides import SideColumn
 
 
-def compare_schema(expected: Sequence[SideColumn], found: Sequence[SideColumn] | None) -> tuple[SchemaFinding, ...]:
+def compare_schema(
+    expected: Sequence[SideColumn], found: Sequence[SideColumn] | None, mapping: dict[str, str]
+) -> tuple[SchemaFinding, ...]:
     """Findings in the order of the expected columns, then of the added ones.
 
     Args:

@@ -29,7 +29,9 @@ MACROS = (
         when 'TIMESTAMP' then strftime(x::varchar::timestamp, '%Y-%m-%d %H:%M:%S.%g')
         when 'TIMESTAMP WITH TIME ZONE' then
             strftime(x::varchar::timestamptz::timestamp, '%Y-%m-%d %H:%M:%S.%g') || ' +0000'
-        else x::varchar end""",
+        else case when left(x::varchar, 1) = '.' and typeof(x) like 'DECIMAL%' then '0' || x::varchar
+            when left(x::varchar, 2) = '-.' and typeof(x) like 'DECIMAL%' then '-0' || substr(x::varchar, 2)
+            else x::varchar end end""",
     """_text_as(x, format) as case typeof(x)
         when 'TIME' then strftime(('1970-01-01 ' || x::varchar)::timestamp, format)
         when 'TIMESTAMP WITH TIME ZONE' then strftime(x::varchar::timestamptz::timestamp, format)
@@ -139,7 +141,7 @@ def whole_numbers(node: Any) -> Any:
 
 
 def _rewrite_node(node: Any) -> Any:
-    for cure in (_text, _digest, _epoch, _binary, _precision, _one_of_each):
+    for cure in (_text, _bytes, _digest, _epoch, _binary, _precision, _one_of_each):
         changed = cure(node)
         if changed is not node:
             return changed
@@ -167,6 +169,11 @@ def _text(node: Any) -> Any:
     if isinstance(node, exp.Cast) and not isinstance(node, exp.TryCast) and node.to.this in (T.VARCHAR, T.TEXT):
         return node if isinstance(node.this, exp.Literal | exp.Placeholder) else _call("_text", node.this)
     return node
+
+
+def _bytes(node: Any) -> Any:
+    """OCTET_LENGTH of a text, which DuckDB has for bytes alone."""
+    return _call("strlen", node.this) if isinstance(node, exp.ByteLength) else node
 
 
 def strftime_format(wanted: str) -> str:

@@ -1,0 +1,110 @@
+"""What is compared: a table of the source, its columns as the target should have them, and which of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from helpers.catalog import Table
+from helpers.manifest import StagedColumn, StagedTable
+from helpers.platforms.postgres import identifier
+from helpers.types import Comparison
+
+
+@dataclass(frozen=True)
+class SideColumn:
+    """A column as one side has it."""
+
+    name: str
+    type: str
+    not_null: bool
+
+
+@dataclass(frozen=True)
+class ComparedColumn(SideColumn):
+    """A column as the target should have it, and how it is compared.
+
+    Attributes:
+        comparison: what makes two texts the same value.
+        text: the expression by which PostgreSQL prints what the target should hold.
+        postgres: the column's type in PostgreSQL.
+        staged: how the export reads and stages it; the digests are made of the same values.
+        there: its name in the target.
+        tolerance: how far two numbers may lie apart and still count as equal.
+    """
+
+    comparison: Comparison
+    text: str
+    postgres: str
+    staged: StagedColumn
+    there: str
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Some of the segments that a table's rows are in."""
+
+    count: int
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """One table to compare.
+
+    Attributes:
+        table: as the source has it.
+        columns: as the target should have them.
+        key: those of the table's key; empty where there is none, or not all of it is compared.
+        rows: about how many there are.
+        there: the table's name in the target.
+        refused: why it cannot be compared.
+        staged: the manifest's entry, where it has the same columns.
+        conditions: by dialect, which rows are compared; empty for all.
+        selection: the same in words.
+    """
+
+    table: Table
+    columns: tuple[ComparedColumn, ...]
+    rows: int
+    there: str
+    refused: tuple[str, ...] = ()
+    staged: StagedTable | None = None
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    selection: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Names of the key's columns, if all of them are compared."""
+        names = {column.name for column in self.columns}
+        return self.table.key if set(self.table.key) <= names else ()
+
+    @property
+    def staged_columns(self) -> tuple[StagedColumn, ...]:
+        """How the export reads and stages the columns."""
+        return tuple(column.staged for column in self.columns)
+
+    def where(self, dialect: str) -> str:
+        """The condition on the rows in one dialect, empty for all rows."""
+        return self.conditions.get(dialect, "")
+
+
+def as_compared(staged: StagedColumn, there: str, tolerance: float | None) -> ComparedColumn:
+    """A column of the manifest, or of the census, as it is compared with a target that was loaded from it."""
+    return ComparedColumn(
+        staged.name,
+        staged.snowflake,
+        staged.not_null,
+        staged.comparison,
+        staged.text.format(c=identifier(staged.source)),
+        staged.postgres,
+        staged,
+        there,
+        tolerance,
+    )
+
+
+def names(columns: Sequence[ComparedColumn]) -> list[str]:
+    """Their names, in order."""
+    return [column.name for column in columns]

@@ -1,0 +1,294 @@
+"""What will be compared with what, as of when; nothing is compared to make a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from helpers import manifest as manifests
+from helpers import snapshot as snapshots
+from helpers import types
+from helpers.catalog import Column, PgType, Table, measured, read_catalog
+from helpers.census import take_census
+from helpers.errors import NotBuilt, StageError, UsageError
+from helpers.manifest import Manifest, StagedColumn, StagedTable
+from helpers.platforms import postgres
+from helpers.platforms.s3 import Bucket
+from helpers.progress import Progress
+from helpers.settings import PROJECT, Settings, Source
+from helpers.snapshot import Snapshot
+from helpers.staging import staged_columns
+from helpers.verify.columns import TablePlan, as_compared
+from helpers.verify.selection import DEFAULT_SAMPLE, Selection, choose
+
+SourceName = Literal["postgresql", "manifest"]
+TargetName = Literal["snowflake", "stage", "postgresql", "databricks"]
+Check = Literal["row-counts", "schema", "full", "sample-data", "data-quality"]
+
+BYTES_PER_ROW = 100
+"""A guess for tables without statistics; it only decides how finely rows are divided into segments."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an operator wants the comparison.
+
+    Attributes:
+        selection: which rows.
+        names: "schema.table" or "schema.table.column" → the name in the target.
+        tolerances: "schema.table.column" → how far two numbers may lie apart.
+        witness: compute the source's digests inside PostgreSQL instead of over its stream.
+    """
+
+    selection: Selection = field(default_factory=Selection)
+    names: Mapping[str, str] = field(default_factory=dict)
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    witness: bool = False
+
+
+@dataclass(frozen=True)
+class VerifyPlan:
+    """What will be compared, where, and as of when.
+
+    Attributes:
+        snapshot: of the source; empty where the manifest stands for it.
+        lsn_note: which snapshot that is.
+        same_snapshot: whether the source is read as the export read it.
+        bucket: the stage, where the manifest comes from.
+        complete: whether every table of the source is among `tables`.
+    """
+
+    source: Source
+    source_name: SourceName
+    target: TargetName
+    check: Check
+    snapshot: str
+    lsn: str
+    lsn_note: str
+    same_snapshot: bool
+    tables: tuple[TablePlan, ...]
+    cells_folder: Path
+    manifest: Manifest | None
+    bucket: Bucket | None
+    settings: Settings
+    options: Options = Options()
+    target_source: Source | None = None
+    complete: bool = True
+
+    @property
+    def rows(self) -> int:
+        """About how many rows the source has."""
+        return sum(plan.rows for plan in self.tables)
+
+
+@contextmanager
+def planned(
+    settings: Settings,
+    *,
+    target: TargetName,
+    source_name: SourceName = "postgresql",
+    check: Check = "full",
+    tables: tuple[str, ...] = (),
+    source: Source | None = None,
+    target_source: Source | None = None,
+    location: str | None = None,
+    cells_folder: Path | None = None,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Iterator[VerifyPlan]:
+    """Chooses the snapshot to verify in and what each table should look like.
+
+    The export's own snapshot is used while its keeper holds it; otherwise a new one is taken for the length of the
+    block, and the plan says so.
+
+    Args:
+        settings: the profile.
+        target: what is compared with the source.
+        source_name: the source itself, or its values at the export's LSN by the digests in the manifest.
+        check: how deep.
+        tables: globs over table names; empty means all of the source.
+        source: another source than the profile's.
+        target_source: the server of `target="postgresql"`.
+        location: of the stage, without it the profile's.
+        cells_folder: where the files of differing cells go.
+        options: which rows, under which names, how exactly.
+
+    Raises:
+        NotBuilt: a target of the design that does not exist yet.
+        UsageError: an option that cannot be meant.
+        StageError: there is no manifest where one is needed.
+    """
+    if target == "databricks":
+        raise NotBuilt(
+            "verify", on="--target databricks", why="this part of the design is not built yet",
+            next_step="use --target snowflake, stage or postgresql",
+        )  # fmt: skip
+    options = options or Options()
+    if check == "sample-data" and options.selection.sample is None:
+        options = replace(options, selection=replace(options.selection, sample=DEFAULT_SAMPLE))
+    chosen = source or settings.source
+    bucket, manifest = _manifest(settings, location, needed=target == "stage" or source_name == "manifest")
+    folder = cells_folder or PROJECT / "outputs" / "verify" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    if source_name == "manifest":
+        assert manifest
+        if target == "postgresql":
+            raise UsageError(
+                "verify", on="--source manifest --target postgresql", why="the digests are of values as they are staged",
+                next_step="use --source postgresql, or --target snowflake",
+            )  # fmt: skip
+        note = "the export's LSN, by the digests in its manifest"
+        plans = tuple(_of_staged(manifest, tables, options))
+        yield VerifyPlan(
+            chosen, source_name, target, check, "", manifest.lsn, _noted(note, manifest.lsn_exact), True, plans, folder,
+            manifest, bucket, settings, options, target_source, complete=not tables,
+        )  # fmt: skip
+        return
+    own: Snapshot | None = None
+    same = bool(
+        manifest and manifest.source == postgres.address(chosen) and snapshots.is_held(chosen, manifest.snapshot)
+    )
+    if manifest and same:
+        name, lsn, note, exact = manifest.snapshot, manifest.lsn, "the export's own snapshot", manifest.lsn_exact
+    else:
+        own = snapshots.take(chosen)
+        name, lsn, note, exact = own.name, own.lsn, "a snapshot taken for this verification", own.exact
+    try:
+        plans = _of_source(settings, chosen, name, tables, manifest, target, options, lsn)
+        yield VerifyPlan(
+            chosen, source_name, target, check, name, lsn, _noted(note, exact), same, plans, folder,
+            manifest, bucket, settings, options, target_source, complete=not tables,
+        )  # fmt: skip
+    finally:
+        if own:
+            snapshots.release(own)
+
+
+def _noted(note: str, exact: bool) -> str:
+    return note if exact else f"{note}; the LSN is approximate"
+
+
+def _manifest(settings: Settings, location: str | None, *, needed: bool) -> tuple[Bucket | None, Manifest | None]:
+    if not needed and not location and settings.values.stage is None:
+        return None, None
+    bucket = Bucket.open(settings.stage, location)
+    if needed:
+        return bucket, manifests.read(bucket)
+    try:
+        return bucket, manifests.read_if_any(bucket)
+    except StageError:
+        # The stage only helps here: it may be gone, or of another version, and the target still is what it is.
+        return bucket, None
+
+
+def _of_staged(manifest: Manifest, tables: tuple[str, ...], options: Options) -> Iterator[TablePlan]:
+    from fnmatch import fnmatchcase
+
+    known = {str(staged): staged for staged in manifest.tables}
+    chosen = {
+        name: staged
+        for name, staged in known.items()
+        if not tables or any(fnmatchcase(text, glob) for glob in tables for text in (name, staged.name))
+    }
+    for glob in tables:
+        if not any(fnmatchcase(text, glob) for name, staged in known.items() for text in (name, staged.name)):
+            raise UsageError(
+                "find the tables to compare", on=f"--tables {glob}", why="the manifest names no such table",
+                next_step=f"name one of: {', '.join(known)}",
+            )  # fmt: skip
+    for staged in chosen.values():
+        table = Table(
+            staged.schema_, staged.name, 0,
+            tuple(Column(c.name, PgType(c.postgres, c.postgres), c.not_null) for c in staged.columns), staged.key, (),
+        )  # fmt: skip
+        yield _finished(table, staged.columns, staged.rows, (), staged, options, manifest.lsn)
+
+
+def _of_source(
+    settings: Settings,
+    source: Source,
+    snapshot: str,
+    tables: tuple[str, ...],
+    manifest: Manifest | None,
+    target: TargetName,
+    options: Options,
+    lsn: str,
+) -> tuple[TablePlan, ...]:
+    with snapshots.reading(source, snapshot) as cursor:
+        catalog = read_catalog(cursor, schemas=source.schemas, tables=tables, include_views=True)
+        snapshots.lock(cursor, (t for t in catalog.tables if t.kind in "rp"), timeout_seconds=settings.export.lock_timeout_seconds)  # fmt: skip
+        catalog = measured(cursor, catalog)
+        plans = []
+        for table in catalog.tables:
+            staged = manifest.table(table.schema, table.name) if manifest else None
+            if table.kind in "vm" and staged is None:
+                continue
+            same = staged if staged and _same_definition(table, staged) else None
+            refused: tuple[str, ...] = ()
+            if target == "postgresql":
+                columns = tuple(_as_in_postgres(column) for column in table.columns)
+                same = None
+            elif same:
+                columns = same.columns
+            else:
+                census = take_census(cursor, table, settings.export.policies)
+                columns, refused = staged_columns(census), census.refused
+            rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
+            plans.append(_finished(table, columns, rows, refused, same, options, lsn))
+        _all_used(options, plans)
+        return tuple(plans)
+
+
+def _finished(
+    table: Table,
+    columns: tuple[StagedColumn, ...],
+    rows: int,
+    refused: tuple[str, ...],
+    staged: StagedTable | None,
+    options: Options,
+    seed: str,
+) -> TablePlan:
+    compared = tuple(
+        as_compared(c, options.names.get(f"{table}.{c.name}", c.name), options.tolerances.get(f"{table}.{c.name}"))
+        for c in columns
+    )
+    chosen = choose(options.selection, table, compared, rows, seed)
+    there = options.names.get(str(table), table.name)
+    return TablePlan(table, compared, rows, there, refused, staged, chosen.conditions, chosen.words)
+
+
+def _all_used(options: Options, plans: list[TablePlan]) -> None:
+    known = {str(p.table) for p in plans} | {f"{p.table}.{c.name}" for p in plans for c in p.columns}
+    for what, keys in (("--map", options.names), ("--tolerance", options.tolerances)):
+        for key in keys:
+            if key not in known:
+                raise UsageError(
+                    "match the names", on=f"{what} {key}", why="the source has no such table or column among those compared",
+                    next_step="write schema.table, or schema.table.column",
+                )  # fmt: skip
+
+
+_PLAIN = frozenset("bool int2 int4 int8 oid float4 float8 text varchar bpchar bytea date timestamp timestamptz".split())
+
+
+def _as_in_postgres(column: Column) -> StagedColumn:
+    """A column as one PostgreSQL is compared with another: numbers by value, most other types as they are printed."""
+    kind = column.type
+    plain = kind.kind == "b" and kind.name in _PLAIN
+    numeric = kind.kind == "b" and kind.name == "numeric"
+    mapping = types.mapping(column) if types.known(kind) else types.as_text()
+    read = mapping.read if plain else "trim_scale({c})::text" if numeric else mapping.text
+    return StagedColumn(
+        name=column.name, field=column.name, source=column.name, postgres=kind.sql,
+        parquet=mapping.parquet if plain else "VARCHAR", snowflake=kind.sql, delta="", comparison=mapping.comparison,
+        read=read, text=mapping.text, not_null=column.not_null, comment=column.comment, encoding="exact", note="",
+        policy=None, touched=0,
+    )  # fmt: skip
+
+
+def _same_definition(table: Table, staged: StagedTable) -> bool:
+    original = [column for column in staged.columns if column.flag_of is None]
+    return [(c.name, c.type.sql) for c in table.columns] == [(c.source, c.postgres) for c in original]

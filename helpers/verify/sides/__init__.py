@@ -1,0 +1,105 @@
+"""The two ends of a comparison: each gives its tables, its row counts, its digests and its rows as PostgreSQL prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import duckdb
+
+from helpers.canonical import Dialect, FormColumn
+from helpers.digests import Method, Sums
+from helpers.types import Comparison
+from helpers.verify.columns import ComparedColumn, Segments, SideColumn, TablePlan
+
+DuckDB = duckdb.DuckDBPyConnection
+
+
+class Side(Protocol):
+    """A source or a target.
+
+    Attributes:
+        name: of the engine.
+        methods: the digests it can give, the cheapest first.
+    """
+
+    name: str
+    methods: tuple[Method, ...]
+
+    def tables(self) -> dict[str, str]:
+        """Every table it has: name → schema, of the side's own."""
+
+    def columns(self, plan: TablePlan) -> tuple[SideColumn, ...] | None:
+        """The table's columns in their order, or None where there is no such table."""
+
+    def rows(self, schema: str, name: str) -> int:
+        """How many rows a table has that `tables` names."""
+
+    def count(self, plan: TablePlan) -> int:
+        """How many rows the table has, of those that are compared."""
+
+    def digest(self, plan: TablePlan, method: Method, segments: int) -> Sums:
+        """The table's digest.
+
+        Raises:
+            NoDigest: a value has no form in this method.
+        """
+
+    def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
+        """Creates the table `name` with a VARCHAR column `c0`, `c1` … for each of the plan's columns.
+
+        Args:
+            chosen: only the rows of these segments; None for all.
+        """
+
+    def value(self, text: str, comparison: Comparison) -> str:
+        """The SQL expression of the value that `text`, one of the fetched columns, stands for."""
+
+    def printed(self, text: str, column: ComparedColumn) -> str:
+        """The SQL expression of how PostgreSQL would print that value in a column of the source's type."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The two sides of a verification, and the stage where it can tell what the source held at the export."""
+
+    source: Side
+    target: Side
+    stage: Side | None = None
+
+
+class NoDigest(Exception):  # noqa: N818 - never reaches a person: the table is then compared in full
+    """A value of the table has no form in the method asked for."""
+
+
+def in_segments(dialect: Dialect, forms: Sequence[FormColumn], key: Sequence[FormColumn], chosen: Segments) -> str:
+    """The condition that a row is in one of the chosen segments."""
+    segment = dialect.segment(forms, key, chosen.count)
+    return f"{segment} IN ({', '.join(map(str, chosen.numbers))})"
+
+
+def both(conditions: Iterable[str]) -> str:
+    """Conditions joined by AND; empty ones are left out."""
+    return " AND ".join(f"({condition})" for condition in conditions if condition)
+
+
+def key_of(forms: Sequence[FormColumn], plan: TablePlan) -> list[FormColumn]:
+    """Those of `forms`, one for each of the plan's columns, that are the key's."""
+    by_name = {column.name: form for column, form in zip(plan.columns, forms, strict=True)}
+    return [by_name[name] for name in plan.key]
+
+
+__all__ = [
+    "ComparedColumn",
+    "DuckDB",
+    "Ends",
+    "NoDigest",
+    "Segments",
+    "Side",
+    "SideColumn",
+    "TablePlan",
+    "both",
+    "in_segments",
+    "key_of",
+]

@@ -1,0 +1,157 @@
+"""A Snowflake schema, read through the genuine connector; digests are computed in its warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from helpers.canonical import FormColumn, kind_of
+from helpers.canonical import snowflake as canonical_snowflake
+from helpers.digests import ENGINES, Method, Sums, gathered
+from helpers.load.snowflake import declared_type
+from helpers.platforms import snowflake
+from helpers.types import Comparison
+from helpers.verify import texts
+from helpers.verify.columns import ComparedColumn, Segments, SideColumn, TablePlan
+from helpers.verify.sides import DuckDB, both, in_segments, key_of
+from helpers.verify.sides.postgres import insert
+
+DIALECT = canonical_snowflake.DIALECT
+
+SEGMENTS_PER_QUERY = 10_000
+"""Snowflake takes at most 16,384 expressions in an IN list
+(https://docs.snowflake.com/en/sql-reference/functions/in, November 2026)."""
+
+MOST_QUERIES = 10
+"""With more segments than these, the whole table is fetched."""
+
+_RENDER = {
+    "BINARY": "HEX_ENCODE({c})",
+    "DATE": "TO_VARCHAR({c}, 'YYYY-MM-DD')",
+    "TIME": "TO_VARCHAR({c}, 'HH24:MI:SS.FF9')",
+    "TIMESTAMP_NTZ": "TO_VARCHAR({c}, 'YYYY-MM-DD HH24:MI:SS.FF9')",
+    "TIMESTAMP_LTZ": "TO_VARCHAR({c}, 'YYYY-MM-DD HH24:MI:SS.FF9')",
+    "TIMESTAMP_TZ": "TO_VARCHAR(CONVERT_TIMEZONE('UTC', {c}), 'YYYY-MM-DD HH24:MI:SS.FF9')",
+    "FLOAT": "{c}",
+    "TEXT": "{c}",
+}
+"""Per Snowflake type: text that does not depend on the session, with every digit; floats travel as they are, since
+Snowflake's own text of a FLOAT is rounded."""
+
+_SHORTEN_FRACTION = "regexp_replace(regexp_replace({c}, '(\\.\\d*?)0+$', '\\1'), '\\.$', '')"
+
+_TIME_AS_PRINTED = "RTRIM(RTRIM(TO_VARCHAR({c}, 'HH24:MI:SS.FF6'), '0'), '.')"
+"""A TIME as PostgreSQL prints it; the seconds' own zeros stand before the point."""
+
+
+class SnowflakeSide:
+    """A Snowflake schema."""
+
+    name = "snowflake"
+    methods: tuple[Method, ...] = ("canonical",)
+
+    def __init__(self, session: snowflake.Session, database: str, schema: str) -> None:
+        self._session = session
+        self._database = database
+        self._schema = schema
+        rows = session.execute(
+            f"SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE, NUMERIC_PRECISION, NUMERIC_SCALE, CHARACTER_MAXIMUM_LENGTH "
+            f"FROM {snowflake.identifier(database)}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = %s ORDER BY TABLE_NAME, ORDINAL_POSITION",
+            [schema],
+            doing="read the columns of the target",
+        )
+        self._columns: dict[str, list[SideColumn]] = {}
+        self._types: dict[tuple[str, str], str] = {}
+        for row in rows:
+            declared = declared_type(
+                row["DATA_TYPE"], row["NUMERIC_PRECISION"], row["NUMERIC_SCALE"], row["CHARACTER_MAXIMUM_LENGTH"]
+            )
+            column = SideColumn(row["COLUMN_NAME"], declared, row["IS_NULLABLE"] == "NO")
+            self._columns.setdefault(row["TABLE_NAME"], []).append(column)
+            self._types[row["TABLE_NAME"], row["COLUMN_NAME"]] = row["DATA_TYPE"]
+
+    def tables(self) -> dict[str, str]:
+        return dict.fromkeys(self._columns, self._schema)
+
+    def columns(self, plan: TablePlan) -> tuple[SideColumn, ...] | None:
+        found = self._columns.get(plan.there)
+        return tuple(found) if found else None
+
+    def rows(self, schema: str, name: str) -> int:
+        return self._count(snowflake.identifier(self._database, schema, name))
+
+    def count(self, plan: TablePlan) -> int:
+        where = plan.where(self.name)
+        return self._count(f"{self._from(plan)}{f' WHERE {where}' if where else ''}")
+
+    def _count(self, rows: str) -> int:
+        (row,) = self._session.execute(f"SELECT COUNT(*) AS N FROM {rows}", doing="count rows")
+        return int(row["N"])
+
+    def digest(self, plan: TablePlan, method: Method, segments: int) -> Sums:
+        forms = _forms(plan)
+        sql = DIALECT.digest_query(forms, key_of(forms, plan), segments, self._from(plan), plan.where(self.name))
+        batches = self._session.batches(sql, doing=f"sum up {plan.there}")
+        return gathered(
+            ENGINES["canonical"], segments, (batch.rename_columns(["segment", "n", "total"]) for batch in batches)
+        )
+
+    def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
+        types = [self._types[plan.there, column.there] for column in plan.columns]
+        rendered = ", ".join(
+            f"{_RENDER.get(kind, 'TO_VARCHAR({c})').format(c=snowflake.identifier(column.there))} AS C{n}"
+            for n, (column, kind) in enumerate(zip(plan.columns, types, strict=True))
+        )
+        into.execute(f"CREATE OR REPLACE TABLE {name} ({', '.join(f'c{n} VARCHAR' for n in range(len(plan.columns)))})")
+        printed = ", ".join(_as_postgres_prints(f"C{n}", kind) for n, kind in enumerate(types))
+        for condition in self._conditions(plan, chosen):
+            sql = f"SELECT {rendered} FROM {self._from(plan)}{f' WHERE {condition}' if condition else ''}"
+            for batch in self._session.batches(sql, doing=f"read {plan.there}"):
+                insert(into, name, batch, printed)
+
+    def _conditions(self, plan: TablePlan, chosen: Segments | None) -> Iterator[str]:
+        where = plan.where(self.name)
+        if chosen is None or len(chosen.numbers) > MOST_QUERIES * SEGMENTS_PER_QUERY:
+            yield where
+            return
+        forms = _forms(plan)
+        for start in range(0, len(chosen.numbers), SEGMENTS_PER_QUERY):
+            some = Segments(chosen.count, chosen.numbers[start : start + SEGMENTS_PER_QUERY])
+            yield both([where, in_segments(DIALECT, forms, key_of(forms, plan), some)])
+
+    def value(self, text: str, comparison: Comparison) -> str:
+        # Snowflake has no single-precision type: a real arrives as the double of the same value.
+        return texts.value(text, "float8" if comparison == "float4" else comparison)
+
+    def printed(self, text: str, column: ComparedColumn) -> str:
+        return texts.printed(text, column)
+
+    def _from(self, plan: TablePlan) -> str:
+        return snowflake.identifier(self._database, self._schema, plan.there)
+
+
+def _forms(plan: TablePlan) -> list[FormColumn]:
+    """Of columns that have the types that a load gives them; the digest is not asked for otherwise."""
+    forms = []
+    for column in plan.columns:
+        quoted = snowflake.identifier(column.there)
+        if column.type.startswith("TIME("):
+            forms.append(FormColumn(_TIME_AS_PRINTED.format(c=quoted), "text"))
+        else:
+            forms.append(FormColumn(quoted, *kind_of(column.staged.parquet)))
+    return forms
+
+
+def _as_postgres_prints(column: str, snowflake_type: str) -> str:
+    match snowflake_type:
+        case "FLOAT":
+            return texts.of_float(column)
+        case "BINARY":
+            return f"'\\x' || lower({column})"
+        case "TIME" | "TIMESTAMP_NTZ":
+            return _SHORTEN_FRACTION.format(c=column)
+        case "TIMESTAMP_LTZ" | "TIMESTAMP_TZ":
+            return _SHORTEN_FRACTION.format(c=column) + " || '+00'"
+        case "NUMBER":
+            return texts.with_leading_zero(column)
+        case _:
+            return f"CAST({column} AS VARCHAR)"

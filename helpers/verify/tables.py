@@ -1,0 +1,198 @@
+"""One table on both sides: digests by segment, then the rows of the segments that differ, cell by cell.
+
+source   3:91c0 5:07aa 4:e2f1        one scan a side
+target   3:91c0 5:3b12 4:e2f1
+                ^^^^^^ only the rows of this segment are fetched, from both sides, and compared exactly
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers import manifest as manifests
+from helpers.digests import Method, Sums, segments_of
+from helpers.platforms.postgres import literal
+from helpers.verify import cells, since
+from helpers.verify.cells import Compared
+from helpers.verify.columns import Segments, SideColumn, TablePlan
+from helpers.verify.diagnosis import diagnose
+from helpers.verify.plan import VerifyPlan
+from helpers.verify.report import TableReport
+from helpers.verify.schema import compare_schema
+from helpers.verify.selection import confidence
+from helpers.verify.sides import DuckDB, Ends, NoDigest
+
+MANY_COLUMNS = 200
+MEMORY, MEMORY_IF_WIDE = "512MB", "2GB"
+"""Of DuckDB, where rows are compared; the rest of them waits on disk."""
+
+SHARE_WORTH_CHOOSING = 0.5
+"""Where more of the segments differ, all rows are fetched: choosing them would cost more than it saves."""
+
+_WORDS = {
+    "native": "DuckDB's hash of every row, over both sides' values",
+    "canonical": "MD5 of every row's canonical form",
+}
+
+
+def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: DuckDB) -> TableReport:
+    """Compares one table as deeply as the plan asks.
+
+    Args:
+        connection: where rows are compared; tables in it are replaced.
+
+    Raises:
+        ConnectionFailed: a side cannot be reached; a difference is never an error but part of the report.
+    """
+    started = time.monotonic()
+    found = ends.target.columns(table)
+    findings = compare_schema(
+        table.columns, found, mapping={c.name: c.there for c in table.columns if c.there != c.name}
+    )
+    schema, name = table.table.schema, table.table.name
+
+    def report(verdict: str, method: str, compared: Compared | None = None, **counts: int | None) -> TableReport:
+        measured = {} if compared is None else _of(compared)
+        return TableReport(
+            schema, name, verdict, **(measured | counts),  # type: ignore[arg-type]
+            schema_findings=findings, method=method, seconds=time.monotonic() - started,
+        )  # fmt: skip
+
+    if table.refused:
+        return report("refused", f"not compared: {'; '.join(table.refused)}")
+    wrong = any(finding.severity == "error" for finding in findings)
+    if plan.check == "schema":
+        return report("different" if wrong else "equal", "schema")
+    if found is None:
+        rows = ends.source.count(table)
+        return report("different", "schema", rows_source=rows, rows_target=0, missing=rows)
+    if plan.check == "row-counts":
+        ours, theirs = ends.source.count(table), ends.target.count(table)
+        return report(
+            "equal" if ours == theirs else "different", "row counts", rows_source=ours, rows_target=theirs,
+            missing=max(0, ours - theirs), extra=max(0, theirs - ours),
+        )  # fmt: skip
+    compared, method = _compare(plan, _common(table, found), found, ends, connection)
+    differs = wrong or bool(compared.missing or compared.extra or compared.changed or compared.changed_since)
+    if table.selection:
+        method += f"; only {table.selection}"
+        if "sample" in table.selection and not differs:
+            method += f": {confidence(compared.rows_source)}"
+    return report("different" if differs else "equal", f"{method}; in {plan.lsn_note}", compared)
+
+
+def _of(compared: Compared) -> dict[str, object]:
+    names = (
+        "rows_source rows_target missing extra changed changed_since changed_cells cells digest fetched diagnoses"
+    ).split()
+    return {name: getattr(compared, name) for name in names} | {
+        "cells_file": str(compared.cells_file) if compared.cells_file else None
+    }
+
+
+def _common(table: TablePlan, found: Sequence[SideColumn]) -> TablePlan:
+    """The plan with those columns that the target has."""
+    there = {column.name for column in found}
+    columns = tuple(column for column in table.columns if column.there in there)
+    return TablePlan(**{**vars(table), "columns": columns})
+
+
+def _compare(
+    plan: VerifyPlan, table: TablePlan, found: Sequence[SideColumn], ends: Ends, connection: DuckDB
+) -> tuple[Compared, str]:
+    # Every thread holds a vector of 2,048 texts for each column of each operator.
+    wide = len(table.columns) > MANY_COLUMNS
+    connection.execute(
+        f"SET threads = {1 if wide else 2}; SET memory_limit = {literal(MEMORY_IF_WIDE if wide else MEMORY)}"
+    )
+    file = plan.cells_folder / f"{manifests.folder(table.table.schema, table.table.name)}.cells.parquet"
+    method, why_not = _method(plan, table, found, ends)
+    if method is not None:
+        ours, theirs, method, why_not = _digests(table, ends, method)
+    if method is None:
+        return _cells(plan, table, ends, connection, None, file), f"every cell, as PostgreSQL prints it ({why_not})"
+    differing = ours.differing(theirs)
+    words = f"{_WORDS[method]}{_where(ends, method, plan)}, summed in {ours.segments:,} segments"
+    if not differing:
+        return _equal(table, ours), words
+    whole = len(differing) > SHARE_WORTH_CHOOSING * ours.segments
+    chosen = None if whole else Segments(ours.segments, tuple(differing))
+    compared = _cells(plan, table, ends, connection, chosen, file)
+    words += f"; {len(differing):,} segments differ: {'all' if whole else f'their {compared.fetched:,}'} rows compared cell by cell"
+    if not (compared.missing or compared.extra or compared.changed or compared.changed_since) and not _tolerant(table):
+        # Never taken for equal: the values decide, all of them.
+        compared = _cells(plan, table, ends, connection, None, file)
+        words += "; their rows did not differ, so every cell was compared"
+    if whole:
+        return compared, words
+    return compared.of_rows(ours.rows, theirs.rows, ours.total), words
+
+
+def _tolerant(table: TablePlan) -> bool:
+    return any(column.tolerance is not None for column in table.columns)
+
+
+def _method(plan: VerifyPlan, table: TablePlan, found: Sequence[SideColumn], ends: Ends) -> tuple[Method | None, str]:
+    """The cheapest digest that both sides can give, or why there is none."""
+    if not table.columns:
+        return None, "no column is on both sides"
+    types = {column.name: column.type for column in found}
+    for column in table.columns:
+        if types[column.there] != column.type:
+            return None, f"{column.name} is {types[column.there]} in the target, so its digest would be another"
+    both = [method for method in ends.source.methods if method in ends.target.methods]
+    if not table.key and both[0] == "native" and plan.source_name != "manifest":
+        # Without a key the native digest has one segment and does not say where rows differ.
+        both = [*both[1:], *both[:1]] if len(both) > 1 else both
+    return both[0], ""
+
+
+def _digests(table: TablePlan, ends: Ends, method: Method) -> tuple[Sums, Sums, Method | None, str]:
+    nothing = Sums("", 0, None)
+    for attempt in (method, "canonical"):
+        chosen: Method = "native" if attempt == "native" else "canonical"
+        segments = segments_of(table.rows, table.key, chosen)
+        try:
+            ours = ends.source.digest(table, chosen, segments)
+            theirs = ends.target.digest(table, chosen, ours.segments)
+        except NoDigest as error:
+            why = str(error)
+            continue
+        if chosen == "native" and not table.key and ours.differing(theirs):
+            continue
+        return ours, theirs, chosen, ""
+    return nothing, nothing, None, f"no digest: {why}"
+
+
+def _where(ends: Ends, method: Method, plan: VerifyPlan) -> str:
+    if method == "native":
+        return ""
+    places = {
+        "postgresql": "inside PostgreSQL" if plan.options.witness else "over PostgreSQL's stream",
+        "snowflake": "in Snowflake's warehouse",
+        "stage": "over the staged files",
+        "manifest": "kept with the manifest",
+    }
+    return f", computed {places[ends.source.name]} and {places[ends.target.name]}"
+
+
+def _equal(table: TablePlan, sums: Sums) -> Compared:
+    return Compared(sums.rows, sums.rows, 0, 0, 0, {column.name: 0 for column in table.columns}, (), None, sums.total)
+
+
+def _cells(
+    plan: VerifyPlan, table: TablePlan, ends: Ends, connection: DuckDB, chosen: Segments | None, file: Path
+) -> Compared:
+    ends.source.fetch(connection, "source", table, chosen)
+    ends.target.fetch(connection, "target", table, chosen)
+    cells.leave_over(connection, ends.source, ends.target, table)
+    changed_since = 0
+    if ends.stage is not None and table.staged is not None:
+        ends.stage.fetch(connection, "staged", table, chosen)
+        changed_since = since.set_apart(connection, ends, table)
+    compared = cells.compared(connection, ends, table, file, changed_since)
+    if not compared.changed:
+        return compared
+    return compared.with_diagnoses(diagnose(connection, table.columns))

@@ -1,0 +1,82 @@
+"""From a side's values to PostgreSQL's texts, and from texts to the values that are compared."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from helpers.types import Comparison
+from helpers.verify.columns import ComparedColumn
+
+
+def value(text: str, comparison: Comparison) -> str:
+    """The value behind PostgreSQL's text, as DuckDB compares it: equal exactly where the values are.
+
+    Numbers are compared by value, so that 1.10 is 1.1; floats by their bits, but −0 is 0 and NaN is NaN; everything
+    else by its text.
+    """
+    match comparison:
+        case "number":
+            return f"CASE WHEN contains({text}, '.') THEN rtrim(rtrim({with_leading_zero(text)}, '0'), '.') ELSE {text} END"
+        case "float8":
+            return f"CAST({text} AS DOUBLE) + 0"
+        case "float4":
+            return f"CAST(CAST({text} AS FLOAT) AS DOUBLE) + 0"
+        case "text":
+            return text
+
+
+def printed(text: str, column: ComparedColumn) -> str:
+    """A target's text as PostgreSQL would print the value: the scale of a column without one, the digits of a float."""
+    if column.comparison == "number" and column.postgres == "numeric":
+        return value(text, "number")
+    if column.comparison in ("float4", "float8"):
+        single = "true" if column.comparison == "float4" else "false"
+        return f"postgres_float(CAST({text} AS DOUBLE), {single})"
+    return text
+
+
+def postgres_float(number: float, single: bool) -> str:
+    """The shortest text that PostgreSQL's `float4` or `float8` prints for `number`
+    (https://www.postgresql.org/docs/current/datatype-numeric.html#DATATYPE-FLOAT).
+    """
+    if math.isnan(number):
+        return "NaN"
+    if math.isinf(number):
+        return "Infinity" if number > 0 else "-Infinity"
+    fits = single and float(np.float32(number)) == number
+    digits = np.format_float_scientific(np.float32(number) if fits else number, unique=True, trim="-")
+    mantissa, _, power = digits.partition("e")
+    exponent = int(power)
+    if -5 < exponent < (6 if fits else 15):
+        return np.format_float_positional(np.float32(number) if fits else number, unique=True, trim="-")
+    return f"{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+
+
+def with_leading_zero(number: str) -> str:
+    """DuckDB prints a DECIMAL of nothing but places as .5, PostgreSQL as 0.5."""
+    return f"regexp_replace({number}, '^(-?)\\.', '\\10.')"
+
+
+def of_float(column: str) -> str:
+    """A double's text, with which its value can be told again."""
+    return (
+        f"CASE WHEN isnan({column}) THEN 'NaN' WHEN isinf({column}) THEN if({column} > 0, 'Infinity', '-Infinity') "
+        f"ELSE regexp_replace(CAST({column} AS VARCHAR), '\\.0$', '') END"
+    )
+
+
+def of_parquet(column: str, parquet: str) -> str:
+    """PostgreSQL's text of a staged value."""
+    match parquet:
+        case "DOUBLE" | "FLOAT":
+            return of_float(column)
+        case "BLOB":
+            return f"'\\x' || lower(hex({column}))"
+        case "TIMESTAMPTZ":
+            return f"CAST(CAST({column} AT TIME ZONE 'UTC' AS TIMESTAMP) AS VARCHAR) || '+00'"
+        case _ if parquet.startswith("DECIMAL"):
+            return with_leading_zero(f"CAST({column} AS VARCHAR)")
+        case _:
+            return f"CAST({column} AS VARCHAR)"
