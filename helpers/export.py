@@ -256,6 +256,7 @@ def _planned_table(census: TableCensus, workers: int) -> TableState:
                     policy=c.policy,
                     touched=c.touched,
                     flag_of=f.flag_of,
+                    default=c.column.default if f.flag_of is None else "",
                 )
             )
     return TableState(
