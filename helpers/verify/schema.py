@@ -27,14 +27,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import islice
-from typing import Literal
+from typing import Literal, Protocol
 
 from helpers import declared, defaults
 from helpers.catalog import Key
 from helpers.declared import Dialect
 from helpers.shapes import ColumnShape, TableShape
 from helpers.verify.report import SchemaFinding
-from helpers.verify.sides import SideColumn
 
 Severity = Literal["error", "warning"]
 SameContents = Callable[[str, str], bool]
@@ -55,9 +54,20 @@ _OF_TYPES: dict[declared.Change, Severity] = {
 }
 
 
+class PlainColumn(Protocol):
+    """A column of which only this is known."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def not_null(self) -> bool: ...
+
+
 def compare_schema(
-    expected: TableShape | Sequence[SideColumn],
-    found: TableShape | Sequence[SideColumn] | None,
+    expected: TableShape | Sequence[PlainColumn],
+    found: TableShape | Sequence[PlainColumn] | None,
     *,
     mapping: Mapping[str, str] | None = None,
     same_contents: SameContents | None = None,
@@ -176,7 +186,7 @@ def not_compared(
     return tuple(words)
 
 
-def _shape(columns: TableShape | Sequence[SideColumn]) -> TableShape:
+def _shape(columns: TableShape | Sequence[PlainColumn]) -> TableShape:
     """Of plain columns only the type and nullability are known."""
     if isinstance(columns, TableShape):
         return columns
