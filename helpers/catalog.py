@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+import psycopg2
+
 from helpers.errors import UsageError
 from helpers.platforms.postgres import identifier
 
@@ -21,6 +23,7 @@ class PgType:
         kind: `pg_type.typtype`: b base, c composite, e enum, r range, m multirange, p pseudo.
         element: the element's type name where this is an array.
         modifier: `atttypmod`, -1 for none.
+        labels: of an enum, in their order.
     """
 
     name: str
@@ -28,6 +31,7 @@ class PgType:
     kind: str = "b"
     element: str | None = None
     modifier: int = -1
+    labels: tuple[str, ...] = ()
 
     @property
     def precision(self) -> int | None:
@@ -47,12 +51,29 @@ class PgType:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table."""
+    """One column of a table.
+
+    Attributes:
+        default: the expression as PostgreSQL prints it, or how the value is made ("GENERATED ALWAYS AS IDENTITY");
+            empty where a row without the column gets NULL, None where the server could not tell.
+    """
 
     name: str
     type: PgType
     not_null: bool = False
     comment: str | None = None
+    default: str | None = ""
+
+
+@dataclass(frozen=True)
+class Key:
+    """Columns that no two rows have alike, in the order of the index."""
+
+    columns: tuple[str, ...]
+    primary: bool
+
+    def __str__(self) -> str:
+        return f"{'PRIMARY KEY' if self.primary else 'UNIQUE'} ({', '.join(self.columns)})"
 
 
 @dataclass(frozen=True)
@@ -80,6 +101,8 @@ class Table:
 
     Attributes:
         kind: `pg_class.relkind`: r table, p partitioned table, v view, m materialized view.
+        key: by which rows are told apart: the primary key, else the smallest unique index over NOT NULL columns.
+        keys: the primary key and every unique index over all rows, whether their columns take NULL or not.
     """
 
     schema: str
@@ -91,6 +114,7 @@ class Table:
     comment: str | None = None
     estimated_rows: int = 0
     kind: str = "r"
+    keys: tuple[Key, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -149,7 +173,7 @@ def read_catalog(
                 next_step=f"name one of: {known or '(the source has no tables)'}",
             )
     oids = [row["oid"] for row in chosen]
-    columns, keys, heaps = _columns(cursor, oids), _keys(cursor, oids), _heaps(cursor, oids)
+    columns, indexes, heaps = _columns(cursor, oids), _indexes(cursor, oids), _heaps(cursor, oids)
     return Catalog(
         tuple(
             Table(
@@ -157,11 +181,12 @@ def read_catalog(
                 name=row["name"],
                 oid=row["oid"],
                 columns=columns.get(row["oid"], ()),
-                key=keys.get(row["oid"], ()),
+                key=next((index.key.columns for index in indexes.get(row["oid"], ()) if index.tells_apart), ()),
                 heaps=heaps.get(row["oid"], ()),
                 comment=row["comment"],
                 estimated_rows=max(0, int(row["estimate"] or 0)),
                 kind=row["kind"],
+                keys=tuple(dict.fromkeys(index.key for index in indexes.get(row["oid"], ()))),
             )
             for row in chosen
             if row["oid"] in columns
@@ -224,21 +249,31 @@ def _relations(cursor: Any, schemas: Sequence[str]) -> list[dict[str, Any]]:
     )
 
 
+_UNCHECKED = (
+    "EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] "
+    "AND NOT n.convalidated)"
+)
+"""A NOT NULL constraint that is NOT VALID, since PostgreSQL 18: rows from before it may still hold NULL."""
+
+
 def _columns(cursor: Any, oids: list[int]) -> dict[int, tuple[Column, ...]]:
     found: dict[int, list[Column]] = {}
+    defaults = _defaults(cursor, oids)
     for row in _rows(
         cursor,
-        """
+        f"""
         WITH RECURSIVE resolved AS (
-            SELECT a.attrelid, a.attnum, a.attname, a.attnotnull, a.atttypid AS type, a.atttypmod AS modifier
+            SELECT a.attrelid, a.attnum, a.attname, a.attnotnull AND NOT {_UNCHECKED} AS attnotnull, a.atttypid AS type,
+                   a.atttypmod AS modifier
             FROM pg_attribute a WHERE a.attrelid = ANY (%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
             UNION ALL
             SELECT r.attrelid, r.attnum, r.attname, r.attnotnull OR t.typnotnull, t.typbasetype, t.typtypmod
             FROM resolved r JOIN pg_type t ON t.oid = r.type WHERE t.typtype = 'd'
         )
-        SELECT r.attrelid AS relation, r.attname AS name, r.attnotnull AS not_null, r.modifier,
+        SELECT r.attrelid AS relation, r.attnum AS number, r.attname AS name, r.attnotnull AS not_null, r.modifier,
                t.typname AS type, format_type(t.oid, r.modifier) AS sql, t.typtype::text AS kind,
-               e.typname AS element, col_description(r.attrelid, r.attnum) AS comment
+               e.typname AS element, col_description(r.attrelid, r.attnum) AS comment,
+               ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder) AS labels
         FROM resolved r
         JOIN pg_type t ON t.oid = r.type AND t.typtype <> 'd'
         LEFT JOIN pg_type e ON t.typcategory = 'A' AND e.oid = t.typelem
@@ -246,32 +281,84 @@ def _columns(cursor: Any, oids: list[int]) -> dict[int, tuple[Column, ...]]:
         """,
         oids,
     ):
-        kind = PgType(row["type"], row["sql"], row["kind"], row["element"], row["modifier"])
-        found.setdefault(row["relation"], []).append(Column(row["name"], kind, row["not_null"], row["comment"]))
+        kind = PgType(row["type"], row["sql"], row["kind"], row["element"], row["modifier"], tuple(row["labels"]))
+        default = defaults.get((row["relation"], row["number"]), "") if defaults is not None else None
+        column = Column(row["name"], kind, row["not_null"], row["comment"], default)
+        found.setdefault(row["relation"], []).append(column)
     return {oid: tuple(columns) for oid, columns in found.items()}
 
 
-def _keys(cursor: Any, oids: list[int]) -> dict[int, tuple[str, ...]]:
-    """The primary key, else the smallest unique index over NOT NULL columns alone."""
-    keys: dict[int, tuple[str, ...]] = {}
+def _defaults(cursor: Any, oids: list[int]) -> dict[tuple[int, int], str] | None:
+    """By relation and column, where there is one; None where the server cannot print them all.
+
+    It prints them by its catalog of this moment, which may lack a type that the snapshot still knows; and a generated
+    column's expression waits for whoever has its table locked, which the others, printed without their table, do not.
+    """
+    in_transaction = not cursor.connection.autocommit
+    if in_transaction:
+        cursor.execute("SAVEPOINT defaults")
+    try:
+        rows = _rows(
+            cursor,
+            """
+            WITH RECURSIVE below AS (
+                SELECT a.attrelid, a.attnum, a.attidentity, a.attgenerated, a.atttypid AS type,
+                       pg_get_expr(d.adbin, CASE WHEN a.attgenerated = '' THEN 0 ELSE a.attrelid END) AS expression
+                FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                WHERE a.attrelid = ANY (%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+                UNION ALL
+                SELECT b.attrelid, b.attnum, b.attidentity, b.attgenerated, t.typbasetype, pg_get_expr(t.typdefaultbin, 0)
+                FROM below b JOIN pg_type t ON t.oid = b.type AND t.typtype = 'd'
+                WHERE b.expression IS NULL AND b.attidentity = ''
+            )
+            SELECT attrelid AS relation, attnum AS number,
+                   CASE WHEN attidentity = 'a' THEN 'GENERATED ALWAYS AS IDENTITY'
+                        WHEN attidentity = 'd' THEN 'GENERATED BY DEFAULT AS IDENTITY'
+                        WHEN attgenerated = 's' THEN 'GENERATED ALWAYS AS (' || expression || ') STORED'
+                        WHEN attgenerated <> '' THEN 'GENERATED ALWAYS AS (' || expression || ')'
+                        ELSE expression END AS expression
+            FROM below WHERE attidentity <> '' OR expression IS NOT NULL
+            """,
+            oids,
+        )
+    except psycopg2.Error:
+        if in_transaction:
+            cursor.execute("ROLLBACK TO SAVEPOINT defaults")
+        return None
+    if in_transaction:
+        cursor.execute("RELEASE SAVEPOINT defaults")
+    return {(row["relation"], row["number"]): row["expression"] for row in rows}
+
+
+@dataclass(frozen=True)
+class _Index:
+    key: Key
+    tells_apart: bool
+    """Whether it holds at every moment, and for every row: it is not deferred, and none of its columns takes NULL."""
+
+
+def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
+    """Unique indexes over plain columns of every row: the primary key first, then from the smallest on."""
+    found: dict[int, list[_Index]] = {}
     for row in _rows(
         cursor,
-        """
-        SELECT i.indrelid AS relation,
-               array_agg(a.attname::text ORDER BY k.position) AS columns
+        f"""
+        SELECT i.indrelid AS relation, i.indisprimary AS primary,
+               array_agg(a.attname::text ORDER BY k.position) AS columns,
+               i.indimmediate AND bool_and(a.attnotnull AND NOT {_UNCHECKED}) AS tells_apart
         FROM pg_index i
         CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, position)
         LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-        WHERE i.indrelid = ANY (%s::oid[]) AND i.indisunique AND i.indisvalid AND i.indimmediate
+        WHERE i.indrelid = ANY (%s::oid[]) AND i.indisunique AND i.indisvalid
           AND i.indpred IS NULL AND i.indexprs IS NULL AND k.position <= i.indnkeyatts
-        GROUP BY i.indrelid, i.indexrelid, i.indisprimary
-        HAVING bool_and(a.attnotnull)
+        GROUP BY i.indrelid, i.indexrelid, i.indisprimary, i.indimmediate
         ORDER BY i.indrelid, i.indisprimary DESC, count(*), i.indexrelid
         """,
         oids,
     ):
-        keys.setdefault(row["relation"], tuple(row["columns"]))
-    return keys
+        index = _Index(Key(tuple(row["columns"]), row["primary"]), row["tells_apart"])
+        found.setdefault(row["relation"], []).append(index)
+    return found
 
 
 def _heaps(cursor: Any, oids: list[int]) -> dict[int, tuple[Heap, ...]]:

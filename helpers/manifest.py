@@ -27,6 +27,7 @@ class StagedColumn(_Record):
         source: the column of the source that it comes from; differs from `name` for a flag column.
         read: the expression that PostgreSQL evaluated for the export, `{c}` being the source's column.
         text: the expression that gives PostgreSQL's text of what the target should hold.
+        default: the source's, as PostgreSQL prints it: empty for none, None where the export could not tell.
     """
 
     name: str
@@ -46,6 +47,7 @@ class StagedColumn(_Record):
     policy: str | None
     touched: int
     flag_of: str | None = None
+    default: str | None = None
 
 
 class StagedFile(_Record):

@@ -32,6 +32,7 @@ def staged_columns(census: TableCensus) -> tuple[StagedColumn, ...]:
                     policy=c.policy,
                     touched=c.touched,
                     flag_of=f.flag_of,
+                    default=c.column.default if f.flag_of is None else "",
                 )
             )
     return tuple(columns)

@@ -7,16 +7,21 @@ neither duplicates rows nor depends on which files Snowflake remembers having lo
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlparse
 
+from helpers import declared, defaults, shapes
 from helpers.errors import LoadError, UsageError
+from helpers.load.snowflake_catalog import declared_type as declared_type
+from helpers.load.snowflake_catalog import read_tables
 from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import snowflake
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.progress import Progress
 from helpers.settings import Snowflake, Stage
+from helpers.shapes import ColumnShape, TableShape
 
 LOADED = "loaded.json"
 NEW_SUFFIX = "__migration_new"
@@ -33,8 +38,10 @@ class TableLoad:
     action: str
     """"create", "replace the rows", or "replace the table: …" with the reason."""
     definition: str = ""
-    """Columns and comment of a new table; empty where the present one serves."""
+    """Columns, key and comment of a new table; empty where the present one serves."""
     exists: bool = False
+    comments: tuple[str, ...] = ()
+    """Statements that give the present table the source's comments."""
 
     @property
     def target(self) -> str:
@@ -78,7 +85,7 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Snowflake, *, table: s
         table: only this one, by `name` or `schema.name`.
 
     Raises:
-        UsageError: no such table in the manifest, or two that would get one name.
+        UsageError: no such table in the manifest, or two names that the target would take for one.
     """
     chosen = [staged for staged in manifest.tables if table is None or table in (staged.name, str(staged))]
     if not chosen:
@@ -90,7 +97,8 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Snowflake, *, table: s
         )
     _refuse_same_names(chosen)
     with snowflake.connect(target) as session:
-        present = _present_columns(session, target)
+        present = _present(session, target)
+        _refuse_names_alike_but_for_case(session, chosen, present)
     planned = tuple(_plan_table(staged, present) for staged in chosen)
     whole = manifest.complete and table is None
     stale = {name for name in _loaded_before(bucket, target) if name in present} - {staged.name for staged in chosen}
@@ -135,11 +143,24 @@ def _loaded_before(bucket: Bucket, target: Snowflake) -> list[str]:
 def column_definition(column: StagedColumn) -> str:
     """A column of the final table as DDL."""
     parts = [identifier(column.name), column.snowflake]
+    if default := defaults.in_snowflake(column.default, column.postgres, column.snowflake):
+        parts.append(f"DEFAULT {default}")
     if column.not_null:
         parts.append("NOT NULL")
     if column.comment:
         parts.append(f"COMMENT {literal(column.comment)}")
     return " ".join(parts)
+
+
+def table_definition(staged: StagedTable) -> str:
+    """What follows CREATE TABLE and its name. Snowflake keeps the key as information for those who read the catalog, and
+    does not enforce it (https://docs.snowflake.com/en/sql-reference/constraints-overview).
+    """
+    parts = [column_definition(column) for column in staged.columns]
+    if staged.key:
+        parts.append(f"PRIMARY KEY ({', '.join(identifier(name) for name in staged.key)})")
+    comment = f" COMMENT = {literal(staged.comment)}" if staged.comment else ""
+    return f"({', '.join(parts)}){comment}"
 
 
 def _refuse_same_names(tables: list[StagedTable]) -> None:
@@ -155,58 +176,83 @@ def _refuse_same_names(tables: list[StagedTable]) -> None:
         seen[table.name] = table
 
 
-def _present_columns(session: Session, target: Snowflake) -> dict[str, list[tuple[str, str, bool]]]:
+def _refuse_names_alike_but_for_case(session: Session, chosen: list[StagedTable], present: Iterable[str]) -> None:
+    names = {staged.name: str(staged) for staged in chosen}
+    alike = _alike_but_for_case({**{name: f"{name} of the target" for name in present}, **names})
+    for staged in chosen:
+        alike = alike or _alike_but_for_case({c.name: f"{staged}.{c.name}" for c in staged.columns})
+    if alike and not _tells_case_apart(session):
+        raise UsageError(
+            "name the tables and columns in Snowflake",
+            on=" and ".join(alike),
+            why="the names differ only in case, and this target does not tell them apart, as Snowflake itself does "
+            "(the local stand-in does not)",
+            next_step="rename one of them, or leave one out of the export with --tables",
+        )
+
+
+def _alike_but_for_case(names: dict[str, str]) -> tuple[str, str] | None:
+    seen: dict[str, str] = {}
+    for name, shown in names.items():
+        if other := seen.get(name.lower()):
+            return other, shown
+        seen[name.lower()] = shown
+    return None
+
+
+def _tells_case_apart(session: Session) -> bool:
+    asked = 'SELECT COUNT(*) AS N FROM (SELECT 1 AS "a", 2 AS "A") AS T WHERE T."a" <> T."A"'
+    (row,) = session.execute(asked, doing="ask whether names that differ only in case are two")
+    return int(row["N"]) == 1
+
+
+def _present(session: Session, target: Snowflake) -> dict[str, TableShape]:
     databases = session.execute("SHOW DATABASES", doing="list the databases")
     if target.database not in {row["name"] for row in databases}:
         return {}
-    rows = session.execute(
-        f"SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, NUMERIC_PRECISION, NUMERIC_SCALE, CHARACTER_MAXIMUM_LENGTH, IS_NULLABLE "
-        f"FROM {identifier(target.database)}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = %s ORDER BY TABLE_NAME, ORDINAL_POSITION",
-        [target.schema_],
-        doing="read the columns of the target",
-    )
-    present: dict[str, list[tuple[str, str, bool]]] = {}
-    for row in rows:
-        kind = declared_type(
-            row["DATA_TYPE"], row["NUMERIC_PRECISION"], row["NUMERIC_SCALE"], row["CHARACTER_MAXIMUM_LENGTH"]
-        )
-        present.setdefault(row["TABLE_NAME"], []).append((row["COLUMN_NAME"], kind, row["IS_NULLABLE"] == "NO"))
-    return present
+    return read_tables(session, target.database, target.schema_)
 
 
-def declared_type(name: str, precision: int | None, scale: int | None, length: int | None) -> str:
-    """A type of INFORMATION_SCHEMA as our DDL writes it."""
-    match name.upper():
-        case "NUMBER" | "DECIMAL" | "NUMERIC":
-            return f"NUMBER({precision},{scale})"
-        case "TEXT" | "VARCHAR":
-            return "VARCHAR" if length is None or length >= 16_777_216 else f"VARCHAR({length})"
-        case "TIMESTAMP_NTZ" | "TIMESTAMP_LTZ" | "TIME" as kind:
-            return f"{kind}(6)"
-        case kind:
-            return kind
+def _plan_table(staged: StagedTable, present: dict[str, TableShape]) -> TableLoad:
+    wanted, found = shapes.of_staged(staged), present.get(staged.name)
+    if found is None:
+        return TableLoad(staged, "create", table_definition(staged))
+    if differs := _difference(found, wanted):
+        return TableLoad(staged, f"replace the table: {differs}", table_definition(staged), exists=True)
+    return TableLoad(staged, "replace the rows", exists=True, comments=tuple(_comments(staged.name, found, wanted)))
 
 
-def _plan_table(staged: StagedTable, present: dict[str, list[tuple[str, str, bool]]]) -> TableLoad:
-    wanted = [(column.name, column.snowflake, column.not_null) for column in staged.columns]
-    found = present.get(staged.name)
-    if found == wanted:
-        return TableLoad(staged, "replace the rows", exists=True)
-    columns = ", ".join(column_definition(column) for column in staged.columns)
-    comment = f" COMMENT = {literal(staged.comment)}" if staged.comment else ""
-    action = "create" if found is None else f"replace the table: {_difference(found, wanted)}"
-    return TableLoad(staged, action, f"({columns}){comment}", exists=found is not None)
-
-
-def _difference(found: list[tuple[str, str, bool]], wanted: list[tuple[str, str, bool]]) -> str:
-    names, needed = [column[0] for column in found], [column[0] for column in wanted]
+def _difference(found: TableShape, wanted: TableShape) -> str:
+    """Why the present table cannot take the rows, or would not be what the source is; empty where it serves."""
+    names, needed = [column.name for column in found.columns], [column.name for column in wanted.columns]
     if lacking := [name for name in needed if name not in names]:
         return f"it lacks {', '.join(lacking)}"
     if surplus := [name for name in names if name not in needed]:
         return f"it also has {', '.join(surplus)}"
-    differing = ((have, want) for have, want in zip(found, wanted, strict=True) if have != want)
-    have, want = next(differing)
-    return f"its column {have[0]} {have[1]} must be {want[0]} {want[1]}{' NOT NULL' if want[2] else ''}"
+    for have, want in zip(found.columns, wanted.columns, strict=True):
+        same_type = declared.change(want.type, have.type, "snowflake") is None
+        if (have.name, have.not_null) != (want.name, want.not_null) or not same_type:
+            return f"its column {have.name} {have.type} must be {want.name} {want.type}{' NOT NULL' if want.not_null else ''}"
+        if _defaults_differ(have, want):
+            return f"its column {have.name} has the default {have.default or 'NULL'} for {want.default or 'NULL'}"
+    if found.keys is not None and found.keys != wanted.keys:
+        have_key, want_key = (", ".join(map(str, keys)) or "none" for keys in (found.keys, wanted.keys or ()))
+        return f"its key is {have_key}, and the source's {want_key}"
+    return ""
+
+
+def _defaults_differ(have: ColumnShape, want: ColumnShape) -> bool:
+    if have.default is None or want.default is None:
+        return False
+    return defaults.same(want.default, have.default, want.type, "snowflake") is False
+
+
+def _comments(table: str, found: TableShape, wanted: TableShape) -> Iterable[str]:
+    if found.comment is not None and found.comment != wanted.comment:
+        yield f"COMMENT ON TABLE {identifier(table)} IS {literal(wanted.comment or '')}"
+    for have, want in zip(found.columns, wanted.columns, strict=True):
+        if have.comment != want.comment:
+            yield f"COMMENT ON COLUMN {identifier(table, want.name)} IS {literal(want.comment or '')}"
 
 
 def _prepare(target: Snowflake) -> list[str]:
@@ -270,6 +316,8 @@ def _load_table(session: Session, stage: str, table: TableLoad) -> Loaded:
         session.execute(f"DROP TABLE {into}", doing=doing)
     elif table.definition:
         session.execute(f"ALTER TABLE {into} RENAME TO {final}", doing=doing)
+    for statement in table.comments:
+        session.execute(statement, doing=f"comment on {staged.name}")
     session.execute(f"DROP TABLE IF EXISTS {landing}", doing=doing)
     return Loaded(str(staged), staged.rows, table.action)
 

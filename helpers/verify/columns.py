@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from helpers.catalog import Table
 from helpers.manifest import StagedColumn, StagedTable
 from helpers.platforms.postgres import identifier
+from helpers.shapes import TableShape
 from helpers.types import Comparison
 
 
@@ -57,6 +58,7 @@ class TablePlan:
         table: as the source has it.
         columns: as the target should have them.
         key: those of the table's key; empty where there is none, or not all of it is compared.
+        expected: the whole definition that the target should have.
         rows: about how many there are.
         there: the table's name in the target.
         refused: why it cannot be compared.
@@ -67,6 +69,7 @@ class TablePlan:
 
     table: Table
     columns: tuple[ComparedColumn, ...]
+    expected: TableShape
     rows: int
     there: str
     refused: tuple[str, ...] = ()

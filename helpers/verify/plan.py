@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from helpers import manifest as manifests
+from helpers import shapes, types
 from helpers import snapshot as snapshots
-from helpers import types
 from helpers.catalog import Column, PgType, Table, measured, read_catalog
 from helpers.census import take_census
 from helpers.errors import NotBuilt, StageError, UsageError
@@ -20,6 +20,7 @@ from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import PROJECT, Settings, Source
+from helpers.shapes import TableShape
 from helpers.snapshot import Snapshot
 from helpers.staging import staged_columns
 from helpers.verify.columns import TablePlan, as_compared
@@ -204,7 +205,7 @@ def _of_staged(manifest: Manifest, tables: tuple[str, ...], options: Options) ->
             staged.schema_, staged.name, 0,
             tuple(Column(c.name, PgType(c.postgres, c.postgres), c.not_null) for c in staged.columns), staged.key, (),
         )  # fmt: skip
-        yield _finished(table, staged.columns, staged.rows, (), staged, options, manifest.lsn)
+        yield _finished(table, staged.columns, shapes.of_staged(staged), staged.rows, (), staged, options, manifest.lsn)
 
 
 def _of_source(
@@ -230,14 +231,14 @@ def _of_source(
             refused: tuple[str, ...] = ()
             if target == "postgresql":
                 columns = tuple(_as_in_postgres(column) for column in table.columns)
-                same = None
+                same, expected = None, shapes.of_table(table)
             elif same:
-                columns = same.columns
+                columns, expected = same.columns, shapes.of_staged(same, table)
             else:
                 census = take_census(cursor, table, settings.export.policies)
-                columns, refused = staged_columns(census), census.refused
+                columns, refused, expected = staged_columns(census), census.refused, shapes.of_census(census)
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
-            plans.append(_finished(table, columns, rows, refused, same, options, lsn))
+            plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn))
         _all_used(options, plans)
         return tuple(plans)
 
@@ -245,6 +246,7 @@ def _of_source(
 def _finished(
     table: Table,
     columns: tuple[StagedColumn, ...],
+    expected: TableShape,
     rows: int,
     refused: tuple[str, ...],
     staged: StagedTable | None,
@@ -257,7 +259,7 @@ def _finished(
     )
     chosen = choose(options.selection, table, compared, rows, seed)
     there = options.names.get(str(table), table.name)
-    return TablePlan(table, compared, rows, there, refused, staged, chosen.conditions, chosen.words)
+    return TablePlan(table, compared, expected, rows, there, refused, staged, chosen.conditions, chosen.words)
 
 
 def _all_used(options: Options, plans: list[TablePlan]) -> None:

@@ -8,19 +8,21 @@ target   3:91c0 5:3b12 4:e2f1
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from helpers import manifest as manifests
 from helpers.digests import Method, Sums, segments_of
 from helpers.platforms.postgres import literal
+from helpers.shapes import TableShape
 from helpers.verify import cells, since
 from helpers.verify.cells import Compared
-from helpers.verify.columns import Segments, SideColumn, TablePlan
+from helpers.verify.columns import Segments, TablePlan
 from helpers.verify.diagnosis import diagnose
 from helpers.verify.plan import VerifyPlan
 from helpers.verify.report import TableReport
-from helpers.verify.schema import compare_schema
+from helpers.verify.schema import compare_schema, counterparts, not_compared
 from helpers.verify.selection import confidence
 from helpers.verify.sides import DuckDB, Ends, NoDigest
 
@@ -47,10 +49,9 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
         ConnectionFailed: a side cannot be reached; a difference is never an error but part of the report.
     """
     started = time.monotonic()
-    found = ends.target.columns(table)
-    findings = compare_schema(
-        table.columns, found, mapping={c.name: c.there for c in table.columns if c.there != c.name}
-    )
+    found = ends.target.shape(table)
+    mapping = {c.name: c.there for c in table.columns if c.there != c.name}
+    findings = compare_schema(table.expected, found, mapping=mapping)
     schema, name = table.table.schema, table.table.name
 
     def report(verdict: str, method: str, compared: Compared | None = None, **counts: int | None) -> TableReport:
@@ -60,11 +61,14 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
             schema_findings=findings, method=method, seconds=time.monotonic() - started,
         )  # fmt: skip
 
+    untold = not_compared(table.expected, found, mapping=mapping)
+
     if table.refused:
         return report("refused", f"not compared: {'; '.join(table.refused)}")
     wrong = any(finding.severity == "error" for finding in findings)
     if plan.check == "schema":
-        return report("different" if wrong else "equal", "schema")
+        told = f"schema; it is not told, and so not compared: {'; '.join(untold)}" if untold else "schema"
+        return report("different" if wrong else "equal", told)
     if found is None:
         rows = ends.source.count(table)
         return report("different", "schema", rows_source=rows, rows_target=0, missing=rows)
@@ -74,7 +78,8 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
             "equal" if ours == theirs else "different", "row counts", rows_source=ours, rows_target=theirs,
             missing=max(0, ours - theirs), extra=max(0, theirs - ours),
         )  # fmt: skip
-    compared, method = _compare(plan, _common(table, found), found, ends, connection)
+    common = _common(table, counterparts(table.expected, found, mapping=mapping))
+    compared, method = _compare(plan, common, found, ends, connection)
     differs = wrong or bool(compared.missing or compared.extra or compared.changed or compared.changed_since)
     if table.selection:
         method += f"; only {table.selection}"
@@ -92,15 +97,14 @@ def _of(compared: Compared) -> dict[str, object]:
     }
 
 
-def _common(table: TablePlan, found: Sequence[SideColumn]) -> TablePlan:
-    """The plan with those columns that the target has."""
-    there = {column.name for column in found}
-    columns = tuple(column for column in table.columns if column.there in there)
-    return TablePlan(**{**vars(table), "columns": columns})
+def _common(table: TablePlan, names: Mapping[str, str]) -> TablePlan:
+    """The plan with those columns that the target has, under the names that they have there."""
+    columns = tuple(replace(c, there=names[c.name]) for c in table.columns if c.name in names)
+    return replace(table, columns=columns)
 
 
 def _compare(
-    plan: VerifyPlan, table: TablePlan, found: Sequence[SideColumn], ends: Ends, connection: DuckDB
+    plan: VerifyPlan, table: TablePlan, found: TableShape, ends: Ends, connection: DuckDB
 ) -> tuple[Compared, str]:
     # Every thread holds a vector of 2,048 texts for each column of each operator.
     wide = len(table.columns) > MANY_COLUMNS
@@ -134,11 +138,11 @@ def _tolerant(table: TablePlan) -> bool:
     return any(column.tolerance is not None for column in table.columns)
 
 
-def _method(plan: VerifyPlan, table: TablePlan, found: Sequence[SideColumn], ends: Ends) -> tuple[Method | None, str]:
+def _method(plan: VerifyPlan, table: TablePlan, found: TableShape, ends: Ends) -> tuple[Method | None, str]:
     """The cheapest digest that both sides can give, or why there is none."""
     if not table.columns:
         return None, "no column is on both sides"
-    types = {column.name: column.type for column in found}
+    types = {column.name: column.type for column in found.columns}
     for column in table.columns:
         if types[column.there] != column.type:
             return None, f"{column.name} is {types[column.there]} in the target, so its digest would be another"

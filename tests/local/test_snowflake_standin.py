@@ -289,6 +289,42 @@ class TestTables:
         assert time.monotonic() - before < 2
         run("INSERT INTO t VALUES (1, 1), (2, 1)")  # a primary key is not enforced over there
 
+    def test_a_primary_key_is_listed_in_its_order_and_not_enforced(self, run: Run) -> None:
+        def keys(scope: str) -> list[tuple[Any, ...]]:
+            return [row[3:6] for row in run(f"SHOW PRIMARY KEYS IN {scope}")]
+
+        run("CREATE TABLE t (a INTEGER, b INTEGER, c INTEGER, PRIMARY KEY (b, a))")
+        run("CREATE TABLE u (a INTEGER PRIMARY KEY)")
+        (database, schema) = run("SELECT CURRENT_DATABASE(), CURRENT_SCHEMA()")[0]
+        both = [("T", "B", 1), ("T", "A", 2), ("U", "A", 1)]
+        assert keys(f"SCHEMA {database}.{schema}") == keys(f"SCHEMA {schema}") == both
+        assert keys("TABLE t") == both[:2]
+        assert [row[5] for row in run("DESCRIBE TABLE t")] == ["Y", "Y", "N"]
+        run("ALTER TABLE t RENAME COLUMN b TO z")
+        run("COMMENT ON COLUMN t.z IS 'said'")
+        assert keys("TABLE t") == [("T", "Z", 1), ("T", "A", 2)]
+        run("ALTER TABLE t DROP PRIMARY KEY")
+        assert keys("TABLE t") == []
+        run("ALTER TABLE t ADD PRIMARY KEY (c)")
+        assert keys("TABLE t") == [("T", "C", 1)]
+        run("INSERT INTO t VALUES (1, 1, 1), (2, 2, 1)")
+        with pytest.raises(DatabaseError, match="NULL result in a non-nullable column"):
+            run("INSERT INTO t VALUES (1, 1, NULL)")
+        with pytest.raises(ProgrammingError, match="does not exist"):
+            run("ALTER TABLE t ADD PRIMARY KEY (nothing)")
+
+    def test_a_default_is_printed_as_it_has_to_be_written(self, run: Run) -> None:
+        run("CREATE TABLE t (a VARCHAR DEFAULT 'it''s \\\\ x', b INTEGER)")
+        (printed,) = (
+            row[0]
+            for row in run(
+                "SELECT COLUMN_DEFAULT FROM INFORMATION_SCHEMA.COLUMNS WHERE COLUMN_NAME = 'A' AND TABLE_SCHEMA = CURRENT_SCHEMA()"
+            )
+        )
+        assert printed == "'it''s \\\\ x'"
+        run("INSERT INTO t (b) VALUES (1)")
+        assert run(f"SELECT a, {printed} FROM t") == [("it's \\ x", "it's \\ x")]
+
     def test_names_that_differ_only_in_case_are_refused_with_the_reason(self, run: Run) -> None:
         with pytest.raises(ProgrammingError, match=r"differ only in case.*stand-in"):
             run('CREATE TABLE t ("a" INTEGER, "A" INTEGER)')

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 # What the real service's views say of a column, from what was declared or else from what DuckDB stores.
 COLUMNS = """
-select database_name, schema_name, table_name, column_name, column_index, column_default, is_nullable,
-       note ->> '$.comment' as said,
+select database_name, schema_name, table_name, column_name, column_index, is_nullable,
+       -- The real service prints a constant as it has to be written there, where a backslash escapes.
+       replace(column_default, '\\', '\\\\') as column_default, note ->> '$.comment' as said,
+       (note ->> '$.key')::integer as key_position,
        coalesce(note ->> '$.type', case
            when numeric_precision is not null and data_type != 'DOUBLE' then 'NUMBER'
            when data_type = 'VARCHAR' then 'TEXT' when data_type = 'DOUBLE' then 'FLOAT'
@@ -31,9 +33,16 @@ select column_name as "name",
             when type = 'BINARY' then 'BINARY(' || length || ')'
             when type like 'TIME%' then type || '(' || fraction || ')' else type end as "type",
        'COLUMN' as "kind", case when is_nullable then 'Y' else 'N' end as "null?", column_default as "default",
-       'N' as "primary key", 'N' as "unique key", null::varchar as "check", null::varchar as "expression",
+       case when key_position is null then 'N' else 'Y' end as "primary key", 'N' as "unique key", null::varchar as "check", null::varchar as "expression",
        said as "comment", null::varchar as "policy name", null::varchar as "privacy domain"
 from ($columns) order by column_index
+"""
+
+KEYS = """
+select to_timestamp(0) as "created_on", database_name as "database_name", schema_name as "schema_name",
+       table_name as "table_name", column_name as "column_name", key_position as "key_sequence",
+       'SYS_CONSTRAINT_' || table_name as "constraint_name", 'false' as "rely", null::varchar as "comment"
+from ($columns) where key_position is not null order by database_name, schema_name, table_name, key_position
 """
 
 OWN = "database_name = $database and schema_name not in ('main', '_fs_information_schema')"

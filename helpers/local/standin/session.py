@@ -285,7 +285,20 @@ def _alter(session: Session, statement: Any) -> str | None:
         return _said(tables.swap(session, statement, actions[0].this))
     if len(actions) == 1 and isinstance(actions[0], exp.AlterRename):
         return _said(tables.rename(session, statement, actions[0].this))
+    if len(actions) == 1 and isinstance(actions[0], exp.AddConstraint):
+        if key := actions[0].find(exp.PrimaryKey):
+            return _said(tables.set_key(session, statement.this, [part.name for part in key.expressions]))
+        return None
+    # sqlglot leaves what it does not know as the words that it read.
+    if len(actions) == 1 and actions[0].sql("snowflake").upper() == "DROP PRIMARY KEY":
+        return _said(tables.set_key(session, statement.this, []))
     return None
+
+
+def _show(session: Session, statement: Any) -> str | None:
+    if statement.name != "PRIMARY KEYS":
+        return None
+    return tables.keys_query(session, statement.args.get("scope"), str(statement.args.get("scope_kind") or ""))
 
 
 def _alter_session(session: Session, statement: Any) -> str:
@@ -367,6 +380,7 @@ HANDLERS: tuple[tuple[type, Callable[[Session, Any], str | None]], ...] = (
     (exp.Alter, _alter),
     (exp.Use, _use),
     (exp.Describe, _describe),
+    (exp.Show, _show),
     (exp.Copy, _copy),
     (exp.Transaction, _transaction),
     (exp.Commit, _commit),

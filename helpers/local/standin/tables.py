@@ -17,7 +17,7 @@ import duckdb
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from helpers.local.standin.information_schema import COLUMNS, DESCRIBE, VIEWS
+from helpers.local.standin.information_schema import COLUMNS, DESCRIBE, KEYS, VIEWS
 
 if TYPE_CHECKING:
     from helpers.local.standin.session import Session
@@ -84,8 +84,8 @@ class Declared:
             return f" CHECK (octet_length({column}) <= {self.length})"
         return ""
 
-    def note(self, comment: str | None) -> str:
-        kept = {"type": self.name, "length": self.length, "precision": self.precision, "comment": comment}
+    def note(self, comment: str | None, key: int | None) -> str:
+        kept = {"type": self.name, "length": self.length, "precision": self.precision, "comment": comment, "key": key}
         return json.dumps({name: value for name, value in kept.items() if value is not None}, ensure_ascii=False)
 
 
@@ -172,6 +172,7 @@ def create_table(session: Session, statement: exp.Create, query: str | None) -> 
     _refuse_equal_names([column.name for column in columns])
     place = f"temp.main.{identifier(name)}" if temporary else _path(database, schema, name)
     comment = properties.find(exp.SchemaCommentProperty) if properties else None
+    keys = _key_columns(declaration)
     duck = session.duck
     duck.begin()
     try:
@@ -179,7 +180,6 @@ def create_table(session: Session, statement: exp.Create, query: str | None) -> 
             duck.execute(f"DROP TABLE {place}")
         kind = "TEMP TABLE" if temporary else "TABLE"
         if query is None:
-            keys = _key_columns(declaration)
             defined = [_definition(session, column, column.name in keys) for column in columns]
             duck.execute(f"CREATE {kind} {place} ({', '.join(defined)})")
         else:
@@ -187,7 +187,8 @@ def create_table(session: Session, statement: exp.Create, query: str | None) -> 
             duck.execute(f"CREATE {kind} {place} AS SELECT * FROM ({query}) AS _query{names}")
         for column in columns:
             if column.kind is not None:
-                note = Declared.read(column.kind).note(_column_comment(column))
+                position = keys.index(column.name) + 1 if column.name in keys else None
+                note = Declared.read(column.kind).note(_column_comment(column), position)
                 duck.execute(f"COMMENT ON COLUMN {place}.{identifier(column.name)} IS {text(note)}")
         _write_table_note(duck, place, comment.name if comment else None, str(uuid.uuid4()))
         duck.commit()
@@ -272,9 +273,43 @@ def comment(session: Session, statement: exp.Comment) -> str:
             [parts[-1], _oid(session, table)],
         )
         note = json.loads(row[0]) if row and row[0] else {}
-        kept = json.dumps({**note, "comment": said}, ensure_ascii=False)
-        session.duck.execute(f"COMMENT ON COLUMN {place}.{identifier(parts[-1])} IS {text(kept)}")
+        _write_column_note(session.duck, place, parts[-1], {**note, "comment": said})
     return "Statement executed successfully."
+
+
+def set_key(session: Session, table: exp.Table, columns: list[str]) -> str:
+    """ADD and DROP PRIMARY KEY: informative, but its columns take no NULL from then on, and keep to that."""
+    place = session.place(*session.qualified(table))
+    notes = session.duck.execute(
+        "select column_name, comment from duckdb_columns() where table_oid = ?", [_oid(session, table)]
+    ).fetchall()
+    if unknown := [name for name in columns if name not in dict(notes)]:
+        raise missing("Column", unknown[0])
+    session.duck.begin()
+    try:
+        for name, said in notes:
+            note = {kind: value for kind, value in json.loads(said or "{}").items() if kind != "key"}
+            if name in columns:
+                note["key"] = columns.index(name) + 1
+                session.duck.execute(f"ALTER TABLE {place} ALTER COLUMN {identifier(name)} SET NOT NULL")
+            _write_column_note(session.duck, place, name, note)
+        session.duck.commit()
+    except BaseException:
+        session.duck.rollback()
+        raise
+    return "Statement executed successfully."
+
+
+def keys_query(session: Session, scope: exp.Table | None, kind: str) -> str:
+    """SHOW PRIMARY KEYS of a table, a schema, a database, or of what is current."""
+    names: list[str | None] = [session.database, session.schema if session.schema_set else None, None]
+    if scope is not None:
+        parts: list[str | None] = [part.name for part in scope.parts]
+        given = {"TABLE": 3, "SCHEMA": 2, "DATABASE": 1}[kind]
+        names = [*names[: given - len(parts)], *parts]
+    levels = zip(("database_name", "schema_name", "table_name"), names, strict=False)
+    conditions = [f"{level} = {text(name)}" for level, name in levels if name]
+    return KEYS.replace("$columns", COLUMNS.replace("$condition", " and ".join(conditions) or "true"))
 
 
 def describe_query(session: Session, table: exp.Table) -> str:
@@ -346,9 +381,7 @@ def _definition(session: Session, column: exp.ColumnDef, key: bool) -> str:
     parts = [name, declared.stored]
     for constraint in column.constraints:
         kind = constraint.kind
-        if (isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null")) or isinstance(
-            kind, exp.PrimaryKeyColumnConstraint
-        ):
+        if isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null"):
             key = True
         elif isinstance(kind, exp.DefaultColumnConstraint):
             parts.append(f"DEFAULT {session.translated(kind.this)}")
@@ -356,8 +389,11 @@ def _definition(session: Session, column: exp.ColumnDef, key: bool) -> str:
     return " ".join(parts) + (" NOT NULL" if key else "") + declared.check(name)
 
 
-def _key_columns(declaration: exp.Expression) -> set[str]:
-    return {part.name for key in declaration.find_all(exp.PrimaryKey) for part in key.expressions}
+def _key_columns(declaration: exp.Expression) -> list[str]:
+    """In the key's order; declared with the table, or with the one column that it is."""
+    columns = [part.name for key in declaration.find_all(exp.PrimaryKey) for part in key.expressions]
+    own = [column for column in declaration.find_all(exp.ColumnDef) if column.find(exp.PrimaryKeyColumnConstraint)]
+    return columns or [column.name for column in own]
 
 
 def _column_comment(column: exp.ColumnDef) -> str | None:
@@ -400,6 +436,11 @@ def _only_case_differs(kind: str, name: str, other: str) -> ProgrammingError:
         errno=2,
         sqlstate="0A000",
     )
+
+
+def _write_column_note(duck: duckdb.DuckDBPyConnection, place: str, column: str, note: dict[str, Any]) -> None:
+    kept = json.dumps(note, ensure_ascii=False)
+    duck.execute(f"COMMENT ON COLUMN {place}.{identifier(column)} IS {text(kept)}")
 
 
 def _write_table_note(duck: duckdb.DuckDBPyConnection, place: str, said: str | None, id_: str) -> None:

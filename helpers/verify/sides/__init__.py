@@ -10,8 +10,9 @@ import duckdb
 
 from helpers.canonical import Dialect, FormColumn
 from helpers.digests import Method, Sums
+from helpers.shapes import TableShape
 from helpers.types import Comparison
-from helpers.verify.columns import ComparedColumn, Segments, SideColumn, TablePlan
+from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 
 DuckDB = duckdb.DuckDBPyConnection
 
@@ -30,8 +31,8 @@ class Side(Protocol):
     def tables(self) -> dict[str, str]:
         """Every table it has: name → schema, of the side's own."""
 
-    def columns(self, plan: TablePlan) -> tuple[SideColumn, ...] | None:
-        """The table's columns in their order, or None where there is no such table."""
+    def shape(self, plan: TablePlan) -> TableShape | None:
+        """The table's definition, or None where there is no such table."""
 
     def rows(self, schema: str, name: str) -> int:
         """How many rows a table has that `tables` names."""
@@ -97,7 +98,6 @@ __all__ = [
     "NoDigest",
     "Segments",
     "Side",
-    "SideColumn",
     "TablePlan",
     "both",
     "in_segments",

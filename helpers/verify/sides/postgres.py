@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from helpers import digests
+from helpers import digests, shapes
 from helpers.canonical import FormColumn, kind_of
 from helpers.canonical import postgres as canonical_postgres
 from helpers.catalog import Table
@@ -19,9 +19,10 @@ from helpers.platforms.postgres import identifier, literal
 from helpers.readers import Range, Readers, ranges
 from helpers.redaction import redact
 from helpers.settings import Export, Source
+from helpers.shapes import TableShape
 from helpers.types import Comparison
 from helpers.verify import texts
-from helpers.verify.columns import ComparedColumn, Segments, SideColumn, TablePlan
+from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 from helpers.verify.sides import DuckDB, NoDigest, both, in_segments, key_of
 
 DIALECT = canonical_postgres.DIALECT
@@ -82,9 +83,9 @@ class PostgresSide:
         """The table of the plan as this server has it."""
         return self._tables.get((plan.table.schema, plan.there if self._is_target else plan.table.name))
 
-    def columns(self, plan: TablePlan) -> tuple[SideColumn, ...] | None:
+    def shape(self, plan: TablePlan) -> TableShape | None:
         found = self.table(plan)
-        return tuple(SideColumn(c.name, c.type.sql, c.not_null) for c in found.columns) if found else None
+        return shapes.of_table(found) if found else None
 
     def rows(self, schema: str, name: str) -> int:
         return self._count(self._tables[schema, name].sql)

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from helpers.canonical import FormColumn, kind_of
 from helpers.canonical import snowflake as canonical_snowflake
 from helpers.digests import ENGINES, Method, Sums, gathered
-from helpers.load.snowflake import declared_type
+from helpers.load.snowflake_catalog import read_tables
 from helpers.platforms import snowflake
+from helpers.shapes import TableShape
 from helpers.types import Comparison
 from helpers.verify import texts
-from helpers.verify.columns import ComparedColumn, Segments, SideColumn, TablePlan
+from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 from helpers.verify.sides import DuckDB, both, in_segments, key_of
 from helpers.verify.sides.postgres import insert
 
@@ -32,7 +33,7 @@ _RENDER = {
     "TIMESTAMP_LTZ": "TO_VARCHAR({c}, 'YYYY-MM-DD HH24:MI:SS.FF9')",
     "TIMESTAMP_TZ": "TO_VARCHAR(CONVERT_TIMEZONE('UTC', {c}), 'YYYY-MM-DD HH24:MI:SS.FF9')",
     "FLOAT": "{c}",
-    "TEXT": "{c}",
+    "VARCHAR": "{c}",
 }
 """Per Snowflake type: text that does not depend on the session, with every digit; floats travel as they are, since
 Snowflake's own text of a FLOAT is rounded."""
@@ -53,28 +54,13 @@ class SnowflakeSide:
         self._session = session
         self._database = database
         self._schema = schema
-        rows = session.execute(
-            f"SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE, NUMERIC_PRECISION, NUMERIC_SCALE, CHARACTER_MAXIMUM_LENGTH "
-            f"FROM {snowflake.identifier(database)}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = %s ORDER BY TABLE_NAME, ORDINAL_POSITION",
-            [schema],
-            doing="read the columns of the target",
-        )
-        self._columns: dict[str, list[SideColumn]] = {}
-        self._types: dict[tuple[str, str], str] = {}
-        for row in rows:
-            declared = declared_type(
-                row["DATA_TYPE"], row["NUMERIC_PRECISION"], row["NUMERIC_SCALE"], row["CHARACTER_MAXIMUM_LENGTH"]
-            )
-            column = SideColumn(row["COLUMN_NAME"], declared, row["IS_NULLABLE"] == "NO")
-            self._columns.setdefault(row["TABLE_NAME"], []).append(column)
-            self._types[row["TABLE_NAME"], row["COLUMN_NAME"]] = row["DATA_TYPE"]
+        self._shapes = read_tables(session, database, schema)
 
     def tables(self) -> dict[str, str]:
-        return dict.fromkeys(self._columns, self._schema)
+        return dict.fromkeys(self._shapes, self._schema)
 
-    def columns(self, plan: TablePlan) -> tuple[SideColumn, ...] | None:
-        found = self._columns.get(plan.there)
-        return tuple(found) if found else None
+    def shape(self, plan: TablePlan) -> TableShape | None:
+        return self._shapes.get(plan.there)
 
     def rows(self, schema: str, name: str) -> int:
         return self._count(snowflake.identifier(self._database, schema, name))
@@ -96,7 +82,8 @@ class SnowflakeSide:
         )
 
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
-        types = [self._types[plan.there, column.there] for column in plan.columns]
+        found = {column.name: column.type.partition("(")[0] for column in self._shapes[plan.there].columns}
+        types = [found[column.there] for column in plan.columns]
         rendered = ", ".join(
             f"{_RENDER.get(kind, 'TO_VARCHAR({c})').format(c=snowflake.identifier(column.there))} AS C{n}"
             for n, (column, kind) in enumerate(zip(plan.columns, types, strict=True))

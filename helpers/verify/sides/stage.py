@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
-from helpers import digests
+from helpers import digests, shapes
 from helpers.canonical import FormColumn
 from helpers.digests import DIALECT, ENGINES, Method, Sums
 from helpers.errors import StageError
@@ -13,9 +13,10 @@ from helpers.manifest import Manifest, StagedTable
 from helpers.platforms import duck
 from helpers.platforms.postgres import identifier
 from helpers.platforms.s3 import Bucket
+from helpers.shapes import TableShape
 from helpers.types import Comparison
 from helpers.verify import texts
-from helpers.verify.columns import ComparedColumn, Segments, SideColumn, TablePlan
+from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 from helpers.verify.sides import DuckDB, both, in_segments, key_of
 
 
@@ -32,9 +33,9 @@ class StageSide:
     def tables(self) -> dict[str, str]:
         return {table.name: table.schema_ for table in self._manifest.tables}
 
-    def columns(self, plan: TablePlan) -> tuple[SideColumn, ...] | None:
+    def shape(self, plan: TablePlan) -> TableShape | None:
         staged = self._manifest.table(plan.table.schema, plan.table.name)
-        return tuple(SideColumn(c.name, c.snowflake, c.not_null) for c in staged.columns) if staged else None
+        return shapes.of_staged(staged) if staged else None
 
     def rows(self, schema: str, name: str) -> int:
         staged = self._manifest.table(schema, name)

@@ -1,0 +1,155 @@
+"""What a declared type holds, in each dialect, and so in what way another type holds less.
+
+Names and sizes are those that PostgreSQL's `format_type` prints
+(https://www.postgresql.org/docs/18/datatype.html) and that Snowflake's catalog gives
+(https://docs.snowflake.com/en/sql-reference/intro-summary-data-types).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from math import inf
+from typing import Literal
+
+Dialect = Literal["postgresql", "snowflake"]
+
+Change = Literal["type-narrowed", "precision-lost", "type-widened", "type-changed"]
+
+Family = Literal[
+    "exact number", "approximate number", "text", "padded text", "bytes", "fixed bits", "bits",
+    "date", "time", "time with zone", "timestamp", "instant", "interval", "boolean", "other",
+]  # fmt: skip
+
+Argument = Literal["size", "places", "digits and places", ""]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What one declared type holds.
+
+    Attributes:
+        name: without its sizes; two types of the family "other" are alike only if their names are.
+        needs: what a type of the same family must have in `size` to hold every value of this one.
+        size: what it has for certain: digits before the point, characters, bytes, or bits of a mantissa.
+        places: digits after the point, of a number or a second; None where the target does not tell.
+        dimensions: whether it is an array of this.
+    """
+
+    family: Family
+    name: str
+    needs: float = 0
+    size: float = 0
+    places: float | None = 0
+    dimensions: bool = False
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How one name is read: its family, what its argument means, and what holds without one."""
+
+    family: Family
+    argument: Argument = ""
+    size: float = 0
+    places: float | None = 0
+    needs: float | None = None
+
+
+_POSTGRESQL: dict[str, _Rule] = {
+    # An integer holds every number of one digit less than its largest, which has `needs`.
+    "smallint": _Rule("exact number", size=4, needs=5),
+    "integer": _Rule("exact number", size=9, needs=10),
+    "bigint": _Rule("exact number", size=18, needs=19),
+    "numeric": _Rule("exact number", "digits and places", size=inf, places=inf),
+    "real": _Rule("approximate number", size=24),
+    "double precision": _Rule("approximate number", size=53),
+    "text": _Rule("text", size=inf),
+    "character varying": _Rule("text", "size", size=inf),
+    "character": _Rule("padded text", "size", size=1),
+    "bpchar": _Rule("padded text", size=inf),
+    "bytea": _Rule("bytes", size=inf),
+    "bit": _Rule("fixed bits", "size", size=1),
+    "bit varying": _Rule("bits", "size", size=inf),
+    "date": _Rule("date"),
+    "time without time zone": _Rule("time", "places", places=6),
+    "time with time zone": _Rule("time with zone", "places", places=6),
+    "timestamp without time zone": _Rule("timestamp", "places", places=6),
+    "timestamp with time zone": _Rule("instant", "places", places=6),
+    "interval": _Rule("interval", "places", places=6),
+    "boolean": _Rule("boolean"),
+}
+
+_SNOWFLAKE: dict[str, _Rule] = {
+    "NUMBER": _Rule("exact number", "digits and places", size=38),
+    "FLOAT": _Rule("approximate number", size=53),
+    "VARCHAR": _Rule("text", "size", size=inf),
+    "BINARY": _Rule("bytes", "size", size=inf),
+    "DATE": _Rule("date"),
+    "TIME": _Rule("time", "places", places=None),
+    "TIMESTAMP_NTZ": _Rule("timestamp", "places", places=None),
+    "TIMESTAMP_LTZ": _Rule("instant", "places", places=None),
+    "BOOLEAN": _Rule("boolean"),
+}
+# TIMESTAMP_TZ is left to its name: it keeps an offset beside the instant, which no type of PostgreSQL does.
+
+_RULES: dict[Dialect, dict[str, _Rule]] = {"postgresql": _POSTGRESQL, "snowflake": _SNOWFLAKE}
+
+_LOSES_PRECISION: frozenset[tuple[Family, Family]] = frozenset(
+    {("exact number", "approximate number"), ("timestamp", "date"), ("instant", "date")}
+)
+"""Families whose values another can only approach: sums of a float are not exact, and a date has no time of day."""
+
+_SIZES = re.compile(r"\((-?\d+)(?:,(-?\d+))?\)")
+_SCHEMA = re.compile(r'^(?:"(?:[^"]|"")+"|[^".]+)\.')
+
+
+@cache
+def read(text: str, dialect: Dialect) -> Declared:
+    """The type behind its text; one that the table lacks is of the family "other" and alike only to its own name."""
+    dimensions = text.endswith("[]")
+    plain = text.removesuffix("[]")
+    sizes = _SIZES.search(plain)
+    name = (plain[: sizes.start()] + plain[sizes.end() :]).strip() if sizes else plain
+    rule = _RULES[dialect].get(name)
+    if rule is None:
+        # Whether PostgreSQL prints a schema depends on the session's search_path.
+        known_as = _SCHEMA.sub("", plain) if dialect == "postgresql" else plain
+        return Declared("other", known_as, dimensions=dimensions)
+    first, second = (int(size or 0) for size in sizes.groups()) if sizes else (0, 0)
+    size, places = rule.size, rule.places
+    if sizes and rule.argument == "size":
+        size = first
+    elif sizes and rule.argument == "places":
+        places = first
+    elif sizes and rule.argument == "digits and places":
+        size, places = first - second, second
+    return Declared(rule.family, name, size if rule.needs is None else rule.needs, size, places, dimensions)
+
+
+@cache
+def change(expected: str, found: str, dialect: Dialect) -> Change | None:
+    """In what way `found` is another type than `expected`; None where it is none, or where the target does not tell.
+
+    A type that holds less after the point has lost precision, or for fractions of a second is narrower; one that holds
+    less before the point, or fewer characters, is narrower; any other that holds all of it is wider.
+    """
+    want, have = read(expected, dialect), read(found, dialect)
+    if None in (want.places, have.places):
+        want, have = replace(want, places=None), replace(have, places=None)
+    if want == have:
+        return None
+    if want.dimensions != have.dimensions or "other" in (want.family, have.family):
+        return "type-changed"
+    if want.family != have.family:
+        return "precision-lost" if (want.family, have.family) in _LOSES_PRECISION else "type-changed"
+    if want.places is not None and have.places is not None and have.places < want.places:
+        return "precision-lost" if want.family == "exact number" else "type-narrowed"
+    if have.size < want.needs:
+        return "precision-lost" if want.family == "approximate number" else "type-narrowed"
+    return "type-widened"
+
+
+def is_told(expected: str, found: str, dialect: Dialect) -> bool:
+    """Whether both types say all that their comparison needs; Snowflake may keep the digits of a second to itself."""
+    return None not in (read(expected, dialect).places, read(found, dialect).places)

@@ -1,0 +1,122 @@
+"""What Snowflake's catalog says of the tables in a schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from helpers.catalog import Key
+from helpers.errors import LoadError
+from helpers.platforms.snowflake import Session, identifier
+from helpers.shapes import ColumnShape, TableShape
+
+LONGEST_TEXT = 16_777_216
+LONGEST_BINARY = 8_388_608
+"""Snowflake's VARCHAR and BINARY without a declared length, or the least that they are
+(https://docs.snowflake.com/en/release-notes/bcr-bundles/2025_07/bcr-2118)."""
+
+_OF_TIME = ("TIME", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ")
+
+
+def read_tables(session: Session, database: str, schema: str) -> dict[str, TableShape]:
+    """Every table of a schema by its name.
+
+    Args:
+        session: of a role that may see them.
+        database: which must exist.
+        schema: without it, there are no tables.
+
+    Raises:
+        LoadError: the database is not there, or not for this role.
+    """
+    information = f"{identifier(database)}.INFORMATION_SCHEMA"
+    rows = session.execute(
+        "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE, NUMERIC_PRECISION, NUMERIC_SCALE, CHARACTER_MAXIMUM_LENGTH, "
+        f"DATETIME_PRECISION, COLUMN_DEFAULT, IS_IDENTITY, COMMENT FROM {information}.COLUMNS "
+        "WHERE TABLE_SCHEMA = %s ORDER BY TABLE_NAME, ORDINAL_POSITION",
+        [schema],
+        doing="read the columns of the target",
+    )
+    comments = {
+        row["TABLE_NAME"]: row["COMMENT"] or ""
+        for row in session.execute(
+            f"SELECT TABLE_NAME, COMMENT FROM {information}.TABLES WHERE TABLE_SCHEMA = %s",
+            [schema],
+            doing="read the tables of the target",
+        )
+    }
+    columns: dict[str, list[ColumnShape]] = {}
+    described: dict[str, dict[str, str]] = {}
+    for row in rows:
+        table = row["TABLE_NAME"]
+        if row["DATA_TYPE"] in _OF_TIME and row["DATETIME_PRECISION"] is None and table not in described:
+            described[table] = _described(session, database, schema, table)
+        columns.setdefault(table, []).append(_column(row, described.get(table, {})))
+    keys = _keys(session, database, schema) if columns else {}
+    return {
+        table: TableShape("snowflake", tuple(found), None if keys is None else keys.get(table, ()), comments.get(table))
+        for table, found in columns.items()
+    }
+
+
+def declared_type(
+    name: str, precision: int | None, scale: int | None, length: int | None, fraction: int | None = 6
+) -> str:
+    """A type of INFORMATION_SCHEMA as our DDL writes it.
+
+    Args:
+        name: DATA_TYPE.
+        precision: NUMERIC_PRECISION.
+        scale: NUMERIC_SCALE.
+        length: CHARACTER_MAXIMUM_LENGTH.
+        fraction: digits of a second; None where they cannot be told, and then the type goes without them.
+    """
+    match name.upper():
+        case "NUMBER" | "DECIMAL" | "NUMERIC":
+            return f"NUMBER({precision},{scale})"
+        case "TEXT" | "VARCHAR":
+            return "VARCHAR" if length is None or length >= LONGEST_TEXT else f"VARCHAR({length})"
+        case "BINARY":
+            return "BINARY" if length is None or length >= LONGEST_BINARY else f"BINARY({length})"
+        case kind if kind in _OF_TIME:
+            return kind if fraction is None else f"{kind}({fraction})"
+        case kind:
+            return kind
+
+
+def _column(row: dict[str, Any], described: dict[str, str]) -> ColumnShape:
+    name, kind = row["COLUMN_NAME"], row["DATA_TYPE"]
+    fraction = row["DATETIME_PRECISION"]
+    declared = declared_type(
+        kind, row["NUMERIC_PRECISION"], row["NUMERIC_SCALE"], row["CHARACTER_MAXIMUM_LENGTH"], fraction
+    )
+    if kind in _OF_TIME and fraction is None:
+        declared = described.get(name, declared)
+    default = "GENERATED AS IDENTITY" if row["IS_IDENTITY"] == "YES" else row["COLUMN_DEFAULT"] or ""
+    return ColumnShape(name, declared, row["IS_NULLABLE"] == "NO", default, row["COMMENT"] or "")
+
+
+def _described(session: Session, database: str, schema: str, table: str) -> dict[str, str]:
+    """Types of the columns by DESCRIBE TABLE, which always has the digits of a second; INFORMATION_SCHEMA's documentation
+    says of them that they do not apply (https://docs.snowflake.com/en/sql-reference/info-schema/columns).
+    """
+    try:
+        rows = session.execute(
+            f"DESCRIBE TABLE {identifier(database, schema, table)}", doing=f"describe {table} in the target"
+        )
+    except LoadError:
+        return {}
+    return {row["name"]: row["type"] for row in rows}
+
+
+def _keys(session: Session, database: str, schema: str) -> dict[str, tuple[Key, ...]] | None:
+    """Primary keys by table; None where the target does not list them to this role."""
+    try:
+        rows = session.execute(
+            f"SHOW PRIMARY KEYS IN SCHEMA {identifier(database, schema)}", doing="list the primary keys of the target"
+        )
+    except LoadError:
+        return None
+    found: dict[str, list[tuple[int, str]]] = {}
+    for row in rows:
+        found.setdefault(row["table_name"], []).append((int(row["key_sequence"]), row["column_name"]))
+    return {table: (Key(tuple(name for _, name in sorted(parts)), primary=True),) for table, parts in found.items()}
