@@ -8,7 +8,7 @@ LOCAL_SNOWFLAKE := .venv-snowflake
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test test-slow check format lock stack down clean bench-export
+.PHONY: help setup demo lab test test-slow check format lock stack down clean bench-export bench-verify
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,10 +76,18 @@ lock: $(BIN)/.ready  ## resolve the requirements anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header requirements.in -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header helpers/local/requirements.in -o helpers/local/requirements.txt
 
-bench-export: stack  ## measure the export beside COPY, DuckDB's scanner and ADBC (BENCH="--rows 200000 --repeat 1")
-	@$(BIN)/uv pip install --quiet --target .venv-benchmarks -r benchmarks/requirements.txt \
-		|| $(BIN)/python -m pip install --quiet --upgrade --target .venv-benchmarks -r benchmarks/requirements.txt
+# Under our own versions of what both need, since it comes first on the path.
+.venv-benchmarks/.ready: benchmarks/requirements.txt $(BIN)/.ready
+	@rm -rf .venv-benchmarks
+	@$(BIN)/uv pip install --quiet --target .venv-benchmarks -r benchmarks/requirements.txt -c requirements.txt \
+		|| $(BIN)/python -m pip install --quiet --target .venv-benchmarks -r benchmarks/requirements.txt -c requirements.txt
+	@touch $@
+
+bench-export: stack .venv-benchmarks/.ready  ## measure the export beside COPY, DuckDB's scanner and ADBC (BENCH="--rows 200000 --repeat 1")
 	@PYTHONPATH=.venv-benchmarks $(BIN)/python -m benchmarks.export $(BENCH)
+
+bench-verify: stack .venv-benchmarks/.ready  ## measure the verification beside reladiff
+	@PYTHONPATH=.venv-benchmarks $(BIN)/python -m benchmarks.verify $(BENCH)
 
 down:  ## stop the local stack
 	@test ! -x $(BIN)/runbook || $(BIN)/runbook local down

@@ -126,11 +126,11 @@ def run_one(
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     peaks: dict[int, int] = {}
     ended = threading.Event()
-    watch = threading.Thread(target=_watch, args=(process.pid, peaks, ended))
-    watch.start()
+    watching = threading.Thread(target=watch, args=(process.pid, peaks, ended))
+    watching.start()
     answer, errors = process.communicate()
     ended.set()
-    watch.join()
+    watching.join()
     bucket = Bucket.open(own.stage)
     objects = {name: count for name, count in bucket.sizes().items() if name.endswith(".parquet")}
     if process.returncode:
@@ -148,7 +148,7 @@ def run_one(
     return run
 
 
-def _watch(root: int, peaks: dict[int, int], ended: threading.Event) -> None:
+def watch(root: int, peaks: dict[int, int], ended: threading.Event) -> None:
     """The kernel's peak of every process in the tree; their sum is an upper bound of what they held together."""
     while not ended.wait(SAMPLING_SECONDS):
         with suppress(psutil.NoSuchProcess):
