@@ -120,8 +120,7 @@ class Workers:
             }
             duck.attach_postgres(connection, self._source, application=self._application, settings=limits)
             duck.read_snapshot(connection, self._snapshot)
-            names = ", ".join(identifier(table.schema, table.name) for table in self._tables)
-            duck.execute_remotely(connection, f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+            duck.execute_remotely(connection, "; ".join(snapshots.lock_statement(table) for table in self._tables))
             self._local.connection = connection
         connection_of_thread: duckdb.DuckDBPyConnection = self._local.connection
         return connection_of_thread
