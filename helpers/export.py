@@ -159,13 +159,12 @@ def plan_export(
         snapshot=snapshot.name,
         lsn=snapshot.lsn,
         lsn_exact=snapshot.exact,
+        why_approximate=snapshot.why_approximate,
         tables=tuple(_planned_table(c, options.workers) for c in census),
         complete=not tables,
     )
     refused = tuple(sentence for table in census for sentence in table.refused)
-    return ExportPlan(
-        source, options, bucket, snapshot, catalog, tuple(census), state, complete=not tables, refused=refused
-    )
+    return ExportPlan(source, options, bucket, snapshot, catalog, census, state, complete=not tables, refused=refused)
 
 
 def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
@@ -194,6 +193,7 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
         snapshot=state.snapshot,
         lsn=state.lsn,
         lsn_exact=state.lsn_exact,
+        why_approximate=state.why_approximate,
         engine=f"duckdb {duckdb.__version__}",
         tables=tuple(_staged(table) for table in state.tables),
         complete=plan.complete,
