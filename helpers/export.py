@@ -22,13 +22,13 @@ import duckdb
 from helpers import manifest as manifests
 from helpers import snapshot as snapshots
 from helpers.catalog import Catalog, Heap, Table, measured, read_catalog
-from helpers.census import TableCensus, check_policies, take_census
+from helpers.census import TableCensus, check_policies
+from helpers.census_worker import take_censuses
 from helpers.errors import SourceRefused, StageError
 from helpers.export_state import ExportState, PartState, TableState, unfinished
 from helpers.export_worker import Workers, digest_of_files, digest_of_source
 from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import postgres
-from helpers.platforms.postgres import identifier
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Export, Settings, Source
@@ -144,12 +144,7 @@ def plan_export(
         check_policies(catalog.tables, options.policies, complete=not tables)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
         catalog = measured(cursor, catalog)
-        census: list[TableCensus] = []
-        expected = sum(table.estimated_rows for table in catalog.tables)
-        for table in catalog.tables:
-            if progress:
-                progress(sum(done.rows for done in census), expected, f"census of {table}")
-            census.append(take_census(cursor, table, options.policies))
+        census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
         cursor.execute("SHOW server_version")
         (version,) = cursor.fetchone()
     state = ExportState(
@@ -217,12 +212,8 @@ def parts(table: Table, workers: int) -> tuple[PartState, ...]:
     if table.kind == "v":
         add(table.sql, 0, None, 0)
     for heap in table.heaps:
-        relation = f"ONLY {identifier(heap.schema, heap.name)}"
-        count = _part_count(heap, workers)
-        cuts = [index * heap.pages // count for index in range(count)]
-        # The last range is open: pages may have been added since they were counted, with rows of this snapshot.
-        for low, high in zip(cuts, [*cuts[1:], None], strict=True):
-            add(relation, low, high, (high or heap.pages) - low)
+        for low, high in heap.cut(_part_count(heap, workers)):
+            add(heap.sql, low, high, (high or heap.pages) - low)
     return tuple(found)
 
 

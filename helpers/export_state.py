@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from helpers.catalog import page_condition
 from helpers.errors import StageError
 from helpers.manifest import Digest, StagedColumn, StagedFile
 from helpers.platforms.s3 import Bucket
@@ -35,9 +36,7 @@ class PartState(_State):
     @property
     def condition(self) -> str:
         """The WHERE clause, empty for a whole relation."""
-        low = f"ctid >= '({self.first_page},0)'" if self.first_page else ""
-        high = f"ctid < '({self.end_page},0)'" if self.end_page is not None else ""
-        return f" WHERE {' AND '.join(filter(None, (low, high)))}" if low or high else ""
+        return page_condition(self.first_page, self.end_page)
 
 
 class TableState(_State):
