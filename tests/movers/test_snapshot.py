@@ -71,16 +71,16 @@ def test_the_export_of_a_moving_source_is_one_snapshot(migration: Any) -> None:
     assert not snapshots.is_held(migration.settings.source, snapshot.name)
 
 
-@pytest.mark.parametrize("workers", [2, 8])
-@pytest.mark.parametrize(
-    "change",
-    [
-        "TRUNCATE accounts",
-        "ALTER TABLE accounts ALTER balance TYPE bigint",
-        "DROP TABLE accounts",
-        "VACUUM FULL accounts",
-    ],
+REWRITES = (
+    "TRUNCATE accounts",
+    "ALTER TABLE accounts ALTER balance TYPE bigint",
+    "DROP TABLE accounts",
+    "VACUUM FULL accounts",
 )
+
+
+@pytest.mark.parametrize("workers", [2, 8])
+@pytest.mark.parametrize("change", REWRITES)
 def test_a_table_rewritten_after_the_snapshot_is_refused_by_name(migration: Any, change: str, workers: int) -> None:
     migration.source(*ACCOUNTS)
     snapshot = snapshots.take(migration.settings.source)
@@ -94,6 +94,18 @@ def test_a_table_rewritten_after_the_snapshot_is_refused_by_name(migration: Any,
     finally:
         snapshots.release(snapshot)
     assert not migration.bucket.sizes()
+
+
+@pytest.mark.parametrize("change", REWRITES)
+def test_a_table_rewritten_after_the_plan_is_refused_by_name(migration: Any, change: str) -> None:
+    migration.source(*ACCOUNTS)
+    with (
+        pytest.raises(SourceRefused, match=r"public\.accounts"),
+        exporting.planned(migration.settings.with_workers(8)) as plan,
+    ):
+        migration.source(change)
+        exporting.export(plan)
+    assert "manifest.json" not in migration.bucket.sizes()
 
 
 VIEWS = (
