@@ -27,6 +27,9 @@ TARGETS = (
 FLAT = 1.2
 """The issue says flat without a number; up to this ratio of the dearest to the cheapest row counts as it."""
 
+MEMORY_BYTES = 1_500_000_000
+"""Resident, of all workers together, at any size."""
+
 COLOURS = {"copy": "#9aa0a6", "scanner": "#c58b2b", "ours": "#1f77b4", "ours+digests": "#0b4f85", "adbc": "#8e5ea2"}
 CENSUS = "#9ecae1"
 Result = dict[str, Any]
@@ -157,10 +160,15 @@ def markdown(result: Result) -> str:
         cells = [[f"{n:,}", f"{s:.2f}", f"{e:.2f}", f"{b:.2f}", f"{p / 1e6:,.0f} MB"] for n, e, b, s, p in flat]
         ratio = max(f[1] for f in flat) / min(f[1] for f in flat)
         flatness = _grid(
-            [["rows", "seconds", "export, µs a row", "snapshot and census, µs a row", "peak memory"], *cells]
+            [["rows", "seconds", "export, µs a row", "snapshot and census, µs a row", "peak resident memory"], *cells]
         )
         flatness += f"\n\nDearest row / cheapest row (export): {ratio:.2f}; up to {FLAT} counts as flat here: "
         flatness += "met." if ratio <= FLAT else "**not met**."
+        peak = max(f[4] for f in flat)
+        flatness += (
+            f" Peak resident memory of all {result['workers']} workers together: {peak / 1e6:,.0f} MB at most, and "
+        )
+        flatness += f"{MEMORY_BYTES / 1e6:,.0f} MB are allowed: {'met' if peak <= MEMORY_BYTES else '**not met**'}."
     loads = [run["load_before"] for run in result["runs"]]
     casts = ", ".join(f"{a} as {b}" for a, b in result["adbc_casts"].items())
     return f"""# How fast the export is
@@ -170,8 +178,8 @@ Written by `make bench-export` on {result["date"]} from `export.json`; do not ed
 ![Seconds for each table and way](export.svg)
 
 {shapes}. Each way ran {result["repeat"]} times, in turns, each time in a new process; the numbers are medians. The clock
-runs from the first connection to the last object in the bucket. Peak memory is the sum of the peaks of all processes of
-a way (the server's not included), so an upper bound.
+runs from the first connection to the last object in the bucket. Peak memory is resident, the sum of the peaks of all
+processes of a way (all workers; the server's not included), so an upper bound.
 
 {_grid(_rows(result))}
 

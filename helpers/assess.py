@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from helpers import snapshot as snapshots
-from helpers.catalog import read_catalog
-from helpers.census import ColumnCensus, TableCensus, check_policies, take_census
+from helpers.catalog import measured, read_catalog
+from helpers.census import ColumnCensus, TableCensus, check_policies
+from helpers.census_worker import take_censuses
 from helpers.platforms import postgres
 from helpers.progress import Progress
 from helpers.settings import Settings
@@ -24,20 +25,19 @@ def census(
 
     Raises:
         SettingsError: a policy that means nothing here.
-        ConnectionFailed, SourceRefused, UsageError: see `postgres.connect`, `snapshot.lock` and `read_catalog`.
+        ConnectionFailed, SourceRefused, UsageError: see `postgres.connect`, `read_catalog`, `snapshot.lock` and
+            `take_censuses`.
     """
     policies = settings.export.policies
     with postgres.reading(settings.source, application="migration-runbooks census") as cursor:
         catalog = read_catalog(cursor, schemas=settings.source.schemas, tables=tables)
         check_policies(catalog.tables, policies, complete=not tables)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
-        expected = sum(table.estimated_rows for table in catalog.tables)
-        counted: list[TableCensus] = []
-        for table in catalog.tables:
-            if progress:
-                progress(sum(done.rows for done in counted), expected, f"census of {table}")
-            counted.append(take_census(cursor, table, policies))
-        return tuple(counted)
+        cursor.execute("SELECT pg_export_snapshot()")
+        (snapshot,) = cursor.fetchone()
+        return take_censuses(
+            cursor, settings.source, settings.export, snapshot, measured(cursor, catalog).tables, progress=progress
+        )
 
 
 def as_dict(found: tuple[TableCensus, ...]) -> dict[str, Any]:

@@ -94,6 +94,19 @@ class Heap:
     foreign: bool = False
     bytes: int = 0
 
+    @property
+    def sql(self) -> str:
+        """What follows FROM: its own rows alone."""
+        return f"ONLY {identifier(self.schema, self.name)}"
+
+    def cut(self, count: int) -> tuple[tuple[int, int | None], ...]:
+        """Cuts the pages into `count` ranges of a first page and the one behind the last.
+
+        The last range is open: pages may have been added since they were counted, with rows of this snapshot.
+        """
+        firsts = [number * self.pages // count for number in range(count)]
+        return tuple(zip(firsts, [*firsts[1:], None], strict=True))
+
 
 @dataclass(frozen=True)
 class Table:
@@ -385,6 +398,13 @@ def _heaps(cursor: Any, oids: list[int]) -> dict[int, tuple[Heap, ...]]:
         heap = Heap(row["schema"], row["name"], row["oid"], row["pages"] or 0, row["file"], row["foreign"])
         heaps.setdefault(row["root"], []).append(heap)
     return {oid: tuple(found) for oid, found in heaps.items()}
+
+
+def page_condition(first: int, end: int | None) -> str:
+    """The condition of the rows from page `first` to before page `end`; empty for all pages."""
+    low = f"ctid >= '({first},0)'" if first else ""
+    high = f"ctid < '({end},0)'" if end is not None else ""
+    return " AND ".join(filter(None, (low, high)))
 
 
 def measured(cursor: Any, catalog: Catalog) -> Catalog:

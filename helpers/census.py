@@ -11,14 +11,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-import psycopg2
-
+from helpers import census_scan as scanning
 from helpers import limits as limiting
 from helpers import policies as deciding
 from helpers import types
 from helpers.catalog import Column, Table
-from helpers.errors import SourceRefused
-from helpers.limits import Limit, Server
+from helpers.census_scan import SELECTED, Answer, Answers, Question, Questions
+from helpers.limits import Limit
 from helpers.platforms.postgres import identifier, literal
 from helpers.policies import Chosen, check_policies
 from helpers.settings import Policy
@@ -29,9 +28,6 @@ Verdict = Literal["exact", "re-encoded", "refused"]
 EXAMPLES = 3
 SHOWN = 100
 """Characters of a value, and of each part of its key, that an example shows."""
-
-SELECTED = 1664
-"""The most columns that PostgreSQL selects at once (https://www.postgresql.org/docs/18/limits.html)."""
 
 
 @dataclass(frozen=True)
@@ -126,26 +122,6 @@ class TableCensus:
         return (*self.refusals, *columns)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """One column's part of the scan."""
-
-    column: Column
-    policy: Chosen | None
-    unknown: str | None
-    limits: tuple[Limit, ...]
-    measured: bool
-    information: dict[str, str]
-
-    @property
-    def aggregates(self) -> list[str]:
-        counted = [limit.condition for limit in self.limits] + list(self.information.values())
-        asked = [f"count(*) FILTER (WHERE {condition})" for condition in counted]
-        asked += limiting.MEASURES if self.measured else ()
-        asked += ["count({c})"] if self.unknown else []
-        return [sql.format(c=identifier(self.column.name)) for sql in asked]
-
-
 def take_census(cursor: Any, table: Table, policies: MappingType[str, Policy]) -> TableCensus:
     """Scans `table` once, in the cursor's snapshot.
 
@@ -156,32 +132,27 @@ def take_census(cursor: Any, table: Table, policies: MappingType[str, Policy]) -
 
     Raises:
         SettingsError: a policy that cannot be meant for the column it names.
-        SourceRefused: values in the server's encoding that UTF-8 has no character for.
+        SourceRefused: see `census_scan.scan`.
     """
-    connection = cursor.connection
-    server = Server(connection.get_parameter_status("server_encoding") or "UTF8", connection.server_version)
-    try:
-        return _take_census(cursor, table, policies, server)
-    except psycopg2.errors.InsufficientPrivilege as error:
-        raise SourceRefused(
-            "read every row",
-            on=str(table),
-            why=str(error).splitlines()[0],
-            next_step="grant SELECT on it, and BYPASSRLS where row-level security hides rows, to the role of the profile",
-        ) from None
+    questions = scanning.ask(cursor, table, policies)
+    return judge(cursor, questions, scanning.scan(cursor, questions))
 
 
-def _take_census(cursor: Any, table: Table, policies: MappingType[str, Policy], server: Server) -> TableCensus:
-    unknown = _unknown(cursor, table)
-    asked = [_ask(table, column, unknown.get(column.name), policies, server) for column in table.columns]
-    rows, answers = _scan(cursor, table, asked)
+def judge(cursor: Any, questions: Questions, answers: Answers) -> TableCensus:
+    """What the answers of a whole table's scan mean; examples of what is refused are fetched with `cursor`.
+
+    Raises:
+        SettingsError, SourceRefused: see `take_census`.
+    """
+    table = questions.table
     columns = []
     taken = [column.name for column in table.columns]
-    for question, answer in zip(asked, answers, strict=True):
-        column = _judge(cursor, table, question, answer, rows, taken)
-        taken += [column.flag.name] if column.flag else []
-        columns.append(column)
-    census = TableCensus(table, rows, tuple(columns), _of_table(table))
+    with scanning.reading(table):
+        for question, answer in zip(questions.columns, answers.columns, strict=True):
+            column = _judge(cursor, table, question, answer, answers.rows, taken)
+            taken += [column.flag.name] if column.flag else []
+            columns.append(column)
+    census = TableCensus(table, answers.rows, tuple(columns), _of_table(table))
     if len(census.fields) > SELECTED:
         why = f"{table}: {len(census.fields):,} columns with the flag columns, and PostgreSQL selects {SELECTED:,} at once"
         return replace(census, refusals=(*census.refusals, why))
@@ -194,79 +165,14 @@ def _of_table(table: Table) -> tuple[str, ...]:
     return (*foreign, *nothing)
 
 
-def _unknown(cursor: Any, table: Table) -> dict[str, str]:
-    """Columns of a type without a mapping, or made of one: column → the type's name.
-
-    Arrays, composites and ranges are looked into; the system tables alone are read.
-    """
-    found = {c.name: c.type.name for c in table.columns if not types.known(c.type)}
-    made = [c.name for c in table.columns if c.type.kind in ("c", "r", "m") or c.type.element is not None]
-    if not made:
-        return found
-    cursor.execute(
-        """
-        WITH RECURSIVE inside AS (
-            SELECT a.attname AS name, a.atttypid AS type
-            FROM pg_catalog.pg_attribute a WHERE a.attrelid = %s AND a.attname::text = ANY (%s) AND a.attnum > 0
-            UNION
-            SELECT i.name, p.type FROM inside i
-            JOIN pg_catalog.pg_type t ON t.oid = i.type
-            CROSS JOIN LATERAL (
-                SELECT t.typbasetype AS type WHERE t.typtype = 'd'
-                UNION ALL SELECT t.typelem WHERE t.typcategory = 'A'
-                UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
-                    WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-                UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid OR r.rngmultitypid = t.oid
-            ) p
-        )
-        SELECT i.name::text, t.typname::text FROM inside i JOIN pg_catalog.pg_type t ON t.oid = i.type
-        WHERE t.typtype = 'b' AND t.typcategory <> 'A'
-        """,
-        [table.oid, made],
-    )
-    return found | {name: kind for name, kind in cursor.fetchall() if not types.known_name(kind)}
-
-
-def _ask(
-    table: Table, column: Column, unknown: str | None, policies: MappingType[str, Policy], server: Server
-) -> _Asked:
-    policy = deciding.chosen(table, column, policies)
-    as_text = policy is not None and policy.constant is None
-    own = limiting.limits(column.type, server)
-    # What the policy "text" touches is what the column's own type would have refused.
-    both = (*own, *(limit for limit in limiting.limits(column.type, server, as_text=True) if limit not in own))
-    measured = column.type.name == "numeric" and column.type.kind == "b" and not types.fits_declared(column.type)
-    information = {} if unknown else limiting.information(column.type, server)
-    return _Asked(column, policy, unknown, both if as_text else own, measured and not as_text, information)
-
-
-def _scan(cursor: Any, table: Table, asked: list[_Asked]) -> tuple[int, list[list[Decimal | None]]]:
-    # One array: a SELECT has fewer columns than a wide table has questions. Compiling them would cost more than it saves.
-    everything = ", ".join(["count(*)", *(sql for question in asked for sql in question.aggregates)])
-    try:
-        cursor.execute("SET LOCAL jit = off")
-        cursor.execute(f"SELECT ARRAY[{everything}]::numeric[] FROM {table.sql}")
-    except (psycopg2.errors.UntranslatableCharacter, psycopg2.errors.CharacterNotInRepertoire) as error:
-        raise SourceRefused(
-            "count the values",
-            on=str(table),
-            why=f"a text has no form in UTF-8: {error}",
-            next_step="correct it in the source; the server's log names the bytes",
-        ) from None
-    rows, *answers = cursor.fetchone()[0]
-    found = iter(answers)
-    return int(rows), [[next(found) for _ in question.aggregates] for question in asked]
-
-
-def _judge(
-    cursor: Any, table: Table, asked: _Asked, answer: list[Decimal | None], rows: int, taken: list[str]
-) -> ColumnCensus:
+def _judge(cursor: Any, table: Table, asked: Question, answer: Answer, rows: int, taken: list[str]) -> ColumnCensus:
     column, policy = asked.column, asked.policy
-    counts = dict(zip((*asked.limits, *asked.information), (int(n or 0) for n in answer), strict=False))
+    # The last count, of values of an unknown type, belongs to none of these.
+    counts = dict(zip((*asked.limits, *asked.information), answer.counts, strict=False))
     information = {reason: counts[reason] for reason in asked.information if counts[reason]}
     found = {limit: counts[limit] for limit in asked.limits}
     if policy is not None and policy.constant is None:
-        return _judge_as_text(cursor, table, asked, found, information, int(answer[-1] or 0) if asked.unknown else 0)
+        return _judge_as_text(cursor, table, asked, found, information, answer.counts[-1] if asked.unknown else 0)
     if asked.unknown:
         key = asked.unknown if asked.unknown == column.type.name else f"{table}.{column.name}"
         why = (
@@ -276,9 +182,9 @@ def _judge(
         return ColumnCensus(column, "refused", types.as_text(), {why: rows}, str(policy) if policy else None)
     scale = 0
     if asked.measured:
-        scale, together = _scale(answer[-2:], policy)
-        if together:
-            found[together] = _count(cursor, table, column, together)
+        scale, together = _scale(answer.maxima, policy)
+        if together and (count := _count(cursor, table, column, together)):
+            found[together] = count
     mapping = types.mapping(column, scale=scale)
     if policy is None:
         return _verdict(cursor, table, ColumnCensus(column, "exact", mapping, information=information), found)
@@ -286,7 +192,7 @@ def _judge(
 
 
 def _judge_as_text(
-    cursor: Any, table: Table, asked: _Asked, found: dict[Limit, int], information: dict[str, int], unknown: int
+    cursor: Any, table: Table, asked: Question, found: dict[Limit, int], information: dict[str, int], unknown: int
 ) -> ColumnCensus:
     touched = unknown or sum(count for limit, count in found.items() if limit.as_text)
     census = ColumnCensus(
@@ -305,7 +211,7 @@ def _of_bytes(limit: Limit) -> bool:
 def _judge_masked(
     cursor: Any,
     table: Table,
-    asked: _Asked,
+    asked: Question,
     policy: Chosen,
     mapping: Mapping,
     found: dict[Limit, int],
@@ -344,7 +250,7 @@ def _verdict(cursor: Any, table: Table, census: ColumnCensus, found: dict[Limit,
     )
 
 
-def _scale(measured: list[Decimal | None], policy: Chosen | None) -> tuple[int, Limit | None]:
+def _scale(measured: tuple[Decimal | None, ...], policy: Chosen | None) -> tuple[int, Limit | None]:
     """Digits after the point for a numeric without a usable limit, and what is too fine where not all fit together."""
     places, largest = int(measured[0] or 0), measured[1] or Decimal(0)
     whole = len(str(int(largest))) if largest >= 1 else 0
@@ -353,9 +259,10 @@ def _scale(measured: list[Decimal | None], policy: Chosen | None) -> tuple[int, 
     room = min(types.DECIMAL_DIGITS - whole, types.DECIMAL_SCALE)
     if policy is not None and policy.places > room:
         raise deciding.no_room(policy, room)
-    if places > room:
+    # Places up to the spare ones were not measured: where not even those have room, values have to be counted again.
+    if places > room or room < types.SPARE_SCALE:
         return room, limiting.too_fine(room)
-    return max(places, min(types.SPARE_SCALE, room)), None
+    return max(places, types.SPARE_SCALE), None
 
 
 def _count(cursor: Any, table: Table, column: Column, limit: Limit) -> int:

@@ -327,7 +327,7 @@ def export(
         raise typer.Exit(1 if what.refused else 0)
     summary = {
         "export": manifest.export, "location": str(what.bucket.location), "lsn": manifest.lsn, "lsn_exact": manifest.lsn_exact,
-        "snapshot": manifest.snapshot, "held": hold_snapshot, "left_out": manifest.left_out,
+        "why_approximate": manifest.why_approximate, "snapshot": manifest.snapshot, "held": hold_snapshot, "left_out": manifest.left_out,
         "tables": [{"schema": t.schema_, "name": t.name, "rows": t.rows, "files": len(t.files), "bytes": t.bytes} for t in manifest.tables],
     }  # fmt: skip
 
@@ -336,6 +336,8 @@ def export(
         _table(
             f"exported to {what.bucket.location} at LSN {manifest.lsn}", "table", "rows", "files", "bytes", rows=rows
         )
+        if not manifest.lsn_exact:
+            screen.print(f"the LSN is approximate: {manifest.why_approximate}", markup=False)
         for name, why in manifest.left_out.items():
             screen.print(f"left out: {name}, {why}", markup=False)
 

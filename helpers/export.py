@@ -23,7 +23,8 @@ from helpers import digests
 from helpers import manifest as manifests
 from helpers import snapshot as snapshots
 from helpers.catalog import Catalog, Table, measured, read_catalog
-from helpers.census import TableCensus, check_policies, take_census
+from helpers.census import TableCensus, check_policies
+from helpers.census_worker import take_censuses
 from helpers.errors import SourceRefused, StageError
 from helpers.export_state import ExportState, PartState, TableState, unfinished
 from helpers.export_worker import Workers, is_unchanged
@@ -139,12 +140,7 @@ def plan_export(
         check_policies(catalog.tables, options.policies, complete=not tables)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
         catalog = measured(cursor, catalog)
-        census: list[TableCensus] = []
-        expected = sum(table.estimated_rows for table in catalog.tables)
-        for table in catalog.tables:
-            if progress:
-                progress(sum(done.rows for done in census), expected, f"census of {table}")
-            census.append(take_census(cursor, table, options.policies))
+        census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
         cursor.execute("SHOW server_version")
         (version,) = cursor.fetchone()
     state = ExportState(
@@ -154,13 +150,12 @@ def plan_export(
         snapshot=snapshot.name,
         lsn=snapshot.lsn,
         lsn_exact=snapshot.exact,
+        why_approximate=snapshot.why_approximate,
         tables=tuple(_planned_table(c, options.workers) for c in census),
         complete=not tables,
     )
     refused = tuple(sentence for table in census for sentence in table.refused)
-    return ExportPlan(
-        source, options, bucket, snapshot, catalog, tuple(census), state, complete=not tables, refused=refused
-    )
+    return ExportPlan(source, options, bucket, snapshot, catalog, census, state, complete=not tables, refused=refused)
 
 
 def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
@@ -189,6 +184,7 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
         snapshot=state.snapshot,
         lsn=state.lsn,
         lsn_exact=state.lsn_exact,
+        why_approximate=state.why_approximate,
         engine=f"duckdb {duckdb.__version__}",
         tables=tuple(_staged(table) for table in state.tables),
         complete=plan.complete,

@@ -65,6 +65,7 @@ class ExportState(_State):
     snapshot: str
     lsn: str
     lsn_exact: bool
+    why_approximate: str = ""
     tables: tuple[TableState, ...]
     complete: bool = True
 

@@ -39,11 +39,13 @@ class Limit:
     length: str | None = None
 
 
-NOT_FINITE = "scale({c}) IS NULL AND {c} IS NOT NULL"
+# A numeric is unpacked for every function that looks at it, but not for its size. NaN and the infinities have no digits, and
+# take 3 bytes in a row or 6 outside (5 in a row that was written before PostgreSQL 9.1); other values mostly take more.
+NOT_FINITE = "pg_column_size({c}) <= 6 AND scale({c}) IS NULL AND {c} IS NOT NULL"
 _PLACES = "scale(trim_scale({c}))"
 # Most values are small: only the others are printed to count their digits.
 _TOO_WIDE = (
-    "CASE WHEN scale({c}) <= 9 AND abs({c}) < 1e29 THEN false "
+    "CASE WHEN scale({c}) <= 19 AND abs({c}) < 1e19 THEN false "
     "ELSE length(trunc(abs({c}))::text) - (abs({c}) < 1)::int + " + _PLACES + f" > {types.DECIMAL_DIGITS} "
     f"OR {_PLACES} > {types.DECIMAL_SCALE} END"
 )
@@ -52,8 +54,22 @@ _DIGITS = (
 )
 
 _HELD = "scale({c}) IS NOT NULL AND NOT (" + _TOO_WIDE + ")"
-MEASURES = (f"max({_PLACES}) FILTER (WHERE {_HELD})", f"max(abs({{c}})) FILTER (WHERE {_HELD})")
-"""Of a numeric without a usable limit: the digits after the point that its values need, and the largest of them."""
+MEASURES = (
+    f"max({_PLACES}) FILTER (WHERE scale({{c}}) > {types.SPARE_SCALE} AND {_HELD})",
+    f"max(abs({{c}})) FILTER (WHERE {_HELD})",
+)
+"""Of a numeric without a usable limit: the digits after the point that its values need where they may be more than every
+column gets, and the largest of its values."""
+
+_SMALL_ARRAY = types.TEXT_BYTES // (40 * 255)
+"""Bytes of storage below which no array of `_SMALL_ELEMENTS` has a text beyond the limit: a byte is at most 40 characters of
+text (five for each bit of a bitmap of NULLs), and no compression of PostgreSQL's makes 255 bytes less than one (LZ4's limit is
+about 250, https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md; pglz copies up to 273 bytes by a tag of three)."""
+
+_SMALL_ELEMENTS = frozenset(
+    "bool int2 int4 int8 float4 float8 date time timestamp timestamptz uuid text varchar bpchar".split()
+)
+"""Types of which a byte of storage is a few characters of text; of a numeric two may be 131,072 digits."""
 
 
 def too_fine(scale: int) -> Limit:
@@ -89,10 +105,12 @@ def information(kind: PgType, server: Server) -> dict[str, str]:
     """What the census counts of a column and only reports, by its condition."""
     if kind.element is not None and kind.name not in ("int2vector", "oidvector"):
         bounds = " OR ".join(f"array_lower({{c}}, {n}) <> 1" for n in range(1, 7))
+        bounds = f"CASE WHEN array_ndims({{c}}) = 1 THEN array_lower({{c}}, 1) <> 1 ELSE {bounds} END"
         return {"arrays with a lower bound other than 1, which their text keeps": bounds}
     if kind.kind != "b" or kind.name not in ("json", "jsonb"):
         return {}
-    numeral = "'[0-9][0-9.]{{15}}|[0-9][eE][+-]?[0-9]{{3}}'"
+    # PostgreSQL prints a jsonb's numbers without an exponent, and the fewer ways an expression has, the faster it is.
+    numeral = "'[0-9.]{{16}}'" if kind.name == "jsonb" else "'[0-9][0-9.]{{15}}|[0-9][eE][+-]?[0-9]{{3}}'"
     without_strings = "regexp_replace({c}::text, '\"(\\\\.|[^\"\\\\])*\"', '\"\"', 'g')"
     found = {
         "JSON with numbers of 16 or more characters or a three-digit exponent, which the text keeps and a double may not": (
@@ -131,8 +149,11 @@ def _size(kind: PgType, server: Server, as_text: bool) -> str | None:
         # PostgreSQL prints \x and two digits a byte.
         return "2 + 2 * octet_length({c})" if as_text else "octet_length({c})"
     size = types.length(kind)
-    if size is None or server.encoding in ("UTF8", "SQL_ASCII"):
-        return size
+    if size is None:
+        return None
+    if server.encoding in ("UTF8", "SQL_ASCII"):
+        small = kind.element in _SMALL_ELEMENTS
+        return f"CASE WHEN pg_column_size({{c}}) > {_SMALL_ARRAY} THEN {size} END" if small else size
     # No encoding of PostgreSQL's grows more than threefold on its way to UTF-8.
     return f"CASE WHEN {size} > {types.TEXT_BYTES // 3} THEN octet_length(convert_to({{c}}::text, 'UTF8')) END"
 

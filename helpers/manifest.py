@@ -103,6 +103,7 @@ class Manifest(_Record):
     """One export: every table in one snapshot at one LSN.
 
     Attributes:
+        why_approximate: why the LSN is not exactly the snapshot's; empty where it is.
         complete: whether every table of the source is here; false where the export was told to take some.
     """
 
@@ -114,6 +115,7 @@ class Manifest(_Record):
     snapshot: str
     lsn: str
     lsn_exact: bool
+    why_approximate: str = ""
     engine: str
     tables: tuple[StagedTable, ...]
     left_out: dict[str, str]

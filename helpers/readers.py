@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import duckdb
+import psycopg2
 
-from helpers.catalog import Heap, Table
-from helpers.platforms import duck
-from helpers.platforms.postgres import identifier
+from helpers import snapshot as snapshots
+from helpers.catalog import Heap, Table, page_condition
+from helpers.errors import MigrationError
+from helpers.platforms import duck, postgres
 from helpers.settings import Export, Source
 
 BYTES_PER_RANGE = 512 * 1024 * 1024
@@ -23,8 +27,9 @@ BYTES_PER_RANGE = 512 * 1024 * 1024
 BYTES_WORTH_SHARING = 64 * 1024 * 1024
 """A heap of this size is read by all workers at once; below it, starting a second reader costs more than it saves."""
 
-MEMORY_PER_READER = "384MB"
-"""Of DuckDB; libpq and an upload's parts come on top. Two readers stay well under the 1.5 GB of the design."""
+MEMORY_OF_ALL, LEAST_MEMORY, MOST_MEMORY = 900, 96, 384
+"""MB of DuckDB for all readers, and bounds for each; libpq and an upload's parts come on top, and together they stay under
+the 1.5 GB of the design."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,9 +53,7 @@ class Range:
     @property
     def condition(self) -> str:
         """The condition on `ctid`, empty for a whole relation."""
-        low = f"ctid >= '({self.first_page},0)'" if self.first_page else ""
-        high = f"ctid < '({self.end_page},0)'" if self.end_page is not None else ""
-        return " AND ".join(filter(None, (low, high)))
+        return page_condition(self.first_page, self.end_page)
 
     def rows(self, where: str = "") -> str:
         """What follows FROM, with a further condition."""
@@ -67,14 +70,11 @@ def ranges(table: Table, workers: int) -> tuple[Range, ...]:
     """
     if table.kind == "v":
         return (Range(table.sql),)
-    found: list[Range] = []
-    for heap in table.heaps:
-        count = _range_count(heap, workers)
-        cuts = [index * heap.pages // count for index in range(count)]
-        # The last range is open: pages may have been added since they were counted, with rows of this snapshot.
-        for low, high in zip(cuts, [*cuts[1:], None], strict=True):
-            found.append(Range(f"ONLY {identifier(heap.schema, heap.name)}", low, high, (high or heap.pages) - low))
-    return tuple(found)
+    return tuple(
+        Range(heap.sql, low, high, (high or heap.pages) - low)
+        for heap in table.heaps
+        for low, high in heap.cut(_range_count(heap, workers))
+    )
 
 
 def _range_count(heap: Heap, workers: int) -> int:
@@ -90,7 +90,7 @@ class Readers:
             another to end.
         application: the sessions' name in `pg_stat_activity`.
         prepare: called with each new connection.
-        memory: of DuckDB, for each.
+        memory: MB of DuckDB for all of them.
     """
 
     def __init__(
@@ -100,18 +100,18 @@ class Readers:
         snapshot: str,
         tables: Sequence[Table],
         *,
-        application: str = "migration-runbooks reader",
+        application: str | None = None,
         prepare: Callable[[duckdb.DuckDBPyConnection], Any] | None = None,
-        memory: str = MEMORY_PER_READER,
+        memory: int = MEMORY_OF_ALL,
     ) -> None:
         self._source = source
         self._options = options
         self._snapshot = snapshot
         self._tables = tables
-        self.application = application
+        self.application = application or f"migration-runbooks reader {uuid4().hex[:8]}"
         self.workers = options.workers
         self._prepare = prepare
-        self._memory = memory
+        self._memory = max(LEAST_MEMORY, min(MOST_MEMORY, memory // options.workers))
         self._local = threading.local()
         self._all: list[duckdb.DuckDBPyConnection] = []
         self._stopped = False
@@ -140,17 +140,18 @@ class Readers:
         if self._stopped:
             raise duckdb.InterruptException("the reading was stopped")
         if not hasattr(self._local, "connection"):
-            connection = duck.connect(memory=self._memory, threads=1)
+            connection = duck.connect(memory=f"{self._memory}MB", threads=1)
             self._all.append(connection)
             limits = {
-                "statement_timeout": f"{int(self._options.statement_timeout_seconds * 1000)}ms",
                 "lock_timeout": f"{int(self._options.lock_timeout_seconds * 1000)}ms",
+                "idle_in_transaction_session_timeout": "0",
             }
+            if self._options.statement_timeout_seconds:
+                limits["statement_timeout"] = f"{int(self._options.statement_timeout_seconds * 1000)}ms"
             duck.attach_postgres(connection, self._source, application=self.application, settings=limits)
             duck.read_snapshot(connection, self._snapshot)
             if self._tables:
-                names = ", ".join(identifier(table.schema, table.name) for table in self._tables)
-                duck.execute_remotely(connection, f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+                duck.execute_remotely(connection, "; ".join(snapshots.lock_statement(table) for table in self._tables))
             if self._prepare:
                 self._prepare(connection)
             self._local.connection = connection
@@ -158,10 +159,18 @@ class Readers:
         return mine
 
     def interrupt(self) -> None:
-        """Ends what runs: a cancelled reading leaves no query behind on the source."""
+        """Ends what runs: a cancelled reading leaves no query behind on the source.
+
+        DuckDB notices an interrupt only when the server has sent something, so the server is told as well.
+        """
         self._stopped = True
         for connection in self._all:
             connection.interrupt()
+        with suppress(MigrationError, psycopg2.Error), closing(postgres.connect(self._source)) as connection:
+            connection.cursor().execute(
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'",
+                (self.application,),
+            )
 
     def close(self) -> None:
         """Waits for what runs, then ends the readers' transactions."""

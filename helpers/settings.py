@@ -15,10 +15,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import boto3
 import psycopg2
-import requests
-from botocore.exceptions import BotoCoreError, ClientError
 from dotenv import dotenv_values
 from psycopg2.extensions import parse_dsn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -334,6 +331,9 @@ def _from_environment(reference: dict[str, str], environment: Mapping[str, str |
 
 
 def _from_aws(reference: dict[str, str], environment: Mapping[str, str | None], at: str, path: Path) -> str:
+    import boto3  # a tenth of a second of every command's start, for the few that need it
+    from botocore.exceptions import BotoCoreError, ClientError
+
     name = reference["aws_secret"]
     try:
         answer = boto3.client("secretsmanager", region_name=reference.get("region")).get_secret_value(SecretId=name)
@@ -348,6 +348,8 @@ def _from_aws(reference: dict[str, str], environment: Mapping[str, str | None], 
 
 
 def _from_vault(reference: dict[str, str], environment: Mapping[str, str | None], at: str, path: Path) -> str:
+    import requests
+
     address = _from_environment({"env": "VAULT_ADDR"}, environment, at, path)
     token = remember(_from_environment({"env": "VAULT_TOKEN"}, environment, at, path))
     where = f"Vault at {address}, path {reference['vault']}"

@@ -14,31 +14,24 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg2
-from psycopg2.extras import LogicalReplicationConnection
 
 from helpers.catalog import Table
 from helpers.errors import ConnectionFailed, SourceRefused
+from helpers.keeper import lives, record_of
 from helpers.platforms import postgres
 from helpers.platforms.postgres import identifier, literal
-from helpers.redaction import redact
 from helpers.settings import PROJECT, Source
 
 RECORDS = PROJECT / "outputs" / ".snapshots"
 HELD_FOR_SECONDS = 6 * 3600.0
-CLOCK_TOLERANCE_SECONDS = 5.0
-
-SLOT_PATIENCE_SECONDS = 15.0
-"""A slot waits for every running transaction that writes; a long one must not stop the export."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +41,8 @@ class Snapshot:
     Attributes:
         name: what `SET TRANSACTION SNAPSHOT` takes.
         lsn: the position in the source's log that the snapshot shows.
-        exact: whether the snapshot holds exactly the changes up to `lsn`; otherwise the LSN is approximate.
+        exact: whether the snapshot holds exactly the changes up to `lsn`; otherwise the LSN is approximate: a position from
+            just before, after which the snapshot may hold some changes already.
         why_approximate: empty where exact.
         keeper: the holding process.
         keeper_started: its start as the system counts it; a PID alone may be another process by now.
@@ -67,7 +61,7 @@ class Snapshot:
     @property
     def record(self) -> Path:
         """Where the keeper is written down while it lives."""
-        return RECORDS / f"{self.name}-{self.keeper}.json"
+        return record_of(RECORDS, self.name, self.keeper)
 
 
 def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: bool = False) -> Snapshot:
@@ -81,10 +75,18 @@ def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: boo
     Raises:
         ConnectionFailed: the server cannot be reached.
     """
-    postgres.connect(source, application="migration-runbooks probe").close()
     RECORDS.mkdir(parents=True, exist_ok=True)
+    settings = {"idle_in_transaction_session_timeout": "0", "statement_timeout": "0"}
+    order = {
+        "holder": postgres.dsn(source, application="migration-runbooks snapshot", settings=settings),
+        "slot": postgres.dsn(source, application="migration-runbooks slot"),
+        "source": postgres.address(source),
+        "records": str(RECORDS),
+        "hold_seconds": hold_seconds,
+        "parent": None if outlive else [os.getpid(), psutil.Process().create_time()],
+    }
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "helpers.snapshot"],
+        [sys.executable, "-m", "helpers.keeper"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -93,16 +95,17 @@ def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: boo
         text=True,
     )
     assert keeper.stdin and keeper.stdout
-    secret = source.password.get_secret_value() if source.password else None
-    order = {
-        "source": {**source.model_dump(mode="json"), "password": secret},
-        "hold_seconds": hold_seconds,
-        "parent": None if outlive else [os.getpid(), psutil.Process().create_time()],
-    }
-    keeper.stdin.write(json.dumps(order) + "\n")
-    keeper.stdin.close()
-    answer = keeper.stdout.readline()
-    keeper.stdout.close()
+    try:
+        # While the keeper starts; it is this process that tells of a server that is not there.
+        postgres.connect(source, application="migration-runbooks probe").close()
+        keeper.stdin.write(json.dumps(order) + "\n")
+        keeper.stdin.close()
+        answer = keeper.stdout.readline()
+        keeper.stdout.close()
+    except BaseException:
+        keeper.kill()
+        keeper.wait()
+        raise
     found = json.loads(answer) if answer else {"error": "the keeper ended without a word"}
     if "error" in found:
         raise ConnectionFailed(
@@ -118,12 +121,11 @@ def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: boo
 
 def release(snapshot: Snapshot) -> None:
     """Ends the keeper; one that is gone already is no error."""
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(snapshot.keeper)
-        if _is(process, snapshot.keeper_started):
+    if lives(snapshot.keeper, snapshot.keeper_started):
+        with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            process = psutil.Process(snapshot.keeper)
             process.send_signal(signal.SIGTERM)
-            with suppress(psutil.TimeoutExpired):
-                process.wait(10)
+            process.wait(10)
     snapshot.record.unlink(missing_ok=True)
 
 
@@ -140,11 +142,7 @@ def held() -> list[Snapshot]:
     for path in sorted(RECORDS.glob("*.json")):
         with suppress(FileNotFoundError, ValueError, TypeError):
             snapshot = Snapshot(**json.loads(path.read_text()))
-            try:
-                alive = _is(psutil.Process(snapshot.keeper), snapshot.keeper_started)
-            except psutil.NoSuchProcess:
-                alive = False
-            if alive:
+            if lives(snapshot.keeper, snapshot.keeper_started):
                 found.append(snapshot)
             else:
                 path.unlink(missing_ok=True)
@@ -181,7 +179,8 @@ def reading(source: Source, name: str) -> Iterator[Any]:
     Raises:
         SourceRefused: nobody holds that snapshot any more.
     """
-    connection = postgres.connect(source)
+    # It waits for others that read the same snapshot, and holds its locks for them.
+    connection = postgres.connect(source, settings={"idle_in_transaction_session_timeout": "0"})
     try:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection.cursor() as cursor:
@@ -212,7 +211,7 @@ def lock(cursor: Any, tables: Iterable[Table], *, timeout_seconds: float) -> Non
     """Locks tables in ACCESS SHARE until the cursor's transaction ends, and proves that the snapshot shows them.
 
     TRUNCATE and rewriting ALTERs are invisible to an older snapshot: it sees an empty table where its rows were.
-    Both give the table a new file, which is what is compared.
+    Both give the table a new file, which is what is compared, for the tables behind a view too.
 
     Raises:
         SourceRefused: a lock was not to be had in time, or a table was rewritten or dropped since the snapshot.
@@ -220,7 +219,7 @@ def lock(cursor: Any, tables: Iterable[Table], *, timeout_seconds: float) -> Non
     cursor.execute(f"SET LOCAL lock_timeout = {int(timeout_seconds * 1000)}")
     for table in tables:
         try:
-            cursor.execute(f"LOCK TABLE {identifier(table.schema, table.name)} IN ACCESS SHARE MODE")
+            cursor.execute(lock_statement(table))
         except psycopg2.errors.LockNotAvailable:
             raise SourceRefused(
                 "lock the table for reading",
@@ -231,15 +230,46 @@ def lock(cursor: Any, tables: Iterable[Table], *, timeout_seconds: float) -> Non
             ) from None
         except psycopg2.Error as error:
             raise _moved(table, str(error)) from None
-        cursor.execute(
-            "SELECT oid::int8, pg_relation_filenode(oid)::int8 FROM unnest(%s::oid[]) AS t (oid)",
-            ([heap.oid for heap in table.heaps],),
-        )
-        now = dict(cursor.fetchall())
-        for heap in table.heaps:
-            # A mapped or foreign relation has no file of its own.
-            if heap.file and now.get(heap.oid) != heap.file:
-                raise _moved(table, f"{heap.schema}.{heap.name} was truncated, rewritten or dropped after it")
+        cursor.execute(_MOVED, {"table": table.oid})
+        if moved := cursor.fetchone():
+            raise _moved(table, f"{moved[0]} was {moved[1]} after it")
+
+
+def lock_statement(table: Table) -> str:
+    """What locks `table`, and the tables behind a view, in ACCESS SHARE; a materialized view is locked only by reading it."""
+    if table.kind == "m":
+        return f"SELECT FROM {table.sql} LIMIT 0"
+    return f"LOCK TABLE {identifier(table.schema, table.name)} IN ACCESS SHARE MODE"
+
+
+_MOVED = """
+WITH RECURSIVE beneath AS (
+    SELECT %(table)s::oid AS relid
+    UNION
+    SELECT n.relid FROM beneath b JOIN pg_class c ON c.oid = b.relid CROSS JOIN LATERAL (
+        -- A table is exported without those that inherit from it; a view may read them.
+        SELECT i.inhrelid AS relid FROM pg_inherits i WHERE i.inhparent = c.oid AND (c.relkind = 'p' OR c.oid <> %(table)s)
+        UNION ALL SELECT d.refobjid FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid
+            WHERE r.ev_class = c.oid AND c.relkind = 'v'
+              AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+    ) n
+)
+SELECT n.nspname || '.' || c.relname, m.how
+FROM (
+    -- A view or partitioned table has no file, and a mapped relation none of its own.
+    SELECT b.relid, 'truncated, rewritten or dropped' AS how FROM beneath b JOIN pg_class c ON c.oid = b.relid
+    WHERE c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
+    UNION ALL
+    SELECT coalesce(b.relid, p.relid), CASE WHEN b.relid IS NULL THEN 'attached' ELSE 'detached' END
+    FROM beneath b FULL JOIN pg_partition_tree(%(table)s) p ON p.relid = b.relid
+    WHERE (b.relid IS NULL OR p.relid IS NULL)
+      AND EXISTS (SELECT FROM pg_class c WHERE c.oid = %(table)s AND c.relkind = 'p')
+) m
+JOIN pg_class c ON c.oid = m.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+LIMIT 1
+"""
+"""What of a table, its partitions or the tables behind a view is not what the snapshot shows: the system tables are read in the
+snapshot, and functions see the present. A partition that was created since is no part of the snapshot."""
 
 
 def _moved(table: Table, why: str) -> SourceRefused:
@@ -249,101 +279,3 @@ def _moved(table: Table, why: str) -> SourceRefused:
         why=why,
         next_step="export again: a new snapshot shows the table as it is now",
     )
-
-
-def main() -> None:
-    """The keeper: takes its order from standard input, answers once, then holds on."""
-    order = json.loads(sys.stdin.readline())
-    password = order["source"].pop("password")
-    source = Source.model_validate(order["source"]).model_copy(update={"password": _secret(password)})
-    try:
-        connection, found = _export(source)
-    except (psycopg2.Error, ConnectionFailed) as error:
-        print(json.dumps({"error": redact(str(error)).strip()}), flush=True)  # noqa: T201
-        return
-    me = psutil.Process()
-    until = time.time() + order["hold_seconds"]
-    snapshot = Snapshot(
-        **found,
-        taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        until=datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds"),
-        source=postgres.address(source),
-        keeper=me.pid,
-        keeper_started=me.create_time(),
-    )
-    snapshot.record.write_text(json.dumps(asdict(snapshot)))
-    print(json.dumps(asdict(snapshot)), flush=True)  # noqa: T201
-    with suppress(BrokenPipeError):
-        sys.stdout.close()
-    released = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: released.set())
-    try:
-        while not released.wait(1) and time.time() < until and _lives(order["parent"]):
-            connection.cursor().execute("SELECT 1")
-    except psycopg2.Error:
-        pass  # the server is gone, and the snapshot with it
-    finally:
-        snapshot.record.unlink(missing_ok=True)
-        os._exit(0)
-
-
-def _is(process: psutil.Process, started: float) -> bool:
-    """Whether it is the process that started then; the system's idea of its own start moves with the clock."""
-    return bool(abs(process.create_time() - started) < CLOCK_TOLERANCE_SECONDS)
-
-
-def _lives(process: list[Any] | None) -> bool:
-    if process is None:
-        return True
-    try:
-        return _is(psutil.Process(process[0]), process[1])
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _secret(password: str | None) -> Any:
-    from pydantic import SecretStr
-
-    return SecretStr(password) if password else None
-
-
-def _export(source: Source) -> tuple[Any, dict[str, Any]]:
-    settings = {"idle_in_transaction_session_timeout": "0", "statement_timeout": "0"}
-    holder = postgres.connect(source, application="migration-runbooks snapshot", settings=settings)
-    holder.set_session(isolation_level="REPEATABLE READ", readonly=True)
-    cursor = holder.cursor()
-    try:
-        with _slot(source) as (name, lsn):
-            cursor.execute(f"SET TRANSACTION SNAPSHOT {literal(name)}")
-            cursor.execute("SELECT pg_export_snapshot()")
-            return holder, {"name": cursor.fetchone()[0], "lsn": lsn, "exact": True, "why_approximate": ""}
-    except (psycopg2.Error, ConnectionFailed) as error:
-        why = redact(str(error)).strip().splitlines()[0]
-    holder.rollback()
-    cursor.execute(
-        "SELECT pg_export_snapshot(), CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
-    )
-    name, lsn = cursor.fetchone()
-    return holder, {"name": name, "lsn": lsn, "exact": False, "why_approximate": why}
-
-
-@contextmanager
-def _slot(source: Source) -> Iterator[tuple[str, str]]:
-    connection = postgres.connect(
-        source, application="migration-runbooks slot", connection_factory=LogicalReplicationConnection
-    )
-    watch = threading.Timer(SLOT_PATIENCE_SECONDS, connection.cancel)
-    try:
-        watch.start()
-        cursor = connection.cursor()
-        cursor.execute(f"CREATE_REPLICATION_SLOT runbook_{os.getpid()} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT")
-        _, lsn, name, _ = cursor.fetchone()
-        watch.cancel()
-        yield name, lsn
-    finally:
-        watch.cancel()
-        connection.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 from helpers import snapshot as snapshots
@@ -55,7 +55,7 @@ def _source(plan: VerifyPlan, stack: ExitStack) -> Side:
     cursor = stack.enter_context(snapshots.reading(plan.source, plan.snapshot))
     snapshots.lock(cursor, tables, timeout_seconds=options.lock_timeout_seconds)
     side = PostgresSide(plan.source, plan.snapshot, tables, options, witness=plan.options.witness)
-    return stack.enter_context(closing(side))
+    return stack.enter_context(side)
 
 
 def _target(plan: VerifyPlan, stack: ExitStack) -> Side:
@@ -75,7 +75,7 @@ def _target(plan: VerifyPlan, stack: ExitStack) -> Side:
             with snapshots.reading(other, snapshot.name) as cursor:
                 catalog = measured(cursor, read_catalog(cursor, schemas=other.schemas))
             side = PostgresSide(other, snapshot.name, catalog.tables, plan.settings.export, is_target=True)
-            return stack.enter_context(closing(side))
+            return stack.enter_context(side)
 
 
 def _stage(plan: VerifyPlan) -> Side | None:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,97 @@ def test_a_policy_touches_exactly_what_the_refusals_counted(source: Any, values:
     flagged = [row for row in staged if row[2] is not None]
     assert len(flagged) == census.columns[1].touched
     assert all((float(row[1]) == 7) if sentinel else row[1] is None for row in flagged)
+
+
+_WHOLE = st.integers(0, 10**40)
+_NUMBERS = st.one_of(
+    st.sampled_from(
+        ["NaN", "Infinity", "-Infinity", "0", "0.00", "-1", "1e19", "9999999999999999999.9999999999999999999"]
+    ),
+    st.builds(lambda n, power: f"{n}e{power}", st.integers(-(10**8), 10**8), st.integers(-45, 45)),
+    st.builds(lambda n, m, places: f"{n % 10**places}.{str(m)[:20]}000", _WHOLE, _WHOLE, st.integers(1, 40)),
+)
+
+
+@hypothesis_settings(
+    max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.one_of(st.none(), _NUMBERS), max_size=12), st.sampled_from(["PLAIN", "MAIN", "EXTERNAL"]))
+def test_numbers_are_counted_and_measured_as_decimal_arithmetic_says(
+    source: Any, values: list[str | None], storage: str
+) -> None:
+    cursor, _ = source
+    cursor.execute("DROP TABLE IF EXISTS t CASCADE; CREATE TABLE t (v numeric, d numeric(12, 2))")
+    cursor.execute(f"ALTER TABLE t ALTER v SET STORAGE {storage}, ALTER d SET STORAGE {storage}")
+    cursor.execute("CREATE VIEW computed AS SELECT v + 0 AS v, d + 0 AS d FROM t")
+    for value in values:
+        cursor.execute(
+            "INSERT INTO t VALUES (%s, CASE WHEN %s = 'NaN' THEN 'NaN'::numeric ELSE 19.99 END)", [value, value]
+        )
+    found = [Decimal(value) for value in values if value is not None]
+    finite = [value for value in found if value.is_finite()]
+    held = [(_digits(v), v) for v in finite if sum(_digits(v)) <= 38 and _digits(v)[1] <= 37]
+    whole = max((digits for (digits, _), _ in held), default=0)
+    room = min(38 - whole, 37)
+    fine = sum(places > room for (_, places), _ in held)
+    places = max((places for (_, places), _ in held), default=0)
+    expected = {
+        "NaN or infinity": len(found) - len(finite),
+        "more than 38 digits": len(finite) - len(held),
+        "more digits after the point than": fine,
+    }
+    scale = room if fine else max(places, min(9, room))
+    for name in ("t", "computed"):
+        (table,) = read_catalog(cursor, tables=[name], include_views=True).tables
+        v, d = take_census(cursor, table, {}).columns
+        assert {reason: n for reason, n in expected.items() if n} == {
+            next(reason for reason in expected if said.startswith(reason)): n for said, n in v.refusals.items()
+        }
+        assert v.mapping.parquet == f"DECIMAL(38,{scale})"
+        if name == "t":
+            assert sum(d.refusals.values()) == values.count("NaN")
+
+
+def _digits(value: Decimal) -> tuple[int, int]:
+    """Digits before the point, and those after it without zeros at the end."""
+    _, digits, exponent = value.as_tuple()
+    text = "".join(map(str, digits)).lstrip("0")
+    assert isinstance(exponent, int)
+    trimmed = text.rstrip("0")
+    places = max(0, -(exponent + len(text) - len(trimmed))) if trimmed else 0
+    return max(0, len(text) + exponent) if trimmed else 0, places
+
+
+def test_an_array_that_is_small_only_in_storage_is_too_long(source: Any) -> None:
+    cursor, _ = source
+    cursor.execute("SELECT unnest(enumvals) FROM pg_settings WHERE name = 'default_toast_compression'")
+    for (compression,) in cursor.fetchall():
+        cursor.execute(f"SET default_toast_compression = {compression}; DROP TABLE IF EXISTS t")
+        table = _table(
+            cursor, "t", "CREATE TABLE t (id int PRIMARY KEY, a int[], b text[])",
+            "INSERT INTO t VALUES (1, array_fill(NULL::int, ARRAY[3355443]), array_fill(''::text, ARRAY[100]))",
+            "INSERT INTO t VALUES (2, array_fill(NULL::int, ARRAY[3355444]), ARRAY[repeat('\"', 8388607)])",
+        )  # fmt: skip
+        found = take_census(cursor, table, {}).columns
+        assert [[e.row["id"] for v in c.examples.values() for e in v] for c in found] == [[], ["2"], ["2"]], compression
+
+
+def test_numbers_in_json_are_counted_outside_strings_alone(source: Any) -> None:
+    cursor, _ = source
+    long = [
+        "1234567890123456",
+        "-1.23456789012345",
+        "[1, 0.12345678901234]",
+        '{"a": 1e15}',
+        '{"a": [{"b": 100000000000000.5}]}',
+    ]
+    short = ["123456789012345", "[12345678, 12345678]", '{"1234567890123456": "0.1234567890123456"}', '"a\\"1234567890123456"',
+             "null", "[]", '{"a": 1.2345678901234}']  # fmt: skip
+    table = _table(cursor, "t", "CREATE TABLE t (plain json, binary_form jsonb)")
+    for text in long + short:
+        cursor.execute("INSERT INTO t VALUES (%s, %s)", [text.replace("1e15", "1e150"), text])
+    found = take_census(cursor, table, {}).columns
+    assert [list(c.information.values()) for c in found] == [[len(long)], [len(long)]]
 
 
 def test_what_a_policy_makes_nullable_and_what_it_may_not_touch(source: Any) -> None:

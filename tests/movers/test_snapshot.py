@@ -71,27 +71,108 @@ def test_the_export_of_a_moving_source_is_one_snapshot(migration: Any) -> None:
     assert not snapshots.is_held(migration.settings.source, snapshot.name)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "TRUNCATE accounts",
-        "ALTER TABLE accounts ALTER balance TYPE bigint",
-        "DROP TABLE accounts",
-        "VACUUM FULL accounts",
-    ],
+REWRITES = (
+    "TRUNCATE accounts",
+    "ALTER TABLE accounts ALTER balance TYPE bigint",
+    "DROP TABLE accounts",
+    "VACUUM FULL accounts",
 )
-def test_a_table_rewritten_after_the_snapshot_is_refused_by_name(migration: Any, change: str) -> None:
+
+
+@pytest.mark.parametrize("workers", [2, 8])
+@pytest.mark.parametrize("change", REWRITES)
+def test_a_table_rewritten_after_the_snapshot_is_refused_by_name(migration: Any, change: str, workers: int) -> None:
     migration.source(*ACCOUNTS)
     snapshot = snapshots.take(migration.settings.source)
     try:
         migration.source(change)
         with (
             pytest.raises(SourceRefused, match=r"public\.accounts"),
-            exporting.planned(migration.settings, snapshot=snapshot),
+            exporting.planned(migration.settings.with_workers(workers), snapshot=snapshot),
         ):
             pass
     finally:
         snapshots.release(snapshot)
+    assert not migration.bucket.sizes()
+
+
+@pytest.mark.parametrize("change", REWRITES)
+def test_a_table_rewritten_after_the_plan_is_refused_by_name(migration: Any, change: str) -> None:
+    migration.source(*ACCOUNTS)
+    with (
+        pytest.raises(SourceRefused, match=r"public\.accounts"),
+        exporting.planned(migration.settings.with_workers(8)) as plan,
+    ):
+        migration.source(change)
+        exporting.export(plan)
+    assert "manifest.json" not in migration.bucket.sizes()
+
+
+VIEWS = (
+    *ACCOUNTS,
+    "CREATE VIEW rich AS SELECT * FROM accounts WHERE balance > 50",
+    "CREATE VIEW richest AS SELECT * FROM rich WHERE id < 100",
+    "CREATE MATERIALIZED VIEW kept AS SELECT * FROM accounts WHERE id < 1000",
+)
+
+
+def _planned_after(migration: Any, change: str, *tables: str) -> dict[str, int]:
+    """Rows of the tables in a plan with a snapshot from before the change."""
+    snapshot = snapshots.take(migration.settings.source)
+    try:
+        migration.source(change)
+        with exporting.planned(migration.settings, snapshot=snapshot, tables=tables, include_views=True) as plan:
+            return {staged.name: staged.rows for staged in exporting.export(plan).tables}
+    finally:
+        snapshots.release(snapshot)
+
+
+@pytest.mark.parametrize("change", ["TRUNCATE accounts", "ALTER TABLE accounts ALTER note TYPE char(300)"])
+def test_a_view_of_a_table_rewritten_after_the_snapshot_is_refused(migration: Any, change: str) -> None:
+    migration.source(*(statement for statement in VIEWS if "ALTER" not in change or "VIEW" not in statement))
+    if "ALTER" in change:
+        migration.source("CREATE VIEW richest AS SELECT id FROM accounts")
+    with pytest.raises(SourceRefused, match=r"public\.richest.*public\.accounts was truncated"):
+        _planned_after(migration, change, "richest")
+
+
+def test_a_materialized_view_is_read_as_the_snapshot_shows_it(migration: Any) -> None:
+    migration.source(*VIEWS)
+    assert _planned_after(migration, "TRUNCATE log", "kept", "richest") == {"kept": 999, "richest": 99}
+    assert _planned_after(migration, "TRUNCATE accounts", "kept") == {"kept": 999}
+    with pytest.raises(SourceRefused, match=r"public\.kept.* was truncated, rewritten or dropped"):
+        _planned_after(migration, "REFRESH MATERIALIZED VIEW kept", "kept")
+
+
+MONTHS = (
+    "CREATE TABLE months (day date, v int) PARTITION BY LIST (day)",
+    *(f"CREATE TABLE months_{n} PARTITION OF months FOR VALUES IN ('2024-0{n}-01')" for n in (1, 2)),
+    "INSERT INTO months VALUES ('2024-01-01', 1), ('2024-02-01', 2)",
+    "CREATE TABLE months_3 (LIKE months)",
+    "INSERT INTO months_3 VALUES ('2024-03-01', 3)",
+    "CREATE TABLE parent (id int)",
+    "CREATE TABLE child () INHERITS (parent)",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "moved"),
+    [
+        ("ALTER TABLE months DETACH PARTITION months_2", "months_2 was detached"),
+        ("ALTER TABLE months ATTACH PARTITION months_3 FOR VALUES IN ('2024-03-01')", "months_3 was attached"),
+        ("DROP TABLE months_2", "months_2 was truncated, rewritten or dropped"),
+        ("TRUNCATE months_1", "months_1 was truncated"),
+        ("CREATE TABLE months_4 PARTITION OF months FOR VALUES IN ('2024-04-01')", None),
+        ("TRUNCATE child", None),
+    ],
+)
+def test_partitions_that_changed_after_the_snapshot(migration: Any, change: str, moved: str | None) -> None:
+    migration.source(*MONTHS)
+    if moved is None:
+        assert _planned_after(migration, change, "months", "parent") == {"months": 2, "parent": 0}
+    else:
+        with pytest.raises(SourceRefused, match=rf"public\.months.*public\.{moved}"):
+            _planned_after(migration, change, "months")
 
 
 def test_a_lock_is_not_waited_for(migration: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import TracebackType
 
 import duckdb
 import pyarrow as pa
@@ -30,7 +31,8 @@ DIALECT = canonical_postgres.DIALECT
 ROWS_PER_BATCH = 50_000
 """Enough to keep DuckDB busy, few enough that wide rows stay within a few hundred megabytes."""
 
-MEMORY_PER_READER = "192MB"
+MEMORY_OF_READERS = 384
+"""MB of DuckDB."""
 
 
 class PostgresSide:
@@ -57,7 +59,7 @@ class PostgresSide:
     ) -> None:
         self._source = source
         self._tables = {(table.schema, table.name): table for table in tables}
-        self._readers = Readers(source, options, snapshot, tables, memory=MEMORY_PER_READER)
+        self._readers = Readers(source, options, snapshot, tables, memory=MEMORY_OF_READERS)
         self._witness = witness
         self._is_target = is_target
         self.methods: tuple[Method, ...] = ("canonical",) if witness else ("native", "canonical")
@@ -71,10 +73,13 @@ class PostgresSide:
                 next_step="leave out --witness: the digests are then computed over the stream, which is UTF-8",
             )
 
-    def close(self) -> None:
-        """Ends the transactions."""
-        self._readers.interrupt()
-        self._readers.close()
+    def __enter__(self) -> PostgresSide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._readers.__exit__(kind, error, trace)
 
     def tables(self) -> dict[str, str]:
         return {name: schema for schema, name in self._tables}

@@ -1,0 +1,129 @@
+"""The process that exports a snapshot and holds it: `python -m helpers.keeper`, started by `snapshot.take`.
+
+Whoever starts it waits for its answer, so it imports little. Its order comes as JSON on standard input, connection strings and
+all, since a command line is there for everybody to read; it answers once on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+from psycopg2.extras import LogicalReplicationConnection
+
+CLOCK_TOLERANCE_SECONDS = 5.0
+
+SLOT_PATIENCE_SECONDS = 15.0
+"""A slot waits for every running transaction that writes; a long one must not stop the export."""
+
+ON_A_STANDBY = "the source is a standby, which exports no snapshot with a slot"
+"""CREATE_REPLICATION_SLOT … EXPORT_SNAPSHOT would wait for the primary to log what runs there, and then be refused."""
+
+
+def main() -> None:
+    """Takes the order, answers, then holds on until it is told to let go, its time is over or its parent is gone."""
+    order = json.loads(sys.stdin.readline())
+    try:
+        connection, found = _export(order["holder"], order["slot"])
+    except psycopg2.Error as error:
+        print(json.dumps({"error": str(error).strip()}), flush=True)  # noqa: T201
+        return
+    me = psutil.Process()
+    until = time.time() + order["hold_seconds"]
+    found |= {
+        "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "until": datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds"),
+        "source": order["source"],
+        "keeper": me.pid,
+        "keeper_started": me.create_time(),
+    }
+    record = record_of(Path(order["records"]), found["name"], me.pid)
+    record.write_text(json.dumps(found))
+    print(json.dumps(found), flush=True)  # noqa: T201
+    with suppress(BrokenPipeError):
+        sys.stdout.close()
+    released = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: released.set())
+    try:
+        while not released.wait(1) and time.time() < until and (not order["parent"] or lives(*order["parent"])):
+            connection.cursor().execute("SELECT 1")
+    except psycopg2.Error:
+        pass  # the server is gone, and the snapshot with it
+    finally:
+        record.unlink(missing_ok=True)
+        os._exit(0)
+
+
+def record_of(records: Path, name: str, keeper: int) -> Path:
+    """Where the keeper of a snapshot is written down while it lives."""
+    return records / f"{name}-{keeper}.json"
+
+
+def lives(pid: int, started: float) -> bool:
+    """Whether the process that started then is there; the system's idea of its start moves with the clock."""
+    try:
+        return bool(abs(psutil.Process(pid).create_time() - started) < CLOCK_TOLERANCE_SECONDS)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _export(holder: str, slot: str) -> tuple[Any, dict[str, Any]]:
+    """A connection with the snapshot, and what `Snapshot` says of it."""
+    connection = psycopg2.connect(holder)
+    connection.autocommit = True
+    cursor = connection.cursor()
+    cursor.execute("SELECT pg_is_in_recovery()")
+    (standby,) = cursor.fetchone()
+    connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
+    why = ON_A_STANDBY
+    try:
+        if not standby:
+            with _slot(slot) as (name, lsn):
+                cursor.execute(f"SET TRANSACTION SNAPSHOT '{name}'")
+                cursor.execute("SELECT pg_export_snapshot()")
+                (own,) = cursor.fetchone()
+            return connection, {"name": own, "lsn": lsn, "exact": True, "why_approximate": ""}
+    except psycopg2.Error as error:
+        why = str(error).strip().splitlines()[0]
+    # The position is read first: what the snapshot lacks is then behind it, and a synchronization from there misses nothing.
+    connection.rollback()
+    position = "coalesce(pg_last_wal_replay_lsn(), '0/0')" if standby else "pg_current_wal_lsn()"
+    cursor.execute(f"SELECT {position}::text")
+    (lsn,) = cursor.fetchone()
+    connection.rollback()
+    cursor.execute("SELECT pg_export_snapshot()")
+    return connection, {"name": cursor.fetchone()[0], "lsn": lsn, "exact": False, "why_approximate": why}
+
+
+@contextmanager
+def _slot(dsn: str) -> Iterator[tuple[str, str]]:
+    connection = psycopg2.connect(dsn, connection_factory=LogicalReplicationConnection)
+    watch = threading.Timer(SLOT_PATIENCE_SECONDS, connection.cancel)
+    slot = f"runbook_{os.getpid()}"
+    try:
+        watch.start()
+        cursor = connection.cursor()
+        cursor.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT")
+        _, lsn, name, _ = cursor.fetchone()
+        watch.cancel()
+        yield name, lsn
+        # It would go with the connection, but a little later, and keeps its database from being dropped.
+        cursor.execute(f"DROP_REPLICATION_SLOT {slot}")
+    finally:
+        watch.cancel()
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()
