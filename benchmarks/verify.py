@@ -129,7 +129,9 @@ class Copies:
         changed = f'CASE WHEN "id" % {self.rows // CHANGED} = 17 THEN "note" || \'!\' ELSE "note" END'
         with snowflake_platform.connect(self.own.snowflake) as session:
             session.execute(f'USE SCHEMA "{self.own.snowflake.database}"."BENCH"', doing="choose the schema")
-            session.execute(f'CREATE OR REPLACE TABLE "changed" AS SELECT * FROM "{self.name}"', doing="copy")
+            columns = ", ".join(loading.column_definition(column) for column in self.staged.columns)
+            session.execute(f'CREATE OR REPLACE TABLE "changed" ({columns})', doing="create the copy")
+            session.execute(f'INSERT INTO "changed" SELECT * FROM "{self.name}"', doing="copy")
             session.execute(f'UPDATE "changed" SET "note" = {changed}', doing="change the copy")
         self._change_stage(changed)
         return self

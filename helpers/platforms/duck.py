@@ -12,19 +12,16 @@ from helpers.platforms.postgres import dsn, literal
 from helpers.settings import Source, Stage
 
 
-def connect(
-    *, memory: str = "1GB", threads: int = 2, spill: Path | None = None, database: Path | None = None
-) -> duckdb.DuckDBPyConnection:
-    """A database that spills to disk what does not fit.
+def connect(*, memory: str = "1GB", threads: int = 2, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory database that spills to disk.
 
     Args:
         memory: DuckDB's limit, with its unit.
         threads: how many it may use.
         spill: the folder for what does not fit; without it, DuckDB's own choice beside the working folder.
-        database: the file of its tables; without it they are in memory.
     """
     connection = duckdb.connect(
-        database or ":memory:", config={"allow_unsigned_extensions": "true", "memory_limit": memory, "threads": threads}
+        config={"allow_unsigned_extensions": "true", "memory_limit": memory, "threads": threads}
     )
     if spill:
         connection.execute(f"SET temp_directory = {literal(str(spill))}")

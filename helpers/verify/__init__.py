@@ -31,8 +31,7 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
         spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runbook-verify-")))
         ends = Ends(_source(plan, stack), _target(plan, stack), _stage(plan))
         reports, done = [], 0
-        # In a file and not in memory: tables of rows that differ may be larger than what there is of it.
-        with duck.connect(spill=spill, database=spill / "rows.duckdb") as connection:
+        with duck.connect(spill=spill) as connection:
             connection.create_function("postgres_float", postgres_float, ["DOUBLE", "BOOLEAN"], "VARCHAR")
             for table in plan.tables:
                 if progress:

@@ -1,8 +1,8 @@
 """Two tables of texts in DuckDB → every row and cell in which they differ.
 
 First the rows are compared as a multiset: a row that occurs as often on both sides drops out, whatever the order,
-with or without a key, duplicates and NULLs included. Only what is left over is then paired, by key where there is
-one. For example, with key `id`:
+with or without a key, duplicates and NULLs included; by its texts, which most rows share, then by the values that the texts
+stand for. Only what is left over is then paired, by key where there is one. For example, with key `id`:
 
     source (1, a) (2, b) (3, c)      target (1, a) (2, B) (4, d)
     left over: source (2, b) (3, c), target (2, B) (4, d)
@@ -52,6 +52,11 @@ class Compared:
     fetched: int = 0
     diagnoses: dict[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
 
+    @property
+    def differs(self) -> bool:
+        """Whether any row does."""
+        return bool(self.missing or self.extra or self.changed or self.changed_since)
+
     def of_rows(self, source: int, target: int, digest: str) -> Compared:
         """The same, where only some of a table's rows were fetched."""
         return replace(self, rows_source=source, rows_target=target, digest=digest)
@@ -64,22 +69,46 @@ class Compared:
 def leave_over(duck: DuckDB, source: Side, target: Side, table: TablePlan) -> None:
     """Compares the DuckDB tables `source` and `target`, each with a text column c0, c1 … for each of the plan's.
 
-    Creates `rest`: a row for each occurrence that the other side lacks, texts c0 …, values v0 …, `form`, `side` (s or t)
-    and `id`.
+    Creates `rest`, see `balance`.
 
     Args:
         source, target: the sides they came from; they say which value a text stands for.
     """
-    _balance(duck, rows_of(source, table, "source"), rows_of(target, table, "target"), table)
+    columns = ", ".join(f"c{n}" for n in range(len(table.columns)))
+    duck.execute(
+        f"CREATE OR REPLACE TABLE by_text AS SELECT {columns}, sum(weight)::BIGINT AS balance FROM "
+        f"(SELECT {columns}, 1 AS weight FROM source UNION ALL SELECT {columns}, -1 FROM target) "
+        f"GROUP BY {columns} HAVING sum(weight) <> 0"
+    )
+    for side, name, sign in ((source, "source", 1), (target, "target", -1)):
+        left = f"(SELECT {columns} FROM by_text, range({sign} * balance) WHERE {sign} * balance > 0)"
+        duck.execute(f"CREATE OR REPLACE TABLE {name}_rows AS {rows_of(side, table, left)}")
+    balance(duck, "source_rows", "target_rows", table)
 
 
 def balance(duck: DuckDB, source: str, target: str, table: TablePlan) -> None:
-    """The same for two tables that `rows_of` has made."""
-    _balance(duck, f"SELECT * FROM {source}", f"SELECT * FROM {target}", table)
+    """Creates `rest`: a row for each occurrence that the other side lacks.
+
+    It has the texts c0 …, values v0 … and `form` of `source` and `target`, which `rows_of` has made, `side` (s or t) and
+    `id`.
+    """
+    duck.execute(
+        "CREATE OR REPLACE TABLE balances AS SELECT form, sum(weight)::BIGINT AS balance FROM "
+        f"(SELECT form, 1 AS weight FROM {source} UNION ALL SELECT form, -1 FROM {target}) "
+        "GROUP BY form HAVING sum(weight) <> 0"
+    )
+    count = len(table.columns)
+    columns = ", ".join([f"c{n}" for n in range(count)] + [f"v{n}" for n in range(count)] + ["form"])
+    halves = " UNION ALL ".join(
+        f"SELECT {side} AS side, {columns} FROM (SELECT r.*, b.balance, row_number() OVER (PARTITION BY r.form) AS copy "
+        f"FROM {rows} AS r JOIN balances AS b USING (form)) WHERE copy <= {sign} * balance"
+        for side, rows, sign in (("'s'", source, 1), ("'t'", target, -1))
+    )
+    duck.execute(f"CREATE OR REPLACE TABLE rest AS SELECT *, row_number() OVER () AS id FROM ({halves})")
 
 
 def rows_of(side: Side, table: TablePlan, name: str) -> str:
-    """A query of the table `name` with its texts, their values v0, v1 … and the row's form.
+    """A query of `name`, a table or subquery, with its texts, their values v0, v1 … and the row's form.
 
     The form is injective: each value is preceded by its length and a colon, and NULL is a colon without a length.
     """
@@ -91,11 +120,12 @@ def rows_of(side: Side, table: TablePlan, name: str) -> str:
     return f"SELECT *, concat({pieces}) AS form FROM (SELECT *, {values} FROM {name})"
 
 
-def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_since: int) -> Compared:
+def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_since: int, digest: str) -> Compared:
     """Pairs the rows of `rest`, and writes every differing cell to `file`, if there are any.
 
     Args:
         changed_since: rows that were set apart before.
+        digest: of the source's rows.
     """
     names = [column.name for column in table.columns]
     if table.key:
@@ -118,32 +148,15 @@ def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_sin
     return Compared(
         rows_source, rows_target, missing, extra, changed, changed_cells,
         _first_cells(duck), file if any_cells else None,
-        _digest(duck, ends.source, table), changed_since, rows_source + rows_target,
+        digest, changed_since, rows_source + rows_target,
     )  # fmt: skip
 
 
-def _balance(duck: DuckDB, source: str, target: str, table: TablePlan) -> None:
-    duck.execute(
-        "CREATE OR REPLACE TABLE balances AS SELECT form, sum(weight)::BIGINT AS balance FROM "
-        f"(SELECT form, 1 AS weight FROM ({source}) UNION ALL SELECT form, -1 FROM ({target})) "
-        "GROUP BY form HAVING sum(weight) <> 0"
-    )
-    count = len(table.columns)
-    columns = ", ".join([f"c{n}" for n in range(count)] + [f"v{n}" for n in range(count)] + ["form"])
-    halves = " UNION ALL ".join(
-        f"SELECT {side} AS side, {columns} FROM (SELECT r.*, b.balance, row_number() OVER (PARTITION BY r.form) AS copy "
-        f"FROM ({rows}) AS r JOIN balances AS b USING (form)) WHERE copy <= {sign} * balance"
-        for side, rows, sign in (("'s'", source, 1), ("'t'", target, -1))
-    )
-    duck.execute(f"CREATE OR REPLACE TABLE rest AS SELECT *, row_number() OVER () AS id FROM ({halves})")
-
-
-def _digest(duck: DuckDB, side: Side, table: TablePlan) -> str:
-    """Sum of 64 bits of each source row's MD5, modulo 2⁶⁴: independent of order, and duplicates count."""
-    rows = rows_of(side, table, "source")
+def digest_of_texts(duck: DuckDB, source: Side, table: TablePlan) -> str:
+    """Sum of 64 bits of the MD5 of each row of `source`, modulo 2⁶⁴: independent of order, and duplicates count."""
     ((digest,),) = duck.execute(
-        f"SELECT printf('%016x', CAST(coalesce(sum(('0x' || substr(md5(form), 17))::UBIGINT::HUGEINT), 0) "
-        f"& 18446744073709551615 AS UBIGINT)) FROM ({rows})"
+        "SELECT printf('%016x', CAST(coalesce(sum(('0x' || substr(md5(form), 17))::UBIGINT::HUGEINT), 0) "
+        f"& 18446744073709551615 AS UBIGINT)) FROM ({rows_of(source, table, 'source')})"
     ).fetchall()
     return str(digest)
 

@@ -16,10 +16,11 @@ from helpers.verify.sides import DuckDB, Ends, Side
 
 
 def set_apart(duck: DuckDB, ends: Ends, table: TablePlan) -> int:
-    """Leaves in `rest` only what is an error against the staged rows, and pairs it; the number of rows set apart.
+    """Leaves in `rest` only what is an error against the staged rows; the number of rows set apart.
 
     Args:
-        duck: holds `source`, `target`, `staged` and `rest`, as `cells.leave_over` has made them.
+        duck: holds `source`, `target` and `staged` as the sides have fetched them, and `rest` as `cells.leave_over` has
+            made it.
     """
     assert ends.stage is not None
     duck.execute(f"CREATE OR REPLACE TABLE staged_rows AS {_as_the_source_prints(ends, ends.stage, table)}")

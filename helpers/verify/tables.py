@@ -38,6 +38,12 @@ _WORDS = {
     "canonical": "MD5 of every row's canonical form",
 }
 
+_CONTRADICTIONS = {
+    "manifest": "the digests kept at the export are of other rows than the stage holds: its files were changed since; export again",
+    "live": "the digests differ and no cell does: the target changed between two readings (run the same command again), or "
+    "its digest is at fault (report it)",
+}
+
 
 def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: DuckDB) -> TableReport:
     """Compares one table as deeply as the plan asks.
@@ -79,8 +85,13 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
             missing=max(0, ours - theirs), extra=max(0, theirs - ours),
         )  # fmt: skip
     common = _common(table, counterparts(table.expected, found, mapping=mapping))
-    compared, method = _compare(plan, common, found, ends, connection)
-    differs = wrong or bool(compared.missing or compared.extra or compared.changed or compared.changed_since)
+    compared, method, contradiction = _compare(plan, common, found, ends, connection)
+    if contradiction:
+        # Never taken for equal: the digests say that the sides differ, and nobody can say where.
+        return report(
+            "different" if plan.source_name == "manifest" else "refused", f"{method}; {contradiction}", compared
+        )
+    differs = wrong or compared.differs
     if table.selection:
         method += f"; only {table.selection}"
         if "sample" in table.selection and not differs:
@@ -105,7 +116,8 @@ def _common(table: TablePlan, names: Mapping[str, str]) -> TablePlan:
 
 def _compare(
     plan: VerifyPlan, table: TablePlan, found: TableShape, ends: Ends, connection: DuckDB
-) -> tuple[Compared, str]:
+) -> tuple[Compared, str, str]:
+    """What differs, how it was found, and why neither counts."""
     # Every thread holds a vector of 2,048 texts for each column of each operator.
     wide = len(table.columns) > MANY_COLUMNS
     connection.execute(
@@ -116,22 +128,23 @@ def _compare(
     if method is not None:
         ours, theirs, method, why_not = _digests(table, ends, method)
     if method is None:
-        return _cells(plan, table, ends, connection, None, file), f"every cell, as PostgreSQL prints it ({why_not})"
+        return _cells(plan, table, ends, connection, None, file), f"every cell, as PostgreSQL prints it ({why_not})", ""
     differing = ours.differing(theirs)
     words = f"{_WORDS[method]}{_where(ends, method, plan)}, summed in {ours.segments:,} segments"
     if not differing:
-        return _equal(table, ours), words
+        return _equal(table, ours), words, ""
     whole = len(differing) > SHARE_WORTH_CHOOSING * ours.segments
     chosen = None if whole else Segments(ours.segments, tuple(differing))
     compared = _cells(plan, table, ends, connection, chosen, file)
     words += f"; {len(differing):,} segments differ: {'all' if whole else f'their {compared.fetched:,}'} rows compared cell by cell"
-    if not (compared.missing or compared.extra or compared.changed or compared.changed_since) and not _tolerant(table):
-        # Never taken for equal: the values decide, all of them.
+    if compared.differs or _tolerant(table):
+        return compared.of_rows(ours.rows, theirs.rows, ours.total), words, ""
+    if not whole:
         compared = _cells(plan, table, ends, connection, None, file)
-        words += "; their rows did not differ, so every cell was compared"
-    if whole:
-        return compared, words
-    return compared.of_rows(ours.rows, theirs.rows, ours.total), words
+        words += "; their rows are equal, so every cell was compared"
+        if compared.differs:
+            return compared, words, ""
+    return compared, words, _CONTRADICTIONS["manifest" if plan.source_name == "manifest" else "live"]
 
 
 def _tolerant(table: TablePlan) -> bool:
@@ -193,10 +206,12 @@ def _cells(
     ends.target.fetch(connection, "target", table, chosen)
     cells.leave_over(connection, ends.source, ends.target, table)
     changed_since = 0
-    if ends.stage is not None and table.staged is not None:
+    ((any_left,),) = connection.execute("SELECT count(*) FROM (FROM rest LIMIT 1)").fetchall()
+    if any_left and ends.stage is not None and table.staged is not None:
         ends.stage.fetch(connection, "staged", table, chosen)
         changed_since = since.set_apart(connection, ends, table)
-    compared = cells.compared(connection, ends, table, file, changed_since)
+    digest = "" if chosen else cells.digest_of_texts(connection, ends.source, table)
+    compared = cells.compared(connection, ends, table, file, changed_since, digest)
     if not compared.changed:
         return compared
     return compared.with_diagnoses(diagnose(connection, table.columns))

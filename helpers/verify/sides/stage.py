@@ -17,7 +17,7 @@ from helpers.shapes import TableShape
 from helpers.types import Comparison
 from helpers.verify import texts
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
-from helpers.verify.sides import DuckDB, both, in_segments, key_of
+from helpers.verify.sides import DuckDB, key_of
 
 
 class StageSide:
@@ -57,11 +57,15 @@ class StageSide:
         printed = ", ".join(
             f"{texts.of_parquet(identifier(c.field), c.parquet)} AS c{n}" for n, c in enumerate(plan.staged_columns)
         )
-        forms = self._forms(plan)
-        chosen_rows = in_segments(DIALECT, forms, key_of(forms, plan), chosen) if chosen else ""
-        where = both([plan.where("duckdb"), chosen_rows])
+        rows, where = self._files(plan), plan.where("duckdb")
+        if chosen:
+            # Joined and not listed: a third cheaper at a thousand segments.
+            into.execute("CREATE OR REPLACE TABLE chosen AS SELECT unnest(?) AS segment", [list(chosen.numbers)])
+            forms = self._forms(plan)
+            segment = DIALECT.segment(forms, key_of(forms, plan), chosen.count)
+            rows += f" AS f SEMI JOIN chosen ON chosen.segment = {segment}"
         into.execute(
-            f"CREATE OR REPLACE TABLE {name} AS SELECT {printed} FROM {self._files(plan)}{f' WHERE {where}' if where else ''}"
+            f"CREATE OR REPLACE TABLE {name} AS SELECT {printed} FROM {rows}{f' WHERE {where}' if where else ''}"
         )
 
     def value(self, text: str, comparison: Comparison) -> str:
