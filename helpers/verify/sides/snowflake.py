@@ -40,8 +40,8 @@ Snowflake's own text of a FLOAT is rounded."""
 
 _SHORTEN_FRACTION = "regexp_replace(regexp_replace({c}, '(\\.\\d*?)0+$', '\\1'), '\\.$', '')"
 
-_TIME_AS_PRINTED = "RTRIM(RTRIM(TO_VARCHAR({c}, 'HH24:MI:SS.FF6'), '0'), '.')"
-"""A TIME as PostgreSQL prints it; the seconds' own zeros stand before the point."""
+_TIME_AS_PRINTED = "REGEXP_REPLACE(TO_VARCHAR({c}, 'HH24:MI:SS.FF6'), '[.]?0+$', '')"
+"""A TIME as PostgreSQL prints it; with six places, the zeros at the end stand behind the point."""
 
 
 class SnowflakeSide:
