@@ -57,7 +57,7 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
         measured = {} if compared is None else _of(compared)
         return TableReport(
             schema, name, verdict, **(measured | counts),  # type: ignore[arg-type]
-            schema_findings=findings, method=method, seconds=time.monotonic() - started,
+            schema_findings=findings, method=method, seconds=time.monotonic() - started, selection=table.selection,
         )  # fmt: skip
 
     if table.refused:
