@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
 SOURCE, TARGET, WRONG = "#3b6ea5", "#e0a030", "#b5322e"
+_KINDS = {"changed cells": WRONG, "rows missing in the target": SOURCE, "rows only in the target": TARGET}
+_NO_FAULT = "#8a93a0"
+
+MOST_BARS = 40
+"""More cannot be read; the table beside the chart has all of them."""
 
 
 def _layout(title: str, height: int) -> dict[str, Any]:
@@ -35,6 +41,33 @@ def rows_on_both_sides(
     figure.update_layout(barmode="group", **_layout("Rows on both sides", 110 + 44 * len(tables)))
     figure.update_xaxes(title="rows", rangemode="tozero", separatethousands=True)
     figure.update_yaxes(autorange="reversed", automargin=True)
+    return figure
+
+
+def differences_by_column(names: Sequence[str], differences: Sequence[str], counts: Sequence[int]) -> go.Figure:
+    """A bar for each way in which a table's column or rows differ, the longest first.
+
+    Args:
+        names: what differs, such as "public.orders · amount".
+        differences: how, such as "changed cells".
+        counts: how often; all three in the same order.
+    """
+    order = sorted(range(len(names)), key=lambda n: -counts[n])[:MOST_BARS]
+    labels = [escape(name) for name in names]  # plotly reads tags in a label
+    figure = go.Figure()
+    for kind in dict.fromkeys(differences[n] for n in order):
+        found = [n for n in order if differences[n] == kind]
+        figure.add_bar(
+            name=kind, y=[labels[n] for n in found], x=[counts[n] for n in found], orientation="h",
+            marker_color=_KINDS.get(kind, _NO_FAULT), text=[f"{counts[n]:,}" for n in found], textposition="auto",
+        )  # fmt: skip
+    bars = list(dict.fromkeys(labels[n] for n in order))
+    some = f" (the {MOST_BARS} largest of {len(names)})" if len(names) > MOST_BARS else ""
+    figure.update_layout(
+        barmode="stack", showlegend=True, **_layout(f"Differences by table and column{some}", 130 + 30 * len(bars))
+    )
+    figure.update_xaxes(rangemode="tozero", separatethousands=True)
+    figure.update_yaxes(autorange="reversed", automargin=True, categoryorder="array", categoryarray=bars)
     return figure
 
 

@@ -446,7 +446,7 @@ def verify(
             source=profiles.source_from_dsn(source_dsn_env) if source_dsn_env else None,
             target_source=profiles.source_from_dsn(target_dsn_env) if target_dsn_env else None,
             location=location,
-            cells_folder=_run_folder(run) / "verify" if run else None,
+            cells_folder=_new_folder(_run_folder(run) / "verify") if run else None,
             options=options,
             progress=report,
         ) as what,
@@ -463,8 +463,35 @@ def verify(
         return
     if found.equal and check == "full" and not tables and what.snapshot:
         snapshots.release_named(what.snapshot)
-    _show(as_json, found.as_dict(), lambda: _show_report(found))
+    page = _write_page(found, what) if found.tables else None
+
+    def show() -> None:
+        _show_report(found)
+        if page:
+            screen.print(f"the report for people: {page}", markup=False, soft_wrap=True)
+
+    _show(as_json, found.as_dict() | {"page": str(page) if page else None}, show)
     raise typer.Exit(0 if found.equal else 1)
+
+
+def _write_page(report: Report, what: verifying.VerifyPlan) -> Path | None:
+    from helpers.verify.about import About
+    from helpers.verify.page import write
+
+    try:
+        return write(report, what.cells_folder / "report.html", about=About.of(what))
+    except OSError as error:  # the answer is known, and must not be lost for a full disk
+        screen.print(f"the report page could not be written: {error}", markup=False, soft_wrap=True)
+        return None
+
+
+def _new_folder(wanted: Path) -> Path:
+    """`wanted`, or where that is taken a name with a number: an earlier verification of the run stays as it was."""
+    path, number = wanted, 1
+    while path.exists():
+        number += 1
+        path = wanted.with_name(f"{wanted.name}-{number}")
+    return path
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

@@ -12,13 +12,16 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import pandas as pd
 import plotly.graph_objects as go
 import psycopg2
 import snowflake.connector
 import sqlalchemy
+from IPython.display import HTML, Markdown
 
 from helpers import charts, export, settings, snapshot, verify
 from helpers.errors import UsageError
@@ -29,9 +32,10 @@ from helpers.platforms import postgres
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
-from helpers.runs.folders import report_path
+from helpers.runs.folders import PHASE, report_path, run_folder
 from helpers.runs.gate import Token, gate, rehearse, require
-from helpers.verify import TargetName
+from helpers.verify import TargetName, frames, page
+from helpers.verify.about import About
 from helpers.verify.report import Report
 
 STAGE_HOLDS_THE_SNAPSHOT = "stage-holds-the-snapshot"
@@ -59,6 +63,7 @@ class DataMigration:
         self._plan: ExportPlan | None = None
         self._manifest: Manifest | None = None
         self._reports: dict[str, Report] = {}
+        self._page: Path | None = None
 
     def close(self) -> None:
         """Lets the snapshot go; until then vacuum on the source waits for it."""
@@ -139,34 +144,42 @@ class DataMigration:
             TARGET_HOLDS_THE_SNAPSHOT,
             report.equal,
             evidence=_summary(report),
-            next_step="look at the differing cells below and in the report; correct the cause, then run this phase again",
+            next_step="look at the diagnosis and the rows above, and at the report; correct the cause, then run this phase again",
         )
 
     def differences(self) -> pd.DataFrame:
-        """The first differing cells, side by side; empty when all are equal."""
-        tables = self._reports["snowflake"].tables if "snowflake" in self._reports else ()
-        rows = [
-            {
-                "table": str(t),
-                "key": json.dumps(c.key) if c.key else "",
-                "column": c.column,
-                "source": c.source,
-                "target": c.target,
-            }
-            for t in tables
-            for c in t.cells[:20]
-        ]
-        return pd.DataFrame(rows, columns=["table", "key", "column", "source", "target"])
+        """How often each table and column differs, and how; empty when all are equal."""
+        return frames.differences(self._compared())
 
     def chart(self) -> go.Figure:
-        """Rows on both sides; `verify` has its numbers."""
-        tables = self._reports["snowflake"].tables if "snowflake" in self._reports else ()
+        """The same as a picture; rows on both sides when all are equal, of which `verify` has the numbers."""
+        report = self._compared()
+        found = frames.differences(report, definitions=False)
+        if len(found):
+            names = [f"{table} · {column}" for table, column in found.index]
+            return charts.differences_by_column(names, list(found["difference"]), list(found["count"]))
         return charts.rows_on_both_sides(
-            [str(t) for t in tables],
-            [t.rows_source or 0 for t in tables],
-            [t.rows_target or 0 for t in tables],
-            [t.missing + t.extra + t.changed for t in tables],
+            [str(t) for t in report.tables],
+            [t.rows_source or 0 for t in report.tables],
+            [t.rows_target or 0 for t in report.tables],
+            [t.missing + t.extra + t.changed for t in report.tables],
         )
+
+    def diagnosis(self) -> pd.DataFrame:
+        """Why values differ, a row an explanation; empty when none do."""
+        return frames.diagnoses(self._compared())
+
+    def differing_rows(self) -> HTML:
+        """The first differing rows of each table, source above target, with the differing characters marked."""
+        return HTML(page.first_rows(self._compared()))  # type: ignore[no-untyped-call]
+
+    def report_page(self) -> Markdown:
+        """A link to the verification's report for people, beside the files with all differing cells."""
+        if self._page is None:
+            return Markdown("Nothing was compared, so there is no report.")  # type: ignore[no-untyped-call]
+        # The archived notebook lies in its phase's folder; an open one is where Jupyter has started its kernel.
+        folder = run_folder() / os.environ[PHASE] if PHASE in os.environ else Path.cwd()
+        return Markdown(f"[The report of this verification]({quote(os.path.relpath(self._page, folder))})")  # type: ignore[no-untyped-call]
 
     def timing(self) -> pd.DataFrame:
         """Seconds of wall clock for each stage so far."""
@@ -221,6 +234,10 @@ class DataMigration:
             )
         return self._reports[target]
 
+    def _compared(self) -> Report:
+        """The verification's report; one without tables where nothing was compared yet."""
+        return self._reports.get("snowflake") or Report("", "", "postgresql", "snowflake", ())
+
     def _verify(self, target: TargetName) -> Report:
         path = report_path(f"verify-{target}.json")
         with self._timed(f"verify {target}"), progress(f"compare with {target}") as report:
@@ -229,6 +246,8 @@ class DataMigration:
             )
             with planned as plan:
                 found = self._reports[target] = verify.verify(plan, progress=report)
+                about = About.of(plan)
+        self._page = page.write(found, path.with_suffix("") / "report.html", about=about)
         path.write_text(json.dumps(found.as_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
         return found
 

@@ -208,6 +208,7 @@ def _differs(number: int, column: ComparedColumn) -> str:
 
 _JOINED = "pairs LEFT JOIN rest AS s ON pairs.s = s.id LEFT JOIN rest AS t ON pairs.t = t.id"
 _IN_BOTH = "pairs.s IS NOT NULL AND pairs.t IS NOT NULL"
+_SIDES = "CASE WHEN pairs.t IS NULL THEN 'source' WHEN pairs.s IS NULL THEN 'target' ELSE 'both' END"
 
 
 def _drop_tolerated(duck: DuckDB, differs: Sequence[str]) -> None:
@@ -223,7 +224,8 @@ def _write_cells(
     """Creates `cells`, writes it to `file` unless it is empty, and counts the changed cells of each column."""
     names = [column.name for column in table.columns]
     duck.execute(
-        "CREATE OR REPLACE TABLE cells (pair BIGINT, key VARCHAR, number INT, column_name VARCHAR, source VARCHAR, target VARCHAR)"
+        "CREATE OR REPLACE TABLE cells (pair BIGINT, sides VARCHAR, key VARCHAR, number INT, column_name VARCHAR, "
+        "source VARCHAR, target VARCHAR)"
     )
     # A row that one side lacks differs in every cell that is not NULL there.
     alone = [f"s.v{n} IS DISTINCT FROM t.v{n}" for n in range(len(names))]
@@ -243,7 +245,7 @@ def _write_cells(
     for n, column in enumerate(table.columns):
         if found[2 * n]:
             duck.execute(
-                f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {identity}, {n}, {literal(column.name)}, s.c{n}, "
+                f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {_SIDES}, {identity}, {n}, {literal(column.name)}, s.c{n}, "
                 f"{target.printed(f't.c{n}', column)} FROM {_JOINED} WHERE {shown[n]}"
             )
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -255,6 +257,6 @@ def _write_cells(
 
 def _first_cells(duck: DuckDB) -> tuple[Cell, ...]:
     rows = duck.execute(
-        f"SELECT key, column_name, source, target FROM cells ORDER BY pair, number LIMIT {CELLS_IN_JSON}"
+        f"SELECT key, column_name, source, target, pair, sides FROM cells ORDER BY pair, number LIMIT {CELLS_IN_JSON}"
     ).fetchall()
-    return tuple(Cell(json.loads(key) if key else None, column, source, target) for key, column, source, target in rows)
+    return tuple(Cell(json.loads(key) if key else None, *rest) for key, *rest in rows)

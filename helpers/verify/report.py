@@ -30,12 +30,19 @@ class SchemaFinding:
 
 @dataclass(frozen=True)
 class Cell:
-    """One value that differs; a row that one side lacks differs in every cell."""
+    """One value that differs; a row that one side lacks differs in every cell that is not NULL.
+
+    Attributes:
+        row: the same number for the cells of one row; it says nothing else.
+        on: which sides have the row.
+    """
 
     key: dict[str, str | None] | None
     column: str
     source: str | None
     target: str | None
+    row: int = 0
+    on: Literal["both", "source", "target"] = "both"
 
     def as_dict(self) -> dict[str, Any]:
         """As in the contract."""
@@ -56,6 +63,7 @@ class TableReport:
         digest: of the source's rows, in any order: 16 hexadecimal digits, or empty where cells were not compared.
         fetched: rows read from both sides to be compared cell by cell.
         diagnoses: by column, what explains its changed cells, the best explanation first.
+        selection: which rows were compared, in words; empty for all.
     """
 
     schema: str
@@ -76,6 +84,7 @@ class TableReport:
     digest: str = ""
     fetched: int = 0
     diagnoses: dict[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
+    selection: str = ""
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"

@@ -64,7 +64,7 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
         measured = {} if compared is None else _of(compared)
         return TableReport(
             schema, name, verdict, **(measured | counts),  # type: ignore[arg-type]
-            schema_findings=findings, method=method, seconds=time.monotonic() - started,
+            schema_findings=findings, method=method, seconds=time.monotonic() - started, selection=table.selection,
         )  # fmt: skip
 
     untold = not_compared(table.expected, found, mapping=mapping)

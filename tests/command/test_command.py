@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +84,8 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
         "cells_file",
         "method",
     }
+    assert "DIFFERENT" in Path(report["page"]).read_text(encoding="utf-8")
+    assert Path(report["page"]).parent == Path(wrong["cells_file"]).parent
     counts = _runbook("verify", "--check", "row-counts", "--json")
     assert (counts.returncode, _json(counts)["verdict"]) == (0, "equal")
     again = _runbook(
