@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from decimal import Decimal
+from contextlib import closing
+from datetime import datetime
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -20,14 +22,19 @@ from psycopg2.extensions import make_dsn
 from quality_support import STAR, in_postgres, in_snowflake, in_stage
 
 from helpers import charts
+from helpers.catalog import Table, read_catalog
 from helpers.errors import UsageError
 from helpers.local import sample
+from helpers.platforms import duck, postgres
 from helpers.settings import Export, Settings
 from helpers.verify import figures as figures_module
+from helpers.verify.dialects import DUCKDB
+from helpers.verify.engines import PostgresEngine
 from helpers.verify.figures import Figures, Spec
+from helpers.verify.forms import Held, target_form
 from helpers.verify.sums import aggregates
 from helpers.verify.sums.amounts import Amount, Figure, why_not_exact
-from helpers.verify.sums.cubes import cubes
+from helpers.verify.sums.cubes import Cube, Dimension, cubes
 
 
 def _differing(found: Figures) -> dict[tuple[str, str, str], tuple[int, str]]:
@@ -377,6 +384,86 @@ def test_engines_are_asked_how_they_compute(migration: Any) -> None:
     assert not traits["NULL in ascending order"].differs
     with in_stage(migration) as sides:
         assert sides.figures().traits == ()
+
+
+class InDuckDB:
+    """A table of DuckDB's as the stage would hold it, without the files."""
+
+    name, dialect, computes = "duckdb", DUCKDB, True
+
+    def __init__(self, connection: Any, types: dict[str, str]) -> None:
+        self._connection = connection
+        self._held = {n: Held(postgres.identifier(n), kind, form, form, digits, scale)
+                      for n, kind in types.items() for form, digits, scale in (target_form(kind),)}  # fmt: skip
+
+    def columns(self, table: Table) -> dict[str, Held]:
+        return self._held
+
+    def relation(self, table: Table) -> str:
+        return "facts"
+
+    def rows(self, sql: str, *, doing: str) -> list[tuple[Any, ...]]:
+        return list(self._connection.execute(sql).fetchall())
+
+    def zone(self) -> str | None:
+        return None
+
+
+FACTS = {"free": ("numeric", "DECIMAL(38,9)"), "wide": ("numeric(38,10)", "DECIMAL(38,10)"), "fine": ("numeric(38,37)", "DECIMAL(38,37)"),
+         "whole": ("numeric(38,0)", "DECIMAL(38,0)"), "price": ("numeric(6,2)", "DECIMAL(6,2)"), "big": ("bigint", "BIGINT"),
+         "twice": ("float8", "DOUBLE"), "kind": ("text", "VARCHAR"), "moment": ("timestamptz", "TIMESTAMPTZ"), "day": ("date", "DATE")}  # fmt: skip
+
+
+def _decimals(digits: int, scale: int) -> Any:
+    return st.none() | st.integers(-(10**digits) + 1, 10**digits - 1).map(
+        lambda n: str(Decimal(n).scaleb(-scale, WIDE))
+    )
+
+
+WIDE = Context(prec=60)
+ROW = st.tuples(
+    _decimals(38, 9), _decimals(38, 10), _decimals(38, 37), _decimals(38, 0), _decimals(6, 2),
+    st.none() | st.integers(-(2**63), 2**63 - 1).map(str), st.none() | st.floats(width=64).map(repr),
+    st.none() | st.sampled_from(["a", "A", "a ", "", "é", "e\u0301", "it's"]),
+    st.none() | st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(lambda moment: f"{moment.isoformat()}+00"),
+    st.none() | st.dates().map(str),
+)  # fmt: skip
+
+
+def test_any_rows_have_equal_figures_in_postgresql_and_duckdb(local_settings: Settings) -> None:
+    with (
+        closing(postgres.connect(local_settings.source)) as server,
+        server.cursor() as cursor,
+        duck.connect() as connection,
+    ):
+        columns = ", ".join(f"{name} {kind}" for name, (kind, _) in FACTS.items())
+        cursor.execute(f"CREATE SCHEMA anything; CREATE TABLE anything.facts ({columns})")
+        (table,) = read_catalog(cursor, schemas=("anything",)).tables
+        connection.execute(f"CREATE TABLE facts ({', '.join(f'{name} {kind}' for name, (_, kind) in FACTS.items())})")
+        names = ["free", "wide", "fine", "whole", "price", "big", "twice"]
+        cube = Cube(table, tuple(c for c in table.columns if c.name in names),
+                    (Dimension("moment", True), Dimension("day", True), Dimension("kind", False)), 3)  # fmt: skip
+        sides = PostgresEngine(cursor, [table]), InDuckDB(connection, {name: kind for name, (_, kind) in FACTS.items()})
+
+        @hypothesis_settings(max_examples=60, deadline=None)
+        @given(st.lists(ROW, max_size=12))
+        def added_up(rows: list[tuple[str | None, ...]]) -> None:
+            cursor.execute("TRUNCATE anything.facts")
+            connection.execute("DELETE FROM facts")
+            for row in rows:
+                cursor.execute(f"INSERT INTO anything.facts VALUES ({', '.join(['%s'] * len(row))})", row)
+                connection.execute(f"INSERT INTO facts VALUES ({', '.join(['?'] * len(row))})", list(row))
+            mine, theirs = (aggregates.aggregate(side, cube).amounts for side in sides)
+            differing = [
+                (key, mine.get(key), theirs.get(key)) for key in {**mine, **theirs}
+                if not Figure(key[1], (), (), mine.get(key), theirs.get(key)).equal
+            ]  # fmt: skip
+            assert differing == []
+            for column, position in (("price", 4), ("big", 5)):
+                values = [Decimal(row[position] or 0) for row in rows]
+                assert (mine[aggregates.TOTAL, column].total or 0) == sum(values)
+
+        added_up()
 
 
 @pytest.mark.parametrize(
