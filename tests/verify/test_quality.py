@@ -298,6 +298,7 @@ POLICIES = {
     "public.readings.value": "null+flag",
     "public.readings.at": {"sentinel": "9999-12-31"},
     "public.readings.precise": "text",
+    "public.moments.at": "null+flag",
 }
 
 
@@ -306,7 +307,11 @@ def test_values_that_a_policy_replaced_break_no_rule_and_others_still_do(migrati
     own = values.model_copy(update={"export": Export(policies=POLICIES)})
     migration.settings = Settings("local", migration.settings.file, own)
     migration.source(
-        "CREATE TABLE readings (id int PRIMARY KEY, value numeric NOT NULL CHECK (value > 0), at timestamptz NOT NULL, precise numeric)",
+        "CREATE TABLE moments (at timestamptz UNIQUE)",
+        "INSERT INTO moments SELECT timestamptz '2024-01-01' + n * interval '1 hour' FROM generate_series(1, 20) n",
+        "INSERT INTO moments VALUES ('infinity'), ('-infinity')",
+        """CREATE TABLE readings (id int PRIMARY KEY, value numeric NOT NULL CHECK (value > 0),
+           at timestamptz NOT NULL UNIQUE REFERENCES moments (at), precise numeric)""",
         "INSERT INTO readings SELECT n, n, timestamptz '2024-01-01' + n * interval '1 hour', n / 7.0 FROM generate_series(1, 20) n",
         "INSERT INTO readings VALUES (21, 'NaN', 'infinity', 'NaN'), (22, 'Infinity', '-infinity', 1)",
     )
@@ -317,12 +322,15 @@ def test_values_that_a_policy_replaced_break_no_rule_and_others_still_do(migrati
             assert broken(results) == {}, side.__name__
             unchecked = {r.rule.name: r.why for r in results if r.verdict == "not checked"}
             assert unchecked == {"precise": "not checked: precise travels as text"}
+            words = {rule.id.removeprefix("public.readings:"): rule.words for rule in sides.rules}
+            assert words["range:value"] == "value is between 1 and 20"
+            assert words["range:at"] == "at is between 2024-01-01 01:00:00+00 and 2024-01-01 20:00:00+00"
     with in_snowflake(migration) as sides:
         for statement, expected in (
             ('UPDATE "readings" SET "value" = NULL WHERE "id" = 3', {"readings:not-null:value": ("fail", 1)}),
             ('UPDATE "readings" SET "value__original" = NULL WHERE "id" = 21', {"readings:not-null:value": ("fail", 1)}),
             ('UPDATE "readings" SET "value" = -1 WHERE "id" = 3', {"readings:check:readings_value_check": ("fail", 1), "readings:range:value": ("warn", 1)}),
-            ("""UPDATE "readings" SET "at" = '9999-12-31 00:00:00+00:00' WHERE "id" = 3""", {"readings:range:at": ("warn", 1)}),
+            ("""UPDATE "readings" SET "at" = '9999-12-31 00:00:00+00:00' WHERE "id" = 3""", {"readings:range:at": ("warn", 1), "readings:foreign-key:readings_at_fkey": ("fail", 1)}),
         ):  # fmt: skip
             with sides.spoilt(statement):
                 assert broken(sides.results()) == expected, statement
