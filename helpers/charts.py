@@ -83,3 +83,40 @@ def seconds_by_stage(seconds: Mapping[str, float]) -> go.Figure:
     figure.update_xaxes(title="seconds", rangemode="tozero")
     figure.update_yaxes(autorange="reversed", automargin=True)
     return figure
+
+
+def figures_on_both_sides(
+    title: str,
+    buckets: Sequence[str],
+    source: Sequence[float],
+    target: Sequence[float],
+    differences: Sequence[str],
+) -> go.Figure:
+    """Bars of one business figure by month or category on both sides, with a mark on each bucket that differs.
+
+    Args:
+        title: what is shown, with its table.
+        buckets: names along the axis.
+        source, target: heights, in the same order.
+        differences: target minus source where they differ, empty where they do not.
+    """
+    figure = go.Figure()
+    for name, values, color in (("source", source, SOURCE), ("target", target, TARGET)):
+        figure.add_bar(name=name, x=list(buckets), y=list(values), marker_color=color)
+    wrong = [n for n, difference in enumerate(differences) if difference]
+    figure.add_scatter(
+        name="differing",
+        x=[buckets[n] for n in wrong],
+        y=[max(source[n], target[n], 0) for n in wrong],
+        text=[differences[n] for n in wrong],
+        mode="markers+text",
+        textposition="top center",
+        marker={"color": WRONG, "symbol": "triangle-down", "size": 11},
+        textfont={"color": WRONG},
+        showlegend=bool(wrong),
+    )
+    figure.update_layout(barmode="group", **_layout(title, 420))
+    # Buckets such as 2024-01 are names, not points in time that plotly may space out.
+    figure.update_xaxes(type="category", automargin=True)
+    figure.update_yaxes(separatethousands=True, automargin=True)
+    return figure

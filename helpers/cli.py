@@ -33,6 +33,7 @@ from helpers.load import snowflake as loading
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
 from helpers.runs.folders import checked_name
+from helpers.verify.business import Business
 from helpers.verify.report import Report
 
 ABORTED = 4
@@ -463,7 +464,7 @@ def verify(
         return
     if found.equal and check == "full" and not tables and what.snapshot:
         snapshots.release_named(what.snapshot)
-    page = _write_page(found, what) if found.tables else None
+    page = _write_page(found, what) if found.tables and not found.business else None
 
     def show() -> None:
         _show_report(found)
@@ -513,7 +514,33 @@ def _number(name: str, text: str) -> float:
         ) from None
 
 
+_VERDICTS = {
+    "equal": "[bold green]EQUAL[/]", "different": "[bold red]DIFFERENT[/]", "refused": "[bold red]REFUSED[/]",
+}  # fmt: skip
+
+
+def _show_business(report: Report, business: Business) -> None:
+    _table(f"{report.source} against {report.target} at LSN {report.lsn} ({report.lsn_note})",
+           "table", "verdict", "found", rows=[(str(t), t.verdict, t.method) for t in report.tables])  # fmt: skip
+    broken = [
+        (r.rule.table, r.rule.words, r.verdict, r.violations or 0,
+         "" if r.violations_source is None else r.violations_source, r.why)
+        for r in business.rules if r.verdict != "pass"
+    ]  # fmt: skip
+    if broken:
+        _table("rules", "table", "rule", "verdict", "rows", "in the source", "why", rows=broken)
+    figures = business.figures.frame(differing=True)
+    if len(figures):
+        names = [str(name) for name in figures.columns]
+        rows = [tuple("" if value is None else str(value) for value in row) for row in figures.head(40).to_numpy()]
+        _table("figures that differ (the first 40)", *names, rows=rows)
+    screen.print(_VERDICTS[report.verdict])
+
+
 def _show_report(report: Report) -> None:
+    if report.business:
+        _show_business(report, report.business)
+        return
     rows = [
         (str(t), t.verdict, t.rows_source if t.rows_source is not None else "", t.rows_target if t.rows_target is not None else "",
          t.differences or (t.method if t.verdict == "refused" else ""), f"{t.seconds:.1f}")
@@ -535,8 +562,7 @@ def _show_report(report: Report) -> None:
     for table in report.tables:
         if table.cells_file:
             screen.print(f"every differing cell of {table}: {table.cells_file}", markup=False)
-    words = {"equal": "[bold green]EQUAL", "different": "[bold red]DIFFERENT", "refused": "[bold red]REFUSED"}
-    screen.print(f"{words[report.verdict]}[/]: {report.rows:,} rows, {report.cells:,} cells compared")
+    screen.print(f"{_VERDICTS[report.verdict]}: {report.rows:,} rows, {report.cells:,} cells compared")
 
 
 def _value(text: str | None) -> str:

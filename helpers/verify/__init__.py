@@ -10,6 +10,7 @@ from helpers import snapshot as snapshots
 from helpers.catalog import measured, read_catalog
 from helpers.platforms import duck, snowflake
 from helpers.progress import Progress
+from helpers.verify.business import check_business
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.selection import Selection
@@ -27,6 +28,8 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
     Raises:
         ConnectionFailed: a side cannot be reached; a difference is never an error but part of the report.
     """
+    if plan.check == "data-quality":
+        return check_business(plan, progress=progress)
     with ExitStack() as stack:
         spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runbook-verify-")))
         ends = Ends(_source(plan, stack), _target(plan, stack), _stage(plan))

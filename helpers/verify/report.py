@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from helpers.verify.diagnosis import Diagnosis
+
+if TYPE_CHECKING:
+    from helpers.verify.business import Business
 
 Verdict = Literal["equal", "different", "refused"]
 
@@ -134,13 +137,18 @@ class TableReport:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole verification."""
+    """A whole verification.
+
+    Attributes:
+        business: rules and figures, where they were checked instead of the cells.
+    """
 
     lsn: str
     lsn_note: str
     source: str
     target: str
     tables: tuple[TableReport, ...]
+    business: Business | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -174,4 +182,5 @@ class Report:
             "source": self.source,
             "target": self.target,
             "tables": [table.as_dict() for table in self.tables],
+            **(self.business.as_dict() if self.business else {}),
         }

@@ -86,6 +86,7 @@ class TestValues:
         run(f"INSERT INTO t VALUES ({LONG}, 1), (-0.000000001, 2), (NULL, NULL)")
         assert run("SELECT SUM(a), SUM(n) FROM t") == [(Decimal("12345678901234567890123456789.123456788"), 3)]
         assert run("SELECT AVG(n) FROM t") == [(Decimal("1.500000"),)]
+        assert run("SELECT AVG(n) FROM t WHERE n IS NULL") == [(None,)]
         run("CREATE TABLE u (a NUMBER(10,2))")
         run("INSERT INTO u VALUES (0.01), (0.02), (0.02)")
         assert run("SELECT AVG(a) FROM u") == [(Decimal("0.01666667"),)]

@@ -262,7 +262,9 @@ def _divide_exactly(node: exp.Expression, describe: Describe) -> None:
         dividend: exp.Expression = exp.Sum(
             this=exp.cast(inner, f"DECIMAL(38,{dividend_scale})") if not distinct else inner
         )
-        divisor, divisor_scale = exp.Count(this=inner.copy()), 0
+        # An average over nothing is NULL, and no division by zero.
+        count = exp.Count(this=inner.copy())
+        divisor, divisor_scale = exp.Nullif(this=count, expression=exp.Literal.number(0)), 0
     else:
         dividend, divisor, divisor_scale = node.this.copy(), node.expression.copy(), scales[1] or 0
     scale = max(dividend_scale, min(dividend_scale + 6, 12))

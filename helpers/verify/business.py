@@ -1,0 +1,105 @@
+"""`--check data-quality`: the rules that the source's data keep, and the business figures, on both sides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from helpers import snapshot as snapshots
+from helpers.catalog import read_catalog
+from helpers.errors import UsageError
+from helpers.platforms import duck, snowflake
+from helpers.progress import Progress
+from helpers.verify import quality
+from helpers.verify.engines import Columns, Engine, PostgresEngine, SnowflakeEngine, StageEngine, expected
+from helpers.verify.figures import Figures, figures
+from helpers.verify.plan import VerifyPlan
+from helpers.verify.report import Report, TableReport
+from helpers.verify.rules.result import RuleResult
+
+
+@dataclass(frozen=True)
+class Business:
+    """What a check of the data's quality found beside the verdict of each table."""
+
+    rules: tuple[RuleResult, ...]
+    figures: Figures
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"rules": [result.as_dict() for result in self.rules], "figures": self.figures.as_dict()}
+
+
+def check_business(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
+    """Checks the rules and compares the figures of every table of `plan`.
+
+    Raises:
+        UsageError: rows or names were chosen, which this check does not know.
+        MigrationError: a side could not be read; a broken rule is part of the report.
+    """
+    if plan.source_name == "manifest" or plan.options.names or any(table.selection for table in plan.tables):
+        raise UsageError(
+            "check the data's quality", on="--source manifest, --map, --where, --since or --sample",
+            why="its rules and figures are those of whole tables of the live source, under their own names",
+            next_step="leave the option out, or use --check full",
+        )  # fmt: skip
+    started = time.monotonic()
+    tables = [p.table for p in plan.tables if not p.refused]
+    with ExitStack() as stack:
+        cursor = stack.enter_context(snapshots.reading(plan.source, plan.snapshot))
+        snapshots.lock(cursor, tables, timeout_seconds=plan.settings.export.lock_timeout_seconds)
+        columns = {
+            str(p.table): expected(p.staged_columns, staged=plan.target == "stage")
+            for p in plan.tables
+            if not p.refused
+        }
+        source = PostgresEngine(cursor, tables, expected=None if plan.target == "postgresql" else columns)
+        target = _target(plan, columns, stack)
+        rules = quality.rules(cursor, tables)
+        results = quality.check_rules(source, target, rules, tables, progress=progress)
+        found = Business(results, figures(source, target, tables, rules, progress=progress))
+    seconds = time.monotonic() - started
+    reports = tuple(
+        TableReport(
+            p.table.schema, p.table.name, "refused", method=f"not compared: {'; '.join(p.refused)}"
+        ) if p.refused else _of_table(str(p.table), p.table.schema, p.table.name, found, seconds / max(1, len(tables)))
+        for p in plan.tables
+    )  # fmt: skip
+    return Report(plan.lsn, plan.lsn_note, "postgresql", target.name, reports, business=found)
+
+
+def _of_table(full: str, schema: str, name: str, found: Business, seconds: float) -> TableReport:
+    mine = [result for result in found.rules if result.rule.table == full]
+    counted = {verdict: sum(r.verdict == verdict for r in mine) for verdict in ("pass", "warn", "fail", "not checked")}
+    compared = [table for table in found.figures.tables if table.table == full]
+    differing = sum(len(table.differences) for table in compared)
+    equal = quality.kept(mine) and all(table.equal for table in compared)
+    words = [
+        f"{counted['pass']} rules kept",
+        *(f"{n} {what}" for n, what in ((counted["fail"], "broken"), (counted["warn"], "expectations not met"),
+                                        (counted["not checked"], "not checked")) if n),
+        f"{sum(len(table.figures) for table in compared):,} figures, {differing:,} of them different",
+    ]  # fmt: skip
+    return TableReport(schema, name, "equal" if equal else "different", method=", ".join(words), seconds=seconds)
+
+
+def _target(plan: VerifyPlan, columns: Mapping[str, Columns], stack: ExitStack) -> Engine:
+    match plan.target:
+        case "snowflake":
+            options = plan.settings.snowflake
+            session = stack.enter_context(snowflake.connect(options))
+            return SnowflakeEngine(session, options.database, options.schema_, columns)
+        case "stage":
+            assert plan.bucket
+            assert plan.manifest
+            return StageEngine(stack.enter_context(duck.connect()), plan.bucket, plan.manifest)
+        case _:
+            other = plan.target_source or plan.source
+            snapshot = snapshots.take(other)
+            stack.callback(snapshots.release, snapshot)
+            cursor = stack.enter_context(snapshots.reading(other, snapshot.name))
+            catalog = read_catalog(cursor, schemas=other.schemas)
+            return PostgresEngine(cursor, catalog.tables, name="postgresql (target)")
