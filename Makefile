@@ -53,6 +53,7 @@ lab: stack  ## JupyterLab on the runbooks
 # A stack of their own, so that tests never meet what a user has loaded.
 test: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
 test: setup check  ## set up, lint, run the tests and compare the notebooks' outputs
+	@$(BIN)/runbook local down > /dev/null 2>&1 || true  # one that runs may run an older version's stand-in
 	@trap '$(BIN)/runbook local down' EXIT; set -e; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile; \
 	$(BIN)/runbook local up; \
