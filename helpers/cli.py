@@ -46,7 +46,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Move a PostgreSQL sales pipeline to Snowflake, and prove that every cell arrived.\n\n"
+    help="Move a PostgreSQL sales pipeline to Snowflake or Databricks, and prove that every cell arrived.\n\n"
     "Example: runbook local up; runbook run 30 --run first",
 )
 local_app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3 and a Snowflake stand-in.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,7 +21,7 @@ SETTINGS = {
 """Asked for where the server lets a session set them: a cast that fails instead of giving NULL, the proleptic Gregorian
 calendar that PostgreSQL has too, and texts that are left as they are."""
 
-RETRIES = {"spark": 8, "pysail": 4}
+RETRIES = {"spark": 8, "pysail": 2}
 """Of a call that does not get through; eight of them take about three minutes, in which a stopped cluster may start."""
 
 MAX_MESSAGE = 400
@@ -122,7 +123,9 @@ class Session:
         from pyspark.errors import PySparkException
 
         try:
-            yield
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the client, on standard error; what it means is in its exception
+                yield
         except RpcError as error:
             raise _unreachable(doing, self._where, error) from None
         except PySparkException as error:
