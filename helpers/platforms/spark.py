@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -109,10 +110,10 @@ class Session:
             files: their URLs.
             fields: name and type of each column, as `Mapping.delta` writes it; a file with another type is an error.
         """
-        from pyspark.sql.types import StructField, StructType, _parse_datatype_string
+        from pyspark.sql.types import StructField, StructType
 
         with self._errors(doing):
-            schema = StructType([StructField(field, _parse_datatype_string(kind)) for field, kind in fields])
+            schema = StructType([StructField(field, _data_type(kind)) for field, kind in fields])
             # Old dates are as PostgreSQL has them: the files say nothing of the calendar that Spark had before version 3.
             reader = self._session.read.schema(schema).option("datetimeRebaseMode", "CORRECTED")
             reader.parquet(*files).createOrReplaceTempView(name)
@@ -149,6 +150,20 @@ def literal(text: str) -> str:
     (https://spark.apache.org/docs/latest/sql-ref-literals.html)."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\u0024")
     return f"'{escaped}'"
+
+
+def _data_type(name: str) -> Any:
+    """The client's type; its own parser asks whichever server it spoke to last."""
+    from pyspark.sql import types
+
+    if sized := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", name):
+        return types.DecimalType(int(sized[1]), int(sized[2]))
+    known: dict[str, Any] = {
+        "BOOLEAN": types.BooleanType, "SMALLINT": types.ShortType, "INT": types.IntegerType, "BIGINT": types.LongType,
+        "FLOAT": types.FloatType, "DOUBLE": types.DoubleType, "STRING": types.StringType, "BINARY": types.BinaryType,
+        "DATE": types.DateType, "TIMESTAMP": types.TimestampType, "TIMESTAMP_NTZ": types.TimestampNTZType,
+    }  # fmt: skip
+    return known[name]()
 
 
 def _url(target: Databricks) -> str:

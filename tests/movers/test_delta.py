@@ -94,6 +94,22 @@ def test_a_second_load_replaces_and_what_is_gone_from_the_source_is_dropped(migr
     assert _log(migration, "months").version() == 2
 
 
+def test_a_flag_column_that_a_policy_adds_arrives_and_is_no_finding(migration: Any) -> None:
+    values = migration.settings.values
+    export = values.export.model_copy(update={"policies": {"public.t.v": "null+flag"}})
+    migration.settings = replace(migration.settings, values=values.model_copy(update={"export": export}))
+    migration.source(
+        "CREATE TABLE t (id int PRIMARY KEY, v numeric(5,2) NOT NULL)", "INSERT INTO t VALUES (1, 'NaN'), (2, 1.5)"
+    )
+    _load(migration, migration.export())
+    assert [(c.name, c.not_null) for c in _lake(migration).read("t").columns] == [
+        ("id", True), ("v", False), ("v__original", False),
+    ]  # fmt: skip
+    for source in ("postgresql", "manifest"):
+        (table,) = migration.verify("databricks", source_name=source).tables
+        assert (table.verdict, table.schema_findings) == ("equal", ())
+
+
 def test_one_table_alone_leaves_the_others(migration: Any) -> None:
     migration.source(*EVENTS, *PARTS)
     manifest = migration.export()
