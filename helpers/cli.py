@@ -29,9 +29,11 @@ from helpers import type_document
 from helpers import verify as verifying
 from helpers.census import TableCensus
 from helpers.errors import MigrationError, NotBuilt, Unexpected, UsageError
+from helpers.load import delta as loading_delta
 from helpers.load import snowflake as loading
+from helpers.platforms import spark
 from helpers.platforms.s3 import Bucket
-from helpers.progress import progress
+from helpers.progress import Progress, progress
 from helpers.runs.folders import checked_name
 from helpers.verify.business import Business
 from helpers.verify.report import Report
@@ -45,7 +47,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Move a PostgreSQL sales pipeline to Snowflake, and prove that every cell arrived.\n\n"
+    help="Move a PostgreSQL sales pipeline to Snowflake or Databricks, and prove that every cell arrived.\n\n"
     "Example: runbook local up; runbook run 30 --run first",
 )
 local_app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3 and a Snowflake stand-in.")
@@ -158,7 +160,7 @@ def local_remove() -> None:
 
 @local_app.command("status")
 def local_status(as_json: Json = False) -> None:
-    """Show which servers of the embedded stack run; exit 1 unless all do.
+    """Show which servers of the embedded stack run; exit 1 unless all do that `local up` starts.
 
     Example: runbook local status
     """
@@ -173,7 +175,7 @@ def local_status(as_json: Json = False) -> None:
             for s in servers
         ]
         _table("local stack", "server", "state", "pid", "port", "detail", rows=rows)
-    raise typer.Exit(0 if all(server.running for server in servers) else 1)
+    raise typer.Exit(0 if all(server.running or server.on_demand for server in servers) else 1)
 
 
 @local_app.command("env")
@@ -357,33 +359,40 @@ def load(
     profile: Profile = None,
     as_json: Json = False,
 ) -> None:
-    """Load an export's files into the target, each table in one transaction.
+    """Load an export's files into the target, each table in one transaction or one commit.
 
     Example: runbook load --target snowflake --source s3://your-bucket/migration/ --target-table sales_data
     """
-    if target == "databricks":
-        raise NotBuilt(
-            "load", on="--target databricks", why="this target is not built yet", next_step="use --target snowflake"
-        )
-    if target != "snowflake":
-        raise UsageError(
-            "load", on=f"--target {target}", why="there is no such target", next_step="use --target snowflake"
-        )
+    _one_of("--target", target, ("snowflake", "databricks"))
     settings = profiles.load(profile)
     bucket = Bucket.open(settings.stage, source)
-    planned = loading.plan_load(manifests.read(bucket), bucket, settings.snowflake, table=target_table)
+    manifest = manifests.read(bucket)
+    planned: loading.LoadPlan | loading_delta.LoadPlan
+    if target == "databricks":
+        planned = loading_delta.plan_load(manifest, bucket, settings.databricks, table=target_table)
+        screen.print(f"into {spark.address(settings.databricks)}", markup=False)
+    else:
+        planned = loading.plan_load(manifest, bucket, settings.snowflake, table=target_table)
     if plan:
         rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in planned.tables]
         _show(as_json, {"plan": [dict(zip(("table", "action", "rows", "files"), row, strict=True)) for row in rows]},
               lambda: _table("would load", "table", "action", "rows", "files", rows=rows))  # fmt: skip
         return
     with progress("load") as report:
-        loaded = loading.load(planned, progress=report)
+        loaded = _load(planned, report)
     _show(
         as_json,
         {"tables": [vars(table) for table in loaded]},
         lambda: _table("loaded", "table", "rows", "action", rows=[(t.table, t.rows, t.action) for t in loaded]),
     )
+
+
+def _load(
+    planned: loading.LoadPlan | loading_delta.LoadPlan, report: Progress
+) -> tuple[loading.Loaded, ...] | tuple[loading_delta.Loaded, ...]:
+    if isinstance(planned, loading_delta.LoadPlan):
+        return loading_delta.load(planned, progress=report)
+    return loading.load(planned, progress=report)
 
 
 @app.command()

@@ -1,8 +1,9 @@
 """What a declared type holds, in each dialect, and so in what way another type holds less.
 
 Names and sizes are those that PostgreSQL's `format_type` prints
-(https://www.postgresql.org/docs/18/datatype.html) and that Snowflake's catalog gives
-(https://docs.snowflake.com/en/sql-reference/intro-summary-data-types).
+(https://www.postgresql.org/docs/18/datatype.html), that Snowflake's catalog gives
+(https://docs.snowflake.com/en/sql-reference/intro-summary-data-types) and that Spark SQL writes
+(https://spark.apache.org/docs/latest/sql-ref-datatypes.html).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import cache
 from math import inf
 from typing import Literal
 
-Dialect = Literal["postgresql", "snowflake"]
+Dialect = Literal["postgresql", "snowflake", "delta"]
 
 Change = Literal["type-narrowed", "precision-lost", "type-widened", "type-changed"]
 
@@ -93,7 +94,23 @@ _SNOWFLAKE: dict[str, _Rule] = {
 }
 # TIMESTAMP_TZ is left to its name: it keeps an offset beside the instant, which no type of PostgreSQL does.
 
-_RULES: dict[Dialect, dict[str, _Rule]] = {"postgresql": _POSTGRESQL, "snowflake": _SNOWFLAKE}
+_DELTA: dict[str, _Rule] = {
+    "TINYINT": _Rule("exact number", size=2, needs=3),
+    "SMALLINT": _Rule("exact number", size=4, needs=5),
+    "INT": _Rule("exact number", size=9, needs=10),
+    "BIGINT": _Rule("exact number", size=18, needs=19),
+    "DECIMAL": _Rule("exact number", "digits and places", size=10),
+    "FLOAT": _Rule("approximate number", size=24),
+    "DOUBLE": _Rule("approximate number", size=53),
+    "STRING": _Rule("text", size=inf),
+    "BINARY": _Rule("bytes", size=inf),
+    "DATE": _Rule("date"),
+    "TIMESTAMP_NTZ": _Rule("timestamp", places=6),
+    "TIMESTAMP": _Rule("instant", places=6),
+    "BOOLEAN": _Rule("boolean"),
+}
+
+_RULES: dict[Dialect, dict[str, _Rule]] = {"postgresql": _POSTGRESQL, "snowflake": _SNOWFLAKE, "delta": _DELTA}
 
 _LOSES_PRECISION: frozenset[tuple[Family, Family]] = frozenset(
     {("exact number", "approximate number"), ("timestamp", "date"), ("instant", "date")}

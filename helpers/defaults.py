@@ -15,7 +15,7 @@ from sqlglot.errors import SqlglotError
 from helpers.declared import Declared, Dialect, Family, read
 from helpers.platforms.snowflake import literal
 
-_SQLGLOT: dict[Dialect, str] = {"postgresql": "postgres", "snowflake": "snowflake"}
+_SQLGLOT: dict[Dialect, str] = {"postgresql": "postgres", "snowflake": "snowflake", "delta": "databricks"}
 
 _DAY = r"\d{4}-\d\d-\d\d"
 _FORMS: dict[Family, re.Pattern[str]] = {

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import psycopg2
 from dotenv import dotenv_values
 from psycopg2.extensions import parse_dsn
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from helpers.errors import SettingsError
 from helpers.redaction import remember
@@ -119,6 +119,36 @@ class Snowflake(_Section):
     """Further keyword arguments of `snowflake.connector.connect`."""
 
 
+class Databricks(_Section):
+    """The Spark Connect server, and where the Delta tables go."""
+
+    url: str | None = Field(default=None, pattern=r"^sc://[^;]+$")
+    """Of any Spark Connect server, such as "sc://spark.example.com:15002"; for Databricks, `host` and `cluster_id`."""
+    host: str | None = None
+    cluster_id: str | None = None
+    token: Secret = None
+    catalog: str | None = None
+    """Of Unity Catalog; without it, the server's current one."""
+    schema_: str = Field(alias="schema")
+    delta_root: str | None = Field(default=None, pattern=r"^s3a?://[^/]+/?.*$")
+    """Below which each table has its folder; without it, the catalog says where a table lies."""
+    files: Literal["s3", "s3a"] = "s3"
+    """The scheme by which the server reads the stage: Databricks knows s3, Apache Spark with hadoop-aws only s3a."""
+    engine: Literal["spark", "pysail"] = "spark"
+    """"pysail" is the local stack's server, which starts when it is first needed."""
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> Databricks:
+        if self.engine == "pysail":
+            if not self.delta_root:
+                raise ValueError("pysail keeps no catalog, so it needs a delta_root")
+        elif bool(self.url) == bool(self.host):
+            raise ValueError('name the server: either url = "sc://…", or host and cluster_id for Databricks')
+        elif self.host and not (self.cluster_id and self.token):
+            raise ValueError("Databricks needs cluster_id and token beside host")
+        return self
+
+
 class Export(_Section):
     """How gently the source is read."""
 
@@ -147,6 +177,7 @@ class Profile(_Section):
     source: Source | None = None
     stage: Stage | None = None
     snowflake: Snowflake | None = None
+    databricks: Databricks | None = None
     export: Export = Export()
     verify: Verify = Verify()
 
@@ -173,6 +204,11 @@ class Settings:
     def snowflake(self) -> Snowflake:
         """The Snowflake target; raises `SettingsError` when the profile names none."""
         return self._section("snowflake", self.values.snowflake, 'account = "myorg-myaccount"')
+
+    @property
+    def databricks(self) -> Databricks:
+        """The Delta target; raises `SettingsError` when the profile names none."""
+        return self._section("databricks", self.values.databricks, 'host = "adb-1234.azuredatabricks.net"')
 
     @property
     def export(self) -> Export:
@@ -229,7 +265,7 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values = Profile.model_validate(raw)
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
-    for section in (values.source, values.stage, values.snowflake):
+    for section in (values.source, values.stage, values.snowflake, values.databricks):
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
@@ -281,6 +317,7 @@ def _local_stack() -> dict[str, Any]:
             "secret_key": _Resolved(s3["secret_key"]),
         },
         "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},
+        "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
     }
 
 
@@ -384,7 +421,9 @@ _REFERENCES = {"env": _from_environment, "aws_secret": _from_aws, "vault": _from
 def _settings_error(error: ValidationError, profile: str, path: Path) -> SettingsError:
     first = error.errors(include_input=False, include_url=False)[0]
     key = ".".join(["profiles", profile, *(str(part) for part in first["loc"])])
-    example = _EXAMPLES.get(str(first["loc"][-1]), "see the commented profile in migration.toml")
+    example = _EXAMPLES.get(
+        str(first["loc"][-1]) if first["loc"] else "", "see the commented profile in migration.toml"
+    )
     return SettingsError(f"read {key}", on=str(path), why=first["msg"], next_step=f"correct it; {example}")
 
 
@@ -393,6 +432,8 @@ _EXAMPLES = {
     "dbname": 'for example dbname = "sales"',
     "user": 'for example user = "migration"',
     "url": 'for example url = "s3://your-bucket/migration/"',
+    "databricks": 'for example host = "adb-1234.azuredatabricks.net", cluster_id = "1125-…", token = { env = "DATABRICKS_TOKEN" }',
+    "token": 'for example token = { env = "DATABRICKS_TOKEN" }',
     "account": 'for example account = "myorg-myaccount"',
     "database": 'for example database = "SALES"',
     "schema": 'for example schema = "MIGRATED"',

@@ -60,14 +60,17 @@ def of_table(table: Table) -> TableShape:
     return TableShape("postgresql", tuple(columns), table.keys, table.comment or "")
 
 
-def of_staged(staged: StagedTable, source: Table | None = None) -> TableShape:
-    """The table that a load of `staged` makes in Snowflake.
+def of_staged(staged: StagedTable, source: Table | None = None, dialect: Dialect = "snowflake") -> TableShape:
+    """The table that a load of `staged` makes in the target.
 
     Args:
         staged: from the manifest.
         source: the table as it is now, with the columns and types of `staged`: what the values do not depend on, which is
             nullability, defaults, keys and comments, is then taken from it.
+        dialect: the target's.
     """
+    if dialect == "delta":
+        return _staged_in_delta(staged, source)
     now = {column.name: column for column in source.columns} if source else {}
     columns = (
         _in_snowflake(c.name, c.snowflake, c.policy, now[c.source])
@@ -81,8 +84,15 @@ def of_staged(staged: StagedTable, source: Table | None = None) -> TableShape:
     return TableShape("snowflake", tuple(columns), _primary(table.key), table.comment or "")
 
 
-def of_census(census: TableCensus) -> TableShape:
-    """The table that an export and load would make in Snowflake of the source as it is counted."""
+def of_census(census: TableCensus, dialect: Dialect = "snowflake") -> TableShape:
+    """The table that an export and load would make in the target of the source as it is counted."""
+    if dialect == "delta":
+        fields = (
+            ColumnShape(f.name, f.mapping.delta, f.not_null, None, f.comment or "")
+            for c in census.columns
+            for f in c.fields
+        )
+        return TableShape("delta", tuple(fields), None, census.table.comment or "")
     columns = (
         _in_snowflake(f.name, f.mapping.snowflake, c.policy, c.column)
         if f.flag_of is None
@@ -91,6 +101,20 @@ def of_census(census: TableCensus) -> TableShape:
         for f in c.fields
     )
     return TableShape("snowflake", tuple(columns), _primary(census.table.key), census.table.comment or "")
+
+
+def _staged_in_delta(staged: StagedTable, source: Table | None) -> TableShape:
+    """Delta's own log knows neither keys nor, without a feature that the load does not use, defaults."""
+    now = {column.name: column for column in source.columns} if source else {}
+    columns = (
+        ColumnShape(
+            c.name, c.delta, now[c.source].not_null and c.policy != "null+flag", None, now[c.source].comment or ""
+        )
+        if c.source in now and c.flag_of is None
+        else ColumnShape(c.name, c.delta, c.not_null, None, c.comment or "")
+        for c in staged.columns
+    )
+    return TableShape("delta", tuple(columns), None, (source or staged).comment or "")
 
 
 def _in_snowflake(name: str, snowflake_type: str, policy: str | None, column: Column) -> ColumnShape:

@@ -19,6 +19,7 @@ from helpers.load import snowflake as loading
 from helpers.local import stack
 from helpers.manifest import Manifest
 from helpers.platforms import postgres, snowflake
+from helpers.platforms.delta import Lake
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
 from helpers.verify.report import Report
@@ -96,12 +97,14 @@ def migration(local_settings: Settings, tmp_path: Path) -> Iterator[Migration]:
                 "source": values.source.model_copy(update={"dbname": name}),
                 "stage": values.stage.model_copy(update={"url": f"s3://migration/{name}/"}),
                 "snowflake": values.snowflake.model_copy(update={"schema_": name.upper()}),
+                "databricks": values.databricks.model_copy(update={"schema_": name}),
             }
         )
         found = Migration(Settings("local", local_settings.file, own))
         yield found
         connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
-    found.bucket.remove(list(found.bucket.sizes()))
+    for bucket in (found.bucket, Lake.of(own.databricks, own.stage).bucket):
+        bucket.remove(list(bucket.sizes()))
     with snowflake.connect(own.snowflake) as session:
         schema = snowflake.identifier(own.snowflake.database, own.snowflake.schema_)
         session.execute(f"DROP SCHEMA IF EXISTS {schema}", doing="clean up after a test")

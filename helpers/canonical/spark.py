@@ -1,7 +1,7 @@
 """The canonical form in Spark SQL, for Databricks and Delta; the session's time zone must be UTC.
 
-Source: https://spark.apache.org/docs/latest/api/sql/ (octet_length, hex, unix_micros, datediff, conv, format_string), read in
-November 2026. A decimal is printed by format_string, because a cast gives small ones an exponent.
+Source: https://spark.apache.org/docs/latest/api/sql/ (octet_length, hex, unix_micros, datediff, conv, substring_index), read in
+November 2026. Seen to give DuckDB's forms on pysail 0.7.2; not yet run on Databricks.
 """
 
 from __future__ import annotations
@@ -16,14 +16,24 @@ _FLOAT = (
     + " AS STRING) END) END"
 )
 
+# A cast gives a number below 10⁻⁶ an exponent, after all the digits that it has.
+_DIGITS = "CAST(abs({c}) AS STRING)"
+_DECIMAL = (
+    f"concat(CASE WHEN {{c}} < 0 THEN '-' ELSE '' END, CASE WHEN instr({_DIGITS}, 'E') > 0 "
+    f"THEN concat('0.', lpad(replace(substring_index({_DIGITS}, 'E', 1), '.', ''), {{s}}, '0')) ELSE {_DIGITS} END)"
+)
+
 _MICROSECONDS = f"CAST(unix_micros(CAST({{c}} AS TIMESTAMP)) - {MICROSECONDS_1970_TO_2000} AS STRING)"
+
+# In halves: pysail's conv gives NULL for a number of 64 bits, and takes the text of no other function than substring.
+_HALF = "CAST(conv(substring(md5({{f}}), {start}, 8), 16, 10) AS DECIMAL(10,0))"
 
 DIALECT = Dialect(
     name="spark",
     scalars={
         "boolean": "CASE {c} WHEN TRUE THEN '1' WHEN FALSE THEN '0' END",
         "integer": "CAST({c} AS STRING)",
-        "decimal": "format_string('%.{s}f', {c})",
+        "decimal": _DECIMAL,
         "float": _FLOAT,
         "bytes": "concat('x', hex({c}))",
         "date": "CAST(datediff({c}, DATE'1970-01-01') AS STRING)",
@@ -33,8 +43,8 @@ DIALECT = Dialect(
     comma="coalesce({t}, ''), ','",
     prefixed="coalesce(concat(CAST(octet_length({t}) AS STRING), ':', {t}), ':')",
     concat=lambda pieces: f"concat({', '.join(pieces)})",
-    low64="CAST(conv(right(md5({f}), 16), 16, 10) AS DECIMAL(20,0))",
-    low32="CAST(conv(right(md5({f}), 8), 16, 10) AS BIGINT)",
+    low64=f"({_HALF.format(start=17)} * CAST(4294967296 AS DECIMAL(10,0)) + {_HALF.format(start=25)})",
+    low32="CAST(conv(substring(md5({f}), 25, 8), 16, 10) AS BIGINT)",
     whole="CAST({c} AS BIGINT)",
     total="CAST(SUM({h}) AS STRING)",
 )

@@ -1,4 +1,5 @@
-"""The embedded stack: PostgreSQL, S3 and the Snowflake stand-in, all on loopback and below one folder.
+"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once it is asked for, a Spark Connect server; all on
+loopback and below one folder.
 
 `up` is idempotent: it starts what is not running and leaves the rest alone, so it is also the repair after a crash or
 a reboot. Ports and passwords are chosen once and remembered in a state file that only its owner can read.
@@ -27,13 +28,21 @@ from helpers.local.postgres import Postgres, binaries_for
 from helpers.local.processes import LOOPBACK, LOWEST_FREE_SPACE, Account, Running
 from helpers.local.s3 import ACCESS_KEY, BUCKET, S3
 from helpers.local.snowflake import Snowflake
+from helpers.local.spark import Spark
 
 PROJECT = Path(__file__).resolve().parents[2]
 RELOCATED = Path("/var/tmp")  # noqa: S108 - only under a name nobody else can have made, see `_relocate`
 SERVERS = ("postgres", "s3", "snowflake")
-PORTS = {"postgres": "RUNBOOK_POSTGRES_PORT", "s3": "RUNBOOK_S3_PORT", "snowflake": "RUNBOOK_SNOWFLAKE_PORT"}
+ON_DEMAND = ("spark",)
+"""Not started by `up`, but by what first needs it; `down` stops it like the others."""
+PORTS = {
+    "postgres": "RUNBOOK_POSTGRES_PORT",
+    "s3": "RUNBOOK_S3_PORT",
+    "snowflake": "RUNBOOK_SNOWFLAKE_PORT",
+    "spark": "RUNBOOK_SPARK_PORT",
+}
 
-Server = Postgres | S3 | Snowflake
+Server = Postgres | S3 | Snowflake | Spark
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,8 @@ class ServerStatus:
     pid: int | None
     port: int | None
     detail: str
+    on_demand: bool = False
+    """Whether it starts when it is needed, so that its standing still is no fault."""
 
 
 def up(root: Path | None = None, *, report: Callable[[str], None] = lambda line: None) -> Environment:
@@ -91,6 +102,30 @@ def up(root: Path | None = None, *, report: Callable[[str], None] = lambda line:
         return _environment(servers)
 
 
+def spark(root: Path | None = None) -> str:
+    """The URL of the Spark Connect server, which starts now unless it runs; the stack must be up.
+
+    Raises:
+        LocalStackError: the stack is not up, or the server did not start.
+    """
+    endpoint = environment(root).s3["endpoint"]
+    with _locked(root, create=False) as home:
+        state = _State.read(home)
+        server = _server(state, "spark", home)
+        if _alive(state, "spark", home):
+            if state.servers("spark").get("s3") == endpoint:
+                assert isinstance(server, Spark)
+                return server.url
+            _stop(state, "spark", server)  # it was told of an S3 that has moved to another port
+        state.choose_ports("spark", {port for name in SERVERS for port in state.ports(name)})
+        state.servers("spark")["s3"] = endpoint
+        state.write()
+        server = _server(state, "spark", home)
+        assert isinstance(server, Spark)
+        _start(state, "spark", server, lambda line: None)
+        return server.url
+
+
 def down(root: Path | None = None) -> list[str]:
     """Stop every server and what they left behind; returns the names of those that were running."""
     return _down(root)
@@ -100,24 +135,25 @@ def status(root: Path | None = None) -> list[ServerStatus]:
     """What runs, without starting or changing anything."""
     home = _existing(root)
     if home is None:
-        return [ServerStatus(name, False, None, None, "never started") for name in SERVERS]
+        return [
+            ServerStatus(name, False, None, None, "never started", name in ON_DEMAND) for name in SERVERS + ON_DEMAND
+        ]
     state = _State.read(home)
     rows = []
-    for name in SERVERS:
+    for name in SERVERS + ON_DEMAND:
         server = _server(state, name, home)
         running = state.running(name)
         alive = running is not None and running.process(server.marker) is not None
-        detail = str(server.data) if alive else "stopped"
-        rows.append(
-            ServerStatus(name, alive, running.pid if running and alive else None, state.port(name) or None, detail)
-        )
+        idle = "starts when it is needed" if name in ON_DEMAND else "stopped"
+        pid, port = running.pid if running and alive else None, state.port(name) or None
+        rows.append(ServerStatus(name, alive, pid, port, str(server.data) if alive else idle, name in ON_DEMAND))
     return rows
 
 
 def environment(root: Path | None = None) -> Environment:
     """How to reach the stack that `up` started."""
     home = _existing(root)
-    dead = [row.name for row in status(root) if not row.running]
+    dead = [row.name for row in status(root) if not row.running and not row.on_demand]
     if home is None or dead:
         raise LocalStackError(
             "reach the local stack",
@@ -159,10 +195,11 @@ def _down(root: Path | None, *, in_a_hurry: bool = False) -> list[str]:
         if home is None:
             return stopped
         state = _State.read(home)
-        servers = {name: _server(state, name, home) for name in SERVERS}
-        with ThreadPoolExecutor(len(SERVERS)) as pool:
-            results = list(pool.map(lambda name: _stop(state, name, servers[name], in_a_hurry), SERVERS))
-        stopped = [servers[name].name for name, was in zip(SERVERS, results, strict=True) if was]
+        names = SERVERS + ON_DEMAND
+        servers = {name: _server(state, name, home) for name in names}
+        with ThreadPoolExecutor(len(names)) as pool:
+            results = list(pool.map(lambda name: _stop(state, name, servers[name], in_a_hurry), names))
+        stopped = [servers[name].name for name, was in zip(names, results, strict=True) if was]
         left = processes.strays(home)
         if left:
             raise LocalStackError(
@@ -197,32 +234,39 @@ class _State:
             unfinished.write_text(json.dumps(self.content, indent=1))
             unfinished.replace(self.file)
 
+    def servers(self, name: str) -> dict[str, Any]:
+        """What is known of one server; a stack of an earlier version knows nothing of some."""
+        known: dict[str, Any] = self.content["servers"].setdefault(name, {})
+        return known
+
     def password(self, name: str) -> str:
         return str(self.content["passwords"][name])
 
     def ports(self, name: str) -> list[int]:
-        return [int(port) for port in self.content["servers"][name].get("ports", [])]
+        return [int(port) for port in self.servers(name).get("ports", [])]
 
     def port(self, name: str) -> int:
         ports = self.ports(name)
         return ports[0] if ports else 0
 
     def choose_ports(self, name: str, taken: set[int]) -> None:
-        label = {"postgres": "PostgreSQL", "s3": "S3", "snowflake": "the Snowflake stand-in"}[name]
+        label = {"postgres": "PostgreSQL", "s3": "S3", "snowflake": "the Snowflake stand-in", "spark": "Spark Connect"}[
+            name
+        ]
         remembered = self.ports(name)
         ports = [processes.choose_port(label, self.port(name), setting=PORTS[name], taken=taken)]
         for place in range(1, 8 if name == "s3" else 1):
             before = remembered[place] if place < len(remembered) else None
             ports.append(processes.choose_port(label, before, setting="", taken=taken))
-        self.content["servers"][name]["ports"] = ports
+        self.servers(name)["ports"] = ports
 
     def running(self, name: str) -> Running | None:
-        known = self.content["servers"][name]
+        known = self.servers(name)
         return Running(int(known["pid"]), float(known["created"])) if "pid" in known else None
 
     def remember(self, name: str, running: Running | None) -> None:
         with self.lock:
-            known = self.content["servers"][name]
+            known = self.servers(name)
             if running is None:
                 known.pop("pid", None)
                 known.pop("created", None)
@@ -240,6 +284,8 @@ def _server(
         return Postgres(folder, binaries or Path(), account or Account(), ports[0], superuser, owner)
     if name == "s3":
         return S3(folder, ports[0], tuple(ports[1:]), state.password("s3"))
+    if name == "spark":
+        return Spark(folder, ports[0], f"http://{LOOPBACK}:{state.port('s3')}", state.password("s3"))
     return Snowflake(folder, ports[0], state.password("snowflake"))
 
 

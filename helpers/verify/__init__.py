@@ -8,15 +8,18 @@ from pathlib import Path
 
 from helpers import snapshot as snapshots
 from helpers.catalog import measured, read_catalog
-from helpers.platforms import duck, snowflake
+from helpers.platforms import duck, snowflake, spark
+from helpers.platforms.delta import Lake
 from helpers.progress import Progress
 from helpers.verify.business import check_business
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.selection import Selection
 from helpers.verify.sides import Ends, Side
+from helpers.verify.sides.delta import DeltaSide
 from helpers.verify.sides.postgres import PostgresSide
 from helpers.verify.sides.snowflake import SnowflakeSide
+from helpers.verify.sides.spark import SparkSide
 from helpers.verify.sides.stage import ManifestSide, StageSide
 from helpers.verify.tables import compare_table
 from helpers.verify.texts import postgres_float
@@ -66,6 +69,11 @@ def _target(plan: VerifyPlan, stack: ExitStack) -> Side:
             options = plan.settings.snowflake
             session = stack.enter_context(snowflake.connect(options))
             return SnowflakeSide(session, options.database, options.schema_)
+        case "databricks":
+            there = plan.settings.databricks
+            if there.engine == "pysail":
+                return DeltaSide(Lake.of(there, plan.settings.stage))
+            return SparkSide(stack.enter_context(spark.connect(there)), there, [p.there for p in plan.tables])
         case "stage":
             assert plan.bucket
             assert plan.manifest

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from helpers.catalog import Table
+from helpers.declared import Dialect
 from helpers.manifest import StagedColumn, StagedTable
 from helpers.platforms.postgres import identifier
 from helpers.shapes import TableShape
@@ -93,11 +94,13 @@ class TablePlan:
         return self.conditions.get(dialect, "")
 
 
-def as_compared(staged: StagedColumn, there: str, tolerance: float | None) -> ComparedColumn:
+def as_compared(
+    staged: StagedColumn, there: str, tolerance: float | None, dialect: Dialect = "snowflake"
+) -> ComparedColumn:
     """A column of the manifest, or of the census, as it is compared with a target that was loaded from it."""
     return ComparedColumn(
         staged.name,
-        staged.snowflake,
+        staged.delta if dialect == "delta" else staged.snowflake,
         staged.not_null,
         staged.comparison,
         staged.text.format(c=identifier(staged.source)),

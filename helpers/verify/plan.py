@@ -14,7 +14,8 @@ from helpers import shapes, types
 from helpers import snapshot as snapshots
 from helpers.catalog import Column, PgType, Table, measured, read_catalog
 from helpers.census import take_census
-from helpers.errors import NotBuilt, StageError, UsageError
+from helpers.declared import Dialect
+from helpers.errors import StageError, UsageError
 from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
@@ -119,15 +120,9 @@ def planned(
         options: which rows, under which names, how exactly.
 
     Raises:
-        NotBuilt: a target of the design that does not exist yet.
         UsageError: an option that cannot be meant.
         StageError: there is no manifest where one is needed.
     """
-    if target == "databricks":
-        raise NotBuilt(
-            "verify", on="--target databricks", why="this part of the design is not built yet",
-            next_step="use --target snowflake, stage or postgresql",
-        )  # fmt: skip
     options = options or Options()
     if check == "sample-data" and options.selection.sample is None:
         options = replace(options, selection=replace(options.selection, sample=DEFAULT_SAMPLE))
@@ -142,7 +137,7 @@ def planned(
                 next_step="use --source postgresql, or --target snowflake",
             )  # fmt: skip
         note = "the export's LSN, by the digests in its manifest"
-        plans = tuple(_of_staged(manifest, tables, options))
+        plans = tuple(_of_staged(manifest, tables, options, _dialect(target)))
         yield VerifyPlan(
             chosen, source_name, target, check, "", manifest.lsn, _noted(note, manifest.lsn_exact), True, plans, folder,
             manifest, bucket, settings, options, target_source, complete=not tables,
@@ -185,7 +180,12 @@ def _manifest(settings: Settings, location: str | None, *, needed: bool) -> tupl
         return bucket, None
 
 
-def _of_staged(manifest: Manifest, tables: tuple[str, ...], options: Options) -> Iterator[TablePlan]:
+def _dialect(target: TargetName) -> Dialect:
+    """That of the types which a load of the target gives its columns; the stage's are compared as Snowflake's."""
+    return "delta" if target == "databricks" else "snowflake"
+
+
+def _of_staged(manifest: Manifest, tables: tuple[str, ...], options: Options, dialect: Dialect) -> Iterator[TablePlan]:
     from fnmatch import fnmatchcase
 
     known = {str(staged): staged for staged in manifest.tables}
@@ -205,7 +205,8 @@ def _of_staged(manifest: Manifest, tables: tuple[str, ...], options: Options) ->
             staged.schema_, staged.name, 0,
             tuple(Column(c.name, PgType(c.postgres, c.postgres), c.not_null) for c in staged.columns), staged.key, (),
         )  # fmt: skip
-        yield _finished(table, staged.columns, shapes.of_staged(staged), staged.rows, (), staged, options, manifest.lsn)
+        expected = shapes.of_staged(staged, dialect=dialect)
+        yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, manifest.lsn)
 
 
 def _of_source(
@@ -233,10 +234,14 @@ def _of_source(
                 columns = tuple(_as_in_postgres(column) for column in table.columns)
                 same, expected = None, shapes.of_table(table)
             elif same:
-                columns, expected = same.columns, shapes.of_staged(same, table)
+                columns, expected = same.columns, shapes.of_staged(same, table, _dialect(target))
             else:
                 census = take_census(cursor, table, settings.export.policies)
-                columns, refused, expected = staged_columns(census), census.refused, shapes.of_census(census)
+                columns, refused, expected = (
+                    staged_columns(census),
+                    census.refused,
+                    shapes.of_census(census, _dialect(target)),
+                )
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
             plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn))
         _all_used(options, plans)
@@ -254,7 +259,12 @@ def _finished(
     seed: str,
 ) -> TablePlan:
     compared = tuple(
-        as_compared(c, options.names.get(f"{table}.{c.name}", c.name), options.tolerances.get(f"{table}.{c.name}"))
+        as_compared(
+            c,
+            options.names.get(f"{table}.{c.name}", c.name),
+            options.tolerances.get(f"{table}.{c.name}"),
+            expected.dialect,
+        )
         for c in columns
     )
     chosen = choose(options.selection, table, compared, rows, seed)

@@ -21,10 +21,11 @@ from helpers.canonical import Dialect, FormColumn, kind_of
 from helpers.canonical import duckdb as canonical_duckdb
 from helpers.canonical import postgres as canonical_postgres
 from helpers.canonical import snowflake as canonical_snowflake
+from helpers.canonical import spark as canonical_spark
 from helpers.catalog import Table
 from helpers.digests import form_column
 from helpers.errors import UsageError
-from helpers.platforms import snowflake
+from helpers.platforms import snowflake, spark
 from helpers.platforms.postgres import identifier, literal
 from helpers.verify.columns import ComparedColumn
 
@@ -122,10 +123,12 @@ def _sampled(table: Table, columns: Sequence[ComparedColumn], numbers: Sequence[
         for c in columns
     ]
     in_snowflake = [FormColumn(snowflake.identifier(c.there), *kind_of(c.staged.parquet)) for c in columns]
+    in_spark = [FormColumn(spark.identifier(c.there), *kind_of(c.staged.parquet)) for c in columns]
     return {
         "postgresql": condition(canonical_postgres.DIALECT, in_postgres),
         "duckdb": condition(canonical_duckdb.DIALECT, [form_column(c.staged) for c in columns]),
         "snowflake": condition(canonical_snowflake.DIALECT, in_snowflake),
+        "spark": condition(canonical_spark.DIALECT, in_spark),
     }
 
 
@@ -160,7 +163,7 @@ def _translated(condition: str, option: str, table: Table, columns: Sequence[Com
         "postgresql": lambda c: identifier(c.staged.source),
         "duckdb": lambda c: identifier(c.staged.field),
         "snowflake": lambda c: snowflake.identifier(c.there),
-        "spark": lambda c: f"`{c.there}`",
+        "spark": lambda c: spark.identifier(c.there),
     }
     written = {"postgresql": "postgres", "duckdb": "duckdb", "snowflake": "snowflake", "spark": "spark"}
     return {
@@ -173,7 +176,9 @@ def _renamed(parsed: exp.Expr, by_name: Mapping[str, ComparedColumn], quoted: An
         if isinstance(node, exp.Column):
             column = by_name[_folded(node)]
             # A zone must not come from a session: a constant for an instant is one in UTC everywhere.
-            return exp.column(exp.to_identifier(quoted(column)[1:-1].replace('""', '"'), quoted=True))
+            name = quoted(column)
+            quote = name[0]
+            return exp.column(exp.to_identifier(name[1:-1].replace(quote * 2, quote), quoted=True))
         return node
 
     return parsed.copy().transform(rename)

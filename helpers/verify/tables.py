@@ -189,6 +189,8 @@ def _where(ends: Ends, method: Method, plan: VerifyPlan) -> str:
     places = {
         "postgresql": "inside PostgreSQL" if plan.options.witness else "over PostgreSQL's stream",
         "snowflake": "in Snowflake's warehouse",
+        "databricks": "in Spark",
+        "delta": "over the Delta tables' files",
         "stage": "over the staged files",
         "manifest": "kept with the manifest",
     }

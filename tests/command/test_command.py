@@ -101,12 +101,17 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
     )
     assert equal.returncode == 0, equal.stderr
     assert "EQUAL" in equal.stderr
+    lake = _runbook("--source", "s3://migration/migration/", program=(sys.executable, "pipeline/spark/migrate_data.py"))
+    assert lake.returncode == 0, lake.stderr
+    assert "pysail, the local stand-in for Databricks" in lake.stderr
+    in_delta = _runbook("verify", "--target", "databricks", "--json")
+    assert (in_delta.returncode, _json(in_delta)["verdict"]) == (0, "equal")
     secrets = [
         environment["s3"]["secret_key"],
         environment["snowflake"]["password"],
         environment["postgres_dsn"].split(":")[2].split("@")[0],
     ]
-    for done in (exported, loaded, verified, again, equal):
+    for done in (exported, loaded, verified, again, equal, lake, in_delta):
         assert not any(secret in done.stdout + done.stderr for secret in secrets)
 
 
@@ -117,7 +122,7 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
         (["export", "--profile", "nowhere"], "nowhere"),
         (["verify", "--target", "oracle"], "oracle"),
         (["verify", "--tables", "no_such_*"], "no_such_"),
-        (["verify", "--target", "databricks"], "not built"),
+        (["load", "--target", "oracle"], "oracle"),
         (["load", "--source", "s3://migration/empty/"], "no export has finished there"),
         (["load", "--source", "file:///x"], "S3 URL"),
         (["export", "--no-such-option"], "No such option"),

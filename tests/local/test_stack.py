@@ -162,7 +162,8 @@ def test_a_killed_server_is_the_only_one_restarted(
 def test_data_survive_a_stop_and_a_kill_and_nothing_is_left(root: Path) -> None:
     env = stack.up(root)
     write_everywhere(env)
-    assert len(stack.down(root)) == 3
+    url = stack.spark(root)
+    assert len(stack.down(root)) == 4
     assert stack.down(root) == []
     assert processes.strays(root.resolve()) == []
     with pytest.raises(LocalStackError, match="runbook local up"):
@@ -170,6 +171,8 @@ def test_data_survive_a_stop_and_a_kill_and_nothing_is_left(root: Path) -> None:
     again = stack.up(root)
     assert again == env
     read_everywhere(again)
+    assert pids(root)["spark"] is None, "it starts when it is needed"
+    assert stack.spark(root) == url
     for pid in pids(root).values():
         assert pid is not None
         os.kill(pid, signal.SIGKILL)

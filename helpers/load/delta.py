@@ -1,0 +1,278 @@
+"""The stage → Delta, through Spark Connect: each table's rows arrive in one commit of its log.
+
+A table that serves as it is gets `INSERT OVERWRITE`; a new one is created empty and then likewise; one whose definition
+differs is replaced by `CREATE OR REPLACE TABLE … AS SELECT`, which takes no constraints and comments
+(https://docs.databricks.com/en/sql/language-manual/sql-ref-syntax-ddl-create-table-using.html), so these follow it. Until
+the commit readers see the former rows; a load that is killed leaves them, and the next one replaces and never adds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from helpers import declared, shapes
+from helpers.errors import LoadError, UsageError
+from helpers.load.delta_catalog import qualified, read_logs, read_tables
+from helpers.manifest import Manifest, StagedColumn, StagedTable
+from helpers.platforms import spark
+from helpers.platforms.delta import Lake, folder
+from helpers.platforms.s3 import Bucket
+from helpers.platforms.spark import Session, identifier, literal
+from helpers.progress import Progress
+from helpers.settings import Databricks
+from helpers.shapes import TableShape
+
+LOADED = "loaded-delta.json"
+
+_MAPPED = re.compile(r"[ ,;{}()\n\t=]")
+"""What a column's name may hold only with column mapping (https://docs.delta.io/latest/delta-column-mapping.html)."""
+
+_MAPPING = "'delta.columnMapping.mode' = 'name', 'delta.minReaderVersion' = '2', 'delta.minWriterVersion' = '5'"
+
+
+@dataclass(frozen=True)
+class TableLoad:
+    """What will happen to one table: "create", "replace the rows", or "replace the table: …" with the reason."""
+
+    staged: StagedTable
+    action: str
+
+    @property
+    def target(self) -> str:
+        """The table's name in the target."""
+        return self.staged.name
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """What a load will do; nothing was written to make it."""
+
+    manifest: Manifest
+    bucket: Bucket
+    target: Databricks
+    tables: tuple[TableLoad, ...]
+    stale: tuple[str, ...] = ()
+    """Tables that an earlier load made and the source no longer has; they are dropped."""
+
+    @property
+    def rows(self) -> int:
+        """Rows to load."""
+        return sum(table.staged.rows for table in self.tables)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Rows that one table holds after its commit."""
+
+    table: str
+    rows: int
+    action: str
+
+
+def plan_load(manifest: Manifest, bucket: Bucket, target: Databricks, *, table: str | None = None) -> LoadPlan:
+    """Compares the manifest with what the target has.
+
+    Args:
+        manifest: of the export to load.
+        bucket: where its files are.
+        target: the Spark Connect server, the schema, and where its tables lie.
+        table: only this one, by `name` or `schema.name`.
+
+    Raises:
+        UsageError: no such table in the manifest, or names that the target would take for one.
+        ConnectionFailed: the server does not answer.
+    """
+    chosen = [staged for staged in manifest.tables if table is None or table in (staged.name, str(staged))]
+    if not chosen:
+        raise UsageError(
+            "find the table to load",
+            on=f"--target-table {table}",
+            why="the manifest does not name it",
+            next_step=f"name one of: {', '.join(str(staged) for staged in manifest.tables)}",
+        )
+    _refuse_names_alike(chosen)
+    present = _present(target, bucket)
+    planned = tuple(TableLoad(staged, _action(staged, present.get(key(target, staged.name)))) for staged in chosen)
+    whole = manifest.complete and table is None
+    kept = {key(target, staged.name) for staged in chosen}
+    stale = {name for name in _loaded_before(bucket, target) if key(target, name) in present.keys() - kept}
+    return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)) if whole else ())
+
+
+def load(plan: LoadPlan, *, progress: Progress | None = None) -> tuple[Loaded, ...]:
+    """Loads every table of `plan`, each in a commit of its own.
+
+    Raises:
+        LoadError: the server refused rows, and that table is as it was before; or it counted others than were staged.
+        ConnectionFailed: the server does not answer any more.
+    """
+    done = 0
+    loaded = []
+    with spark.connect(plan.target) as session:
+        session.execute(f"CREATE SCHEMA IF NOT EXISTS {qualified(plan.target)}", doing="create the schema")
+        for table in plan.tables:
+            if progress:
+                progress(done, plan.rows, f"loading {table.staged}")
+            loaded.append(_load_table(session, plan, table))
+            done += table.staged.rows
+        for name in plan.stale:
+            _drop(session, plan, name)
+        if progress:
+            progress(done, plan.rows, "loaded")
+    names = {table.target for table in plan.tables} | (set(_loaded_before(plan.bucket, plan.target)) - set(plan.stale))
+    plan.bucket.write(LOADED, json.dumps({spark.address(plan.target): sorted(names)}).encode())
+    return tuple(loaded)
+
+
+def key(target: Databricks, name: str) -> str:
+    """What a table goes by: the catalogs of Databricks and Hive keep names in small letters, a folder keeps them as they are."""
+    return name if target.engine == "pysail" else name.lower()
+
+
+def definition(staged: StagedTable) -> str:
+    """What follows CREATE TABLE and its name, up to USING DELTA."""
+    return f"({', '.join(_column(column) for column in staged.columns)}) USING DELTA"
+
+
+def selected(staged: StagedTable) -> str:
+    """The SELECT list that takes the staged fields to the table's columns."""
+    return ", ".join(f"CAST({identifier(c.field)} AS {c.delta}) AS {identifier(c.name)}" for c in staged.columns)
+
+
+def _column(column: StagedColumn) -> str:
+    parts = [identifier(column.name), column.delta]
+    if column.not_null:
+        parts.append("NOT NULL")
+    if column.comment:
+        parts.append(f"COMMENT {literal(column.comment)}")
+    return " ".join(parts)
+
+
+def _refuse_names_alike(tables: list[StagedTable]) -> None:
+    names = [(staged.name, str(staged)) for staged in tables]
+    for named in [names, *([(c.name, f"{staged}.{c.name}") for c in staged.columns] for staged in tables)]:
+        seen: dict[str, str] = {}
+        for name, shown in named:
+            if other := seen.get(name.lower()):
+                raise UsageError(
+                    "name the tables and columns in the target",
+                    on=f"{other} and {shown}",
+                    why="both would have the same name in the one target schema, which does not tell case apart",
+                    next_step="rename one of them, leave one out of the export with --tables, or load them into two schemas",
+                )
+            seen[name.lower()] = shown
+
+
+def _present(target: Databricks, bucket: Bucket) -> dict[str, TableShape]:
+    if target.engine == "pysail":
+        return read_logs(Lake.of(target, bucket.stage))
+    with spark.connect(target) as session:
+        return {name.lower(): shape for name, shape in read_tables(session, target).items()}
+
+
+def _action(staged: StagedTable, found: TableShape | None) -> str:
+    if found is None:
+        return "create"
+    differs = _difference(found, shapes.of_staged(staged, dialect="delta"))
+    return f"replace the table: {differs}" if differs else "replace the rows"
+
+
+def _difference(found: TableShape, wanted: TableShape) -> str:
+    """Why the present table cannot take the rows, or would not be what the source is; empty where it serves."""
+    names, needed = [column.name for column in found.columns], [column.name for column in wanted.columns]
+    if lacking := [name for name in needed if name not in names]:
+        return f"it lacks {', '.join(lacking)}"
+    if surplus := [name for name in names if name not in needed]:
+        return f"it also has {', '.join(surplus)}"
+    for have, want in zip(found.columns, wanted.columns, strict=True):
+        same_type = declared.change(want.type, have.type, "delta") is None
+        if (have.name, have.not_null) != (want.name, want.not_null) or not same_type:
+            return f"its column {have.name} {have.type} must be {want.name} {want.type}{' NOT NULL' if want.not_null else ''}"
+        if have.comment != want.comment:
+            return f"the comment on its column {have.name} is another"
+    return "its comment is another" if found.comment != wanted.comment else ""
+
+
+def _load_table(session: Session, plan: LoadPlan, table: TableLoad) -> Loaded:
+    """Rows are counted in the files before anything changes, and in the table after its commit."""
+    staged, target, doing = table.staged, plan.target, f"load {table.staged}"
+    landing, name = f"landing_{folder(staged.name).replace('.', '_')}", qualified(target, staged.name)
+    location = plan.bucket.location
+    urls = [f"{target.files}://{location.bucket}/{location.key(file.path)}" for file in staged.files]
+    session.view_of_files(landing, urls, [(c.field, c.delta) for c in staged.columns], doing=doing)
+    _require_rows(session, identifier(landing), staged, "its files hold", "nothing was changed; export it again")
+    query = f"SELECT {selected(staged)} FROM {identifier(landing)}"
+    if table.action.startswith("replace the table"):
+        _replace(session, plan, staged, query, doing)
+    else:
+        # The local stack's catalog is a new one in every session, and then names the folder that is there.
+        session.execute(
+            f"CREATE TABLE IF NOT EXISTS {name} {definition(staged)}{_options(target, staged)}", doing=doing
+        )
+        session.execute(f"INSERT OVERWRITE TABLE {name} {query}", doing=doing)
+    _require_rows(
+        session, name, staged, "the table holds", "check that nobody else writes to it, then run the same command again"
+    )
+    return Loaded(str(staged), staged.rows, table.action)
+
+
+def _replace(session: Session, plan: LoadPlan, staged: StagedTable, query: str, doing: str) -> None:
+    target, name = plan.target, qualified(plan.target, staged.name)
+    if target.engine == "pysail":
+        from helpers.local import delta  # the local stand-in's difference, carried there
+
+        delta.replace(Lake.of(target, plan.bucket.stage), staged, plan.bucket)
+        session.execute(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA{_options(target, staged)}", doing=doing)
+        return
+    session.execute(f"CREATE OR REPLACE TABLE {name} USING DELTA{_options(target, staged)} AS {query}", doing=doing)
+    for statement in _constraints(name, staged):
+        session.execute(statement, doing=f"{doing}: its rows are there; now its constraints and comments")
+
+
+def _constraints(table: str, staged: StagedTable) -> Iterable[str]:
+    for column in staged.columns:
+        if column.not_null:
+            yield f"ALTER TABLE {table} ALTER COLUMN {identifier(column.name)} SET NOT NULL"
+        if column.comment:
+            yield f"ALTER TABLE {table} ALTER COLUMN {identifier(column.name)} COMMENT {literal(column.comment)}"
+
+
+def _options(target: Databricks, staged: StagedTable) -> str:
+    """Where the table lies, its comment, and what its columns' names need."""
+    options = ""
+    if target.delta_root:
+        root = target.delta_root.rstrip("/")
+        options += f" LOCATION {literal(f'{root}/{folder(target.schema_)}/{folder(staged.name)}')}"
+    if staged.comment:
+        options += f" COMMENT {literal(staged.comment)}"
+    if target.engine == "spark" and any(_MAPPED.search(column.name) for column in staged.columns):
+        options += f" TBLPROPERTIES ({_MAPPING})"
+    return options
+
+
+def _require_rows(session: Session, rows: str, staged: StagedTable, where: str, next_step: str) -> None:
+    (counted,) = session.execute(f"SELECT COUNT(*) AS n FROM {rows}", doing=f"count the rows of {staged}")
+    if counted["n"] != staged.rows:
+        raise LoadError(
+            f"load {staged}",
+            on=rows,
+            why=f"{staged.rows:,} rows were staged, but {where} {counted['n']:,}",
+            next_step=next_step,
+        )
+
+
+def _drop(session: Session, plan: LoadPlan, name: str) -> None:
+    session.execute(
+        f"DROP TABLE IF EXISTS {qualified(plan.target, name)}", doing=f"drop {name}, which the source has no more"
+    )
+    if plan.target.engine == "pysail":
+        Lake.of(plan.target, plan.bucket.stage).remove(name)
+
+
+def _loaded_before(bucket: Bucket, target: Databricks) -> list[str]:
+    """Names of the tables that loads from this stage have made in the target."""
+    content = bucket.read(LOADED)
+    return list(json.loads(content).get(spark.address(target), [])) if content else []

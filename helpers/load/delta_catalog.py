@@ -1,0 +1,58 @@
+"""What a schema of Delta tables holds: asked of Spark, or, for the local stack, read from the tables' logs."""
+
+from __future__ import annotations
+
+from helpers.platforms.delta import DeltaVersion, Lake
+from helpers.platforms.spark import Session, identifier
+from helpers.settings import Databricks
+from helpers.shapes import ColumnShape, TableShape
+
+_COMMENT = "Comment"
+_DETAILS = "# Detailed Table Information"
+
+
+def qualified(target: Databricks, table: str | None = None) -> str:
+    """A table's full name, or the schema's."""
+    return identifier(*(part for part in (target.catalog, target.schema_, table) if part))
+
+
+def read_tables(session: Session, target: Databricks) -> dict[str, TableShape]:
+    """Every table of the target's schema by its name, as Spark tells it; none where there is no such schema.
+
+    Raises:
+        LoadError: the catalog refuses this user.
+    """
+    schemas = session.execute(
+        f"SHOW SCHEMAS{f' IN {identifier(target.catalog)}' if target.catalog else ''}", doing="list the schemas"
+    )
+    # The column is called databaseName, namespace or name, depending on the server.
+    if target.schema_.lower() not in {str(next(iter(row.values()))).lower() for row in schemas}:
+        return {}
+    rows = session.execute(f"SHOW TABLES IN {qualified(target)}", doing="list the tables of the target")
+    names = sorted(row["tableName"] for row in rows if not row.get("isTemporary"))
+    return {name: _told(session, target, name) for name in names}
+
+
+def read_logs(lake: Lake) -> dict[str, TableShape]:
+    """Every table below a location by its name, as its log has it."""
+    return {name: of_version(lake.read(name)) for name in lake.tables()}
+
+
+def of_version(version: DeltaVersion) -> TableShape:
+    """A table's definition by its log."""
+    columns = tuple(ColumnShape(c.name, c.type, c.not_null, None, c.comment) for c in version.columns)
+    return TableShape("delta", columns, None, version.comment)
+
+
+def _told(session: Session, target: Databricks, name: str) -> TableShape:
+    doing = f"describe {name} in the target"
+    table = qualified(target, name)
+    columns = tuple(
+        ColumnShape(column, kind, not nullable, None, comment)
+        for column, kind, nullable, comment in session.columns(table, doing=doing)
+    )
+    described = session.execute(f"DESCRIBE TABLE EXTENDED {table}", doing=doing)
+    heads = [row["col_name"] for row in described]
+    details = described[heads.index(_DETAILS) :] if _DETAILS in heads else []
+    comment = next((row["data_type"] for row in details if row["col_name"] == _COMMENT), "")
+    return TableShape("delta", columns, None, comment or "")

@@ -1,0 +1,141 @@
+"""Delta tables read by their log, without Spark: what the local stack's tables hold, and which files they are made of."""
+
+from __future__ import annotations
+
+import json
+import string
+from dataclasses import dataclass
+from typing import Any
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from helpers.errors import LoadError
+from helpers.platforms.s3 import Bucket
+from helpers.settings import Databricks, Stage
+
+_PLAIN = frozenset(string.ascii_letters + string.digits + "_-")
+
+_TYPES = {
+    "byte": "TINYINT", "short": "SMALLINT", "integer": "INT", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE",
+    "string": "STRING", "binary": "BINARY", "date": "DATE", "timestamp": "TIMESTAMP", "timestamp_ntz": "TIMESTAMP_NTZ",
+    "boolean": "BOOLEAN",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DeltaColumn:
+    """A column as the log has it.
+
+    Attributes:
+        type: as DDL writes it.
+        physical: its name in the files, which column mapping makes another one.
+    """
+
+    name: str
+    type: str
+    not_null: bool
+    comment: str
+    physical: str
+
+
+@dataclass(frozen=True)
+class DeltaVersion:
+    """A table at one version of its log.
+
+    Attributes:
+        files: their URLs; none where the table is empty.
+        whole: empty, or why these files alone are not what the table holds.
+    """
+
+    version: int
+    columns: tuple[DeltaColumn, ...]
+    comment: str
+    files: tuple[str, ...]
+    whole: str = ""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables below one location, each in a folder that its name alone decides."""
+
+    bucket: Bucket
+
+    @classmethod
+    def of(cls, target: Databricks, stage: Stage) -> Lake:
+        """The tables of a target that has a `delta_root`, reached with the stage's credentials."""
+        assert target.delta_root
+        root = target.delta_root.replace("s3a://", "s3://", 1)
+        return cls(Bucket.open(stage, f"{root.rstrip('/')}/{folder(target.schema_)}/"))
+
+    def location(self, name: str) -> str:
+        """The URL of a table's folder."""
+        return f"{self.bucket.location}{folder(name)}"
+
+    def tables(self) -> list[str]:
+        """Names of the tables that there are."""
+        logs = {path.split("/")[0] for path in self.bucket.sizes() if path.split("/")[1:2] == ["_delta_log"]}
+        return sorted(table_name(log) for log in logs)
+
+    def read(self, name: str) -> DeltaVersion:
+        """A table as it is now.
+
+        Raises:
+            LoadError: its log cannot be understood.
+        """
+        try:
+            table = DeltaTable(self.location(name), storage_options=storage_options(self.bucket.stage))
+            metadata, protocol = table.metadata(), table.protocol()
+            schema = json.loads(table.schema().to_json())
+            whole = ""
+            if metadata.partition_columns:
+                whole = "it is partitioned, and its files lack the columns that it is partitioned by"
+            elif "deletionVectors" in (protocol.reader_features or ()):
+                whole = "its log allows deletion vectors, which hide rows that the files still have"
+            columns = tuple(_column(field) for field in schema["fields"])
+            return DeltaVersion(table.version(), columns, metadata.description or "", tuple(table.file_uris()), whole)
+        except (DeltaError, OSError, ValueError, KeyError) as error:
+            raise LoadError(
+                f"read the log of the Delta table {name}",
+                on=self.location(name),
+                why=str(error).splitlines()[0],
+                next_step="load the table again: runbook load --target databricks",
+            ) from None
+
+    def remove(self, name: str) -> None:
+        """Deletes a table with its history; the log goes first, so that no reader finds files missing."""
+        paths = sorted(self.bucket.sizes(f"{folder(name)}/"), key=lambda path: "/_delta_log/" not in path)
+        self.bucket.remove(paths)
+
+
+def folder(name: str) -> str:
+    """A folder for any name: letters and digits stay, every other byte is a point and its two hexadecimal digits."""
+    return "".join(c if c in _PLAIN else "".join(f".{byte:02x}" for byte in c.encode()) for c in name)
+
+
+def table_name(folder_name: str) -> str:
+    """The name whose folder this is."""
+    first, *rest = folder_name.split(".")
+    content = first.encode() + b"".join(bytes.fromhex(part[:2]) + part[2:].encode() for part in rest)
+    return content.decode()
+
+
+def storage_options(stage: Stage) -> dict[str, str]:
+    """How delta-rs reaches the stage's S3."""
+    options = {"AWS_REGION": stage.region}
+    if stage.access_key and stage.secret_key:
+        options |= {
+            "AWS_ACCESS_KEY_ID": stage.access_key,
+            "AWS_SECRET_ACCESS_KEY": stage.secret_key.get_secret_value(),
+        }
+    if stage.endpoint:
+        http = str(stage.endpoint.startswith("http://")).lower()
+        options |= {"AWS_ENDPOINT_URL": stage.endpoint, "AWS_ALLOW_HTTP": http}
+    return options
+
+
+def _column(field: dict[str, Any]) -> DeltaColumn:
+    metadata, kind = field["metadata"], field["type"]
+    known = _TYPES.get(kind, kind.upper()) if isinstance(kind, str) else str(kind["type"]).upper()
+    physical = metadata.get("delta.columnMapping.physicalName", field["name"])
+    return DeltaColumn(field["name"], known, not field["nullable"], metadata.get("comment", ""), physical)

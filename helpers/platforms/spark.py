@@ -1,0 +1,192 @@
+"""Sessions of a Spark Connect server: Databricks, Apache Spark, or the local stack's pysail."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pyarrow as pa
+
+from helpers.errors import ConnectionFailed, LoadError
+from helpers.redaction import redact
+from helpers.settings import Databricks
+
+SETTINGS = {
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.variable.substitute": "false",
+}
+"""Asked for where the server lets a session set them: a cast that fails instead of giving NULL, the proleptic Gregorian
+calendar that PostgreSQL has too, and texts that are left as they are."""
+
+RETRIES = {"spark": 8, "pysail": 2}
+"""Of a call that does not get through; eight of them take about three minutes, in which a stopped cluster may start."""
+
+MAX_MESSAGE = 400
+
+
+def address(target: Databricks) -> str:
+    """How the target is named to people."""
+    place = ".".join(part for part in (target.catalog, target.schema_) if part)
+    if target.engine == "pysail":
+        return f"Delta tables below {target.delta_root}, {place} (pysail, the local stand-in for Databricks)"
+    return f"{f'Databricks {target.host}' if target.host else f'Spark {target.url}'}, {place}"
+
+
+@contextmanager
+def connect(target: Databricks) -> Iterator[Session]:
+    """A session in UTC that is closed with the block.
+
+    Raises:
+        ConnectionFailed: no answer, or no entry.
+    """
+    # A quarter of a second of every command's start, for the few that need it.
+    from grpc import RpcError
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+
+    where = address(target)
+    try:
+        session: Any = SparkSession.builder.remote(_url(target)).create()
+        session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES[target.engine])])
+        session.conf.set("spark.sql.session.timeZone", "UTC")
+    except (PySparkException, RpcError, OSError, ValueError) as error:
+        raise _unreachable("connect", where, error) from None
+    for name, value in SETTINGS.items():
+        with suppress(PySparkException):
+            session.conf.set(name, value)
+    try:
+        yield Session(session, where)
+    finally:
+        with suppress(PySparkException, RpcError):
+            session.stop()
+
+
+class Session:
+    """Statements over one session, with errors that name what was tried."""
+
+    def __init__(self, session: Any, where: str) -> None:
+        self._session = session
+        self._where = where
+
+    def execute(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
+        """Runs one statement and returns its rows by column name.
+
+        Args:
+            sql: one statement.
+            doing: the clause that an error begins with ("create the table …").
+        """
+        with self._errors(doing):
+            rows: list[dict[str, Any]] = self._session.sql(sql).toArrow().to_pylist()
+            return rows
+
+    def batches(self, sql: str, *, doing: str) -> Iterator[pa.Table]:
+        """Runs a query and yields its rows as Arrow tables, as they arrive."""
+        with self._errors(doing):
+            frame = self._session.sql(sql)
+            client = self._session.client
+            for part in client.to_table_as_iterator(frame._plan.to_proto(client), {}):
+                if isinstance(part, pa.Table):
+                    yield part
+
+    def columns(self, table: str, *, doing: str) -> list[tuple[str, str, bool, str]]:
+        """Of a table: name, type as DDL writes it, whether NULL is allowed, and the comment."""
+        with self._errors(doing):
+            fields = self._session.table(table).schema.fields
+            return [
+                (f.name, f.dataType.simpleString().upper(), f.nullable, (f.metadata or {}).get("comment", ""))
+                for f in fields
+            ]
+
+    def view_of_files(self, name: str, files: Sequence[str], fields: Sequence[tuple[str, str]], *, doing: str) -> None:
+        """Makes Parquet files readable under a name of this session.
+
+        Args:
+            name: unquoted.
+            files: their URLs.
+            fields: name and type of each column, as `Mapping.delta` writes it; a file with another type is an error.
+        """
+        from pyspark.sql.types import StructField, StructType
+
+        with self._errors(doing):
+            schema = StructType([StructField(field, _data_type(kind)) for field, kind in fields])
+            # Old dates are as PostgreSQL has them: the files say nothing of the calendar that Spark had before version 3.
+            reader = self._session.read.schema(schema).option("datetimeRebaseMode", "CORRECTED")
+            reader.parquet(*files).createOrReplaceTempView(name)
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        from grpc import RpcError
+        from pyspark.errors import PySparkException
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the client, on standard error; what it means is in its exception
+                yield
+        except RpcError as error:
+            raise _unreachable(doing, self._where, error) from None
+        except PySparkException as error:
+            if "UNAVAILABLE" in str(error) or type(error).__name__ == "RetriesExceeded":
+                raise _unreachable(doing, self._where, error) from None
+            raise LoadError(
+                doing,
+                on=self._where,
+                why=_message(error),
+                next_step="correct what the message names (rights, space, a name) and run the same command again",
+            ) from None
+
+
+def identifier(*parts: str) -> str:
+    """A name, or a dotted one, quoted so that every character survives; Spark never tells names apart by case alone."""
+    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
+
+
+def literal(text: str) -> str:
+    """A string constant. The dollar is written by its number, lest a server puts the value of a variable in its place
+    (https://spark.apache.org/docs/latest/sql-ref-literals.html)."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\u0024")
+    return f"'{escaped}'"
+
+
+def _data_type(name: str) -> Any:
+    """The client's type; its own parser asks whichever server it spoke to last."""
+    from pyspark.sql import types
+
+    if sized := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", name):
+        return types.DecimalType(int(sized[1]), int(sized[2]))
+    known: dict[str, Any] = {
+        "BOOLEAN": types.BooleanType, "SMALLINT": types.ShortType, "INT": types.IntegerType, "BIGINT": types.LongType,
+        "FLOAT": types.FloatType, "DOUBLE": types.DoubleType, "STRING": types.StringType, "BINARY": types.BinaryType,
+        "DATE": types.DateType, "TIMESTAMP": types.TimestampType, "TIMESTAMP_NTZ": types.TimestampNTZType,
+    }  # fmt: skip
+    return known[name]()
+
+
+def _url(target: Databricks) -> str:
+    if target.engine == "pysail":
+        from helpers.local import stack  # only the local profile needs it
+
+        return stack.spark()
+    url = target.url or f"sc://{target.host}:443"
+    token = f"token={target.token.get_secret_value()};" if target.token else ""
+    cluster = f"x-databricks-cluster-id={target.cluster_id};" if target.cluster_id else ""
+    parameters = f"use_ssl=true;{token}{cluster}" if token or cluster else ""
+    return f"{url.rstrip('/')}/;{parameters}" if parameters else url
+
+
+def _unreachable(doing: str, where: str, error: Exception) -> ConnectionFailed:
+    return ConnectionFailed(
+        doing,
+        on=where,
+        why=_message(error),
+        next_step="check host, cluster and token in the profile (locally: runbook local status), then run it again",
+    )
+
+
+def _message(error: Exception) -> str:
+    lines = redact(str(error)).strip().splitlines()
+    return lines[0][:MAX_MESSAGE] if lines else type(error).__name__

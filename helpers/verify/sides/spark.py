@@ -1,0 +1,105 @@
+"""A schema of Delta tables, asked through Spark Connect; digests are computed there, by Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from helpers.canonical import FormColumn, kind_of
+from helpers.canonical import spark as canonical_spark
+from helpers.digests import ENGINES, Method, Sums, gathered
+from helpers.load.delta import key
+from helpers.load.delta_catalog import qualified, read_tables
+from helpers.platforms.spark import Session, identifier
+from helpers.settings import Databricks
+from helpers.shapes import TableShape
+from helpers.types import Comparison
+from helpers.verify import texts
+from helpers.verify.columns import ComparedColumn, Segments, TablePlan
+from helpers.verify.sides import DuckDB, both, in_segments, key_of
+from helpers.verify.sides.delta import parquet_type
+from helpers.verify.sides.postgres import insert
+
+DIALECT = canonical_spark.DIALECT
+
+SEGMENTS_PER_QUERY = 10_000
+MOST_QUERIES = 10
+"""With more segments than these, the whole table is fetched."""
+
+
+class SparkSide:
+    """A schema of Delta tables.
+
+    Args:
+        session: in UTC.
+        target: which schema.
+        names: of the tables that are compared, since a catalog may have them in small letters.
+    """
+
+    name = "databricks"
+    methods: tuple[Method, ...] = ("canonical",)
+
+    def __init__(self, session: Session, target: Databricks, names: Iterable[str] = ()) -> None:
+        self._session = session
+        self._target = target
+        self._shapes = {key(target, name): shape for name, shape in read_tables(session, target).items()}
+        self._known = {key(target, name): name for name in names}
+
+    def tables(self) -> dict[str, str]:
+        return dict.fromkeys((self._known.get(name, name) for name in self._shapes), self._target.schema_)
+
+    def shape(self, plan: TablePlan) -> TableShape | None:
+        return self._shapes.get(key(self._target, plan.there))
+
+    def rows(self, schema: str, name: str) -> int:
+        return self._count(qualified(self._target, name))
+
+    def count(self, plan: TablePlan) -> int:
+        where = plan.where("spark")
+        return self._count(f"{self._from(plan)}{f' WHERE {where}' if where else ''}")
+
+    def digest(self, plan: TablePlan, method: Method, segments: int) -> Sums:
+        forms = _forms(plan)
+        sql = DIALECT.digest_query(forms, key_of(forms, plan), segments, self._from(plan), plan.where("spark"))
+        batches = self._session.batches(sql, doing=f"sum up {plan.there}")
+        return gathered(
+            ENGINES["canonical"], segments, (batch.rename_columns(["segment", "n", "total"]) for batch in batches)
+        )
+
+    def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
+        shape = self._shapes[key(self._target, plan.there)]
+        found = {column.name: column.type for column in shape.columns}
+        columns = ", ".join(f"{identifier(c.there)} AS c{n}" for n, c in enumerate(plan.columns))
+        printed = ", ".join(texts.of_parquet(f"c{n}", parquet_type(found[c.there])) for n, c in enumerate(plan.columns))
+        into.execute(f"CREATE OR REPLACE TABLE {name} ({', '.join(f'c{n} VARCHAR' for n in range(len(plan.columns)))})")
+        for condition in self._conditions(plan, chosen):
+            sql = f"SELECT {columns} FROM {self._from(plan)}{f' WHERE {condition}' if condition else ''}"
+            for batch in self._session.batches(sql, doing=f"read {plan.there}"):
+                insert(into, name, batch, printed)
+
+    def value(self, text: str, comparison: Comparison) -> str:
+        return texts.value(text, comparison)
+
+    def printed(self, text: str, column: ComparedColumn) -> str:
+        return texts.printed(text, column)
+
+    def _conditions(self, plan: TablePlan, chosen: Segments | None) -> Iterator[str]:
+        where = plan.where("spark")
+        if chosen is None or len(chosen.numbers) > MOST_QUERIES * SEGMENTS_PER_QUERY:
+            yield where
+            return
+        forms = _forms(plan)
+        for start in range(0, len(chosen.numbers), SEGMENTS_PER_QUERY):
+            some = Segments(chosen.count, chosen.numbers[start : start + SEGMENTS_PER_QUERY])
+            yield both([where, in_segments(DIALECT, forms, key_of(forms, plan), some)])
+
+    def _from(self, plan: TablePlan) -> str:
+        return qualified(self._target, plan.there)
+
+    def _count(self, rows: str) -> int:
+        (row,) = self._session.execute(f"SELECT COUNT(*) AS n FROM {rows}", doing="count rows")
+        return int(row["n"])
+
+
+def _forms(plan: TablePlan) -> list[FormColumn]:
+    """Of columns that have the types that a load gives them; the digest is not asked for otherwise."""
+    return [FormColumn(identifier(c.there), *kind_of(c.staged.parquet)) for c in plan.columns]

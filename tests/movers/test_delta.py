@@ -1,0 +1,315 @@
+"""A source arrives in Delta through a real Spark Connect server, in one commit a table, and only what was staged.
+
+Would catch: a value that Spark or its writer changes, a second load that adds, a load that dies half-way and leaves neither the
+former table nor the new one, a definition that is lost when a table is replaced, a comment that Spark takes for SQL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from helpers import settings as profiles
+from helpers.errors import ConnectionFailed, LoadError, MigrationError, UsageError
+from helpers.load import delta as loading
+from helpers.local import stack
+from helpers.manifest import Manifest
+from helpers.platforms import spark
+from helpers.platforms.delta import Lake, folder, storage_options, table_name
+from helpers.settings import Databricks
+from tests.movers.test_migration import EVENTS, ODD, PARTS, TYPES
+from tests.movers.test_types import CORPUS
+
+
+def _load(migration: Any, manifest: Manifest, **options: Any) -> loading.LoadPlan:
+    plan = loading.plan_load(manifest, migration.bucket, migration.settings.databricks, **options)
+    loading.load(plan)
+    return plan
+
+
+def _lake(migration: Any) -> Lake:
+    return Lake.of(migration.settings.databricks, migration.settings.stage)
+
+
+def _log(migration: Any, table: str) -> DeltaTable:
+    lake = _lake(migration)
+    return DeltaTable(lake.location(table), storage_options=storage_options(lake.bucket.stage))
+
+
+def test_everything_odd_arrives(migration: Any) -> None:
+    migration.source(*ODD, *TYPES, *EVENTS, *PARTS)
+    plan = _load(migration, migration.export())
+    assert {table.action for table in plan.tables} == {"create"}
+    assert set(_lake(migration).tables()) == {"sélect 'é", "types", "events", "months", "nothing"}
+    report = migration.verify("databricks")
+    assert {str(t): (t.differences, t.schema_findings) for t in report.tables if t.differences} == {}
+    assert report.verdict == "equal"
+    assert migration.verify("databricks", source_name="manifest").verdict == "equal"
+    odd = _lake(migration).read("sélect 'é")
+    assert odd.comment == "it's a \\ comment"
+    assert odd.columns[0].comment == "line one\nline 'two'"
+    assert [c.not_null for c in odd.columns] == [True, True, False, False, False]
+
+
+PLAIN = [
+    name for name in CORPUS
+    if name not in ("mood", "mood[]", "euro", "pair", "pair[]", "floatrange", "floatmultirange", "hstore", "citext", "ltree",
+                    "lquery", "ltxtquery", "cube", "seg", "query_int", "ean13", "isbn", "isbn13", "ismn", "ismn13", "issn",
+                    "issn13", "upc", "vector(3)", "halfvec", "sparsevec")
+]  # fmt: skip
+
+
+def test_every_value_of_every_type_arrives(migration: Any) -> None:
+    migration.source(
+        f"CREATE TABLE t (id int PRIMARY KEY, {', '.join(f'c{n} {name}' for n, name in enumerate(PLAIN))})"
+    )
+    for row in range(max(len(CORPUS[name]) for name in PLAIN) + 1):
+        values = (_quoted(CORPUS[name][row]) if row < len(CORPUS[name]) else "NULL" for name in PLAIN)
+        migration.source(f"INSERT INTO t VALUES ({row}, {', '.join(values)})")
+    _load(migration, migration.export())
+    (table,) = migration.verify("databricks").tables
+    assert (table.verdict, table.cells) == ("equal", ())
+    assert len(table.changed_cells) == len(PLAIN) + 1
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def test_a_second_load_replaces_and_what_is_gone_from_the_source_is_dropped(migration: Any) -> None:
+    migration.source(*EVENTS, *PARTS)
+    _load(migration, migration.export())
+    migration.source("DROP TABLE events", "DELETE FROM months WHERE id > 50", "INSERT INTO nothing VALUES (1, 'x')")
+    plan = _load(migration, migration.export())
+    assert {table.action for table in plan.tables} == {"replace the rows"}
+    assert plan.stale == ("events",)
+    assert set(_lake(migration).tables()) == {"months", "nothing"}
+    report = migration.verify("databricks")
+    assert (report.verdict, {t.name: t.rows_target for t in report.tables}) == ("equal", {"months": 50, "nothing": 1})
+    # Created, filled, overwritten: each load is one commit of rows.
+    assert _log(migration, "months").version() == 2
+
+
+def test_a_flag_column_that_a_policy_adds_arrives_and_is_no_finding(migration: Any) -> None:
+    values = migration.settings.values
+    export = values.export.model_copy(update={"policies": {"public.t.v": "null+flag"}})
+    migration.settings = replace(migration.settings, values=values.model_copy(update={"export": export}))
+    migration.source(
+        "CREATE TABLE t (id int PRIMARY KEY, v numeric(5,2) NOT NULL)", "INSERT INTO t VALUES (1, 'NaN'), (2, 1.5)"
+    )
+    _load(migration, migration.export())
+    assert [(c.name, c.not_null) for c in _lake(migration).read("t").columns] == [
+        ("id", True), ("v", False), ("v__original", False),
+    ]  # fmt: skip
+    for source in ("postgresql", "manifest"):
+        (table,) = migration.verify("databricks", source_name=source).tables
+        assert (table.verdict, table.schema_findings) == ("equal", ())
+
+
+def test_one_table_alone_leaves_the_others(migration: Any) -> None:
+    migration.source(*EVENTS, *PARTS)
+    manifest = migration.export()
+    _load(migration, manifest, table="events")
+    assert _lake(migration).tables() == ["events"]
+    with pytest.raises(UsageError, match=r"public\.months"):
+        loading.plan_load(manifest, migration.bucket, migration.settings.databricks, table="no_such")
+
+
+DEFINITIONS = [
+    ("ALTER TABLE nothing ALTER COLUMN note SET NOT NULL", "note STRING must be note STRING NOT NULL"),
+    ("ALTER TABLE nothing ADD COLUMN more numeric(5,2)", "it lacks more"),
+    ("ALTER TABLE nothing ALTER COLUMN id TYPE bigint", "id INT must be id BIGINT NOT NULL"),
+    ("ALTER TABLE nothing DROP COLUMN more", "it also has more"),
+    ("COMMENT ON COLUMN nothing.note IS 'costs ${env:HOME} ''and'' \\'", "the comment on its column note is another"),
+    ("COMMENT ON TABLE nothing IS 'nothing ${x}'", "its comment is another"),
+]
+
+
+def test_a_changed_definition_replaces_the_table_in_one_commit(migration: Any) -> None:
+    migration.source("CREATE TABLE nothing (id int PRIMARY KEY, note text)", "INSERT INTO nothing VALUES (1, 'x')")
+    _load(migration, migration.export())
+    for statement, reason in DEFINITIONS:
+        migration.source(statement)
+        (action,) = (table.action for table in _load(migration, migration.export()).tables)
+        assert action.startswith("replace the table: ")
+        assert reason in action
+        report = migration.verify("databricks")
+        assert (report.verdict, [f for t in report.tables for f in t.schema_findings]) == ("equal", []), statement
+    assert _lake(migration).read("nothing").comment == "nothing ${x}"
+
+
+def test_comments_of_a_new_table_are_not_read_as_sql(migration: Any) -> None:
+    comment = "a ${env:HOME} 'quoted' \\' back\\slash % é 🎉"
+    migration.source(
+        "CREATE TABLE t (id int)",
+        f"COMMENT ON TABLE t IS {_quoted(comment)}",
+        f"COMMENT ON COLUMN t.id IS {_quoted(comment)}",
+    )
+    _load(migration, migration.export())
+    version = _lake(migration).read("t")
+    assert (version.comment, version.columns[0].comment) == (comment, comment)
+
+
+def test_files_with_other_rows_than_the_manifest_says_change_nothing(migration: Any) -> None:
+    migration.source(*EVENTS)
+    manifest = migration.export()
+    _load(migration, manifest)
+    before = _log(migration, "events").version()
+    wrong = manifest.model_copy(update={"tables": (manifest.tables[0].model_copy(update={"rows": 6}),)})
+    with pytest.raises(LoadError, match="6 rows were staged, but its files hold 5"):
+        _load(migration, wrong)
+    assert _log(migration, "events").version() == before
+
+
+@pytest.mark.parametrize("fault", ["file", "null"])
+def test_a_load_that_fails_leaves_the_former_table(migration: Any, fault: str) -> None:
+    migration.source(*EVENTS)
+    _load(migration, migration.export())
+    migration.source("INSERT INTO events VALUES ('2025-01-01', 'late', NULL)")
+    manifest = migration.export()
+    table = manifest.tables[0]
+    if fault == "file":
+        content = migration.bucket.read(table.files[0].path)
+        migration.bucket.write(
+            table.files[0].path, content[: len(content) // 2] + b"\0" * 64 + content[len(content) // 2 + 64 :]
+        )
+    else:
+        strict = tuple(column.model_copy(update={"not_null": True}) for column in table.columns)
+        manifest = manifest.model_copy(update={"tables": (table.model_copy(update={"columns": strict}),)})
+    with pytest.raises(MigrationError):
+        _load(migration, manifest)
+    migration.source("DELETE FROM events WHERE kind = 'late'")
+    assert migration.verify("databricks").verdict == "equal"
+
+
+@pytest.mark.slow  # kills a server that other test processes use
+def test_a_load_that_loses_its_server_leaves_the_former_table(migration: Any) -> None:
+    migration.source(
+        "CREATE TABLE big (id int PRIMARY KEY, body text)",
+        "INSERT INTO big SELECT n, md5(n::text) FROM generate_series(1, 20000) n",
+    )
+    _load(migration, migration.export())
+    before = _log(migration, "big").version()
+    migration.source("UPDATE big SET body = 'new'")
+    plan = loading.plan_load(migration.export(), migration.bucket, migration.settings.databricks)
+    with spark.connect(migration.settings.databricks) as session:
+        session.execute(f"CREATE SCHEMA {spark.identifier(plan.target.schema_)}", doing="create the schema")
+        doomed = _Doomed(session)
+        with pytest.raises(ConnectionFailed) as caught:
+            loading._load_table(doomed, plan, plan.tables[0])  # type: ignore[arg-type]
+    assert caught.value.transient
+    assert _log(migration, "big").version() == before
+    loading.load(plan)
+    assert migration.verify("databricks").verdict == "equal"
+
+
+class _Doomed:
+    """A session whose server is killed just before the rows would be committed."""
+
+    def __init__(self, session: spark.Session) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def execute(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
+        if sql.startswith("INSERT OVERWRITE"):
+            import psutil
+
+            (pid,) = (row.pid for row in stack.status() if row.name == "spark")
+            process = psutil.Process(pid)
+            process.kill()
+            process.wait(10)
+        return self._session.execute(sql, doing=doing)
+
+
+def test_names_that_differ_only_in_case_are_refused(migration: Any) -> None:
+    migration.source('CREATE TABLE t (a int, "A" int)')
+    with pytest.raises(UsageError, match="does not tell case apart"):
+        _load(migration, migration.export())
+    assert _lake(migration).tables() == []
+
+
+def test_the_server_starts_when_it_is_needed_and_is_found_again(local_settings: Any) -> None:
+    url = stack.spark()
+    assert stack.spark() == url
+    (row,) = (row for row in stack.status() if row.name == "spark")
+    assert (row.running, row.on_demand) == (True, True)
+    assert url == f"sc://127.0.0.1:{row.port}"
+
+
+def test_every_name_has_a_folder_of_its_own() -> None:
+    names = ["plain", "Plain", "a.b", "a b", "日本 語", "a/../b", "%2e", ".2e", "", "a'b\"c", "sélect 'é", "-_9"]
+    folders = [folder(name) for name in names]
+    assert [table_name(name) for name in folders] == names
+    assert len(set(folders)) == len(names)
+    assert all(
+        set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") for name in folders
+    )
+
+
+def test_settings_say_how_to_reach_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "dapi-very-secret")
+    file = tmp_path / "migration.toml"
+    file.write_text(
+        '[profiles.p.databricks]\nhost = "adb-1.azuredatabricks.net"\ncluster_id = "1125-x"\ntoken = { env = "TOKEN" }\n'
+        'catalog = "sales"\nschema = "migrated"\n'
+    )
+    target = profiles.load("p", file).databricks
+    assert (
+        spark._url(target)
+        == "sc://adb-1.azuredatabricks.net:443/;use_ssl=true;token=dapi-very-secret;x-databricks-cluster-id=1125-x;"
+    )
+    assert "secret" not in spark.address(target) + repr(target)
+    for wrong in (
+        'schema = "m"',
+        'schema = "m"\nurl = "sc://x"\nhost = "y"',
+        'schema = "m"\nhost = "y"',
+        'schema = "m"\nurl = "sc://x:1/;token=y"',
+    ):
+        file.write_text(f"[profiles.p.databricks]\n{wrong}\n")
+        with pytest.raises(profiles.SettingsError, match=r"profiles\.p\.databricks"):
+            profiles.load("p", file)
+
+
+def test_what_databricks_is_asked_for(migration: Any) -> None:
+    """The statements that pysail cannot run, as their documentation has them."""
+    migration.source(*ODD)
+    manifest = migration.export()
+    target = Databricks.model_validate(
+        {"url": "sc://x", "schema": "m", "catalog": "main", "delta_root": "s3://lake/x/"}
+    )
+    asked = _Asked(manifest.tables[0].rows)
+    plan = loading.LoadPlan(manifest, migration.bucket, target, ())
+    loading._load_table(asked, plan, loading.TableLoad(manifest.tables[0], "replace the table: why"))  # type: ignore[arg-type]
+    replacing, *constraints = [sql for sql in asked.statements if not sql.startswith("SELECT")]
+    assert replacing.startswith(
+        "CREATE OR REPLACE TABLE `main`.`m`.`sélect 'é` USING DELTA LOCATION 's3://lake/x/m/s.c3.a9lect.20.27.c3.a9' "
+        "COMMENT 'it\\'s a \\\\ comment' TBLPROPERTIES ('delta.columnMapping.mode' = 'name', "
+    )
+    assert "AS SELECT CAST(`order` AS BIGINT) AS `order`, CAST(`Group By` AS STRING) AS `Group By`," in replacing
+    assert constraints == [
+        "ALTER TABLE `main`.`m`.`sélect 'é` ALTER COLUMN `order` SET NOT NULL",
+        "ALTER TABLE `main`.`m`.`sélect 'é` ALTER COLUMN `order` COMMENT 'line one\nline \\'two\\''",
+        "ALTER TABLE `main`.`m`.`sélect 'é` ALTER COLUMN `Group By` SET NOT NULL",
+    ]
+    assert replace(plan, stale=("x",)).rows == 0
+
+
+class _Asked:
+    """Keeps the statements and runs none."""
+
+    def __init__(self, rows: int) -> None:
+        self.statements: list[str] = []
+        self._rows = rows
+
+    def execute(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
+        self.statements.append(sql)
+        return [{"n": self._rows}]
+
+    def view_of_files(self, *arguments: Any, **options: Any) -> None:
+        pass
