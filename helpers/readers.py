@@ -148,9 +148,8 @@ class Readers:
             }
             duck.attach_postgres(connection, self._source, application=self.application, settings=limits)
             duck.read_snapshot(connection, self._snapshot)
-            if self._tables:
-                names = ", ".join(identifier(table.schema, table.name) for table in self._tables)
-                duck.execute_remotely(connection, f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+            for table in self._tables:
+                duck.execute_remotely(connection, table.lock_for_reading)
             if self._prepare:
                 self._prepare(connection)
             self._local.connection = connection

@@ -29,7 +29,7 @@ from psycopg2.extras import LogicalReplicationConnection
 from helpers.catalog import Table
 from helpers.errors import ConnectionFailed, SourceRefused
 from helpers.platforms import postgres
-from helpers.platforms.postgres import identifier, literal
+from helpers.platforms.postgres import literal
 from helpers.redaction import redact
 from helpers.settings import PROJECT, Source
 
@@ -220,7 +220,7 @@ def lock(cursor: Any, tables: Iterable[Table], *, timeout_seconds: float) -> Non
     cursor.execute(f"SET LOCAL lock_timeout = {int(timeout_seconds * 1000)}")
     for table in tables:
         try:
-            cursor.execute(f"LOCK TABLE {identifier(table.schema, table.name)} IN ACCESS SHARE MODE")
+            cursor.execute(table.lock_for_reading)
         except psycopg2.errors.LockNotAvailable:
             raise SourceRefused(
                 "lock the table for reading",

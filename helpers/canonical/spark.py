@@ -1,7 +1,7 @@
 """The canonical form in Spark SQL, for Databricks and Delta; the session's time zone must be UTC.
 
-Source: https://spark.apache.org/docs/latest/api/sql/ (octet_length, hex, unix_micros, datediff, conv, format_string), read in
-November 2026. A decimal is printed by format_string, because a cast gives small ones an exponent.
+Source: https://spark.apache.org/docs/latest/api/sql/ (octet_length, hex, unix_micros, datediff, conv, shiftleft), read in
+November 2026; seen on Spark 4.1.3, with and without spark.sql.ansi.enabled, and on pysail 0.7.2.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ _FLOAT = (
     + " AS STRING) END) END"
 )
 
+# Without spark.sql.ansi.enabled a small decimal is printed with an exponent: 1.5E-8, of the digits that its scale asks for.
+_DIGITS = "replace(replace(substring_index(CAST({c} AS STRING), 'E', 1), '.', ''), '-', '')"
+_DECIMAL = (
+    "CASE WHEN instr(CAST({c} AS STRING), 'E') = 0 THEN CAST({c} AS STRING) "
+    "ELSE concat(CASE WHEN {c} < 0 THEN '-' ELSE '' END, '0.', "
+    "repeat('0', CAST(substring_index(CAST({c} AS STRING), 'E-', -1) AS INT) - 1), " + _DIGITS + ") END"
+)
+
 _MICROSECONDS = f"CAST(unix_micros(CAST({{c}} AS TIMESTAMP)) - {MICROSECONDS_1970_TO_2000} AS STRING)"
 
 DIALECT = Dialect(
@@ -23,7 +31,7 @@ DIALECT = Dialect(
     scalars={
         "boolean": "CASE {c} WHEN TRUE THEN '1' WHEN FALSE THEN '0' END",
         "integer": "CAST({c} AS STRING)",
-        "decimal": "format_string('%.{s}f', {c})",
+        "decimal": _DECIMAL,
         "float": _FLOAT,
         "bytes": "concat('x', hex({c}))",
         "date": "CAST(datediff({c}, DATE'1970-01-01') AS STRING)",
@@ -33,7 +41,9 @@ DIALECT = Dialect(
     comma="coalesce({t}, ''), ','",
     prefixed="coalesce(concat(CAST(octet_length({t}) AS STRING), ':', {t}), ':')",
     concat=lambda pieces: f"concat({', '.join(pieces)})",
-    low64="CAST(conv(right(md5({f}), 16), 16, 10) AS DECIMAL(20,0))",
+    # With its sign, which the sum modulo 2⁶⁴ forgets; not every engine converts 16 digits at once.
+    low64="CAST(shiftleft(CAST(conv(substring(md5({f}), 17, 8), 16, 10) AS BIGINT), 32) "
+    "| CAST(conv(right(md5({f}), 8), 16, 10) AS BIGINT) AS DECIMAL(20,0))",
     low32="CAST(conv(right(md5({f}), 8), 16, 10) AS BIGINT)",
     whole="CAST({c} AS BIGINT)",
     total="CAST(SUM({h}) AS STRING)",

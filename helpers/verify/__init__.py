@@ -10,6 +10,7 @@ from helpers import snapshot as snapshots
 from helpers.catalog import measured, read_catalog
 from helpers.platforms import duck, snowflake
 from helpers.progress import Progress
+from helpers.verify import texts
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.selection import Selection
@@ -18,7 +19,6 @@ from helpers.verify.sides.postgres import PostgresSide
 from helpers.verify.sides.snowflake import SnowflakeSide
 from helpers.verify.sides.stage import ManifestSide, StageSide
 from helpers.verify.tables import compare_table
-from helpers.verify.texts import postgres_float
 
 
 def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
@@ -33,7 +33,7 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
         reports, done = [], 0
         # In a file and not in memory: tables of rows that differ may be larger than what there is of it.
         with duck.connect(spill=spill, database=spill / "rows.duckdb") as connection:
-            connection.create_function("postgres_float", postgres_float, ["DOUBLE", "BOOLEAN"], "VARCHAR")
+            texts.register(connection)
             for table in plan.tables:
                 if progress:
                     progress(done, plan.rows, f"comparing {table.table}")

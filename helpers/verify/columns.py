@@ -10,6 +10,9 @@ from helpers.manifest import StagedColumn, StagedTable
 from helpers.platforms.postgres import identifier
 from helpers.types import Comparison
 
+DIALECTS = ("postgresql", "postgresql target", "duckdb", "snowflake", "spark")
+"""Of conditions; a PostgreSQL that is the target may have other names."""
+
 
 @dataclass(frozen=True)
 class SideColumn:
@@ -63,6 +66,8 @@ class TablePlan:
         staged: the manifest's entry, where it has the same columns.
         conditions: by dialect, which rows are compared; empty for all.
         selection: the same in words.
+        selecting: names of the columns that decide which rows are compared.
+        sampled: whether it is a sample, of which an equal one says something of all rows.
     """
 
     table: Table
@@ -73,6 +78,8 @@ class TablePlan:
     staged: StagedTable | None = None
     conditions: Mapping[str, str] = field(default_factory=dict)
     selection: str = ""
+    selecting: tuple[str, ...] = ()
+    sampled: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
