@@ -5,8 +5,8 @@ There are two. The *canonical* digest is the same in every engine (`helpers.cano
 
 DuckDB's `hash` alone is no proof (measured, 1.5.5): NULL has the hash of one whole number; a 128-bit decimal has the hash of
 its halves exchanged, so that 0 and −0.01 collide; and in a sum, two values of the last column that change places
-cancel out once in 80 million times. So the row's hash also takes which values are NULL and each wide decimal as a double,
-and is hashed once more before it is summed.
+cancel out once in 80 million times. So the row's hash also takes which values are NULL and each wide decimal moved by its
+smallest unit, and is hashed once more before it is summed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from helpers import manifest as manifests
 from helpers.canonical import FormColumn, kind_of, segments_for
@@ -37,7 +38,7 @@ from helpers.readers import Range, Readers, ranges
 Method = Literal["native", "canonical"]
 
 ENGINES: dict[Method, str] = {
-    "native": f"duckdb {duckdb.__version__} hash, form 2",
+    "native": f"duckdb {duckdb.__version__} hash, form 3",
     "canonical": "md5, form 1",
 }
 """A stored digest is only compared with one of the same engine; another version may hash differently."""
@@ -50,6 +51,18 @@ DIALECT = canonical_duckdb.DIALECT
 NULLS_PER_MASK = 60
 DIGITS_PARSED_QUICKLY = 18
 """DuckDB keeps a decimal of so many digits in 64 bits; measured in benchmarks/export.py."""
+
+
+DOES_NOT_FIT = "does not fit"
+"""In the text that a read expression turns a value into which has no place in the staged type; no cast takes it."""
+
+
+class StageChanged(StageError):  # noqa: N818 - reads as what happened
+    """The staged files are not what the export wrote, so they say nothing of what the source held."""
+
+
+class Unfit(duckdb.ConversionException):
+    """A value has no place in the type that it would be staged as."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +99,28 @@ class Sums:
     def differing(self, other: Sums) -> list[int]:
         """The segments whose rows or sums differ; both must have been put into as many segments."""
         assert self.segments == other.segments and self.engine == other.engine
-        mine, others = ({int(s): (n, t) for s, n, t in side.entries()} for side in (self, other))
-        return sorted(s for s in mine.keys() | others.keys() if mine.get(s) != others.get(s))
+        rows, sums = (self._dense(name) != other._dense(name) for name in ("n", "total"))
+        return [int(segment) for segment in np.nonzero(rows | sums)[0]]
 
-    def entries(self) -> Iterable[tuple[int, int, int]]:
-        """Segment, rows and sum of each segment that is not empty."""
-        return zip(*(self.table.column(name).to_pylist() for name in ("segment", "n", "total")), strict=True)
+    def surplus(self, other: Sums) -> tuple[int, int, int]:
+        """Rows that one side has more of, counted by segment, and the segments that differ in as many rows.
+
+        Returns:
+            This side's surplus, the other's, and the segments that have as many rows on both and another sum: in each of
+            them at least one row differs.
+        """
+        mine, others = self._dense("n").astype(np.int64), other._dense("n").astype(np.int64)
+        same = (mine == others) & (self._dense("total") != other._dense("total"))
+        return int(np.sum(np.maximum(mine - others, 0))), int(np.sum(np.maximum(others - mine, 0))), int(np.sum(same))
 
     def _column(self, name: str) -> np.ndarray:
         return np.asarray(self.table.column(name).to_numpy())
+
+    def _dense(self, name: str) -> np.ndarray:
+        """A value for every segment, 0 for those without rows."""
+        values = np.zeros(self.segments, dtype=np.uint64)
+        values[self._column("segment")] = self._column(name)
+        return values
 
 
 def gathered(engine: str, segments: int, parts: Iterable[pa.Table]) -> Sums:
@@ -150,9 +176,11 @@ def _native_hash(columns: Sequence[StagedColumn]) -> str:
     names = [identifier(column.field) for column in columns]
     taken = list(names)
     for name, column in zip(names, columns, strict=True):
-        sized = re.fullmatch(r"DECIMAL\((\d+),\d+\)", column.parquet)
-        if sized and int(sized[1]) > DIGITS_PARSED_QUICKLY:
-            taken.append(f"CAST({name} AS DOUBLE)")
+        kind, digits, places = kind_of(column.parquet)
+        if kind == "decimal" and digits > DIGITS_PARSED_QUICKLY:
+            # Towards 0, so that it never overflows.
+            unit = f"CAST('{_unit(places)}' AS DECIMAL({digits},{places}))"
+            taken.append(f"if({name} > 0, {name} - {unit}, {name} + {unit})")
     for start in range(0, len(names), NULLS_PER_MASK):
         bits = (f"({name} IS NULL)::BIGINT * {1 << n}" for n, name in enumerate(names[start : start + NULLS_PER_MASK]))
         taken.append(" + ".join(bits))
@@ -209,7 +237,7 @@ def of_source(
         where: a condition in PostgreSQL's SQL.
 
     Raises:
-        duckdb.ConversionException: `method` is "native", and a value does not fit the staged type.
+        Unfit: a value does not fit the staged type.
         duckdb.Error: the server broke off.
     """
 
@@ -222,9 +250,22 @@ def of_source(
             forms = {c.name: _streamed(n, c) for n, c in enumerate(columns)}
             keys = [forms[name] for name in key]
             sql = DIALECT.digest_query(list(forms.values()), keys, segments, stream)
-        return connection.execute(sql).to_arrow_table()
+        try:
+            return connection.execute(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise unfit(error) or error from None
 
     return gathered(ENGINES[method], segments, readers.map(work, ranges(table, readers.workers)))
+
+
+def unfit(error: duckdb.Error) -> Unfit | None:
+    """The same, if it is a value's fault and not the server's."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    if DOES_NOT_FIT in str(error):
+        _, _, value = str(error).partition(DOES_NOT_FIT)
+        return Unfit(f"a value {DOES_NOT_FIT}{value.splitlines()[0][:100]}")
+    of_values = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException)
+    return Unfit(text) if isinstance(error, of_values) else None
 
 
 def _streamed(number: int, column: StagedColumn) -> FormColumn:
@@ -253,12 +294,17 @@ def _cast(text: str, parquet: str) -> str:
     if not wide or int(wide[1]) <= DIGITS_PARSED_QUICKLY or wide[2] == "0":
         return f"CAST({text} AS {parquet})"
     places = int(wide[2])
-    unit = f"CAST('0.{'1'.rjust(places, '0')}' AS DECIMAL({places},{places}))"
+    unit = f"CAST('{_unit(places)}' AS DECIMAL({places},{places}))"
     scaled = f"CAST(CAST(CAST(replace({text}, '.', '') AS HUGEINT) AS DECIMAL(38,0)) * {unit} AS {parquet})"
     return (
         f"CASE WHEN {text} IS NULL THEN NULL WHEN strpos({text}, '.') = length({text}) - {places} THEN {scaled} "
         f"ELSE CAST(error('not a number of {places} places: ' || {text}) AS {parquet}) END"
     )
+
+
+def _unit(places: int) -> str:
+    """The smallest number above 0 of so many places."""
+    return f"0.{'1'.rjust(places, '0')}" if places else "1"
 
 
 def write(bucket: Bucket, path: str, sums: Sums) -> Digest:
@@ -280,7 +326,7 @@ def read(bucket: Bucket, digest: Digest) -> Sums:
     """A digest that was kept.
 
     Raises:
-        StageError: it is gone, or is not what the manifest says.
+        StageChanged: it is gone, or is not what the manifest says.
     """
     content = bucket.read(digest.path)
     why = "it is not there"
@@ -290,26 +336,43 @@ def read(bucket: Bucket, digest: Digest) -> Sums:
             if sums.fingerprint == digest.fingerprint:
                 return sums
             why = "its sums are not those that the manifest names"
-        except (pa.ArrowException, KeyError, OSError) as error:
+        except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
             why = str(error)
-    raise StageError(
-        "read the stored digest",
-        on=f"{bucket.location}{digest.path}",
-        why=why,
-        next_step="somebody changed the stage: export again",
-    )
+    raise _changed(bucket, digest.path, "read the stored digest", why)
 
 
 def canonical_of_stage(bucket: Bucket, staged: manifests.StagedTable) -> Sums:
-    """The canonical digest of a staged table: kept from an earlier time, or computed and kept now."""
+    """The canonical digest of a staged table: kept from an earlier time, or computed and kept now.
+
+    Raises:
+        StageChanged: what is kept is damaged, or there is none and the files are not those that the manifest names.
+    """
     path = f"{manifests.home(staged)}/{CANONICAL_ENTRY}"
     content = bucket.read(path)
     if content is not None:
-        kept = Digest.model_validate_json(content)
+        try:
+            kept = Digest.model_validate_json(content)
+        except ValidationError as error:
+            raise _changed(bucket, path, "read the stored digest", str(error)) from None
         if kept.engine == ENGINES["canonical"]:
             return read(bucket, kept)
+    if damaged := damaged_file(bucket, staged):
+        raise _changed(
+            bucket, damaged, "take the staged rows for the source's", "its bytes are not those that the manifest names"
+        )
     paths = [file.path for file in staged.files]
     sums = of_files(bucket, paths, staged.columns, staged.key, staged.rows, "canonical")
     kept = write(bucket, f"{manifests.home(staged)}/{CANONICAL}", sums)
     bucket.write(path, kept.model_dump_json().encode())
     return sums
+
+
+def damaged_file(bucket: Bucket, staged: manifests.StagedTable) -> str:
+    """The path of a staged file that is not what the export wrote, or empty."""
+    return next((f.path for f in staged.files if bucket.sha256(f.path) != (f.bytes, f.sha256)), "")
+
+
+def _changed(bucket: Bucket, path: str, what: str, why: str) -> StageChanged:
+    return StageChanged(
+        what, on=f"{bucket.location}{path}", why=why, next_step="somebody changed the stage: export again"
+    )

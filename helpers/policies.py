@@ -199,7 +199,9 @@ def _number(key: str, policy: Sentinel, kind: PgType, text: str) -> Chosen:
     digits, scale = limit or (types.DECIMAL_DIGITS, types.DECIMAL_SCALE)
     if places > scale or before > digits - (scale if limit else places):
         raise ValueError
-    return Chosen(key, policy, f"{literal(text)}::numeric", places, before)
+    # With all places of a fixed type, as its other values are printed.
+    kind_of_constant = f"numeric({digits},{scale})" if limit else "numeric"
+    return Chosen(key, policy, f"{literal(text)}::{kind_of_constant}", places, before)
 
 
 def _no_such(key: str, tables: list[Table]) -> SettingsError:

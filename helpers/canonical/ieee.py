@@ -11,23 +11,25 @@ SMALLEST_NORMAL = "2.2250738585072014e-308"
 LARGEST_EXPONENT = 1023
 
 
-def bits(magnitude: str, *, floor: str, log: str, power: str, integer: str) -> str:
+def bits(magnitude: str, *, floor: str, log: str, power: str, integer: str, double: str = "{x}") -> str:
     """The SQL of the bits of `magnitude` as a whole number; it must be positive and finite.
 
     Args:
         magnitude: SQL of a double.
         floor, log, power: the engine's functions of that name, the logarithm being the natural one.
         integer: how it casts `{x}`, a whole double below 2^63, to an exact number.
+        double: how it writes the constant `{x}`, so that it is a double and no decimal.
     """
-    guess = f"LEAST({floor}({log}({magnitude}) / {log}(2e0)), {LARGEST_EXPONENT})"
+    two, smallest = double.format(x="2e0"), double.format(x=SMALLEST_NORMAL)
+    guess = f"LEAST({floor}({log}({magnitude}) / {log}({two})), {LARGEST_EXPONENT})"
     exponent = (
-        f"({guess} + CASE WHEN {magnitude} < {power}(2e0, {guess}) THEN -1 "
-        f"WHEN {magnitude} / {power}(2e0, {guess}) >= 2 THEN 1 ELSE 0 END)"
+        f"({guess} + CASE WHEN {magnitude} < {power}({two}, {guess}) THEN -1 "
+        f"WHEN {magnitude} / {power}({two}, {guess}) >= 2 THEN 1 ELSE 0 END)"
     )
     normal = (
         f"{integer.format(x=f'({exponent} + 1023)')} * 4503599627370496 + "
-        f"{integer.format(x=f'({magnitude} / {power}(2e0, {exponent}) - 1) * 4503599627370496')}"
+        f"{integer.format(x=f'({magnitude} / {power}({two}, {exponent}) - 1) * 4503599627370496')}"
     )
-    half = f"{power}(2e0, 537)"
+    half = f"{power}({two}, 537)"
     denormal = integer.format(x=f"{magnitude} * {half} * {half}")
-    return f"CASE WHEN {magnitude} < {SMALLEST_NORMAL} THEN {denormal} ELSE {normal} END"
+    return f"CASE WHEN {magnitude} < {smallest} THEN {denormal} ELSE {normal} END"

@@ -7,6 +7,8 @@ column is what the export reads, so decimals arrive here as text.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from helpers.canonical import Dialect, joined
 
 _BITS = "('x' || encode({0}, 'hex'))::bit(64)::bigint"
@@ -41,9 +43,12 @@ DIALECT = Dialect(
     whole="({c})::bigint",
     total="sum({h})::text",
 )
-"""A server whose encoding is not UTF-8 hashes other bytes than the other engines do; see `with_utf8`."""
+"""For a server whose encoding is UTF8."""
 
-
-def with_utf8(form: str) -> str:
-    """The bytes of a form in UTF-8, for a server of another encoding."""
-    return f"convert_to({form}, 'UTF8')"
+ANY_ENCODING = replace(
+    DIALECT,
+    prefixed="coalesce(octet_length(convert_to({t}, 'UTF8'))::text || ':' || ({t}), ':')",
+    low64="('x' || right(md5(convert_to({f}, 'UTF8')), 16))::bit(64)::bigint",
+    low32="('x' || right(md5(convert_to({f}, 'UTF8')), 8))::bit(32)::bigint",
+)
+"""For any: the bytes are counted and hashed as the other engines have them."""

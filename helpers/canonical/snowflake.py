@@ -2,7 +2,7 @@
 
 Sources, all under https://docs.snowflake.com/en/sql-reference/, read in November 2026: functions/md5_number_lower64 (big-endian,
 unsigned), functions/octet_length, functions/hex_encode, functions/datediff, functions/date_part (EPOCH_MICROSECOND),
-sql-format-models (TM9 prints a fixed-point number with all digits of its scale).
+sql-format-models (TM9 prints a fixed-point number with all digits of its scale; FF9 are the nanoseconds).
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ from helpers.canonical.ieee import bits
 _FLOAT = (
     "CASE WHEN {c} = 'NaN'::FLOAT THEN 'NaN' WHEN {c} = 0 THEN '0' ELSE IFF({c} < 0, '-', '') || "
     "CASE WHEN ABS({c}) = 'inf'::FLOAT THEN '9218868437227405312' ELSE TO_VARCHAR("
-    + bits("ABS({c})", floor="FLOOR", log="LN", power="POWER", integer="({x})::NUMBER(38,0)")
+    + bits("ABS({c})", floor="FLOOR", log="LN", power="POWER", integer="({x})::NUMBER(38,0)", double="'{x}'::FLOAT")
     + ") END END"
 )
 
-_MICROSECONDS = f"TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, {{c}}) - {MICROSECONDS_1970_TO_2000})"
+# A column's precision is not in its declared type, so what is finer than a microsecond is part of the form: it has no equal.
+_MICROSECONDS = (
+    f"TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, {{c}}) - {MICROSECONDS_1970_TO_2000}) "
+    "|| REPLACE('.' || RIGHT(TO_VARCHAR({c}, 'FF9'), 3), '.000', '')"
+)
+
+TIME_OF_DAY = "REGEXP_REPLACE(TO_VARCHAR({c}, 'HH24:MI:SS.FF9'), '[.]?0+$', '')"
+"""A TIME as PostgreSQL prints it, which is how it is staged: as a text."""
 
 DIALECT = Dialect(
     name="snowflake",

@@ -1,7 +1,7 @@
 """The canonical form in Spark SQL, for Databricks and Delta; the session's time zone must be UTC.
 
-Source: https://spark.apache.org/docs/latest/api/sql/ (octet_length, hex, unix_micros, datediff, conv, substring_index), read in
-November 2026. Seen to give DuckDB's forms on pysail 0.7.2; not yet run on Databricks.
+Source: https://spark.apache.org/docs/latest/api/sql/ (octet_length, hex, unix_micros, datediff, conv, shiftleft), read in
+November 2026; seen on Spark 4.1.3, with and without spark.sql.ansi.enabled, and on pysail 0.7.2.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ _FLOAT = (
     + " AS STRING) END) END"
 )
 
-# A cast gives a number below 10⁻⁶ an exponent, after all the digits that it has.
-_DIGITS = "CAST(abs({c}) AS STRING)"
+# Without spark.sql.ansi.enabled a small decimal is printed with an exponent: 1.5E-8, of the digits that its scale asks for.
+_DIGITS = "replace(replace(substring_index(CAST({c} AS STRING), 'E', 1), '.', ''), '-', '')"
 _DECIMAL = (
-    f"concat(CASE WHEN {{c}} < 0 THEN '-' ELSE '' END, CASE WHEN instr({_DIGITS}, 'E') > 0 "
-    f"THEN concat('0.', lpad(replace(substring_index({_DIGITS}, 'E', 1), '.', ''), {{s}}, '0')) ELSE {_DIGITS} END)"
+    "CASE WHEN instr(CAST({c} AS STRING), 'E') = 0 THEN CAST({c} AS STRING) "
+    "ELSE concat(CASE WHEN {c} < 0 THEN '-' ELSE '' END, '0.', "
+    "repeat('0', CAST(substring_index(CAST({c} AS STRING), 'E-', -1) AS INT) - 1), " + _DIGITS + ") END"
 )
 
 _MICROSECONDS = f"CAST(unix_micros(CAST({{c}} AS TIMESTAMP)) - {MICROSECONDS_1970_TO_2000} AS STRING)"

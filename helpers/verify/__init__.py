@@ -11,6 +11,7 @@ from helpers.catalog import measured, read_catalog
 from helpers.platforms import duck, snowflake, spark
 from helpers.platforms.delta import Lake
 from helpers.progress import Progress
+from helpers.verify import texts
 from helpers.verify.business import check_business
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned
 from helpers.verify.report import Report, SchemaFinding, TableReport
@@ -22,7 +23,6 @@ from helpers.verify.sides.snowflake import SnowflakeSide
 from helpers.verify.sides.spark import SparkSide
 from helpers.verify.sides.stage import ManifestSide, StageSide
 from helpers.verify.tables import compare_table
-from helpers.verify.texts import postgres_float
 
 
 def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
@@ -38,7 +38,7 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
         ends = Ends(_source(plan, stack), _target(plan, stack), _stage(plan))
         reports, done = [], 0
         with duck.connect(spill=spill) as connection:
-            connection.create_function("postgres_float", postgres_float, ["DOUBLE", "BOOLEAN"], "VARCHAR")
+            texts.register(connection)
             for table in plan.tables:
                 if progress:
                     progress(done, plan.rows, f"comparing {table.table}")

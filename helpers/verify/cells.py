@@ -14,7 +14,6 @@ All of it is done in DuckDB, which spills to disk what does not fit: rows that a
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -127,15 +126,8 @@ def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_sin
         changed_since: rows that were set apart before.
         digest: of the source's rows.
     """
-    names = [column.name for column in table.columns]
-    if table.key:
-        _pair_by_key(duck, [names.index(name) for name in table.key])
-    else:
-        _pair_by_likeness(duck, len(names))
-    differs = [_differs(n, column) for n, column in enumerate(table.columns)]
-    if any(column.tolerance is not None for column in table.columns):
-        _drop_tolerated(duck, differs)
-    changed_cells, any_cells = _write_cells(duck, ends.target, table, differs, file)
+    pair(duck, table)
+    changed_cells, any_cells = _write_cells(duck, ends.target, table, file)
     ((rows_source, rows_target),) = duck.execute(
         "SELECT (SELECT count(*) FROM source), (SELECT count(*) FROM target)"
     ).fetchall()
@@ -152,6 +144,27 @@ def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_sin
     )  # fmt: skip
 
 
+def pair(duck: DuckDB, table: TablePlan) -> None:
+    """Creates `pairs` of ids of `rest` (s, t): rows that belong together, and the rest alone.
+
+    Pairs all of whose cells lie within their tolerance are left out.
+    """
+    tolerant = any(column.tolerance is not None for column in table.columns)
+    if table.key:
+        names = [column.name for column in table.columns]
+        _pair_by_key(duck, [names.index(name) for name in table.key])
+    else:
+        duck.execute("CREATE OR REPLACE TABLE pairs (s BIGINT, t BIGINT)")
+        if tolerant:
+            _pair_within_tolerance(duck, table)
+        _pair_by_likeness(duck, len(table.columns))
+    if tolerant:
+        duck.execute(
+            f"CREATE OR REPLACE TABLE pairs AS SELECT pairs.* FROM {_JOINED} "
+            f"WHERE NOT ({_IN_BOTH}) OR {' OR '.join(_differing(table))}"
+        )
+
+
 def digest_of_texts(duck: DuckDB, source: Side, table: TablePlan) -> str:
     """Sum of 64 bits of the MD5 of each row of `source`, modulo 2⁶⁴: independent of order, and duplicates count."""
     ((digest,),) = duck.execute(
@@ -162,7 +175,7 @@ def digest_of_texts(duck: DuckDB, source: Side, table: TablePlan) -> str:
 
 
 def _pair_by_key(duck: DuckDB, key: list[int]) -> None:
-    """Creates `pairs` of ids (s, t): equal keys together, the rest alone; a key that occurs twice is paired in turn."""
+    """Equal keys together; a key that occurs twice is paired in turn."""
     keys = ", ".join(f"v{n}" for n in key)
     order = f"row_number() OVER (PARTITION BY side, {keys} ORDER BY id) AS turn"
     same = " AND ".join(f"s.v{n} IS NOT DISTINCT FROM t.v{n}" for n in key)
@@ -173,16 +186,32 @@ def _pair_by_key(duck: DuckDB, key: list[int]) -> None:
     )
 
 
+def _pair_within_tolerance(duck: DuckDB, table: TablePlan) -> None:
+    """Rows that are equal where they have to be, in the order of the numbers that need not be, if those lie close enough."""
+    loose = [n for n, column in enumerate(table.columns) if column.tolerance is not None]
+    exact = [f"v{n}" for n in range(len(table.columns)) if n not in loose]
+    order = ", ".join([*(f"TRY_CAST(v{n} AS DOUBLE)" for n in loose), "id"])
+    turn = f"row_number() OVER (PARTITION BY {', '.join(['side', *exact])} ORDER BY {order}) AS turn"
+    same = " AND ".join(["s.turn = t.turn", *(f"s.{v} IS NOT DISTINCT FROM t.{v}" for v in exact)])
+    duck.execute(
+        f"INSERT INTO pairs WITH turns AS (SELECT *, {turn} FROM rest) "
+        f"SELECT s.id, t.id FROM (FROM turns WHERE side = 's') AS s JOIN (FROM turns WHERE side = 't') AS t ON {same} "
+        f"WHERE NOT ({' OR '.join(_differing(table))})"
+    )
+
+
 def _pair_by_likeness(duck: DuckDB, columns: int) -> None:
-    """Creates `pairs` for a table without a key: the likest rows first, if more than half of their cells are equal."""
-    duck.execute("CREATE OR REPLACE TABLE pairs (s BIGINT, t BIGINT)")
+    """What is not paired yet: the likest rows first, if more than half of their cells are equal, then each alone."""
+    duck.execute(
+        "CREATE OR REPLACE TABLE alone AS FROM rest WHERE id NOT IN (SELECT s FROM pairs UNION ALL SELECT t FROM pairs)"
+    )
     ((s_rows, t_rows),) = duck.execute(
-        "SELECT count(*) FILTER (WHERE side = 's'), count(*) FILTER (WHERE side = 't') FROM rest"
+        "SELECT count(*) FILTER (WHERE side = 's'), count(*) FILTER (WHERE side = 't') FROM alone"
     ).fetchall()
     if 0 < s_rows <= PAIRED_WITHOUT_KEY and 0 < t_rows <= PAIRED_WITHOUT_KEY:
         likeness = " + ".join(f"(s.v{n} IS NOT DISTINCT FROM t.v{n})::INT" for n in range(columns))
         candidates = duck.execute(
-            f"SELECT s.id, t.id FROM (FROM rest WHERE side = 's') AS s, (FROM rest WHERE side = 't') AS t "
+            f"SELECT s.id, t.id FROM (FROM alone WHERE side = 's') AS s, (FROM alone WHERE side = 't') AS t "
             f"WHERE 2 * ({likeness}) > {columns} ORDER BY {likeness} DESC, s.id, t.id"
         ).fetchall()
         taken_s: set[int] = set()
@@ -193,17 +222,25 @@ def _pair_by_likeness(duck: DuckDB, columns: int) -> None:
                 taken_t.add(t)
                 duck.execute("INSERT INTO pairs VALUES (?, ?)", [s, t])
     duck.execute(
-        "INSERT INTO pairs SELECT if(side = 's', id, NULL), if(side = 't', id, NULL) FROM rest "
-        "WHERE id NOT IN (SELECT s FROM pairs UNION ALL SELECT t FROM pairs)"
+        "INSERT INTO pairs SELECT if(side = 's', id, NULL), if(side = 't', id, NULL) FROM alone "
+        "WHERE id NOT IN (SELECT s FROM pairs WHERE s IS NOT NULL UNION ALL SELECT t FROM pairs WHERE t IS NOT NULL)"
     )
 
 
+def _differing(table: TablePlan) -> list[str]:
+    """For each column whether the rows s and t differ in it."""
+    return [_differs(n, column) for n, column in enumerate(table.columns)]
+
+
 def _differs(number: int, column: ComparedColumn) -> str:
-    differs = f"s.v{number} IS DISTINCT FROM t.v{number}"
+    s, t = f"s.v{number}", f"t.v{number}"
     if column.tolerance is None:
-        return differs
-    apart = f"abs(CAST(s.v{number} AS DOUBLE) - CAST(t.v{number} AS DOUBLE))"
-    return f"({differs} AND NOT coalesce({apart} <= {column.tolerance!r}, false))"
+        return f"{s} IS DISTINCT FROM {t}"
+    if column.comparison == "number":
+        close = f"lies_within({s}, {t}, '{column.tolerance!r}')"
+    else:
+        close = f"abs(TRY_CAST({s} AS DOUBLE) - TRY_CAST({t} AS DOUBLE)) <= {column.tolerance!r}::DOUBLE"
+    return f"({s} IS DISTINCT FROM {t} AND NOT coalesce({close}, false))"
 
 
 _JOINED = "pairs LEFT JOIN rest AS s ON pairs.s = s.id LEFT JOIN rest AS t ON pairs.t = t.id"
@@ -211,22 +248,14 @@ _IN_BOTH = "pairs.s IS NOT NULL AND pairs.t IS NOT NULL"
 _SIDES = "CASE WHEN pairs.t IS NULL THEN 'source' WHEN pairs.s IS NULL THEN 'target' ELSE 'both' END"
 
 
-def _drop_tolerated(duck: DuckDB, differs: Sequence[str]) -> None:
-    """Takes out the pairs all of whose cells lie within their tolerance."""
-    duck.execute(
-        f"CREATE OR REPLACE TABLE pairs AS SELECT pairs.* FROM {_JOINED} WHERE NOT ({_IN_BOTH}) OR {' OR '.join(differs)}"
-    )
-
-
-def _write_cells(
-    duck: DuckDB, target: Side, table: TablePlan, differs: Sequence[str], file: Path
-) -> tuple[dict[str, int], bool]:
+def _write_cells(duck: DuckDB, target: Side, table: TablePlan, file: Path) -> tuple[dict[str, int], bool]:
     """Creates `cells`, writes it to `file` unless it is empty, and counts the changed cells of each column."""
     names = [column.name for column in table.columns]
     duck.execute(
         "CREATE OR REPLACE TABLE cells (pair BIGINT, sides VARCHAR, key VARCHAR, number INT, column_name VARCHAR, "
         "source VARCHAR, target VARCHAR)"
     )
+    differs = _differing(table)
     # A row that one side lacks differs in every cell that is not NULL there.
     alone = [f"s.v{n} IS DISTINCT FROM t.v{n}" for n in range(len(names))]
     shown = [f"if({_IN_BOTH}, {a}, {b})" for a, b in zip(differs, alone, strict=True)]

@@ -12,6 +12,9 @@ from helpers.platforms.postgres import identifier
 from helpers.shapes import TableShape
 from helpers.types import Comparison
 
+DIALECTS = ("postgresql", "postgresql target", "duckdb", "snowflake", "spark")
+"""Of conditions; a PostgreSQL that is the target may have other names."""
+
 
 @dataclass(frozen=True)
 class SideColumn:
@@ -66,6 +69,8 @@ class TablePlan:
         staged: the manifest's entry, where it has the same columns.
         conditions: by dialect, which rows are compared; empty for all.
         selection: the same in words.
+        selecting: names of the columns that decide which rows are compared.
+        sampled: whether it is a sample, of which an equal one says something of all rows.
     """
 
     table: Table
@@ -77,6 +82,8 @@ class TablePlan:
     staged: StagedTable | None = None
     conditions: Mapping[str, str] = field(default_factory=dict)
     selection: str = ""
+    selecting: tuple[str, ...] = ()
+    sampled: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from helpers import snapshot as snapshots
 from helpers.catalog import Column, PgType, Table, measured, read_catalog
 from helpers.census import take_census
 from helpers.declared import Dialect
+from helpers.digests import DOES_NOT_FIT
 from helpers.errors import StageError, UsageError
 from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import postgres
@@ -137,7 +139,8 @@ def planned(
                 next_step="use --source postgresql, or --target snowflake",
             )  # fmt: skip
         note = "the export's LSN, by the digests in its manifest"
-        plans = tuple(_of_staged(manifest, tables, options, _dialect(target)))
+        plans = tuple(_of_staged(manifest, tables, options, target))
+        _all_used(options, plans, complete=not tables)
         yield VerifyPlan(
             chosen, source_name, target, check, "", manifest.lsn, _noted(note, manifest.lsn_exact), True, plans, folder,
             manifest, bucket, settings, options, target_source, complete=not tables,
@@ -185,7 +188,9 @@ def _dialect(target: TargetName) -> Dialect:
     return "delta" if target == "databricks" else "snowflake"
 
 
-def _of_staged(manifest: Manifest, tables: tuple[str, ...], options: Options, dialect: Dialect) -> Iterator[TablePlan]:
+def _of_staged(
+    manifest: Manifest, tables: tuple[str, ...], options: Options, target: TargetName
+) -> Iterator[TablePlan]:
     from fnmatch import fnmatchcase
 
     known = {str(staged): staged for staged in manifest.tables}
@@ -205,8 +210,8 @@ def _of_staged(manifest: Manifest, tables: tuple[str, ...], options: Options, di
             staged.schema_, staged.name, 0,
             tuple(Column(c.name, PgType(c.postgres, c.postgres), c.not_null) for c in staged.columns), staged.key, (),
         )  # fmt: skip
-        expected = shapes.of_staged(staged, dialect=dialect)
-        yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, manifest.lsn)
+        expected = shapes.of_staged(staged, dialect=_dialect(target))
+        yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, manifest.lsn, target)
 
 
 def _of_source(
@@ -243,8 +248,8 @@ def _of_source(
                     shapes.of_census(census, _dialect(target)),
                 )
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
-            plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn))
-        _all_used(options, plans)
+            plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn, target))
+        _all_used(options, plans, complete=not tables)
         return tuple(plans)
 
 
@@ -257,30 +262,60 @@ def _finished(
     staged: StagedTable | None,
     options: Options,
     seed: str,
+    target: TargetName,
 ) -> TablePlan:
+    # The stage calls everything as the source does.
+    names = {} if target == "stage" else options.names
     compared = tuple(
         as_compared(
-            c,
-            options.names.get(f"{table}.{c.name}", c.name),
-            options.tolerances.get(f"{table}.{c.name}"),
-            expected.dialect,
+            c, names.get(f"{table}.{c.name}", c.name), _tolerance(table, c, options.tolerances), expected.dialect
         )
         for c in columns
     )
     chosen = choose(options.selection, table, compared, rows, seed)
-    there = options.names.get(str(table), table.name)
-    return TablePlan(table, compared, expected, rows, there, refused, staged, chosen.conditions, chosen.words)
+    there = names.get(str(table), table.name)
+    return TablePlan(
+        table, compared, expected, rows, there, refused, staged,
+        chosen.conditions, chosen.words, chosen.columns, chosen.sampled,
+    )  # fmt: skip
 
 
-def _all_used(options: Options, plans: list[TablePlan]) -> None:
+def _tolerance(table: Table, column: StagedColumn, tolerances: Mapping[str, float]) -> float | None:
+    name = f"{table}.{column.name}"
+    tolerance = tolerances.get(name)
+    if tolerance is None:
+        return None
+    why = ""
+    if column.comparison == "text":
+        why = f"{column.name} is compared as text, not as a number"
+    elif column.name in table.key:
+        why = f"{column.name} is part of the key, by which rows are told apart"
+    elif not 0 <= tolerance < math.inf:
+        why = "it is no distance"
+    if why:
+        raise UsageError(
+            "allow for a tolerance", on=f"{name}={tolerance}", why=why, next_step="give one of 0 or more, for a number outside the key",
+        )  # fmt: skip
+    return tolerance
+
+
+def _all_used(options: Options, plans: Sequence[TablePlan], *, complete: bool) -> None:
+    """Refuses what was given for a name that there is not; names of tables that were left out pass."""
     known = {str(p.table) for p in plans} | {f"{p.table}.{c.name}" for p in plans for c in p.columns}
     for what, keys in (("--map", options.names), ("--tolerance", options.tolerances)):
         for key in keys:
-            if key not in known:
+            if key not in known and (complete or any(key.startswith(f"{p.table}.") for p in plans)):
                 raise UsageError(
                     "match the names", on=f"{what} {key}", why="the source has no such table or column among those compared",
                     next_step="write schema.table, or schema.table.column",
                 )  # fmt: skip
+    since = options.selection.since
+    column = since.partition("=")[0] if since else ""
+    if since and not any(c.name == column for p in plans for c in p.columns):
+        raise UsageError(
+            "choose the rows to compare", on=f"--since {since}", why=f"no table has a column {column}",
+            next_step="name the watermark's column as the source does",
+        )  # fmt: skip
 
 
 _PLAIN = frozenset("bool int2 int4 int8 oid float4 float8 text varchar bpchar bytea date timestamp timestamptz".split())
@@ -293,6 +328,12 @@ def _as_in_postgres(column: Column) -> StagedColumn:
     numeric = kind.kind == "b" and kind.name == "numeric"
     mapping = types.mapping(column) if types.known(kind) else types.as_text()
     read = mapping.read if plain else "trim_scale({c})::text" if numeric else mapping.text
+    if plain and kind.name in ("timestamp", "timestamptz"):
+        # DuckDB's last timestamp is of January 294247; it would take a later one for infinity, or for one before Christ.
+        read = (
+            f"CASE WHEN {{c}} < '294247-01-01'::{kind.name} OR NOT isfinite({{c}}) THEN {{c}} "
+            f"ELSE ('{DOES_NOT_FIT}: ' || {{c}}::text)::{kind.name} END"
+        )
     return StagedColumn(
         name=column.name, field=column.name, source=column.name, postgres=kind.sql,
         parquet=mapping.parquet if plain else "VARCHAR", snowflake=kind.sql, delta="", comparison=mapping.comparison,

@@ -6,6 +6,8 @@ the source is not mistaken for it. For example, with key `id`:
 
     live (1, b) (3, c)     staged (1, a) (2, x) (4, d)     target (1, a) (2, x) (4, D)
     → changed since: 1 (updated), 2 (deleted), 3 (inserted)      changed: 4 (d ≠ D)
+
+A row that is neither in the live source nor in the target any more is no difference, whatever was staged.
 """
 
 from __future__ import annotations
@@ -18,14 +20,47 @@ from helpers.verify.sides import DuckDB, Ends, Side
 def set_apart(duck: DuckDB, ends: Ends, table: TablePlan) -> int:
     """Leaves in `rest` only what is an error against the staged rows; the number of rows set apart.
 
+    Without a key, an updated row counts twice: as one that is gone and as one that came.
+
     Args:
         duck: holds `source`, `target` and `staged` as the sides have fetched them, and `rest` as `cells.leave_over` has
             made it.
     """
     assert ends.stage is not None
-    duck.execute(f"CREATE OR REPLACE TABLE staged_rows AS {_as_the_source_prints(ends, ends.stage, table)}")
-    duck.execute(f"CREATE OR REPLACE TABLE target_rows AS {cells.rows_of(ends.target, table, 'target')}")
-    return _with_key(duck, table) if table.key else _without_key(duck, table)
+    identity = _identity(table)
+    cells.pair(duck, table)
+    # What differs between live source and target, and in how many rows.
+    duck.execute(f"CREATE OR REPLACE TABLE open AS {_rows_apart(table, identity)}")
+    same = " AND ".join(f"r.{name} IS NOT DISTINCT FROM open.{name}" for name in identity)
+    for name, rows in (
+        ("staged_rows", _as_the_source_prints(ends, ends.stage, table)),
+        ("target_rows", cells.rows_of(ends.target, table, "target")),
+    ):
+        duck.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT r.* FROM ({rows}) AS r SEMI JOIN open ON {same}")
+    cells.balance(duck, "staged_rows", "target_rows", table)
+    cells.pair(duck, table)
+    ((count,),) = duck.execute(
+        "SELECT coalesce(sum(greatest(open.n - coalesce(r.n, 0), 0)), 0)::BIGINT "
+        f"FROM open LEFT JOIN ({_rows_apart(table, identity)}) AS r ON {same}"
+    ).fetchall()
+    return int(count)
+
+
+def _identity(table: TablePlan) -> list[str]:
+    """The values by which a live row, a staged one and one of the target are the same: the key, or all that must be equal."""
+    number = {column.name: n for n, column in enumerate(table.columns)}
+    if table.key:
+        return [f"v{number[name]}" for name in table.key]
+    exact = [f"v{n}" for n, column in enumerate(table.columns) if column.tolerance is None]
+    return exact if len(exact) < len(number) and exact else ["form"]
+
+
+def _rows_apart(table: TablePlan, identity: list[str]) -> str:
+    """For each identity how many rows of `pairs` there are, a pair by key being one."""
+    names = ", ".join(identity)
+    both = "SELECT s AS id FROM pairs WHERE s IS NOT NULL UNION ALL SELECT t FROM pairs WHERE t IS NOT NULL"
+    rows = "SELECT coalesce(s, t) AS id FROM pairs" if table.key else both
+    return f"SELECT {names}, count(*) AS n FROM ({rows}) JOIN rest USING (id) GROUP BY {names}"
 
 
 def _as_the_source_prints(ends: Ends, stage: Side, table: TablePlan) -> str:
@@ -38,37 +73,3 @@ def _as_the_source_prints(ends: Ends, stage: Side, table: TablePlan) -> str:
     )
     values = ", ".join(f"s.v{n}" for n in range(count))
     return f"SELECT {shown}, {values}, s.form FROM ({cells.rows_of(stage, table, 'staged')}) s LEFT JOIN ({live}) l USING (form)"
-
-
-def _with_key(duck: DuckDB, table: TablePlan) -> int:
-    number = {column.name: n for n, column in enumerate(table.columns)}
-    keys = [f"v{number[name]}" for name in table.key]
-    listed = ", ".join(keys)
-    # The keys of which a side has a row that the other lacks.
-    duck.execute(f"CREATE OR REPLACE TABLE open_keys AS SELECT DISTINCT {listed} FROM rest")
-    matched = " AND ".join(f"r.{key} IS NOT DISTINCT FROM k.{key}" for key in keys)
-    for name in ("staged_rows", "target_rows"):
-        duck.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT r.* FROM {name} r SEMI JOIN open_keys k ON {matched}")
-    before = _rows_apart(duck, keys)
-    cells.balance(duck, "staged_rows", "target_rows", table)
-    errors = _rows_apart(duck, keys)
-    return max(0, before - errors)
-
-
-def _rows_apart(duck: DuckDB, keys: list[str]) -> int:
-    """Rows of `rest`, one for each key and turn on either side."""
-    ((count,),) = duck.execute(
-        f"SELECT coalesce(sum(n), 0)::BIGINT FROM (SELECT greatest(count(*) FILTER (WHERE side = 's'), "
-        f"count(*) FILTER (WHERE side = 't')) AS n FROM rest GROUP BY {', '.join(keys)})"
-    ).fetchall()
-    return int(count)
-
-
-def _without_key(duck: DuckDB, table: TablePlan) -> int:
-    ((before,),) = duck.execute("SELECT count(*) FROM rest").fetchall()
-    duck.execute("CREATE OR REPLACE TABLE open_forms AS SELECT DISTINCT form FROM rest")
-    for name in ("staged_rows", "target_rows"):
-        duck.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT r.* FROM {name} r SEMI JOIN open_forms f USING (form)")
-    cells.balance(duck, "staged_rows", "target_rows", table)
-    ((errors,),) = duck.execute("SELECT count(*) FROM rest").fetchall()
-    return max(0, int(before) - int(errors))

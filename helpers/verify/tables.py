@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers import manifest as manifests
-from helpers.digests import Method, Sums, segments_of
+from helpers.digests import Method, StageChanged, Sums, segments_of
 from helpers.platforms.postgres import literal
 from helpers.shapes import TableShape
 from helpers.verify import cells, since
@@ -25,6 +25,7 @@ from helpers.verify.report import TableReport
 from helpers.verify.schema import compare_schema, counterparts, not_compared
 from helpers.verify.selection import confidence
 from helpers.verify.sides import DuckDB, Ends, NoDigest
+from helpers.verify.sides.stage import StageSide
 
 MANY_COLUMNS = 200
 MEMORY, MEMORY_IF_WIDE = "512MB", "2GB"
@@ -84,18 +85,24 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
             "equal" if ours == theirs else "different", "row counts", rows_source=ours, rows_target=theirs,
             missing=max(0, ours - theirs), extra=max(0, theirs - ours),
         )  # fmt: skip
+    if table.selection and (changed := _not_as_expected(table, found)):
+        why = f"not compared: {changed}, so that other rows could be chosen there"
+        return report("different" if wrong else "refused", why)
     common = _common(table, counterparts(table.expected, found, mapping=mapping))
     compared, method, contradiction = _compare(plan, common, found, ends, connection)
     if contradiction:
         # Never taken for equal: the digests say that the sides differ, and nobody can say where.
-        return report(
-            "different" if plan.source_name == "manifest" else "refused", f"{method}; {contradiction}", compared
-        )
+        verdict = "different" if plan.source_name == "manifest" else "refused"
+        return report(verdict, f"{method}; {contradiction}", compared)
     differs = wrong or compared.differs
+    if compared.changed_since:
+        method += f"; {compared.changed_since:,} rows differ because the source changed them after the export"
     if table.selection:
         method += f"; only {table.selection}"
-        if "sample" in table.selection and not differs:
-            method += f": {confidence(compared.rows_source)}"
+    if table.sampled and not differs:
+        if not compared.rows_source:
+            return report("refused", f"{method}: it has no rows and says nothing")
+        method += f": {confidence(compared.rows_source)}"
     return report("different" if differs else "equal", f"{method}; in {plan.lsn_note}", compared)
 
 
@@ -114,6 +121,15 @@ def _common(table: TablePlan, names: Mapping[str, str]) -> TablePlan:
     return replace(table, columns=columns)
 
 
+def _not_as_expected(table: TablePlan, found: TableShape) -> str:
+    """Which of the columns that choose the rows is not as planned in the target, or empty."""
+    types = {column.name: column.type for column in found.columns}
+    for column in table.columns:
+        if column.name in table.selecting and types.get(column.there) != column.type:
+            return f"{column.name} is {types.get(column.there, 'missing')} in the target and not {column.type}"
+    return ""
+
+
 def _compare(
     plan: VerifyPlan, table: TablePlan, found: TableShape, ends: Ends, connection: DuckDB
 ) -> tuple[Compared, str, str]:
@@ -128,22 +144,30 @@ def _compare(
     if method is not None:
         ours, theirs, method, why_not = _digests(table, ends, method)
     if method is None:
-        return _cells(plan, table, ends, connection, None, file), f"every cell, as PostgreSQL prints it ({why_not})", ""
+        compared, note = _cells(plan, table, ends, connection, None, file)
+        return compared, f"every cell, as PostgreSQL prints it ({why_not}){note}", ""
     differing = ours.differing(theirs)
-    words = f"{_WORDS[method]}{_where(ends, method, plan)}, summed in {ours.segments:,} segments"
+    where = "" if method == "native" else f", {ends.source.digested} and {ends.target.digested}"
+    words = f"{_WORDS[method]}{where}, summed in {ours.segments:,} segments"
     if not differing:
         return _equal(table, ours), words, ""
-    whole = len(differing) > SHARE_WORTH_CHOOSING * ours.segments
+    most = min(side.choosable(table) for side in (ends.source, ends.target, ends.stage) if side)
+    whole = len(differing) > min(SHARE_WORTH_CHOOSING * ours.segments, most)
     chosen = None if whole else Segments(ours.segments, tuple(differing))
-    compared = _cells(plan, table, ends, connection, chosen, file)
-    words += f"; {len(differing):,} segments differ: {'all' if whole else f'their {compared.fetched:,}'} rows compared cell by cell"
-    if compared.differs or _tolerant(table):
-        return compared.of_rows(ours.rows, theirs.rows, ours.total), words, ""
-    if not whole:
-        compared = _cells(plan, table, ends, connection, None, file)
-        words += "; their rows are equal, so every cell was compared"
-        if compared.differs:
-            return compared, words, ""
+    words += f"; {len(differing):,} segments differ: "
+    try:
+        compared, note = _cells(plan, table, ends, connection, chosen, file)
+        words += f"{'all' if whole else f'their {compared.fetched:,}'} rows compared cell by cell{note}"
+        if compared.differs or _tolerant(table):
+            return compared.of_rows(ours.rows, theirs.rows, ours.total), words, ""
+        if not whole:
+            compared, note = _cells(plan, table, ends, connection, None, file)
+            words += f"; their rows are equal, so every cell was compared{note}"
+            if compared.differs:
+                return compared, words, ""
+    except StageChanged as error:
+        why = f"at least one row in each, because the cells cannot be shown: {error.on}: {error.why}"
+        return _by_segments(table, ours, theirs), words + why, ""
     return compared, words, _CONTRADICTIONS["manifest" if plan.source_name == "manifest" else "live"]
 
 
@@ -167,9 +191,10 @@ def _method(plan: VerifyPlan, table: TablePlan, found: TableShape, ends: Ends) -
 
 
 def _digests(table: TablePlan, ends: Ends, method: Method) -> tuple[Sums, Sums, Method | None, str]:
-    nothing = Sums("", 0, None)
-    for attempt in (method, "canonical"):
-        chosen: Method = "native" if attempt == "native" else "canonical"
+    nothing, why = Sums("", 0, None), ""
+    without_place: tuple[Sums, Sums, Method, str] | None = None
+    attempts: tuple[Method, ...] = ("native", "canonical") if method == "native" else ("canonical",)
+    for chosen in attempts:
         segments = segments_of(table.rows, table.key, chosen)
         try:
             ours = ends.source.digest(table, chosen, segments)
@@ -177,43 +202,47 @@ def _digests(table: TablePlan, ends: Ends, method: Method) -> tuple[Sums, Sums, 
         except NoDigest as error:
             why = str(error)
             continue
+        except StageChanged:
+            if without_place:
+                return without_place
+            raise
         if chosen == "native" and not table.key and ours.differing(theirs):
+            without_place = ours, theirs, chosen, ""
             continue
         return ours, theirs, chosen, ""
     return nothing, nothing, None, f"no digest: {why}"
-
-
-def _where(ends: Ends, method: Method, plan: VerifyPlan) -> str:
-    if method == "native":
-        return ""
-    places = {
-        "postgresql": "inside PostgreSQL" if plan.options.witness else "over PostgreSQL's stream",
-        "snowflake": "in Snowflake's warehouse",
-        "databricks": "in Spark",
-        "delta": "over the Delta tables' files",
-        "stage": "over the staged files",
-        "manifest": "kept with the manifest",
-    }
-    return f", computed {places[ends.source.name]} and {places[ends.target.name]}"
 
 
 def _equal(table: TablePlan, sums: Sums) -> Compared:
     return Compared(sums.rows, sums.rows, 0, 0, 0, {column.name: 0 for column in table.columns}, (), None, sums.total)
 
 
+def _by_segments(table: TablePlan, ours: Sums, theirs: Sums) -> Compared:
+    """What two digests that differ say of the rows, where those of the source cannot be read."""
+    missing, extra, changed = ours.surplus(theirs)
+    if not table.key:
+        missing, extra, changed = missing + changed, extra + changed, 0
+    return Compared(ours.rows, theirs.rows, missing, extra, changed, {}, (), None, ours.total)
+
+
 def _cells(
     plan: VerifyPlan, table: TablePlan, ends: Ends, connection: DuckDB, chosen: Segments | None, file: Path
-) -> Compared:
+) -> tuple[Compared, str]:
     ends.source.fetch(connection, "source", table, chosen)
     ends.target.fetch(connection, "target", table, chosen)
     cells.leave_over(connection, ends.source, ends.target, table)
-    changed_since = 0
+    changed_since, note = 0, ""
     ((any_left,),) = connection.execute("SELECT count(*) FROM (FROM rest LIMIT 1)").fetchall()
-    if any_left and ends.stage is not None and table.staged is not None:
-        ends.stage.fetch(connection, "staged", table, chosen)
-        changed_since = since.set_apart(connection, ends, table)
+    if any_left and isinstance(ends.stage, StageSide) and table.staged is not None:
+        if damaged := ends.stage.damaged(table):
+            note = (
+                f"; changes of the source since the export count as errors, because {damaged} is not what was exported"
+            )
+        else:
+            ends.stage.fetch(connection, "staged", table, chosen)
+            changed_since = since.set_apart(connection, ends, table)
     digest = "" if chosen else cells.digest_of_texts(connection, ends.source, table)
     compared = cells.compared(connection, ends, table, file, changed_since, digest)
     if not compared.changed:
-        return compared
-    return compared.with_diagnoses(diagnose(connection, table.columns))
+        return compared, note
+    return compared.with_diagnoses(diagnose(connection, table.columns)), note

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import math
+from decimal import Context, Decimal, InvalidOperation
 
+import duckdb
 import numpy as np
 
 from helpers.types import Comparison
 from helpers.verify.columns import ComparedColumn
+
+_EXACT = Context(prec=200_000)
+"""PostgreSQL's numerics have at most 131,072 digits before the point and 16,383 after it."""
+
+
+def register(connection: duckdb.DuckDBPyConnection) -> None:
+    """Adds the functions that the expressions of this module call."""
+    connection.create_function("postgres_float", postgres_float, ["DOUBLE", "BOOLEAN"], "VARCHAR")
+    connection.create_function("plain_number", plain_number, ["VARCHAR"], "VARCHAR")
+    connection.create_function("lies_within", lies_within, ["VARCHAR", "VARCHAR", "VARCHAR"], "BOOLEAN")
 
 
 def value(text: str, comparison: Comparison) -> str:
@@ -18,7 +30,10 @@ def value(text: str, comparison: Comparison) -> str:
     """
     match comparison:
         case "number":
-            return f"CASE WHEN contains({text}, '.') THEN rtrim(rtrim({with_leading_zero(text)}, '0'), '.') ELSE {text} END"
+            return (
+                f"CASE WHEN contains({text}, 'e') THEN plain_number({text}) "
+                f"WHEN contains({text}, '.') THEN rtrim(rtrim({with_leading_zero(text)}, '0'), '.') ELSE {text} END"
+            )
         case "float8":
             return f"CAST({text} AS DOUBLE) + 0"
         case "float4":
@@ -52,6 +67,27 @@ def postgres_float(number: float, single: bool) -> str:
     if -5 < exponent < (6 if fits else 15):
         return np.format_float_positional(np.float32(number) if fits else number, unique=True, trim="-")
     return f"{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+
+
+def plain_number(text: str) -> str:
+    """A number without an exponent, and without zeros at the end of its fraction; other texts as they are."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    if not number.is_finite() or abs(number.adjusted()) > 1000:
+        return text
+    digits = f"{number:f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def lies_within(one: str, other: str, tolerance: str) -> bool:
+    """Whether two numbers, as texts, lie at most `tolerance` apart; what is no finite number lies nowhere."""
+    try:
+        a, b = Decimal(one), Decimal(other)
+    except InvalidOperation:
+        return False
+    return a.is_finite() and b.is_finite() and _EXACT.abs(_EXACT.subtract(a, b)) <= Decimal(tolerance)
 
 
 def with_leading_zero(number: str) -> str:

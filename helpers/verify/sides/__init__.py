@@ -13,8 +13,12 @@ from helpers.digests import Method, Sums
 from helpers.shapes import TableShape
 from helpers.types import Comparison
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
+from helpers.verify.row_forms import of_key
 
 DuckDB = duckdb.DuckDBPyConnection
+
+MOST_SEGMENTS_CHOSEN = 100_000
+"""In one IN list of PostgreSQL or DuckDB; with more, all rows are fetched."""
 
 
 class Side(Protocol):
@@ -23,9 +27,11 @@ class Side(Protocol):
     Attributes:
         name: of the engine.
         methods: the digests it can give, the cheapest first.
+        digested: where the canonical one is computed, in words.
     """
 
     name: str
+    digested: str
     methods: tuple[Method, ...]
 
     def tables(self) -> dict[str, str]:
@@ -47,11 +53,14 @@ class Side(Protocol):
             NoDigest: a value has no form in this method.
         """
 
+    def choosable(self, plan: TablePlan) -> int:
+        """Of how many segments, at most, `fetch` can choose the rows; 0 where it can only fetch them all."""
+
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         """Creates the table `name` with a VARCHAR column `c0`, `c1` … for each of the plan's columns.
 
         Args:
-            chosen: only the rows of these segments; None for all.
+            chosen: only the rows of these segments, no more of them than `choosable` says; None for all.
         """
 
     def value(self, text: str, comparison: Comparison) -> str:
@@ -87,11 +96,11 @@ def both(conditions: Iterable[str]) -> str:
 
 def key_of(forms: Sequence[FormColumn], plan: TablePlan) -> list[FormColumn]:
     """Those of `forms`, one for each of the plan's columns, that are the key's."""
-    by_name = {column.name: form for column, form in zip(plan.columns, forms, strict=True)}
-    return [by_name[name] for name in plan.key]
+    return of_key(forms, plan.columns, plan.key)
 
 
 __all__ = [
+    "MOST_SEGMENTS_CHOSEN",
     "ComparedColumn",
     "DuckDB",
     "Ends",

@@ -6,7 +6,6 @@ import duckdb
 import pyarrow as pa
 
 from helpers import digests
-from helpers.canonical import FormColumn
 from helpers.digests import DIALECT, ENGINES, Method, Sums
 from helpers.errors import LoadError
 from helpers.load.delta_catalog import of_version
@@ -15,9 +14,9 @@ from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.postgres import identifier, literal
 from helpers.shapes import TableShape
 from helpers.types import Comparison
-from helpers.verify import texts
+from helpers.verify import row_forms, texts
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
-from helpers.verify.sides import DuckDB, both, in_segments, key_of
+from helpers.verify.sides import MOST_SEGMENTS_CHOSEN, DuckDB, both, in_segments, key_of
 
 _PARQUET = {
     "STRING": "VARCHAR",
@@ -35,6 +34,7 @@ class DeltaSide:
     """
 
     name = "delta"
+    digested = "over the Delta tables' files"
     methods: tuple[Method, ...] = ("native", "canonical")
 
     def __init__(self, lake: Lake) -> None:
@@ -61,6 +61,9 @@ class DeltaSide:
         )
         return digests.gathered(ENGINES[method], segments, [self._rows(sql)])
 
+    def choosable(self, plan: TablePlan) -> int:
+        return MOST_SEGMENTS_CHOSEN
+
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         duck.enable_s3(into, self._lake.bucket.stage)
         types = {column.name: column.type for column in self._version(plan.there).columns}
@@ -68,7 +71,7 @@ class DeltaSide:
             f"{texts.of_parquet(identifier(c.staged.field), parquet_type(types[c.there]))} AS c{n}"
             for n, c in enumerate(plan.columns)
         )
-        forms = _forms(plan)
+        forms = row_forms.staged(plan.columns)
         chosen_rows = in_segments(DIALECT, forms, key_of(forms, plan), chosen) if chosen else ""
         where = both([plan.where("duckdb"), chosen_rows])
         into.execute(
@@ -127,10 +130,6 @@ class DeltaSide:
 def parquet_type(delta: str) -> str:
     """DuckDB's name of the type that a column of a Delta table has in its files."""
     return _PARQUET.get(delta, delta)
-
-
-def _forms(plan: TablePlan) -> list[FormColumn]:
-    return [digests.form_column(column) for column in plan.staged_columns]
 
 
 def _files(version: DeltaVersion) -> str:

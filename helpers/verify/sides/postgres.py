@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from threading import Lock
 from types import TracebackType
 
 import duckdb
 import pyarrow as pa
 
 from helpers import digests, shapes
-from helpers.canonical import FormColumn, kind_of
+from helpers.canonical import FormColumn
 from helpers.canonical import postgres as canonical_postgres
 from helpers.catalog import Table
 from helpers.digests import ENGINES, Method, Sums
-from helpers.errors import ConnectionFailed, UsageError
+from helpers.errors import ConnectionFailed
 from helpers.manifest import StagedColumn
 from helpers.platforms import postgres
 from helpers.platforms.postgres import identifier, literal
@@ -22,11 +24,9 @@ from helpers.redaction import redact
 from helpers.settings import Export, Source
 from helpers.shapes import TableShape
 from helpers.types import Comparison
-from helpers.verify import texts
+from helpers.verify import row_forms, texts
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
-from helpers.verify.sides import DuckDB, NoDigest, both, in_segments, key_of
-
-DIALECT = canonical_postgres.DIALECT
+from helpers.verify.sides import MOST_SEGMENTS_CHOSEN, DuckDB, NoDigest, both, in_segments, key_of
 
 ROWS_PER_BATCH = 50_000
 """Enough to keep DuckDB busy, few enough that wide rows stay within a few hundred megabytes."""
@@ -59,19 +59,15 @@ class PostgresSide:
     ) -> None:
         self._source = source
         self._tables = {(table.schema, table.name): table for table in tables}
-        self._readers = Readers(source, options, snapshot, tables, memory=MEMORY_OF_READERS)
+        self._readers_of = partial(Readers, source, options, snapshot, tables, memory=MEMORY_OF_READERS)
+        self._readers = self._readers_of()
         self._witness = witness
         self._is_target = is_target
+        self.digested = "inside PostgreSQL" if witness else "over PostgreSQL's stream"
         self.methods: tuple[Method, ...] = ("canonical",) if witness else ("native", "canonical")
         with postgres.reading(source) as cursor:
-            self._utf8 = cursor.connection.get_parameter_status("server_encoding") == "UTF8"
-        if witness and not self._utf8:
-            raise UsageError(
-                "compute digests inside PostgreSQL",
-                on=postgres.address(source),
-                why="the database's encoding is not UTF8, so its MD5 is of other bytes than the target's",
-                next_step="leave out --witness: the digests are then computed over the stream, which is UTF-8",
-            )
+            utf8 = cursor.connection.get_parameter_status("server_encoding") == "UTF8"
+        self._dialect = canonical_postgres.DIALECT if utf8 else canonical_postgres.ANY_ENCODING
 
     def __enter__(self) -> PostgresSide:
         return self
@@ -96,7 +92,7 @@ class PostgresSide:
         return self._count(self._tables[schema, name].sql)
 
     def count(self, plan: TablePlan) -> int:
-        where = plan.where(self.name)
+        where = self._where(plan)
         return self._count(f"{self._found(plan).sql}{f' WHERE {where}' if where else ''}")
 
     def _count(self, rows_of: str) -> int:
@@ -123,56 +119,46 @@ class PostgresSide:
                 plan.key,
                 segments,
                 method,
-                where=plan.where(self.name),
+                where=self._where(plan),
             )
-        except duckdb.ConversionException as error:
-            raise NoDigest(redact(str(error))) from None
         except duckdb.Error as error:
-            raise self._failed(error) from None
+            raise self._no_digest(error) from None
 
     def _digest_inside(self, plan: TablePlan, segments: int) -> Sums:
-        forms = self._forms(plan)
-        query = DIALECT.digest_query(forms, key_of(forms, plan), segments, "{rows}")
+        of = self._forms(plan)
 
         def work(connection: DuckDB, part: Range) -> pa.Table:
-            sql = query.replace("{rows}", part.rows(plan.where(self.name)))
+            sql = self._dialect.digest_query(of, key_of(of, plan), segments, part.rows(self._where(plan)))
             return connection.execute(f"SELECT * FROM postgres_query('source', {literal(sql)})").to_arrow_table()
 
         parts = self._readers.map(work, ranges(self._found(plan), self._readers.workers))
         return digests.gathered(ENGINES["canonical"], segments, parts)
 
+    def choosable(self, plan: TablePlan) -> int:
+        return MOST_SEGMENTS_CHOSEN
+
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         printed = ", ".join(f"{self._text(column)} AS c{n}" for n, column in enumerate(plan.columns))
-        where = plan.where(self.name)
-        forms = self._forms(plan)
-        key = key_of(forms, plan)
-        # Another encoding has other bytes, and so other segments, unless they are of whole numbers.
-        if chosen and (self._utf8 or (key and all(form.kind == "integer" for form in key))):
-            where = both([where, in_segments(DIALECT, forms, key, chosen)])
-        else:
-            chosen = None
-        queries = [
-            f"SELECT * FROM postgres_query('source', {literal(f'SELECT {printed} FROM {part.rows(where)}')})"
-            for part in ranges(self._found(plan), self._readers.workers)
-        ]
+        where = self._where(plan)
+        if chosen:
+            of = self._forms(plan)
+            where = both([where, in_segments(self._dialect, of, key_of(of, plan), chosen)])
         into.execute(f"CREATE OR REPLACE TABLE {name} ({', '.join(f'c{n} VARCHAR' for n in range(len(plan.columns)))})")
+        one_at_a_time = Lock()
+
+        def work(reader: DuckDB, part: Range) -> None:
+            query = literal(f"SELECT {printed} FROM {part.rows(where)}")
+            rows = reader.execute(f"SELECT * FROM postgres_query('source', {query})").to_arrow_reader(ROWS_PER_BATCH)
+            # A batch after the other: all rows of a table never are in memory at once.
+            for batch in rows:
+                with one_at_a_time:
+                    insert(into, name, pa.Table.from_batches([batch]))
+
         try:
-            if chosen:
-                for part in self._readers.map(lambda reader, sql: reader.execute(sql).to_arrow_table(), queries):
-                    insert(into, name, part)
-            else:
-                self._stream(into, name, queries)
+            for _ in self._readers.map(work, ranges(self._found(plan), self._readers.workers)):
+                pass
         except duckdb.Error as error:
             raise self._failed(error) from None
-
-    def _stream(self, into: DuckDB, name: str, queries: Sequence[str]) -> None:
-        """One range after the other: all rows of a table never are in memory at once."""
-
-        def all_of(reader: DuckDB, sqls: Sequence[str]) -> None:
-            for sql in sqls:
-                insert(into, name, reader.execute(sql).to_arrow_reader(ROWS_PER_BATCH))
-
-        next(self._readers.map(all_of, [queries]))
 
     def value(self, text: str, comparison: Comparison) -> str:
         return texts.value(text, comparison)
@@ -192,12 +178,20 @@ class PostgresSide:
         return column.staged.text.format(c=identifier(self._here(column).source))
 
     def _forms(self, plan: TablePlan) -> list[FormColumn]:
-        forms = []
-        for column in plan.columns:
-            staged = self._here(column)
-            kind, digits, places = kind_of(staged.parquet)
-            forms.append(FormColumn(f"({staged.read.format(c=identifier(staged.source))})", kind, digits, places))
-        return forms
+        return row_forms.in_postgres(plan.columns, is_target=self._is_target)
+
+    def _where(self, plan: TablePlan) -> str:
+        return plan.where("postgresql target" if self._is_target else "postgresql")
+
+    def _no_digest(self, error: duckdb.Error) -> NoDigest | ConnectionFailed:
+        of_a_value = error if isinstance(error, digests.Unfit) else digests.unfit(error)
+        if of_a_value is None:
+            return self._failed(error)
+        # The server ends a transaction in which it met such a value.
+        self._readers.interrupt()
+        self._readers.close()
+        self._readers = self._readers_of()
+        return NoDigest(redact(str(of_a_value)).splitlines()[0])
 
     def _failed(self, error: Exception) -> ConnectionFailed:
         return ConnectionFailed(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from helpers.canonical import FormColumn, kind_of
 from helpers.canonical import snowflake as canonical_snowflake
 from helpers.digests import ENGINES, Method, Sums, gathered
 from helpers.load.snowflake_catalog import read_tables
 from helpers.platforms import snowflake
 from helpers.shapes import TableShape
 from helpers.types import Comparison
-from helpers.verify import texts
+from helpers.verify import row_forms, texts
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 from helpers.verify.sides import DuckDB, both, in_segments, key_of
 from helpers.verify.sides.postgres import insert
@@ -40,14 +39,12 @@ Snowflake's own text of a FLOAT is rounded."""
 
 _SHORTEN_FRACTION = "regexp_replace(regexp_replace({c}, '(\\.\\d*?)0+$', '\\1'), '\\.$', '')"
 
-_TIME_AS_PRINTED = "REGEXP_REPLACE(TO_VARCHAR({c}, 'HH24:MI:SS.FF6'), '[.]?0+$', '')"
-"""A TIME as PostgreSQL prints it; with six places, the zeros at the end stand behind the point."""
-
 
 class SnowflakeSide:
     """A Snowflake schema."""
 
     name = "snowflake"
+    digested = "in Snowflake's warehouse"
     methods: tuple[Method, ...] = ("canonical",)
 
     def __init__(self, session: snowflake.Session, database: str, schema: str) -> None:
@@ -74,12 +71,15 @@ class SnowflakeSide:
         return int(row["N"])
 
     def digest(self, plan: TablePlan, method: Method, segments: int) -> Sums:
-        forms = _forms(plan)
-        sql = DIALECT.digest_query(forms, key_of(forms, plan), segments, self._from(plan), plan.where(self.name))
+        of = row_forms.in_snowflake(plan.columns)
+        sql = DIALECT.digest_query(of, key_of(of, plan), segments, self._from(plan), plan.where(self.name))
         batches = self._session.batches(sql, doing=f"sum up {plan.there}")
         return gathered(
             ENGINES["canonical"], segments, (batch.rename_columns(["segment", "n", "total"]) for batch in batches)
         )
+
+    def choosable(self, plan: TablePlan) -> int:
+        return MOST_QUERIES * SEGMENTS_PER_QUERY
 
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         found = {column.name: column.type.partition("(")[0] for column in self._shapes[plan.there].columns}
@@ -97,13 +97,13 @@ class SnowflakeSide:
 
     def _conditions(self, plan: TablePlan, chosen: Segments | None) -> Iterator[str]:
         where = plan.where(self.name)
-        if chosen is None or len(chosen.numbers) > MOST_QUERIES * SEGMENTS_PER_QUERY:
+        if chosen is None:
             yield where
             return
-        forms = _forms(plan)
+        of = row_forms.in_snowflake(plan.columns)
         for start in range(0, len(chosen.numbers), SEGMENTS_PER_QUERY):
             some = Segments(chosen.count, chosen.numbers[start : start + SEGMENTS_PER_QUERY])
-            yield both([where, in_segments(DIALECT, forms, key_of(forms, plan), some)])
+            yield both([where, in_segments(DIALECT, of, key_of(of, plan), some)])
 
     def value(self, text: str, comparison: Comparison) -> str:
         # Snowflake has no single-precision type: a real arrives as the double of the same value.
@@ -114,18 +114,6 @@ class SnowflakeSide:
 
     def _from(self, plan: TablePlan) -> str:
         return snowflake.identifier(self._database, self._schema, plan.there)
-
-
-def _forms(plan: TablePlan) -> list[FormColumn]:
-    """Of columns that have the types that a load gives them; the digest is not asked for otherwise."""
-    forms = []
-    for column in plan.columns:
-        quoted = snowflake.identifier(column.there)
-        if column.type.startswith("TIME("):
-            forms.append(FormColumn(_TIME_AS_PRINTED.format(c=quoted), "text"))
-        else:
-            forms.append(FormColumn(quoted, *kind_of(column.staged.parquet)))
-    return forms
 
 
 def _as_postgres_prints(column: str, snowflake_type: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from helpers.canonical import FormColumn, kind_of
 from helpers.canonical import spark as canonical_spark
 from helpers.digests import ENGINES, Method, Sums, gathered
 from helpers.load.delta import key
@@ -13,7 +12,7 @@ from helpers.platforms.spark import Session, identifier
 from helpers.settings import Databricks
 from helpers.shapes import TableShape
 from helpers.types import Comparison
-from helpers.verify import texts
+from helpers.verify import row_forms, texts
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 from helpers.verify.sides import DuckDB, both, in_segments, key_of
 from helpers.verify.sides.delta import parquet_type
@@ -36,6 +35,7 @@ class SparkSide:
     """
 
     name = "databricks"
+    digested = "in Spark"
     methods: tuple[Method, ...] = ("canonical",)
 
     def __init__(self, session: Session, target: Databricks, names: Iterable[str] = ()) -> None:
@@ -58,12 +58,15 @@ class SparkSide:
         return self._count(f"{self._from(plan)}{f' WHERE {where}' if where else ''}")
 
     def digest(self, plan: TablePlan, method: Method, segments: int) -> Sums:
-        forms = _forms(plan)
+        forms = row_forms.in_spark(plan.columns)
         sql = DIALECT.digest_query(forms, key_of(forms, plan), segments, self._from(plan), plan.where("spark"))
         batches = self._session.batches(sql, doing=f"sum up {plan.there}")
         return gathered(
             ENGINES["canonical"], segments, (batch.rename_columns(["segment", "n", "total"]) for batch in batches)
         )
+
+    def choosable(self, plan: TablePlan) -> int:
+        return MOST_QUERIES * SEGMENTS_PER_QUERY
 
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         shape = self._shapes[key(self._target, plan.there)]
@@ -84,10 +87,10 @@ class SparkSide:
 
     def _conditions(self, plan: TablePlan, chosen: Segments | None) -> Iterator[str]:
         where = plan.where("spark")
-        if chosen is None or len(chosen.numbers) > MOST_QUERIES * SEGMENTS_PER_QUERY:
+        if chosen is None:
             yield where
             return
-        forms = _forms(plan)
+        forms = row_forms.in_spark(plan.columns)
         for start in range(0, len(chosen.numbers), SEGMENTS_PER_QUERY):
             some = Segments(chosen.count, chosen.numbers[start : start + SEGMENTS_PER_QUERY])
             yield both([where, in_segments(DIALECT, forms, key_of(forms, plan), some)])
@@ -98,8 +101,3 @@ class SparkSide:
     def _count(self, rows: str) -> int:
         (row,) = self._session.execute(f"SELECT COUNT(*) AS n FROM {rows}", doing="count rows")
         return int(row["n"])
-
-
-def _forms(plan: TablePlan) -> list[FormColumn]:
-    """Of columns that have the types that a load gives them; the digest is not asked for otherwise."""
-    return [FormColumn(identifier(c.there), *kind_of(c.staged.parquet)) for c in plan.columns]

@@ -6,29 +6,31 @@ import duckdb
 import pyarrow as pa
 
 from helpers import digests, shapes
-from helpers.canonical import FormColumn
-from helpers.digests import DIALECT, ENGINES, Method, Sums
+from helpers.digests import DIALECT, ENGINES, Method, StageChanged, Sums
 from helpers.errors import StageError
 from helpers.manifest import Manifest, StagedTable
 from helpers.platforms import duck
 from helpers.platforms.postgres import identifier
 from helpers.platforms.s3 import Bucket
+from helpers.redaction import redact
 from helpers.shapes import TableShape
 from helpers.types import Comparison
-from helpers.verify import texts
+from helpers.verify import row_forms, texts
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
-from helpers.verify.sides import DuckDB, key_of
+from helpers.verify.sides import MOST_SEGMENTS_CHOSEN, DuckDB, key_of
 
 
 class StageSide:
     """The files as the bucket holds them now."""
 
     name = "stage"
+    digested = "over the staged files"
     methods: tuple[Method, ...] = ("native", "canonical")
 
     def __init__(self, bucket: Bucket, manifest: Manifest) -> None:
         self._bucket = bucket
         self._manifest = manifest
+        self._damaged: dict[str, str] = {}
 
     def tables(self) -> dict[str, str]:
         return {table.name: table.schema_ for table in self._manifest.tables}
@@ -52,30 +54,39 @@ class StageSide:
         )
         return digests.gathered(ENGINES[method], segments, [self._rows(sql)])
 
+    def choosable(self, plan: TablePlan) -> int:
+        return MOST_SEGMENTS_CHOSEN
+
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         duck.enable_s3(into, self._bucket.stage)
         printed = ", ".join(
             f"{texts.of_parquet(identifier(c.field), c.parquet)} AS c{n}" for n, c in enumerate(plan.staged_columns)
         )
         rows, where = self._files(plan), plan.where("duckdb")
-        if chosen:
-            # Joined and not listed: a third cheaper at a thousand segments.
-            into.execute("CREATE OR REPLACE TABLE chosen AS SELECT unnest(?) AS segment", [list(chosen.numbers)])
-            forms = self._forms(plan)
-            segment = DIALECT.segment(forms, key_of(forms, plan), chosen.count)
-            rows += f" AS f SEMI JOIN chosen ON chosen.segment = {segment}"
-        into.execute(
-            f"CREATE OR REPLACE TABLE {name} AS SELECT {printed} FROM {rows}{f' WHERE {where}' if where else ''}"
-        )
+        try:
+            if chosen:
+                # Joined and not listed: a third cheaper at a thousand segments.
+                into.execute("CREATE OR REPLACE TABLE chosen AS SELECT unnest(?) AS segment", [list(chosen.numbers)])
+                of = row_forms.staged(plan.columns)
+                segment = DIALECT.segment(of, key_of(of, plan), chosen.count)
+                rows += f" AS f SEMI JOIN chosen ON chosen.segment = {segment}"
+            rows += f" WHERE {where}" if where else ""
+            into.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT {printed} FROM {rows}")
+        except duckdb.Error as error:
+            raise self._unreadable(error) from None
+
+    def damaged(self, plan: TablePlan) -> str:
+        """The path of a file that is not what the export wrote, or empty; told once for each table."""
+        name = str(plan.table)
+        if name not in self._damaged:
+            self._damaged[name] = digests.damaged_file(self._bucket, self._staged(plan))
+        return self._damaged[name]
 
     def value(self, text: str, comparison: Comparison) -> str:
         return texts.value(text, comparison)
 
     def printed(self, text: str, column: ComparedColumn) -> str:
         return texts.printed(text, column)
-
-    def _forms(self, plan: TablePlan) -> list[FormColumn]:
-        return [digests.form_column(column) for column in plan.staged_columns]
 
     def _staged(self, plan: TablePlan) -> StagedTable:
         staged = self._manifest.table(plan.table.schema, plan.table.name)
@@ -91,21 +102,32 @@ class StageSide:
             try:
                 return connection.execute(sql).to_arrow_table()
             except duckdb.Error as error:
-                raise StageError(
-                    "read the staged files",
-                    on=str(self._bucket.location),
-                    why=str(error),
-                    next_step="a file is gone or damaged: export again",
-                ) from None
+                raise self._unreadable(error) from None
+
+    def _unreadable(self, error: duckdb.Error) -> StageError:
+        return StageError(
+            "read the staged files",
+            on=str(self._bucket.location),
+            why=redact(str(error)).splitlines()[0],
+            next_step="a file is gone or damaged: export again",
+        )
 
 
 class ManifestSide(StageSide):
     """What the source held at the export's LSN, by the digests kept with its manifest; the source is not asked.
 
-    The stage's files are read only where a digest in the method at hand is not kept yet, or where segments differ.
+    The stage's files stand for the source only while they are, by their SHA-256, what the export wrote. They are read where
+    a digest in the method at hand is not kept yet, or where segments differ.
     """
 
     name = "manifest"
+    digested = "kept with the manifest"
+
+    def count(self, plan: TablePlan) -> int:
+        if not plan.where("duckdb"):
+            return self._staged(plan).rows
+        self._trust(plan)
+        return super().count(plan)
 
     def digest(self, plan: TablePlan, method: Method, segments: int) -> Sums:
         staged = self._staged(plan)
@@ -114,4 +136,18 @@ class ManifestSide(StageSide):
             return digests.canonical_of_stage(self._bucket, staged)
         if whole and staged.digest and staged.digest.engine == ENGINES["native"]:
             return digests.read(self._bucket, staged.digest)
+        self._trust(plan)
         return super().digest(plan, method, segments)
+
+    def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
+        self._trust(plan)
+        super().fetch(into, name, plan, chosen)
+
+    def _trust(self, plan: TablePlan) -> None:
+        if damaged := self.damaged(plan):
+            raise StageChanged(
+                "take the staged rows for the source's",
+                on=f"{self._bucket.location}{damaged}",
+                why="it is gone, or its bytes are not those that the manifest names",
+                next_step="somebody changed the stage: export again, or verify with --source postgresql",
+            )
