@@ -104,7 +104,7 @@ def checked_name(name: str, *, kind: str) -> str:
     return name
 
 
-def create_exclusively(path: Path, text: str) -> bool:
+def create_exclusively(path: Path, content: str | bytes) -> bool:
     """Makes `path` appear with its whole content, or not at all.
 
     Returns:
@@ -112,8 +112,10 @@ def create_exclusively(path: Path, text: str) -> bool:
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
         _as_an_ordinary_file(Path(temporary))
         # A link, unlike a rename, fails when the name is taken.
         os.link(temporary, path)
