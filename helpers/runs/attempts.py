@@ -100,7 +100,7 @@ def open_attempts(entries: list[Entry]) -> list[Entry]:
 def is_gone(started: Entry) -> bool:
     """Whether the process of an attempt is no more; of another machine's nobody can tell from here."""
     process = started.get("process")
-    if process["host"] != platform.node():
+    if not process or process["host"] != platform.node():
         return False
     if not lives(process["pid"], process["started"]):
         return True
@@ -144,11 +144,12 @@ def _opened(entries: list[Entry], opening: dict[str, Any]) -> tuple[str, dict[st
 
 def _refuse_a_second(entries: list[Entry], phase: str) -> None:
     for entry in open_attempts(entries):
-        if entry.get("phase") == phase and entry.get("process")["host"] == platform.node():
+        process = entry.get("process", {})
+        if entry.get("phase") == phase and process.get("host") == platform.node():
             raise UsageError(
                 "start an attempt",
                 on=f"phase {phase}",
-                why=f"{entry.get('attempt')} is running, as process {entry.get('process')['pid']}",
+                why=f"{entry.get('attempt')} is running, as process {process['pid']}",
                 next_step="wait for it, or stop it, then run the same command again",
             )
 
