@@ -21,7 +21,8 @@ import snowflake.connector
 import sqlalchemy
 
 from helpers import charts, export, manifest, settings, snapshot, verify
-from helpers.errors import MigrationError, UsageError
+from helpers.catalog import read_catalog
+from helpers.errors import MigrationError, SourceRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.load import snowflake as load
 from helpers.load import snowflake_records
@@ -281,11 +282,18 @@ class DataMigration:
         }  # fmt: skip
 
     def _is_held(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        name = result.get("snapshot")
+        name, source = result.get("snapshot"), self._settings.source
         kept = next((held for held in snapshot.held() if held.name == name), None)
-        if kept and snapshot.is_held(self._settings.source, kept.name):
-            return Found("done", f"the source still knows the snapshot {name}")
-        return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
+        if kept is None:
+            return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
+        try:
+            with snapshot.reading(source, kept.name) as cursor:
+                tables = read_catalog(cursor, schemas=source.schemas, tables=self._globs).tables
+                snapshot.lock(cursor, tables, timeout_seconds=self._settings.export.lock_timeout_seconds)
+        except SourceRefused as error:
+            snapshot.release(kept)
+            return Found("not done", f"the snapshot {name} no longer serves: {error.on}: {error.why}")
+        return Found("done", f"the source still knows the snapshot {name}")
 
     def _is_staged(self, load_id: str, result: Mapping[str, Any]) -> Found:
         found = manifest.read_if_any(self._bucket)

@@ -192,7 +192,8 @@ def _write(file: int, entries: list[Entry], event: str, fields: Mapping[str, Any
     if taken := [name for name in _OWN if name in fields]:
         raise ValueError(f"fields of every line: {taken}")
     head = {"n": len(entries) + 1, "at": _now(), "prev": _head(entries), "event": event}
-    line = _json({**redact_values(dict(fields)), **head})
+    plain = json.loads(_json(dict(fields)))  # what a tuple holds is masked too
+    line = _json({**redact_values(plain), **head})
     # One call: a reader without the lock sees the line or does not.
     rest = memoryview(line + b"\n")
     while rest:

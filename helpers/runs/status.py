@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from helpers import checklist
 from helpers.checklist import Step
+from helpers.errors import EvidenceError
 from helpers.runs import attempts
 from helpers.runs.ledger import NAME, Entry, Ledger
 
@@ -103,10 +104,11 @@ def read_status(folder: Path) -> RunStatus:
         The status. A broken ledger is not trusted: its findings are named, and no box is done.
     """
     ledger = Ledger(folder / NAME)
+    if ledger.path.exists():
+        # An archived run may be read-only; what is broken is told below.
+        with contextlib.suppress(OSError, EvidenceError):
+            attempts.note_killed(Ledger.open(folder))
     findings = tuple(f"line {finding.n}: {finding.why}" for finding in ledger.verify())
-    if not findings and ledger.path.exists():
-        with contextlib.suppress(OSError):  # an archived run may be read-only
-            attempts.note_killed(ledger)
     entries = ledger.entries() if not findings else []
     opened = next((entry for entry in entries if entry.event == "run-opened"), None)
     option = str(opened.get("option")) if opened else "A"

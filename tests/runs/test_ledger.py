@@ -190,6 +190,7 @@ def test_secrets_are_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     redaction.remember("correct horse battery staple")
     ledger = Ledger.open(tmp_path)
     ledger.append("step-failed", error={"why": ["password correct horse battery staple refused"]})
+    ledger.append("step-planned", result=("correct horse battery staple", {"of": ("correct horse battery staple",)}))
     assert b"correct horse" not in ledger.path.read_bytes()
 
 

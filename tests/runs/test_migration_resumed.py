@@ -154,9 +154,10 @@ POINTS = {
     "all tables loaded": (load, "_load_table", 3, True),
     "loaded, not said": (load, "load", 1, True),
 }
+QUICK = {"one file exported", "manifest written", "one table loaded", "loaded, not said"}
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [pytest.param(p, marks=[] if p in QUICK else [pytest.mark.slow]) for p in POINTS])
 def test_it_goes_on(project: Project, walk: Callable[..., DataMigration], point: str) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
         owner, name, call, after = POINTS[point]
@@ -208,6 +209,16 @@ def test_what_is_gone_is_made_again(
         project.migration.target(spoil)
     assert walk().summary().startswith("EQUAL")
     assert len(project.done(again)) == 2
+
+
+def test_a_snapshot_that_no_longer_shows_the_source_is_let_go(
+    project: Project, walk: Callable[..., DataMigration]
+) -> None:
+    walk("load")
+    former = project.snapshots()
+    project.migration.source("TRUNCATE a", "INSERT INTO a VALUES (1, 'new')")
+    assert walk().summary().startswith("EQUAL: 801 rows")
+    assert not former & project.snapshots()
 
 
 def test_another_load_into_the_target_is_seen(project: Project, walk: Callable[..., DataMigration]) -> None:

@@ -165,6 +165,15 @@ def test_a_broken_ledger_ticks_nothing(tmp_path: Path) -> None:
     assert "line 3" in found.blocked_by
 
 
+def test_a_line_that_a_crash_tore_is_no_break(tmp_path: Path) -> None:
+    take(opened(tmp_path), *EXPORT)
+    with (tmp_path / NAME).open("ab") as file:
+        file.write(b'{"at":"2026')
+    found = read_status(tmp_path)
+    assert of(found, "s30-export").state == "done"
+    assert found.findings == ()
+
+
 def test_a_sealed_ledger_stays_as_it_is(tmp_path: Path) -> None:
     run = opened(tmp_path, started=1.0)
     assert run.ledger
