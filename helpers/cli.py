@@ -550,8 +550,6 @@ def run_phase(
     given |= parameters.from_file(parameters_file) if parameters_file else {}
     given |= parameters.from_arguments(parameter or ())
     result = execute(notebook, run=run, parameters=given, outputs=OUTPUTS, option=option, cell_timeout=cell_timeout)
-    if result.status == "done":
-        _release_snapshots(run)
     failure = result.failure
     summary = {
         "run": run, "phase": notebook.stem, "status": result.status, "exit_code": result.exit_code,
@@ -572,6 +570,9 @@ def run_phase(
         )
 
     _show(as_json, summary, show)
+    if result.status == "done":
+        # The last thing: a command that is killed before goes on in this snapshot when it is repeated.
+        _release_snapshots(run)
     raise typer.Exit(result.exit_code)
 
 
