@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -37,6 +37,9 @@ from helpers.progress import Progress, progress
 from helpers.runs.folders import checked_name
 from helpers.verify.business import Business
 from helpers.verify.report import Report
+
+if TYPE_CHECKING:
+    from helpers.runs.status import RunStatus
 
 ABORTED = 4
 RUNBOOKS = profiles.PROJECT / "runbooks"
@@ -608,7 +611,7 @@ def run_phase(
     given: dict[str, object] = {"profile": name, "apply": name == "local" if apply is None else apply}
     given |= parameters.from_file(parameters_file) if parameters_file else {}
     given |= parameters.from_arguments(parameter or ())
-    result = execute(notebook, run=run, parameters=given, outputs=OUTPUTS, cell_timeout=cell_timeout)
+    result = execute(notebook, run=run, parameters=given, outputs=OUTPUTS, option=option, cell_timeout=cell_timeout)
     failure = result.failure
     summary = {
         "run": run, "phase": notebook.stem, "status": result.status, "exit_code": result.exit_code,
@@ -629,6 +632,9 @@ def run_phase(
         )
 
     _show(as_json, summary, show)
+    if result.status == "done":
+        # The last thing: a command that is killed before goes on in this snapshot when it is repeated.
+        _release_snapshots(run)
     raise typer.Exit(result.exit_code)
 
 
@@ -679,16 +685,23 @@ def _show_census(found: tuple[TableCensus, ...]) -> None:
 
 @app.command()
 def status(run: Run = None, profile: Profile = None, as_json: Json = False) -> None:
-    """Show the attempts of a run, and the snapshots that are held on a source.
+    """Show a run: the checklist, its attempts, and the snapshots that are held on a source.
 
     Example: runbook status --run first
     """
+    from helpers.runs.status import read_status
+
+    found = read_status(_run_folder(run)) if run else None
     attempts = [_attempt(path) for path in sorted(_run_folder(run).glob("*/attempt-*.ipynb"))] if run else []
+    for attempt in attempts:
+        recorded = found.attempts if found else {}
+        attempt["status"] = recorded.get(f"{attempt['phase']}/{attempt['attempt']}", attempt["status"])
     held = snapshots.held()
     behind = snapshots.transactions_held_back(profiles.load(profile).source) if held else 0
 
     def show() -> None:
-        if run:
+        if found:
+            _show_checklist(found)
             rows = [(a["phase"], a["attempt"], a["status"], str(a["html"])) for a in attempts]
             _table(f"run {run}", "phase", "attempt", "status", "html", rows=rows)
         holders = [(s.source, s.lsn, s.taken_at, s.until, str(s.keeper)) for s in held]
@@ -696,7 +709,46 @@ def status(run: Run = None, profile: Profile = None, as_json: Json = False) -> N
         if held:
             screen.print(f"vacuum on the source is held back by {behind:,} transactions (age of xmin)")
 
-    _show(as_json, {"attempts": attempts, "snapshots": [vars(s) for s in held], "xmin_age": behind}, show)
+    summary = {"attempts": attempts, "snapshots": [vars(s) for s in held], "xmin_age": behind}
+    _show(as_json, summary | ({"run": run, **found.as_dict()} if found else {}), show)
+
+
+def _show_checklist(found: RunStatus) -> None:
+    depth: dict[str, int] = {}
+    for phase in dict.fromkeys(step.phase for step in found.steps):
+        rows = []
+        for step in (step for step in found.steps if step.phase == phase):
+            depth[step.id] = depth[step.under] + 1 if step.under else 0
+            state = (
+                f"{step.state}, but for {', '.join(step.missing)}"
+                if step.missing and step.state != "not built"
+                else step.state
+            )
+            actual = "" if step.actual_minutes is None else f"{step.actual_minutes:.2f}"
+            rows.append((step.mark, "  " * depth[step.id] + step.title, step.id, state, step.who or "", (step.at or "")[:19],
+                         step.planned_minutes or "", actual))  # fmt: skip
+        _table(phase, "", "box", "step", "state", "who", "when (UTC)", "planned min", "actual", rows=rows)
+    for step in found.steps:
+        if step.why:
+            screen.print(f"{step.mark} {step.why}", markup=False, soft_wrap=True)
+    following = next((step for step in found.steps if step.id == found.next), None)
+    words = f"{following.id}, {following.title} (phase {following.phase[:2]})" if following else "nothing"
+    screen.print(f"next: {words}", markup=False, soft_wrap=True)
+    screen.print(f"blocked by: {found.blocked_by or 'nothing'}", markup=False, soft_wrap=True)
+    done = sum(step.state == "done" for step in found.steps)
+    screen.print(
+        f"{done} of {len(found.steps)} boxes of option {found.option} done, {found.not_built} not built or not whole; "
+        f"ledger of {found.entries} lines, {'broken' if found.findings else 'intact'}"
+    )
+
+
+def _release_snapshots(run: str) -> None:
+    """Lets go what a run held for its next attempt, once it needs none."""
+    from helpers.runs.ledger import Ledger
+
+    for entry in Ledger.open(_run_folder(run)).entries():
+        if entry.event == "step-done" and (name := entry.get("result").get("snapshot")):
+            snapshots.release_named(name)
 
 
 def _attempt(path: Path) -> dict[str, Any]:

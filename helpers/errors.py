@@ -87,6 +87,10 @@ class GateClosed(MigrationError):  # noqa: N818
     exit_code = 1
 
 
+class EvidenceError(MigrationError):
+    """What a run has recorded cannot be trusted, or cannot be recorded."""
+
+
 class NotBuilt(MigrationError):  # noqa: N818
     """Part of the design that does not exist yet; never a stub that answers yes."""
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -39,7 +39,7 @@ from helpers.staging import staged_columns
 
 POLL_SECONDS = 0.5
 
-EXPORT_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+EXPORT_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6,12}")
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def plan_export(
         cursor.execute("SHOW server_version")
         (version,) = cursor.fetchone()
     state = ExportState(
-        export=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + uuid4().hex[:6],
+        export=_new_name(uuid4().hex[:6]),
         source=postgres.address(source),
         server_version=version,
         snapshot=snapshot.name,
@@ -156,6 +156,27 @@ def plan_export(
     )
     refused = tuple(sentence for table in census for sentence in table.refused)
     return ExportPlan(source, options, bucket, snapshot, catalog, census, state, complete=not tables, refused=refused)
+
+
+def marked(plan: ExportPlan, mark: str, *, progress: Progress | None = None) -> ExportPlan:
+    """`plan` under a name that ends with a mark by which its caller knows it again.
+
+    Args:
+        mark: 6 to 12 hexadecimal digits.
+        progress: told about each file checked.
+
+    Returns:
+        The plan; where an unfinished export of that mark is at the location, in the same snapshot, one that goes on with it.
+
+    Raises:
+        StageError: the stage cannot be read.
+    """
+    folders = {path.partition("/")[0] for path in plan.bucket.sizes()}
+    for name in sorted(folder for folder in folders if EXPORT_NAME.fullmatch(folder) and folder.endswith(f"-{mark}")):
+        former = unfinished(plan.bucket, name)
+        if former and former.snapshot == plan.snapshot.name:
+            return replace(plan, state=former.without_damaged_files(plan.bucket, progress), resumed=True)
+    return replace(plan, state=plan.state.model_copy(update={"export": _new_name(mark)}))
 
 
 def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
@@ -209,6 +230,10 @@ def parts(table: Table, workers: int) -> tuple[PartState, ...]:
         )
         for number, part in enumerate(ranges(table, workers), 1)
     )
+
+
+def _new_name(mark: str) -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + mark
 
 
 def _planned_table(census: TableCensus, workers: int) -> TableState:

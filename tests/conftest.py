@@ -16,6 +16,7 @@ from helpers import export as exporting
 from helpers import settings as profiles
 from helpers import verify as verifying
 from helpers.load import snowflake as loading
+from helpers.load.snowflake_records import SCHEMA_SUFFIX
 from helpers.local import stack
 from helpers.manifest import Manifest
 from helpers.platforms import postgres, snowflake
@@ -108,3 +109,5 @@ def migration(local_settings: Settings, tmp_path: Path) -> Iterator[Migration]:
     with snowflake.connect(own.snowflake) as session:
         schema = snowflake.identifier(own.snowflake.database, own.snowflake.schema_)
         session.execute(f"DROP SCHEMA IF EXISTS {schema}", doing="clean up after a test")
+        records = snowflake.identifier(own.snowflake.database, own.snowflake.schema_ + SCHEMA_SUFFIX)
+        session.execute(f"DROP SCHEMA IF EXISTS {records}", doing="clean up after a test")

@@ -2,6 +2,9 @@
 
 Each table is one transaction: readers see its former rows or its new ones. A second load replaces the first, so it
 neither duplicates rows nor depends on which files Snowflake remembers having loaded.
+
+Which load a table's rows are of stands in a schema beside the target's, committed with the rows themselves: the target's own
+schema holds the migrated tables and nothing else. A load that was broken off goes on behind the tables it committed.
 """
 
 from __future__ import annotations
@@ -10,11 +13,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlparse
+from uuid import uuid4
 
 from helpers import declared, defaults, shapes
 from helpers.errors import LoadError, UsageError
+from helpers.load import snowflake_records
 from helpers.load.snowflake_catalog import declared_type as declared_type
 from helpers.load.snowflake_catalog import read_tables
+from helpers.load.snowflake_records import Record
 from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import snowflake
 from helpers.platforms.s3 import Bucket
@@ -105,33 +111,51 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Snowflake, *, table: s
     return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)) if whole else ())
 
 
-def load(plan: LoadPlan, *, progress: Progress | None = None) -> tuple[Loaded, ...]:
+def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | None = None) -> tuple[Loaded, ...]:
     """Loads every table of `plan`, each in a transaction of its own.
+
+    Args:
+        plan: what to load.
+        load_id: recorded in the target with the rows; tables that hold the rows of this very load are not loaded again.
+        progress: told about the rows loaded.
 
     Raises:
         LoadError: Snowflake refused rows or counted others than were staged; that table is as it was before.
     """
     done = 0
     loaded = []
+    record = Record(plan.target, plan.manifest.export, load_id or uuid4().hex)
     with snowflake.connect(plan.target) as session:
         for sql in _prepare(plan.target):
             session.execute(sql, doing="create the database and schema")
+        recorded = snowflake_records.recorded_rows(session, plan.target, record.load_id)
         stage = f"migration_{plan.manifest.export}"
         session.execute(_create_stage(stage, plan.bucket, plan.target), doing="create the external stage")
         for table in plan.tables:
             if progress:
                 progress(done, plan.rows, f"loading {table.staged}")
-            loaded.append(_load_table(session, stage, table))
+            if _is_loaded(session, plan.target, table, recorded):
+                loaded.append(_commented(session, table, "kept the rows of this load"))
+            else:
+                loaded.append(_load_table(session, stage, table, record))
             done += table.staged.rows
         for name in plan.stale:
             session.execute(
                 f"DROP TABLE IF EXISTS {identifier(name)}", doing=f"drop {name}, which the source has no more"
             )
+        names = {t.target for t in plan.tables} | (set(_loaded_before(plan.bucket, plan.target)) - set(plan.stale))
+        plan.bucket.write(LOADED, json.dumps({snowflake.address(plan.target): sorted(names)}).encode())
+        with session.transaction(doing="record the load"):
+            record.write(session, snowflake_records.WHOLE, plan.rows)
         if progress:
             progress(done, plan.rows, "loaded")
-    names = {table.target for table in plan.tables} | (set(_loaded_before(plan.bucket, plan.target)) - set(plan.stale))
-    plan.bucket.write(LOADED, json.dumps({snowflake.address(plan.target): sorted(names)}).encode())
     return tuple(loaded)
+
+
+def _is_loaded(session: Session, target: Snowflake, table: TableLoad, recorded: dict[str, int]) -> bool:
+    rows = table.staged.rows
+    same = not table.definition and recorded.get(table.target) == rows
+    return same and snowflake_records.count(session, target, table.target) == rows
 
 
 def _loaded_before(bucket: Bucket, target: Snowflake) -> list[str]:
@@ -259,6 +283,7 @@ def _prepare(target: Snowflake) -> list[str]:
     return [
         f"CREATE DATABASE IF NOT EXISTS {identifier(target.database)}",
         f"CREATE SCHEMA IF NOT EXISTS {identifier(target.database, target.schema_)}",
+        *snowflake_records.prepare(target),
         f"USE SCHEMA {identifier(target.database, target.schema_)}",
     ]
 
@@ -290,7 +315,7 @@ def _create_stage(name: str, bucket: Bucket, target: Snowflake) -> str:
     )
 
 
-def _load_table(session: Session, stage: str, table: TableLoad) -> Loaded:
+def _load_table(session: Session, stage: str, table: TableLoad, record: Record) -> Loaded:
     """Rows go to a temporary table, then to the final one, or to a new one that takes its place when it is whole."""
     staged, doing = table.staged, f"load {table.staged}"
     landing = identifier(f"landing_{staged.name}")
@@ -311,15 +336,27 @@ def _load_table(session: Session, stage: str, table: TableLoad) -> Loaded:
         (count,) = session.execute(f"SELECT COUNT(*) AS N FROM {into}", doing=doing)
         if count["N"] != staged.rows:
             raise _miscounted(staged, "the final table holds", count["N"])
+        if table.definition:
+            # These rows are not in their place yet, and the former record must not stand for them.
+            record.forget(session, staged.name)
+        else:
+            record.write(session, staged.name, staged.rows)
     if table.definition and table.exists:
         session.execute(f"ALTER TABLE {into} SWAP WITH {final}", doing=doing)
         session.execute(f"DROP TABLE {into}", doing=doing)
     elif table.definition:
         session.execute(f"ALTER TABLE {into} RENAME TO {final}", doing=doing)
-    for statement in table.comments:
-        session.execute(statement, doing=f"comment on {staged.name}")
+    if table.definition:
+        with session.transaction(doing=doing):
+            record.write(session, staged.name, staged.rows)
     session.execute(f"DROP TABLE IF EXISTS {landing}", doing=doing)
-    return Loaded(str(staged), staged.rows, table.action)
+    return _commented(session, table, table.action)
+
+
+def _commented(session: Session, table: TableLoad, action: str) -> Loaded:
+    for statement in table.comments:
+        session.execute(statement, doing=f"comment on {table.staged.name}")
+    return Loaded(str(table.staged), table.staged.rows, action)
 
 
 def _landing_type(column: StagedColumn) -> str:

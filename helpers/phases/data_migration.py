@@ -10,7 +10,7 @@ import atexit
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -23,17 +23,22 @@ import snowflake.connector
 import sqlalchemy
 from IPython.display import HTML, Markdown
 
-from helpers import charts, export, settings, snapshot, verify
-from helpers.errors import UsageError
+from helpers import charts, export, manifest, settings, snapshot, verify
+from helpers.catalog import read_catalog
+from helpers.errors import MigrationError, SourceRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.load import snowflake as load
+from helpers.load import snowflake_records
 from helpers.manifest import Manifest
 from helpers.platforms import postgres
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
+from helpers.runs import steps
 from helpers.runs.folders import PHASE, report_path, run_folder
 from helpers.runs.gate import Token, gate, rehearse, require
+from helpers.runs.steps import CHECK, Declares, Found, Probe, Step
+from helpers.snapshot import Snapshot
 from helpers.verify import TargetName, frames, page
 from helpers.verify.about import About
 from helpers.verify.report import Report
@@ -44,6 +49,9 @@ TARGET_HOLDS_THE_SNAPSHOT = "target-holds-the-snapshot"
 
 class DataMigration:
     """One walk through the phase; holds the snapshot from the survey until it is closed.
+
+    Within a run the snapshot outlives the process, so that the next attempt goes on in it: what was exported and loaded is
+    then not exported and loaded again. A check that said no lets it go.
 
     Args:
         profile: of migration.toml.
@@ -58,21 +66,32 @@ class DataMigration:
         self._globs = tuple(tables)
         self._bucket = Bucket.open(self._settings.stage)
         self._seconds: dict[str, float] = {}
-        self._snapshot = snapshot.take(self._settings.source)
-        atexit.register(self.close)
+        self._run = steps.current()
+        self._snapshot = self._take()
+        if not self._outlives:
+            atexit.register(self.close)
         self._plan: ExportPlan | None = None
         self._manifest: Manifest | None = None
         self._reports: dict[str, Report] = {}
         self._page: Path | None = None
 
     def close(self) -> None:
-        """Lets the snapshot go; until then vacuum on the source waits for it."""
-        snapshot.release(self._snapshot)
+        """Lets the snapshot go; until then vacuum on the source waits for it. A run lets it go when its attempt has ended."""
+        if not self._outlives:
+            snapshot.release(self._snapshot)
 
     def survey(self) -> pd.DataFrame:
         """What will move: a row a table, every value counted."""
-        with self._timed("survey"), progress("census") as report:
-            self._plan = export.plan_export(self._settings, self._bucket, self._snapshot, self._globs, progress=report)
+        with self._step("s30-survey", self._inputs(), CHECK) as step:
+            with self._timed("survey"), progress("census") as report:
+                self._plan = export.plan_export(
+                    self._settings, self._bucket, self._snapshot, self._globs, progress=report
+                )
+            step.result = {
+                "tables": len(self._plan.census),
+                "rows": self._plan.rows,
+                "refused": list(self._plan.refused),
+            }
         return pd.DataFrame(
             {
                 "table": str(census.table),
@@ -93,13 +112,20 @@ class DataMigration:
     def export(self) -> pd.DataFrame:
         """Writes the stage, or shows what would be written."""
         plan = self._planned()
-        if not self.apply:
-            return pd.DataFrame(
-                {"table": str(c.table), "rows": c.rows, "files": len(t.parts)}
-                for c, t in zip(plan.census, plan.state.tables, strict=True)
-            ).set_index("table")
-        with self._timed("export"), progress("export") as report:
-            self._manifest = export.export(plan, progress=report)
+        with self._step("s30-export", self._inputs(), probe=self._is_staged) as step:
+            if not self.apply:
+                step.result = {"rows": plan.rows, "location": str(self._bucket.location)}
+                return pd.DataFrame(
+                    {"table": str(c.table), "rows": c.rows, "files": len(t.parts)}
+                    for c, t in zip(plan.census, plan.state.tables, strict=True)
+                ).set_index("table")
+            if step.skipped:
+                self._manifest = manifest.read(self._bucket)
+            else:
+                with self._timed("export"), progress("export") as report:
+                    own = export.marked(plan, _mark(step.load_id), progress=report)
+                    self._manifest = export.export(own, progress=report)
+                step.result = self._exported(self._manifest)
         return pd.DataFrame(
             {"table": str(t), "rows": t.rows, "files": len(t.files), "MB": round(t.bytes / 1e6, 2)}
             for t in self._manifest.tables
@@ -107,45 +133,55 @@ class DataMigration:
 
     def check_stage(self) -> Token:
         """Compares the staged files with the snapshot, cell by cell; the gate in front of loading."""
-        if not self.apply:
-            return rehearse(STAGE_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
-        report = self._verify("stage")
-        return gate(
-            STAGE_HOLDS_THE_SNAPSHOT,
-            report.equal,
-            evidence=_summary(report),
-            next_step="do not load; read the differing cells in the report and report a fault of the export",
-        )
+        with self._step("s30-stage-gate", self._inputs(), CHECK) as step:
+            if not self.apply:
+                return rehearse(STAGE_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
+            step.result = _summary(report := self._verify("stage"))
+            return gate(
+                STAGE_HOLDS_THE_SNAPSHOT,
+                report.equal,
+                evidence=_summary(report),
+                next_step="do not load; read the differing cells in the report and report a fault of the export",
+            )
 
     def load(self, stage_checked: Token) -> pd.DataFrame:
         """Loads the target, each table in one transaction, or shows what would be loaded."""
         require(stage_checked, STAGE_HOLDS_THE_SNAPSHOT, apply=self.apply)
-        if not self.apply:
-            return pd.DataFrame({"table": str(c.table), "rows": c.rows} for c in self._planned().census)
-        if self._manifest is None:
-            raise _out_of_order("load", "the export has not run in this session", "run the cells above first")
-        with self._timed("load"), progress("load") as report:
-            plan = load.plan_load(self._manifest, self._bucket, self._settings.snowflake)
-            loaded = load.load(plan, progress=report)
-        return pd.DataFrame({"table": table.table, "rows": table.rows} for table in loaded).set_index("table")
+        target = self._settings.snowflake
+        inputs = {"target": snowflake_platform.address(target), "export": self._exported(self._manifest)}
+        with self._step("s30-load", inputs, probe=self._is_loaded) as step:
+            if not self.apply:
+                step.result = {"rows": self._planned().rows, "target": inputs["target"]}
+                return pd.DataFrame({"table": str(c.table), "rows": c.rows} for c in self._planned().census)
+            staged = self._staged()
+            if not step.skipped:
+                with self._timed("load"), progress("load") as report:
+                    plan = load.plan_load(staged, self._bucket, target)
+                    load.load(plan, load_id=step.load_id, progress=report)
+                step.result = _loaded(staged)
+        return pd.DataFrame({"table": str(table), "rows": table.rows} for table in staged.tables).set_index("table")
 
     def verify(self) -> pd.DataFrame:
         """Compares source and target, cell by cell; a row a table."""
-        if not self.apply:
-            return pd.DataFrame({"table": str(c.table), "verdict": "planned"} for c in self._planned().census)
-        return _verdicts(self._verify("snowflake"))
+        with self._step("s30-verify", self._inputs(), CHECK) as step:
+            if not self.apply:
+                return pd.DataFrame({"table": str(c.table), "verdict": "planned"} for c in self._planned().census)
+            report = self._verify("snowflake")
+            step.result = {**_summary(report), "rows": report.rows, "cells": report.cells}
+        return _verdicts(report)
 
     def gate(self) -> Token:
         """The gate in front of every later phase: the target holds the snapshot."""
-        if not self.apply:
-            return rehearse(TARGET_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
-        report = self._found("snowflake")
-        return gate(
-            TARGET_HOLDS_THE_SNAPSHOT,
-            report.equal,
-            evidence=_summary(report),
-            next_step="look at the diagnosis and the rows above, and at the report; correct the cause, then run this phase again",
-        )
+        with self._step("s30-gate", self._inputs(), CHECK) as step:
+            if not self.apply:
+                return rehearse(TARGET_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
+            step.result = _summary(report := self._found("snowflake"))
+            return gate(
+                TARGET_HOLDS_THE_SNAPSHOT,
+                report.equal,
+                evidence=_summary(report),
+                next_step="look at the diagnosis and the rows above, and at the report; correct the cause, then run this phase again",
+            )
 
     def differences(self) -> pd.DataFrame:
         """How often each table and column differs, and how; empty when all are equal."""
@@ -222,6 +258,81 @@ class DataMigration:
             return postgres.identifier(census.table.schema, census.table.name)
         return snowflake_platform.identifier(census.table.name) if self.apply else "(SELECT 'rehearsed' AS STATE)"
 
+    @property
+    def _outlives(self) -> bool:
+        return self._run.recorded and self.apply
+
+    def _take(self) -> Snapshot:
+        source = self._settings.source
+        inputs = {"source": postgres.address(source)}
+        with self._run.step("s30-snapshot", inputs=inputs, probe=self._is_held, apply=self.apply) as step:
+            if step.skipped:
+                return next(held for held in snapshot.held() if held.name == step.result["snapshot"])
+            taken = snapshot.take(source, outlive=self._outlives)
+            step.result = {"snapshot": taken.name, "lsn": taken.lsn, "exact": taken.exact}
+        return taken
+
+    @contextmanager
+    def _step(
+        self, name: str, inputs: Mapping[str, Any], declares: Declares | None = None, probe: Probe | None = None
+    ) -> Iterator[Step]:
+        try:
+            with self._run.step(name, inputs=inputs, declares=declares, probe=probe, apply=self.apply) as step:
+                yield step
+        except MigrationError as error:
+            if error.exit_code == 1 and self._outlives:
+                snapshot.release(self._snapshot)  # the next attempt looks at the source as it is then
+            raise
+
+    def _inputs(self) -> dict[str, Any]:
+        """What decides what the phase moves."""
+        values = self._settings
+        policies = {name: str(policy) for name, policy in values.export.policies.items()}
+        return {
+            "source": postgres.address(values.source), "schemas": list(values.source.schemas), "tables": list(self._globs),
+            "snapshot": self._snapshot.name, "lsn": self._snapshot.lsn, "stage": str(self._bucket.location),
+            "policies": policies,
+        }  # fmt: skip
+
+    def _is_held(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        name, source = result.get("snapshot"), self._settings.source
+        kept = next((held for held in snapshot.held() if held.name == name), None)
+        if kept is None:
+            return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
+        try:
+            with snapshot.reading(source, kept.name) as cursor:
+                tables = read_catalog(cursor, schemas=source.schemas, tables=self._globs).tables
+                snapshot.lock(cursor, tables, timeout_seconds=self._settings.export.lock_timeout_seconds)
+        except SourceRefused as error:
+            snapshot.release(kept)
+            return Found("not done", f"the snapshot {name} no longer serves: {error.on}: {error.why}")
+        return Found("done", f"the source still knows the snapshot {name}")
+
+    def _is_staged(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        found = manifest.read_if_any(self._bucket)
+        if found is None or not found.export.endswith(f"-{_mark(load_id)}"):
+            return Found("not done", f"the manifest at {self._bucket.location} is not of this export")
+        now = self._exported(found)
+        if result and now != result:
+            return Found("not done", f"the manifest at {self._bucket.location} was changed since")
+        return Found("done", f"the manifest at {self._bucket.location} is of the export {found.export}", now)
+
+    def _is_loaded(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        done, how = snowflake_records.is_loaded(self._staged(), self._settings.snowflake, load_id)
+        return Found("done" if done else "not done", how, _loaded(self._staged()))
+
+    def _exported(self, exported: Manifest | None) -> dict[str, Any]:
+        if exported is None:
+            return {}
+        _, sha256 = self._bucket.sha256(manifest.NAME) or (0, "")
+        rows, size = (sum(getattr(table, name) for table in exported.tables) for name in ("rows", "bytes"))
+        return {"export": exported.export, "lsn": exported.lsn, "rows": rows, "bytes": size, "manifest_sha256": sha256}
+
+    def _staged(self) -> Manifest:
+        if self._manifest is None:
+            raise _out_of_order("load", "the export has not run in this session", "run the cells above first")
+        return self._manifest
+
     def _planned(self) -> ExportPlan:
         if self._plan is None:
             raise _out_of_order("go on", "the survey has not run in this session", "run the cells from the top")
@@ -264,6 +375,14 @@ def quiet_jupysql() -> None:
     """Keeps jupysql from reporting its use to its makers; call before `%load_ext sql`."""
     os.environ["PLOOMBER_STATS_ENABLED"] = "false"
     os.environ["PLOOMBER_VERSION_CHECK_DISABLED"] = "true"
+
+
+def _mark(load_id: str) -> str:
+    return load_id[:12]
+
+
+def _loaded(staged: Manifest) -> dict[str, Any]:
+    return {"tables": len(staged.tables), "rows": sum(table.rows for table in staged.tables)}
 
 
 def _verdicts(report: Report) -> pd.DataFrame:

@@ -68,6 +68,19 @@ def open_attempt(outputs: Path, run: str, phase: str) -> Attempt:
     Raises:
         UsageError: a name cannot be a folder's, or the run's folder lies elsewhere.
     """
+    folder = checked_folder(outputs, run, phase)
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = [int(match[1]) for path in folder.iterdir() if (match := _ATTEMPT.fullmatch(path.name))]
+    number = max(taken, default=0) + 1
+    while True:
+        attempt = Attempt(run, phase, number, folder)
+        if create_exclusively(attempt.notebook, _EMPTY_NOTEBOOK):
+            return attempt
+        number += 1
+
+
+def checked_folder(outputs: Path, run: str, phase: str) -> Path:
+    """The folder of a run's phase, which need not exist; raises `UsageError` as `open_attempt` does."""
     checked_name(run, kind="run")
     checked_name(phase, kind="phase")
     folder = outputs / run / phase
@@ -78,14 +91,7 @@ def open_attempt(outputs: Path, run: str, phase: str) -> Attempt:
             why="its folder is a link that leads out of the outputs folder",
             next_step="remove the link, or choose another run name",
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    taken = [int(match[1]) for path in folder.iterdir() if (match := _ATTEMPT.fullmatch(path.name))]
-    number = max(taken, default=0) + 1
-    while True:
-        attempt = Attempt(run, phase, number, folder)
-        if create_exclusively(attempt.notebook, _EMPTY_NOTEBOOK):
-            return attempt
-        number += 1
+    return folder
 
 
 def checked_name(name: str, *, kind: str) -> str:
@@ -104,7 +110,7 @@ def checked_name(name: str, *, kind: str) -> str:
     return name
 
 
-def create_exclusively(path: Path, text: str) -> bool:
+def create_exclusively(path: Path, content: str | bytes) -> bool:
     """Makes `path` appear with its whole content, or not at all.
 
     Returns:
@@ -112,8 +118,10 @@ def create_exclusively(path: Path, text: str) -> bool:
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
         _as_an_ordinary_file(Path(temporary))
         # A link, unlike a rename, fails when the name is taken.
         os.link(temporary, path)

@@ -16,6 +16,7 @@ from papermill.parameterize import parameterize_notebook
 
 from helpers.errors import UsageError
 from helpers.redaction import redact_values
+from helpers.runs import attempts
 from helpers.runs.engine import ENGINE, METADATA, Failure
 from helpers.runs.folders import RUN, Attempt, checked_name, open_attempt, write_atomically
 from helpers.runs.html import render
@@ -84,6 +85,7 @@ def execute(
     run: str,
     parameters: Mapping[str, object],
     outputs: Path,
+    option: str = "A",
     cell_timeout: float | None = None,
     start_timeout: float = 60,
     grace: float = GRACE,
@@ -96,6 +98,7 @@ def execute(
         run: the run's name.
         parameters: values, or what `parameters.from_arguments` and `from_file` read.
         outputs: the folder of all runs.
+        option: the migration path, which is the whole run's.
         cell_timeout: seconds that one cell may take; None for no limit.
         start_timeout: seconds that the kernel may take to start.
         grace: seconds that a cell has to clean up once it is asked to stop.
@@ -105,8 +108,9 @@ def execute(
         The result. A failing cell, a time-out, a dead kernel and a signal are results, not exceptions.
 
     Raises:
-        UsageError: the notebook, a parameter or a name cannot be used; no attempt was opened. Also when
-            a notebook of a run calls this.
+        UsageError: the notebook, a parameter or a name cannot be used, the run was opened for another option or profile,
+            or the phase is running already; no attempt was opened. Also when a notebook of a run calls this.
+        EvidenceError: the run's ledger is broken; no attempt was opened.
     """
     if within := os.environ.get(RUN):
         raise UsageError(
@@ -116,11 +120,36 @@ def execute(
             next_step="start it from a terminal or a scheduler",
         )
     report = report or Console()
-    phase = checked_name(notebook.stem, kind="phase")
+    checked_name(notebook.stem, kind="phase")
     checked_name(run, kind="run")
     given = resolve(notebook, parameters)
-    attempt = open_attempt(outputs, run, phase)
+    attempt, ledger = attempts.start(outputs, run, notebook, given, option=option)
+    try:
+        result = _executed(
+            notebook,
+            given,
+            attempt,
+            report,
+            start_timeout=start_timeout,
+            supervisor=Supervisor(cell_timeout=cell_timeout, grace=grace),
+        )
+    except BaseException:
+        attempts.end(ledger, attempt, "aborted", 4)
+        raise
+    attempts.end(ledger, attempt, result.status, result.exit_code)
+    report.end(_result_line(attempt, result.status, result.failure, result.html_error))
+    return result
 
+
+def _executed(
+    notebook: Path,
+    given: Mapping[str, object],
+    attempt: Attempt,
+    report: Report,
+    *,
+    start_timeout: float,
+    supervisor: Supervisor,
+) -> AttemptResult:
     nb = _prepared(notebook, given, attempt)
     write_atomically(attempt.notebook, nbformat.writes(nb))
     began = time.monotonic()
@@ -133,7 +162,7 @@ def execute(
         env=attempt.environment(),
         cwd=str(notebook.resolve().parent),
         start_timeout=start_timeout,
-        supervisor=Supervisor(cell_timeout=cell_timeout, grace=grace),
+        supervisor=supervisor,
     )
     seconds = time.monotonic() - began
 
@@ -142,7 +171,6 @@ def execute(
     nb.metadata[METADATA].update(status=status, exit_code=exit_code)
     write_atomically(attempt.notebook, nbformat.writes(redact_values(nb)))
     html, html_error = _rendered(attempt)
-    report.end(_result_line(attempt, status, failure, html_error))
     return AttemptResult(attempt, status, exit_code, seconds, attempt.notebook, html, failure, html_error)
 
 

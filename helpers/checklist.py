@@ -1,0 +1,120 @@
+"""The migration checklist as data: every box of docs/migration-checklist.md is one step, whether it is built or not.
+
+The steps stand in `checklist.toml` in the document's order. Status, seal and notebooks read them from here, so that a box
+that nobody has built yet is shown as such and never passed over.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+FILE = Path(__file__).with_name("checklist.toml")
+
+PHASES = (
+    "00_assessment",
+    "10_infrastructure",
+    "20_pipeline_configuration",
+    "30_data_migration",
+    "40_testing_validation",
+    "50_cutover",
+    "60_post_migration",
+    "90_rollback",
+)
+"""In the order of a run; each is also its notebook's name."""
+
+Option = Literal["A", "B", "C"]
+Kind = Literal["check", "action", "word"]
+State = Literal["built", "not built"]
+Word = Literal["training", "announcement", "document", "window"]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Part(_Row):
+    """What belongs to a box without having one of its own: a check before it, a gate behind it, a second target.
+
+    Attributes:
+        id: as the ledger names it.
+        text: what it does.
+        cell: of the phase's notebook.
+        state: whether that cell exists.
+    """
+
+    id: str
+    text: str
+    cell: str
+    state: State
+
+
+class Step(_Row):
+    """One box of the document, or one row of its timeline.
+
+    Attributes:
+        id: stable; ledgers of former runs name it.
+        text: the box's line exactly as in the document.
+        section: the headings it stands under.
+        phase: one of `PHASES`.
+        options: the migration paths that have it.
+        kind: a check answers yes or no, an action changes something, a word is a person's.
+        word: what the person's word is about; nothing else may rest on one.
+        under: id of the box that this one is nested in.
+        minutes: planned.
+        minutes_from: "timeline" where the document has them, otherwise the reason for the estimate.
+        cell: of the phase's notebook, that performs it.
+        state: whether that cell exists.
+        part: what else must be done before the box is.
+    """
+
+    id: str
+    text: str
+    section: tuple[str, ...]
+    phase: str
+    options: tuple[Option, ...]
+    kind: Kind
+    word: Word | None = None
+    under: str | None = None
+    minutes: int
+    minutes_from: str
+    cell: str
+    state: State
+    part: tuple[Part, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The text for a narrow table: without its stars, up to the colon of a box, the phase of a timeline's row."""
+        if self.text.startswith("|"):
+            return self.text.strip("| ").split("|")[0].strip(" *")
+        return self.text.replace("**", "").split(":")[0]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What the ledger must hold as done before the box is: the step and its built parts."""
+        return self.id, *(part.id for part in self.part if part.state == "built")
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Ids of what is not built, of the step itself or of its parts."""
+        own = (self.id,) if self.state == "not built" else ()
+        return own + tuple(part.id for part in self.part if part.state == "not built")
+
+
+class _File(_Row):
+    step: tuple[Step, ...]
+
+
+@cache
+def steps() -> tuple[Step, ...]:
+    """Every step, in the document's order."""
+    return _File.model_validate(tomllib.loads(FILE.read_text(encoding="utf-8"))).step
+
+
+def of_option(option: str) -> tuple[Step, ...]:
+    """The steps of a migration path, phase by phase; within a phase in the document's order."""
+    return tuple(sorted((step for step in steps() if option in step.options), key=lambda s: PHASES.index(s.phase)))

@@ -1,0 +1,171 @@
+"""The attempts of a run in its ledger: opened, started, ended, and those that were killed before they could say so."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import pwd
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from helpers.errors import UsageError
+from helpers.keeper import lives
+from helpers.redaction import redact_values
+from helpers.runs.folders import Attempt, checked_folder, open_attempt
+from helpers.runs.ledger import Entry, Ledger, file_digest
+
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+def start(
+    outputs: Path, run: str, notebook: Path, parameters: Mapping[str, object], *, option: str
+) -> tuple[Attempt, Ledger]:
+    """Opens the run where it is new, and its next attempt of the notebook's phase.
+
+    Args:
+        outputs: the folder of all runs.
+        run: the run's name.
+        notebook: the runbook; its name without the suffix is the phase.
+        parameters: as they are given to it.
+        option: the migration path.
+
+    Raises:
+        UsageError: a name cannot be a folder's, the run was opened for another option or profile, or another attempt of
+            the phase is running.
+        EvidenceError: the run's ledger is broken.
+    """
+    phase = notebook.stem
+    ledger = Ledger.open(checked_folder(outputs, run, phase).parent)
+    note_killed(ledger)
+    opening = {
+        "run": run, "option": option, "profile": str(parameters.get("profile", "")),
+        "apply": bool(parameters.get("apply", True)), "git": _git(),
+    }  # fmt: skip
+    ledger.append_after(lambda entries: _opened(entries, opening))
+    attempts: list[Attempt] = []
+
+    def started(entries: list[Entry]) -> tuple[str, dict[str, Any]]:
+        _refuse_a_second(entries, phase)
+        attempt = open_attempt(outputs, run, phase)
+        attempts.append(attempt)
+        me = psutil.Process()
+        return "attempt-started", {
+            "phase": phase, "attempt": attempt.name, "notebook_sha256": file_digest(notebook),
+            "parameters": redact_values(dict(parameters)), "by": _user(),
+            "process": {"host": platform.node(), "pid": me.pid, "started": me.create_time()},
+        }  # fmt: skip
+
+    ledger.append_after(started)
+    return attempts[0], ledger
+
+
+def end(ledger: Ledger, attempt: Attempt, status: str, exit_code: int) -> None:
+    """Records how an attempt ended, with the digests of what it leaves behind."""
+    folder = attempt.folder.parent
+    reports = sorted(
+        path
+        for top in attempt.folder.glob(f"{attempt.name}-*")
+        for path in (top.rglob("*") if top.is_dir() else [top])
+        if path.is_file()
+    )
+    ledger.append(
+        "attempt-ended",
+        phase=attempt.phase,
+        attempt=attempt.name,
+        status=status,
+        exit_code=exit_code,
+        notebook_sha256=file_digest(attempt.notebook),
+        html_sha256=file_digest(attempt.html) if attempt.html.exists() else None,
+        files=[{"path": path.relative_to(folder).as_posix(), "sha256": file_digest(path)} for path in reports],
+    )
+
+
+def note_killed(ledger: Ledger) -> None:
+    """Records the end of attempts whose process is gone without a word; a sealed ledger is left as it is."""
+    while any(is_gone(entry) for entry in open_attempts(ledger.entries())) and ledger.append_after(_killed(ledger)):
+        pass
+
+
+def open_attempts(entries: list[Entry]) -> list[Entry]:
+    """The `attempt-started` of attempts without an end."""
+    ended = {(e.get("phase"), e.get("attempt")) for e in entries if e.event == "attempt-ended"}
+    return [e for e in entries if e.event == "attempt-started" and (e.get("phase"), e.get("attempt")) not in ended]
+
+
+def is_gone(started: Entry) -> bool:
+    """Whether the process of an attempt is no more; of another machine's nobody can tell from here."""
+    process = started.get("process")
+    if not process or process["host"] != platform.node():
+        return False
+    if not lives(process["pid"], process["started"]):
+        return True
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(process["pid"]).status() == psutil.STATUS_ZOMBIE)
+    return True
+
+
+def _killed(ledger: Ledger) -> Any:
+    folder = ledger.path.parent
+
+    def ended(entries: list[Entry]) -> tuple[str, dict[str, Any]] | None:
+        gone = next((entry for entry in open_attempts(entries) if is_gone(entry)), None)
+        if gone is None or any(entry.event == "sealed" for entry in entries):
+            return None
+        phase, attempt = gone.get("phase"), gone.get("attempt")
+        notebook, html = (folder / phase / f"{attempt}.{suffix}" for suffix in ("ipynb", "html"))
+        return "attempt-ended", {
+            "phase": phase, "attempt": attempt, "status": "killed", "exit_code": 4,
+            "notebook_sha256": file_digest(notebook) if notebook.exists() else None,
+            "html_sha256": file_digest(html) if html.exists() else None, "files": [],
+        }  # fmt: skip
+
+    return ended
+
+
+def _opened(entries: list[Entry], opening: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    before = next((entry for entry in entries if entry.event == "run-opened"), None)
+    if before is None:
+        return "run-opened", opening
+    for name in ("option", "profile"):
+        if before.get(name) != opening[name]:
+            raise UsageError(
+                "go on with the run",
+                on=f"run {opening['run']}",
+                why=f"it was opened with {name} {before.get(name)!r}, not {opening[name]!r}",
+                next_step="give the same again, or choose another run name",
+            )
+    return None
+
+
+def _refuse_a_second(entries: list[Entry], phase: str) -> None:
+    for entry in open_attempts(entries):
+        process = entry.get("process", {})
+        if entry.get("phase") == phase and process.get("host") == platform.node():
+            raise UsageError(
+                "start an attempt",
+                on=f"phase {phase}",
+                why=f"{entry.get('attempt')} is running, as process {process['pid']}",
+                next_step="wait for it, or stop it, then run the same command again",
+            )
+
+
+def _user() -> str:
+    # Not the environment, which anybody sets.
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def _git() -> dict[str, Any]:
+    """The commit this program is of; empty outside a repository."""
+    commit, changes = (
+        subprocess.run(["git", *words], cwd=_PROJECT, capture_output=True, text=True, check=False)
+        for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+    )
+    return {"commit": commit.stdout.strip() if commit.returncode == 0 else "", "dirty": bool(changes.stdout.strip())}
