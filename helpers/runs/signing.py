@@ -1,0 +1,131 @@
+"""What the commands attest, approve, seal and verify-evidence do, from a run's name and a profile on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from helpers import redaction
+from helpers import settings as profiles
+from helpers.errors import NotBuilt, UsageError
+from helpers.runs import approvals, keys
+from helpers.runs import seal as sealing
+from helpers.runs.heads import Ledger
+from helpers.runs.lines import LEDGER, Line, read
+from helpers.runs.people import roll
+from helpers.runs.seal_manifest import DeclaredStep
+from helpers.runs.signatures import awaited
+from helpers.settings import PROJECT, Settings
+
+
+def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, profile: str | None) -> dict[str, Any]:
+    """Signs a person's word; raises as `approvals.attest` does."""
+    settings = profiles.load_approvals(_profile(run_folder, profile))
+    ledger = open_ledger(run_folder)
+    path = approvals.attest(run_folder, step, by=by, key=key, note=note, settings=settings, ledger=ledger)
+    return {"run": run_folder.name, "step": step, "by": by, "note": note, "envelope": str(path)}
+
+
+def approve(
+    run_folder: Path, step: str, *, by: str, key: Path, plan_sha256: str | None, profile: str | None
+) -> dict[str, Any]:
+    """Signs the plan that a step waits with; raises as `approvals.approve` does."""
+    settings = profiles.load_approvals(_profile(run_folder, profile))
+    path = approvals.approve(
+        run_folder, step, by=by, key=key, settings=settings, ledger=open_ledger(run_folder), plan_sha256=plan_sha256
+    )
+    payload = awaited(_lines(run_folder), step) or {}
+    return {**payload, "by": by, "envelope": str(path)}
+
+
+def seal(
+    run_folder: Path, *, key: Path, previous: str | None, profile: str | None, upload_only: bool = False
+) -> dict[str, Any]:
+    """Seals a run, and archives it where the profile says so; raises as `seal.seal` and `seal.upload` do."""
+    settings = profiles.load(_profile(run_folder, profile))
+    signer = keys.signer(key)
+    summary: dict[str, Any] = {"run": run_folder.name}
+    archive = run_folder / "evidence.zip"
+    if not upload_only:
+        sealed = sealing.seal(
+            run_folder,
+            signer=signer,
+            ledger=open_ledger(run_folder),
+            declared=declared_steps(_lines(run_folder)[0].text("option")),
+            people=roll(settings).people,
+            known_secrets=redaction.known(),
+            project=PROJECT,
+            previous=previous,
+        )
+        archive = sealed.archive
+        summary |= {**vars(sealed), "why": list(sealed.why), "seal": str(sealed.seal), "archive": str(archive)}
+    elif not archive.exists():
+        raise UsageError(
+            "upload the evidence", on=run_folder.name, why="the run is not sealed", next_step="leave out --upload-only"
+        )
+    return {**summary, "uploaded": _uploaded(archive, run_folder.name, settings, upload_only)}
+
+
+def declared_steps(option: str) -> Iterator[DeclaredStep]:
+    """The checklist's steps for an option, each box and what belongs to it, built or not.
+
+    Raises:
+        NotBuilt: the checklist as data is not there.
+    """
+    for step in _part_of_the_product("helpers.checklist").of_option(option or "A"):
+        for each in (step, *step.part):
+            yield DeclaredStep(each.id, step.phase, each.state == "built", each.cell)
+
+
+def open_ledger(run_folder: Path) -> Ledger:
+    """The ledger of a run that exists.
+
+    Raises:
+        UsageError: there is no such run.
+        NotBuilt: the ledger's writer is not there.
+    """
+    _lines(run_folder)
+    ledger: Ledger = _part_of_the_product("helpers.runs.ledger").Ledger.open(run_folder)
+    return ledger
+
+
+def _lines(run_folder: Path) -> list[Line]:
+    try:
+        lines, _ = read((run_folder / LEDGER).read_bytes())
+    except OSError:
+        lines = []
+    if not lines:
+        raise UsageError("find the run", on=run_folder.name, why="it has no ledger", next_step="start it: runbook run")
+    return lines
+
+
+def _profile(run_folder: Path, given: str | None) -> str:
+    """The run's own: who may sign is not chosen by the one who signs."""
+    own = _lines(run_folder)[0].text("profile")
+    if given and own and given != own:
+        raise UsageError(
+            "sign a run of another profile",
+            on=f"--profile {given}",
+            why=f"the run was opened with the profile {own}",
+            next_step="leave out --profile",
+        )
+    return own or given or profiles.DEFAULT_PROFILE
+
+
+def _uploaded(archive: Path, run: str, settings: Settings, asked: bool) -> str | None:
+    if settings.values.evidence is None and not asked:
+        return None
+    return sealing.upload(archive, run, settings)
+
+
+def _part_of_the_product(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise NotBuilt(
+            "work on the run", on=name, why="this part of the design is not built yet", next_step="see README.md"
+        ) from None
