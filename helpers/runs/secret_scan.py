@@ -11,7 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from helpers.redaction import SHORTEST, STANDS_ALONE
 from helpers.runs.container import Container
@@ -34,8 +34,10 @@ def scan(container: Container, known: Iterable[str]) -> list[str]:
     forms = {form for secret in known if len(secret) >= SHORTEST for form in _forms(secret)}
     found = []
     for name in container.names():
-        kinds = {_kind(name, forms), *(_kind(text, forms) for text in _texts(name, container.read(name) or b""))}
-        found += [f"{name} seems to hold {kind}" for kind in sorted(kinds - {""})]
+        if in_name := _kind(unquote(name), forms):
+            found.append(f"the name of a file seems to hold {in_name}")
+        kinds = {_kind(text, forms) for text in _texts(name, container.read(name) or b"")}
+        found += [f"{'that file' if in_name else name} seems to hold {kind}" for kind in sorted(kinds - {""})]
     return found
 
 
@@ -82,12 +84,14 @@ def _texts(name: str, data: bytes, depth: int = 0) -> Iterator[str]:
                     yield member
                     yield from _texts(member, archive.read(member), depth + 1)
             return
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
+    except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile):
         pass  # it is searched as the bytes that it is
     text = data.decode("utf-8", errors="replace")
     if name.endswith(".html"):
         text = _without_plotly(text)
     yield text
+    if "%" in text:
+        yield unquote(text)
     if b"\0" in data:
         yield data.decode("utf-16-le", errors="replace")
 

@@ -176,7 +176,7 @@ def whole_run(folder: Path, people: People, executed: Path) -> Run:
         status="done",
         exit_code=0,
         notebook_sha256=digest(run.attempt),
-        html_sha256=digest(run.attempt.with_suffix(".html")),
+        html_sha256=digest(page) if (page := run.attempt.with_suffix(".html")).exists() else None,
         files=[{"path": f"{PHASE}/{report.name}", "sha256": digest(report)}],
     )
     heads.sign_head(folder, run.ledger, people.signer("machine"))
