@@ -97,9 +97,7 @@ def seal(
     if not (run_folder / LEDGER).exists():
         raise _unusable(run_folder, "it has no ledger", "start it with runbook run")
     if (run_folder / SEAL).exists():
-        if (run_folder / container.ARCHIVE).exists():
-            raise _unusable(run_folder, "it is sealed already", "check it: runbook verify-evidence")
-        return _finished(run_folder)
+        return finish(run_folder)
     declared = list(declared)
     if read((run_folder / LEDGER).read_bytes())[0][-1].event != "sealed":
         _prepare(run_folder, signer, ledger, declared, people, list(known_secrets), project, previous)
@@ -122,6 +120,17 @@ def seal(
     )
     if not create_exclusively(run_folder / SEAL, envelope.decode()):
         raise _unusable(run_folder, "somebody else has sealed it meanwhile", "check it: runbook verify-evidence")
+    return finish(run_folder)
+
+
+def finish(run_folder: Path) -> Sealed:
+    """Packs a run that is signed, and makes it read-only; `seal` calls it, and again after a kill.
+
+    Raises:
+        UsageError: that was done already.
+    """
+    if (run_folder / container.ARCHIVE).exists():
+        raise _unusable(run_folder, "it is sealed already", "check it: runbook verify-evidence")
     return _finished(run_folder)
 
 

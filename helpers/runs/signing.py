@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from securesystemslib.signer import CryptoSigner
+
 from helpers import redaction
 from helpers import settings as profiles
 from helpers.errors import NotBuilt, UsageError
@@ -15,7 +17,7 @@ from helpers.runs import seal as sealing
 from helpers.runs.heads import Ledger
 from helpers.runs.lines import LEDGER, Line, read
 from helpers.runs.people import roll
-from helpers.runs.seal_manifest import DeclaredStep
+from helpers.runs.seal_manifest import SEAL, DeclaredStep
 from helpers.runs.signatures import awaited
 from helpers.settings import PROJECT, Settings
 
@@ -49,15 +51,10 @@ def seal(
     summary: dict[str, Any] = {"run": run_folder.name}
     archive = run_folder / "evidence.zip"
     if not upload_only:
-        sealed = sealing.seal(
-            run_folder,
-            signer=signer,
-            ledger=open_ledger(run_folder),
-            declared=declared_steps(_lines(run_folder)[0].text("option")),
-            people=roll(settings).people,
-            known_secrets=redaction.known(),
-            project=PROJECT,
-            previous=previous,
+        sealed = (
+            sealing.finish(run_folder)
+            if (run_folder / SEAL).exists()
+            else _sealed(run_folder, signer, settings, previous)
         )
         archive = sealed.archive
         summary |= {**vars(sealed), "why": list(sealed.why), "seal": str(sealed.seal), "archive": str(archive)}
@@ -83,12 +80,28 @@ def open_ledger(run_folder: Path) -> Ledger:
     """The ledger of a run that exists.
 
     Raises:
-        UsageError: there is no such run.
+        UsageError: there is no such run, or it is sealed.
         NotBuilt: the ledger's writer is not there.
     """
     _lines(run_folder)
+    if (run_folder / SEAL).exists():
+        # Its files are read-only, which would be a less clear answer.
+        raise UsageError("write to the run", on=run_folder.name, why="the run is sealed", next_step="start a new run")
     ledger: Ledger = _part_of_the_product("helpers.runs.ledger").Ledger.open(run_folder)
     return ledger
+
+
+def _sealed(run_folder: Path, signer: CryptoSigner, settings: Settings, previous: str | None) -> sealing.Sealed:
+    return sealing.seal(
+        run_folder,
+        signer=signer,
+        ledger=open_ledger(run_folder),
+        declared=declared_steps(_lines(run_folder)[0].text("option")),
+        people=roll(settings).people,
+        known_secrets=redaction.known(),
+        project=PROJECT,
+        previous=previous,
+    )
 
 
 def _lines(run_folder: Path) -> list[Line]:
