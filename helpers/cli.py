@@ -32,7 +32,7 @@ from helpers.errors import MigrationError, NotBuilt, Unexpected, UsageError
 from helpers.load import snowflake as loading
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
-from helpers.runs.folders import checked_name
+from helpers.runs.folders import checked_name, refuse_sealed
 from helpers.verify.report import Report
 
 ABORTED = 4
@@ -542,6 +542,7 @@ def run_phase(
 
     _one_of("--option", option, ("A", "B", "C"))
     notebook = _notebook(phase)
+    refuse_sealed(_run_folder(run))
     name = profile or os.environ.get("RUNBOOK_PROFILE") or profiles.DEFAULT_PROFILE
     given: dict[str, object] = {"profile": name, "apply": name == "local" if apply is None else apply}
     given |= parameters.from_file(parameters_file) if parameters_file else {}

@@ -36,6 +36,12 @@ def record_findings(files: Container, manifest: SealManifest, run_key: SSlibKey 
     cells = {step: each.cell for step, each in declared.items() if each.cell}
     needed = {step: each.approvals for step, each in declared.items()}
     yield from open_record_findings(files, lines, manifest.run, people, cells, needed, run_key)
+    for line in lines:
+        step = line.text("step")
+        if line.event == "attested" and not (step in declared and declared[step].word):
+            yield Finding(
+                "word-not-enough", LEDGER, f"line {line.n} attests {step}, which no person's word is enough for"
+            )
     yield from _of_the_end(files, lines, manifest)
 
 

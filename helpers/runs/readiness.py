@@ -74,7 +74,11 @@ def _is_error(output: Mapping[str, Any]) -> bool:
 def _steps(lines: Sequence[Line], declared: Sequence[DeclaredStep]) -> Iterator[str]:
     ran = last_attempts(lines)
     known = {each.step: each for each in declared}
-    said = states(lines)
+    said = states(lines, declared)
+    words = {each.step for each in declared if each.word}
+    for step in dict.fromkeys(line.text("step") for line in lines if line.event == "attested"):
+        if step not in words:
+            yield f"{step} was attested, and a person's word is not enough for it"
     for phase in ran:
         if not any(each.phase == phase for each in declared):
             yield f"the phase {phase} is not one of the checklist"

@@ -18,7 +18,7 @@ PREVIOUS = "previous-seal.dsse.json"
 
 SealVerdict = Literal["SEALED", "PARTIAL", "REHEARSAL"]
 
-_STATES = frozenset({"step-started", "step-done", "step-skipped", "step-planned", "step-failed", "attested"})
+_STATES = frozenset({"step-started", "step-done", "step-skipped", "step-planned", "step-failed"})
 DONE = frozenset({"step-done", "step-skipped", "step-planned", "attested"})
 
 
@@ -32,6 +32,7 @@ class DeclaredStep:
         built: False for a box that is declared and not built yet.
         cell: the id, or its beginning, of the cells that perform it; the step's own when None.
         approvals: how many people have to approve it; 0 where nobody has to.
+        word: whether a person's word is enough for it.
     """
 
     step: str
@@ -39,6 +40,7 @@ class DeclaredStep:
     built: bool = True
     cell: str | None = None
     approvals: int = 0
+    word: bool = False
 
 
 class _Part(BaseModel):
@@ -69,6 +71,7 @@ class SealedStep(_Part):
     built: bool
     cell: str | None
     approvals: int
+    word: bool
 
 
 class SealedPerson(_Part):
@@ -103,9 +106,14 @@ class SealManifest(_Part):
         return canonical(self.model_dump()) + b"\n"
 
 
-def states(lines: Iterable[Line]) -> dict[str, Line]:
-    """What the ledger says last of each step."""
-    return {line.text("step"): line for line in lines if line.event in _STATES}
+def states(lines: Iterable[Line], declared: Iterable[DeclaredStep | SealedStep]) -> dict[str, Line]:
+    """What the ledger says last of each step; a person's word counts only where it is enough."""
+    words = {each.step for each in declared if each.word}
+    return {
+        line.text("step"): line
+        for line in lines
+        if line.event in _STATES or (line.event == "attested" and line.text("step") in words)
+    }
 
 
 def verdict_of(lines: Sequence[Line], declared: Iterable[DeclaredStep | SealedStep]) -> tuple[SealVerdict, list[str]]:
@@ -116,7 +124,7 @@ def verdict_of(lines: Sequence[Line], declared: Iterable[DeclaredStep | SealedSt
         else SEALED; and the reasons, each a sentence.
     """
     declared = list(declared)
-    planned = [step for step, line in states(lines).items() if line.event == "step-planned"]
+    planned = [step for step, line in states(lines, declared).items() if line.event == "step-planned"]
     ran = {line.text("phase") for line in lines if line.event == "attempt-started"}
     not_built = [each.step for each in declared if not each.built]
     not_run = dict.fromkeys(each.phase for each in declared if each.built and each.phase not in ran)

@@ -23,8 +23,9 @@ from helpers.settings import PROJECT, Settings
 
 
 def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, profile: str | None) -> dict[str, Any]:
-    """Signs a person's word; raises as `approvals.attest` does."""
+    """Signs a person's word; raises as `approvals.attest` does, and UsageError where no person's word is enough."""
     settings = profiles.load_approvals(_profile(run_folder, profile))
+    _refuse_what_is_no_word(run_folder, step)
     ledger = open_ledger(run_folder)
     path = approvals.attest(run_folder, step, by=by, key=key, note=note, settings=settings, ledger=ledger)
     return {"run": run_folder.name, "step": step, "by": by, "note": note, "envelope": str(path)}
@@ -73,7 +74,8 @@ def declared_steps(option: str) -> Iterator[DeclaredStep]:
     """
     for step in _part_of_the_product("helpers.checklist").of_option(option or "A"):
         for each in (step, *step.part):
-            yield DeclaredStep(each.id, step.phase, each.state == "built", each.cell)
+            word = getattr(each, "kind", None) == "word"
+            yield DeclaredStep(each.id, step.phase, each.state == "built", each.cell, word=word)
 
 
 def open_ledger(run_folder: Path) -> Ledger:
@@ -89,6 +91,19 @@ def open_ledger(run_folder: Path) -> Ledger:
         raise UsageError("write to the run", on=run_folder.name, why="the run is sealed", next_step="start a new run")
     ledger: Ledger = _part_of_the_product("helpers.runs.ledger").Ledger.open(run_folder)
     return ledger
+
+
+def _refuse_what_is_no_word(run_folder: Path, step: str) -> None:
+    # What is in the ledger stays there: a word that does not count would stand against the seal for good.
+    words = [each for each in declared_steps(_lines(run_folder)[0].text("option")) if each.word]
+    if step not in {each.step for each in words if each.built}:
+        known = step in {each.step for each in words}
+        raise UsageError(
+            "attest a step",
+            on=step,
+            why="it is not built yet" if known else "it is no step that a person's word is enough for",
+            next_step=f"these are: {', '.join(each.step for each in words if each.built) or '(none is built yet)'}",
+        )
 
 
 def _sealed(run_folder: Path, signer: CryptoSigner, settings: Settings, previous: str | None) -> sealing.Sealed:

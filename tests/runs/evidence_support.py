@@ -35,7 +35,7 @@ CELLS = {
 DECLARED = (
     DeclaredStep("s30-export", PHASE),
     DeclaredStep("s30-load", PHASE, cell="s30-load-act", approvals=2),
-    DeclaredStep("s30-training", PHASE),
+    DeclaredStep("s30-training", PHASE, word=True),
 )
 PLAN = {"table": "orders", "rows": 2}
 LSN = "0/16B3748"

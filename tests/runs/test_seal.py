@@ -133,10 +133,15 @@ def test_a_cell_of_a_step_that_was_skipped_need_not_have_run(ready: Run) -> None
     [
         ((*DECLARED, DeclaredStep("s30-verify", PHASE)), "s30-verify is declared, and the ledger says nothing"),
         (DECLARED[1:], "s30-export is in the ledger"),
-        ((*DECLARED[:2], DeclaredStep("s30-training", PHASE, built=False)), "s30-training is declared as not built"),
+        (
+            (*DECLARED[:2], DeclaredStep("s30-training", PHASE, built=False, word=True)),
+            "s30-training is declared as not built",
+        ),
         ((*DECLARED[:1], DeclaredStep("s30-load", PHASE, approvals=3), DECLARED[2]), "2 of 3 approvals"),
         ((DeclaredStep("s30-export", PHASE, approvals=1), *DECLARED[1:]), "0 of 1 approvals"),
         ((DeclaredStep("s30-export", PHASE, cell="s30-elsewhere"), *DECLARED[1:]), "step-not-shown"),
+        ((*DECLARED[:2], DeclaredStep("s30-training", PHASE)), "s30-training was attested, and a person's word"),
+        ((*DECLARED[:2], DeclaredStep("s30-training", PHASE)), "s30-training is declared, and the ledger says nothing"),
         ((), "not one of the checklist"),
     ],
 )

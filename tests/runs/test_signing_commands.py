@@ -88,7 +88,8 @@ def test_a_run_from_the_first_signature_to_the_auditor(run: Run) -> None:
         assert runbook("verify-evidence", path, "--public-key", "sealer.pem.pub")[1]["verdict"] == "intact"
     code, done = runbook("verify-evidence", str(run.folder), "--public-key", "mallory.pem.pub")
     assert (code, done["verdict"], done["findings"][0]["kind"]) == (1, "tampered", "wrong-signer")
-    assert sign("attest", "s30-other", "carol")[1]["why"] == "the run is sealed"
+    assert sign("attest", "s30-training", "alice")[1]["why"] == "the run is sealed"
+    assert runbook("run", "30", "--run", "first")[1]["why"] == "the run is sealed"
 
 
 def test_what_is_refused_is_not_exit_0(run: Run) -> None:
@@ -100,6 +101,8 @@ def test_what_is_refused_is_not_exit_0(run: Run) -> None:
         (2, ("approve", "s30-load", "bob", "--profile", "lenient")),
         (1, ("approve", "s30-load", "bob", "--plan", "0000")),
         (2, ("attest", "../x", "bob")),
+        (2, ("attest", "s30-export", "bob")),
+        (2, ("attest", "s30-nothing", "bob")),
     ):
         assert sign(*arguments)[0] == code, arguments
     assert sign("approve", "s30-load", "bob", key="alice")[0] == 1

@@ -302,6 +302,9 @@ BY_THE_SEALER: dict[str, tuple[Tamper, dict[str, Any], str]] = {
         lambda run: rewrite_ledger(run, lambda each: _event(each, "attested").update(note="none"), chain=True),
         {}, "attestation-invalid",
     ),
+    "a word where none is enough": (
+        lambda run: None, {"declared": (*DECLARED[:2], replace(DECLARED[2], word=False))}, "word-not-enough",
+    ),
     "an attempt taken out": (_without("attempt-started"), {}, "attempt-unknown"),
     "another run's name": (
         lambda run: rewrite_ledger(run, lambda each: each[0].update(run="second"), chain=True), {}, "run-renamed",
