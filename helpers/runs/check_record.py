@@ -169,38 +169,42 @@ def _steps(files: Container, lines: Sequence[Line], cells: dict[str, str]) -> It
 
 
 def _heads(files: Container, lines: Sequence[Line], run: str, known: SSlibKey | None) -> Iterator[Finding]:
-    last_end = max((line.n for line in lines if line.event == "attempt-ended"), default=0)
-    last_head = max((line.n for line in lines if line.event == "head-signed"), default=0)
-    if last_end > last_head:
-        yield Finding(
-            "head-unsigned", LEDGER, f"no signature of the engine follows the attempt that ends in line {last_end}"
-        )
     try:
         named = keys.public_key(lines[0].text("run_key")) if lines and lines[0].text("run_key") else None
     except UsageError:
         named = None
     if known and (named is None or named.keyid != known.keyid):
         yield Finding("wrong-signer", LEDGER, "the run names another machine's key than the one that is known")
-    key = known or named
-    for place, line in enumerate(lines):
-        if line.event != "head-signed":
-            continue
-        name = line.text("envelope")
-        data = files.read(name) if name.startswith("heads/") else None
-        if key is None or data is None:
-            yield Finding(
-                "head-invalid", name, f"line {line.n} has {'no envelope' if key else 'no key to be checked with'}"
-            )
-            continue
-        try:
-            statement = dsse.opened(data, key, "ledger-head")
-        except dsse.BadEnvelope as error:
-            yield Finding("head-invalid", name, str(error))
-            continue
-        before = lines[place - 1].digest if place else ""
-        signed = (statement.subjects.get("ledger-line"), statement.predicate.get("run"))
-        if signed != (before, run) or line.text("head") != before or line.text("key_id") != key.keyid:
-            yield Finding("head-invalid", name, f"what was signed is not the line before line {line.n}")
+    covered = 0
+    places = {line.digest: line.n for line in lines}
+    for line in (line for line in lines if line.event == "head-signed"):
+        why = _why_no_head(files, line, run, known or named)
+        # Somebody may sign a step between the engine's reading of the head and this line.
+        place = places.get(line.text("head"), line.n)
+        if why is None and place >= line.n:
+            why = "what was signed is no line before it"
+        if why:
+            yield Finding("head-invalid", line.text("envelope"), f"line {line.n}: {why}")
+        else:
+            covered = max(covered, place)
+    last_end = max((line.n for line in lines if line.event == "attempt-ended"), default=0)
+    if last_end > covered:
+        yield Finding(
+            "head-unsigned", LEDGER, f"no signature of the engine covers the attempt that ends in line {last_end}"
+        )
+
+
+def _why_no_head(files: Container, line: Line, run: str, key: SSlibKey | None) -> str | None:
+    name = line.text("envelope")
+    data = files.read(name) if name.startswith("heads/") else None
+    if key is None or data is None:
+        return "it has no envelope" if key else "the run names no key to check it with"
+    try:
+        statement = dsse.opened(data, key, "ledger-head")
+    except dsse.BadEnvelope as error:
+        return str(error)
+    signed = (statement.subjects, statement.predicate.get("run"), line.text("key_id"))
+    return None if signed == ({"ledger-line": line.text("head")}, run, key.keyid) else "something else was signed"
 
 
 def _signed(files: Container, lines: Sequence[Line], run: str, people: dict[str, SSlibKey]) -> Iterator[Finding]:

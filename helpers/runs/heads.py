@@ -7,7 +7,7 @@ that whoever rewrites what came before needs that key too.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from securesystemslib.signer import CryptoSigner
 
@@ -25,7 +25,7 @@ class Ledger(Protocol):
     def head(self) -> str:
         """SHA-256 of the last line."""
 
-    def append(self, event: str, /, **fields: object) -> object:
+    def append(self, event: str, **fields: Any) -> object:
         """Writes one line."""
 
 
@@ -46,8 +46,7 @@ def sign_head(run_folder: Path, ledger: Ledger, signer: CryptoSigner | None = No
 
     Args:
         run_folder: the run's.
-        ledger: of that run; nobody else may write to it between the two lines, else the check names a head that
-            does not fit.
+        ledger: of that run; a line that somebody else writes meanwhile is not covered.
         signer: the machine's key when None.
 
     Returns:

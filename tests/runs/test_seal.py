@@ -23,11 +23,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from botocore.exceptions import ClientError
-from evidence_support import DECLARED, PHASE, People, Run, digest, rewrite_ledger, whole_run
+from evidence_support import DECLARED, PHASE, People, Run, TestLedger, digest, rewrite_ledger, whole_run
 
 from helpers.errors import EvidenceRefused, StageError, UsageError
 from helpers.platforms.s3 import Bucket
-from helpers.runs import check, keys
+from helpers.runs import approvals, check, heads, keys
 from helpers.runs import seal as sealing
 from helpers.runs.seal_manifest import DeclaredStep
 from helpers.settings import Evidence, Settings
@@ -319,6 +319,26 @@ def test_a_head_that_a_kill_left_unsigned_is_signed_with_the_machines_own_key(
     monkeypatch.setenv(keys.RUN_KEY, str(ready.people.key("machine")))
     ready.seal()
     assert [line["event"] for line in ready.lines()][-2:] == ["head-signed", "sealed"]
+
+
+def test_a_signature_that_comes_between_the_head_and_its_line_does_no_harm(ready: Run) -> None:
+    class Slow(TestLedger):
+        @property
+        def head(self) -> str:
+            head = super().head
+            approvals.attest(
+                ready.folder, "s30-training", by="alice", key=ready.people.key("alice"), note="me too",
+                settings=ready.people.settings(), ledger=ready.ledger,
+            )  # fmt: skip
+            return head
+
+        def append(self, event: str, /, **fields: object) -> None:
+            ready.ledger.append(event, **fields)
+
+    heads.sign_head(ready.folder, Slow(ready.folder), ready.people.signer("machine"))
+    assert [line["event"] for line in ready.lines()][-3:] == ["head-signed", "attested", "head-signed"]
+    ready.seal()
+    assert check.check(ready.folder, ready.people.signer("sealer").public_key).findings == ()
 
 
 def test_a_run_is_chained_to_one_that_is_sealed(ready: Run) -> None:
