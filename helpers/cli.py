@@ -34,7 +34,7 @@ from helpers.load import snowflake as loading
 from helpers.platforms import spark
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress, progress
-from helpers.runs.folders import checked_name
+from helpers.runs.folders import checked_name, refuse_sealed
 from helpers.verify.business import Business
 from helpers.verify.report import Report
 
@@ -607,6 +607,7 @@ def run_phase(
 
     _one_of("--option", option, ("A", "B", "C"))
     notebook = _notebook(phase)
+    refuse_sealed(_run_folder(run))
     name = profile or os.environ.get("RUNBOOK_PROFILE") or profiles.DEFAULT_PROFILE
     given: dict[str, object] = {"profile": name, "apply": name == "local" if apply is None else apply}
     given |= parameters.from_file(parameters_file) if parameters_file else {}
@@ -760,6 +761,125 @@ def _attempt(path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@app.command()
+def keygen(
+    key: Annotated[Path, typer.Option(help="Where the private key goes; the public one beside it, as PATH.pub.")],
+    as_json: Json = False,
+) -> None:
+    """Make an Ed25519 key for signing; one that exists is never replaced.
+
+    Example: runbook keygen --key ~/.config/migration-runbooks/alice.pem
+    """
+    from helpers.runs import keys
+
+    public = keys.generate(key.expanduser())
+    summary = {"private_key": str(key), "public_key": f"{key}.pub", "key_id": public.keyid}
+    _show(as_json, summary, lambda: screen.print(f"private key {key}\npublic key  {key}.pub", markup=False))
+
+
+@app.command()
+def attest(
+    step: Annotated[str, typer.Argument(help="The step's id, as `runbook status` shows it.")],
+    run: Annotated[str, typer.Option(help="The run's name.")],
+    by: Annotated[str, typer.Option(help="Your name, as migration.toml has it.")],
+    key: Annotated[Path, typer.Option(help="Your private key.")],
+    note: Annotated[str, typer.Option(help="What you say about it.")] = "",
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Sign that a step which only a person can know of is done.
+
+    Example: runbook attest s60-training --run first --by alice --key alice.pem --note "all three shifts"
+    """
+    from helpers.runs import signing
+
+    done = signing.attest(_run_folder(run), step, by=by, key=key.expanduser(), note=note, profile=profile)
+    _show(as_json, done, lambda: screen.print(f"{step} attested by {by}: {done['envelope']}", markup=False))
+
+
+@app.command()
+def approve(
+    step: Annotated[str, typer.Argument(help="The step's id, as `runbook status` shows it.")],
+    run: Annotated[str, typer.Option(help="The run's name.")],
+    by: Annotated[str, typer.Option(help="Your name, as migration.toml has it.")],
+    key: Annotated[Path, typer.Option(help="Your private key.")],
+    plan: Annotated[
+        str | None, typer.Option(help="SHA-256 of the plan that you have read, or its beginning; refuses any other.")
+    ] = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Sign the plan that a step waits with, at the LSN that it was made from.
+
+    Example: runbook approve s50-cutover --run first --by alice --key alice.pem --plan 3f2a91c07b54
+    """
+    from helpers.runs import signing
+
+    done = signing.approve(_run_folder(run), step, by=by, key=key.expanduser(), plan_sha256=plan, profile=profile)
+    line = f"{step} approved by {by}: plan {done['plan_sha256']}, LSN {done['lsn']}"
+    _show(as_json, done, lambda: screen.print(line, markup=False, soft_wrap=True))
+
+
+@app.command()
+def seal(
+    run: Annotated[str, typer.Option(help="The run's name.")],
+    key: Annotated[Path, typer.Option(help="The private key that seals.")],
+    previous: Annotated[str | None, typer.Option(help="The run before; without it the one sealed last.")] = None,
+    upload_only: Annotated[bool, typer.Option(help="The run is sealed; only archive it again.")] = False,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Hash, sign and pack a run for the auditor; exit 1, with all reasons, when something stands against it.
+
+    Example: runbook seal --run first --key seal.pem
+    """
+    from helpers.runs import signing
+
+    done = signing.seal(
+        _run_folder(run), key=key.expanduser(), previous=previous, profile=profile, upload_only=upload_only
+    )
+
+    def show() -> None:
+        if not upload_only:
+            screen.print(f"{done['verdict']}: {done['files']} files sealed by {done['key_id']}", markup=False)
+            for sentence in done["why"]:
+                screen.print(f"  {sentence}", markup=False, soft_wrap=True)
+            screen.print(f"archive   {done['archive']}", markup=False, soft_wrap=True)
+        if done["uploaded"]:
+            screen.print(f"uploaded  {done['uploaded']}", markup=False, soft_wrap=True)
+
+    _show(as_json, done, show)
+
+
+@app.command("verify-evidence")
+def verify_evidence(
+    path: Annotated[Path, typer.Argument(help="A run's folder, or its evidence.zip.")],
+    public_key: Annotated[str, typer.Option(help="Of the one who sealed: a file, PEM text, or base64.")],
+    run_key: Annotated[
+        str | None, typer.Option(help="Of the machine that ran it, if you know it; else the one the ledger names.")
+    ] = None,
+    previous: Annotated[
+        Path | None, typer.Option(help="The run before; without it the folder beside, if there is one.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check offline that nothing of a sealed run was changed, and that it shows what it claims.
+
+    Example: runbook verify-evidence outputs/first/evidence.zip --public-key seal.pem.pub
+    """
+    from helpers.runs import check, keys
+
+    known = keys.public_key(run_key) if run_key else None
+    checked = check.check(path, keys.public_key(public_key), run_key=known, previous=previous)
+
+    def show() -> None:
+        for line in check.in_words(checked):
+            screen.print(line, markup=False, soft_wrap=True)
+
+    _show(as_json, checked.as_dict(), show)
+    raise typer.Exit(1 if checked.findings else 0)
+
+
 def _notebook(phase: str) -> Path:
     known = sorted(RUNBOOKS.glob("[0-9][0-9]_*.ipynb"))
     for path in known:
@@ -801,10 +921,6 @@ for _name, _what in {
     "sync": "carry over changes after the snapshot",
     "benchmark": "time both pipelines",
     "archive": "archive the legacy data",
-    "attest": "sign a manual step",
-    "approve": "approve a step",
-    "seal": "seal a run's evidence",
-    "verify-evidence": "check a run's evidence",
 }.items():
     _declare_not_built(_name, _what)
 

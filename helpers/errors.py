@@ -91,6 +91,24 @@ class EvidenceError(MigrationError):
     """What a run has recorded cannot be trusted, or cannot be recorded."""
 
 
+class AwaitingPerson(MigrationError):  # noqa: N818
+    """The next step needs a person's attestation or approval; the same command goes on once it is there."""
+
+    exit_code = 3
+
+
+class SignatureRefused(MigrationError):  # noqa: N818
+    """A signature that would prove nothing: the wrong key, or a person who has signed already."""
+
+    exit_code = 1
+
+
+class EvidenceRefused(MigrationError):  # noqa: N818
+    """A run that cannot be sealed as it is."""
+
+    exit_code = 1
+
+
 class NotBuilt(MigrationError):  # noqa: N818
     """Part of the design that does not exist yet; never a stub that answers yes."""
 

@@ -170,6 +170,28 @@ class Verify(_Section):
     """Per "schema.table.column": the largest difference of two numbers that still counts as none; named in every report."""
 
 
+class Approvals(_Section):
+    """Who may sign, and how many of them a step needs."""
+
+    people: dict[str, str] = Field(default_factory=dict)
+    """Per name: a file with the public key (relative to this file), its PEM text, or the base64 text of its 32 bytes."""
+    threshold: int = Field(default=1, ge=1)
+    thresholds: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Per step, or per class of steps ("cutover", "destructive"), which need two where the profile is not the local stack."""
+
+
+class Evidence(_Section):
+    """Where sealed evidence is archived so that nobody can delete it before its time."""
+
+    url: str = Field(pattern=r"^s3://[^/]+/?.*$")
+    retention_days: int = Field(ge=1)
+    mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE"
+    region: str | None = None
+    endpoint: str | None = None
+    access_key: str | None = None
+    secret_key: Secret = None
+
+
 class Profile(_Section):
     """Everything one environment needs; what is absent is asked for by the command that needs it."""
 
@@ -180,6 +202,8 @@ class Profile(_Section):
     databricks: Databricks | None = None
     export: Export = Export()
     verify: Verify = Verify()
+    approvals: Approvals = Approvals()
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -220,6 +244,29 @@ class Settings:
         """How it is compared."""
         return self.values.verify
 
+    @property
+    def approvals(self) -> Approvals:
+        """Who may sign."""
+        return self.values.approvals
+
+    @property
+    def evidence(self) -> Evidence:
+        """Where sealed evidence is archived; raises `SettingsError` when the profile names no place."""
+        return self._section("evidence", self.values.evidence, 'url = "s3://your-bucket/evidence/"')
+
+    @property
+    def evidence_stage(self) -> Stage:
+        """The same as a location with credentials, which are the stage's where the section names none."""
+        own = self.evidence
+        like = self.values.stage if own.access_key is None and own.endpoint is None else None
+        return Stage(
+            url=own.url,
+            region=own.region or (like.region if like else "us-east-1"),
+            endpoint=own.endpoint or (like.endpoint if like else None),
+            access_key=own.access_key or (like.access_key if like else None),
+            secret_key=own.secret_key or (like.secret_key if like else None),
+        )
+
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
         export = self.values.export.model_copy(update={"workers": workers})
@@ -247,29 +294,34 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         SettingsError: a file, profile, key or secret is missing or wrong; names the key and where it was sought.
         LocalStackError: the profile lives on the local stack, and that is not up.
     """
-    name = profile or os.environ.get("RUNBOOK_PROFILE") or DEFAULT_PROFILE
-    path = file or next((p for p in (Path.cwd() / FILE, PROJECT / FILE) if p.exists()), PROJECT / FILE)
-    tree = _parse(path).get("profiles", {})
-    if name not in tree:
-        raise SettingsError(
-            f"find profile {name!r}",
-            on=str(path),
-            why=f"the file has the profiles {', '.join(sorted(tree)) or '(none)'}",
-            next_step=f"add [profiles.{name}], or name another with --profile",
-        )
+    name, path, written = _written(profile, file)
     environment = {**dotenv_values(path.parent / ".env"), **os.environ}
-    raw = _resolve(tree[name], environment, f"profiles.{name}", path)
+    raw = _resolve(written, environment, f"profiles.{name}", path)
     if raw.get("stack") == "local":
         raw = _merge(_local_stack(), raw)
     try:
         values = Profile.model_validate(raw)
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
-    for section in (values.source, values.stage, values.snowflake, values.databricks):
+    for section in (values.source, values.stage, values.snowflake, values.databricks, values.evidence):
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
     return Settings(profile=name, file=path, values=values)
+
+
+def load_approvals(profile: str | None = None, file: Path | None = None) -> Settings:
+    """Reads of one profile only who may sign: no secret, and no local stack, is needed for that.
+
+    Raises:
+        SettingsError: as `load` does.
+    """
+    name, path, written = _written(profile, file)
+    keys = {key: written[key] for key in ("stack", "approvals") if key in written}
+    try:
+        return Settings(profile=name, file=path, values=Profile.model_validate(keys))
+    except ValidationError as error:
+        raise _settings_error(error, name, path) from None
 
 
 def source_from_dsn(variable: str) -> Source:
@@ -293,6 +345,20 @@ def source_from_dsn(variable: str) -> Source:
             why="libpq does not understand it, or it lacks host, dbname or user",
             next_step=example,
         ) from None
+
+
+def _written(profile: str | None, file: Path | None) -> tuple[str, Path, dict[str, Any]]:
+    name = profile or os.environ.get("RUNBOOK_PROFILE") or DEFAULT_PROFILE
+    path = file or next((p for p in (Path.cwd() / FILE, PROJECT / FILE) if p.exists()), PROJECT / FILE)
+    tree = _parse(path).get("profiles", {})
+    if name not in tree:
+        raise SettingsError(
+            f"find profile {name!r}",
+            on=str(path),
+            why=f"the file has the profiles {', '.join(sorted(tree)) or '(none)'}",
+            next_step=f"add [profiles.{name}], or name another with --profile",
+        )
+    return name, path, tree[name]
 
 
 def _source_keys(dsn: str) -> dict[str, Any]:
@@ -439,5 +505,7 @@ _EXAMPLES = {
     "schema": 'for example schema = "MIGRATED"',
     "password": 'for example password = { env = "PGPASSWORD" }',
     "policies": 'for example "public.orders.note" = "text"',
+    "people": 'for example alice = "keys/alice.pem.pub"',
+    "retention_days": "for example retention_days = 365",
     "secret_key": 'for example secret_key = { env = "AWS_SECRET_ACCESS_KEY" }',
 }

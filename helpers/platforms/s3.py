@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -86,6 +89,43 @@ class Bucket:
             self.client.put_object(Bucket=self.location.bucket, Key=self.location.key(name), Body=content)
         except (BotoCoreError, ClientError) as error:
             raise self._failed("write", name, error) from None
+
+    def write_locked(self, name: str, file: Path, *, until: datetime, mode: str) -> str:
+        """Puts one file as an object that Object Lock protects, and asks the service whether it does.
+
+        Args:
+            name: relative to this location.
+            until: before then nobody deletes this version.
+            mode: COMPLIANCE (nobody at all) or GOVERNANCE (nobody without a permission of its own).
+
+        Returns:
+            The version that was written.
+
+        Raises:
+            StageError: the bucket has no Object Lock, or did not take it or the file.
+        """
+        where = {"Bucket": self.location.bucket, "Key": self.location.key(name)}
+        try:
+            with file.open("rb") as body:
+                digest = hashlib.file_digest(body, "sha256").digest()
+                body.seek(0)
+                answer = self.client.put_object(
+                    **where,
+                    Body=body,
+                    ChecksumSHA256=base64.b64encode(digest).decode(),
+                    ObjectLockMode=mode,
+                    ObjectLockRetainUntilDate=until,
+                )
+            version = str(answer["VersionId"])
+            kept = self.client.get_object_retention(**where, VersionId=version)["Retention"]
+        except KeyError:
+            raise self._failed("lock", name, ValueError("the bucket keeps no versions, so nothing is locked")) from None
+        except (BotoCoreError, ClientError) as error:
+            raise self._failed("write", name, error) from None
+        # S3 keeps whole seconds of the time, some services milliseconds.
+        if kept.get("Mode") != mode or abs((kept["RetainUntilDate"] - until).total_seconds()) > 1:
+            raise self._failed("lock", name, ValueError(f"the service answers {kept}"))
+        return version
 
     def sha256(self, name: str) -> tuple[int, str] | None:
         """Bytes and SHA-256 of the object as it is now, read in pieces; None where there is none."""

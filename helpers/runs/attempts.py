@@ -16,7 +16,8 @@ import psutil
 from helpers.errors import UsageError
 from helpers.keeper import lives
 from helpers.redaction import redact_values
-from helpers.runs.folders import Attempt, checked_folder, open_attempt
+from helpers.runs.folders import Attempt, checked_folder, open_attempt, refuse_sealed
+from helpers.runs.heads import run_key_facts, sign_head
 from helpers.runs.ledger import Entry, Ledger, file_digest
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -40,11 +41,13 @@ def start(
         EvidenceError: the run's ledger is broken.
     """
     phase = notebook.stem
-    ledger = Ledger.open(checked_folder(outputs, run, phase).parent)
+    folder = checked_folder(outputs, run, phase).parent
+    refuse_sealed(folder)
+    ledger = Ledger.open(folder)
     note_killed(ledger)
     opening = {
         "run": run, "option": option, "profile": str(parameters.get("profile", "")),
-        "apply": bool(parameters.get("apply", True)), "git": _git(),
+        "apply": bool(parameters.get("apply", True)), "git": _git(), **run_key_facts(),
     }  # fmt: skip
     ledger.append_after(lambda entries: _opened(entries, opening))
     attempts: list[Attempt] = []
@@ -83,6 +86,7 @@ def end(ledger: Ledger, attempt: Attempt, status: str, exit_code: int) -> None:
         html_sha256=file_digest(attempt.html) if attempt.html.exists() else None,
         files=[{"path": path.relative_to(folder).as_posix(), "sha256": file_digest(path)} for path in reports],
     )
+    sign_head(folder, ledger)
 
 
 def note_killed(ledger: Ledger) -> None:

@@ -94,6 +94,14 @@ def checked_folder(outputs: Path, run: str, phase: str) -> Path:
     return folder
 
 
+def refuse_sealed(run_folder: Path) -> None:
+    """Raises UsageError when the run is sealed: whatever is added to it makes its evidence worthless."""
+    if (run_folder / "seal.dsse.json").exists():
+        raise UsageError(
+            "go on with the run", on=run_folder.name, why="the run is sealed", next_step="choose another run name"
+        )
+
+
 def checked_name(name: str, *, kind: str) -> str:
     """Returns `name` when it is safe as one folder's name.
 

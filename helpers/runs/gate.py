@@ -129,7 +129,7 @@ def _seal(token: Token) -> str:
 
 def _canonical(name: str, evidence: object) -> str:
     try:
-        return json.dumps(_plain(evidence), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(plain(evidence), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     except TypeError as error:
         raise UsageError(
             "digest the evidence of a gate",
@@ -139,13 +139,13 @@ def _canonical(name: str, evidence: object) -> str:
         ) from error
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """JSON whose text depends on the value alone: no addresses, no order of a set."""
     match value:
         case None | bool() | int() | float() | str() if not isinstance(value, Enum):
             return value
         case Enum():
-            return _plain(value.value)
+            return plain(value.value)
         case Decimal() | UUID() | PurePath():
             return str(value)
         case datetime() | date() | time():
@@ -155,18 +155,16 @@ def _plain(value: object) -> object:
         case bytes():
             return value.hex()
         case Mapping():
-            return {
-                key if isinstance(key, str) else json.dumps(_plain(key)): _plain(each) for key, each in value.items()
-            }
+            return {key if isinstance(key, str) else json.dumps(plain(key)): plain(each) for key, each in value.items()}
         case list() | tuple():
-            return [_plain(each) for each in value]
+            return [plain(each) for each in value]
         case Set():
-            return sorted((_plain(each) for each in value), key=lambda each: json.dumps(each, sort_keys=True))
+            return sorted((plain(each) for each in value), key=lambda each: json.dumps(each, sort_keys=True))
     for method in ("as_dict", "model_dump"):
         if callable(as_mapping := getattr(value, method, None)):
-            return _plain(as_mapping())
+            return plain(as_mapping())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     raise TypeError(f"a {type(value).__name__} has no canonical form")
 
 

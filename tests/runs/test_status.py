@@ -216,7 +216,8 @@ def test_an_attempt_leaves_its_facts(write: Write, tmp_path: Path) -> None:
         notebook, run="r", parameters={"word": "hello"}, outputs=tmp_path / "outputs", option="B", report=Silence()
     )
     ledger = Ledger.open(tmp_path / "outputs/r")
-    first, started, over = ledger.entries()
+    first, started, over, signed = ledger.entries()
+    assert signed.event == "head-signed"
     assert (first.event, first.get("option"), first.get("run")) == ("run-opened", "B", "r")
     assert set(first.get("git")) == {"commit", "dirty"}
     assert (started.get("attempt"), started.get("parameters")) == ("attempt-01", {"word": "hello"})
@@ -229,7 +230,7 @@ def test_an_attempt_leaves_its_facts(write: Write, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="opened with option 'B'"):
         execute(notebook, run="r", parameters={}, outputs=tmp_path / "outputs", option="A", report=Silence())
     assert not (tmp_path / "outputs/r/30_x/attempt-02.ipynb").exists()
-    assert len(ledger.entries()) == 3
+    assert len(ledger.entries()) == 4
 
 
 def test_a_broken_ledger_opens_no_attempt(write: Write, tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""What a seal covers, as `manifest.json`, and the words for how much of the checklist it proves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from helpers.runs.dsse import canonical
+from helpers.runs.lines import Line
+
+MANIFEST = "manifest.json"
+SEAL = "seal.dsse.json"
+PREVIOUS = "previous-seal.dsse.json"
+"""The previous run's seal as it was: with it, the chain is checked where that run is not at hand."""
+
+SealVerdict = Literal["SEALED", "PARTIAL", "REHEARSAL"]
+
+_STATES = frozenset({"step-started", "step-done", "step-skipped", "step-planned", "step-failed"})
+DONE = frozenset({"step-done", "step-skipped", "step-planned", "attested"})
+
+
+@dataclass(frozen=True)
+class DeclaredStep:
+    """One box of the checklist, as the seal compares it with the ledger.
+
+    Attributes:
+        step: its id.
+        phase: the notebook that performs it, without the suffix.
+        built: False for a box that is declared and not built yet.
+        cell: the id, or its beginning, of the cells that perform it; the step's own when None.
+        approvals: how many people have to approve it; 0 where nobody has to.
+        word: whether a person's word is enough for it.
+    """
+
+    step: str
+    phase: str
+    built: bool = True
+    cell: str | None = None
+    approvals: int = 0
+    word: bool = False
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SealedFile(_Part):
+    """One file as it was."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class SealedLedger(_Part):
+    """The ledger but for its last line, which says `sealed`. `lines` are the digests of its lines."""
+
+    size: int
+    sha256: str
+    lines: list[str]
+
+
+class SealedStep(_Part):
+    """A declared step; see `DeclaredStep`."""
+
+    step: str
+    phase: str
+    built: bool
+    cell: str | None
+    approvals: int
+    word: bool
+
+
+class SealedPerson(_Part):
+    """Whose key a name stands for, by the settings at the time of sealing."""
+
+    key_id: str
+    public_key: str
+
+
+class PreviousSeal(_Part):
+    """The run before, by the SHA-256 of its seal."""
+
+    run: str
+    seal_sha256: str
+
+
+class SealManifest(_Part):
+    """The whole of `manifest.json`."""
+
+    version: Literal[1] = 1
+    run: str
+    verdict: SealVerdict
+    why: list[str]
+    files: list[SealedFile]
+    ledger: SealedLedger
+    declared: list[SealedStep]
+    people: dict[str, SealedPerson]
+    previous: PreviousSeal | None
+
+    def to_bytes(self) -> bytes:
+        """The file's bytes; equal manifests have equal bytes."""
+        return canonical(self.model_dump()) + b"\n"
+
+
+def states(lines: Iterable[Line], declared: Iterable[DeclaredStep | SealedStep]) -> dict[str, Line]:
+    """What the ledger says last of each step; a person's word counts only where it is enough."""
+    words = {each.step for each in declared if each.word}
+    return {
+        line.text("step"): line
+        for line in lines
+        if line.event in _STATES or (line.event == "attested" and line.text("step") in words)
+    }
+
+
+def verdict_of(lines: Sequence[Line], declared: Iterable[DeclaredStep | SealedStep]) -> tuple[SealVerdict, list[str]]:
+    """How much of the checklist a ledger proves.
+
+    Returns:
+        REHEARSAL when a step was only planned, PARTIAL when a declared step is not built or its phase did not run,
+        else SEALED; and the reasons, each a sentence.
+    """
+    declared = list(declared)
+    planned = [step for step, line in states(lines, declared).items() if line.event == "step-planned"]
+    ran = {line.text("phase") for line in lines if line.event == "attempt-started"}
+    not_built = [each.step for each in declared if not each.built]
+    not_run = dict.fromkeys(each.phase for each in declared if each.built and each.phase not in ran)
+    why = [f"{step} was planned and not applied" for step in planned]
+    why += [f"{step} is not built" for step in not_built]
+    why += [f"the phase {phase} did not run" for phase in not_run]
+    return ("REHEARSAL" if planned else "PARTIAL" if why else "SEALED"), why
