@@ -145,10 +145,10 @@ def _explain(pairs: Pairs) -> Iterator[Diagnosis]:
                 sampled = fit.examined and examined < total
                 of = examined if sampled else of
                 yield _diagnosis(pairs, fit, explained, of, total)
-                pairs.rows(f"DELETE FROM {{pairs}} WHERE coalesce({fit.predicate}, false)")
+                pairs.rows(f"DELETE FROM {pairs.table} WHERE coalesce({fit.predicate}, false)")
                 if sampled:
                     # What was not examined may have the same cause: from here on the sample stands for all.
-                    pairs.rows(f"DELETE FROM {{pairs}} WHERE NOT ({pairs.examined})")
+                    pairs.rows(f"DELETE FROM {pairs.table} WHERE NOT ({pairs.examined})")
             elif everywhere:
                 return
             wide = wide or best is None
@@ -160,6 +160,8 @@ def _diagnosis(pairs: Pairs, fit: Fit, explained: int, of: int, total: int) -> D
     which = f"pairs examined, of {total:,} that differ" if of < total else "pairs that differ"
     if of == 1:
         where = "In the one pair that differs"
+    elif explained == of == total == 2:
+        where = "In both pairs that differ"
     elif explained == of:
         where = f"In all {of:,} {which}"
     else:
@@ -181,7 +183,7 @@ def _examples(pairs: Pairs, fit: Fit) -> tuple[Example, ...]:
     key = ", ".join(f"s.c{names.index(name)}" for name in pairs.key)
     n = pairs.index
     found = pairs.rows(
-        f"SELECT p.id, s.c{n}, t.c{n}, t.v{n}, [{key}]::VARCHAR[] FROM (FROM {{pairs}} WHERE coalesce({fit.predicate}, false) "
+        f"SELECT p.id, s.c{n}, t.c{n}, t.v{n}, [{key}]::VARCHAR[] FROM (FROM {pairs.table} WHERE coalesce({fit.predicate}, false) "
         f"ORDER BY id LIMIT {EXAMPLES}) AS p JOIN rest AS s ON s.id = p.id JOIN rest AS t ON t.id = p.other ORDER BY p.id"
     )
     return tuple(

@@ -43,21 +43,18 @@ def best_fit(pairs: Pairs, fewest: int, *, wide: bool, fallback: bool = False) -
         return None
     looked = look(pairs, wide=wide)
     asked = [h for h in HYPOTHESES if pairs.family in h.families and h.fallback == fallback]
-    fits = [fit for hypothesis in asked for fit in hypothesis.propose(looked)]
-    seen = _explained(looked, fits)
-    shown = [n for n, fit in enumerate(fits) if seen[n].rows or fit.examined]
-    fits = [fits[n] for n in shown]
-    counted = _explained(pairs, fits) if looked != pairs else [seen[n] for n in shown]
+    fits = _shown(looked, [fit for hypothesis in asked for fit in hypothesis.propose(looked)])
     tries = pairs.crossed.count()
     best: tuple[float, Fit, int] | None = None
-    for fit, explained, by_chance in zip(fits, counted, _explained(pairs.crossed, fits), strict=True):
+    for fit, explained, by_chance in zip(fits, _explained(pairs, fits), _explained(pairs.crossed, fits), strict=True):
         left = sample if fit.examined else everything
         share = explained.rows / left.rows if left.rows else 0.0
-        if fit.examined:
+        if fit.examined and sample != everything:
             # A sample shows a little more or less than there is, which must not decide between equals.
-            share -= 3 * math.sqrt(share * (1 - share) / max(1, left.rows)) if sample != everything else 0
+            share -= 3 * math.sqrt(share * (1 - share) / max(1, left.rows))
         control = fit.control if fit.control is not None else (by_chance.rows, tries)
-        if explained.rows >= fewest and _believed(fit, explained, left, control) and (best is None or share > best[0]):
+        believed = explained.rows >= fewest and _believed(fit, explained, left, control)
+        if believed and (best is None or share > best[0]):
             best = share, fit, explained.rows
     return best[1:] if best else None
 
@@ -72,8 +69,15 @@ class _Counted:
 
 
 def _left(pairs: Pairs, predicate: str) -> _Counted:
-    ((rows, distinct),) = pairs.rows(f"SELECT count(*), count(*) FILTER (first) FROM {{pairs}} WHERE {predicate}")
+    ((rows, distinct),) = pairs.rows(f"SELECT count(*), count(*) FILTER (first) FROM {pairs.table} WHERE {predicate}")
     return _Counted(rows, distinct)
+
+
+def _shown(pairs: Pairs, fits: Sequence[Fit]) -> list[Fit]:
+    """Those that explain anything at all, or may do so outside of these pairs."""
+    asked = ", ".join(f"count(*) FILTER ({fit.predicate})" for fit in fits)
+    (found,) = pairs.rows(f"SELECT {asked} FROM {pairs.table}") if fits else ((),)
+    return [fit for fit, rows in zip(fits, found, strict=True) if rows or fit.examined]
 
 
 def _explained(pairs: Pairs, fits: Sequence[Fit]) -> list[_Counted]:
@@ -86,14 +90,16 @@ def _explained(pairs: Pairs, fits: Sequence[Fit]) -> list[_Counted]:
         + (f"coalesce(avg(info) FILTER (p{n} AND first), 0)" if fit.accident is None else "0.0")
         for n, fit in enumerate(fits)
     )
-    (found,) = pairs.rows(f"SELECT {counts} FROM (SELECT first, info, {asked} FROM {{pairs}})")
+    (found,) = pairs.rows(f"SELECT {counts} FROM (SELECT first, info, {asked} FROM {pairs.table})")
     return [_Counted(*counted) for counted in zip(found[::3], found[1::3], found[2::3], strict=True)]
 
 
 def _believed(fit: Fit, explained: _Counted, left: _Counted, control: tuple[int, int]) -> bool:
     count, of = (explained.rows, left.rows) if fit.by_rows else (explained.distinct, left.distinct)
     least = LEAST_SHARE if fit.accident is None else 0
-    if not count or explained.distinct < fit.least or count < least * of:
+    # A peculiar parameter must explain nearly all of a few pairs, or more than two.
+    fewest = fit.least if fit.least == 1 or count >= NEARLY_ALL * of else max(fit.least, 3)
+    if not count or explained.distinct < fewest or count < least * of:
         return False
     accident = fit.accident if fit.accident is not None else math.exp(-explained.information)
     if count < NEARLY_ALL * of:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from helpers.platforms.postgres import literal
 from helpers.verify.hypotheses.base import ANY, NUMBERS, SELF_EVIDENT, Fit, Hypothesis, fixed
-from helpers.verify.hypotheses.pairs import Pairs, Parameter
+from helpers.verify.hypotheses.pairs import PAIRS_TABLE, Pairs, Parameter
 
 EMPTY = (
     "The file format takes NULL and the empty text for each other: load Parquet rather than CSV, or set "
@@ -45,14 +45,31 @@ SPECIAL = "'NaN', 'Infinity', '-Infinity', 'infinity', '-infinity'"
 LIMITS = "'127', '255', '32767', '65535', '2147483647', '4294967295', '9223372036854775807'"
 """The greatest values of integers of 1 to 8 bytes, signed and unsigned."""
 
+DOMINANT = 0.9
+"""The share of NULLs that must become the same."""
+
 MANY = 5
 """Rows from which on one constant for all of them says something."""
 
 BOOLEANS = 12
-"""the same for true and false, half of which are right by accident."""
+"""The same for true and false, half of which are right by accident."""
+
+ENOUGH = math.log(1000)
+"""Nats by which one target for each value must say more than chance."""
 
 CODES = 50
 """Values that a column of codes has at most."""
+
+
+def _empty(pairs: Pairs) -> Iterable[Fit]:
+    """Where nearly all NULLs arrive as empty texts, or the reverse; NULLs among random values do neither."""
+    null, empty = ("s IS NULL", "t = ''"), ("s = ''", "t IS NULL")
+    for cause, (source, target), what in (
+        ("null-to-empty", null, "NULL arrives as the empty text"),
+        ("empty-to-null", empty, "the empty text arrives as NULL"),
+    ):
+        if pairs.count(f"{source} AND {target}") >= DOMINANT * pairs.count(source):
+            yield Fit(cause, f"{source} AND {target}", what, EMPTY, accident=SELF_EVIDENT, by_rows=True)
 
 
 def _null_to_constant(pairs: Pairs) -> Iterable[Fit]:
@@ -61,7 +78,7 @@ def _null_to_constant(pairs: Pairs) -> Iterable[Fit]:
         if known or rows >= MANY:
             yield Fit(
                 "null-to-sentinel", f"s IS NULL AND t = {literal(text)}", f"NULL arrives as {_shown(text)}", why,
-                cost=0.5 if known else cost, accident=1e-4 if known else None, by_rows=True,
+                cost=0.5 if known else cost, accident=_accident(text) if known else None, by_rows=True,
             )  # fmt: skip
 
 
@@ -70,9 +87,9 @@ def _constant_to_null(pairs: Pairs) -> Iterable[Fit]:
     for text, rows, cost in _dominant(nulled, pairs.count("t IS NULL")):
         why, known = _known(text)
         column, value = f"v{pairs.index}", literal(text)
-        ((kept, others),) = pairs.all.rows(
+        ((kept, others),) = pairs.rows(
             f"SELECT count(*) FILTER (s.{column} = {value}), count(*) FROM pairs JOIN rest AS s ON s.id = pairs.s "
-            f"WHERE pairs.s NOT IN (SELECT id FROM {{pairs}} WHERE t IS NULL)"
+            f"WHERE pairs.s NOT IN (SELECT id FROM {PAIRS_TABLE} WHERE t IS NULL)"
         )
         if known or (rows >= MANY and others >= MANY):
             likely = why if known else f"Somewhere {_shown(text)} is taken for NULL: look for NULLIF and NULL_IF."
@@ -128,16 +145,15 @@ def _capped(pairs: Pairs) -> Iterable[Fit]:
 
 def _recoded(pairs: Pairs) -> Iterable[Fit]:
     """Few values, each of which becomes always the same other one; two values can only become each other."""
-    mapping = pairs.all.rows(
-        f"SELECT s, min(t), count(*), count(DISTINCT t) FROM {{pairs}} WHERE s IS NOT NULL AND t IS NOT NULL "
+    mapping = pairs.rows(
+        f"SELECT s, min(t), count(*), count(DISTINCT t) FROM {PAIRS_TABLE} WHERE s IS NOT NULL AND t IS NOT NULL "
         f"GROUP BY s ORDER BY 3 DESC LIMIT {CODES + 1}"
     )
     steady = [(s, t, rows) for s, t, rows, targets in mapping if targets == 1]
     if not steady or len(mapping) > CODES or len(steady) < 0.9 * len(mapping):
         return
-    ((values,),) = pairs.rows(f"SELECT count(DISTINCT v{pairs.index}) FROM rest")
-    alternatives = max(1, values - 1)
-    if sum(rows - 1 for _, _, rows in steady) * math.log(alternatives) < math.log(1000):
+    alternatives = len({text for source, target, _ in steady for text in (source, target)}) - 1
+    if sum(rows - 1 for _, _, rows in steady) * math.log(alternatives) < ENOUGH:
         return
     named = ", ".join(f"{_shown(s)} → {_shown(t)}" for s, t, _ in steady[:5])
     more = f" and {len(steady) - 5} more" if len(steady) > 5 else ""
@@ -152,7 +168,7 @@ def _recoded(pairs: Pairs) -> Iterable[Fit]:
 
 def _dominant(found: list[Parameter], rows: int) -> Iterable[tuple[str, int, float]]:
     """The first constant if hardly any of the `rows` has another one."""
-    if found and found[0].rows >= 0.9 * rows:
+    if found and found[0].rows >= DOMINANT * rows:
         yield found[0].value, found[0].rows, _cost(found[0].value)
 
 
@@ -162,6 +178,11 @@ def _known(text: str) -> tuple[str, bool]:
     why = SENTINELS.get(text, SENTINELS.get(date, ""))
     generic = "A COALESCE, a column default or a convention of the pipeline stands for NULL: let NULL through."
     return why or generic, bool(why)
+
+
+def _accident(text: str) -> float:
+    """How often a value put at random in NULL's place would be this one."""
+    return 1e-2 if text in ("0", "-1", "false", "-", "unknown") else 1e-4
 
 
 def _cost(text: str) -> float:
@@ -175,7 +196,7 @@ def _shown(text: str) -> str:
 
 
 def _inverted(pairs: Pairs) -> Iterable[Fit]:
-    """true and false can only become each other, so it takes all rows of the table to say more than that."""
+    """True and false can only become each other, so it takes all rows of the table to say more than that."""
     rows = pairs.compared_rows
     both = pairs.count("s = 'true'") and pairs.count("s = 'false'")
     if rows and both and pairs.count() >= max(BOOLEANS, 0.9 * rows):
@@ -187,14 +208,7 @@ def _inverted(pairs: Pairs) -> Iterable[Fit]:
 
 
 FIRST: tuple[Hypothesis, ...] = (
-    fixed(
-        "null-to-empty", ANY, "s IS NULL AND t = ''", "NULL arrives as the empty text", EMPTY,
-        accident=SELF_EVIDENT, by_rows=True,
-    ),
-    fixed(
-        "empty-to-null", ANY, "s = '' AND t IS NULL", "the empty text arrives as NULL", EMPTY,
-        accident=SELF_EVIDENT, by_rows=True,
-    ),
+    Hypothesis("null-to-empty", ANY, _empty),
     Hypothesis("null-to-sentinel", ANY, _null_to_constant),
     Hypothesis("sentinel-to-null", ANY, _constant_to_null),
     Hypothesis("special-value", ANY, _special),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from helpers.verify.hypotheses.base import SELF_EVIDENT, TEXTS, Hypothesis, Said
-from helpers.verify.hypotheses.escapes import QUESTION_MARKS
+from helpers.verify.hypotheses.escapes import REPLACED
 from helpers.verify.hypotheses.examined import examined
 from helpers.verify.hypotheses.texts import CASE_FIX
 
@@ -42,7 +42,7 @@ WORDS = re.compile(r"[^\W_]+")
 """What PostgreSQL's initcap takes for words."""
 
 LONGEST = 2000
-"""characters of a text in which single exchanged characters are looked for."""
+"""Characters of a text in which single exchanged characters are looked for."""
 
 ENCODING_FIX = "name the encoding where the file is read (ENCODING of the file format, encoding= of the reader), or write UTF-8 throughout"
 
@@ -198,7 +198,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     examined("unicode-normal-form", TEXTS, BEYOND_ASCII, _equivalent, _say_normal_form, accident=SELF_EVIDENT),
     examined("mojibake", TEXTS, BEYOND_ASCII, _mojibake, _say_mojibake, accident=SELF_EVIDENT),
     examined("mojibake", TEXTS, "strlen(s) <> ls", _encoded, _say_encoded, accident=SELF_EVIDENT),
-    *QUESTION_MARKS,
+    *REPLACED,
     examined(
         "characters-escaped",
         TEXTS,

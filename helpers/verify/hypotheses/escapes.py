@@ -12,6 +12,7 @@ BEYOND_BMP = "[\\x{10000}-\\x{10FFFF}]"
 NOT_ASCII = "[^\\x00-\\x7F]"
 
 QUOTE, APOSTROPHE, BACKSLASH = "chr(34)", "chr(39)", "chr(92)"
+REPLACEMENT = "\ufffd"
 RETURN, FEED, TAB = "chr(13)", "chr(10)", "chr(9)"
 
 FORMAT_FIX = "The file's writer and reader disagree about {}: load Parquet, or set {} of the file format."
@@ -29,6 +30,12 @@ def _either(*forms: tuple[str, str]) -> str:
         f"THEN t = replace(s, {one}, {other}) OR s = replace(t, {one}, {other}) END, false)"
         for one, other in forms
     )
+
+
+def _marked(mark: str, pattern: str) -> str:
+    """Where the source has characters beyond ASCII, the target has marks."""
+    plain = f"regexp_replace(t, '({pattern})+', '{mark}', 'g')"
+    return f"{plain} = regexp_replace(s, '({NOT_ASCII}|{pattern})+', '{mark}', 'g')"
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
@@ -121,6 +128,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "Something encodes to ASCII and ignores what does not fit (errors='ignore'): use UTF-8 throughout.",
     ),
     fixed(
+        "question-marks",
+        TEXTS,
+        f"CASE WHEN contains(t, '?') THEN {_marked('?', '[?]')} END",
+        "characters beyond ASCII became question marks",
+        "Something encodes to ASCII and replaces what does not fit (errors='replace'): use UTF-8 throughout.",
+        accident=SELF_EVIDENT,
+    ),
+    fixed(
         "base64",
         BINARY,
         "starts_with(s, '\\x') AND (t = base64(unhex(substr(s, 3))) "
@@ -139,14 +154,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     ),
 )
 
-QUESTION_MARKS: tuple[Hypothesis, ...] = (
+REPLACED: tuple[Hypothesis, ...] = (
     fixed(
-        "question-marks",
+        "replacement-characters",
         TEXTS,
-        "CASE WHEN contains(t, '?') OR contains(t, chr(65533)) THEN "
-        f"regexp_replace(t, '[?\\x{{FFFD}}]+', '?', 'g') = regexp_replace(s, '({NOT_ASCII}|\\?)+', '?', 'g') END",
-        "characters beyond ASCII became question marks or U+FFFD",
-        "Something encodes to ASCII and replaces what does not fit, or reads such bytes as UTF-8: use UTF-8 throughout.",
+        f"CASE WHEN contains(t, '{REPLACEMENT}') THEN {_marked(REPLACEMENT, REPLACEMENT)} END",
+        "characters beyond ASCII became U+FFFD",
+        "Bytes that are no UTF-8 are read as UTF-8 (REPLACE_INVALID_CHARACTERS, errors='replace'): name the encoding where "
+        "the file is read.",
         accident=SELF_EVIDENT,
     ),
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
 from helpers.platforms.postgres import literal
 from helpers.verify.hypotheses.base import Fit, Hypothesis, Said
-from helpers.verify.hypotheses.pairs import Family, Pairs
+from helpers.verify.hypotheses.pairs import PAIRS_TABLE, Family, Pairs
 
 BATCH = 1000
 
@@ -51,9 +52,9 @@ def examined(
         return [(pair, answer) for pair, source, target in fetched for answer in ask(source, target)]
 
     def propose(pairs: Pairs) -> Iterable[Fit]:
-        if pairs != pairs.all and not answered(pairs, f"({where}) LIMIT {PROBED}"):
+        if pairs.table != PAIRS_TABLE and not answered(pairs, f"({where}) LIMIT {PROBED}"):
             return
-        answers = answered(pairs.all, f"first AND {pairs.examined} AND ({where})")
+        answers = answered(replace(pairs, table=PAIRS_TABLE), f"first AND {pairs.examined} AND ({where})")
         if not answers:
             return
         table = _remember(pairs, answers)

@@ -21,10 +21,18 @@ OTHER_UNIT = (
     "text without a point: look at the column's expression and the target's scale."
 )
 
+SQL_ROUNDS = "SQL's ROUND and casts to NUMBER or DECIMAL round so."
+IEEE_ROUNDS = "Python, pandas and IEEE floats round so."
+DOUBLES_ROUND = "A double rounds so, in which most decimal halves are a little more or less than half."
+CUT = "Integer division, TRUNC and casts in many languages cut so."
+FLOOR = "FLOOR or CEIL does so: look at the column's expression."
+
 
 def _rounded(pairs: Pairs) -> Iterable[Fit]:
     # 1.999 rounded to two digits prints without any: the usual number of digits tells, not each pair's.
-    found = pairs.top("tp::VARCHAR", 3, f"sx <> tx AND sp > tp AND tp BETWEEN -30 AND {pairs.scale}")
+    found = pairs.top(
+        "tp::VARCHAR", 3, f"sx <> tx AND sp > tp AND tp BETWEEN {max(-15, pairs.scale - 36)} AND {pairs.scale}"
+    )
     for parameter in found:
         yield from _rounded_to(pairs, int(parameter.value))
 
@@ -32,30 +40,23 @@ def _rounded(pairs: Pairs) -> Iterable[Fit]:
 def _rounded_to(pairs: Pairs, places: int) -> Iterable[Fit]:
     unit, off = 10 ** (pairs.scale - places), "abs(tx - sx)"
     coarser = f"sp > {places} AND tp <= {places} AND sx <> tx"
-    tie = f"{off} + {off} = {unit}"
     last = "right(t, 1)" if places >= 0 else f"substr(t, length(t) + 1 + {places}, 1)"
     even = f"(tp < {places} OR {last} IN ('0', '2', '4', '6', '8'))"
-    ties = pairs.count(f"TRY({coarser} AND {tie})")
-    to = _to(places)
-    modes = [
-        (f"{off} + {off} < {unit} OR ({tie} AND abs(tx) > abs(sx))", "rounded", "half away from zero"),
-        (f"{off} + {off} < {unit} OR ({tie} AND {even})", "rounded", "half to even"),
-        (f"{off} < {unit} AND abs(tx) < abs(sx)", "truncated", ""),
-        (f"{off} < {unit} AND tx < sx", "rounded-down", ""),
-        (f"{off} < {unit} AND tx > sx", "rounded-up", ""),
-    ]
-    for condition, cause, mode in modes:
-        detail = f", {mode}" if mode and ties else ""
-        what = f"the target is {cause.replace('-', ' ').replace('truncated', 'cut off')} {to}{detail}"
-        likely = (
-            f"The target's type or a cast keeps {_kept(places)}: widen its scale. "
-            + {"half to even": "Python, pandas and IEEE floats round so.", "": "Integer division and FLOOR do so."}.get(
-                mode, "SQL's ROUND and casts to NUMBER do so."
-            )
-            if cause in ("rounded", "truncated")
-            else "An expression such as FLOOR or CEIL stands between source and target: look at the column's expression."
-        )
-        yield Fit(cause, f"TRY({coarser} AND ({condition}))", what, likely, cost=math.log(40))
+    nearer, half = f"{off} + {off} < {unit}", f"{off} + {off} = {unit}"
+    halves = bool(pairs.count(f"TRY({coarser} AND {half})"))
+    for cause, condition, what, halving, why in (
+        ("rounded", f"{nearer} OR ({half} AND abs(tx) > abs(sx))", "rounded", "half away from zero", SQL_ROUNDS),
+        ("rounded", f"{nearer} OR ({half} AND {even})", "rounded", "half to even", IEEE_ROUNDS),
+        ("rounded", f"{nearer} OR {half}", "rounded", "half either way", DOUBLES_ROUND),
+        ("truncated", f"{off} < {unit} AND abs(tx) < abs(sx)", "cut off", "", CUT),
+        ("rounded-down", f"{off} < {unit} AND tx < sx", "rounded down", "", FLOOR),
+        ("rounded-up", f"{off} < {unit} AND tx > sx", "rounded up", "", FLOOR),
+    ):
+        detail = f", {halving}" if halving and halves else ""
+        yield Fit(
+            cause, f"TRY({coarser} AND ({condition}))", f"the target is {what} {_to(places)}{detail}",
+            f"{_kept(places)} {why}", cost=math.log(40),
+        )  # fmt: skip
 
 
 def _to(places: int) -> str:
@@ -65,7 +66,11 @@ def _to(places: int) -> str:
 
 
 def _kept(places: int) -> str:
-    return f"{places} digits after the point" if places > 0 else "no more than that"
+    if places > 0:
+        return f"A type or cast on the way keeps {places} digit{'s' if places > 1 else ''} after the point: widen it."
+    if places < 0:
+        return "An expression rounds on the way, as for a report: look at the column's expression."
+    return "An integer type or a cast on the way keeps no digits after the point: widen it."
 
 
 def _significant(pairs: Pairs) -> Iterable[Fit]:
@@ -134,7 +139,7 @@ def _factor(pairs: Pairs) -> Iterable[Fit]:
     for ratio in ratios:
         # The greatest sources tell the ratio best, because the target's rounding disturbs them least.
         ((exact,),) = pairs.rows(
-            f"SELECT median(r) FROM (SELECT td / sd AS r FROM {{pairs}} WHERE sd <> 0 AND printf('%.2e', td / sd) = "
+            f"SELECT median(r) FROM (SELECT td / sd AS r FROM {pairs.table} WHERE sd <> 0 AND printf('%.2e', td / sd) = "
             f"'{ratio.value}' ORDER BY abs(sd) DESC LIMIT 100)"
         )
         for factor, spoken in _nice(float(exact)):
@@ -205,13 +210,12 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     ),
     fixed(
         "float32", NUMBERS,
-        f"sd <> {SINGLE}::DOUBLE AND TRY_CAST(td AS FLOAT) = {SINGLE} AND (td = {SINGLE}::DOUBLE OR td = {SHORTEST})"
-,
+        f"sd <> {SINGLE}::DOUBLE AND TRY_CAST(td AS FLOAT) = {SINGLE} AND (td = {SINGLE}::DOUBLE OR td = {SHORTEST})",
         "the target is the source as a single-precision float, with its 6 to 9 digits",
         "A FLOAT of 32 bits (real, float32, FLOAT of Parquet or Spark) lies on the way: use DOUBLE, or DECIMAL for money.",
     ),
     fixed(
-        "double", EXACT, "sd = td AND s <> t AND sn > 15",
+        "double", EXACT, "sd = td AND s <> t AND sn > 15 AND (tn <= 17 OR tn > 40 OR t = TRY_CAST(sd AS HUGEINT)::VARCHAR)",
         "the target is the source as a double, with its 15 to 17 digits",
         "A DOUBLE (FLOAT in Snowflake, float64, JavaScript's or JSON's number) lies on the way: use DECIMAL or text.",
         accident=1e-6,

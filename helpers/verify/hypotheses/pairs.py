@@ -3,9 +3,9 @@
 A pair is a source's value `s` and the target's value `t` that differ, in the same column and row. The table has a row for
 each: `id` and `other` (ids of the source's and the target's row in `rest`), the texts `s` and `t` with their characters
 `ls` and `lt`, `pair` (a hash of both), `first` (true for one row of each distinct pair), `info` (nats that the target's
-text holds). Numbers have `sd`, `td` (doubles, NULL unless finite), `sx`, `tx` (exact, as integers in units of the column's last place, NULL where they do not fit),
-`sn`, `tn` (significant digits) and `sp`, `tp` (digits after the point, below 0 where a number ends with zeros before it);
-dates and times have `su`, `tu` (microseconds).
+text holds). Numbers have `sd`, `td` (doubles, NULL unless finite), `sx`, `tx` (exact, as integers in units of the column's
+last place, NULL where they do not fit), `sn`, `tn` (significant digits) and `sp`, `tp` (digits after the point, below 0
+where a number ends with zeros before it); dates and times have `su`, `tu` (microseconds).
 """
 
 from __future__ import annotations
@@ -77,11 +77,6 @@ class Pairs:
     made: list[str] = field(default_factory=list)
 
     @property
-    def all(self) -> Pairs:
-        """Without sampling."""
-        return replace(self, table=PAIRS_TABLE)
-
-    @property
     def crossed(self) -> Pairs:
         """Sources with the targets of other pairs, to see what fits by accident."""
         return replace(self, table=CROSSED_TABLE)
@@ -92,20 +87,20 @@ class Pairs:
         return f"pair % {self.stride} = 0"
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a query in which `{pairs}` stands for the table."""
-        return self.duck.execute(sql.replace("{pairs}", self.table)).fetchall()
+        """A query's rows."""
+        return self.duck.execute(sql).fetchall()
 
     def top(self, expression: str, limit: int = 4, where: str = "true") -> list[Parameter]:
         """The most frequent values of a text expression, NULL aside."""
         found = self.rows(
-            f"SELECT p, count(*) FILTER (first), count(*) FROM (SELECT first, TRY({expression}) AS p FROM {{pairs}} "
+            f"SELECT p, count(*) FILTER (first), count(*) FROM (SELECT first, TRY({expression}) AS p FROM {self.table} "
             f"WHERE {where}) WHERE p IS NOT NULL GROUP BY p ORDER BY 3 DESC, p LIMIT {limit}"
         )
         return [Parameter(*row) for row in found]
 
     def count(self, predicate: str = "true") -> int:
         """Rows for which it holds."""
-        ((count,),) = self.rows(f"SELECT count(*) FILTER (coalesce({predicate}, false)) FROM {{pairs}}")
+        ((count,),) = self.rows(f"SELECT count(*) FILTER (coalesce({predicate}, false)) FROM {self.table}")
         return int(count)
 
     def remember(self, query: str) -> str:
@@ -136,9 +131,12 @@ def collect(
     duck.execute(
         f"CREATE OR REPLACE TEMP TABLE {PAIRS_TABLE} AS WITH texts AS (SELECT pairs.s AS id, pairs.t AS other, "
         f"s.{text} AS s, t.{text} AS t FROM pairs JOIN rest AS s ON pairs.s = s.id JOIN rest AS t ON pairs.t = t.id "
-        f"WHERE s.v{index} IS DISTINCT FROM t.v{index}), hashed AS (SELECT *, length(s) AS ls, length(t) AS lt, hash(s, t) AS pair FROM texts) "
-        f"SELECT *, row_number() OVER (PARTITION BY pair) = 1 AS first, {_information(kind)} AS info{parsed} FROM hashed"
+        f"WHERE s.v{index} IS DISTINCT FROM t.v{index}), "
+        f"parsed AS (SELECT *, length(s) AS ls, length(t) AS lt, hash(s, t) AS pair{parsed} FROM texts) "
+        f"SELECT *, false AS first, {_information(kind)} AS info FROM parsed"
     )
+    # A window function would keep the texts in memory, which may be long.
+    duck.execute(f"UPDATE {PAIRS_TABLE} SET first = true WHERE id IN (SELECT min(id) FROM {PAIRS_TABLE} GROUP BY pair)")
     ((distinct, characters),) = duck.execute(
         f"SELECT count(*), coalesce(sum(coalesce(ls, 0) + coalesce(lt, 0)), 0) FROM {PAIRS_TABLE} WHERE first"
     ).fetchall()
@@ -153,15 +151,15 @@ def look(pairs: Pairs, *, wide: bool) -> Pairs:
         looked = replace(pairs, table=LOOKED_TABLE)
         pairs.rows(
             f"CREATE OR REPLACE TEMP TABLE {LOOKED_TABLE} AS SELECT * REPLACE (row_number() OVER (PARTITION BY pair) = 1 "
-            f"AS first) FROM (FROM {{pairs}} ORDER BY hash(id) LIMIT {LOOKED_AT})"
+            f"AS first) FROM (FROM {pairs.table} ORDER BY hash(id) LIMIT {LOOKED_AT})"
         )
-    names = [name for (name,) in pairs.rows("SELECT column_name FROM (DESCRIBE {pairs})")]
+    names = [name for (name,) in pairs.rows(f"SELECT column_name FROM (DESCRIBE {pairs.table})")]
     targets = {"other", "info", *(name for name in names if name.startswith("t") or name == "lt")}
     made = {"pair": "hash(a.s, b.t)", "first": "true"}
     mixed = ", ".join(f"{made.get(n) or ('b.' if n in targets else 'a.') + n} AS {n}" for n in names)
     looked.rows(
         f"CREATE OR REPLACE TEMP TABLE {CROSSED_TABLE} AS WITH numbered AS (SELECT *, row_number() OVER (ORDER BY pair) - 1 "
-        f"AS place FROM (FROM {{pairs}} WHERE first ORDER BY pair LIMIT {CROSSED_SOURCES})), size AS (SELECT count(*) AS n "
+        f"AS place FROM (FROM {looked.table} WHERE first ORDER BY pair LIMIT {CROSSED_SOURCES})), size AS (SELECT count(*) AS n "
         f"FROM numbered) SELECT {mixed} FROM numbered AS a, size, range(1, {CROSSINGS + 1}) AS steps(step) "
         f"JOIN numbered AS b ON step < n AND b.place = (a.place + step) % n WHERE a.s IS DISTINCT FROM b.t"
     )
@@ -247,10 +245,13 @@ def _information(kind: Family) -> str:
     match kind:
         case "number" | "float":
             nats = f"2.3 * length({digits('t')})"
-        case "moment" | "json":
-            nats = "16"
+        case "moment":
+            # Times on the grid of a schedule, and midnights, say less than those to the second.
+            nats = f"CASE WHEN tu % {24 * 3_600_000_000} = 0 THEN 8.5 WHEN tu % {900_000_000} = 0 THEN 9.5 ELSE 16 END"
         case "date":
             nats = "8.5"
+        case "json":
+            nats = "16"
         case "time":
             nats = "11"
         case "boolean":

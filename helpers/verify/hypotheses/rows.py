@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from helpers.verify.hypotheses.base import ANY, Fit, Hypothesis
-from helpers.verify.hypotheses.pairs import Pairs, family
+from helpers.verify.hypotheses.pairs import CROSSED_TABLE, PAIRS_TABLE, Pairs, family
 
 SAMPLE = 2000
 """Pairs that every other column is tried on, before the best are asked about all pairs."""
@@ -36,7 +36,7 @@ def _other_column(pairs: Pairs) -> Iterable[Fit]:
     mine = f"v{pairs.index}"
     counts = ", ".join(f"count(*) FILTER (t.{mine} = s.v{n})" for n in others)
     (found,) = pairs.rows(
-        f"SELECT {counts} FROM (SELECT id, other FROM {{pairs}} ORDER BY hash(id) LIMIT {SAMPLE}) AS p {BOTH_ROWS}"
+        f"SELECT {counts} FROM (SELECT id, other FROM {pairs.table} ORDER BY hash(id) LIMIT {SAMPLE}) AS p {BOTH_ROWS}"
     )
     cost = 2.0 + len(others).bit_length()
     for count, n in sorted(zip(found, others, strict=True), reverse=True)[:BEST]:
@@ -44,8 +44,8 @@ def _other_column(pairs: Pairs) -> Iterable[Fit]:
             continue
         control = _by_chance(pairs, n)
         name = pairs.columns[n].name
-        table = pairs.all.remember(
-            f"SELECT p.id, coalesce(t.v{n} = s.{mine}, false) AS mutual FROM {{pairs}} AS p {BOTH_ROWS} WHERE t.{mine} = s.v{n}"
+        table = pairs.remember(
+            f"SELECT p.id, coalesce(t.v{n} = s.{mine}, false) AS mutual FROM {PAIRS_TABLE} AS p {BOTH_ROWS} WHERE t.{mine} = s.v{n}"
         )
         yield Fit(
             "swapped-columns", f"id IN (SELECT id FROM {table} WHERE mutual)", f'the values of this column and of "{name}" are exchanged',
@@ -71,11 +71,14 @@ def _neighbour(pairs: Pairs) -> Iterable[Fit]:
     )
     chance = max(_anywhere(pairs), 1e-4)
     for column, word in (("before", "preceding"), ("after", "following")):
-        ids = pairs.all.remember(
-            f"SELECT p.id FROM {{pairs}} AS p JOIN {table} USING (id) JOIN rest AS t ON t.id = p.other "
+        ids = pairs.remember(
+            f"SELECT p.id FROM {PAIRS_TABLE} AS p JOIN {table} USING (id) JOIN rest AS t ON t.id = p.other "
             f"WHERE t.v{pairs.index} = {column}"
         )
-        if 2 * pairs.all.count(f"id IN (SELECT id FROM {ids})") < pairs.all.count():
+        ((moved, all_of_them),) = pairs.rows(
+            f"SELECT (SELECT count(*) FROM {ids}), (SELECT count(*) FROM {PAIRS_TABLE})"
+        )
+        if 2 * moved < all_of_them:
             continue
         yield Fit(
             "neighbouring-row", f"id IN (SELECT id FROM {ids})", f"the target holds the value of the {word} row, in the order of the key",
@@ -85,8 +88,8 @@ def _neighbour(pairs: Pairs) -> Iterable[Fit]:
 
 def _by_chance(pairs: Pairs, other: int) -> tuple[int, int]:
     """How often a target's value is that of the other column in a row of another pair, and of how many tries."""
-    ((hits, tries),) = pairs.crossed.rows(
-        f"SELECT count(*) FILTER (t.v{pairs.index} = s.v{other}), count(*) FROM {{pairs}} AS p {BOTH_ROWS}"
+    ((hits, tries),) = pairs.rows(
+        f"SELECT count(*) FILTER (t.v{pairs.index} = s.v{other}), count(*) FROM {CROSSED_TABLE} AS p {BOTH_ROWS}"
     )
     return hits, tries
 
@@ -94,8 +97,8 @@ def _by_chance(pairs: Pairs, other: int) -> tuple[int, int]:
 def _anywhere(pairs: Pairs) -> float:
     """How often a target's value is that of a row picked at random."""
     ((share,),) = pairs.rows(
-        "WITH sources AS (SELECT s, count(*) AS n FROM {pairs} GROUP BY s), targets AS (SELECT t, count(*) AS n FROM {pairs} "
-        "GROUP BY t) SELECT coalesce(sum(sources.n::DOUBLE * targets.n), 0) / (SELECT count(*)::DOUBLE ^ 2 FROM {pairs}) "
+        f"WITH sources AS (SELECT s, count(*) AS n FROM {pairs.table} GROUP BY s), targets AS (SELECT t, count(*) AS n FROM "
+        f"{pairs.table} GROUP BY t) SELECT coalesce(sum(sources.n::DOUBLE * targets.n), 0) / (SELECT count(*)::DOUBLE ^ 2 FROM {pairs.table}) "
         "FROM sources JOIN targets ON s = t"
     )
     return float(share)

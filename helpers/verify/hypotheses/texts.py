@@ -77,7 +77,7 @@ FALSE = "('f', 'false', 'n', 'no', 'off', '0')"
 
 def _cut(pairs: Pairs) -> Iterable[Fit]:
     """Cut at a number of characters or, where characters take more bytes than one, at a number of bytes."""
-    shorter = replace(pairs, table=pairs.remember("FROM {pairs} WHERE lt > 0 AND lt < ls AND starts_with(s, t)"))
+    shorter = replace(pairs, table=pairs.remember(f"FROM {pairs.table} WHERE lt > 0 AND lt < ls AND starts_with(s, t)"))
     found = shorter.top("lt::VARCHAR", 4)
     noise = found[3].distinct / pairs.count("first") if len(found) > 3 else 0.0
     for parameter in found[:3]:
@@ -88,7 +88,7 @@ def _cut(pairs: Pairs) -> Iterable[Fit]:
         size, unit = (length // 2 - 1, "bytes") if pairs.family == "binary" else (length, "characters")
         yield _cut_at(predicate, size, unit, noise)
     sizes = [int(parameter.value) for parameter in shorter.top("strlen(t)::VARCHAR", 1)]
-    ((most,),) = shorter.rows("SELECT max(strlen(t)) FROM {pairs}")
+    ((most,),) = shorter.rows(f"SELECT max(strlen(t)) FROM {shorter.table}")
     for size in dict.fromkeys((*sizes, most) if sizes else ()):
         fits = f"strlen(t) <= {size} AND strlen(left(s, lt + 1)) > {size}"
         yield _cut_at(f"TRY(lt > 0 AND lt < ls AND starts_with(s, t) AND {fits})", size, "bytes", noise)
@@ -196,7 +196,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "AND regexp_full_match(s, '[0-9]+')",
         "leading zeros are lost",
         NUMBER_FIX,
-        accident=SELF_EVIDENT,
     ),
     Hypothesis("padded", TEXTS, _padded),
     fixed(

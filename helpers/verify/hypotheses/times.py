@@ -143,7 +143,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     fixed(
         "time-dropped", MOMENT, f"su % {DAY} <> 0 AND tu = {_floor(DAY)}", "the target has midnight of the same day",
         "The timestamp went through a date (a DATE column, a format without hours, date_trunc): keep it a timestamp.",
-        accident=SELF_EVIDENT,
     ),
     Hypothesis("fraction-truncated", CLOCK, _fractions),
     fixed(
@@ -187,7 +186,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     ),
     fixed(
         "reformatted", TIMES, "su = tu AND s <> t", "the target is the same moment in another format",
-        "the target's column has another type than the source's, or holds text: see the findings on its schema.",
+        "The target's column has another type than the source's, or holds text: see the findings on its schema.",
         accident=SELF_EVIDENT,
     ),
 )  # fmt: skip

@@ -27,7 +27,7 @@ America/Argentina/Buenos_Aires Atlantic/Azores Asia/Jerusalem Asia/Riyadh Asia/T
 
 CONTINENTS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
 
-SCREENED, COMPARED = 60, 2000
+SCREENED, COMPARED = 60, 500
 """Pairs that all zones are tried on, and those that the zones which explain most of them are compared on."""
 
 NAMED = 4
@@ -52,14 +52,15 @@ def constant_offset(pairs: Pairs, shift: int, predicate: str) -> str:
         shift: microseconds from source to target.
         predicate: of the pairs that are shifted so.
     """
+    found = []
     for form, words, offset in (
-        (TO_LOCAL, "The target shows local time of {}", shift),
-        (FROM_LOCAL, "The source was read as local time of {}", -shift),
+        (TO_LOCAL, "the target shows local time of", shift),
+        (FROM_LOCAL, "the source was read as local time of", -shift),
     ):
         explained, of, zones = _explaining(pairs, form, predicate)
-        if explained == of:
-            return f"{SESSION}. {words.format(_offset(offset))}, as {_names(zones)} had it at all these times."
-    return f"{SESSION}. The offset is that of {_offset(shift)}."
+        named = f", as {_names(zones)} had it at all these times" if explained == of else ""
+        found.append(f"{words} {_offset(offset)}{named}")
+    return f"{SESSION}. Either {found[0]}; or {found[1]}."
 
 
 def daylight_saving(pairs: Pairs) -> Iterable[Fit]:
@@ -79,20 +80,22 @@ def daylight_saving(pairs: Pairs) -> Iterable[Fit]:
 
 def _explaining(pairs: Pairs, form: str, predicate: str) -> tuple[int, int, Sequence[str]]:
     """How many pairs of a sample the best zones explain, of how many, and the zones."""
-    known = [str(name) for (name,) in pairs.rows("SELECT name FROM pg_timezone_names()")]
-    zones = [name for name in known if "/" in name and name.split("/")[0] in CONTINENTS]
-    zones.sort(key=lambda name: (POPULAR.index(name) if name in POPULAR else len(POPULAR), name))
+    continents = ", ".join(literal(continent) for continent in CONTINENTS)
+    zones = f"(SELECT name AS zone FROM pg_timezone_names() WHERE contains(name, '/') AND split_part(name, '/', 1) IN ({continents}))"
     best, of = 0, 0
     for size in (SCREENED, COMPARED):
-        sample = pairs.remember(f"SELECT su, tu FROM {{pairs}} WHERE {predicate} ORDER BY hash(id) LIMIT {size}")
-        counts = ", ".join(f"count(*) FILTER ({form.format(zone=literal(zone))})" for zone in zones)
-        ((*explained, of),) = pairs.rows(f"SELECT {counts}, count(*) FROM {sample}")
-        best = max(explained)
+        sample = pairs.remember(f"SELECT su, tu FROM {pairs.table} WHERE {predicate} ORDER BY hash(id) LIMIT {size}")
+        explained = pairs.rows(
+            f"SELECT zone, count(*) FILTER ({form.format(zone='zone')}), count(*) FROM {zones} CROSS JOIN {sample} GROUP BY zone"
+        )
+        best, of = max(count for _, count, _ in explained), explained[0][2]
         if not best:
             return 0, of, ()
         enough = best if size == COMPARED else 0.9 * best
-        zones = [zone for zone, count in zip(zones, explained, strict=True) if count >= enough]
-    return best, of, zones
+        names = [zone for zone, count, _ in explained if count >= enough]
+        zones = f"(SELECT unnest([{', '.join(literal(name) for name in names)}]) AS zone)"
+    known = {name: n for n, name in enumerate(POPULAR)}
+    return best, of, sorted(names, key=lambda name: (known.get(name, len(known)), name))
 
 
 def _names(zones: Sequence[str]) -> str:
