@@ -18,7 +18,7 @@ from typing import Any
 
 from helpers.verify.hypotheses.base import Fit
 from helpers.verify.hypotheses.belief import best_fit
-from helpers.verify.hypotheses.pairs import LOOKED_AT, TABLES, Pairs, collect
+from helpers.verify.hypotheses.pairs import TABLES, Pairs, collect
 from helpers.verify.sides import ComparedColumn, DuckDB, postgres_float
 
 ROUNDS = 12
@@ -122,29 +122,31 @@ def diagnose(
 
 
 def _differing(duck: DuckDB, columns: int) -> list[int]:
-    counts = ", ".join(f"count(*) FILTER (s.v{n} IS DISTINCT FROM t.v{n})" for n in range(columns))
+    """The columns that differ anywhere; values are compared by their hashes, since they may be long."""
+    hashes = ", ".join(f"hash(v{n}) AS h{n}" for n in range(columns))
+    counts = ", ".join(f"count(*) FILTER (s.h{n} <> t.h{n})" for n in range(columns))
+    hashed = f"(SELECT id, {hashes} FROM rest)"
     (found,) = duck.execute(
-        f"SELECT {counts} FROM pairs JOIN rest AS s ON pairs.s = s.id JOIN rest AS t ON pairs.t = t.id"
+        f"SELECT {counts} FROM pairs JOIN {hashed} AS s ON pairs.s = s.id JOIN {hashed} AS t ON pairs.t = t.id"
     ).fetchall()
     return [n for n, count in enumerate(found) if count]
 
 
 def _explain(pairs: Pairs) -> Iterator[Diagnosis]:
-    total = of = pairs.count()
-    fewest = 1 if total <= FEW else 2
-    examined = pairs.count(pairs.examined)
+    of, examined = pairs.count(), pairs.count(pairs.examined)
+    fewest = 1 if pairs.total <= FEW else 2
     wide = False
     for _ in range(ROUNDS):
         try:
             best = best_fit(pairs, fewest, wide=wide)
-            everywhere = wide or pairs.count() <= LOOKED_AT
+            everywhere = wide or pairs.count() <= pairs.looked_at
             if best is None and everywhere:
                 best = best_fit(pairs, fewest, wide=True, fallback=True)
             if best:
                 fit, explained = best
-                sampled = fit.examined and examined < total
+                sampled = fit.examined and pairs.stride > 1
                 of = examined if sampled else of
-                yield _diagnosis(pairs, fit, explained, of, total)
+                yield _diagnosis(pairs, fit, explained, of)
                 pairs.rows(f"DELETE FROM {pairs.table} WHERE coalesce({fit.predicate}, false)")
                 if sampled:
                     # What was not examined may have the same cause: from here on the sample stands for all.
@@ -156,7 +158,8 @@ def _explain(pairs: Pairs) -> Iterator[Diagnosis]:
             pairs.forget()
 
 
-def _diagnosis(pairs: Pairs, fit: Fit, explained: int, of: int, total: int) -> Diagnosis:
+def _diagnosis(pairs: Pairs, fit: Fit, explained: int, of: int) -> Diagnosis:
+    total = pairs.total
     which = f"pairs examined, of {total:,} that differ" if of < total else "pairs that differ"
     if of == 1:
         where = "In the one pair that differs"

@@ -243,6 +243,7 @@ CASES: tuple[Case, ...] = (
     Case("overflow", "integer-overflow", "modulo 2^32", "bigint", lambda r: str(r.randrange(2**33, 2**45)), lambda s: str((int(s) + 2**31) % 2**32 - 2**31)),
     Case("plus", "shifted-by-constant", "greater by 17.5", NUMERIC, price, lambda s: format(Decimal(s) + Decimal("17.5"), "f")),
     Case("off-by-one", "shifted-by-constant", "less by 1", INTEGER, whole, lambda s: str(int(s) - 1)),
+    Case("real-plus", "shifted-by-constant", "greater by 1", "real", lambda r: str(np.float32(r.uniform(0, 100))), lambda s: repr(float(np.float32(s)) + 1)),
     Case("float-plus", "shifted-by-constant", "greater by 100", "double precision", real, lambda s: repr(float(s) + 100)),
     # dates and times
     Case("two-hours", "shifted-by-constant", "2 hours later", TIMESTAMP, timestamp, plus(hours=2), "Africa/Johannesburg"),

@@ -38,7 +38,7 @@ def left_over(
     rows = [*source, *target]
     texts = {f"c{n}": pa.array([row[n] for row in rows], pa.string()) for n in range(len(columns))}
     sides = {"side": ["s"] * len(source) + ["t"] * len(target), "id": list(range(1, len(rows) + 1))}
-    values = ", ".join(f"CAST({value(f'c{n}', c.comparison)} AS VARCHAR) AS v{n}" for n, c in enumerate(columns))
+    values = ", ".join(f"CAST({_value(n, column.comparison)} AS VARCHAR) AS v{n}" for n, column in enumerate(columns))
     given = pa.table({**sides, **texts})
     duck.register("given", given)
     duck.execute(f"CREATE OR REPLACE TABLE rest AS SELECT *, {values} FROM given")
@@ -47,6 +47,12 @@ def left_over(
     )
     duck.unregister("given")
     return columns
+
+
+def _value(n: int, kind: Comparison) -> str:
+    """As PostgreSQL's side has it, and Snowflake's, where a real is a double."""
+    target = value(f"c{n}", "float8" if kind == "float4" else kind)
+    return f"CASE WHEN side = 's' THEN {value(f'c{n}', kind)} ELSE {target} END"
 
 
 def diagnosed(

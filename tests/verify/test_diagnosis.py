@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
-from diagnosis_cases import CASES, Case, accented, instant, local, misread, moment, phrase, plus, precise, shown, utc
-from diagnosis_support import Value, diagnosed, differ, left_over
+from diagnosis_cases import CASES, Case, accented, instant, local, misread, phrase, plus, precise, shown, utc
+from diagnosis_support import Value, comparison, diagnosed, differ, left_over
 
 from helpers.platforms import duck as platform
 from helpers.verify.diagnosis import diagnose
@@ -54,8 +54,12 @@ def test_a_transformation_is_recognised(duck: DuckDB, case: Case) -> None:
     assert case.says in diagnosis.words
     assert case.likely in diagnosis.likely
     assert (diagnosis.pairs, diagnosis.of, diagnosis.share) == (300, 300, 1.0)
-    assert all((example.source, example.target) in pairs for example in diagnosis.examples)
-    assert all(pairs[int(example.key["id"])][0] == example.source for example in diagnosis.examples)
+    assert len(diagnosis.examples) == 3
+    for example in diagnosis.examples:
+        source, target = pairs[int(str(example.key["id"]))]  # type: ignore[index]
+        assert example.source == source
+        if not comparison(case.type).startswith("float"):
+            assert not differ(case.type, example.target, target)
 
 
 WHOLE_COLUMN = {"inverted", "recoded", "neighbouring-row"}
@@ -223,12 +227,7 @@ def test_a_long_example_is_cut_around_the_difference(duck: DuckDB) -> None:
 def test_a_float_and_a_number_without_scale_are_shown_as_postgresql_prints_them(duck: DuckDB) -> None:
     (diagnosis,) = diagnosed(duck, "double precision", [(str(n + 0.25), f"-{n + 0.25}") for n in range(20)])
     assert diagnosis.examples[0].target == "-0.25"
-    (diagnosis,) = diagnosed(
-        duck,
-        "numeric",
-        [(f"{n}.5", f"{n}.500000000"[:-1] + "0") for n in range(3)]
-        + [(f"{n}.25", f"-{n}.250000") for n in range(1, 20)],
-    )
+    (diagnosis,) = diagnosed(duck, "numeric", [(f"{n}.25", f"-{n}.250000") for n in range(1, 20)])
     assert diagnosis.examples[0].target == "-1.25"
 
 
@@ -238,8 +237,7 @@ def test_what_python_must_ask_is_asked_of_a_sample_and_the_words_say_so(
     monkeypatch.setattr(sampling, "EXAMINED_PAIRS", 400)
     rng = random.Random(4)
     wrong = [(s, misread("latin-1")(s)) for s in (f"{accented(rng)} {n}" for n in range(3000))]
-    trimmed: list[tuple[Value, Value]] = [(f"{phrase(rng)} {n}  ", None) for n in range(0)]
-    trimmed += [(f"{s}  ", s) for s in (f"{phrase(rng)} {n}" for n in range(1000))]
+    trimmed = [(f"{s}  ", s) for s in (f"{phrase(rng)} {n}" for n in range(1000))]
     first, second = diagnosed(duck, "text", wrong + trimmed)
     assert (first.cause, second.cause) == ("mojibake", "trimmed-right")
     assert first.of == second.of < 1000
@@ -248,15 +246,23 @@ def test_what_python_must_ask_is_asked_of_a_sample_and_the_words_say_so(
     assert first.pairs + second.pairs == first.of
 
 
+def test_of_texts_that_are_too_long_to_be_held_a_sample_stands_for_all(
+    duck: DuckDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "HELD_CHARACTERS", 200_000)
+    (diagnosis,) = diagnosed(duck, "text", [(f"{n} {'x' * 1000}  ", f"{n} {'x' * 1000}") for n in range(500)])
+    assert diagnosis.cause == "trimmed-right"
+    assert diagnosis.pairs == diagnosis.of < 150
+    assert f"In all {diagnosis.of} pairs examined, of 500 that differ," in diagnosis.words
+
+
 def test_a_rare_cause_is_found_outside_the_sample_that_is_looked_at_first(
     duck: DuckDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sampling, "LOOKED_AT", 50)
     rng = random.Random(5)
     pairs: list[tuple[Value, Value]] = [(phrase(rng), phrase(rng)) for _ in range(3000)]
-    pairs[1500:1506] = [(f"{moment(rng)}  ", None)] * 0 + [
-        (f"a text of row {n} ", f"a text of row {n}") for n in range(6)
-    ]
+    pairs[1500:1506] = [(f"a text of row {n} ", f"a text of row {n}") for n in range(6)]
     (diagnosis,) = diagnosed(duck, "text", [(s, t) for s, t in pairs if s != t])
     assert (diagnosis.cause, diagnosis.pairs) == ("trimmed-right", 6)
 

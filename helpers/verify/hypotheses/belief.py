@@ -24,7 +24,6 @@ NEARLY_ALL = 0.95
 """From this share on, a fit need not also beat the accidents among pairs put together at random: where all sources are of
 one day, any of them cut to its date gives the target of any other."""
 
-
 LEAST_SHARE = 0.15
 """Of what is left, below which nothing is said that is not evident by itself: where digits are mistyped at random, one in
 nine of the last ones becomes 0, which looks cut off, and one in five mistyped texts may have lost its last letter."""

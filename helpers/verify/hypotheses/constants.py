@@ -40,6 +40,9 @@ SENTINELS = {
 }
 """Constants known to stand for NULL, a time by its date alone, and where they come from."""
 
+WEAK = frozenset({"0", "-1", "false", "-", "unknown"})
+"""Those that are values as well."""
+
 SPECIAL = "'NaN', 'Infinity', '-Infinity', 'infinity', '-infinity'"
 
 LIMITS = "'127', '255', '32767', '65535', '2147483647', '4294967295', '9223372036854775807'"
@@ -73,30 +76,30 @@ def _empty(pairs: Pairs) -> Iterable[Fit]:
 
 
 def _null_to_constant(pairs: Pairs) -> Iterable[Fit]:
-    for text, rows, cost in _dominant(pairs.top("t", 2, "s IS NULL AND t <> ''"), pairs.count("s IS NULL")):
-        why, known = _known(text)
-        if known or rows >= MANY:
-            yield Fit(
-                "null-to-sentinel", f"s IS NULL AND t = {literal(text)}", f"NULL arrives as {_shown(text)}", why,
-                cost=0.5 if known else cost, accident=_accident(text) if known else None, by_rows=True,
-            )  # fmt: skip
+    text, rows = _dominant(pairs.top("t", 1, "s IS NULL AND t <> ''"), pairs.count("s IS NULL"))
+    why = _known(text)
+    if why or rows >= MANY:
+        accident = 0.5 if pairs.family == "boolean" else 1e-2 if text in WEAK else 1e-4
+        yield Fit(
+            "null-to-sentinel", f"s IS NULL AND t = {literal(text)}", f"NULL arrives as {_shown(text)}",
+            why or "A COALESCE, a column default or a convention of the pipeline stands for NULL: let NULL through.",
+            cost=0.5 if why else _cost(text), accident=accident if why else None, by_rows=True,
+        )  # fmt: skip
 
 
 def _constant_to_null(pairs: Pairs) -> Iterable[Fit]:
-    nulled = pairs.top("s", 2, "t IS NULL AND s <> ''")
-    for text, rows, cost in _dominant(nulled, pairs.count("t IS NULL")):
-        why, known = _known(text)
-        column, value = f"v{pairs.index}", literal(text)
-        ((kept, others),) = pairs.rows(
-            f"SELECT count(*) FILTER (s.{column} = {value}), count(*) FROM pairs JOIN rest AS s ON s.id = pairs.s "
-            f"WHERE pairs.s NOT IN (SELECT id FROM {PAIRS_TABLE} WHERE t IS NULL)"
-        )
-        if known or (rows >= MANY and others >= MANY):
-            likely = why if known else f"Somewhere {_shown(text)} is taken for NULL: look for NULLIF and NULL_IF."
-            yield Fit(
-                "sentinel-to-null", f"s = {value} AND t IS NULL", f"the value {_shown(text)} arrives as NULL", likely,
-                cost=0.5 if known else cost, accident=1e-3 if known else (kept + 1) / (others + 10), by_rows=True,
-            )  # fmt: skip
+    text, rows = _dominant(pairs.top("s", 1, "t IS NULL AND s <> ''"), pairs.count("t IS NULL"))
+    why = _known(text) if text not in WEAK else ""
+    ((kept, others),) = pairs.rows(
+        f"SELECT count(*) FILTER (s.v{pairs.index} = {literal(text)}), count(*) FROM pairs JOIN rest AS s ON s.id = pairs.s "
+        f"WHERE pairs.s NOT IN (SELECT id FROM {PAIRS_TABLE} WHERE t IS NULL)"
+    )
+    if why or (rows >= MANY and others >= MANY):
+        yield Fit(
+            "sentinel-to-null", f"s = {literal(text)} AND t IS NULL", f"the value {_shown(text)} arrives as NULL",
+            why or f"Somewhere {_shown(text)} is taken for NULL: look for NULLIF and NULL_IF.",
+            cost=0.5 if why else _cost(text), accident=1e-3 if why else (kept + 1) / (others + 10), by_rows=True,
+        )  # fmt: skip
 
 
 def _special(pairs: Pairs) -> Iterable[Fit]:
@@ -166,23 +169,15 @@ def _recoded(pairs: Pairs) -> Iterable[Fit]:
     )  # fmt: skip
 
 
-def _dominant(found: list[Parameter], rows: int) -> Iterable[tuple[str, int, float]]:
-    """The first constant if hardly any of the `rows` has another one."""
-    if found and found[0].rows >= DOMINANT * rows:
-        yield found[0].value, found[0].rows, _cost(found[0].value)
+def _dominant(found: list[Parameter], of: int) -> tuple[str, int]:
+    """The constant that nearly all have, and how many rows; else none and 0."""
+    return (found[0].value, found[0].rows) if found and found[0].rows >= DOMINANT * of else ("", 0)
 
 
-def _known(text: str) -> tuple[str, bool]:
-    """Where a constant comes from, and whether it is known to stand for NULL."""
+def _known(text: str) -> str:
+    """Where a constant that is known to stand for NULL comes from; empty for any other."""
     date = text[:10] if text[10:] in ("", " 00:00:00", " 00:00:00+00", " 23:59:59", " 23:59:59+00") else text
-    why = SENTINELS.get(text, SENTINELS.get(date, ""))
-    generic = "A COALESCE, a column default or a convention of the pipeline stands for NULL: let NULL through."
-    return why or generic, bool(why)
-
-
-def _accident(text: str) -> float:
-    """How often a value put at random in NULL's place would be this one."""
-    return 1e-2 if text in ("0", "-1", "false", "-", "unknown") else 1e-4
+    return SENTINELS.get(text, SENTINELS.get(date, "")) if text else ""
 
 
 def _cost(text: str) -> float:

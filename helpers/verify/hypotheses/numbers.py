@@ -93,8 +93,11 @@ def _shift(pairs: Pairs, text: str) -> Said | None:
     return _say_shift(Decimal(text).scaleb(-pairs.scale))
 
 
-def _float_shift(_: Pairs, text: str) -> Said | None:
-    return _say_shift(Decimal(text))
+def _float_shift(pairs: Pairs) -> Iterable[Fit]:
+    # Digits of the difference that are left where the values are about a hundred times as great.
+    count = 5 if pairs.column.comparison == "float4" else 9
+    difference = f"printf('%.{count}g', td - sd)"
+    yield from fitted("shifted-by-constant", FLOATS, difference, lambda _, by: _say_shift(Decimal(by))).propose(pairs)
 
 
 def _say_shift(by: Decimal) -> Said | None:
@@ -224,6 +227,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis("rounded-significant", NUMBERS, _significant),
     Hypothesis("integer-overflow", EXACT, _overflow),
     fitted("shifted-by-constant", EXACT, "(tx - sx)::VARCHAR", _shift),
-    fitted("shifted-by-constant", FLOATS, "printf('%.9g', td - sd)", _float_shift),
+    Hypothesis("shifted-by-constant", FLOATS, _float_shift),
     Hypothesis("constant-factor", NUMBERS, _factor),
 )  # fmt: skip

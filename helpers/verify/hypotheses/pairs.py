@@ -23,14 +23,18 @@ Family = Literal["number", "float", "moment", "date", "time", "boolean", "json",
 PAIRS_TABLE = "diagnosis_pairs"
 LOOKED_TABLE = "diagnosis_looked"
 CROSSED_TABLE = "diagnosis_crossed"
-TABLES = (PAIRS_TABLE, LOOKED_TABLE, CROSSED_TABLE)
+DIFFERING_TABLE = "diagnosis_differing"
+TABLES = (PAIRS_TABLE, LOOKED_TABLE, CROSSED_TABLE, DIFFERING_TABLE)
+
+HELD_CHARACTERS = 128_000_000
+"""Of a column's differing values; where they have more, an even sample stands for them."""
 
 EXAMINED_PAIRS = 30_000
 EXAMINED_CHARACTERS = 30_000_000
 """Distinct pairs, and characters in them, that Python examines at most: a few seconds of work."""
 
 LOOKED_AT = 10_000
-"""Rows in which hypotheses are looked for first; those that show there are then asked about all rows."""
+"""Rows at most in which hypotheses are looked for first; those that show there are then asked about all rows."""
 
 NARROW = 18
 """Digits that fit into 64 bits."""
@@ -58,7 +62,9 @@ class Pairs:
         columns: all of them.
         key: names of the key's columns.
         compared_rows: rows of the source in all, where it is known.
+        total: how many pairs differ, held or not.
         stride: of how many distinct pairs one is examined by what cannot be asked in SQL.
+        length: characters of a pair, on the average.
         scale: digits after the point that `sx` and `tx` count in units of.
         table: where they are.
         made: tables that hypotheses have created for this round.
@@ -71,8 +77,10 @@ class Pairs:
     columns: Sequence[ComparedColumn]
     key: Sequence[str]
     compared_rows: int | None
+    total: int
     stride: int
-    scale: int = 0
+    length: int
+    scale: int
     table: str = PAIRS_TABLE
     made: list[str] = field(default_factory=list)
 
@@ -85,6 +93,11 @@ class Pairs:
     def examined(self) -> str:
         """SQL that is true for an even sample, the same in every round."""
         return f"pair % {self.stride} = 0"
+
+    @property
+    def looked_at(self) -> int:
+        """Rows in which hypotheses are looked for first."""
+        return min(LOOKED_AT, HELD_CHARACTERS // 4 // self.length)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """A query's rows."""
@@ -122,44 +135,60 @@ def collect(
 ) -> Pairs:
     """Creates the table of a column's differing pairs."""
     kind = family(columns[index])
-    # The value of a float is printed with the digits of a double; its text has those that were meant.
+    # A float's text has the digits that were meant, and its value all those of the double.
     text = f"c{index}" if kind == "float" else f"v{index}"
     whole, places = _digits_needed(duck, index) if kind in ("number", "float") else (0, 0)
     scale = min(places, 2 * NARROW - min(NARROW, whole))
     forms = _forms(kind, scale, wide=whole + scale > NARROW)
     parsed = "".join(f", {form.format(x=x)} AS {x}{letter}" for letter, form in forms.items() for x in "st")
+    total, every = _differing(duck, index)
     duck.execute(
-        f"CREATE OR REPLACE TEMP TABLE {PAIRS_TABLE} AS WITH texts AS (SELECT pairs.s AS id, pairs.t AS other, "
-        f"s.{text} AS s, t.{text} AS t FROM pairs JOIN rest AS s ON pairs.s = s.id JOIN rest AS t ON pairs.t = t.id "
-        f"WHERE s.v{index} IS DISTINCT FROM t.v{index}), "
+        f"CREATE OR REPLACE TEMP TABLE {PAIRS_TABLE} AS WITH texts AS (SELECT d.id, d.other, s.{text} AS s, t.{text} AS t, "
+        f"s.v{index} AS sv, t.v{index} AS tv FROM {DIFFERING_TABLE} AS d JOIN rest AS s ON d.id = s.id "
+        f"JOIN rest AS t ON d.other = t.id WHERE hash(d.id) % {every} = 0), "
         f"parsed AS (SELECT *, length(s) AS ls, length(t) AS lt, hash(s, t) AS pair{parsed} FROM texts) "
-        f"SELECT *, false AS first, {_information(kind)} AS info FROM parsed"
+        f"SELECT * EXCLUDE (sv, tv), false AS first, {_information(kind)} AS info FROM parsed"
     )
     # A window function would keep the texts in memory, which may be long.
     duck.execute(f"UPDATE {PAIRS_TABLE} SET first = true WHERE id IN (SELECT min(id) FROM {PAIRS_TABLE} GROUP BY pair)")
     ((distinct, characters),) = duck.execute(
-        f"SELECT count(*), coalesce(sum(coalesce(ls, 0) + coalesce(lt, 0)), 0) FROM {PAIRS_TABLE} WHERE first"
+        f"SELECT count(*), coalesce(sum(coalesce(ls, 0) + coalesce(lt, 0)), 0)::BIGINT FROM {PAIRS_TABLE} WHERE first"
     ).fetchall()
-    stride = max(1, -(-distinct // EXAMINED_PAIRS), -(-int(characters) // EXAMINED_CHARACTERS))
-    return Pairs(duck, columns[index], index, kind, columns, key, compared_rows, stride, scale)
+    stride = max(1, -(-distinct // EXAMINED_PAIRS), -(-characters // EXAMINED_CHARACTERS))
+    length = 1 + characters // max(1, distinct)
+    return Pairs(duck, columns[index], index, kind, columns, key, compared_rows, total, stride, length, scale)
+
+
+def _differing(duck: DuckDB, index: int) -> tuple[int, int]:
+    """Creates the table of the differing pairs' ids; how many there are, and of how many the texts of one can be held."""
+    hashed = f"(SELECT id, hash(v{index}) AS value, coalesce(length(c{index}), 0) AS characters FROM rest)"
+    duck.execute(
+        f"CREATE OR REPLACE TEMP TABLE {DIFFERING_TABLE} AS SELECT s.id, t.id AS other, s.characters + t.characters AS characters "
+        f"FROM pairs JOIN {hashed} AS s ON pairs.s = s.id JOIN {hashed} AS t ON pairs.t = t.id WHERE s.value <> t.value"
+    )
+    ((total, characters),) = duck.execute(
+        f"SELECT count(*), coalesce(sum(characters), 0) FROM {DIFFERING_TABLE}"
+    ).fetchall()
+    return total, max(1, -(-int(characters) // HELD_CHARACTERS))
 
 
 def look(pairs: Pairs, *, wide: bool) -> Pairs:
     """Where to look for hypotheses: in an even sample, or in all pairs if `wide`; also creates the crossed pairs."""
     looked = pairs
-    if not wide and pairs.count() > LOOKED_AT:
+    if not wide and pairs.count() > pairs.looked_at:
         looked = replace(pairs, table=LOOKED_TABLE)
         pairs.rows(
-            f"CREATE OR REPLACE TEMP TABLE {LOOKED_TABLE} AS SELECT * REPLACE (row_number() OVER (PARTITION BY pair) = 1 "
-            f"AS first) FROM (FROM {pairs.table} ORDER BY hash(id) LIMIT {LOOKED_AT})"
+            f"CREATE OR REPLACE TEMP TABLE {LOOKED_TABLE} AS SELECT * REPLACE (row_number() OVER (PARTITION BY pair) = 1 AS first) "
+            f"FROM {pairs.table} WHERE id IN (SELECT id FROM {pairs.table} ORDER BY hash(id) LIMIT {pairs.looked_at})"
         )
     names = [name for (name,) in pairs.rows(f"SELECT column_name FROM (DESCRIBE {pairs.table})")]
     targets = {"other", "info", *(name for name in names if name.startswith("t") or name == "lt")}
     made = {"pair": "hash(a.s, b.t)", "first": "true"}
     mixed = ", ".join(f"{made.get(n) or ('b.' if n in targets else 'a.') + n} AS {n}" for n in names)
-    looked.rows(
+    sources = max(2, min(CROSSED_SOURCES, HELD_CHARACTERS // 8 // CROSSINGS // pairs.length))
+    pairs.rows(
         f"CREATE OR REPLACE TEMP TABLE {CROSSED_TABLE} AS WITH numbered AS (SELECT *, row_number() OVER (ORDER BY pair) - 1 "
-        f"AS place FROM (FROM {looked.table} WHERE first ORDER BY pair LIMIT {CROSSED_SOURCES})), size AS (SELECT count(*) AS n "
+        f"AS place FROM (FROM {looked.table} WHERE first ORDER BY pair LIMIT {sources})), size AS (SELECT count(*) AS n "
         f"FROM numbered) SELECT {mixed} FROM numbered AS a, size, range(1, {CROSSINGS + 1}) AS steps(step) "
         f"JOIN numbered AS b ON step < n AND b.place = (a.place + step) % n WHERE a.s IS DISTINCT FROM b.t"
     )
@@ -222,11 +251,11 @@ def _integer(scale: int, *, wide: bool) -> str:
 
 
 def _forms(kind: Family, scale: int, *, wide: bool) -> dict[str, str]:
-    """What a value `{x}` can be computed with: the letter that follows s and t in the column's name, and its SQL."""
+    """What a text `{x}` with the value `{x}v` can be computed with: the letter after s and t in the column's name, and its SQL."""
     match kind:
         case "number" | "float":
             return {
-                "d": "CASE WHEN isfinite(TRY_CAST({x} AS DOUBLE)) THEN TRY_CAST({x} AS DOUBLE) END",
+                "d": "CASE WHEN isfinite(TRY_CAST({x}v AS DOUBLE)) THEN TRY_CAST({x}v AS DOUBLE) END",
                 "x": _integer(scale, wide=wide),
                 "n": f"length({digits('{x}')})",
                 "p": "CASE WHEN {x} = '0' OR contains({x}, 'e') THEN -99 WHEN contains({x}, '.') "

@@ -58,13 +58,14 @@ def _other_column(pairs: Pairs) -> Iterable[Fit]:
 
 
 def _neighbour(pairs: Pairs) -> Iterable[Fit]:
-    """the values of the rows before and after, in the order of the key, among those that differ anywhere."""
+    """The values of the rows before and after, in the order of the key, among those that differ anywhere."""
     if not pairs.key:
         return
     names = [column.name for column in pairs.columns]
     parts = [(names.index(name), pairs.columns[names.index(name)].comparison) for name in pairs.key]
     order = ", ".join(f"s.v{n}" if kind == "text" else f"TRY_CAST(s.v{n} AS DOUBLE), s.v{n}" for n, kind in parts)
-    value = f"s.v{pairs.index}"
+    # The hash of a value is enough, and a value may be long.
+    value = f"hash(s.v{pairs.index})"
     table = pairs.remember(
         f"SELECT s.id, lag({value}) OVER w AS before, lead({value}) OVER w AS after FROM pairs JOIN rest AS s ON s.id = pairs.s "
         f"WHERE pairs.t IS NOT NULL WINDOW w AS (ORDER BY {order})"
@@ -73,7 +74,7 @@ def _neighbour(pairs: Pairs) -> Iterable[Fit]:
     for column, word in (("before", "preceding"), ("after", "following")):
         ids = pairs.remember(
             f"SELECT p.id FROM {PAIRS_TABLE} AS p JOIN {table} USING (id) JOIN rest AS t ON t.id = p.other "
-            f"WHERE t.v{pairs.index} = {column}"
+            f"WHERE hash(t.v{pairs.index}) = {column}"
         )
         ((moved, all_of_them),) = pairs.rows(
             f"SELECT (SELECT count(*) FROM {ids}), (SELECT count(*) FROM {PAIRS_TABLE})"
@@ -97,9 +98,10 @@ def _by_chance(pairs: Pairs, other: int) -> tuple[int, int]:
 def _anywhere(pairs: Pairs) -> float:
     """How often a target's value is that of a row picked at random."""
     ((share,),) = pairs.rows(
-        f"WITH sources AS (SELECT s, count(*) AS n FROM {pairs.table} GROUP BY s), targets AS (SELECT t, count(*) AS n FROM "
-        f"{pairs.table} GROUP BY t) SELECT coalesce(sum(sources.n::DOUBLE * targets.n), 0) / (SELECT count(*)::DOUBLE ^ 2 FROM {pairs.table}) "
-        "FROM sources JOIN targets ON s = t"
+        f"WITH sources AS (SELECT hash(s) AS value, count(*) AS n FROM {pairs.table} GROUP BY value), "
+        f"targets AS (SELECT hash(t) AS value, count(*) AS n FROM {pairs.table} GROUP BY value) "
+        f"SELECT coalesce(sum(sources.n::DOUBLE * targets.n), 0) / (SELECT count(*)::DOUBLE ^ 2 FROM {pairs.table}) "
+        "FROM sources JOIN targets USING (value)"
     )
     return float(share)
 

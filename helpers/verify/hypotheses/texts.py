@@ -204,7 +204,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         f"s <> t AND {NUMERIC.format('s')} AND {NUMERIC.format('t')} AND TRY_CAST(s AS DOUBLE) = TRY_CAST(t AS DOUBLE)",
         "the text is the same number written otherwise",
         NUMBER_FIX,
-        accident=1e-4,
     ),
     fixed(
         "boolean-spelling",
