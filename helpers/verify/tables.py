@@ -245,4 +245,5 @@ def _cells(
     compared = cells.compared(connection, ends, table, file, changed_since, digest)
     if not compared.changed:
         return compared, note
-    return compared.with_diagnoses(diagnose(connection, table.columns)), note
+    found = diagnose(connection, table.columns, key=table.key, rows=None if chosen else compared.rows_source)
+    return compared.with_diagnoses(found), note
