@@ -167,7 +167,6 @@ KINDS = [
     "timestamp with time zone", "time without time zone", "boolean", "json", "jsonb", "integer[]", "bytea", "text", "uuid",
     "interval", "character(10)", "some_domain",
 ]  # fmt: skip
-NUMERIC_TEXT = "^-?[0-9.]+(e[-+]?[0-9]+)?$|NaN|Infinity"
 
 
 def _castable(kind: str, text: Value, duck: DuckDB) -> bool:

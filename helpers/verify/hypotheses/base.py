@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from helpers.platforms.postgres import literal
-from helpers.verify.hypotheses.pairs import Family, Pairs
+from helpers.verify.hypotheses.pairs import PROPOSED, Family, Pairs
 
 NUMBERS: frozenset[Family] = frozenset({"number", "float"})
 MOMENTS: frozenset[Family] = frozenset({"moment", "date"})
@@ -74,14 +74,13 @@ def fixed(
     what: str,
     likely: str,
     *,
-    cost: float = 1.0,
     accident: float | None = None,
     least: int = 1,
     by_rows: bool = False,
     fallback: bool = False,
 ) -> Hypothesis:
     """A hypothesis without a parameter, by its predicate over `s` and `t`."""
-    fit = Fit(cause, f"TRY({predicate})", what, likely, cost, accident, least=least, by_rows=by_rows)
+    fit = Fit(cause, f"TRY({predicate})", what, likely, accident=accident, least=least, by_rows=by_rows)
     return Hypothesis(cause, families, lambda _: (fit,), fallback)
 
 
@@ -97,32 +96,26 @@ class Said:
 
 
 def fitted(
-    cause: str,
-    families: frozenset[Family],
-    expression: str,
-    say: Callable[[Pairs, str], Said | None],
-    *,
-    accident: float | None = None,
-    most: int = 3,
+    cause: str, families: frozenset[Family], expression: str, say: Callable[[Pairs, str], Said | None]
 ) -> Hypothesis:
     """A hypothesis with a parameter that each pair gives.
+
+    The most frequent parameters are proposed; the share of the next one is the noise among them.
 
     Args:
         expression: SQL of the parameter as text, NULL where the pair cannot fit.
         say: what a parameter means; None for one that means nothing.
-        most: how many of the most frequent parameters are proposed; the next one's share is the noise.
     """
 
     def propose(pairs: Pairs) -> Iterable[Fit]:
-        found = pairs.top(expression, most + 1)
-        distinct = max(1, pairs.count("first"))
-        noise = found[most].distinct / distinct if len(found) > most else 0.0
-        for parameter in found[:most]:
+        found = pairs.top(expression)
+        noise = pairs.noise(found)
+        for parameter in found[:PROPOSED]:
             said = say(pairs, parameter.value)
             if said:
                 predicate = f"TRY(({expression}) = {literal(parameter.value)})"
                 yield Fit(
-                    said.cause or cause, predicate, said.what, said.likely, said.cost, accident, noise, said.least
+                    said.cause or cause, predicate, said.what, said.likely, said.cost, noise=noise, least=said.least
                 )
 
     return Hypothesis(cause, families, propose)

@@ -36,6 +36,9 @@ EXAMINED_CHARACTERS = 30_000_000
 LOOKED_AT = 10_000
 """Rows at most in which hypotheses are looked for first; those that show there are then asked about all rows."""
 
+PROPOSED = 3
+"""The most frequent parameters of a hypothesis, which are tested; whatever the next one explains, chance does too."""
+
 NARROW = 18
 """Digits that fit into 64 bits."""
 
@@ -103,13 +106,17 @@ class Pairs:
         """A query's rows."""
         return self.duck.execute(sql).fetchall()
 
-    def top(self, expression: str, limit: int = 4, where: str = "true") -> list[Parameter]:
+    def top(self, expression: str, limit: int = PROPOSED + 1, where: str = "true") -> list[Parameter]:
         """The most frequent values of a text expression, NULL aside."""
         found = self.rows(
             f"SELECT p, count(*) FILTER (first), count(*) FROM (SELECT first, TRY({expression}) AS p FROM {self.table} "
             f"WHERE {where}) WHERE p IS NOT NULL GROUP BY p ORDER BY 3 DESC, p LIMIT {limit}"
         )
         return [Parameter(*row) for row in found]
+
+    def noise(self, found: Sequence[Parameter]) -> float:
+        """The share of distinct pairs that a parameter has which is not among the few that are proposed."""
+        return found[PROPOSED].distinct / max(1, self.count("first")) if len(found) > PROPOSED else 0.0
 
     def count(self, predicate: str = "true") -> int:
         """Rows for which it holds."""

@@ -30,7 +30,7 @@ LEVELS = {
 """What may differ between two documents, each level including those before."""
 
 CAUSES = {
-    "doubled": ("json-duplicate-keys", "the target keeps one of several equal keys (jsonb, VARIANT and most parsers do): keep the document as text."),
+    "doubled": ("json-duplicate-keys", "The target keeps one of several equal keys (jsonb, VARIANT and most parsers do): keep the document as text."),
     "double": ("json-numbers-rounded", "A parser reads numbers as doubles (JavaScript, Python's json, VARIANT): keep the document as text, or parse into Decimal."),
     "nulls": ("json-nulls-dropped", "STRIP_NULL_VALUES of the file format, or a serialiser that leaves null out: switch it off."),
 }  # fmt: skip
@@ -113,7 +113,9 @@ def _reformatted(s: str, t: str) -> Iterator[str]:
 def _say_reformatted(answer: str) -> Said:
     levels = answer.split("|")
     named = [LEVELS[level] for level in levels]
-    what = "the same JSON but for " + (" and ".join([", ".join(named[:-1]), named[-1]]) if named[1:] else named[0])
+    what = "the target is the same JSON but for " + (
+        " and ".join([", ".join(named[:-1]), named[-1]]) if named[1:] else named[0]
+    )
     plain = "The document was parsed and written again on the way (jsonb, VARIANT, a JSON library): compare it by value, or keep it as text."
     cause, likely = CAUSES.get(levels[-1], ("json-reformatted", plain))
     return Said(what, likely, 1.0 + len(levels), cause=cause)
@@ -175,8 +177,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     ),
     fixed(
         "array-reformatted", ARRAYS, f"{_plain('s')} = {_plain('t')}",
-        "the same array in another format (brackets, spaces, quotation marks)",
-        "the target prints arrays its own way: load arrays as PostgreSQL prints them, or compare by element.", accident=1e-4,
+        "the target is the same array in another format (brackets, spaces, quotation marks)",
+        "The target prints arrays its own way: load arrays as PostgreSQL prints them, or compare by element.", accident=1e-4,
     ),
     fixed(
         "array-elements-reordered", ARRAYS, f"{_elements('s')} = {_elements('t')}", "the array's elements are in another order",

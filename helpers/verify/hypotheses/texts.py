@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from helpers.platforms.postgres import literal
 from helpers.verify.hypotheses.base import SELF_EVIDENT, TEXTS, Fit, Hypothesis, Said, fitted, fixed
-from helpers.verify.hypotheses.pairs import Family, Pairs
+from helpers.verify.hypotheses.pairs import PROPOSED, Family, Pairs
 
 CUT: frozenset[Family] = TEXTS | {"json", "array", "binary"}
 BINARY: frozenset[Family] = frozenset({"binary"})
@@ -78,9 +78,9 @@ FALSE = "('f', 'false', 'n', 'no', 'off', '0')"
 def _cut(pairs: Pairs) -> Iterable[Fit]:
     """Cut at a number of characters or, where characters take more bytes than one, at a number of bytes."""
     shorter = replace(pairs, table=pairs.remember(f"FROM {pairs.table} WHERE lt > 0 AND lt < ls AND starts_with(s, t)"))
-    found = shorter.top("lt::VARCHAR", 4)
-    noise = found[3].distinct / pairs.count("first") if len(found) > 3 else 0.0
-    for parameter in found[:3]:
+    found = shorter.top("lt::VARCHAR")
+    noise = pairs.noise(found)
+    for parameter in found[:PROPOSED]:
         length = int(parameter.value)
         # A type such as char(n) or a trim takes trailing spaces away after the cut.
         predicate = f"TRY(ls > {length} AND lt > 0 AND (t = left(s, {length}) OR t = rtrim(left(s, {length}), ' ')))"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from helpers.verify.hypotheses.base import MOMENTS, SELF_EVIDENT, TIMES, Fit, Hypothesis, Said, fitted, fixed
-from helpers.verify.hypotheses.pairs import Family, Pairs
+from helpers.verify.hypotheses.pairs import PROPOSED, Family, Pairs
 from helpers.verify.hypotheses.zones import EASTMOST, QUARTER, SESSION, constant_offset, daylight_saving
 
 MICROSECOND, MILLISECOND, SECOND, MINUTE, HOUR = 1, 1_000, 1_000_000, 60_000_000, 3_600_000_000
@@ -63,9 +63,9 @@ def _shift(pairs: Pairs) -> Iterable[Fit]:
     difference = "(tu::HUGEINT - su::HUGEINT)"
     if pairs.family == "time":
         difference = f"((({difference} + {DAY + DAY // 2}) % {DAY}) - {DAY // 2})"
-    found = pairs.top(f"nullif({difference}, 0)::VARCHAR", 4)
-    noise = found[3].distinct / max(1, pairs.count("first")) if len(found) > 3 else 0.0
-    for parameter in found[:3]:
+    found = pairs.top(f"nullif({difference}, 0)::VARCHAR")
+    noise = pairs.noise(found)
+    for parameter in found[:PROPOSED]:
         shift = int(parameter.value)
         predicate = f"TRY({difference} = {shift})"
         said = _say_shift(pairs, shift, predicate)

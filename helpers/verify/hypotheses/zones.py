@@ -52,15 +52,16 @@ def constant_offset(pairs: Pairs, shift: int, predicate: str) -> str:
         shift: microseconds from source to target.
         predicate: of the pairs that are shifted so.
     """
-    found = []
+    named, offsets = [], []
     for form, words, offset in (
         (TO_LOCAL, "the target shows local time of", shift),
         (FROM_LOCAL, "the source was read as local time of", -shift),
     ):
+        offsets.append(f"{words} {_offset(offset)}")
         explained, of, zones = _explaining(pairs, form, predicate)
-        named = f", as {_names(zones)} had it at all these times" if explained == of else ""
-        found.append(f"{words} {_offset(offset)}{named}")
-    return f"{SESSION}. Either {found[0]}; or {found[1]}."
+        if explained == of:
+            named.append(f"{offsets[-1]}, as {_names(zones)} had it at all these times")
+    return f"{SESSION}. It is as if {'; or '.join(named or offsets)}."
 
 
 def daylight_saving(pairs: Pairs) -> Iterable[Fit]:
