@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import psycopg2
 from dotenv import dotenv_values
 from psycopg2.extensions import parse_dsn
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from helpers.errors import SettingsError
 from helpers.redaction import remember
@@ -140,6 +140,19 @@ class Verify(_Section):
     """Per "schema.table.column": the largest difference of two numbers that still counts as none; named in every report."""
 
 
+def _web_address(value: SecretStr | None) -> SecretStr | None:
+    if value and not value.get_secret_value().startswith(("https://", "http://")):
+        raise ValueError("it does not lead to an address that begins with https://")
+    return value
+
+
+class Notify(_Section):
+    """Who is told how a run goes."""
+
+    webhook: Annotated[Secret, AfterValidator(_web_address)] = None
+    """Takes `{"text": …}`, as Slack's incoming webhooks do. The address is a secret: whoever has it can write there."""
+
+
 class Profile(_Section):
     """Everything one environment needs; what is absent is asked for by the command that needs it."""
 
@@ -149,6 +162,7 @@ class Profile(_Section):
     snowflake: Snowflake | None = None
     export: Export = Export()
     verify: Verify = Verify()
+    notify: Notify = Notify()
 
 
 @dataclass(frozen=True)
@@ -183,6 +197,11 @@ class Settings:
     def verify(self) -> Verify:
         """How it is compared."""
         return self.values.verify
+
+    @property
+    def notify(self) -> Notify:
+        """Who is told."""
+        return self.values.notify
 
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
@@ -229,7 +248,7 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values = Profile.model_validate(raw)
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
-    for section in (values.source, values.stage, values.snowflake):
+    for section in (values.source, values.stage, values.snowflake, values.notify):
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
@@ -398,5 +417,6 @@ _EXAMPLES = {
     "schema": 'for example schema = "MIGRATED"',
     "password": 'for example password = { env = "PGPASSWORD" }',
     "policies": 'for example "public.orders.note" = "text"',
+    "webhook": 'for example webhook = { env = "SLACK_WEBHOOK" }',
     "secret_key": 'for example secret_key = { env = "AWS_SECRET_ACCESS_KEY" }',
 }
