@@ -7,7 +7,6 @@ passes the redaction first, and the address is itself a secret, since whoever ha
 from __future__ import annotations
 
 import threading
-from urllib.parse import urlsplit
 
 import requests
 
@@ -35,9 +34,8 @@ class Webhook:
         self._wait = wait
         if address:
             remember(address)
-            # Libraries print the path alone, and the path holds the key.
-            parts = urlsplit(address)
-            remember(f"{parts.path}?{parts.query}" if parts.query else parts.path)
+            # Libraries print what follows the host alone, and that holds the key.
+            remember("/" + "/".join(address.split("/")[3:]))
 
     def send(self, text: str) -> str | None:
         """Sends one message; never raises.

@@ -170,7 +170,7 @@ def run_all(order: Order, *, display: Display, webhook: Webhook) -> AllResult:
         say(f"▶ begins: {sum(p.notebook is not None for p in phases)} of {len(phases)} phases are built")
         walk = _Walk(order, phases, display, lock)
         for phase in phases:
-            stopped = any(each.exit_code for each in results)
+            stopped = phase.notebook is not None and any(each.exit_code for each in results)
             results.append(PhaseResult(phase.name, "not reached") if stopped else walk.take(phase))
             _say_how_it_ended(results[-1], display)
         code = next((each.exit_code for each in results if each.exit_code), 0)
