@@ -58,7 +58,7 @@ test: setup check  ## set up, lint, run the tests and compare the notebooks' out
 	$(BIN)/python -m pytest -n 2 --dist loadfile; \
 	$(BIN)/runbook local up; \
 	$(BIN)/runbook local sample --scale 10000 --replace; \
-	$(BIN)/python -m pytest --nbval-lax runbooks -p no:cacheprovider
+	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with runbooks/nbval-sanitize.cfg runbooks -p no:cacheprovider
 
 test-slow: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
 test-slow: setup  ## the tests that take longer

@@ -35,15 +35,20 @@ from helpers.platforms import spark
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress, progress
 from helpers.runs.folders import checked_name, refuse_sealed
+from helpers.runs.parent import heed_parent
 from helpers.verify.business import Business
 from helpers.verify.report import Report
 
 if TYPE_CHECKING:
+    from helpers.runs.run import AttemptResult
+    from helpers.runs.run_all import AllResult
     from helpers.runs.status import RunStatus
 
 ABORTED = 4
 RUNBOOKS = profiles.PROJECT / "runbooks"
 OUTPUTS = profiles.PROJECT / "outputs"
+COMMAND = (sys.executable, "-m", "helpers")
+"""How `runbook run all` starts the process of each phase."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -583,36 +588,74 @@ def _value(text: str | None) -> str:
 
 @app.command("run")
 def run_phase(
-    phase: Annotated[str, typer.Argument(help="Number or name of a phase, such as 30 or 30_data_migration.")],
+    phase: Annotated[str, typer.Argument(help="Number or name of a phase, such as 30 or 30_data_migration, or all.")],
     run: Annotated[str, typer.Option(help="The run's name; its evidence goes to outputs/RUN.")],
     parameter: Annotated[
         list[str] | None, typer.Option("-p", help="NAME=VALUE, as the notebook declares it; repeat for more.")
     ] = None,
     parameters_file: Annotated[Path | None, typer.Option("-f", help="YAML file of parameters.")] = None,
     apply: Annotated[
-        bool | None, typer.Option("--apply/--rehearse", help="Act, or only plan; profile local acts by default.")
+        bool | None,
+        typer.Option("--apply/--rehearse", help="Act, or only plan; profile local acts by default up to phase 40."),
     ] = None,
     option: Annotated[str, typer.Option(help="The migration path: A, B or C.")] = "A",
     cell_timeout: Annotated[float, typer.Option(help="Seconds that one cell may take.")] = 6 * 3600,
+    run_timeout: Annotated[float | None, typer.Option(min=1, help="With all: seconds that the call may take.")] = None,
+    retries: Annotated[
+        int | None, typer.Option(min=0, help="Repetitions after a transient error; 0, with all 3.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No line a cell on standard error.")] = False,
     profile: Profile = None,
     as_json: Json = False,
 ) -> None:
-    """Execute a phase's notebook as a new attempt, and archive it with its HTML.
+    """Execute a phase's notebook as a new attempt, and archive it with its HTML; `all` goes through every phase.
+
+    Called again, `runbook run all` goes on where it stopped.
 
     Example: runbook run 30 --run first -p tables='["sales_*"]'
     """
+    heed_parent()
     # nbformat takes a second to import, which the other commands need not wait for.
     from helpers.runs import parameters
+    from helpers.runs.display import Display
+    from helpers.runs.notify import Webhook
+    from helpers.runs.progress import Console as CellByCell
+    from helpers.runs.progress import Silence
+    from helpers.runs.retry import execute_patiently
     from helpers.runs.run import execute
+    from helpers.runs.run_all import Order, applies, run_all
 
     _one_of("--option", option, ("A", "B", "C"))
-    notebook = _notebook(phase)
     refuse_sealed(_run_folder(run))
     name = profile or os.environ.get("RUNBOOK_PROFILE") or profiles.DEFAULT_PROFILE
-    given: dict[str, object] = {"profile": name, "apply": name == "local" if apply is None else apply}
-    given |= parameters.from_file(parameters_file) if parameters_file else {}
-    given |= parameters.from_arguments(parameter or ())
-    result = execute(notebook, run=run, parameters=given, outputs=OUTPUTS, option=option, cell_timeout=cell_timeout)
+    shared = parameters.from_file(parameters_file) if parameters_file else {}
+    shared |= parameters.from_arguments(parameter or ())
+    if phase == "all":
+        order = Order(
+            run, name, option, RUNBOOKS, OUTPUTS, COMMAND, apply=apply, parameters=shared, cell_timeout=cell_timeout,
+            run_timeout=run_timeout, retries=3 if retries is None else retries,
+        )  # fmt: skip
+        secret = profiles.load(name).notify.webhook
+        display = Display()
+        try:
+            whole = run_all(order, display=display, webhook=Webhook(secret.get_secret_value() if secret else None))
+        finally:
+            display.close()
+        _show(as_json, whole.as_dict(), lambda: _show_phases(whole))
+        raise typer.Exit(whole.exit_code)
+    notebook = _notebook(phase)
+    given: dict[str, object] = {"profile": name, "apply": applies(name, notebook.stem, apply)} | shared
+    report = Silence() if quiet else CellByCell()
+
+    def once() -> AttemptResult:
+        return execute(
+            notebook, run=run, parameters=given, outputs=OUTPUTS, option=option, cell_timeout=cell_timeout,
+            report=report,
+        )  # fmt: skip
+
+    result = execute_patiently(once, retries=retries or 0, say=lambda line: screen.print(line, markup=False))
+    if result.status == "done":
+        _release_snapshots(run)
     failure = result.failure
     summary = {
         "run": run, "phase": notebook.stem, "status": result.status, "exit_code": result.exit_code,
@@ -637,6 +680,15 @@ def run_phase(
         # The last thing: a command that is killed before goes on in this snapshot when it is repeated.
         _release_snapshots(run)
     raise typer.Exit(result.exit_code)
+
+
+def _show_phases(whole: AllResult) -> None:
+    rows = [
+        (each.phase, each.state, "" if each.seconds is None else f"{each.seconds:.1f}", each.why)
+        for each in whole.phases
+    ]
+    _table(f"run {whole.run}, option {whole.option}", "phase", "state", "seconds", "why", rows=rows)
+    screen.print(whole.summary(), markup=False, soft_wrap=True, style="bold")
 
 
 @app.command()

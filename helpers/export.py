@@ -186,14 +186,7 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
         SourceRefused: a column cannot be moved without loss; nothing was written.
         StageError: the bucket did not take a file; the former export still stands.
     """
-    if plan.refused:
-        raise SourceRefused(
-            "export without loss",
-            on=postgres.address(plan.source),
-            why="; ".join(plan.refused),
-            next_step="correct the values, or name a policy in migration.toml, such as [profiles.NAME.export.policies] "
-            '"schema.table.column" = "text"',
-        )
+    refuse_losses(plan)
     former = _former(plan.bucket)
     plan.state.write(plan.bucket)
     state = _write_parts(plan, progress)
@@ -215,6 +208,18 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
     plan.bucket.remove([state.path])
     _remove_leftovers(plan, {path for kept in (manifest, former) if kept for path in _objects(kept)})
     return manifest
+
+
+def refuse_losses(plan: ExportPlan) -> None:
+    """Raises `SourceRefused` where a column of `plan` cannot be moved without loss."""
+    if plan.refused:
+        raise SourceRefused(
+            "export without loss",
+            on=postgres.address(plan.source),
+            why="; ".join(plan.refused),
+            next_step="correct the values, or name a policy in migration.toml, such as [profiles.NAME.export.policies] "
+            '"schema.table.column" = "text"',
+        )
 
 
 def parts(table: Table, workers: int) -> tuple[PartState, ...]:

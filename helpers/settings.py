@@ -18,7 +18,16 @@ from typing import Annotated, Any, Literal, TypeVar
 import psycopg2
 from dotenv import dotenv_values
 from psycopg2.extensions import parse_dsn
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from helpers.errors import SettingsError
 from helpers.redaction import remember
@@ -192,6 +201,19 @@ class Evidence(_Section):
     secret_key: Secret = None
 
 
+def _web_address(value: SecretStr | None) -> SecretStr | None:
+    if value and not value.get_secret_value().startswith(("https://", "http://")):
+        raise ValueError("it does not lead to an address that begins with https://")
+    return value
+
+
+class Notify(_Section):
+    """Who is told how a run goes."""
+
+    webhook: Annotated[Secret, AfterValidator(_web_address)] = None
+    """Takes `{"text": …}`, as Slack's incoming webhooks do. The address is a secret: whoever has it can write there."""
+
+
 class Profile(_Section):
     """Everything one environment needs; what is absent is asked for by the command that needs it."""
 
@@ -204,6 +226,7 @@ class Profile(_Section):
     verify: Verify = Verify()
     approvals: Approvals = Approvals()
     evidence: Evidence | None = None
+    notify: Notify = Notify()
 
 
 @dataclass(frozen=True)
@@ -267,6 +290,11 @@ class Settings:
             secret_key=own.secret_key or (like.secret_key if like else None),
         )
 
+    @property
+    def notify(self) -> Notify:
+        """Who is told."""
+        return self.values.notify
+
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
         export = self.values.export.model_copy(update={"workers": workers})
@@ -303,7 +331,7 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values = Profile.model_validate(raw)
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
-    for section in (values.source, values.stage, values.snowflake, values.databricks, values.evidence):
+    for section in (values.source, values.stage, values.snowflake, values.databricks, values.evidence, values.notify):
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
@@ -507,5 +535,6 @@ _EXAMPLES = {
     "policies": 'for example "public.orders.note" = "text"',
     "people": 'for example alice = "keys/alice.pem.pub"',
     "retention_days": "for example retention_days = 365",
+    "webhook": 'for example webhook = { env = "SLACK_WEBHOOK" }',
     "secret_key": 'for example secret_key = { env = "AWS_SECRET_ACCESS_KEY" }',
 }

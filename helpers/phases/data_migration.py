@@ -30,6 +30,8 @@ from helpers.export import ExportPlan
 from helpers.load import snowflake as load
 from helpers.load import snowflake_records
 from helpers.manifest import Manifest
+from helpers.phases import data_migration_plan
+from helpers.phases.data_migration_plan import StepPlan
 from helpers.platforms import postgres
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
@@ -110,15 +112,12 @@ class DataMigration:
         return pd.DataFrame({"object": list(left), "why": list(left.values())}).set_index("object")
 
     def export(self) -> pd.DataFrame:
-        """Writes the stage, or shows what would be written."""
+        """Writes the stage, or shows what would be written; what it would refuse it refuses in a rehearsal too."""
         plan = self._planned()
         with self._step("s30-export", self._inputs(), probe=self._is_staged) as step:
             if not self.apply:
-                step.result = {"rows": plan.rows, "location": str(self._bucket.location)}
-                return pd.DataFrame(
-                    {"table": str(c.table), "rows": c.rows, "files": len(t.parts)}
-                    for c, t in zip(plan.census, plan.state.tables, strict=True)
-                ).set_index("table")
+                export.refuse_losses(plan)
+                return _shown(step, data_migration_plan.of_export(plan, self._settings))
             if step.skipped:
                 self._manifest = manifest.read(self._bucket)
             else:
@@ -151,8 +150,7 @@ class DataMigration:
         inputs = {"target": snowflake_platform.address(target), "export": self._exported(self._manifest)}
         with self._step("s30-load", inputs, probe=self._is_loaded) as step:
             if not self.apply:
-                step.result = {"rows": self._planned().rows, "target": inputs["target"]}
-                return pd.DataFrame({"table": str(c.table), "rows": c.rows} for c in self._planned().census)
+                return _shown(step, data_migration_plan.of_load(self._planned(), self._bucket, self._settings))
             staged = self._staged()
             if not step.skipped:
                 with self._timed("load"), progress("load") as report:
@@ -375,6 +373,12 @@ def quiet_jupysql() -> None:
     """Keeps jupysql from reporting its use to its makers; call before `%load_ext sql`."""
     os.environ["PLOOMBER_STATS_ENABLED"] = "false"
     os.environ["PLOOMBER_VERSION_CHECK_DISABLED"] = "true"
+
+
+def _shown(step: Step, plan: StepPlan) -> pd.DataFrame:
+    step.result = plan.result()
+    print(plan)  # noqa: T201 - the operator and the auditor read it in the cell's output
+    return plan.objects
 
 
 def _mark(load_id: str) -> str:

@@ -49,13 +49,14 @@ class Failure:
     """Why a notebook did not reach its end.
 
     `exit_code` is the command's: that of a MigrationError, 2 for any other error of a cell, 4 when the run was
-    stopped or its kernel died.
+    stopped or its kernel died. `transient` is the MigrationError's: the same run may succeed when it is repeated.
     """
 
     cell: str | None
     error: str
     message: str
     exit_code: int
+    transient: bool = False
 
 
 class RunbookEngine(NBClientEngine):  # type: ignore[misc]
@@ -227,7 +228,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
         if isinstance(error, DeadKernelError):
             return Failure(name, "DeadKernel", f"the kernel died{_last_words(log)}", 4)
         assert isinstance(error, CellExecutionError)
-        return Failure(name, error.ename, error.evalue, _exit_code(cell, error.ename))
+        return Failure(name, error.ename, error.evalue, *_told(cell, error.ename))
 
     def _not_started(self, error: RuntimeError, log: Path) -> Failure:
         if self.supervisor.reason:
@@ -264,13 +265,14 @@ def _environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYDEVD_DISABLE_FILE_VALIDATION": "1", **more}
 
 
-def _exit_code(cell: Any, error: str) -> int:
+def _told(cell: Any, error: str) -> tuple[int, bool]:
+    """The exit code that the kernel told, and whether a repetition may succeed."""
     # Not by the name alone: IPython has a UsageError too, and anybody may have a GateClosed.
     for output in reversed(cell.get("outputs", [])):
         told = output.get("data", {}).get(ERROR_MIME)
         if told and told.get("type") == error and told.get("exit_code") in (1, 2, 3, 4):
-            return int(told["exit_code"])
-    return 2
+            return int(told["exit_code"]), told.get("transient") is True
+    return 2, False
 
 
 def _last_words(log: Path) -> str:

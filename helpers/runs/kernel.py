@@ -5,7 +5,6 @@ Started by `helpers.runs.engine` as `python -m helpers.runs.kernel -f <connectio
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -17,31 +16,22 @@ from IPython.display import display
 
 from helpers.errors import MigrationError
 from helpers.redaction import known, redact
+from helpers.runs.parent import end_with_parent
 
 ERROR_MIME = "application/vnd.runbook.error+json"
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Serves one notebook until the command that started it tells it to stop, or is gone."""
-    _end_with_parent()
+    # ipykernel polls for its parent too, but in a thread: a cell that never lets go of the interpreter's lock would
+    # outlive the command.
+    parent = os.environ.get("JPY_PARENT_PID")
+    end_with_parent(int(parent) if parent else None, signal.SIGKILL)
     app = IPKernelApp.instance()
     app.initialize(sys.argv[1:])
     app.session.send = _redacting(app.session.send)
     app.shell.events.register("post_run_cell", _say_what_failed)
     app.start()
-
-
-def _end_with_parent() -> None:
-    # ipykernel polls for its parent too, but in a thread: a cell that never lets go of the interpreter's lock
-    # would outlive the command. The operating system does not wait for the lock.
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    parent = os.environ.get("JPY_PARENT_PID")
-    if parent and os.getppid() != int(parent):
-        sys.exit("the command that started this kernel is gone")
 
 
 def _say_what_failed(result: Any) -> None:

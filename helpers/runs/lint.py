@@ -17,7 +17,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from sqlglot import exp
 
 from helpers.errors import UsageError
-from helpers.runs.credentials import secret_in
+from helpers.runs.credentials import named_like_a_secret, secret_in
 from helpers.runs.parameters import declared_in
 
 TAGS = frozenset(
@@ -36,6 +36,7 @@ _MACHINE_PATH = re.compile(
 )
 _SQL_HEAD = re.compile(r"%%sql(?:[ \t]+(?:--?[\w-]+|<<|[\w-]+))*[ \t]*")
 _CONNECTS = re.compile(r"%(?:load_ext sql|config SqlMagic\.\w+ *= *\S+|sql \w+ --alias \w+)")
+_NBVAL_COMMENT = re.compile(r"^\s*#+\s*(?:NBVAL|PYTEST_VALIDATE)_\w+", re.M)
 _SQL_WORD = re.compile(r"^\s*(?:select|with|show|describe|desc)\b", re.IGNORECASE)
 _CHANGES = (exp.DML, exp.DDL, exp.Drop, exp.Alter, exp.TruncateTable, exp.Into, exp.Lock, exp.Transaction)
 _READS = (exp.Query, exp.Show, exp.Describe)
@@ -163,11 +164,15 @@ def _of_the_code(cell: Any, tags: set[str]) -> Iterator[str]:
         yield f"has {lines} lines; at most {LONGEST_CELL} (aim at 12): the rest is a helper"
     if "nbval-check-output" in tags and (cell.execution_count is None or not cell.outputs):
         yield "is marked nbval-check-output and has no output to compare: nbval skips it in silence"
+    if comment := _NBVAL_COMMENT.search(cell.source):
+        yield f"has the comment {comment[0].strip()}, by which nbval passes over an error or an output: only tags say that"
     if any(output.output_type == "error" for output in cell.outputs):
         yield "is stored with an error as its output"
     if "parameters" in tags:
         try:
-            declared_in(cell.source, where="the parameters cell")
+            names = [parameter.name for parameter in declared_in(cell.source, where="the parameters cell")]
+            for name in filter(named_like_a_secret, names):
+                yield f"has the parameter {name}, by its name a secret: parameters are stored in clear text"
         except UsageError as error:
             yield f"{error.on}: {error.why}"
     if cell.source.lstrip().startswith("%%"):
@@ -185,8 +190,16 @@ def _of_the_python(source: str, *, imports: bool) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom) and not imports:
             yield "imports outside the setup cell"
+        if isinstance(node, ast.Try | ast.TryStar) or (
+            isinstance(node, ast.Name | ast.Attribute) and _suppresses(node)
+        ):
+            yield "catches errors: what a closed gate raises must end the run"
         if (magic := _magic(node)) is not None and not _CONNECTS.fullmatch(magic):
             yield f"uses {magic.split()[0]}; a query goes into a %%sql cell, everything else into a helper"
+
+
+def _suppresses(node: ast.Name | ast.Attribute) -> bool:
+    return (node.id if isinstance(node, ast.Name) else node.attr) == "suppress"
 
 
 def _magic(node: ast.AST) -> str | None:

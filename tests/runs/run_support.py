@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,3 +35,19 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def own_project(folder: Path, migration: Any, *runbooks: str) -> None:
+    """A migration.toml whose profile `local` is one test's source, stage and target, beside copies of runbooks."""
+    own = migration.settings.values
+    (folder / "runbooks").mkdir()
+    text = (
+        '[profiles.local]\nstack = "local"\n'
+        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
+        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
+        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
+    )
+    for path in (folder, folder / "runbooks"):
+        (path / "migration.toml").write_text(text)
+    for name in runbooks:
+        shutil.copy(PROJECT / "runbooks" / f"{name}.ipynb", folder / "runbooks")

@@ -1,0 +1,123 @@
+"""What the data migration would do: shown and recorded in a rehearsal, where the steps that change something do not act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from helpers import manifest
+from helpers.catalog import Table
+from helpers.export import ExportPlan
+from helpers.load import snowflake as load
+from helpers.manifest import Manifest, StagedTable
+from helpers.platforms import snowflake
+from helpers.platforms.s3 import Bucket
+from helpers.runs.ledger import digest
+from helpers.settings import Settings
+
+_UNKNOWN_UNTIL_EXPORTED = "known after the export"
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """The plan of one step.
+
+    Attributes:
+        step: its id.
+        what: what would change, and where, in a sentence.
+        objects: a row for each object that would be made, replaced or dropped.
+        totals: rows, bytes and what else is counted.
+        cost: an estimate, or why there is none.
+    """
+
+    step: str
+    what: str
+    objects: pd.DataFrame
+    totals: Mapping[str, int]
+    cost: str
+
+    def result(self) -> dict[str, Any]:
+        """For the ledger; the digest is of every object, so that a plan that changed is seen to have changed."""
+        objects = self.objects.reset_index().to_dict("records")
+        return {
+            "what": self.what, **self.totals, "objects": len(objects), "cost": self.cost,
+            "plan_sha256": digest([[str(value) for value in row.values()] for row in objects]),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        totals = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in self.totals.items())
+        return f"PLAN {self.step}: {self.what}\n  {totals}\n  cost: {self.cost}"
+
+
+def of_export(plan: ExportPlan, settings: Settings) -> StepPlan:
+    """What the export would read and write; asks the stage what it has, and writes nothing."""
+    tables = {(table.schema, table.name): table for table in plan.catalog.tables}
+    rows = []
+    for state in plan.state.tables:
+        pages, size = _size(tables[state.schema_, state.name])
+        rows.append((f"{state.schema_}.{state.name}", "write", state.rows, pages, size, len(state.parts)))
+    objects = pd.DataFrame(rows, columns=["table", "action", "rows", "pages to read", "bytes to read", "files"])
+    former = manifest.read_if_any(plan.bucket)
+    what = f"write Parquet files and a manifest to {plan.bucket.location}"
+    what += f"; the manifest of the export {former.export} is replaced" if former else "; nothing is there yet"
+    totals = {name: int(objects[name].sum()) for name in ("rows", "pages to read", "bytes to read", "files")}
+    return StepPlan("s30-export", what, objects.set_index("table"), _named(totals), _cost(settings))
+
+
+def of_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepPlan:
+    """What a load of this export would make, replace and drop; asks the target what it has, and writes nothing.
+
+    Raises:
+        ConnectionFailed, UsageError: as `load.plan_load`, such as for two names that the target would take for one.
+    """
+    target = settings.snowflake
+    found = load.plan_load(_unwritten(plan), bucket, target)
+    tables = {(table.schema, table.name): table for table in plan.catalog.tables}
+    rows = [
+        (str(t.staged), t.target, t.action, t.staged.rows, _size(tables[t.staged.schema_, t.staged.name])[1])
+        for t in found.tables
+    ]
+    rows += [("(no more in the source)", name, "drop", 0, 0) for name in found.stale]
+    columns = ["table", "target object", "action", "rows", "bytes in the source"]
+    objects = pd.DataFrame(rows, columns=columns)
+    counts = {
+        "to create": sum(t.action == "create" for t in found.tables),
+        "to replace": sum(t.action != "create" for t in found.tables),
+        "to drop": len(found.stale),
+    }
+    totals = {"rows": found.rows, "bytes in the source": int(objects["bytes in the source"].sum()), **counts}
+    what = f"load {snowflake.address(target)}, each table in one transaction; the size of the files is {_UNKNOWN_UNTIL_EXPORTED}"
+    return StepPlan("s30-load", what, objects.set_index("table"), _named(totals), _cost(settings))
+
+
+def _size(table: Table) -> tuple[int, int]:
+    return sum(heap.pages for heap in table.heaps), sum(heap.bytes for heap in table.heaps)
+
+
+def _unwritten(plan: ExportPlan) -> Manifest:
+    """The manifest that the export would write, without the files."""
+    state = plan.state
+    tables = tuple(
+        StagedTable(
+            schema_=t.schema_, name=t.name, key=t.key, comment=t.comment, columns=t.columns, files=(), rows=t.rows
+        )
+        for t in state.tables
+    )
+    return Manifest(
+        export=state.export, exported_at="", source=state.source, server_version=state.server_version,
+        snapshot=state.snapshot, lsn=state.lsn, lsn_exact=state.lsn_exact, engine="", tables=tables,
+        left_out=plan.catalog.left_out, complete=plan.complete,
+    )  # fmt: skip
+
+
+def _named(totals: Mapping[str, int]) -> dict[str, int]:
+    return {name.replace(" ", "_"): value for name, value in totals.items()}
+
+
+def _cost(settings: Settings) -> str:
+    if settings.values.stack == "local":
+        return "not estimated on a stand-in"
+    return "not estimated: it depends on the warehouse's size and on how long it runs, which nobody has measured here"

@@ -1,0 +1,103 @@
+"""A rehearsal says what would change, and changes nothing.
+
+Would catch: a plan that names another action than the load then takes, a table that is dropped and not announced, counts that
+are not the source's, a refusal that a rehearsal passes over, a rehearsal that writes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_support import own_project
+
+from helpers.errors import SourceRefused
+from helpers.load import snowflake as load
+from helpers.phases.data_migration import DataMigration
+from helpers.runs import folders
+from helpers.runs.ledger import Entry, Ledger
+
+PHASE = "30_data_migration"
+
+
+@pytest.fixture
+def planned(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Rehearses export and load as an attempt; gives both tables, what was printed, and the ledger's lines."""
+    own_project(tmp_path, migration)
+    monkeypatch.chdir(tmp_path)
+
+    def rehearsed() -> tuple[Any, Any, list[Entry]]:
+        attempt = folders.open_attempt(tmp_path / "outputs", "r", PHASE)
+        for name, value in attempt.environment().items():
+            monkeypatch.setenv(name, value)
+        phase = DataMigration("local", [], apply=False)
+        try:
+            phase.survey()
+            export = phase.export()
+            token = phase.check_stage()
+            return export, phase.load(token), Ledger.open(tmp_path / "outputs" / "r").entries()
+        finally:
+            phase.close()
+
+    return rehearsed
+
+
+def test_what_would_change_is_said_and_nothing_changes(migration: Any, planned: Any, capsys: Any) -> None:
+    migration.source(
+        "CREATE TABLE a (id int PRIMARY KEY, v text)",
+        "INSERT INTO a SELECT n, repeat('x', 500) FROM generate_series(1, 1000) n",
+        "CREATE TABLE gone AS SELECT 1 AS n",
+        "CREATE TABLE other AS SELECT n FROM generate_series(1, 7) n",
+    )
+    export, loaded, entries = planned()
+    told = capsys.readouterr().out
+
+    assert dict(export["rows"]) == {"public.a": 1000, "public.gone": 1, "public.other": 7}
+    assert export.loc["public.a", "bytes to read"] > 500_000
+    (pages,) = migration.source("SELECT pg_relation_size('a') / current_setting('block_size')::int")[0]
+    assert export.loc["public.a", "pages to read"] == pages
+    assert dict(loaded["action"]) == {"public.a": "create", "public.gone": "create", "public.other": "create"}
+    assert (
+        f"PLAN s30-export: write Parquet files and a manifest to {migration.bucket.location}; nothing is there yet"
+        in told
+    )
+    assert "1,008 rows" in told
+    assert told.count("cost: not estimated on a stand-in") == 2
+    assert migration.settings.snowflake.schema_ in told
+    assert {e.event for e in entries} == {"step-planned"}
+    results = {e.get("step"): e.get("result") for e in entries}
+    assert (results["s30-load"]["rows"], results["s30-load"]["to_create"], results["s30-load"]["to_drop"]) == (
+        1008,
+        3,
+        0,
+    )
+    assert not migration.bucket.sizes()
+
+    migration.migrate()
+    before, rows = migration.bucket.sizes(), migration.target('SELECT COUNT(*) FROM "other"')
+    migration.source("DROP TABLE gone", "ALTER TABLE a ADD COLUMN w int", "DELETE FROM other WHERE n > 5")
+    _, loaded, entries = planned()
+    told = capsys.readouterr().out
+    expected = {
+        "public.a": "replace the table: it lacks w",
+        "public.other": "replace the rows",
+        "(no more in the source)": "drop",
+    }
+    assert dict(loaded["action"]) == expected
+    assert dict(loaded["target object"])["(no more in the source)"] == "gone"
+    assert "is replaced" in told
+    again = {e.get("step"): e.get("result") for e in entries[-len(results) :]}
+    assert (again["s30-load"]["to_create"], again["s30-load"]["to_replace"], again["s30-load"]["to_drop"]) == (0, 2, 1)
+    assert again["s30-load"]["plan_sha256"] != results["s30-load"]["plan_sha256"]
+    assert (migration.bucket.sizes(), migration.target('SELECT COUNT(*) FROM "other"')) == (before, rows)
+
+    found = load.plan_load(migration.export(), migration.bucket, migration.settings.snowflake)
+    assert {str(t.staged): t.action for t in found.tables} | {"(no more in the source)": "drop"} == expected
+    assert found.stale == ("gone",)
+
+
+def test_what_would_be_refused_is_refused(migration: Any, planned: Any) -> None:
+    migration.source("CREATE TABLE a (d date)", "INSERT INTO a VALUES ('infinity')")
+    with pytest.raises(SourceRefused, match="infinity"):
+        planned()
