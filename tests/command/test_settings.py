@@ -103,6 +103,7 @@ def test_the_commented_production_profile_is_valid(write: object, monkeypatch: p
     )
     monkeypatch.setenv("EXAMPLE", "secret")
     monkeypatch.setenv("SNOWFLAKE_KEY_PASSPHRASE", "secret")
+    monkeypatch.setenv("SLACK_WEBHOOK", "https://hooks.example.com/secret")
     found = _load(write, example)
     assert (found.source.sslmode, found.snowflake.storage_integration, found.export.workers) == (
         "verify-full",
