@@ -57,7 +57,9 @@ def reladiff(setup: Setup) -> Found:
     source = settings(setup).source
     password = source.password.get_secret_value() if source.password else ""
     url = f"postgresql://{source.user}:{password}@{source.host}:{source.port}/{source.dbname}"
-    columns = tuple(definition.split()[0] for definition in tables.NARROW if definition not in ("id bigint", "day date"))
+    columns = tuple(
+        definition.split()[0] for definition in tables.NARROW if definition not in ("id bigint", "day date")
+    )
     start = perf_counter()
     left = connect_to_table(url, f"public.{setup['table']}", "id", extra_columns=columns, thread_count=1)
     right = connect_to_table(

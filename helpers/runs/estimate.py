@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -51,7 +51,17 @@ def of_phases(outputs: Path, run: str, wanted: dict[str, bool], *, profile: str,
         for phase, apply in wanted.items():
             if phase not in found and (seconds := _last_time(entries, phase, apply=apply)) is not None:
                 found[phase] = Estimate(seconds, planned=False)
-    return {phase: found.get(phase) or _planned(phase, option) for phase in wanted}
+    return {phase: found.get(phase) or planned(phase, option) for phase in wanted}
+
+
+def planned(phase: str, option: str, over: Set[str] = frozenset()) -> Estimate:
+    """What the checklist plans for a phase's built boxes, without those of the steps that are over."""
+    minutes = sum(
+        step.minutes
+        for step in checklist.of_option(option)
+        if step.phase == phase and step.state == "built" and step.id not in over
+    )
+    return Estimate(minutes * 60.0, planned=True)
 
 
 def duration(seconds: float) -> str:
@@ -88,8 +98,3 @@ def _last_time(entries: list[Entry], phase: str, *, apply: bool) -> float | None
         if start and entry.event == "attempt-ended" and entry.get("status") == "done":
             return (datetime.fromisoformat(entry.at) - datetime.fromisoformat(start.at)).total_seconds()
     return None
-
-
-def _planned(phase: str, option: str) -> Estimate:
-    minutes = sum(step.minutes for step in checklist.of_option(option) if step.phase == phase and step.state == "built")
-    return Estimate(minutes * 60.0, planned=True)

@@ -6,7 +6,6 @@ Started by `helpers.runs.engine` as `python -m helpers.runs.kernel -f <connectio
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,7 @@ from IPython.display import display
 
 from helpers.errors import MigrationError
 from helpers.redaction import known, redact
-from helpers.runs.parent import end_with_parent
+from helpers.runs.parent import die_with_parent
 
 ERROR_MIME = "application/vnd.runbook.error+json"
 
@@ -26,7 +25,7 @@ def main() -> None:
     # ipykernel polls for its parent too, but in a thread: a cell that never lets go of the interpreter's lock would
     # outlive the command.
     parent = os.environ.get("JPY_PARENT_PID")
-    end_with_parent(int(parent) if parent else None, signal.SIGKILL)
+    die_with_parent(int(parent) if parent else None)
     app = IPKernelApp.instance()
     app.initialize(sys.argv[1:])
     app.session.send = _redacting(app.session.send)

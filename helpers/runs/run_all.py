@@ -24,6 +24,7 @@ from helpers.redaction import redact_values
 from helpers.runs import estimate
 from helpers.runs.child import Ended, run_child
 from helpers.runs.display import Display
+from helpers.runs.estimate import Estimate
 from helpers.runs.folders import RUN, checked_folder
 from helpers.runs.ledger import Entry, Ledger, file_digest
 from helpers.runs.notify import Webhook
@@ -209,12 +210,12 @@ class _Walk:
         later = sum((self._estimates[each.name] for each in self._phases[number + 1 :]), estimate.NONE)
         own = self._estimates[phase.name]
         self._display.phase(number + 1, len(self._phases), phase.name, own + later, apply=phase.apply)
-        began = time.monotonic()
+        began, first = time.monotonic(), len(entries)
 
         def tick() -> None:
             nonlocal entries
-            left = own.after(time.monotonic() - began) + later
             now = ledger.entries()
+            left = self._left(phase, now[first:], time.monotonic() - began) + later
             self._display.events(now[len(entries) :], left)
             self._display.tick(left)
             entries = now
@@ -226,6 +227,15 @@ class _Walk:
         state = _ENDS.get(ended.exit_code) or ("done" if phase.apply else "rehearsed")
         seconds = round(time.monotonic() - began, 1)
         return PhaseResult(phase.name, state, ended.exit_code, seconds, ended.why, ended.notebook)
+
+    def _left(self, phase: _Phase, entries: list[Entry], seconds: float) -> Estimate:
+        if any(entry.event == "attempt-ended" and entry.get("status") == "done" for entry in entries):
+            return estimate.NONE
+        own = self._estimates[phase.name]
+        if not own.planned:
+            return own.after(seconds)
+        over = {entry.get("step") for entry in entries if entry.event in ("step-done", "step-planned", "step-skipped")}
+        return estimate.planned(phase.name, self._order.option, over)
 
     def _executed(self, phase: _Phase, tick: Callable[[], None]) -> Ended:
         order = self._order

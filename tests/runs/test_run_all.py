@@ -25,7 +25,7 @@ from run_support import PROJECT, Write, alive, wait_for
 
 from helpers import checklist
 from helpers.errors import UsageError
-from helpers.runs import folders, run_all
+from helpers.runs import estimate, folders, run_all
 from helpers.runs.display import Display
 from helpers.runs.estimate import of_phases
 from helpers.runs.ledger import Entry, Ledger
@@ -312,6 +312,8 @@ def test_the_time_left_is_that_of_the_last_time_or_the_planned_one(tmp_path: Pat
     ledger.append("attempt-ended", phase="30_data_migration", attempt="attempt-01", status="done")
     assert estimated({"30_data_migration": True}) == {"30_data_migration": "about 0 s left"}
     assert estimated({"30_data_migration": False})["30_data_migration"].endswith("as planned")
+    over = {step.id for step in checklist.of_option("A") if step.phase == "30_data_migration"}
+    assert estimate.planned("30_data_migration", "A", over).seconds == 0
     assert estimated({"30_data_migration": True}, "production")["30_data_migration"] == planned
 
 
