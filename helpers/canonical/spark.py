@@ -43,8 +43,8 @@ DIALECT = Dialect(
     concat=lambda pieces: f"concat({', '.join(pieces)})",
     # With its sign, which the sum modulo 2⁶⁴ forgets; not every engine converts 16 digits at once.
     low64="CAST(shiftleft(CAST(conv(substring(md5({f}), 17, 8), 16, 10) AS BIGINT), 32) "
-    "| CAST(conv(right(md5({f}), 8), 16, 10) AS BIGINT) AS DECIMAL(20,0))",
-    low32="CAST(conv(right(md5({f}), 8), 16, 10) AS BIGINT)",
+    "| CAST(conv(substring(md5({f}), 25), 16, 10) AS BIGINT) AS DECIMAL(20,0))",
+    low32="CAST(conv(substring(md5({f}), 25), 16, 10) AS BIGINT)",
     whole="CAST({c} AS BIGINT)",
     total="CAST(SUM({h}) AS STRING)",
 )
