@@ -5,8 +5,8 @@ There are two. The *canonical* digest is the same in every engine (`helpers.cano
 
 DuckDB's `hash` alone is no proof (measured, 1.5.5): NULL has the hash of one whole number; a 128-bit decimal has the hash of
 its halves exchanged, so that 0 and −0.01 collide; and in a sum, two values of the last column that change places
-cancel out once in 80 million times. So the row's hash also takes which values are NULL and each wide decimal moved by its
-smallest unit, and is hashed once more before it is summed.
+cancel out once in 80 million times. So the row's hash also takes which values are NULL, each wide decimal as a double and
+its neighbour, and is hashed once more before it is summed.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ NATIVE, CANONICAL, CANONICAL_ENTRY = "digest-native.parquet", "digest-canonical.
 OBJECTS = (NATIVE, CANONICAL, CANONICAL_ENTRY)
 """Names of what lies beside a table's files."""
 
+SCHEMA = pa.schema([("segment", pa.uint32()), ("n", pa.uint64()), ("total", pa.uint64())])
+
 DIALECT = canonical_duckdb.DIALECT
 NULLS_PER_MASK = 60
 DIGITS_PARSED_QUICKLY = 18
@@ -71,7 +73,7 @@ class Sums:
 
     Attributes:
         segments: how many there could be; `table` has those that are not empty.
-        table: `segment` (uint32), `n` (rows, uint64) and `total` (uint64), in the order of the segments.
+        table: of `SCHEMA`: segment, rows and sum, in the order of the segments.
     """
 
     engine: str
@@ -178,9 +180,9 @@ def _native_hash(columns: Sequence[StagedColumn]) -> str:
     for name, column in zip(names, columns, strict=True):
         kind, digits, places = kind_of(column.parquet)
         if kind == "decimal" and digits > DIGITS_PARSED_QUICKLY:
-            # Towards 0, so that it never overflows.
+            # The double tells numbers that are far apart, its neighbour those that are near; towards 0, it never overflows.
             unit = f"CAST('{_unit(places)}' AS DECIMAL({digits},{places}))"
-            taken.append(f"if({name} > 0, {name} - {unit}, {name} + {unit})")
+            taken += [f"CAST({name} AS DOUBLE)", f"if({name} > 0, {name} - {unit}, {name} + {unit})"]
     for start in range(0, len(names), NULLS_PER_MASK):
         bits = (f"({name} IS NULL)::BIGINT * {1 << n}" for n, name in enumerate(names[start : start + NULLS_PER_MASK]))
         taken.append(" + ".join(bits))
@@ -333,10 +335,10 @@ def read(bucket: Bucket, digest: Digest) -> Sums:
     if content is not None:
         try:
             sums = Sums(digest.engine, digest.segments, pq.read_table(io.BytesIO(content)))
-            if sums.fingerprint == digest.fingerprint:
+            if sums.table.schema.equals(SCHEMA) and sums.fingerprint == digest.fingerprint:
                 return sums
             why = "its sums are not those that the manifest names"
-        except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             why = str(error)
     raise _changed(bucket, digest.path, "read the stored digest", why)
 
