@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,12 @@ class Migration:
         return Bucket.open(self.settings.stage)
 
 
-@pytest.fixture
-def migration(local_settings: Settings, tmp_path: Path) -> Iterator[Migration]:
-    """A fresh, empty source with somewhere to go."""
+@contextmanager
+def _fresh(local_settings: Settings, options: str = "") -> Iterator[Migration]:
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with closing(postgres.connect(local_settings.source)) as connection:
         connection.autocommit = True
-        connection.cursor().execute(f"CREATE DATABASE {name}")
+        connection.cursor().execute(f"CREATE DATABASE {name} {options}")
         values = local_settings.values
         own = values.model_copy(
             update={
@@ -111,3 +111,16 @@ def migration(local_settings: Settings, tmp_path: Path) -> Iterator[Migration]:
         session.execute(f"DROP SCHEMA IF EXISTS {schema}", doing="clean up after a test")
         records = snowflake.identifier(own.snowflake.database, own.snowflake.schema_ + SCHEMA_SUFFIX)
         session.execute(f"DROP SCHEMA IF EXISTS {records}", doing="clean up after a test")
+
+
+@pytest.fixture(scope="session")
+def fresh_migration(local_settings: Settings) -> Callable[..., AbstractContextManager[Migration]]:
+    """Makes a fresh, empty source with somewhere to go, for the length of a block: `fresh_migration("ENCODING 'LATIN1' …")`."""
+    return partial(_fresh, local_settings)
+
+
+@pytest.fixture
+def migration(fresh_migration: Callable[..., AbstractContextManager[Migration]]) -> Iterator[Migration]:
+    """A fresh, empty source with somewhere to go."""
+    with fresh_migration() as found:
+        yield found

@@ -127,7 +127,7 @@ def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_sin
         digest: of the source's rows.
     """
     pair(duck, table)
-    changed_cells, any_cells = _write_cells(duck, ends.target, table, file)
+    changed_cells, any_cells = _write_cells(duck, ends, table, file)
     ((rows_source, rows_target),) = duck.execute(
         "SELECT (SELECT count(*) FROM source), (SELECT count(*) FROM target)"
     ).fetchall()
@@ -248,7 +248,7 @@ _IN_BOTH = "pairs.s IS NOT NULL AND pairs.t IS NOT NULL"
 _SIDES = "CASE WHEN pairs.t IS NULL THEN 'source' WHEN pairs.s IS NULL THEN 'target' ELSE 'both' END"
 
 
-def _write_cells(duck: DuckDB, target: Side, table: TablePlan, file: Path) -> tuple[dict[str, int], bool]:
+def _write_cells(duck: DuckDB, ends: Ends, table: TablePlan, file: Path) -> tuple[dict[str, int], bool]:
     """Creates `cells`, writes it to `file` unless it is empty, and counts the changed cells of each column."""
     names = [column.name for column in table.columns]
     duck.execute(
@@ -267,15 +267,16 @@ def _write_cells(duck: DuckDB, target: Side, table: TablePlan, file: Path) -> tu
     changed = dict(zip(names, found[1::2], strict=True))
     if not any(found):
         return changed, False
-    fields = ", ".join(
-        f"{literal(name)}, coalesce(s.c{names.index(name)}, t.c{names.index(name)})" for name in table.key
-    )
+    ours = [ends.source.printed(f"s.c{n}", column) for n, column in enumerate(table.columns)]
+    theirs = [ends.target.printed(f"t.c{n}", column) for n, column in enumerate(table.columns)]
+    keys = ((name, names.index(name)) for name in table.key)
+    fields = ", ".join(f"{literal(name)}, if(pairs.s IS NULL, {theirs[n]}, {ours[n]})" for name, n in keys)
     identity = f"CAST(json_object({fields}) AS VARCHAR)" if table.key else "CAST(NULL AS VARCHAR)"
     for n, column in enumerate(table.columns):
         if found[2 * n]:
             duck.execute(
-                f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {_SIDES}, {identity}, {n}, {literal(column.name)}, s.c{n}, "
-                f"{target.printed(f't.c{n}', column)} FROM {_JOINED} WHERE {shown[n]}"
+                f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {_SIDES}, {identity}, {n}, {literal(column.name)}, {ours[n]}, "
+                f"{theirs[n]} FROM {_JOINED} WHERE {shown[n]}"
             )
     file.parent.mkdir(parents=True, exist_ok=True)
     duck.execute(
