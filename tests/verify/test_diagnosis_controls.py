@@ -27,6 +27,7 @@ DuckDB = duckdb.DuckDBPyConnection
 @pytest.fixture(scope="module")
 def duck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDB]:
     with platform.connect(memory="600MB", spill=tmp_path_factory.mktemp("spill")) as connection:
+        texts.register(connection)
         yield connection
 
 
