@@ -20,6 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from helpers.platforms import duck as platform
+from helpers.verify import texts
 
 DuckDB = duckdb.DuckDBPyConnection
 
