@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import snowflake.connector
-from snowflake.connector.errors import DatabaseError, Error, OperationalError
+from snowflake.connector.errors import DatabaseError, Error, InterfaceError, OperationalError
 
 from helpers.errors import ConnectionFailed, LoadError
 from helpers.redaction import redact
@@ -106,7 +106,8 @@ class Session:
     def _errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
+        except (OperationalError, InterfaceError, OSError) as error:
+            # A connection that breaks in the middle of an answer is an OSError of the connector's own HTTP client.
             raise ConnectionFailed(
                 doing, on=self._where, why=_message(error), next_step="run the same command again"
             ) from None
@@ -119,8 +120,9 @@ class Session:
             ) from None
 
 
-def _message(error: Error) -> str:
-    return redact(str(error.msg or error)).splitlines()[0] if str(error) else type(error).__name__
+def _message(error: Error | OSError) -> str:
+    text = redact(str(getattr(error, "msg", None) or error))
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def identifier(*parts: str) -> str:

@@ -14,10 +14,15 @@ All of it is done in DuckDB, which spills to disk what does not fit: rows that a
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
+import pyarrow as pa
+
 from helpers.platforms.postgres import literal
+from helpers.verify import texts
 from helpers.verify.columns import ComparedColumn, TablePlan
 from helpers.verify.diagnosis import Diagnosis
 from helpers.verify.report import CELLS_IN_JSON, Cell
@@ -26,6 +31,11 @@ from helpers.verify.sides import DuckDB, Ends, Side
 PAIRED_WITHOUT_KEY = 200
 """Left-over rows of a table without a key that are paired by likeness, so that a changed cell is named as one; the
 cost grows with the square."""
+
+
+ROWS_PER_FETCH = 10_000
+PARTNERS_TRIED = 1000
+"""Rows within one tolerance of each other that are looked at for a partner."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,7 @@ def pair(duck: DuckDB, table: TablePlan) -> None:
         duck.execute("CREATE OR REPLACE TABLE pairs (s BIGINT, t BIGINT)")
         if tolerant:
             _pair_within_tolerance(duck, table)
-        _pair_by_likeness(duck, len(table.columns))
+        _pair_by_likeness(duck, table)
     if tolerant:
         duck.execute(
             f"CREATE OR REPLACE TABLE pairs AS SELECT pairs.* FROM {_JOINED} "
@@ -187,20 +197,69 @@ def _pair_by_key(duck: DuckDB, key: list[int]) -> None:
 
 
 def _pair_within_tolerance(duck: DuckDB, table: TablePlan) -> None:
-    """Rows that are equal where they have to be, in the order of the numbers that need not be, if those lie close enough."""
+    """Of the rows that are equal where they have to be, those that are close enough where they need not be.
+
+    In the order of the first such number each row takes the earliest partner that is still in reach, which for one number
+    leaves the fewest rows alone.
+    """
     loose = [n for n, column in enumerate(table.columns) if column.tolerance is not None]
     exact = [f"v{n}" for n in range(len(table.columns)) if n not in loose]
-    order = ", ".join([*(f"TRY_CAST(v{n} AS DOUBLE)" for n in loose), "id"])
-    turn = f"row_number() OVER (PARTITION BY {', '.join(['side', *exact])} ORDER BY {order}) AS turn"
-    same = " AND ".join(["s.turn = t.turn", *(f"s.{v} IS NOT DISTINCT FROM t.{v}" for v in exact)])
-    duck.execute(
-        f"INSERT INTO pairs WITH turns AS (SELECT *, {turn} FROM rest) "
-        f"SELECT s.id, t.id FROM (FROM turns WHERE side = 's') AS s JOIN (FROM turns WHERE side = 't') AS t ON {same} "
-        f"WHERE NOT ({' OR '.join(_differing(table))})"
+    group = f"dense_rank() OVER (ORDER BY {', '.join(exact)})" if exact else "1"
+    values = ", ".join(f"v{n}" for n in loose)
+    rows = duck.execute(
+        f"SELECT {group}, side, id, {values} FROM rest ORDER BY 1, {', '.join(f'TRY_CAST(v{n} AS DOUBLE)' for n in loose)}"
     )
+    waiting: dict[str, deque[tuple[int, tuple[str | None, ...]]]] = {"s": deque(), "t": deque()}
+    now, pairs = None, []
+    while found := rows.fetchmany(ROWS_PER_FETCH):
+        for of_group, side, row, *numbers in found:
+            if of_group != now:
+                now = of_group
+                waiting["s"].clear()
+                waiting["t"].clear()
+            others = waiting["t" if side == "s" else "s"]
+            while others and _out_of_reach(others[0][1][0], numbers[0], table.columns[loose[0]]):
+                others.popleft()
+            partner = next(
+                (
+                    place
+                    for place, (_, theirs) in enumerate(islice(others, PARTNERS_TRIED))
+                    if all(_close(a, b, table.columns[n]) for a, b, n in zip(numbers, theirs, loose, strict=True))
+                ),
+                None,
+            )
+            if partner is None:
+                waiting[side].append((row, tuple(numbers)))
+            else:
+                pairs.append((row, others[partner][0]) if side == "s" else (others[partner][0], row))
+                del others[partner]
+    ours, theirs = zip(*pairs, strict=True) if pairs else ((), ())
+    duck.register("close", pa.table({"s": pa.array(ours, pa.int64()), "t": pa.array(theirs, pa.int64())}))
+    duck.execute("INSERT INTO pairs SELECT s, t FROM close")
+    duck.unregister("close")
 
 
-def _pair_by_likeness(duck: DuckDB, columns: int) -> None:
+def _close(one: str | None, other: str | None, column: ComparedColumn) -> bool:
+    if one is None or other is None or one == other:
+        return one == other
+    assert column.tolerance is not None
+    if column.comparison == "number":
+        return texts.lies_within(one, other, repr(column.tolerance))
+    try:
+        return abs(float(one) - float(other)) <= column.tolerance
+    except ValueError:
+        return False
+
+
+def _out_of_reach(earlier: str | None, now: str | None, column: ComparedColumn) -> bool:
+    """Whether a number so far behind is beyond what rounding could bring back."""
+    try:
+        return float(now or "nan") - float(earlier or "nan") > 2 * (column.tolerance or 0)
+    except ValueError:
+        return False
+
+
+def _pair_by_likeness(duck: DuckDB, table: TablePlan) -> None:
     """What is not paired yet: the likest rows first, if more than half of their cells are equal, then each alone."""
     duck.execute(
         "CREATE OR REPLACE TABLE alone AS FROM rest WHERE id NOT IN (SELECT s FROM pairs UNION ALL SELECT t FROM pairs)"
@@ -209,10 +268,10 @@ def _pair_by_likeness(duck: DuckDB, columns: int) -> None:
         "SELECT count(*) FILTER (WHERE side = 's'), count(*) FILTER (WHERE side = 't') FROM alone"
     ).fetchall()
     if 0 < s_rows <= PAIRED_WITHOUT_KEY and 0 < t_rows <= PAIRED_WITHOUT_KEY:
-        likeness = " + ".join(f"(s.v{n} IS NOT DISTINCT FROM t.v{n})::INT" for n in range(columns))
+        likeness = " + ".join(f"(NOT ({differs}))::INT" for differs in _differing(table))
         candidates = duck.execute(
             f"SELECT s.id, t.id FROM (FROM alone WHERE side = 's') AS s, (FROM alone WHERE side = 't') AS t "
-            f"WHERE 2 * ({likeness}) > {columns} ORDER BY {likeness} DESC, s.id, t.id"
+            f"WHERE 2 * ({likeness}) > {len(table.columns)} ORDER BY {likeness} DESC, s.id, t.id"
         ).fetchall()
         taken_s: set[int] = set()
         taken_t: set[int] = set()

@@ -398,7 +398,7 @@ _CONSTANTS: dict[str, Callable[[exp.Expr, _Operand], Write]] = {
 def _of_constants(left: exp.Expr, operator: str, right: exp.Expr) -> Write:
     """1 = 1 is how some programs say: all."""
     for node in (left, right):
-        if not isinstance(node, exp.Literal | exp.Neg | exp.Cast | exp.Boolean | exp.Null):
+        if not isinstance(node, exp.Literal | exp.Neg | exp.Cast | exp.Boolean | exp.Null) or node.find(exp.Column):
             raise _meaning(node)
     if not all(isinstance(node, exp.Literal) and not node.is_string for node in (left, right)):
         raise _Unusable("it compares no column", "name a column of the table")
