@@ -215,7 +215,7 @@ def test_a_key_column_that_the_target_lacks_is_a_finding_and_the_rest_is_compare
     )
     (table,) = migration.verify().tables
     assert table.verdict == "different"
-    assert {f.name for f in table.schema_findings} == {"column-missing", "column-added"}
+    assert {"column-missing", "column-added"} <= {f.name for f in table.schema_findings}
 
 
 HEAPS = (
