@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,6 @@ from statistics import median
 from typing import Annotated, Any
 from uuid import uuid4
 
-import duckdb
 import typer
 from rich.console import Console
 
@@ -31,9 +31,9 @@ from benchmarks.export import machine, watch
 from helpers import digests, export, manifest, snapshot
 from helpers.errors import MigrationError
 from helpers.load import snowflake as loading
-from helpers.platforms import duck
+from helpers.platforms import duck, postgres
 from helpers.platforms import snowflake as snowflake_platform
-from helpers.platforms.postgres import literal
+from helpers.platforms.postgres import identifier, literal
 from helpers.platforms.s3 import Bucket
 from helpers.redaction import redact
 from helpers.settings import PROJECT
@@ -43,7 +43,7 @@ FULL_ROWS = 5_000_000
 CHANGED = 1000
 
 LABELS = {
-    "reladiff": "reladiff 0.6, PostgreSQL against a DuckDB file, 2 threads, 10 of the 11 columns (it knows no date in DuckDB)",
+    "reladiff": "reladiff 0.6, hashdiff between two tables of one PostgreSQL, 2 threads",
     "canonical": "ours, canonical digest: PostgreSQL's stream against the Snowflake stand-in",
     "witness": "ours, canonical digest inside PostgreSQL (`--witness`) against the stand-in",
     "native": "ours, native digest: PostgreSQL's stream against the stage",
@@ -98,6 +98,7 @@ def measure(rows: int, repeat: int, flatness: list[int]) -> Result:
     result: Result = {"date": datetime.now(UTC).date().isoformat(), "machine": machine(own), "repeat": repeat}
     result |= {"reladiff": version("reladiff"), "rows": rows, "runs": [], "flatness": []}
     with Copies(rows) as copies:
+        copies.make()
         for number in range(repeat):
             for way in verify_ways.WAYS:
                 for copy in ("equal",) if way == "kept, native" else ("equal", "changed"):
@@ -110,13 +111,12 @@ def measure(rows: int, repeat: int, flatness: list[int]) -> Result:
 
 
 class Copies:
-    """A table, its export with the snapshot held, and its copies in the stand-in, on the stage and in DuckDB files."""
+    """A table, its export with the snapshot held, and its copies in the stand-in, on the stage and in PostgreSQL."""
 
     def __init__(self, rows: int) -> None:
         self.prefix = f"{tables.DATABASE}_{uuid4().hex[:8]}"
         self.own = verify_ways.settings({"prefix": self.prefix, "schema": "BENCH"})
         self.rows = rows
-        self.folder = Path(tempfile.mkdtemp(prefix="benchmark-verify-"))
 
     def __enter__(self) -> Copies:
         self.name = tables.create_table(self.own.source, "narrow", self.rows)
@@ -126,6 +126,11 @@ class Copies:
         self.bucket = Bucket.open(self.own.stage)
         (self.staged,) = self.manifest.tables
         loading.load(loading.plan_load(self.manifest, self.bucket, self.own.snowflake))
+        self.other: Bucket | None = None
+        return self
+
+    def make(self) -> None:
+        """Makes the equal and the changed copies; the cost per row needs only what was exported and loaded."""
         changed = f'CASE WHEN "id" % {self.rows // CHANGED} = 17 THEN "note" || \'!\' ELSE "note" END'
         with snowflake_platform.connect(self.own.snowflake) as session:
             session.execute(f'USE SCHEMA "{self.own.snowflake.database}"."BENCH"', doing="choose the schema")
@@ -134,7 +139,24 @@ class Copies:
             session.execute(f'INSERT INTO "changed" SELECT * FROM "{self.name}"', doing="copy")
             session.execute(f'UPDATE "changed" SET "note" = {changed}', doing="change the copy")
         self._change_stage(changed)
-        return self
+        self._copy_source({"same": '"note"', "changed": changed})
+
+    def _copy_source(self, notes: dict[str, str]) -> None:
+        """What reladiff compares with: it takes most types only where both sides are PostgreSQL."""
+        with closing(postgres.connect(self.own.source)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                for copy, note in notes.items():
+                    columns = ", ".join(
+                        f'{note} AS "note"' if column.name == "note" else identifier(column.name)
+                        for column in self.staged.columns
+                    )
+                    cursor.execute(f"DROP TABLE IF EXISTS public.{self.name}_{copy}")
+                    cursor.execute(
+                        f"CREATE TABLE public.{self.name}_{copy} AS SELECT {columns} FROM public.{self.name}"
+                    )
+                    cursor.execute(f"ALTER TABLE public.{self.name}_{copy} ADD PRIMARY KEY (id)")
+                    cursor.execute(f"VACUUM ANALYZE public.{self.name}_{copy}")
 
     def _change_stage(self, changed: str) -> None:
         other = Bucket.open(self.own.stage, f"s3://{self.bucket.location.bucket}/{self.prefix}_changed/")
@@ -146,14 +168,6 @@ class Copies:
             connection.execute(
                 f'COPY (SELECT * REPLACE ({changed} AS "note") FROM {files}) TO {literal(url)} (FORMAT parquet, COMPRESSION zstd)'
             )
-        with duckdb.connect(
-            str(self.folder / "copies.duckdb"), config={"allow_unsigned_extensions": "true"}
-        ) as connection:
-            duck.enable_s3(connection, self.own.stage)
-            # reladiff knows no SMALLINT of DuckDB's.
-            kind = "CAST(kind AS INTEGER) AS kind"
-            connection.execute(f"CREATE TABLE same AS SELECT * REPLACE ({kind}) FROM {files}")
-            connection.execute(f'CREATE TABLE changed AS SELECT * REPLACE ({kind}, {changed} AS "note") FROM {files}')
         file = self.staged.files[0].model_copy(update={"path": one, "rows": self.staged.rows})
         staged = self.staged.model_copy(update={"files": (file,)})
         moved = self.manifest.model_copy(update={"tables": (staged,)})
@@ -169,25 +183,22 @@ class Copies:
             "table": self.name,
             "target_table": "changed" if changed else self.name,
             "location": str(self.bucket.location),
-            "changed_location": str(self.other.location if changed else self.bucket.location),
-            "duckdb": str(self.folder / "copies.duckdb"),
+            "changed_location": str(self.other.location if changed and self.other else self.bucket.location),
+            "source_copy": f"{self.name}_{'changed' if changed else 'same'}",
         }
 
     def __exit__(self, *_: object) -> None:
         snapshot.release_named(self.manifest.snapshot)
-        for bucket in (self.bucket, self.other):
+        for bucket in filter(None, (self.bucket, self.other)):
             bucket.remove(list(bucket.sizes()))
         with snowflake_platform.connect(self.own.snowflake) as session:
             session.execute(f'DROP SCHEMA IF EXISTS "{self.own.snowflake.database}"."BENCH"', doing="clean up")
-        for file in self.folder.iterdir():
-            file.unlink()
-        self.folder.rmdir()
+        with closing(postgres.connect(self.own.source)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS public.{self.name}_same, public.{self.name}_changed")
 
 
 def run_one(way: str, copy: str, setup: verify_ways.Setup, rows: int) -> Result:
     """One way on one copy, in a fresh process."""
-    if way == "reladiff":
-        setup = setup | {"target_table": "changed" if copy == "changed" else "same"}
     run: Result = {"way": way, "copy": copy, "rows": rows, "load_before": round(os.getloadavg()[0], 2)}
     command = [sys.executable, "-m", "benchmarks.verify_ways", way, json.dumps(setup)]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

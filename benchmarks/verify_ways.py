@@ -51,25 +51,19 @@ def ours(setup: Setup, target: TargetName, source: SourceName = "postgresql", *,
 
 
 def reladiff(setup: Setup) -> Found:
-    """reladiff's hashdiff between PostgreSQL and a DuckDB file, two threads, without the date: it knows none in DuckDB."""
-    from reladiff import connect_to_table, diff_tables  # type: ignore[import, unused-ignore]
+    """reladiff's hashdiff between the table and a copy in the same PostgreSQL, two threads, all columns."""
+    from reladiff import Algorithm, connect_to_table, diff_tables  # type: ignore[import, unused-ignore]
 
     source = settings(setup).source
     password = source.password.get_secret_value() if source.password else ""
     url = f"postgresql://{source.user}:{password}@{source.host}:{source.port}/{source.dbname}"
-    columns = tuple(
-        definition.split()[0] for definition in tables.NARROW if definition not in ("id bigint", "day date")
-    )
+    columns = tuple(definition.split()[0] for definition in tables.NARROW if definition != "id bigint")
     start = perf_counter()
-    left = connect_to_table(url, f"public.{setup['table']}", "id", extra_columns=columns, thread_count=1)
-    right = connect_to_table(
-        {"driver": "duckdb", "filepath": setup["duckdb"]},
-        setup["target_table"],
-        "id",
-        extra_columns=columns,
-        thread_count=1,
+    left, right = (
+        connect_to_table(url, f"public.{name}", "id", extra_columns=columns, thread_count=1)
+        for name in (setup["table"], setup["source_copy"])
     )
-    found = list(diff_tables(left, right, threaded=True, max_threadpool_size=2))
+    found = list(diff_tables(left, right, algorithm=Algorithm.HASHDIFF, threaded=True, max_threadpool_size=2))
     return {"seconds": perf_counter() - start, "differing": len({row[1][0] for row in found})}
 
 
