@@ -31,6 +31,7 @@ from rich.console import Console
 
 from benchmarks import competitors, render, tables
 from benchmarks.competitors import COMPETITORS
+from helpers import digests
 from helpers.errors import MigrationError
 from helpers.platforms import duck, postgres
 from helpers.platforms.s3 import Bucket
@@ -132,7 +133,11 @@ def run_one(
     ended.set()
     watching.join()
     bucket = Bucket.open(own.stage)
-    objects = {name: count for name, count in bucket.sizes().items() if name.endswith(".parquet")}
+    objects = {
+        name: count
+        for name, count in bucket.sizes().items()
+        if name.endswith(".parquet") and not name.endswith(digests.OBJECTS)
+    }
     if process.returncode:
         last = (errors.strip().splitlines() or ["no message"])[-1]
         run["error"] = f"exit {process.returncode}: {redact(last)}"
