@@ -31,6 +31,7 @@ Option = Literal["A", "B", "C"]
 Kind = Literal["check", "action", "word"]
 State = Literal["built", "not built"]
 Word = Literal["training", "announcement", "document", "window"]
+Approval = Literal["cutover", "destructive", "other"]
 
 
 class _Row(BaseModel):
@@ -45,12 +46,14 @@ class Part(_Row):
         text: what it does.
         cell: of the phase's notebook.
         state: whether that cell exists.
+        approval: the class of approval that it needs before it acts; None where it needs none.
     """
 
     id: str
     text: str
     cell: str
     state: State
+    approval: Approval | None = None
 
 
 class Step(_Row):
@@ -69,6 +72,7 @@ class Step(_Row):
         minutes_from: "timeline" where the document has them, otherwise the reason for the estimate.
         cell: of the phase's notebook, that performs it.
         state: whether that cell exists.
+        approval: the class of approval that it needs before it acts; None where it needs none.
         part: what else must be done before the box is.
     """
 
@@ -84,6 +88,7 @@ class Step(_Row):
     minutes_from: str
     cell: str
     state: State
+    approval: Approval | None = None
     part: tuple[Part, ...] = ()
 
     @property
@@ -118,3 +123,9 @@ def steps() -> tuple[Step, ...]:
 def of_option(option: str) -> tuple[Step, ...]:
     """The steps of a migration path, phase by phase; within a phase in the document's order."""
     return tuple(sorted((step for step in steps() if option in step.options), key=lambda s: PHASES.index(s.phase)))
+
+
+def approval_of(name: str) -> Approval | None:
+    """The class of approval that a step, or a part of one, needs; None where it needs none, or is no step."""
+    known: list[Step | Part] = [*steps(), *(part for step in steps() for part in step.part)]
+    return next((each.approval for each in known if each.id == name), None)

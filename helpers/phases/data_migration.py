@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ import snowflake.connector
 import sqlalchemy
 from IPython.display import HTML, Markdown
 
-from helpers import charts, export, manifest, settings, snapshot, verify
+from helpers import charts, export, manifest, snapshot, verify
 from helpers.catalog import read_catalog
 from helpers.errors import MigrationError, SourceRefused, UsageError
 from helpers.export import ExportPlan
@@ -31,12 +30,11 @@ from helpers.load import snowflake as load
 from helpers.load import snowflake_records
 from helpers.manifest import Manifest
 from helpers.phases import data_migration_plan
-from helpers.phases.data_migration_plan import StepPlan
+from helpers.phases.phase import Phase
 from helpers.platforms import postgres
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
-from helpers.runs import steps
 from helpers.runs.folders import PHASE, report_path, run_folder
 from helpers.runs.gate import Token, gate, rehearse, require
 from helpers.runs.steps import CHECK, Declares, Found, Probe, Step
@@ -49,7 +47,7 @@ STAGE_HOLDS_THE_SNAPSHOT = "stage-holds-the-snapshot"
 TARGET_HOLDS_THE_SNAPSHOT = "target-holds-the-snapshot"
 
 
-class DataMigration:
+class DataMigration(Phase):
     """One walk through the phase; holds the snapshot from the survey until it is closed.
 
     Within a run the snapshot outlives the process, so that the next attempt goes on in it: what was exported and loaded is
@@ -62,13 +60,9 @@ class DataMigration:
     """
 
     def __init__(self, profile: str, tables: list[str], *, apply: bool) -> None:
-        pd.set_option("display.max_colwidth", None, "display.max_rows", None)
-        self.apply = apply
-        self._settings = settings.load(profile)
+        super().__init__(profile, apply=apply)
         self._globs = tuple(tables)
-        self._bucket = Bucket.open(self._settings.stage)
-        self._seconds: dict[str, float] = {}
-        self._run = steps.current()
+        self._bucket = Bucket.open(self.settings.stage)
         self._snapshot = self._take()
         if not self._outlives:
             atexit.register(self.close)
@@ -84,10 +78,10 @@ class DataMigration:
 
     def survey(self) -> pd.DataFrame:
         """What will move: a row a table, every value counted."""
-        with self._step("s30-survey", self._inputs(), CHECK) as step:
-            with self._timed("survey"), progress("census") as report:
+        with self.step("s30-survey", self._inputs(), CHECK) as step:
+            with self.timed("survey"), progress("census") as report:
                 self._plan = export.plan_export(
-                    self._settings, self._bucket, self._snapshot, self._globs, progress=report
+                    self.settings, self._bucket, self._snapshot, self._globs, progress=report
                 )
             step.result = {
                 "tables": len(self._plan.census),
@@ -114,14 +108,14 @@ class DataMigration:
     def export(self) -> pd.DataFrame:
         """Writes the stage, or shows what would be written; what it would refuse it refuses in a rehearsal too."""
         plan = self._planned()
-        with self._step("s30-export", self._inputs(), probe=self._is_staged) as step:
+        with self.step("s30-export", self._inputs(), probe=self._is_staged) as step:
             if not self.apply:
                 export.refuse_losses(plan)
-                return _shown(step, data_migration_plan.of_export(plan, self._settings))
+                return self.shown(step, data_migration_plan.of_export(plan, self.settings))
             if step.skipped:
                 self._manifest = manifest.read(self._bucket)
             else:
-                with self._timed("export"), progress("export") as report:
+                with self.timed("export"), progress("export") as report:
                     own = export.marked(plan, _mark(step.load_id), progress=report)
                     self._manifest = export.export(own, progress=report)
                 step.result = self._exported(self._manifest)
@@ -132,7 +126,7 @@ class DataMigration:
 
     def check_stage(self) -> Token:
         """Compares the staged files with the snapshot, cell by cell; the gate in front of loading."""
-        with self._step("s30-stage-gate", self._inputs(), CHECK) as step:
+        with self.step("s30-stage-gate", self._inputs(), CHECK) as step:
             if not self.apply:
                 return rehearse(STAGE_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
             step.result = _summary(report := self._verify("stage"))
@@ -146,14 +140,14 @@ class DataMigration:
     def load(self, stage_checked: Token) -> pd.DataFrame:
         """Loads the target, each table in one transaction, or shows what would be loaded."""
         require(stage_checked, STAGE_HOLDS_THE_SNAPSHOT, apply=self.apply)
-        target = self._settings.snowflake
+        target = self.settings.snowflake
         inputs = {"target": snowflake_platform.address(target), "export": self._exported(self._manifest)}
-        with self._step("s30-load", inputs, probe=self._is_loaded) as step:
+        with self.step("s30-load", inputs, probe=self._is_loaded) as step:
             if not self.apply:
-                return _shown(step, data_migration_plan.of_load(self._planned(), self._bucket, self._settings))
+                return self.shown(step, data_migration_plan.of_load(self._planned(), self._bucket, self.settings))
             staged = self._staged()
             if not step.skipped:
-                with self._timed("load"), progress("load") as report:
+                with self.timed("load"), progress("load") as report:
                     plan = load.plan_load(staged, self._bucket, target)
                     load.load(plan, load_id=step.load_id, progress=report)
                 step.result = _loaded(staged)
@@ -161,7 +155,7 @@ class DataMigration:
 
     def verify(self) -> pd.DataFrame:
         """Compares source and target, cell by cell; a row a table."""
-        with self._step("s30-verify", self._inputs(), CHECK) as step:
+        with self.step("s30-verify", self._inputs(), CHECK) as step:
             if not self.apply:
                 return pd.DataFrame({"table": str(c.table), "verdict": "planned"} for c in self._planned().census)
             report = self._verify("snowflake")
@@ -170,7 +164,7 @@ class DataMigration:
 
     def gate(self) -> Token:
         """The gate in front of every later phase: the target holds the snapshot."""
-        with self._step("s30-gate", self._inputs(), CHECK) as step:
+        with self.step("s30-gate", self._inputs(), CHECK) as step:
             if not self.apply:
                 return rehearse(TARGET_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
             step.result = _summary(report := self._found("snowflake"))
@@ -215,15 +209,9 @@ class DataMigration:
         folder = run_folder() / os.environ[PHASE] if PHASE in os.environ else Path.cwd()
         return Markdown(f"[The report of this verification]({quote(os.path.relpath(self._page, folder))})")  # type: ignore[no-untyped-call]
 
-    def timing(self) -> pd.DataFrame:
-        """Seconds of wall clock for each stage so far."""
-        return pd.DataFrame(
-            {"stage": list(self._seconds), "seconds": [round(s, 2) for s in self._seconds.values()]}
-        ).set_index("stage")
-
     def timing_chart(self) -> go.Figure:
         """The same as a picture."""
-        return charts.seconds_by_stage(self._seconds)
+        return charts.seconds_by_stage(self.seconds)
 
     def summary(self) -> str:
         """One sentence: the verdict, at which LSN, over how much."""
@@ -233,17 +221,17 @@ class DataMigration:
         exact = "" if self._snapshot.exact else " (approximate)"
         return (
             f"{report.verdict.upper()}: {report.rows:,} rows and {report.cells:,} cells of {len(report.tables)} tables "
-            f"in {self._settings.snowflake.database}.{self._settings.snowflake.schema_} against the source at LSN {report.lsn}{exact}"
+            f"in {self.settings.snowflake.database}.{self.settings.snowflake.schema_} against the source at LSN {report.lsn}{exact}"
         )
 
     def source_engine(self) -> sqlalchemy.Engine:
         """For `%%sql` cells: read-only, and its address holds no password."""
-        dsn = postgres.dsn(self._settings.source, settings={"default_transaction_read_only": "on"})
+        dsn = postgres.dsn(self.settings.source, settings={"default_transaction_read_only": "on"})
         return sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(dsn))
 
     def target_connection(self) -> Any:
         """For `%%sql` cells: the genuine connector's connection, in the target's schema."""
-        target = self._settings.snowflake
+        target = self.settings.snowflake
         connection: snowflake.connector.SnowflakeConnection = snowflake_platform.open_connection(target)
         if self.apply:
             connection.cursor().execute(f"USE SCHEMA {snowflake_platform.identifier(target.database, target.schema_)}")
@@ -258,12 +246,12 @@ class DataMigration:
 
     @property
     def _outlives(self) -> bool:
-        return self._run.recorded and self.apply
+        return self.run.recorded and self.apply
 
     def _take(self) -> Snapshot:
-        source = self._settings.source
+        source = self.settings.source
         inputs = {"source": postgres.address(source)}
-        with self._run.step("s30-snapshot", inputs=inputs, probe=self._is_held, apply=self.apply) as step:
+        with self.run.step("s30-snapshot", inputs=inputs, probe=self._is_held, apply=self.apply) as step:
             if step.skipped:
                 return next(held for held in snapshot.held() if held.name == step.result["snapshot"])
             taken = snapshot.take(source, outlive=self._outlives)
@@ -271,11 +259,12 @@ class DataMigration:
         return taken
 
     @contextmanager
-    def _step(
+    def step(
         self, name: str, inputs: Mapping[str, Any], declares: Declares | None = None, probe: Probe | None = None
     ) -> Iterator[Step]:
+        """As `Phase.step`; a check that said no lets the snapshot go."""
         try:
-            with self._run.step(name, inputs=inputs, declares=declares, probe=probe, apply=self.apply) as step:
+            with super().step(name, inputs, declares, probe) as step:
                 yield step
         except MigrationError as error:
             if error.exit_code == 1 and self._outlives:
@@ -284,7 +273,7 @@ class DataMigration:
 
     def _inputs(self) -> dict[str, Any]:
         """What decides what the phase moves."""
-        values = self._settings
+        values = self.settings
         policies = {name: str(policy) for name, policy in values.export.policies.items()}
         return {
             "source": postgres.address(values.source), "schemas": list(values.source.schemas), "tables": list(self._globs),
@@ -293,14 +282,14 @@ class DataMigration:
         }  # fmt: skip
 
     def _is_held(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        name, source = result.get("snapshot"), self._settings.source
+        name, source = result.get("snapshot"), self.settings.source
         kept = next((held for held in snapshot.held() if held.name == name), None)
         if kept is None:
             return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
         try:
             with snapshot.reading(source, kept.name) as cursor:
                 tables = read_catalog(cursor, schemas=source.schemas, tables=self._globs).tables
-                snapshot.lock(cursor, tables, timeout_seconds=self._settings.export.lock_timeout_seconds)
+                snapshot.lock(cursor, tables, timeout_seconds=self.settings.export.lock_timeout_seconds)
         except SourceRefused as error:
             snapshot.release(kept)
             return Found("not done", f"the snapshot {name} no longer serves: {error.on}: {error.why}")
@@ -316,7 +305,7 @@ class DataMigration:
         return Found("done", f"the manifest at {self._bucket.location} is of the export {found.export}", now)
 
     def _is_loaded(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        done, how = snowflake_records.is_loaded(self._staged(), self._settings.snowflake, load_id)
+        done, how = snowflake_records.is_loaded(self._staged(), self.settings.snowflake, load_id)
         return Found("done" if done else "not done", how, _loaded(self._staged()))
 
     def _exported(self, exported: Manifest | None) -> dict[str, Any]:
@@ -349,9 +338,9 @@ class DataMigration:
 
     def _verify(self, target: TargetName) -> Report:
         path = report_path(f"verify-{target}.json")
-        with self._timed(f"verify {target}"), progress(f"compare with {target}") as report:
+        with self.timed(f"verify {target}"), progress(f"compare with {target}") as report:
             planned = verify.planned(
-                self._settings, target=target, tables=self._globs, cells_folder=path.with_suffix(""), progress=report
+                self.settings, target=target, tables=self._globs, cells_folder=path.with_suffix(""), progress=report
             )
             with planned as plan:
                 found = self._reports[target] = verify.verify(plan, progress=report)
@@ -360,25 +349,11 @@ class DataMigration:
         path.write_text(json.dumps(found.as_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
         return found
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._seconds[stage] = time.monotonic() - started
-
 
 def quiet_jupysql() -> None:
     """Keeps jupysql from reporting its use to its makers; call before `%load_ext sql`."""
     os.environ["PLOOMBER_STATS_ENABLED"] = "false"
     os.environ["PLOOMBER_VERSION_CHECK_DISABLED"] = "true"
-
-
-def _shown(step: Step, plan: StepPlan) -> pd.DataFrame:
-    step.result = plan.result()
-    print(plan)  # noqa: T201 - the operator and the auditor read it in the cell's output
-    return plan.objects
 
 
 def _mark(load_id: str) -> str:

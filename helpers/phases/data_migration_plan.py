@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -13,43 +11,12 @@ from helpers.catalog import Table
 from helpers.export import ExportPlan
 from helpers.load import snowflake as load
 from helpers.manifest import Manifest, StagedTable
+from helpers.phases.plan import StepPlan
 from helpers.platforms import snowflake
 from helpers.platforms.s3 import Bucket
-from helpers.runs.ledger import digest
 from helpers.settings import Settings
 
 _UNKNOWN_UNTIL_EXPORTED = "known after the export"
-
-
-@dataclass(frozen=True)
-class StepPlan:
-    """The plan of one step.
-
-    Attributes:
-        step: its id.
-        what: what would change, and where, in a sentence.
-        objects: a row for each object that would be made, replaced or dropped.
-        totals: rows, bytes and what else is counted.
-        cost: an estimate, or why there is none.
-    """
-
-    step: str
-    what: str
-    objects: pd.DataFrame
-    totals: Mapping[str, int]
-    cost: str
-
-    def result(self) -> dict[str, Any]:
-        """For the ledger; the digest is of every object, so that a plan that changed is seen to have changed."""
-        objects = self.objects.reset_index().to_dict("records")
-        return {
-            "what": self.what, **self.totals, "objects": len(objects), "cost": self.cost,
-            "plan_sha256": digest([[str(value) for value in row.values()] for row in objects]),
-        }  # fmt: skip
-
-    def __str__(self) -> str:
-        totals = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in self.totals.items())
-        return f"PLAN {self.step}: {self.what}\n  {totals}\n  cost: {self.cost}"
 
 
 def of_export(plan: ExportPlan, settings: Settings) -> StepPlan:

@@ -33,15 +33,19 @@ class Roll:
             )
         return self.people[name]
 
+    def asked(self, step: str, kind: str) -> int:
+        """How many approvals the settings ask for, whether or not there are so many people."""
+        own = self.settings.approvals
+        usual = 2 if kind in _BY_TWO and self.settings.values.stack != "local" else 1
+        return own.thresholds.get(step) or own.thresholds.get(kind) or max(own.threshold, usual)
+
     def needed(self, step: str, kind: str) -> int:
         """How many have to approve a step of this class.
 
         Raises:
             SettingsError: there are fewer people than that.
         """
-        own = self.settings.approvals
-        usual = 2 if kind in _BY_TWO and self.settings.values.stack != "local" else 1
-        needed = own.thresholds.get(step) or own.thresholds.get(kind) or max(own.threshold, usual)
+        needed = self.asked(step, kind)
         if needed > len(self.people):
             raise SettingsError(
                 f"find who may approve {step}",

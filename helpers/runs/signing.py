@@ -15,7 +15,7 @@ from helpers.runs import approvals, keys
 from helpers.runs import seal as sealing
 from helpers.runs.ledger import Ledger
 from helpers.runs.lines import LEDGER, Line, read
-from helpers.runs.people import roll
+from helpers.runs.people import Roll, roll
 from helpers.runs.seal_manifest import SEAL, DeclaredStep
 from helpers.runs.signatures import awaited
 from helpers.settings import PROJECT, Settings
@@ -24,7 +24,7 @@ from helpers.settings import PROJECT, Settings
 def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, profile: str | None) -> dict[str, Any]:
     """Signs a person's word; raises as `approvals.attest` does, and UsageError where no person's word is enough."""
     settings = profiles.load_approvals(_profile(run_folder, profile))
-    _refuse_what_is_no_word(run_folder, step)
+    _refuse_what_is_no_word(run_folder, step, roll(settings))
     ledger = open_ledger(run_folder)
     path = approvals.attest(run_folder, step, by=by, key=key, note=note, settings=settings, ledger=ledger)
     return {"run": run_folder.name, "step": step, "by": by, "note": note, "envelope": str(path)}
@@ -65,12 +65,22 @@ def seal(
     return {**summary, "uploaded": _uploaded(archive, run_folder.name, settings, upload_only)}
 
 
-def declared_steps(option: str) -> Iterator[DeclaredStep]:
-    """The checklist's steps for an option, each box and what belongs to it, built or not."""
+def declared_steps(option: str, known: Roll) -> Iterator[DeclaredStep]:
+    """The checklist's steps for an option, each box and what belongs to it, built or not.
+
+    Args:
+        option: the migration path.
+        known: who may approve, and how many a step needs.
+    """
+
+    def declared(each: checklist.Step | checklist.Part, phase: str, *, word: bool = False) -> DeclaredStep:
+        needed = known.asked(each.id, each.approval) if each.approval else 0
+        return DeclaredStep(each.id, phase, each.state == "built", each.cell, needed, word)
+
     for step in checklist.of_option(option or "A"):
-        yield DeclaredStep(step.id, step.phase, step.state == "built", step.cell, word=step.kind == "word")
+        yield declared(step, step.phase, word=step.kind == "word")
         for part in step.part:
-            yield DeclaredStep(part.id, step.phase, part.state == "built", part.cell)
+            yield declared(part, step.phase)
 
 
 def open_ledger(run_folder: Path) -> Ledger:
@@ -86,26 +96,27 @@ def open_ledger(run_folder: Path) -> Ledger:
     return Ledger.open(run_folder)
 
 
-def _refuse_what_is_no_word(run_folder: Path, step: str) -> None:
+def _refuse_what_is_no_word(run_folder: Path, step: str, known: Roll) -> None:
     # What is in the ledger stays there: a word that does not count would stand against the seal for good.
-    words = [each for each in declared_steps(_lines(run_folder)[0].text("option")) if each.word]
+    words = [each for each in declared_steps(_lines(run_folder)[0].text("option"), known) if each.word]
     if step not in {each.step for each in words if each.built}:
-        known = step in {each.step for each in words}
+        declared = step in {each.step for each in words}
         raise UsageError(
             "attest a step",
             on=step,
-            why="it is not built yet" if known else "it is no step that a person's word is enough for",
+            why="it is not built yet" if declared else "it is no step that a person's word is enough for",
             next_step=f"these are: {', '.join(each.step for each in words if each.built) or '(none is built yet)'}",
         )
 
 
 def _sealed(run_folder: Path, signer: CryptoSigner, settings: Settings, previous: str | None) -> sealing.Sealed:
+    known = roll(settings)
     return sealing.seal(
         run_folder,
         signer=signer,
         ledger=open_ledger(run_folder),
-        declared=declared_steps(_lines(run_folder)[0].text("option")),
-        people=roll(settings).people,
+        declared=declared_steps(_lines(run_folder)[0].text("option"), known),
+        people=known.people,
         known_secrets=redaction.known(),
         project=PROJECT,
         previous=previous,

@@ -40,7 +40,7 @@ def run(tmp_path: Path, people: People, executed: Path, monkeypatch: pytest.Monk
         module = ModuleType("helpers.runs.ledger")
         module.Ledger = TestLedger  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "helpers.runs.ledger", module)
-    monkeypatch.setattr(signing, "declared_steps", lambda option: iter(DECLARED))
+    monkeypatch.setattr(signing, "declared_steps", lambda option, known: iter(DECLARED))
     monkeypatch.setattr(cli, "OUTPUTS", tmp_path / "runs")
     monkeypatch.chdir(people.folder)
     (people.folder / "migration.toml").write_text(MIGRATION)
