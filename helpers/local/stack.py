@@ -41,6 +41,11 @@ PORTS = {
     "snowflake": "RUNBOOK_SNOWFLAKE_PORT",
     "spark": "RUNBOOK_SPARK_PORT",
 }
+LABELS = {"postgres": "PostgreSQL", "s3": "S3", "snowflake": "the Snowflake stand-in", "spark": "Spark Connect"}
+PORTS_NEEDED = {"s3": 8}
+"""Where it is more than one."""
+TOLD_OF = {"spark": ("s3",)}
+"""The servers whose ports a server was given when it started."""
 
 Server = Postgres | S3 | Snowflake | Spark
 
@@ -103,27 +108,42 @@ def up(root: Path | None = None, *, report: Callable[[str], None] = lambda line:
 
 
 def spark(root: Path | None = None) -> str:
-    """The URL of the Spark Connect server, which starts now unless it runs; the stack must be up.
+    """The URL of the Spark Connect server, as `on_demand` gives it."""
+    server = on_demand("spark", root)
+    assert isinstance(server, Spark)
+    return server.url
+
+
+def on_demand(name: str, root: Path | None = None, *, report: Callable[[str], None] = lambda line: None) -> Server:
+    """One of `ON_DEMAND`, which starts now unless it runs; the stack must be up.
+
+    A server that was told of another one, which has moved since, is started anew.
+
+    Args:
+        name: of the server.
+        root: the stack's folder.
+        report: is told of the start.
 
     Raises:
         LocalStackError: the stack is not up, or the server did not start.
     """
-    endpoint = environment(root).s3["endpoint"]
+    environment(root)
     with _locked(root, create=False) as home:
         state = _State.read(home)
-        server = _server(state, "spark", home)
-        if _alive(state, "spark", home):
-            if state.servers("spark").get("s3") == endpoint:
-                assert isinstance(server, Spark)
-                return server.url
-            _stop(state, "spark", server)  # it was told of an S3 that has moved to another port
-        state.choose_ports("spark", {port for name in SERVERS for port in state.ports(name)})
-        state.servers("spark")["s3"] = endpoint
+        server = _server(state, name, home)
+        told = {other: state.port(other) for other in TOLD_OF.get(name, ())}
+        if _alive(state, name, home):
+            if state.servers(name).get("told") == told:
+                return server
+            _stop(state, name, server)
+        state.choose_ports(
+            name, {port for other in SERVERS + ON_DEMAND for port in state.ports(other) if other != name}
+        )
+        state.servers(name)["told"] = told
         state.write()
-        server = _server(state, "spark", home)
-        assert isinstance(server, Spark)
-        _start(state, "spark", server, lambda line: None)
-        return server.url
+        server = _server(state, name, home)
+        _start(state, name, server, report)
+        return server
 
 
 def down(root: Path | None = None) -> list[str]:
@@ -240,6 +260,9 @@ class _State:
         return known
 
     def password(self, name: str) -> str:
+        if name not in self.content["passwords"]:  # a stack of an earlier version
+            self.content["passwords"][name] = secrets.token_urlsafe(24)
+            self.write()
         return str(self.content["passwords"][name])
 
     def ports(self, name: str) -> list[int]:
@@ -250,12 +273,10 @@ class _State:
         return ports[0] if ports else 0
 
     def choose_ports(self, name: str, taken: set[int]) -> None:
-        label = {"postgres": "PostgreSQL", "s3": "S3", "snowflake": "the Snowflake stand-in", "spark": "Spark Connect"}[
-            name
-        ]
+        label = LABELS[name]
         remembered = self.ports(name)
         ports = [processes.choose_port(label, self.port(name), setting=PORTS[name], taken=taken)]
-        for place in range(1, 8 if name == "s3" else 1):
+        for place in range(1, PORTS_NEEDED.get(name, 1)):
             before = remembered[place] if place < len(remembered) else None
             ports.append(processes.choose_port(label, before, setting="", taken=taken))
         self.servers(name)["ports"] = ports
