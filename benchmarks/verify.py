@@ -276,8 +276,8 @@ The narrow table of the export's benchmark, {result["rows"]:,} rows × 11 column
 {result["repeat"]} times, in turns, each time in a new process; the numbers are medians. The clock runs from the first connection
 to the report. The Snowflake side is the local **stand-in**, so its share of the time says nothing about Snowflake: with kept
 digests it is nearly all of the time, since the stand-in hashes every row on the same cores. The first run with a kept canonical
-digest also computes it from the stage, and is the longest. A stage that was changed is refused by its manifest's hashes before
-any digest is looked at, so the kept native digest has no run with differences.
+digest also computes it from the stage, and is the longest. The changed copy of the
+stage has no digests kept beside it, so that way has no run with differences.
 
 {newline.join(lines)}
 
