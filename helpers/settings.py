@@ -346,6 +346,8 @@ def load_approvals(profile: str | None = None, file: Path | None = None) -> Sett
     """
     name, path, written = _written(profile, file)
     keys = {key: written[key] for key in ("stack", "approvals") if key in written}
+    if keys.get("stack") == "local":
+        keys["approvals"] = _merge({"people": _local_people()}, keys.get("approvals", {}))
     try:
         return Settings(profile=name, file=path, values=Profile.model_validate(keys))
     except ValidationError as error:
@@ -412,7 +414,14 @@ def _local_stack() -> dict[str, Any]:
         },
         "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},
         "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
+        "approvals": {"people": _local_people()},
     }
+
+
+def _local_people() -> dict[str, str]:
+    from helpers.local import people, stack
+
+    return people.public_keys(stack.default_root().resolve())
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -185,6 +185,14 @@ def environment(root: Path | None = None) -> Environment:
     return _environment({name: _server(state, name, home) for name in SERVERS})
 
 
+def home(root: Path | None = None) -> Path:
+    """The folder of a stack that is up; raises `LocalStackError` as `environment` does."""
+    environment(root)
+    found = _existing(root)
+    assert found
+    return Path(found)
+
+
 def remove(root: Path | None = None) -> None:
     """Stop the stack and delete its data, wherever a link says they are."""
     place = _absolute(root or default_root())
