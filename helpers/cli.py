@@ -59,6 +59,8 @@ app = typer.Typer(
     help="Move a PostgreSQL sales pipeline to Snowflake or Databricks, and prove that every cell arrived.\n\n"
     "Example: runbook local up; runbook run 30 --run first",
 )
+kafka_app = typer.Typer(no_args_is_help=True, help="Sale events: the topic, a producer, and their landing in S3.")
+app.add_typer(kafka_app, name="kafka")
 local_app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3 and a Snowflake stand-in.")
 app.add_typer(local_app, name="local")
 
@@ -132,7 +134,11 @@ def _table(title: str, *columns: str, rows: list[tuple[Any, ...]]) -> None:
 
 
 @local_app.command("up")
-def local_up() -> None:
+def local_up(
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Also the Kafka stand-in, which else starts when needed.")
+    ] = False,
+) -> None:
     """Start the embedded stack; what runs already is left alone.
 
     Example: runbook local up
@@ -140,6 +146,8 @@ def local_up() -> None:
     from helpers.local import stack
 
     environment = stack.up(report=lambda line: screen.print(line, markup=False))
+    if kafka:
+        stack.on_demand("kafka", report=lambda line: screen.print(line, markup=False))
     screen.print(f"the local stack is up: {environment!r}", markup=False)
 
 
@@ -268,6 +276,107 @@ def local_load_orders(
         screen.print(f"columns ignored: {', '.join(loaded.ignored)}", markup=False)
     for bad in loaded.bad_rows:
         screen.print(f"skipped: {bad}", markup=False)
+
+
+Topic = Annotated[str | None, typer.Option(help="Without it the profile's.")]
+
+
+@kafka_app.command("topics")
+def kafka_topics(profile: Profile = None, as_json: Json = False) -> None:
+    """Show the topics of the profile's brokers.
+
+    Example: runbook kafka topics
+    """
+    from helpers.platforms import kafka
+
+    settings = profiles.load(profile).kafka
+    found = kafka.topics(settings)
+    rows = [(topic.name, topic.partitions) for topic in found]
+    _show(
+        as_json,
+        {"brokers": kafka.address(settings), "topics": [vars(topic) for topic in found]},
+        lambda: _table(f"topics of {kafka.address(settings)}", "topic", "partitions", rows=rows),
+    )
+
+
+@kafka_app.command("create-topic")
+def kafka_create_topic(topic: Topic = None, profile: Profile = None, as_json: Json = False) -> None:
+    """Make the topic; one that is there stays as it is.
+
+    Example: runbook kafka create-topic --topic sales
+    """
+    from helpers.platforms import kafka
+
+    settings = profiles.load(profile).kafka
+    name = topic or settings.topic
+    made = kafka.create_topic(settings, name)
+    word = "made" if made else "is there already"
+    _show(
+        as_json,
+        {"topic": name, "made": made},
+        lambda: screen.print(f"topic {name} {word}: {kafka.address(settings)}", markup=False),
+    )
+
+
+@kafka_app.command("produce")
+def kafka_produce(
+    events: Annotated[int | None, typer.Option(min=1, help="At most so many; without it every order line.")] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only order lines with a higher number.")] = 0,
+    topic: Topic = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Send the source's order lines as sale events; sent again, they are further events with the same event_id.
+
+    Example: runbook kafka produce --events 1000
+    """
+    from helpers.platforms import kafka
+    from helpers.sale_events import sale_events
+
+    settings = profiles.load(profile)
+    with progress("produce") as report:
+        lines = sale_events(settings.source, after=after, limit=events)
+        sent = kafka.produce(settings.kafka, lines, topic=topic, total=events or 0, progress=report)
+    name = topic or settings.kafka.topic
+    _show(
+        as_json,
+        {"topic": name, "events": sent},
+        lambda: screen.print(f"{sent:,} events sent to {name}: {kafka.address(settings.kafka)}", markup=False),
+    )
+
+
+@kafka_app.command("land")
+def kafka_land(
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what arrives, until it is stopped.")] = False,
+    most_events: Annotated[int, typer.Option(min=1, help="Of a partition in one file.")] = 10_000,
+    most_seconds: Annotated[float, typer.Option(min=0, help="That an event waits for its file to fill.")] = 5.0,
+    topic: Topic = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Put the topic's events into files in S3, each event once, whatever is killed when.
+
+    Example: runbook kafka land --follow
+    """
+    from helpers.landing import land
+    from helpers.platforms import kafka
+
+    settings = profiles.load(profile)
+    bucket = Bucket.open(settings.stage, settings.kafka.landing)
+    with progress("land") as report:
+        landed = land(
+            settings.kafka, bucket, topic=topic, follow=follow, most_events=most_events, most_seconds=most_seconds,
+            progress=report,
+        )  # fmt: skip
+    _show(
+        as_json,
+        {"location": str(bucket.location), **vars(landed)},
+        lambda: screen.print(
+            f"{landed.events:,} events landed in {len(landed.files):,} files below {bucket.location}, "
+            f"from {kafka.address(settings.kafka)}",
+            markup=False,
+        ),
+    )
 
 
 @app.command()

@@ -208,6 +208,34 @@ class Evidence(Locked):
 
 class Archive(Locked):
     """Where the legacy data are archived before the legacy system goes, so that nobody can delete them before their time."""
+class Kafka(_Section):
+    """The brokers of sale events, their topic, and where it lands."""
+
+    bootstrap: str | None = Field(default=None, pattern=r"^[^,:\s]+:\d+(,[^,:\s]+:\d+)*$")
+    """Some of the brokers, such as "b-1.example.com:9096,b-2.example.com:9096"."""
+    topic: str = Field(default="sales", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}$")
+    partitions: int = Field(default=6, ge=1)
+    replicas: int = Field(default=3, ge=1)
+    """Of the topic, where we make it."""
+    landing: str = Field(pattern=r"^s3://[^/]+/?.*$")
+    """Below which the events go, reached with the stage's credentials."""
+    security: Literal["SASL_SSL", "SSL", "PLAINTEXT"] = "SASL_SSL"
+    mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
+    user: str | None = None
+    password: Secret = None
+    ca_file: str | None = None
+    engine: Literal["kafka", "noida-db"] = "kafka"
+    """"noida-db" is the local stack's stand-in, which starts when it is first needed."""
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> Kafka:
+        if self.engine == "noida-db":
+            return self
+        if not self.bootstrap:
+            raise ValueError('name the brokers: bootstrap = "host:port,host:port"')
+        if self.security == "SASL_SSL" and not (self.user and self.password):
+            raise ValueError("SASL_SSL needs user and password")
+        return self
 
 
 def _web_address(value: SecretStr | None) -> SecretStr | None:
@@ -237,6 +265,7 @@ class Profile(_Section):
     evidence: Evidence | None = None
     archive: Archive | None = None
     notify: Notify = Notify()
+    kafka: Kafka | None = None
 
 
 @dataclass(frozen=True)
@@ -307,6 +336,11 @@ class Settings:
         """Who is told."""
         return self.values.notify
 
+    @property
+    def kafka(self) -> Kafka:
+        """The brokers; raises `SettingsError` when the profile names none."""
+        return self._section("kafka", self.values.kafka, 'bootstrap = "b-1.example.com:9096"')
+
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
         export = self.values.export.model_copy(update={"workers": workers})
@@ -356,6 +390,14 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
     for section in (
         values.source, values.stage, values.snowflake, values.databricks, values.evidence, values.archive, values.notify,
     ):  # fmt: skip
+        values.source,
+        values.stage,
+        values.snowflake,
+        values.databricks,
+        values.evidence,
+        values.notify,
+        values.kafka,
+    ):
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
@@ -440,6 +482,7 @@ def _local_stack() -> dict[str, Any]:
         "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
         "approvals": {"people": _local_people()},
         "archive": {"url": "s3://archive/legacy/", "retention_days": 1},
+        "kafka": {"engine": "noida-db", "partitions": 3, "replicas": 1, "landing": f"s3://{s3['bucket']}/events/"},
     }
 
 
@@ -562,6 +605,9 @@ _EXAMPLES = {
     "url": 'for example url = "s3://your-bucket/migration/"',
     "databricks": 'for example host = "adb-1234.azuredatabricks.net", cluster_id = "1125-…", token = { env = "DATABRICKS_TOKEN" }',
     "token": 'for example token = { env = "DATABRICKS_TOKEN" }',
+    "kafka": 'for example bootstrap = "b-1.example.com:9096", user = "migration", password = { env = "KAFKA_PASSWORD" }',
+    "bootstrap": 'for example bootstrap = "b-1.example.com:9096,b-2.example.com:9096"',
+    "landing": 'for example landing = "s3://your-bucket/events/"',
     "account": 'for example account = "myorg-myaccount"',
     "database": 'for example database = "SALES"',
     "schema": 'for example schema = "MIGRATED"',

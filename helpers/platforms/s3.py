@@ -117,6 +117,47 @@ class Bucket:
                 next_step="name a bucket that was made with Object Lock: aws s3api create-bucket --object-lock-enabled-for-bucket …",
             )
 
+    def create(self, name: str, content: bytes, metadata: dict[str, str]) -> bool:
+        """Puts one object where there is none of its name, and leaves one that is there as it is.
+
+        Args:
+            name: relative to this location.
+            content: its bytes.
+            metadata: kept with it; see `metadata`.
+
+        Returns:
+            Whether it was put. After a lost answer it may be there and not be told as put: compare what is there.
+        """
+        try:
+            self.client.put_object(
+                Bucket=self.location.bucket,
+                Key=self.location.key(name),
+                Body=content,
+                Metadata=metadata,
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            # 409: another request for the same name was on its way; one of them has put it
+            # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                return False
+            raise self._failed("write", name, error) from None
+        except BotoCoreError as error:
+            raise self._failed("write", name, error) from None
+        return True
+
+    def metadata(self, name: str) -> dict[str, str] | None:
+        """What was given with the object, or None where there is none."""
+        try:
+            answer = self.client.head_object(Bucket=self.location.bucket, Key=self.location.key(name))
+            return dict(answer["Metadata"])
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return None
+            raise self._failed("read", name, error) from None
+        except BotoCoreError as error:
+            raise self._failed("read", name, error) from None
+
     def write_locked(self, name: str, file: Path, *, until: datetime, mode: str) -> str:
         """Puts one file as an object that Object Lock protects, and asks the service whether it does.
 
