@@ -219,6 +219,21 @@ class Aws(_Section):
     """"moto" is the local stack's stand-in, which starts when it is first needed."""
 
 
+class Terraform(_Section):
+    """Where Terraform keeps what it knows."""
+
+    folder: str | None = None
+    """For working copies, plans and, without a backend, the state; relative to this file."""
+    backend: dict[str, str] = Field(default_factory=dict)
+    """Arguments of the S3 backend, of which `key` is a prefix; without them the state lies in the folder."""
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> Terraform:
+        if self.backend and not {"bucket", "key", "region"} <= set(self.backend):
+            raise ValueError("a backend needs bucket, key and region")
+        return self
+
+
 class Notify(_Section):
     """Who is told how a run goes."""
 
@@ -240,6 +255,7 @@ class Profile(_Section):
     evidence: Evidence | None = None
     notify: Notify = Notify()
     aws: Aws | None = None
+    terraform: Terraform = Terraform()
 
 
 @dataclass(frozen=True)
@@ -312,6 +328,11 @@ class Settings:
     def aws(self) -> Aws:
         """The AWS account of the infrastructure; raises `SettingsError` when the profile names none."""
         return self._section("aws", self.values.aws, 'region = "eu-central-1"')
+
+    @property
+    def terraform(self) -> Terraform:
+        """Where Terraform keeps what it knows."""
+        return self.values.terraform
 
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
