@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from helpers.errors import LocalStackError
 from helpers.local import environments, stack
 from helpers.local.aws import ACCESS_KEY, SECRET_KEY
 from helpers.settings import Settings
@@ -168,24 +171,44 @@ def prepare(work: Path, settings: Settings, environment: Mapping[str, str]) -> d
 
 
 def _mirror() -> Path:
-    """A folder with the providers, laid out as Terraform looks for them."""
+    """A folder with the providers, laid out as Terraform looks for them; made once for each environment."""
     python = environments.python("cloud")
     mirror = python.parents[1] / "terraform-providers"
+    if (mirror / "ready").exists():
+        return mirror
     registry = mirror / "registry.terraform.io"
-    aws = registry / "hashicorp" / "aws" / AWS_VERSION / "linux_amd64" / f"terraform-provider-aws_v{AWS_VERSION}_x5"
-    if not aws.exists():
-        found = next(python.parents[1].glob(f"lib/python*/site-packages/**/terraform-provider-aws_v{AWS_VERSION}*"))
-        found.chmod(0o755)
-        aws.parent.mkdir(parents=True, exist_ok=True)
-        os.link(found, aws)
+    aws = registry / "hashicorp" / "aws" / AWS_VERSION / "linux_amd64"
+    aws.mkdir(parents=True, exist_ok=True)
+    packed = next(python.parents[1].glob(f"lib/python*/site-packages/cloudrail/**/*aws_{AWS_VERSION}_linux_amd64.zip"))
+    with zipfile.ZipFile(packed) as archive:
+        for name in archive.namelist():
+            archive.extract(name, aws)
+            (aws / name).chmod(0o755)
     own = registry / "snowflakedb" / "snowflake" / SNOWFLAKE_VERSION / "linux_amd64"
+    own.mkdir(parents=True, exist_ok=True)
     script = own / f"terraform-provider-snowflake_v{SNOWFLAKE_VERSION}"
-    if not script.exists():
-        own.mkdir(parents=True, exist_ok=True)
-        unfinished = script.with_name(f".{script.name}.unfinished")
-        unfinished.write_text(
-            f'#!/bin/sh\nexec "{python}" -P -m helpers.local.cloud.snowflake_provider "$@"\n', encoding="utf-8"
-        )
-        unfinished.chmod(0o755)
-        unfinished.replace(script)
+    script.write_text(
+        f'#!/bin/sh\nexec "{python}" -P -m helpers.local.cloud.snowflake_provider "$@"\n', encoding="utf-8"
+    )
+    script.chmod(0o755)
+    _write_schema(python, mirror)
+    (mirror / "ready").touch()
     return mirror
+
+
+def _write_schema(python: Path, mirror: Path) -> None:
+    command = [str(python), "-P", "-m", "helpers.local.cloud.snowflake_schema", str(mirror / "snowflake-schema.json")]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(environments.PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise LocalStackError(
+            "read the schema of Terraform's provider for Snowflake",
+            on=str(mirror),
+            why=(done.stderr.strip().splitlines() or ["no message"])[-1],
+            next_step="remove .venv-cloud, then run the same command again",
+        )

@@ -17,12 +17,12 @@ from helpers import env_file, infrastructure, tf_vars
 from helpers.local import environments
 from helpers.phases import infrastructure_plan
 from helpers.phases.phase import Finding, Phase, table
-from helpers.phases.plan import StepPlan
 from helpers.platforms import aws, snowflake, terraform
 from helpers.platforms.terraform import TerraformPlan
 from helpers.runs.gate import Token, rehearse, require
 from helpers.runs.ledger import digest
 from helpers.runs.steps import Found, Probe
+from helpers.settings import PROJECT
 
 ENVIRONMENT = "s10-environment-gate"
 VALID = "s10-validate"
@@ -98,9 +98,7 @@ class Infrastructure(Phase):
 
     def base(self, validated: Token) -> pd.DataFrame:
         """Network, storage, monitoring and DNS."""
-        return self._deploy(
-            "s10-base", validated, "make network, storage, monitoring and DNS", infrastructure.BASE, {}
-        )
+        return self._deploy("s10-base", validated, "make network, storage, monitoring and DNS", infrastructure.BASE, {})
 
     def snowflake(self, validated: Token) -> pd.DataFrame:
         """`terraform apply -target=module.snowflake`, with ENABLE_SNOWFLAKE_OBJECTS."""
@@ -111,7 +109,9 @@ class Infrastructure(Phase):
 
     def kafka(self, validated: Token) -> pd.DataFrame:
         """`terraform apply -target=module.kafka`, with ENABLE_MSK."""
-        return self._deploy("s10-kafka", validated, "make the Kafka cluster", infrastructure.KAFKA, {"enable_msk": "true"})
+        return self._deploy(
+            "s10-kafka", validated, "make the Kafka cluster", infrastructure.KAFKA, {"enable_msk": "true"}
+        )
 
     def legacy(self, validated: Token) -> pd.DataFrame:
         """`terraform apply` in the legacy module: option C's."""
@@ -128,7 +128,7 @@ class Infrastructure(Phase):
     def summary(self) -> str:
         """One sentence: what is there now, or what would be."""
         resources = len(self._declared())
-        module = self._module.relative_to(infrastructure.PROJECT).as_posix()
+        module = self._module.relative_to(PROJECT).as_posix()
         if self.apply:
             held = len(terraform.resources(self._module, self.settings))
             return f"APPLIED: the state of {module} holds {held} resources, in {aws.address(self.settings.aws)}"
@@ -143,9 +143,7 @@ class Infrastructure(Phase):
         return infrastructure.declared(self._module, targets)
 
     def _no_part(self, name: str) -> pd.DataFrame:
-        return pd.DataFrame(
-            [(name, f"no part of option {self.option}")], columns=["step", "what"]
-        ).set_index("step")
+        return pd.DataFrame([(name, f"no part of option {self.option}")], columns=["step", "what"]).set_index("step")
 
     def _deploy(
         self, name: str, validated: Token, what: str, targets: Sequence[str], switches: Applies
@@ -185,7 +183,11 @@ class Infrastructure(Phase):
             held = [each for each in terraform.resources(self._module, self.settings) if _meant(each, targets)]
             planned = self._planned(targets, switches)
             if not planned.changes and held:
-                return Found("done", f"the services hold all {len(held)} resources of the state as they were applied", dict(result))
+                return Found(
+                    "done",
+                    f"the services hold all {len(held)} resources of the state as they were applied",
+                    dict(result),
+                )
             self._plans[name] = planned
             differ = ", ".join(f"{change.address} ({change.action})" for change in planned.changes[:3])
             more = f" and {len(planned.changes) - 3} more" if len(planned.changes) > 3 else ""
@@ -215,7 +217,11 @@ class Infrastructure(Phase):
 
     def _has_env(self, load_id: str, result: Mapping[str, Any]) -> Found:
         path = self.settings.file.parent / env_file.NAME
-        return Found("done", f"{env_file.NAME} is there") if path.exists() else Found("not done", f"there is no {env_file.NAME}")
+        return (
+            Found("done", f"{env_file.NAME} is there")
+            if path.exists()
+            else Found("not done", f"there is no {env_file.NAME}")
+        )
 
     def _environment_findings(self) -> list[Finding]:
         needed = infrastructure_plan.needed(self.settings)
@@ -234,11 +240,14 @@ class Infrastructure(Phase):
         with self.timed("validate"):
             problems = terraform.validate(self._module, self.settings)
         found = [
-            Finding("stop" if p.severity == "error" else "warning", p.where or "the module", p.what, "correct the module")
+            Finding(
+                "stop" if p.severity == "error" else "warning", p.where or "the module", p.what, "correct the module"
+            )
             for p in problems
         ]
         found += [
-            Finding("note", f"{provider}", how) for provider, how in infrastructure_plan.checked_by(self._module, self.settings)
+            Finding("note", f"{provider}", how)
+            for provider, how in infrastructure_plan.checked_by(self._module, self.settings)
         ]
         self._findings[name] = found
         return found

@@ -161,9 +161,7 @@ def plan(
         options = {
             "out": PLAN, "target": list(targets) or None, "destroy": destroy or None, "lock_timeout": LOCK_TIMEOUT,
         }  # fmt: skip
-        answers = work.run(
-            _init(settings, work), ("plan", options), ("show", {"path": PLAN}), variables=variables
-        )
+        answers = work.run(_init(settings, work), ("plan", options), ("show", {"path": PLAN}), variables=variables)
         for answer in answers:
             if answer["code"] not in (0, 2):
                 raise _failed(f"plan {_name(module)}", module, answer)
@@ -195,7 +193,8 @@ def apply(plan: TerraformPlan) -> Applied:
             raise _failed(f"apply the plan of {_name(plan.module)}", plan.module, answer)
         plan.file.unlink()  # an applied plan is of no use, and holds the variables
         summary = next(
-            (e["changes"] for e in answer["value"] if e.get("type") == "change_summary"), {"add": 0, "change": 0, "remove": 0}
+            (e["changes"] for e in answer["value"] if e.get("type") == "change_summary"),
+            {"add": 0, "change": 0, "remove": 0},
         )
     held = tuple(resources(plan.module, plan.settings))
     return Applied(int(summary["add"]), int(summary["change"]), int(summary["remove"]), held)
@@ -290,7 +289,10 @@ def _credentials(settings: Settings) -> dict[str, str]:
     found = {name: value for name, value in own.items() if value and name.startswith(("AWS_", "SNOWFLAKE_"))}
     account = settings.aws
     if account.access_key and account.secret_key:
-        found |= {"AWS_ACCESS_KEY_ID": account.access_key, "AWS_SECRET_ACCESS_KEY": account.secret_key.get_secret_value()}
+        found |= {
+            "AWS_ACCESS_KEY_ID": account.access_key,
+            "AWS_SECRET_ACCESS_KEY": account.secret_key.get_secret_value(),
+        }
     if target := settings.values.snowflake:
         if target.private_key_file:
             found["SNOWFLAKE_AUTHENTICATOR"] = "SNOWFLAKE_JWT"
