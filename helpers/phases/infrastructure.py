@@ -81,39 +81,39 @@ class Infrastructure(Phase):
             return self._no_part(ENVIRONMENT)
         return self.check(ENVIRONMENT, self._environment_findings, inputs={"profile": self.settings.profile})
 
-    def validate(self, environment_checked: object) -> Token:
+    def validate(self, environment_checked: object) -> Token | pd.DataFrame:
         """The gate in front of every plan: the modules are what their providers take."""
-        name = LEGACY_VALID if self._legacy else VALID
-        if not self._legacy:
-            require(environment_checked, ENVIRONMENT, apply=self.apply)
-        if not self._terraform:
-            with self.step(name, self._inputs()) as step:
-                step.result = {"what": "the module would be validated", "resources": len(self._declared())}
-                return rehearse(name, "Terraform was not asked")
-        return self.check(name, self._problems, inputs=self._inputs())
+        if self._legacy:
+            return self._no_part(VALID)
+        require(environment_checked, ENVIRONMENT, apply=self.apply)
+        return self._validated(VALID)
+
+    def validate_legacy(self) -> Token | pd.DataFrame:
+        """The same in front of option C's plan."""
+        return self._validated(LEGACY_VALID) if self._legacy else self._no_part(LEGACY_VALID)
 
     def findings(self, name: str) -> pd.DataFrame:
         """What a check has seen, the gravest first."""
         return table(self._findings.get(name, []))
 
-    def base(self, validated: Token) -> pd.DataFrame:
+    def base(self, validated: object) -> pd.DataFrame:
         """Network, storage, monitoring and DNS."""
         return self._deploy("s10-base", validated, "make network, storage, monitoring and DNS", infrastructure.BASE, {})
 
-    def snowflake(self, validated: Token) -> pd.DataFrame:
+    def snowflake(self, validated: object) -> pd.DataFrame:
         """`terraform apply -target=module.snowflake`, with ENABLE_SNOWFLAKE_OBJECTS."""
         return self._deploy(
             "s10-snowflake", validated, f"make the objects in {snowflake.address(self.settings.snowflake)}",
             infrastructure.SNOWFLAKE, {"enable_snowflake_objects": "true"},
         )  # fmt: skip
 
-    def kafka(self, validated: Token) -> pd.DataFrame:
+    def kafka(self, validated: object) -> pd.DataFrame:
         """`terraform apply -target=module.kafka`, with ENABLE_MSK."""
         return self._deploy(
             "s10-kafka", validated, "make the Kafka cluster", infrastructure.KAFKA, {"enable_msk": "true"}
         )
 
-    def legacy(self, validated: Token) -> pd.DataFrame:
+    def legacy(self, validated: object) -> pd.DataFrame:
         """`terraform apply` in the legacy module: option C's."""
         if not self._legacy:
             return self._no_part("s10-legacy")
@@ -145,8 +145,15 @@ class Infrastructure(Phase):
     def _no_part(self, name: str) -> pd.DataFrame:
         return pd.DataFrame([(name, f"no part of option {self.option}")], columns=["step", "what"]).set_index("step")
 
+    def _validated(self, name: str) -> Token:
+        if not self._terraform:
+            with self.step(name, self._inputs()) as step:
+                step.result = {"what": "the module would be validated", "resources": len(self._declared())}
+                return rehearse(name, "Terraform was not asked")
+        return self.check(name, self._problems, inputs=self._inputs())
+
     def _deploy(
-        self, name: str, validated: Token, what: str, targets: Sequence[str], switches: Applies
+        self, name: str, validated: object, what: str, targets: Sequence[str], switches: Applies
     ) -> pd.DataFrame:
         if self._legacy != (name == "s10-legacy"):
             return self._no_part(name)

@@ -187,7 +187,7 @@ def test_a_rehearsal_shows_what_the_modules_declare_without_terraform(
     environment = phase.check_environment()
     assert isinstance(environment, Token) and not environment.rehearsed
     validated = phase.validate(environment)
-    assert validated.rehearsed
+    assert isinstance(validated, Token) and validated.rehearsed
     base, snowflake, kafka = phase.base(validated), phase.snowflake(validated), phase.kafka(validated)
     assert set(base["action"]) == {"declared"} and "module.dns.aws_route53_zone.this" in base.index
     assert "left out" in kafka.loc["module.kafka[0].aws_msk_cluster.this", "action"]
@@ -202,7 +202,7 @@ def test_a_rehearsal_shows_what_the_modules_declare_without_terraform(
 def test_option_c_has_the_legacy_module_and_nothing_else(local_settings: Settings, no_terraform: None) -> None:
     phase = Infrastructure("local", "C", apply=False)
     validated = phase.validate(phase.check_environment())
-    legacy = phase.legacy(validated)
+    legacy = phase.legacy(phase.validate_legacy())
     assert "aws_db_instance.sales" in legacy.index
     assert list(phase.kafka(validated)["what"]) == ["no part of option C"]
 
