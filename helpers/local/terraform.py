@@ -118,13 +118,15 @@ resource "snowflake_storage_integration" "stage" {
 """
 
 
-def prepare(work: Path, settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+def prepare(work: Path, settings: Settings, environment: Mapping[str, str], *, override: bool) -> dict[str, str]:
     """Makes a working copy of a module one that plans and applies on the local stack.
 
     Args:
         work: the copy's folder.
         settings: of a profile on the local stack.
         environment: of Terraform's process, as it would be elsewhere.
+        override: whether the copy is going to be planned; to validate it, no file may be added, since Terraform passes over an
+            unknown argument of a resource that is overridden.
 
     Returns:
         The environment that it gets here: nobody's credentials, and the stand-ins'.
@@ -132,15 +134,8 @@ def prepare(work: Path, settings: Settings, environment: Mapping[str, str]) -> d
     Raises:
         LocalStackError: the stack is not up, or a stand-in or the environment could not be had.
     """
-    override = _BACKEND + _AWS.format(
-        access_key=ACCESS_KEY,
-        secret_key=SECRET_KEY,
-        endpoints="\n".join(f'    {service} = "{stack.aws()}"' for service in _SERVICES),
-    )
-    (work / "runbook_override.tf").write_text(override, encoding="utf-8")
-    for name, content in (("kafka", _KAFKA), ("snowflake", _SNOWFLAKE)):
-        if (work / "modules" / name).is_dir():
-            (work / "modules" / name / "runbook_override.tf").write_text(content, encoding="utf-8")
+    if override:
+        _override(work)
     mirror = _mirror()
     configuration = work / "runbook.tfrc"
     configuration.write_text(
@@ -168,6 +163,19 @@ def prepare(work: Path, settings: Settings, environment: Mapping[str, str]) -> d
         "TF_CLI_CONFIG_FILE": str(configuration),
         "RUNBOOK_SNOWFLAKE": json.dumps(connection),
     }
+
+
+def _override(work: Path) -> None:
+    endpoint = stack.aws()
+    provider = _AWS.format(
+        access_key=ACCESS_KEY,
+        secret_key=SECRET_KEY,
+        endpoints="\n".join(f'    {service} = "{endpoint}"' for service in _SERVICES),
+    )
+    (work / "runbook_override.tf").write_text(_BACKEND + provider, encoding="utf-8")
+    for name, content in (("kafka", _KAFKA), ("snowflake", _SNOWFLAKE)):
+        if (work / "modules" / name).is_dir():
+            (work / "modules" / name / "runbook_override.tf").write_text(content, encoding="utf-8")
 
 
 def _mirror() -> Path:

@@ -149,6 +149,9 @@ class Infrastructure(Phase):
         if not self._terraform:
             with self.step(name, self._inputs()) as step:
                 step.result = {"what": "the module would be validated", "resources": len(self._declared())}
+                self._findings[name] = [
+                    Finding("note", "the module", "Terraform was not asked, so nothing was validated")
+                ]
                 return rehearse(name, "Terraform was not asked")
         return self.check(name, self._problems, inputs=self._inputs())
 
@@ -233,11 +236,11 @@ class Infrastructure(Phase):
     def _environment_findings(self) -> list[Finding]:
         needed = infrastructure_plan.needed(self.settings)
         found = env_file.faults(self.settings.profile, self.settings.file, needed)
-        given = self._variables({})
+        origins = infrastructure_plan.origins(self.settings, tf_vars.environment(self.settings.file.parent))
         notes = [
-            Finding("note", f"TF_VAR_{each.terraform}", f"from {each.env}: {each.what}")
+            Finding("note", f"TF_VAR_{each.terraform}", f"{each.what}: {origins[each.terraform]}")
             for each in tf_vars.VARIABLES
-            if each.terraform in given
+            if each.terraform in origins
         ]
         self._findings[ENVIRONMENT] = [*(Finding(f.severity, f.on, f.what, f.fix) for f in found), *notes]
         return self._findings[ENVIRONMENT]

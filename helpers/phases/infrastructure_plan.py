@@ -24,7 +24,7 @@ def of_env_file(folder: Path) -> StepPlan:
     offered = env_file.plan_copy(folder)
     what = f"{env_file.NAME} is there, and is left as it is"
     if offered is not None:
-        what = f"write {env_file.NAME} as a copy of {env_file.EXAMPLE}, for its owner alone to read; its values are yours to fill in"
+        what = f"write {env_file.NAME} as a copy of {env_file.EXAMPLE}, for its owner alone to read"
     names = env_file.offered(folder / env_file.EXAMPLE)
     terraform = {each.env: f"TF_VAR_{each.terraform}: {each.what}" for each in tf_vars.VARIABLES}
     rows = [
@@ -38,22 +38,16 @@ def of_files(step: str, what: str, module: Path, targets: Sequence[str], setting
     """What a module declares: no plan, since nobody asked Terraform or a service."""
     left = left_out(module, (), settings)
     rows = [
-        (
-            each.address,
-            "left out" if each.address in left else "declared",
-            each.type,
-            left.get(each.address, each.file),
-            "",
-        )
+        (each.address, "left out" if each.address in left else "declared", each.type, left.get(each.address, each.file))
         for each in infrastructure.declared(module, targets)
     ]
-    objects = pd.DataFrame(rows, columns=COLUMNS).set_index("address")
+    objects = pd.DataFrame(rows, columns=COLUMNS[:-1]).set_index("address")
     totals = {
         "declared": sum(row[1] == "declared" for row in rows),
         "left out": sum(row[1] == "left out" for row in rows),
     }
     return StepPlan(
-        step, f"{what}; read from the files: Terraform plans it when it is applied, or with plan = True", objects, totals,
+        step, f"{what}\n  read from the files; Terraform plans it when it is applied, or with plan = True", objects, totals,
         cost(settings),
     )  # fmt: skip
 
@@ -112,6 +106,21 @@ def variables(settings: Settings, environment: Mapping[str, str], switches: Mapp
     if values.stack == "local" and values.source and values.source.password:
         given.setdefault("db_password", values.source.password.get_secret_value())
     return {**given, **switches}
+
+
+def origins(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Where each of Terraform's variables has its value from."""
+    own, given = tf_vars.variables(environment), variables(settings, environment, {})
+    found = {}
+    for each in tf_vars.VARIABLES:
+        if each.terraform not in given:
+            continue
+        if own.get(each.terraform) == given[each.terraform]:
+            found[each.terraform] = f"from {each.env}"
+        else:
+            default = each.terraform in DEFAULTS and each.terraform not in own
+            found[each.terraform] = f"the default, as {each.env} is not set" if default else "from the profile"
+    return found
 
 
 def needed(settings: Settings) -> dict[str, str]:

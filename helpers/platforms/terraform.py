@@ -125,7 +125,7 @@ def validate(module: Path, settings: Settings) -> list[Problem]:
         InfrastructureError: Terraform could not be prepared, such as for a provider that is not to be had.
         LocalStackError: its environment could not be installed.
     """
-    with _working(module, settings) as work:
+    with _working(module, settings, override=False) as work:
         # A module that cannot even be read fails in init, with the same kind of message.
         init, *rest = work.run(_init(settings, work, backend=False), ("validate", {}))
         if init["code"] != 0:
@@ -241,7 +241,7 @@ class _Work:
         try:
             output, errors = process.communicate(json.dumps(request))
         except BaseException:
-            process.wait()
+            process.communicate()
             raise
         try:
             answers: list[dict[str, Any]] = json.loads(output)
@@ -257,7 +257,7 @@ class _Work:
 
 
 @contextmanager
-def _working(module: Path, settings: Settings, *, fresh: bool = True) -> Iterator[_Work]:
+def _working(module: Path, settings: Settings, *, fresh: bool = True, override: bool = True) -> Iterator[_Work]:
     """The module's working folder, for one of us at a time."""
     python = environments.python("cloud")
     folder = _folder(module, settings)
@@ -275,10 +275,10 @@ def _working(module: Path, settings: Settings, *, fresh: bool = True) -> Iterato
         if settings.aws.engine == "moto":
             from helpers.local import terraform as local  # only the local profile needs it
 
-            environment = local.prepare(folder, settings, environment)
+            environment = local.prepare(folder, settings, environment, override=override)
         else:
             environment |= _credentials(settings)
-            if not settings.terraform.backend:
+            if override and not settings.terraform.backend:
                 (folder / "runbook_override.tf").write_text('terraform {\n  backend "local" {}\n}\n', encoding="utf-8")
         yield _Work(folder, python, environment)
 
