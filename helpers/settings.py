@@ -244,6 +244,33 @@ def _web_address(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+class Aws(_Section):
+    """The AWS account of the infrastructure; the stage and the evidence have sections of their own."""
+
+    region: str = "us-east-1"
+    endpoint: str | None = None
+    """Only for compatible services; AWS itself needs none."""
+    access_key: str | None = None
+    secret_key: Secret = None
+    engine: Literal["aws", "moto"] = "aws"
+    """"moto" is the local stack's stand-in, which starts when it is first needed."""
+
+
+class Terraform(_Section):
+    """Where Terraform keeps what it knows."""
+
+    folder: str | None = None
+    """For working copies, plans and, without a backend, the state; relative to this file."""
+    backend: dict[str, str] = Field(default_factory=dict)
+    """Arguments of the S3 backend, of which `key` is a prefix; without them the state lies in the folder."""
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> Terraform:
+        if self.backend and not {"bucket", "key", "region"} <= set(self.backend):
+            raise ValueError("a backend needs bucket, key and region")
+        return self
+
+
 class Notify(_Section):
     """Who is told how a run goes."""
 
@@ -266,6 +293,8 @@ class Profile(_Section):
     archive: Archive | None = None
     notify: Notify = Notify()
     kafka: Kafka | None = None
+    aws: Aws | None = None
+    terraform: Terraform = Terraform()
 
 
 @dataclass(frozen=True)
@@ -356,6 +385,26 @@ class Settings:
             secret_key=own.secret_key or (like.secret_key if like else None),
         )
 
+    @property
+    def notify(self) -> Notify:
+        """Who is told."""
+        return self.values.notify
+
+    @property
+    def aws(self) -> Aws:
+        """The AWS account of the infrastructure; raises `SettingsError` when the profile names none."""
+        return self._section("aws", self.values.aws, 'region = "eu-central-1"')
+
+    @property
+    def terraform(self) -> Terraform:
+        """Where Terraform keeps what it knows."""
+        return self.values.terraform
+
+    def with_workers(self, workers: int) -> Settings:
+        """The same with another number of readers."""
+        export = self.values.export.model_copy(update={"workers": workers})
+        return replace(self, values=self.values.model_copy(update={"export": export}))
+
     def _section(self, name: str, value: Section | None, example: str) -> Section:
         if value is None:
             raise SettingsError(
@@ -390,6 +439,7 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
     for section in (
         values.source, values.stage, values.snowflake, values.databricks, values.evidence, values.archive, values.notify,
     ):  # fmt: skip
+    sections = (
         values.source,
         values.stage,
         values.snowflake,
@@ -398,6 +448,9 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values.notify,
         values.kafka,
     ):
+        values.aws,
+    )
+    for section in sections:
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
@@ -483,6 +536,7 @@ def _local_stack() -> dict[str, Any]:
         "approvals": {"people": _local_people()},
         "archive": {"url": "s3://archive/legacy/", "retention_days": 1},
         "kafka": {"engine": "noida-db", "partitions": 3, "replicas": 1, "landing": f"s3://{s3['bucket']}/events/"},
+        "aws": {"engine": "moto"},
     }
 
 

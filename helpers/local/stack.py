@@ -1,5 +1,7 @@
 """The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once they are asked for, a Spark Connect server and a
 Kafka stand-in; all on loopback and below one folder.
+"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once they are asked for, a Spark Connect server and the AWS
+stand-in; all on loopback and below one folder.
 
 `up` is idempotent: it starts what is not running and leaves the rest alone, so it is also the repair after a crash or
 a reboot. Ports and passwords are chosen once and remembered in a state file that only its owner can read.
@@ -25,6 +27,7 @@ from typing import Any
 from helpers.errors import LocalStackError
 from helpers.local import processes
 from helpers.local.kafka import Kafka
+from helpers.local.aws import Aws
 from helpers.local.postgres import Postgres, binaries_for
 from helpers.local.processes import LOOPBACK, LOWEST_FREE_SPACE, Account, Running
 from helpers.local.s3 import ACCESS_KEY, BUCKET, S3
@@ -35,6 +38,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 RELOCATED = Path("/var/tmp")  # noqa: S108 - only under a name nobody else can have made, see `_relocate`
 SERVERS = ("postgres", "s3", "snowflake")
 ON_DEMAND = ("spark", "kafka")
+ON_DEMAND = ("spark", "aws")
 """Not started by `up`, but by what first needs it; `down` stops it like the others."""
 PORTS = {
     "postgres": "RUNBOOK_POSTGRES_PORT",
@@ -42,6 +46,7 @@ PORTS = {
     "snowflake": "RUNBOOK_SNOWFLAKE_PORT",
     "spark": "RUNBOOK_SPARK_PORT",
     "kafka": "RUNBOOK_KAFKA_PORT",
+    "aws": "RUNBOOK_AWS_PORT",
 }
 LABELS = {
     "postgres": "PostgreSQL",
@@ -49,6 +54,7 @@ LABELS = {
     "snowflake": "the Snowflake stand-in",
     "spark": "Spark Connect",
     "kafka": "the Kafka stand-in (noida-db)",
+    "aws": "the AWS stand-in (moto)",
 }
 PORTS_NEEDED = {"s3": 8}
 """Where it is more than one."""
@@ -56,6 +62,7 @@ TOLD_OF = {"spark": ("s3",)}
 """The servers whose ports a server was given when it started."""
 
 Server = Postgres | S3 | Snowflake | Spark | Kafka
+Server = Postgres | S3 | Snowflake | Spark | Aws
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,11 @@ def kafka(root: Path | None = None) -> str:
     server = on_demand("kafka", root)
     assert isinstance(server, Kafka)
     return server.bootstrap
+def aws(root: Path | None = None) -> str:
+    """The endpoint of the AWS stand-in, as `on_demand` gives it."""
+    server = on_demand("aws", root)
+    assert isinstance(server, Aws)
+    return server.endpoint
 
 
 def on_demand(name: str, root: Path | None = None, *, report: Callable[[str], None] = lambda line: None) -> Server:
@@ -332,6 +344,8 @@ def _server(
         return Spark(folder, ports[0], f"http://{LOOPBACK}:{state.port('s3')}", state.password("s3"))
     if name == "kafka":
         return Kafka(folder, ports[0])
+    if name == "aws":
+        return Aws(folder, ports[0])
     return Snowflake(folder, ports[0], state.password("snowflake"))
 
 
