@@ -207,6 +207,18 @@ def _web_address(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+class Aws(_Section):
+    """The AWS account of the infrastructure; the stage and the evidence have sections of their own."""
+
+    region: str = "us-east-1"
+    endpoint: str | None = None
+    """Only for compatible services; AWS itself needs none."""
+    access_key: str | None = None
+    secret_key: Secret = None
+    engine: Literal["aws", "moto"] = "aws"
+    """"moto" is the local stack's stand-in, which starts when it is first needed."""
+
+
 class Notify(_Section):
     """Who is told how a run goes."""
 
@@ -227,6 +239,7 @@ class Profile(_Section):
     approvals: Approvals = Approvals()
     evidence: Evidence | None = None
     notify: Notify = Notify()
+    aws: Aws | None = None
 
 
 @dataclass(frozen=True)
@@ -295,6 +308,11 @@ class Settings:
         """Who is told."""
         return self.values.notify
 
+    @property
+    def aws(self) -> Aws:
+        """The AWS account of the infrastructure; raises `SettingsError` when the profile names none."""
+        return self._section("aws", self.values.aws, 'region = "eu-central-1"')
+
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
         export = self.values.export.model_copy(update={"workers": workers})
@@ -331,7 +349,8 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values = Profile.model_validate(raw)
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
-    for section in (values.source, values.stage, values.snowflake, values.databricks, values.evidence, values.notify):
+    sections = (values.source, values.stage, values.snowflake, values.databricks, values.evidence, values.notify, values.aws)
+    for section in sections:
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
@@ -412,6 +431,7 @@ def _local_stack() -> dict[str, Any]:
         },
         "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},
         "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
+        "aws": {"engine": "moto"},
     }
 
 
