@@ -208,6 +208,8 @@ class Evidence(Locked):
 
 class Archive(Locked):
     """Where the legacy data are archived before the legacy system goes, so that nobody can delete them before their time."""
+
+
 class Kafka(_Section):
     """The brokers of sale events, their topic, and where it lands."""
 
@@ -269,6 +271,8 @@ class Terraform(_Section):
         if self.backend and not {"bucket", "key", "region"} <= set(self.backend):
             raise ValueError("a backend needs bucket, key and region")
         return self
+
+
 class Sla(_Section):
     """What the present pipeline has promised, and the queries by which it is measured."""
 
@@ -406,6 +410,21 @@ class Settings:
         """The brokers; raises `SettingsError` when the profile names none."""
         return self._section("kafka", self.values.kafka, 'bootstrap = "b-1.example.com:9096"')
 
+    @property
+    def aws(self) -> Aws:
+        """The AWS account of the infrastructure; raises `SettingsError` when the profile names none."""
+        return self._section("aws", self.values.aws, 'region = "eu-central-1"')
+
+    @property
+    def terraform(self) -> Terraform:
+        """Where Terraform keeps what it knows."""
+        return self.values.terraform
+
+    @property
+    def hybrid(self) -> Hybrid:
+        """Which tables stay; raises `SettingsError` when the profile names none."""
+        return self._section("hybrid", self.values.hybrid, 'stay = ["public.stores"]')
+
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
         export = self.values.export.model_copy(update={"workers": workers})
@@ -420,29 +439,6 @@ class Settings:
             access_key=own.access_key or (like.access_key if like else None),
             secret_key=own.secret_key or (like.secret_key if like else None),
         )
-
-    @property
-    def notify(self) -> Notify:
-        """Who is told."""
-        return self.values.notify
-
-    @property
-    def aws(self) -> Aws:
-        """The AWS account of the infrastructure; raises `SettingsError` when the profile names none."""
-        return self._section("aws", self.values.aws, 'region = "eu-central-1"')
-
-    @property
-    def terraform(self) -> Terraform:
-        """Where Terraform keeps what it knows."""
-        return self.values.terraform
-    def hybrid(self) -> Hybrid:
-        """Which tables stay; raises `SettingsError` when the profile names none."""
-        return self._section("hybrid", self.values.hybrid, 'stay = ["public.stores"]')
-
-    def with_workers(self, workers: int) -> Settings:
-        """The same with another number of readers."""
-        export = self.values.export.model_copy(update={"workers": workers})
-        return replace(self, values=self.values.model_copy(update={"export": export}))
 
     def _section(self, name: str, value: Section | None, example: str) -> Section:
         if value is None:
@@ -475,22 +471,8 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values = Profile.model_validate(raw)
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
-    for section in (
-        values.source, values.stage, values.snowflake, values.databricks, values.evidence, values.archive, values.notify,
-    ):  # fmt: skip
-    sections = (
-        values.source,
-        values.stage,
-        values.snowflake,
-        values.databricks,
-        values.evidence,
-        values.notify,
-        values.kafka,
-    ):
-        values.aws,
-    )
-    for section in sections:
-        for value in dict(section or ()).values():
+    for _, section in values:
+        for value in dict(section).values() if isinstance(section, _Section) else ():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
     return Settings(profile=name, file=path, values=values)
