@@ -226,6 +226,37 @@ class Notify(_Section):
     """Takes `{"text": …}`, as Slack's incoming webhooks do. The address is a secret: whoever has it can write there."""
 
 
+class Dbt(_Section):
+    """Where dbt builds the marts."""
+
+    engine: Literal["snowflake", "duckdb"] = "snowflake"
+    """"duckdb" builds them in a file with the staged tables: without an account, and in CI."""
+    schema_: str | None = Field(default=None, alias="schema")
+    """Without it, the target's with _MARTS behind its name: the target's own schema holds the migrated tables alone."""
+    threads: int = Field(default=4, ge=1, le=64)
+
+
+class Alerts(_Section):
+    """Where a test alarm is sent, and how long it may take."""
+
+    topic: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:sns:")
+    """Of SNS, that the pipeline's alarms notify; without it a topic is made for the test, which then tests nobody's own."""
+    timeout_seconds: float = Field(default=60.0, gt=0)
+
+
+class Downstream(_Section):
+    """A system that reads the target: what it reads, and as whom."""
+
+    reads: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Tables of the target, or marts as "marts.NAME"."""
+    user: str | None = None
+    """Without it, the check reads as the migration's own user, and says so."""
+    password: Secret = None
+    private_key_file: str | None = None
+    role: str | None = None
+    warehouse: str | None = None
+
+
 class Profile(_Section):
     """Everything one environment needs; what is absent is asked for by the command that needs it."""
 
@@ -240,6 +271,9 @@ class Profile(_Section):
     evidence: Evidence | None = None
     notify: Notify = Notify()
     aws: Aws | None = None
+    dbt: Dbt = Dbt()
+    alerts: Alerts = Alerts()
+    downstream: dict[str, Downstream] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -313,6 +347,21 @@ class Settings:
         """The AWS account of the infrastructure; raises `SettingsError` when the profile names none."""
         return self._section("aws", self.values.aws, 'region = "eu-central-1"')
 
+    @property
+    def dbt(self) -> Dbt:
+        """Where dbt builds the marts."""
+        return self.values.dbt
+
+    @property
+    def marts_schema(self) -> str:
+        """The schema of the marts."""
+        return self.dbt.schema_ or f"{self.migrated_schema}_MARTS"
+
+    @property
+    def migrated_schema(self) -> str:
+        """The schema of the migrated tables, which a DuckDB file takes over from Snowflake where the profile has one."""
+        return self.values.snowflake.schema_ if self.values.snowflake else "MIGRATED"
+
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
         export = self.values.export.model_copy(update={"workers": workers})
@@ -350,7 +399,7 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
     sections = (values.source, values.stage, values.snowflake, values.databricks, values.evidence, values.notify, values.aws)
-    for section in sections:
+    for section in (*sections, *values.downstream.values()):
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
@@ -432,6 +481,7 @@ def _local_stack() -> dict[str, Any]:
         "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},
         "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
         "aws": {"engine": "moto"},
+        "dbt": {"threads": 1},
     }
 
 
