@@ -49,7 +49,7 @@ def build(
     select: Sequence[str] = SELECT,
     report: Callable[[str], None] = lambda line: None,
 ) -> DbtResult:
-    """Builds the marts and runs their tests, on the profile's engine; on DuckDB it first loads the stage into the file.
+    """Builds the marts and runs their tests, on the profile's engine; on DuckDB the stage must be in the file (`prepare`).
 
     Args:
         settings: the profile.
@@ -59,16 +59,26 @@ def build(
         report: is told what dbt says.
 
     Raises:
-        MigrationError: dbt could not run, or the stage could not be read; a failed test is part of the result.
+        MigrationError: dbt could not run; a failed test is part of the result.
     """
-    bucket = Bucket.open(settings.stage)
-    manifest = manifests.read_if_any(bucket)
-    database = (file or default_file(settings)) if settings.dbt.engine == "duckdb" else None
-    if database:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        loading_duckdb.load(manifests.read(bucket), bucket, database, settings.migrated_schema)
+    manifest = manifests.read_if_any(Bucket.open(settings.stage))
     variables = {"load_id": load_id, "export": manifest.export if manifest else "none"}
+    database = (file or default_file(settings)) if settings.dbt.engine == "duckdb" else None
     return dbt.build(settings, select, variables=variables, file=database, report=report)
+
+
+def prepare(settings: Settings, file: Path | None = None) -> None:
+    """Puts the staged tables where the profile's engine looks for them: on DuckDB into its file; elsewhere the load did.
+
+    Raises:
+        StageError, LoadError: the stage cannot be read, or not all of it arrived.
+    """
+    if settings.dbt.engine != "duckdb":
+        return
+    database = file or default_file(settings)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    bucket = Bucket.open(settings.stage)
+    loading_duckdb.load(manifests.read(bucket), bucket, database, settings.migrated_schema)
 
 
 def failing_rows(reader: Reader, node: Node, *, limit: int = 10) -> list[dict[str, Any]]:
@@ -89,8 +99,14 @@ def built(settings: Settings, file: Path | None = None) -> dict[str, str]:
 
 
 @contextmanager
-def reading(settings: Settings, file: Path | None = None) -> Iterator[Reader]:
+def reading(settings: Settings, file: Path | None = None, *, fresh: bool = False) -> Iterator[Reader]:
     """Reads the marts of the profile's engine, for the length of the block.
+
+    Args:
+        settings: the profile.
+        file: of engine duckdb.
+        fresh: answer no query from the result of an earlier one, as Snowflake does otherwise
+            (https://docs.snowflake.com/en/user-guide/querying-persisted-results).
 
     Raises:
         ConnectionFailed: no answer, or no entry.
@@ -110,6 +126,8 @@ def reading(settings: Settings, file: Path | None = None) -> Iterator[Reader]:
             connection.close()
         return
     with snowflake.connect(settings.snowflake) as session:
+        if fresh:
+            session.execute("ALTER SESSION SET USE_CACHED_RESULT = FALSE", doing="leave the result cache out")
         yield _SnowflakeReader(session, settings)
 
 

@@ -443,6 +443,15 @@ def source_from_dsn(variable: str) -> Source:
         ) from None
 
 
+def local_source() -> Source:
+    """The local stack's server, whatever the profile.
+
+    Raises:
+        LocalStackError: the stack is not up.
+    """
+    return Source.model_validate(_local_stack()["source"])
+
+
 def _written(profile: str | None, file: Path | None) -> tuple[str, Path, dict[str, Any]]:
     name = profile or os.environ.get("RUNBOOK_PROFILE") or DEFAULT_PROFILE
     path = file or next((p for p in (Path.cwd() / FILE, PROJECT / FILE) if p.exists()), PROJECT / FILE)
@@ -482,6 +491,7 @@ def _local_stack() -> dict[str, Any]:
         "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
         "aws": {"engine": "moto"},
         "dbt": {"threads": 1},
+        "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
     }
 
 

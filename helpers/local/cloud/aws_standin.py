@@ -9,11 +9,14 @@ import sys
 
 from moto.server import main as serve
 
+from helpers.local.cloud import alarms
+
 LOOPBACK = "127.0.0.1"
 
 
 def main(arguments: list[str]) -> None:
     _, port = arguments
+    alarms.install()
     serve(["-H", LOOPBACK, "-p", port])
 
 
