@@ -84,7 +84,9 @@ def send_test_alarm(aws: Aws, alerts: Alerts) -> Arrival:
     way = f"{platform.address(aws)}: alarm {name} → topic {topic.rpartition(':')[2]} → queue {name}"
     if message is None:
         return Arrival(way, False, seconds, f"nothing arrived within {alerts.timeout_seconds:g} s")
-    return Arrival(way, True, seconds, f"{message['AlarmName']} is {message.get('NewStateValue')}: {message.get('NewStateReason')}")
+    return Arrival(
+        way, True, seconds, f"{message['AlarmName']} is {message.get('NewStateValue')}: {message.get('NewStateReason')}"
+    )
 
 
 @contextmanager

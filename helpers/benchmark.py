@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -162,7 +163,14 @@ class Benchmark:
     def judged(self) -> pd.DataFrame:
         """A row a limit."""
         rows = [
-            (v.limit.name, v.limit.part, v.limit.seconds, None if v.measured is None else round(v.measured, 3), v.answer, v.why)
+            (
+                v.limit.name,
+                v.limit.part,
+                v.limit.seconds,
+                None if v.measured is None else round(v.measured, 3),
+                v.answer,
+                v.why,
+            )
             for v in self.verdicts
         ]
         return pd.DataFrame(rows, columns=["limit", "of", "seconds", "measured", "verdict", "why"]).set_index("limit")
@@ -265,7 +273,7 @@ def _legacy(own: Settings, volume: str, lines: int, tell: Callable[[str], None])
     with postgres.reading(source) as cursor:
         for name, query in QUERIES.items():
             relations = {mart: f"public.{_LEGACY_NAMES.get(mart, mart)}" for mart in _MARTS}
-            yield measured("query", name, _runs(lambda sql=query.format(**relations): _fetch(cursor, sql)))
+            yield measured("query", name, _runs(partial(_fetch, cursor, query.format(**relations))))
 
 
 def _modern(own: Settings, volume: str, lines: int, tell: Callable[[str], None]) -> Iterator[Measurement]:
@@ -305,7 +313,7 @@ def queries(
     """
     relations = {mart: reader.mart(mart) for mart in _MARTS}
     for name, text in texts.items():
-        seconds = _runs(lambda sql=text.format(**relations): reader.rows(sql, doing="time a query"), runs)
+        seconds = _runs(partial(reader.rows, text.format(**relations), doing="time a query"), runs)
         yield Measurement(
             volume, lines, "modern", reader.engine, "query", name, statistics.median(seconds), max(seconds)
         )

@@ -773,7 +773,11 @@ def benchmark(
         name.write_text(json.dumps(found.as_dict(), indent=1) + "\n", encoding="utf-8")
 
     def show() -> None:
-        frames = {"seconds by volume": found.totals(), "stages": found.frame("pipeline"), "queries": found.frame("query")}
+        frames = {
+            "seconds by volume": found.totals(),
+            "stages": found.frame("pipeline"),
+            "queries": found.frame("query"),
+        }
         if found.verdicts:
             frames["limits"] = found.judged()
         for title, frame in frames.items():
@@ -802,7 +806,9 @@ def marts(
 
     settings = profiles.load(profile)
     building.prepare(settings)
-    built = building.build(settings, select=(select,), report=lambda line: screen.print(line, markup=False, style="dim"))
+    built = building.build(
+        settings, select=(select,), report=lambda line: screen.print(line, markup=False, style="dim")
+    )
     failing: dict[str, list[dict[str, Any]]] = {}
     if bad := [node for node in built.bad if node.kind == "test"]:
         with building.reading(settings) as reader:

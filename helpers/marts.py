@@ -86,14 +86,18 @@ def failing_rows(reader: Reader, node: Node, *, limit: int = 10) -> list[dict[st
     if node.kind != "test" or not node.sql:
         return []
     with suppress(MigrationError):  # its message says why it could not be run
-        return reader.rows(f"SELECT * FROM (\n{node.sql}\n) AS failing LIMIT {limit}", doing=f"show what {node.name} found")
+        return reader.rows(
+            f"SELECT * FROM (\n{node.sql}\n) AS failing LIMIT {limit}", doing=f"show what {node.name} found"
+        )
     return []
 
 
 def built(settings: Settings, file: Path | None = None) -> dict[str, str]:
     """Which load the marts are of, as they say themselves; empty where there are none that are whole."""
     with suppress(LoadError), reading(settings, file) as reader:
-        rows = reader.rows(f"SELECT * FROM {reader.mart('pipeline_build')}", doing="read what the marts were built from")
+        rows = reader.rows(
+            f"SELECT * FROM {reader.mart('pipeline_build')}", doing="read what the marts were built from"
+        )
         return {name: str(value) for name, value in rows[0].items()} if rows else {}
     return {}
 

@@ -153,7 +153,15 @@ class ParityReport:
              sum(not d.since for d in each.differences), sum(d.since for d in each.differences))
             for each in self.aggregates
         ]  # fmt: skip
-        columns = ["aggregate", "verdict", "legacy rows", "mart rows", "figures compared", "differences", "changed since"]
+        columns = [
+            "aggregate",
+            "verdict",
+            "legacy rows",
+            "mart rows",
+            "figures compared",
+            "differences",
+            "changed since",
+        ]
         return pd.DataFrame(rows, columns=columns).set_index("aggregate")
 
     def differing(self, limit: int = 100) -> pd.DataFrame:

@@ -398,7 +398,15 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values = Profile.model_validate(raw)
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
-    sections = (values.source, values.stage, values.snowflake, values.databricks, values.evidence, values.notify, values.aws)
+    sections = (
+        values.source,
+        values.stage,
+        values.snowflake,
+        values.databricks,
+        values.evidence,
+        values.notify,
+        values.aws,
+    )
     for section in (*sections, *values.downstream.values()):
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):

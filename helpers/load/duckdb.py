@@ -53,9 +53,7 @@ def load(manifest: Manifest, bucket: Bucket, file: Path, schema: str, *, progres
 
 
 def _query(table: StagedTable, bucket: Bucket) -> str:
-    columns = ", ".join(
-        f"CAST({identifier(c.field)} AS {c.parquet}) AS {identifier(c.name)}" for c in table.columns
-    )
+    columns = ", ".join(f"CAST({identifier(c.field)} AS {c.parquet}) AS {identifier(c.name)}" for c in table.columns)
     files = [literal(str(bucket.location) + file.path) for file in table.files if file.rows]
     if files:
         return f"SELECT {columns} FROM read_parquet([{', '.join(files)}])"

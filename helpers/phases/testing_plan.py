@@ -39,7 +39,9 @@ def of_quality(settings: Settings) -> StepPlan:
     where = "a DuckDB file"
     if settings.dbt.engine == "snowflake":
         where = f"{settings.snowflake.database}.{settings.marts_schema} of {snowflake.address(settings.snowflake)}"
-    return StepPlan("s40-quality", f"dbt build --select +marts into {where}", objects, {"marts": len(names)}, _cost(settings))
+    return StepPlan(
+        "s40-quality", f"dbt build --select +marts into {where}", objects, {"marts": len(names)}, _cost(settings)
+    )
 
 
 def of_parity() -> StepPlan:
@@ -57,13 +59,17 @@ def of_full_run(settings: Settings, how: str) -> StepPlan:
         "verify": "nothing: it reads both sides", "marts": "builds or replaces the marts", "parity": "nothing: it reads both sides",
     }  # fmt: skip
     objects = pd.DataFrame({"stage": list(STAGES), "changes": [writes[name] for name in STAGES]}).set_index("stage")
-    return StepPlan("s40-full-run", f"run the whole pipeline once, {how}", objects, {"stages": len(STAGES)}, _cost(settings))
+    return StepPlan(
+        "s40-full-run", f"run the whole pipeline once, {how}", objects, {"stages": len(STAGES)}, _cost(settings)
+    )
 
 
 def of_output(settings: Settings) -> StepPlan:
     """Rules and figures of the target's rows."""
     objects = pd.DataFrame({"side": ["source", "target"], "asked for": "rules and business figures"}).set_index("side")
-    what = f"runbook verify --check data-quality against {snowflake.address(settings.snowflake)}; both sides are only read"
+    what = (
+        f"runbook verify --check data-quality against {snowflake.address(settings.snowflake)}; both sides are only read"
+    )
     return StepPlan("s40-output", what, objects, {"sides": 2}, _cost(settings))
 
 

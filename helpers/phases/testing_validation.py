@@ -210,7 +210,9 @@ class TestingValidation(Phase):
                     arrivals.append(alerts.Arrival("the webhook of [notify]", why is None, 0.0, said))
             step.result = {"ways": len(arrivals), "arrived": sum(each.arrived for each in arrivals)}
             self._found["s40-alerts"] = alert_findings(arrivals)
-        rows = [(each.way, "arrived" if each.arrived else "lost", round(each.seconds, 1), each.said) for each in arrivals]
+        rows = [
+            (each.way, "arrived" if each.arrived else "lost", round(each.seconds, 1), each.said) for each in arrivals
+        ]
         return pd.DataFrame(rows, columns=["way", "alarm", "seconds", "said"]).set_index("way")
 
     def downstream(self) -> pd.DataFrame:
@@ -299,7 +301,9 @@ class TestingValidation(Phase):
     def _listed(self) -> tuple[str, ...] | None:
         """Phase 00's list of the systems around the pipeline; None where there is none."""
         entry = self.earlier("s00-integrations")
-        names = entry.get("result", {}).get("systems") if entry and entry.event in ("step-done", "step-skipped") else None
+        names = (
+            entry.get("result", {}).get("systems") if entry and entry.event in ("step-done", "step-skipped") else None
+        )
         return tuple(map(str, names)) if isinstance(names, list) else None
 
 
@@ -318,9 +322,13 @@ def performance_findings(measured: Benchmark) -> list[Finding]:
             what = f"{each.measured:.2f} s, of {each.limit.seconds:g} s that were agreed: {each.why}"
             found.append(Finding("stop", each.limit.name, what, "tune the pipeline, or agree on another limit"))
         elif each.answer == "not measured":
-            found.append(Finding("warning", each.limit.name, f"not measured: {each.why}", "measure on the real service"))
+            found.append(
+                Finding("warning", each.limit.name, f"not measured: {each.why}", "measure on the real service")
+            )
     if not measured.verdicts:
-        found.append(Finding("warning", "limits", "the profile names none, so none was judged", "write its section sla"))
+        found.append(
+            Finding("warning", "limits", "the profile names none, so none was judged", "write its section sla")
+        )
     if not measured.measurements:
         found.append(Finding("stop", "benchmark", "nothing was measured", "name a volume"))
     return found
@@ -330,7 +338,8 @@ def quality_findings(built: DbtResult) -> list[Finding]:
     """Everything that is not well stops."""
     fix = "look at the rows above; correct the model or the data, then run this phase again"
     found = [
-        Finding("stop", node.name, f"{node.kind} {node.status}: {node.message or 'no message'}", fix) for node in built.bad
+        Finding("stop", node.name, f"{node.kind} {node.status}: {node.message or 'no message'}", fix)
+        for node in built.bad
     ]
     if not built.of_kind("test"):
         found.append(Finding("stop", "dbt", "no test was run", "see that pipeline/dbt has its tests"))
@@ -341,9 +350,15 @@ def parity_findings(found: ParityReport) -> list[Finding]:
     """Every difference stops, but those that the source brought about after the export."""
     fix = "run the data migration again where the source has moved on; otherwise correct the mart"
     stops = [Finding("stop", d.aggregate, str(d), fix) for d in found.differences if not d.since]
-    since = [Finding("warning", d.aggregate, str(d), "synchronise before the cutover") for d in found.differences if d.since]
+    since = [
+        Finding("warning", d.aggregate, str(d), "synchronise before the cutover") for d in found.differences if d.since
+    ]
     if not stops and not found.equal:
-        stops.append(Finding("stop", "parity", "no legacy aggregate has a row to compare", "see that the source is the right one"))
+        stops.append(
+            Finding(
+                "stop", "parity", "no legacy aggregate has a row to compare", "see that the source is the right one"
+            )
+        )
     return stops + since
 
 
@@ -352,7 +367,9 @@ def full_run_findings(done: PipelineRun) -> list[Finding]:
     found = [Finding("note", "full run", done.how)]
     for stage in done.stages:
         if stage.state != "done":
-            found.append(Finding("stop", stage.name, stage.said or f"it was {stage.state}", "correct what it names; run again"))
+            found.append(
+                Finding("stop", stage.name, stage.said or f"it was {stage.state}", "correct what it names; run again")
+            )
     return found
 
 
@@ -360,13 +377,17 @@ def output_findings(found: Report) -> list[Finding]:
     """A table whose rules or figures are not kept stops."""
     fix = "look at the rules below: runbook verify --check data-quality shows the figures"
     wrong = [Finding("stop", str(t), t.method, fix) for t in found.tables if t.verdict != "equal"]
-    return wrong or ([] if found.tables else [Finding("stop", "output", "no table was checked", "run the migration first")])
+    return wrong or (
+        [] if found.tables else [Finding("stop", "output", "no table was checked", "run the migration first")]
+    )
 
 
 def alert_findings(arrivals: Sequence[alerts.Arrival]) -> list[Finding]:
     """An alarm that was lost stops, and so does having nobody to tell."""
     if not arrivals:
-        return [Finding("stop", "alerts", "the profile has neither [aws] nor a webhook: nobody would be told", "add one")]
+        return [
+            Finding("stop", "alerts", "the profile has neither [aws] nor a webhook: nobody would be told", "add one")
+        ]
     fix = "check the topic, its subscriptions and its policy"
     found = [Finding("stop", each.way, each.said, fix) for each in arrivals if not each.arrived]
     return found + [Finding("note", each.way, each.said) for each in arrivals if each.arrived]
@@ -378,7 +399,9 @@ def downstream_findings(
     """What cannot be read stops, and so does a system of the list that nothing describes."""
     found = []
     if listed is None:
-        what = "phase 00 has left no list of the systems around the pipeline, so that nobody knows whether these are all"
+        what = (
+            "phase 00 has left no list of the systems around the pipeline, so that nobody knows whether these are all"
+        )
         found.append(Finding("warning", "downstream", what, "run phase 00 in this run, and describe what it lists"))
     described = {reading.system for reading in readings}
     fix = "describe it under [profiles.NAME.downstream.SYSTEM]"

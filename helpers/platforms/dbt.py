@@ -201,7 +201,7 @@ def _nodes(results: Mapping[str, Any]) -> tuple[Node, ...]:
 
 
 def _name(unique_id: str) -> str:
-    """"model.sales.sales_daily" is sales_daily; a generic test has a hash of its arguments behind its name."""
+    """ "model.sales.sales_daily" is sales_daily; a generic test has a hash of its arguments behind its name."""
     kind, _, rest = unique_id.partition(".")
     name = rest.partition(".")[2]
     return name.partition(".")[0] if kind == "test" else name

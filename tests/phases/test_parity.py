@@ -47,7 +47,7 @@ class Sides:
 
     def mart(self, statement: str) -> None:
         with closing(duckdb.connect(str(self.file))) as connection:
-            connection.execute(f'SET schema = \'"{self.settings.marts_schema}"\'')
+            connection.execute(f"SET schema = '\"{self.settings.marts_schema}\"'")
             connection.execute(statement)
 
     def copy(self) -> None:
@@ -69,7 +69,9 @@ class Sides:
 @pytest.fixture(scope="module")
 def source(local_settings: Settings) -> Iterator[Settings]:
     with scratch(local_settings, orders=240) as own:
-        yield replace(own, values=own.values.model_copy(update={"dbt": own.dbt.model_copy(update={"engine": "duckdb"})}))
+        yield replace(
+            own, values=own.values.model_copy(update={"dbt": own.dbt.model_copy(update={"engine": "duckdb"})})
+        )
 
 
 @pytest.fixture

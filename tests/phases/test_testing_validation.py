@@ -64,14 +64,18 @@ def test_a_rehearsal_plans_every_box_and_acts_on_none(
     assert migration.bucket.sizes() == {}
 
 
-def test_option_c_has_no_modern_pipeline_to_test(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_option_c_has_no_modern_pipeline_to_test(
+    migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own_project(tmp_path, migration)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NotBuilt, match="option C"):
         TestingValidation("local", ["small"], option="C", apply=False)
 
 
-def test_a_box_that_was_not_done_does_not_pass_its_gate(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_box_that_was_not_done_does_not_pass_its_gate(
+    migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own_project(tmp_path, migration)
     monkeypatch.chdir(tmp_path)
     walk = TestingValidation("local", ["small"], apply=True)
@@ -123,7 +127,11 @@ def test_a_slow_query_misses_its_limit(duck_settings: tuple[Settings, Path]) -> 
     slow = {"slow": "SELECT sum(a.range * b.range) AS n FROM range(20000) a, range(2000) b, {sales_daily}"}
     with marts.reading(*duck_settings) as reader:
         measured = list(benchmark.queries(reader, slow, volume="small", lines=1, runs=1))
-    limits = [Limit("report_seconds", "query", 0.000_001), Limit("patient", "query", 600), Limit("nightly", "pipeline", 1)]
+    limits = [
+        Limit("report_seconds", "query", 0.000_001),
+        Limit("patient", "query", 600),
+        Limit("nightly", "pipeline", 1),
+    ]
     verdicts = benchmark.judge(measured, limits)
     assert [verdict.answer for verdict in verdicts] == ["missed", "met", "not measured"]
     assert "slow" in verdicts[0].why and "DuckDB" in verdicts[0].why
@@ -135,13 +143,18 @@ def test_a_slow_query_misses_its_limit(duck_settings: tuple[Settings, Path]) -> 
 
 def test_a_stand_ins_speed_is_no_measurement() -> None:
     engine = "Snowflake 10.0.0 local-stand-in"
-    measured = [Measurement("small", 10_000, "modern", engine, "pipeline", name, 1.0, 1.0) for name in ("export", "load")]
+    measured = [
+        Measurement("small", 10_000, "modern", engine, "pipeline", name, 1.0, 1.0) for name in ("export", "load")
+    ]
     for seconds in (0.1, 100.0):
         (verdict,) = benchmark.judge(measured, [Limit("nightly", "pipeline", seconds)])
         assert (verdict.answer, verdict.measured) == ("not measured", None)
         assert "stand-in" in verdict.why
     real = [replace(each, engine="Snowflake 9.31.1") for each in measured]
-    assert [v.answer for v in benchmark.judge(real, [Limit("a", "pipeline", 2.0), Limit("b", "pipeline", 1.9)])] == ["met", "missed"]
+    assert [v.answer for v in benchmark.judge(real, [Limit("a", "pipeline", 2.0), Limit("b", "pipeline", 1.9)])] == [
+        "met",
+        "missed",
+    ]
 
 
 def test_the_largest_volume_is_judged() -> None:
@@ -237,7 +250,11 @@ def test_a_lost_alarm_and_nobody_to_tell_close_the_gate() -> None:
 
 
 def test_a_failed_stage_closes_the_gate() -> None:
-    stages = (Stage("export", "done", "ten rows", 1.0), Stage("load", "failed", "no warehouse", 1.0), Stage("verify", "skipped", "", 0))
+    stages = (
+        Stage("export", "done", "ten rows", 1.0),
+        Stage("load", "failed", "no warehouse", 1.0),
+        Stage("verify", "skipped", "", 0),
+    )
     found = phase.full_run_findings(PipelineRun("in this process", stages))
     assert [(f.severity, f.on) for f in found] == [("note", "full run"), ("stop", "load"), ("stop", "verify")]
     assert not PipelineRun("in this process", stages).done
@@ -267,7 +284,7 @@ def test_a_full_run_and_a_cell_changed_behind_it(engine_settings: Settings, tmp_
         with _whole_run(own, tmp_path) as done:
             assert done.done, [stage for stage in done.stages if stage.state != "done"]
         assert marts.built(own)["load_id"] == "0123456789abcdef0123456789abcdef"
-        _change(own, file, "UPDATE {} SET \"sales\" = '777.77' WHERE \"line_no\" = 5")
+        _change(own, file, 'UPDATE {} SET "sales" = \'777.77\' WHERE "line_no" = 5')
         assert marts.build(own).ok
         days = [d for d in parity.compare(own).differences if d.aggregate == "sales_daily"]
         assert {(d.kind, d.column) for d in days} == {("changed", "sales")}
