@@ -353,6 +353,11 @@ class Settings:
         return self.values.dbt
 
     @property
+    def alerts(self) -> Alerts:
+        """Where a test alarm is sent."""
+        return self.values.alerts
+
+    @property
     def marts_schema(self) -> str:
         """The schema of the marts."""
         return self.dbt.schema_ or f"{self.migrated_schema}_MARTS"

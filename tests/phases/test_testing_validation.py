@@ -14,7 +14,6 @@ from typing import Any
 
 import duckdb
 import pytest
-from run_support import own_project
 
 from helpers import alerts, benchmark, downstream, functional, marts, parity, pipeline_run
 from helpers.benchmark import Benchmark, Limit, Measurement
@@ -23,11 +22,23 @@ from helpers.local.scratch import scratch
 from helpers.phases import testing_validation as phase
 from helpers.phases.testing_validation import BOXES, END_TO_END, TestingValidation
 from helpers.pipeline_run import PipelineRun, Stage
-from helpers.platforms import dbt
+from helpers.platforms import aws as platform
+from helpers.platforms import dbt, snowflake
 from helpers.platforms.dbt import DbtResult, Node
 from helpers.settings import Downstream, Settings
 
 BOX_METHODS = {box: box.removeprefix("s40-").replace("-", "_") for box in BOXES}
+
+
+def own_project(folder: Path, migration: Any) -> None:
+    """A migration.toml whose profile `local` is one test's source, stage and target."""
+    own = migration.settings.values
+    (folder / "migration.toml").write_text(
+        '[profiles.local]\nstack = "local"\n'
+        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
+        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
+        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
+    )
 
 
 def severities(findings: list[phase.Finding]) -> list[str]:
@@ -214,9 +225,7 @@ def test_secrets_go_to_dbt_by_its_environment_alone(local_settings: Settings) ->
 
 def test_a_downstream_system_that_cannot_read_closes_the_gate(migration: Any) -> None:
     values = migration.settings.values
-    schema = f'"{migration.settings.snowflake.schema_}"'
-    from helpers.platforms import snowflake
-
+    schema = snowflake.identifier(values.snowflake.database, values.snowflake.schema_)
     with snowflake.connect(values.snowflake) as session:
         session.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}", doing="prepare")
         session.execute(f'CREATE TABLE {schema}."customers" AS SELECT 1 AS "id"', doing="prepare")
@@ -306,8 +315,6 @@ def _change(own: Settings, file: Path, statement: str) -> None:
         with closing(duckdb.connect(str(file))) as connection:
             connection.execute(statement.format(f'"{own.migrated_schema}"."raw_orders"'))
         return
-    from helpers.platforms import snowflake
-
     name = snowflake.identifier(own.snowflake.database, own.snowflake.schema_, "raw_orders")
     with snowflake.connect(own.snowflake) as session:
         session.execute(statement.format(name), doing="change a cell")
@@ -323,8 +330,6 @@ def test_a_test_alarm_arrives_and_a_lost_one_is_seen(local_settings: Settings, m
 
     @contextmanager
     def deaf(aws: Any, name: str, given: str | None) -> Iterator[tuple[str, str]]:
-        from helpers.platforms import aws as platform
-
         with listening(aws, name, given) as (topic, queue):
             sns = platform.client(aws, "sns")
             for each in sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]:
@@ -335,5 +340,5 @@ def test_a_test_alarm_arrives_and_a_lost_one_is_seen(local_settings: Settings, m
     lost = alerts.send_test_alarm(local_settings.aws, local_settings.alerts.model_copy(update={"timeout_seconds": 2.0}))
     assert not lost.arrived
     assert severities(phase.alert_findings([lost])) == ["stop"]
-    cloudwatch = __import__("helpers.platforms.aws", fromlist=["client"]).client(local_settings.aws, "cloudwatch")
+    cloudwatch = platform.client(local_settings.aws, "cloudwatch")
     assert not [a for a in cloudwatch.describe_alarms()["MetricAlarms"] if a["AlarmName"].startswith(alerts.PREFIX)]
