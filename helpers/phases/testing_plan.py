@@ -52,7 +52,7 @@ def of_parity() -> StepPlan:
     return StepPlan("s40-parity", what, objects, {"aggregates": len(rows)}, "none: it reads what the marts hold")
 
 
-def of_full_run(settings: Settings, how: str) -> StepPlan:
+def of_full_run(settings: Settings) -> StepPlan:
     """A full run of the pipeline."""
     writes = {
         "export": "the stage: new files, a new manifest", "load": f"replaces the rows of {snowflake.address(settings.snowflake)}",
@@ -60,7 +60,11 @@ def of_full_run(settings: Settings, how: str) -> StepPlan:
     }  # fmt: skip
     objects = pd.DataFrame({"stage": list(STAGES), "changes": [writes[name] for name in STAGES]}).set_index("stage")
     return StepPlan(
-        "s40-full-run", f"run the whole pipeline once, {how}", objects, {"stages": len(STAGES)}, _cost(settings)
+        "s40-full-run",
+        "run the whole pipeline once: by Airflow where it is up, otherwise in this process",
+        objects,
+        {"stages": len(STAGES)},
+        _cost(settings),
     )
 
 

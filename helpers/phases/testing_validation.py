@@ -159,11 +159,9 @@ class TestingValidation(Phase):
 
     def full_run(self) -> pd.DataFrame:
         """Runs the whole pipeline once, by Airflow where it is up; a row a stage."""
-        airflow, how = self._scheduler()
-        inputs = {**self._inputs(), "by": "airflow" if airflow else "this process"}
-        with self.step("s40-full-run", inputs, probe=self._is_run) as step:
+        with self.step("s40-full-run", self._inputs(), probe=self._is_run) as step:
             if not self.apply:
-                return self.shown(step, testing_plan.of_full_run(self.settings, how))
+                return self.shown(step, testing_plan.of_full_run(self.settings))
             if step.skipped:
                 stages = tuple(Stage(**each) for each in step.result["stages"])
                 done = PipelineRun(str(step.result["how"]), stages)
@@ -284,9 +282,6 @@ class TestingValidation(Phase):
                 (node.name, {name: str(value) for name, value in row.items()})
                 for node in failed for row in marts.failing_rows(reader, node, limit=ROWS_SHOWN)
             ]  # fmt: skip
-
-    def _scheduler(self) -> tuple[None, str]:
-        return None, "in this process: Airflow is not up"
 
     def _is_run(self, load_id: str, result: Mapping[str, Any]) -> Found:
         """Whether the marts are of that run: they say so themselves, once all of them and their tests were well."""
