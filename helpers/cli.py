@@ -645,6 +645,12 @@ def run_phase(
         raise typer.Exit(whole.exit_code)
     notebook = _notebook(phase)
     given: dict[str, object] = {"profile": name, "apply": applies(name, notebook.stem, apply)} | shared
+    if "option" in shared:
+        raise UsageError(
+            "run a phase", on="parameter option", why="an option of the command sets it", next_step="use --option"
+        )
+    if "option" in {each.name for each in parameters.declared(notebook)}:
+        given["option"] = option
     report = Silence() if quiet else CellByCell()
 
     def once() -> AttemptResult:
