@@ -299,8 +299,8 @@ def _operands_query(select: exp.Expression | None, operands: list[exp.Expression
 def _named_queries(select: exp.Expression) -> list[exp.Expression]:
     """The CTEs that a query can name: its own, and of each query around it those before the one that it stands in."""
     found: list[exp.Expression] = []
-    inside: exp.Expression = select
-    around: exp.Expression | None = select
+    inside: Any = select
+    around: Any = select
     while around is not None:
         if isinstance(around, exp.CTE):
             inside = around
