@@ -81,7 +81,8 @@ def send_test_alarm(aws: Aws, alerts: Alerts) -> Arrival:
             cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test of runbook 40")
         message = _wait(aws, sqs, queue, name, started + alerts.timeout_seconds)
         seconds = time.monotonic() - started
-    way = f"{platform.address(aws)}: alarm {name} → topic {topic.rpartition(':')[2]} → queue {name}"
+    through = f"topic {topic.rpartition(':')[2]}" if alerts.topic else "a topic of the test"
+    way = f"{platform.address(aws)}: alarm → {through} → a queue of the test"
     if message is None:
         return Arrival(way, False, seconds, f"nothing arrived within {alerts.timeout_seconds:g} s")
     return Arrival(

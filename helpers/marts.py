@@ -44,7 +44,7 @@ class Reader(Protocol):
 def build(
     settings: Settings,
     *,
-    load_id: str = "none",
+    load_id: str | None = None,
     file: Path | None = None,
     select: Sequence[str] = SELECT,
     report: Callable[[str], None] = lambda line: None,
@@ -53,7 +53,8 @@ def build(
 
     Args:
         settings: the profile.
-        load_id: written into the marts once all of them are well; `built` reads it.
+        load_id: written into the marts once all of them are well; `built` reads it. Without it they keep the one that they
+            have while they are of the same export.
         file: of engine duckdb; without it one beside the local stack's data.
         select: dbt's selectors.
         report: is told what dbt says.
@@ -62,7 +63,11 @@ def build(
         MigrationError: dbt could not run; a failed test is part of the result.
     """
     manifest = manifests.read_if_any(Bucket.open(settings.stage))
-    variables = {"load_id": load_id, "export": manifest.export if manifest else "none"}
+    export = manifest.export if manifest else "none"
+    if load_id is None:
+        former = built(settings, file)
+        load_id = former["load_id"] if former.get("export_id") == export else "none"
+    variables = {"load_id": load_id, "export": export}
     database = (file or default_file(settings)) if settings.dbt.engine == "duckdb" else None
     return dbt.build(settings, select, variables=variables, file=database, report=report)
 

@@ -12,14 +12,16 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from helpers import alerts, benchmark, charts, downstream, functional, marts, parity, pipeline_run, verify
+from helpers import alerts, benchmark, charts, downstream, functional, manifest, marts, parity, pipeline_run, verify
 from helpers.benchmark import Benchmark, BenchmarkPlan
 from helpers.errors import NotBuilt
+from helpers.load import snowflake_records
 from helpers.parity import ParityReport
 from helpers.phases import testing_plan
 from helpers.phases.phase import Finding, Phase, table
 from helpers.pipeline_run import PipelineRun, Stage
 from helpers.platforms.dbt import DbtResult
+from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
 from helpers.runs.folders import report_path
 from helpers.runs.gate import Token, require
@@ -130,8 +132,9 @@ class TestingValidation(Phase):
                 "evidence": self.report("dbt", {"nodes": nodes, "failing rows": self._failing}),
             }  # fmt: skip
             self._found["s40-quality"] = quality_findings(built)
-        rows = [(n.name, n.kind, n.status, n.failures, n.message if not n.good else "") for n in built.nodes]
-        return pd.DataFrame(rows, columns=["name", "kind", "status", "rows that fail", "message"]).set_index("name")
+        nodes_in_order = sorted(built.nodes, key=lambda node: node.good)
+        rows = [(n.status, n.kind, n.failures, n.name, "" if n.good else n.message) for n in nodes_in_order]
+        return pd.DataFrame(rows, columns=["status", "kind", "failing rows", "name", "message"]).set_index("status")
 
     def failing_rows(self) -> pd.DataFrame:
         """The first rows that each failed test of dbt found; empty when none did."""
@@ -291,7 +294,11 @@ class TestingValidation(Phase):
         if not result:
             # The run went through to the marts; what it said of its stages is lost, so it is done again.
             return Found("not done", "the marts are of that run, and nothing says how its stages ended")
-        return Found("done", f"the marts are of the load {load_id}")
+        staged = manifest.read_if_any(Bucket.open(self.settings.stage))
+        if staged is None or not staged.export.endswith(f"-{load_id[: pipeline_run.MARK]}"):
+            return Found("not done", "the stage holds another export by now")
+        loaded, how = snowflake_records.is_loaded(staged, self.settings.snowflake, load_id)
+        return Found("done" if loaded else "not done", f"the marts are of the load {load_id}, and {how}")
 
     def _listed(self) -> tuple[str, ...] | None:
         """Phase 00's list of the systems around the pipeline; None where there is none."""
