@@ -782,6 +782,7 @@ def benchmark(
         frames = {
             "seconds by volume": found.totals(),
             "stages": found.frame("pipeline"),
+            "marts": found.frame("mart"),
             "queries": found.frame("query"),
         }
         if found.verdicts:

@@ -100,6 +100,10 @@ class TestingValidation(Phase):
         """Of the benchmark: a row a stage of a pipeline."""
         return self._benchmark.frame("pipeline")
 
+    def marts(self) -> pd.DataFrame:
+        """Of the benchmark: a row a mart that was built."""
+        return self._benchmark.frame("mart")
+
     def queries(self) -> pd.DataFrame:
         """Of the benchmark: a row a query."""
         return self._benchmark.frame("query")

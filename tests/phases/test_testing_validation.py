@@ -168,6 +168,15 @@ def test_a_stand_ins_speed_is_no_measurement() -> None:
     ]
 
 
+def test_what_was_promised_of_an_aggregate_is_held_against_its_mart() -> None:
+    took = {"sales_daily": 3.0, "sales_monthly": 1.0, "stg_orders": 0.5}
+    measured = [Measurement("small", 10, "modern", "Snowflake 9.31.1", "mart", name, s, s) for name, s in took.items()]
+    limits = [Limit(name, "mart", 2.0, of=name) for name in ("sales_daily", "sales_monthly", "open_orders")]
+    verdicts = benchmark.judge(measured, [*limits, Limit("total_seconds", "mart", 4.4)])
+    assert [verdict.answer for verdict in verdicts] == ["missed", "met", "not measured", "missed"]
+    assert [verdict.measured for verdict in verdicts] == [3.0, 1.0, None, 4.5]
+
+
 def test_the_largest_volume_is_judged() -> None:
     sizes = {"small": (10, 0.1), "large": (1000, 9.0)}
     measured = [Measurement(v, n, "modern", "Snowflake 9", "pipeline", "load", s, s) for v, (n, s) in sizes.items()]
