@@ -81,6 +81,12 @@ class LoadError(MigrationError):
     """A target did not take the staged rows as they are."""
 
 
+class PipelineFailed(MigrationError):  # noqa: N818
+    """A scheduled pipeline did not do its work."""
+
+    exit_code = 1
+
+
 class GateClosed(MigrationError):  # noqa: N818
     """A check that protects the next step said no."""
 

@@ -219,6 +219,16 @@ class Aws(_Section):
     """"moto" is the local stack's stand-in, which starts when it is first needed."""
 
 
+class Airflow(_Section):
+    """The Airflow that runs the pipelines."""
+
+    url: str = Field(pattern=r"^https?://[^/?#@]+(?:/[^?#]*)?$")
+    user: str
+    password: Secret = None
+    engine: Literal["airflow", "local"] = "airflow"
+    """"local" is the local stack's own, a real one."""
+
+
 class Notify(_Section):
     """Who is told how a run goes."""
 
@@ -270,6 +280,7 @@ class Profile(_Section):
     approvals: Approvals = Approvals()
     evidence: Evidence | None = None
     notify: Notify = Notify()
+    airflow: Airflow | None = None
     aws: Aws | None = None
     dbt: Dbt = Dbt()
     alerts: Alerts = Alerts()
@@ -336,6 +347,11 @@ class Settings:
             access_key=own.access_key or (like.access_key if like else None),
             secret_key=own.secret_key or (like.secret_key if like else None),
         )
+
+    @property
+    def airflow(self) -> Airflow:
+        """The Airflow that runs the pipelines; raises `SettingsError` when the profile names none."""
+        return self._section("airflow", self.values.airflow, 'url = "https://airflow.example.com"')
 
     @property
     def notify(self) -> Notify:
@@ -411,6 +427,7 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values.evidence,
         values.notify,
         values.aws,
+        values.airflow,
     )
     for section in (*sections, *values.downstream.values()):
         for value in dict(section or ()).values():
@@ -503,9 +520,19 @@ def _local_stack() -> dict[str, Any]:
         "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},
         "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
         "aws": {"engine": "moto"},
+        **_local_airflow(),
         "dbt": {"threads": 1},
         "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
     }
+
+
+def _local_airflow() -> dict[str, Any]:
+    """Only while it is up: without it, phases that can do without say so."""
+    from helpers.local import stack
+
+    if (found := stack.airflow_if_up()) is None:
+        return {}
+    return {"airflow": {**found, "password": _Resolved(found["password"]), "engine": "local"}}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
