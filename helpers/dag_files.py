@@ -6,7 +6,7 @@ A file is parsed, never executed. What an `import` or an expression would make o
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class DagFile:
     Attributes:
         name: its id.
         file: the file's name.
-        schedule: as it is written; "none" where there is none.
+        schedule: the cron text, or the expression as it is written; "none" where there is none.
         description: of the file's author.
         deprecated: whether it is tagged so.
     """
@@ -56,23 +56,41 @@ def _of(path: Path) -> Iterator[DagFile]:
     except (SyntaxError, ValueError) as error:
         line = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
         raise _refused(path, f"it is not Python: {line}", "correct the file") from None
+    names = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id="DAG") | ast.Attribute(attr="DAG")):
-                yield _dag(path, node)
+                yield _dag(path, node, names)
 
 
-def _dag(path: Path, call: ast.Call) -> DagFile:
+def _dag(path: Path, call: ast.Call, names: Mapping[str, ast.expr]) -> DagFile:
     given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
     name = _literal(given.get("dag_id") or next(iter(call.args), None))
     if not isinstance(name, str) or not name:
         raise _refused(path, f"line {call.lineno}: the id of a DAG is no literal text", "write the id itself there")
     tags = _literal(given.get("tags"))
-    schedule, description = _literal(given.get("schedule")), _literal(given.get("description"))
+    description = _literal(given.get("description"))
     return DagFile(
-        name, path.name, str(schedule or "none"), str(description or ""),
+        name, path.name, _schedule(given.get("schedule"), names), str(description or ""),
         isinstance(tags, list | tuple) and "deprecated" in tags,
     )  # fmt: skip
+
+
+def _schedule(node: ast.expr | None, names: Mapping[str, ast.expr]) -> str:
+    if isinstance(node, ast.Name):
+        node = names.get(node.id, node)
+    match node:
+        case None | ast.Constant(value=None):
+            return "none"
+        case ast.Constant(value=value) | ast.Call(args=[ast.Constant(value=value), *_]):
+            return str(value)
+    return ast.unparse(node)
 
 
 def _literal(node: ast.expr | None) -> object:

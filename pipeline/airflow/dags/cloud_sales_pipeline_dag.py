@@ -11,19 +11,20 @@ Which profile the tasks work with, and where its migration.toml lies, says the v
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG
+from airflow.sdk import DAG, CronTriggerTimetable
 
 HOME = Path(os.environ.get("MIGRATION_RUNBOOKS_HOME") or Path(__file__).resolve().parents[3])
 
+# Without a start date and with no time to look back, the first run is the next of the schedule: Airflow would otherwise start the
+# last one at the moment in which somebody switches the DAG on, before its data sources are configured.
 with DAG(
     dag_id="cloud_sales_pipeline_dag",
     description="Moves the sales tables to Snowflake, proves that every cell arrived, and builds the marts.",
-    schedule="0 3 * * *",
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    schedule=CronTriggerTimetable("0 3 * * *", timezone="UTC", run_immediately=timedelta(0)),
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 0},

@@ -9,15 +9,17 @@ every command, for these DAGs are older than that variable.
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG
+from airflow.sdk import DAG, CronTriggerTimetable
 
 HOME = Path(os.environ.get("MIGRATION_RUNBOOKS_HOME") or Path(__file__).resolve().parents[3])
 PROFILE = os.environ.get("RUNBOOK_PROFILE") or "local"
-START = datetime(2026, 1, 1, tzinfo=UTC)
+# Without a start date and with no time to look back, the first run is the next of the schedule: Airflow would otherwise start the
+# last one at the moment in which somebody switches a DAG on.
+SCHEDULE = CronTriggerTimetable("0 1 * * *", timezone="UTC", run_immediately=timedelta(0))
 
 
 def aggregate() -> BashOperator:
@@ -36,8 +38,7 @@ def aggregate() -> BashOperator:
 with DAG(
     dag_id="legacy_postgres_sales_aggregation",
     description="Totals by day and by month in PostgreSQL.",
-    schedule="0 1 * * *",
-    start_date=START,
+    schedule=SCHEDULE,
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 0},
@@ -48,8 +49,7 @@ with DAG(
 with DAG(
     dag_id="sales_data_aggregation",
     description="Deprecated: legacy_postgres_sales_aggregation under its former name.",
-    schedule="0 1 * * *",
-    start_date=START,
+    schedule=SCHEDULE,
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,  # what a source that has not been migrated runs
