@@ -89,6 +89,12 @@ class InfrastructureError(MigrationError):
     """Terraform could not validate, plan or apply; what it had made until then is in its state."""
 
 
+class PipelineFailed(MigrationError):  # noqa: N818
+    """A scheduled pipeline did not do its work."""
+
+    exit_code = 1
+
+
 class GateClosed(MigrationError):  # noqa: N818
     """A check that protects the next step said no."""
 

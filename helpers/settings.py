@@ -308,11 +308,52 @@ class Hybrid(_Section):
     """Globs over "name" or "schema.name" of tables."""
 
 
+class Airflow(_Section):
+    """The Airflow that runs the pipelines."""
+
+    url: str = Field(pattern=r"^https?://[^/?#@]+(?:/[^?#]*)?$")
+    user: str
+    password: Secret = None
+    engine: Literal["airflow", "local"] = "airflow"
+    """"local" is the local stack's own, a real one."""
+
+
 class Notify(_Section):
     """Who is told how a run goes."""
 
     webhook: Annotated[Secret, AfterValidator(_web_address)] = None
     """Takes `{"text": …}`, as Slack's incoming webhooks do. The address is a secret: whoever has it can write there."""
+
+
+class Dbt(_Section):
+    """Where dbt builds the marts."""
+
+    engine: Literal["snowflake", "duckdb"] = "snowflake"
+    """"duckdb" builds them in a file with the staged tables: without an account, and in CI."""
+    schema_: str | None = Field(default=None, alias="schema")
+    """Without it, the target's with _MARTS behind its name: the target's own schema holds the migrated tables alone."""
+    threads: int = Field(default=4, ge=1, le=64)
+
+
+class Alerts(_Section):
+    """Where a test alarm is sent, and how long it may take."""
+
+    topic: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:sns:")
+    """Of SNS, that the pipeline's alarms notify; without it a topic is made for the test, which then tests nobody's own."""
+    timeout_seconds: float = Field(default=60.0, gt=0)
+
+
+class Downstream(_Section):
+    """A system that reads the target: what it reads, and as whom."""
+
+    reads: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Tables of the target, or marts as "marts.NAME"."""
+    user: str | None = None
+    """Without it, the check reads as the migration's own user, and says so."""
+    password: Secret = None
+    private_key_file: str | None = None
+    role: str | None = None
+    warehouse: str | None = None
 
 
 class Profile(_Section):
@@ -335,6 +376,10 @@ class Profile(_Section):
     sla: Sla | None = None
     compliance: Compliance | None = None
     hybrid: Hybrid | None = None
+    airflow: Airflow | None = None
+    dbt: Dbt = Dbt()
+    alerts: Alerts = Alerts()
+    downstream: dict[str, Downstream] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -440,6 +485,31 @@ class Settings:
             secret_key=own.secret_key or (like.secret_key if like else None),
         )
 
+    @property
+    def airflow(self) -> Airflow:
+        """The Airflow that runs the pipelines; raises `SettingsError` when the profile names none."""
+        return self._section("airflow", self.values.airflow, 'url = "https://airflow.example.com"')
+
+    @property
+    def dbt(self) -> Dbt:
+        """Where dbt builds the marts."""
+        return self.values.dbt
+
+    @property
+    def alerts(self) -> Alerts:
+        """Where a test alarm is sent."""
+        return self.values.alerts
+
+    @property
+    def marts_schema(self) -> str:
+        """The schema of the marts."""
+        return self.dbt.schema_ or f"{self.migrated_schema}_MARTS"
+
+    @property
+    def migrated_schema(self) -> str:
+        """The schema of the migrated tables, which a DuckDB file takes over from Snowflake where the profile has one."""
+        return self.values.snowflake.schema_ if self.values.snowflake else "MIGRATED"
+
     def _section(self, name: str, value: Section | None, example: str) -> Section:
         if value is None:
             raise SettingsError(
@@ -471,8 +541,9 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values = Profile.model_validate(raw)
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
-    for _, section in values:
-        for value in dict(section).values() if isinstance(section, _Section) else ():
+    sections = [section for _, section in values if isinstance(section, _Section)]
+    for section in (*sections, *values.downstream.values()):
+        for value in dict(section).values():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
     return Settings(profile=name, file=path, values=values)
@@ -515,6 +586,15 @@ def source_from_dsn(variable: str) -> Source:
             why="libpq does not understand it, or it lacks host, dbname or user",
             next_step=example,
         ) from None
+
+
+def local_source() -> Source:
+    """The local stack's server, whatever the profile.
+
+    Raises:
+        LocalStackError: the stack is not up.
+    """
+    return Source.model_validate(_local_stack()["source"])
 
 
 def _written(profile: str | None, file: Path | None) -> tuple[str, Path, dict[str, Any]]:
@@ -564,6 +644,9 @@ def _local_stack() -> dict[str, Any]:
         },
         "compliance": {"require_tls": False},
         "hybrid": {"stay": ["event_log"]},
+        **_local_airflow(),
+        "dbt": {"threads": 1},
+        "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
     }
 
 
@@ -571,6 +654,15 @@ def _local_people() -> dict[str, str]:
     from helpers.local import people, stack
 
     return people.public_keys(stack.default_root().resolve())
+
+
+def _local_airflow() -> dict[str, Any]:
+    """Only while it is up: without it, phases that can do without say so."""
+    from helpers.local import stack
+
+    if (found := stack.airflow_if_up()) is None:
+        return {}
+    return {"airflow": {**found, "password": _Resolved(found["password"]), "engine": "local"}}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

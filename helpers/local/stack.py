@@ -1,5 +1,5 @@
-"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once they are asked for, a Spark Connect server, the AWS stand-in
-and the Kafka stand-in; all on loopback and below one folder.
+"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once they are asked for, a Spark Connect server, Airflow and
+stand-ins for AWS and Kafka; all on loopback and below one folder.
 
 `up` is idempotent: it starts what is not running and leaves the rest alone, so it is also the repair after a crash or
 a reboot. Ports and passwords are chosen once and remembered in a state file that only its owner can read.
@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import LocalStackError
-from helpers.local import processes
+from helpers.local import airflow, processes
+from helpers.local.airflow import Airflow
 from helpers.local.aws import Aws
 from helpers.local.kafka import Kafka
 from helpers.local.postgres import Postgres, binaries_for
@@ -35,7 +36,7 @@ from helpers.local.spark import Spark
 PROJECT = Path(__file__).resolve().parents[2]
 RELOCATED = Path("/var/tmp")  # noqa: S108 - only under a name nobody else can have made, see `_relocate`
 SERVERS = ("postgres", "s3", "snowflake")
-ON_DEMAND = ("spark", "aws", "kafka")
+ON_DEMAND = ("spark", "aws", "kafka", "airflow")
 """Not started by `up`, but by what first needs it; `down` stops it like the others."""
 PORTS = {
     "postgres": "RUNBOOK_POSTGRES_PORT",
@@ -44,6 +45,7 @@ PORTS = {
     "spark": "RUNBOOK_SPARK_PORT",
     "aws": "RUNBOOK_AWS_PORT",
     "kafka": "RUNBOOK_KAFKA_PORT",
+    "airflow": "RUNBOOK_AIRFLOW_PORT",
 }
 LABELS = {
     "postgres": "PostgreSQL",
@@ -52,13 +54,14 @@ LABELS = {
     "spark": "Spark Connect",
     "aws": "the AWS stand-in (moto)",
     "kafka": "the Kafka stand-in (noida-db)",
+    "airflow": "Airflow",
 }
 PORTS_NEEDED = {"s3": 8}
 """Where it is more than one."""
 TOLD_OF = {"spark": ("s3",)}
 """The servers whose ports a server was given when it started."""
 
-Server = Postgres | S3 | Snowflake | Spark | Aws | Kafka
+Server = Postgres | S3 | Snowflake | Spark | Aws | Kafka | Airflow
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,19 @@ def aws(root: Path | None = None) -> str:
     server = on_demand("aws", root)
     assert isinstance(server, Aws)
     return server.endpoint
+
+
+def airflow_if_up(root: Path | None = None) -> dict[str, str] | None:
+    """URL, user and password of the stack's Airflow; None while it does not run."""
+    home = _existing(root)
+    if home is None:
+        return None
+    state = _State.read(home)
+    if not _alive(state, "airflow", home):
+        return None
+    server = _server(state, "airflow", home)
+    assert isinstance(server, Airflow)
+    return {"url": server.url, "user": airflow.USER, "password": server.password}
 
 
 def on_demand(name: str, root: Path | None = None, *, report: Callable[[str], None] = lambda line: None) -> Server:
@@ -277,7 +293,7 @@ class _State:
         file = home / "state.json"
         if file.exists():
             return cls(file, json.loads(file.read_text()))
-        passwords = {name: secrets.token_urlsafe(24) for name in ("superuser", "owner", "s3", "snowflake")}
+        passwords = {name: secrets.token_urlsafe(24) for name in ("superuser", "owner", "s3", "snowflake", "airflow")}
         return cls(file, {"servers": {name: {} for name in SERVERS}, "passwords": passwords})
 
     def write(self) -> None:
@@ -344,6 +360,8 @@ def _server(
         return Aws(folder, ports[0])
     if name == "kafka":
         return Kafka(folder, ports[0])
+    if name == "airflow":
+        return Airflow(folder, ports[0], state.password("airflow"), home)
     return Snowflake(folder, ports[0], state.password("snowflake"))
 
 

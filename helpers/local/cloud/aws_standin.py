@@ -12,12 +12,15 @@ from uuid import uuid4
 
 from moto.server import main as serve
 
+from helpers.local.cloud import alarms
+
 LOOPBACK = "127.0.0.1"
 
 
 def main(arguments: list[str]) -> None:
     folder, port = arguments
     (Path(folder) / "instance").write_text(uuid4().hex)
+    alarms.install()
     serve(["-H", LOOPBACK, "-p", port])
 
 
