@@ -138,7 +138,7 @@ class TestingValidation(Phase):
                 "evidence": self.report("dbt", {"nodes": nodes, "failing rows": self._failing}),
             }  # fmt: skip
             self._found["s40-quality"] = quality_findings(built)
-        nodes_in_order = sorted(built.nodes, key=lambda node: node.good)
+        nodes_in_order = sorted(built.nodes, key=lambda node: (node.good, node.status == "skipped"))
         rows = [(n.status, n.kind, n.failures, n.name, "" if n.good else n.message) for n in nodes_in_order]
         return pd.DataFrame(rows, columns=["status", "kind", "failing rows", "name", "message"]).set_index("status")
 
@@ -340,12 +340,16 @@ def performance_findings(measured: Benchmark) -> list[Finding]:
 
 
 def quality_findings(built: DbtResult) -> list[Finding]:
-    """Everything that is not well stops."""
+    """What failed stops; what was skipped behind it is one finding, lest it hides what failed."""
     fix = "look at the rows above; correct the model or the data, then run this phase again"
+    skipped = [node for node in built.bad if node.status == "skipped"]
     found = [
         Finding("stop", node.name, f"{node.kind} {node.status}: {node.message or 'no message'}", fix)
-        for node in built.bad
-    ]
+        for node in built.bad if node not in skipped
+    ]  # fmt: skip
+    if skipped:
+        what = f"{len(skipped)} models and tests were skipped, for what they rest on is not well"
+        found.append(Finding("stop", f"{skipped[0].name} and others" if skipped[1:] else skipped[0].name, what, fix))
     if not built.of_kind("test"):
         found.append(Finding("stop", "dbt", "no test was run", "see that pipeline/dbt has its tests"))
     return found
