@@ -131,14 +131,24 @@ def _table(title: str, *columns: str, rows: list[tuple[Any, ...]]) -> None:
 
 
 @local_app.command("up")
-def local_up() -> None:
+def local_up(
+    airflow: Annotated[
+        bool, typer.Option("--airflow", help="Start Airflow too; the first time it is installed.")
+    ] = False,
+) -> None:
     """Start the embedded stack; what runs already is left alone.
 
-    Example: runbook local up
+    Example: runbook local up --airflow
     """
-    from helpers.local import stack
+    from helpers.local import environments, stack
 
-    environment = stack.up(report=lambda line: screen.print(line, markup=False))
+    def report(line: str) -> None:
+        screen.print(line, markup=False)
+
+    environment = stack.up(report=report)
+    if airflow:
+        environments.python("airflow", report=report)
+        stack.on_demand("airflow", report=report)
     screen.print(f"the local stack is up: {environment!r}", markup=False)
 
 
@@ -843,6 +853,18 @@ def marts(
 
     _show(as_json, summary, show)
     raise typer.Exit(0 if built.ok and (compared is None or compared.equal) else 1)
+
+
+@app.command()
+def aggregate(profile: Profile = None, as_json: Json = False) -> None:
+    """Run the legacy aggregation in the source: raw orders → star → totals by day and by month, in one transaction.
+
+    Example: runbook aggregate --profile production
+    """
+    from helpers import legacy_aggregation
+
+    rows = legacy_aggregation.aggregate(profiles.load(profile).source)
+    _show(as_json, {"rows": rows}, lambda: _table("aggregated", "table", "rows", rows=list(rows.items())))
 
 
 @app.command()

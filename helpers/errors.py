@@ -85,6 +85,12 @@ class BackupError(MigrationError):
     """A dump could not be made, is not whole, or does not restore."""
 
 
+class PipelineFailed(MigrationError):  # noqa: N818
+    """A scheduled pipeline did not do its work."""
+
+    exit_code = 1
+
+
 class GateClosed(MigrationError):  # noqa: N818
     """A check that protects the next step said no."""
 

@@ -9,16 +9,19 @@ from contextlib import contextmanager
 from typing import Any
 
 Progress = Callable[[int, int, str], None]
-"""Called with rows done, rows in all (an estimate may be exceeded), and what is being done."""
+"""Called with rows (or what else is counted) done, in all (an estimate may be exceeded), and what is being done."""
 
 LOG_EVERY_SECONDS = 10.0
 """In a log every line stays, so they are rare."""
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Progress]:
+def progress(title: str, *, unit: str = "rows") -> Iterator[Progress]:
     """Shows a bar with the remaining time while the block runs, on standard error or as a cell's output."""
-    shown = _in_notebook(title) if _notebook() else _in_terminal(title) if sys.stderr.isatty() else _in_log(title)
+    if _notebook():
+        shown = _in_notebook(title)
+    else:
+        shown = _in_terminal(title, unit) if sys.stderr.isatty() else _in_log(title, unit)
     with shown as report:
         yield report
 
@@ -29,10 +32,10 @@ def _notebook() -> bool:
 
 
 @contextmanager
-def _in_terminal(title: str) -> Iterator[Progress]:
+def _in_terminal(title: str, unit: str) -> Iterator[Progress]:
     from tqdm import tqdm
 
-    with tqdm(desc=title, unit=" rows", unit_scale=True, file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(desc=title, unit=f" {unit}", unit_scale=True, file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
 
         def report(done: int, total: int, what: str) -> None:
             bar.total = max(done, total)
@@ -44,7 +47,7 @@ def _in_terminal(title: str) -> Iterator[Progress]:
 
 
 @contextmanager
-def _in_log(title: str) -> Iterator[Progress]:
+def _in_log(title: str, unit: str) -> Iterator[Progress]:
     started = told = time.monotonic()
 
     def report(done: int, total: int, what: str) -> None:
@@ -52,7 +55,7 @@ def _in_log(title: str) -> Iterator[Progress]:
         if time.monotonic() - told >= LOG_EVERY_SECONDS:
             told = time.monotonic()
             left = f", about {(told - started) * (total - done) / done:.0f} s left" if 0 < done < total else ""
-            print(f"{title}: {done:,} of {max(done, total):,} rows, {what}{left}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"{title}: {done:,} of {max(done, total):,} {unit}, {what}{left}", file=sys.stderr, flush=True)  # noqa: T201
 
     yield report
 

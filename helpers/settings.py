@@ -254,6 +254,16 @@ class Hybrid(_Section):
     """Globs over "name" or "schema.name" of tables."""
 
 
+class Airflow(_Section):
+    """The Airflow that runs the pipelines."""
+
+    url: str = Field(pattern=r"^https?://[^/?#@]+(?:/[^?#]*)?$")
+    user: str
+    password: Secret = None
+    engine: Literal["airflow", "local"] = "airflow"
+    """"local" is the local stack's own, a real one."""
+
+
 class Notify(_Section):
     """Who is told how a run goes."""
 
@@ -305,6 +315,7 @@ class Profile(_Section):
     approvals: Approvals = Approvals()
     evidence: Evidence | None = None
     notify: Notify = Notify()
+    airflow: Airflow | None = None
     aws: Aws | None = None
     dbt: Dbt = Dbt()
     alerts: Alerts = Alerts()
@@ -374,6 +385,11 @@ class Settings:
             access_key=own.access_key or (like.access_key if like else None),
             secret_key=own.secret_key or (like.secret_key if like else None),
         )
+
+    @property
+    def airflow(self) -> Airflow:
+        """The Airflow that runs the pipelines; raises `SettingsError` when the profile names none."""
+        return self._section("airflow", self.values.airflow, 'url = "https://airflow.example.com"')
 
     @property
     def notify(self) -> Notify:
@@ -454,6 +470,7 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values.evidence,
         values.notify,
         values.aws,
+        values.airflow,
     )
     for section in (*sections, *values.downstream.values()):
         for value in dict(section or ()).values():
@@ -546,6 +563,7 @@ def _local_stack() -> dict[str, Any]:
         "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},
         "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
         "aws": {"engine": "moto"},
+        **_local_airflow(),
         "dbt": {"threads": 1},
         "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
         "sla": {
@@ -555,6 +573,15 @@ def _local_stack() -> dict[str, Any]:
         "compliance": {"require_tls": False},
         "hybrid": {"stay": ["event_log"]},
     }
+
+
+def _local_airflow() -> dict[str, Any]:
+    """Only while it is up: without it, phases that can do without say so."""
+    from helpers.local import stack
+
+    if (found := stack.airflow_if_up()) is None:
+        return {}
+    return {"airflow": {**found, "password": _Resolved(found["password"]), "engine": "local"}}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

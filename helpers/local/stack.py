@@ -1,5 +1,5 @@
-"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once they are asked for, a Spark Connect server and the AWS
-stand-in; all on loopback and below one folder.
+"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once they are asked for, a Spark Connect server, the AWS
+stand-in and Airflow; all on loopback and below one folder.
 
 `up` is idempotent: it starts what is not running and leaves the rest alone, so it is also the repair after a crash or
 a reboot. Ports and passwords are chosen once and remembered in a state file that only its owner can read.
@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import LocalStackError
-from helpers.local import processes
+from helpers.local import airflow, processes
+from helpers.local.airflow import Airflow
 from helpers.local.aws import Aws
 from helpers.local.postgres import Postgres, binaries_for
 from helpers.local.processes import LOOPBACK, LOWEST_FREE_SPACE, Account, Running
@@ -34,7 +35,7 @@ from helpers.local.spark import Spark
 PROJECT = Path(__file__).resolve().parents[2]
 RELOCATED = Path("/var/tmp")  # noqa: S108 - only under a name nobody else can have made, see `_relocate`
 SERVERS = ("postgres", "s3", "snowflake")
-ON_DEMAND = ("spark", "aws")
+ON_DEMAND = ("spark", "aws", "airflow")
 """Not started by `up`, but by what first needs it; `down` stops it like the others."""
 PORTS = {
     "postgres": "RUNBOOK_POSTGRES_PORT",
@@ -42,6 +43,7 @@ PORTS = {
     "snowflake": "RUNBOOK_SNOWFLAKE_PORT",
     "spark": "RUNBOOK_SPARK_PORT",
     "aws": "RUNBOOK_AWS_PORT",
+    "airflow": "RUNBOOK_AIRFLOW_PORT",
 }
 LABELS = {
     "postgres": "PostgreSQL",
@@ -49,13 +51,14 @@ LABELS = {
     "snowflake": "the Snowflake stand-in",
     "spark": "Spark Connect",
     "aws": "the AWS stand-in (moto)",
+    "airflow": "Airflow",
 }
 PORTS_NEEDED = {"s3": 8}
 """Where it is more than one."""
 TOLD_OF = {"spark": ("s3",)}
 """The servers whose ports a server was given when it started."""
 
-Server = Postgres | S3 | Snowflake | Spark | Aws
+Server = Postgres | S3 | Snowflake | Spark | Aws | Airflow
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,19 @@ def aws(root: Path | None = None) -> str:
     server = on_demand("aws", root)
     assert isinstance(server, Aws)
     return server.endpoint
+
+
+def airflow_if_up(root: Path | None = None) -> dict[str, str] | None:
+    """URL, user and password of the stack's Airflow; None while it does not run."""
+    home = _existing(root)
+    if home is None:
+        return None
+    state = _State.read(home)
+    if not _alive(state, "airflow", home):
+        return None
+    server = _server(state, "airflow", home)
+    assert isinstance(server, Airflow)
+    return {"url": server.url, "user": airflow.USER, "password": server.password}
 
 
 def on_demand(name: str, root: Path | None = None, *, report: Callable[[str], None] = lambda line: None) -> Server:
@@ -259,7 +275,7 @@ class _State:
         file = home / "state.json"
         if file.exists():
             return cls(file, json.loads(file.read_text()))
-        passwords = {name: secrets.token_urlsafe(24) for name in ("superuser", "owner", "s3", "snowflake")}
+        passwords = {name: secrets.token_urlsafe(24) for name in ("superuser", "owner", "s3", "snowflake", "airflow")}
         return cls(file, {"servers": {name: {} for name in SERVERS}, "passwords": passwords})
 
     def write(self) -> None:
@@ -324,6 +340,8 @@ def _server(
         return Spark(folder, ports[0], f"http://{LOOPBACK}:{state.port('s3')}", state.password("s3"))
     if name == "aws":
         return Aws(folder, ports[0])
+    if name == "airflow":
+        return Airflow(folder, ports[0], state.password("airflow"), home)
     return Snowflake(folder, ports[0], state.password("snowflake"))
 
 

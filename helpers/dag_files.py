@@ -1,0 +1,88 @@
+"""The DAGs of pipeline/airflow/dags as their files say, without Airflow: what a rehearsal can know of them.
+
+A file is parsed, never executed. What an `import` or an expression would make of it, only Airflow knows.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers.errors import UsageError
+from helpers.settings import PROJECT
+
+FOLDER = PROJECT / "pipeline" / "airflow" / "dags"
+
+
+@dataclass(frozen=True)
+class DagFile:
+    """One DAG, as its file has it.
+
+    Attributes:
+        name: its id.
+        file: the file's name.
+        schedule: as it is written; "none" where there is none.
+        description: of the file's author.
+        deprecated: whether it is tagged so.
+    """
+
+    name: str
+    file: str
+    schedule: str
+    description: str
+    deprecated: bool
+
+
+def read(folder: Path = FOLDER) -> list[DagFile]:
+    """Every DAG of a folder, by name.
+
+    Raises:
+        UsageError: a file is not Python, a DAG's id is no literal, or two have one id.
+    """
+    found: dict[str, DagFile] = {}
+    for path in sorted(folder.glob("*.py")):
+        for dag in _of(path):
+            if other := found.get(dag.name):
+                raise _refused(path, f"{dag.name} is also in {other.file}", "give one of them another id")
+            found[dag.name] = dag
+    return [found[name] for name in sorted(found)]
+
+
+def _of(path: Path) -> Iterator[DagFile]:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
+    except (SyntaxError, ValueError) as error:
+        line = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+        raise _refused(path, f"it is not Python: {line}", "correct the file") from None
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="DAG") | ast.Attribute(attr="DAG")):
+                yield _dag(path, node)
+
+
+def _dag(path: Path, call: ast.Call) -> DagFile:
+    given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    name = _literal(given.get("dag_id") or next(iter(call.args), None))
+    if not isinstance(name, str) or not name:
+        raise _refused(path, f"line {call.lineno}: the id of a DAG is no literal text", "write the id itself there")
+    tags = _literal(given.get("tags"))
+    schedule, description = _literal(given.get("schedule")), _literal(given.get("description"))
+    return DagFile(
+        name, path.name, str(schedule or "none"), str(description or ""),
+        isinstance(tags, list | tuple) and "deprecated" in tags,
+    )  # fmt: skip
+
+
+def _literal(node: ast.expr | None) -> object:
+    if node is None:
+        return None
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return None
+
+
+def _refused(path: Path, why: str, next_step: str) -> UsageError:
+    return UsageError("read the DAGs", on=path.name, why=why, next_step=next_step)
