@@ -1,29 +1,37 @@
 """One full run of the modern pipeline: export → load → verify → marts → parity, each behind the one before it.
 
-The chain that Airflow schedules, in this process: for a machine without Airflow, and for a test of the chain itself.
+Airflow runs its own DAG where it is there; the same chain in this process is for a machine without Airflow, and for a test of
+the chain itself. Parity is no task of the DAG: once the legacy pipeline is gone there is nothing to compare with.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Literal
 
 import pandas as pd
 
 from helpers import export as exporting
 from helpers import marts, parity, verify
+from helpers.errors import UsageError
 from helpers.load import snowflake as loading
 from helpers.manifest import Manifest
 from helpers.parity import ParityReport
-from helpers.platforms import snowflake
+from helpers.platforms import airflow, snowflake
 from helpers.platforms.dbt import DbtResult
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Settings
 from helpers.verify.report import Report
+
+DAG = "cloud_sales_pipeline_dag"
+VARIABLE = "migration_sources"
+"""Of Airflow, which phase 20 writes: the profile that the DAG's tasks work with."""
 
 STAGES = ("export", "load", "verify", "marts", "parity")
 MARK = 12
@@ -51,10 +59,12 @@ class PipelineRun:
 
     Attributes:
         how: by what it was run, in words.
+        run_id: Airflow's; empty where it was not run by Airflow.
     """
 
     how: str
     stages: tuple[Stage, ...]
+    run_id: str = ""
 
     @property
     def done(self) -> bool:
@@ -101,6 +111,63 @@ def run(
     return PipelineRun("in this process, without Airflow", tuple(stages))
 
 
+def by_airflow(settings: Settings, *, load_id: str, progress: Progress | None = None) -> PipelineRun:
+    """Triggers the DAG once, follows it to its end, then compares the marts.
+
+    Args:
+        settings: the profile, whose Airflow it is.
+        load_id: 32 hexadecimal digits, with which the run's id begins.
+        progress: told about tasks.
+
+    Raises:
+        UsageError: the DAG is not there or not enabled, or works with another profile.
+        PipelineFailed: the run has not ended in time.
+        ConnectionFailed: Airflow does not answer; the run goes on there.
+    """
+    scheduler = airflow.connect(settings)
+    _refuse_other_profile(scheduler, settings)
+    run_id = scheduler.trigger(DAG, run_id=f"runbook-{load_id[:MARK]}-{token_hex(2)}")
+    scheduler.follow(DAG, run_id, progress)
+    stages = [_of_task(task) for task in scheduler.tasks(DAG, run_id)]
+    if any(stage.state != "done" for stage in stages):
+        log = scheduler.log_of_failed(DAG, run_id)
+        stages = [replace(each, said=log) if each.state == "failed" else each for each in stages]
+        stages.append(Stage("parity", "skipped", "", 0.0))
+    else:
+        started = time.monotonic()
+        good, said = compared(settings)
+        stages.append(Stage("parity", "done" if good else "failed", said, time.monotonic() - started))
+    return PipelineRun(f"{DAG} in {scheduler.address}, run {run_id}", tuple(stages), run_id)
+
+
+def compared(settings: Settings) -> tuple[bool, str]:
+    """Whether the marts say what the legacy pipeline says, and a sentence about it."""
+    found: ParityReport = parity.compare(settings)
+    wrong = "; ".join(map(str, found.differences[:3]))
+    figures = sum(each.figures for each in found.aggregates)
+    return found.equal, wrong or f"{figures:,} figures of {len(found.aggregates)} aggregates are equal to the cent"
+
+
+def _refuse_other_profile(scheduler: airflow.Airflow, settings: Settings) -> None:
+    try:
+        profile = json.loads(scheduler.variable(VARIABLE) or "{}").get("profile")
+    except (ValueError, AttributeError):
+        profile = None
+    if profile != settings.profile:
+        raise UsageError(
+            "run the pipeline by Airflow", on=f"the variable {VARIABLE} in {scheduler.address}",
+            why=f"it names the profile {profile!r}, and this run is of {settings.profile!r}",
+            next_step="run phase 20 for this profile, which writes the variable",
+        )  # fmt: skip
+
+
+def _of_task(task: airflow.Task) -> Stage:
+    state: Literal["done", "failed", "skipped"] = "skipped"
+    if task.state in ("success", "failed"):
+        state = "done" if task.state == "success" else "failed"
+    return Stage(task.name, state, f"attempt {task.attempt}: {task.state}", task.seconds or 0.0)
+
+
 class _Chain:
     """Each stage's answer, and a sentence about it."""
 
@@ -137,7 +204,4 @@ class _Chain:
         return built.ok, "; ".join(wrong) or good
 
     def parity(self) -> tuple[bool, str]:
-        found: ParityReport = parity.compare(self._settings)
-        wrong = "; ".join(map(str, found.differences[:3]))
-        figures = sum(each.figures for each in found.aggregates)
-        return found.equal, wrong or f"{figures:,} figures of {len(found.aggregates)} aggregates are equal to the cent"
+        return compared(self._settings)

@@ -21,9 +21,10 @@ from helpers.parity import ParityReport
 from helpers.phases import testing_plan
 from helpers.phases.phase import Finding, Phase, table
 from helpers.pipeline_run import PipelineRun, Stage
+from helpers.platforms import airflow
 from helpers.platforms.dbt import DbtResult
 from helpers.platforms.s3 import Bucket
-from helpers.progress import progress
+from helpers.progress import Progress, progress
 from helpers.runs.folders import report_path, run_folder
 from helpers.runs.gate import Token, require
 from helpers.runs.notify import Webhook
@@ -138,7 +139,7 @@ class TestingValidation(Phase):
                 "evidence": self.report("dbt", {"nodes": nodes, "failing rows": self._failing}),
             }  # fmt: skip
             self._found["s40-quality"] = quality_findings(built)
-        nodes_in_order = sorted(built.nodes, key=lambda node: node.good)
+        nodes_in_order = sorted(built.nodes, key=lambda node: (node.good, node.status == "skipped"))
         rows = [(n.status, n.kind, n.failures, n.name, "" if n.good else n.message) for n in nodes_in_order]
         return pd.DataFrame(rows, columns=["status", "kind", "failing rows", "name", "message"]).set_index("status")
 
@@ -176,10 +177,12 @@ class TestingValidation(Phase):
                 done = PipelineRun(str(step.result["how"]), stages)
             else:
                 with self.timed("full run"), progress("full run") as report:
-                    done = pipeline_run.run(
-                        self.settings, load_id=step.load_id, cells_folder=report_path("full-run"), progress=report
-                    )
-                step.result = {"how": done.how, "stages": [vars(stage) for stage in done.stages]}
+                    done = self._run_pipeline(step.load_id, report)
+                staged = manifest.read_if_any(Bucket.open(self.settings.stage))
+                step.result = {
+                    "how": done.how, "run": done.run_id, "export": staged.export if staged else "none",
+                    "stages": [vars(stage) for stage in done.stages],
+                }  # fmt: skip
             self._found["s40-full-run"] = full_run_findings(done)
         return done.frame()
 
@@ -291,17 +294,29 @@ class TestingValidation(Phase):
                 for node in failed for row in marts.failing_rows(reader, node, limit=ROWS_SHOWN)
             ]  # fmt: skip
 
+    def _run_pipeline(self, load_id: str, report: Progress) -> PipelineRun:
+        # On profile local, Airflow is in the settings only while it is up.
+        if self.settings.values.airflow:
+            return pipeline_run.by_airflow(self.settings, load_id=load_id, progress=report)
+        cells = report_path("full-run")
+        return pipeline_run.run(self.settings, load_id=load_id, cells_folder=cells, progress=report)
+
     def _is_run(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        """Whether the marts are of that run: they say so themselves, once all of them and their tests were well."""
+        """Whether what that run made still stands: the export at the stage, and what Airflow, or the marts and the target, say."""
+        if not result:
+            # A run whose word was lost is done again: a second one replaces what the first one made.
+            return Found("not done", "nothing says how its stages ended")
+        staged = manifest.read_if_any(Bucket.open(self.settings.stage))
+        if staged is None or staged.export != result["export"]:
+            return Found("not done", "the stage holds another export by now")
+        if any(stage["state"] != "done" for stage in result["stages"]):
+            return Found("not done", "one of its stages was not done")
+        if result["run"]:
+            state = airflow.connect(self.settings).state(pipeline_run.DAG, str(result["run"]))
+            return Found("done" if state == "success" else "not done", f"Airflow calls the run {result['run']} {state}")
         found = marts.built(self.settings)
         if found.get("load_id") != load_id:
             return Found("not done", f"the marts are of the load {found.get('load_id', 'none')}")
-        if not result:
-            # The run went through to the marts; what it said of its stages is lost, so it is done again.
-            return Found("not done", "the marts are of that run, and nothing says how its stages ended")
-        staged = manifest.read_if_any(Bucket.open(self.settings.stage))
-        if staged is None or not staged.export.endswith(f"-{load_id[: pipeline_run.MARK]}"):
-            return Found("not done", "the stage holds another export by now")
         loaded, how = snowflake_records.is_loaded(staged, self.settings.snowflake, load_id)
         return Found("done" if loaded else "not done", f"the marts are of the load {load_id}, and {how}")
 
@@ -340,12 +355,16 @@ def performance_findings(measured: Benchmark) -> list[Finding]:
 
 
 def quality_findings(built: DbtResult) -> list[Finding]:
-    """Everything that is not well stops."""
+    """What failed stops; what was skipped behind it is one finding, lest it hides what failed."""
     fix = "look at the rows above; correct the model or the data, then run this phase again"
+    skipped = [node for node in built.bad if node.status == "skipped"]
     found = [
         Finding("stop", node.name, f"{node.kind} {node.status}: {node.message or 'no message'}", fix)
-        for node in built.bad
-    ]
+        for node in built.bad if node not in skipped
+    ]  # fmt: skip
+    if skipped:
+        what = f"{len(skipped)} models and tests were skipped, for what they rest on is not well"
+        found.append(Finding("stop", f"{skipped[0].name} and others" if skipped[1:] else skipped[0].name, what, fix))
     if not built.of_kind("test"):
         found.append(Finding("stop", "dbt", "no test was run", "see that pipeline/dbt has its tests"))
     return found
