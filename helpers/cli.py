@@ -645,6 +645,8 @@ def run_phase(
         raise typer.Exit(whole.exit_code)
     notebook = _notebook(phase)
     given: dict[str, object] = {"profile": name, "apply": applies(name, notebook.stem, apply)} | shared
+    if any(each.name == "option" for each in parameters.declared(notebook)):
+        given["option"] = option
     report = Silence() if quiet else CellByCell()
 
     def once() -> AttemptResult:

@@ -81,6 +81,10 @@ class LoadError(MigrationError):
     """A target did not take the staged rows as they are."""
 
 
+class InfrastructureError(MigrationError):
+    """Terraform could not validate, plan or apply; what it had made until then is in its state."""
+
+
 class GateClosed(MigrationError):  # noqa: N818
     """A check that protects the next step said no."""
 

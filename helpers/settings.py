@@ -219,6 +219,21 @@ class Aws(_Section):
     """"moto" is the local stack's stand-in, which starts when it is first needed."""
 
 
+class Terraform(_Section):
+    """Where Terraform keeps what it knows."""
+
+    folder: str | None = None
+    """For working copies, plans and, without a backend, the state; relative to this file."""
+    backend: dict[str, str] = Field(default_factory=dict)
+    """Arguments of the S3 backend, of which `key` is a prefix; without them the state lies in the folder."""
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> Terraform:
+        if self.backend and not {"bucket", "key", "region"} <= set(self.backend):
+            raise ValueError("a backend needs bucket, key and region")
+        return self
+
+
 class Dns(_Section):
     """The weighted record by which readers find the old side or the new one."""
 
@@ -263,8 +278,6 @@ class Cutover(_Section):
     max_latency_seconds: float = Field(default=5.0, gt=0)
     """The most that the slowest but for one in twenty may take."""
     dashboard: str = Field(default="sales-pipeline", pattern=r"^[A-Za-z0-9_-]+$")
-    legacy_module: str = "pipeline/legacy/terraform"
-    """The Terraform module that is destroyed at the end, relative to the project."""
 
 
 class Notify(_Section):
@@ -288,6 +301,7 @@ class Profile(_Section):
     evidence: Evidence | None = None
     notify: Notify = Notify()
     aws: Aws | None = None
+    terraform: Terraform = Terraform()
     dns: Dns | None = None
     cutover: Cutover = Cutover()
 
@@ -362,6 +376,11 @@ class Settings:
     def aws(self) -> Aws:
         """The AWS account of the infrastructure; raises `SettingsError` when the profile names none."""
         return self._section("aws", self.values.aws, 'region = "eu-central-1"')
+
+    @property
+    def terraform(self) -> Terraform:
+        """Where Terraform keeps what it knows."""
+        return self.values.terraform
 
     @property
     def dns(self) -> Dns | None:
