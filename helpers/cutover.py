@@ -83,9 +83,7 @@ class Health:
         return tuple(found)
 
 
-def plan_delta(
-    settings: Settings, bucket: Bucket, snapshot: Snapshot, *, progress: Progress | None = None
-) -> Delta:
+def plan_delta(settings: Settings, bucket: Bucket, snapshot: Snapshot, *, progress: Progress | None = None) -> Delta:
     """Finds which tables have changed since the export whose manifest is at the stage.
 
     Args:

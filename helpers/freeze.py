@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -354,10 +354,8 @@ def _end(cursor: Any, since: Any, *, end_writers: bool) -> tuple[Session, ...]:
 
 
 def _terminate(cursor: Any, pid: int | None) -> None:
-    try:
+    with suppress(pg.InsufficientPrivilege):  # it is then among those that are left, and named
         cursor.execute("SELECT pg_terminate_backend(%s)", (pid,))
-    except pg.InsufficientPrivilege:
-        pass  # it is then among those that are left, and named
 
 
 def _left(cursor: Any, since: Any, *, writing: bool = False) -> list[Session]:

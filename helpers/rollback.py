@@ -159,9 +159,13 @@ def bring_back(plan: RollbackPlan) -> dict[str, dict[Kind, int]]:
 
 def _apply(plan: RollbackPlan, *, commit: bool) -> dict[str, dict[Kind, int]]:
     if plan.refused:
-        raise _refused(plan.source, "; ".join(plan.refused), "settle what is named by hand, then run the same command again")
+        raise _refused(
+            plan.source, "; ".join(plan.refused), "settle what is named by hand, then run the same command again"
+        )
     if not freeze.is_frozen(plan.source):
-        raise _refused(plan.source, "the source takes writes", "freeze it first; a write in between would be lost or mixed")
+        raise _refused(
+            plan.source, "the source takes writes", "freeze it first; a write in between would be lost or mixed"
+        )
     with closing(postgres.connect(plan.source, settings=freeze.WRITES)) as connection:
         try:
             with connection.cursor() as cursor:
@@ -177,7 +181,9 @@ def _apply(plan: RollbackPlan, *, commit: bool) -> dict[str, dict[Kind, int]]:
         except psycopg2.Error as error:
             connection.rollback()
             said = " ".join(str(error).split())
-            raise _refused(plan.source, said, "settle the row that the message names, then run the same command again") from None
+            raise _refused(
+                plan.source, said, "settle the row that the message names, then run the same command again"
+            ) from None
 
 
 def _applied(cursor: Any, plan: RollbackPlan) -> dict[str, dict[Kind, int]]:
@@ -185,8 +191,11 @@ def _applied(cursor: Any, plan: RollbackPlan) -> dict[str, dict[Kind, int]]:
     tables = {t.table.oid: t for t in plan.tables}
     order = [tables[oid] for oid in rollback_statements.parents_first(cursor, list(tables))]
     for table in order:
-        cursor.execute(f"LOCK TABLE {postgres.identifier(table.table.schema, table.table.name)} IN SHARE ROW EXCLUSIVE MODE")
+        cursor.execute(
+            f"LOCK TABLE {postgres.identifier(table.table.schema, table.table.name)} IN SHARE ROW EXCLUSIVE MODE"
+        )
     done: dict[str, dict[Kind, int]] = {str(table): dict.fromkeys(KINDS, 0) for table in order}
+    beside = {str(t): rollback_statements.beside(cursor, t.table, t.columns, t.of("update")) for t in order}
     turns: list[tuple[Kind, list[TableChanges]]] = [("delete", order[::-1]), ("update", order), ("insert", order)]
     for kind, ones in turns:
         for table in ones:
@@ -205,10 +214,17 @@ def _applied(cursor: Any, plan: RollbackPlan) -> dict[str, dict[Kind, int]]:
             raise _refused(
                 plan.source, f"a value does not fit: {table}, {wrong}", "correct the value in the target, then run the same command again",
             )  # fmt: skip
-    for name, rows in plan.counts.items():
-        if (found := rollback_statements.count(cursor, name)) not in (None, rows):
+        after = rollback_statements.beside(cursor, table.table, table.columns, table.of("update"))
+        for key, held in beside[str(table)].items():
+            if other := [name for name, value in held.items() if after.get(key, {}).get(name) != value]:
+                raise _refused(
+                    plan.source, f"{table}, key {json.dumps(key, ensure_ascii=False)}: {', '.join(other)} would change with it",
+                    "the source computes it from what came back, and the target did not: correct the target, then run it again",
+                )  # fmt: skip
+    for name, expected in plan.counts.items():
+        if (found := rollback_statements.count(cursor, name)) is not None and found != expected:
             raise _refused(
-                plan.source, f"{name} would have {found:,} rows, and the target has {rows:,}",
+                plan.source, f"{name} would have {found:,} rows, and the target has {expected:,}",
                 "a rule, a cascade or another session changed rows beside these; look at the table's definition",
             )  # fmt: skip
     return done
@@ -246,8 +262,8 @@ def _rows(found: TableReport, table: Table) -> Iterator[RowChange]:
     rows: dict[str, list[tuple[str, str | None, str | None]]] = {}
     cells = pq.read_table(found.cells_file)
     columns = [cells.column(name).to_pylist() for name in ("key", "column", "source", "target")]
-    for key, column, source, target in zip(*columns, strict=True):
-        rows.setdefault(key, []).append((column, source, target))
+    for text, column, source, target in zip(*columns, strict=True):
+        rows.setdefault(text, []).append((column, source, target))
     for text, changed in rows.items():
         key: dict[str, str | None] = json.loads(text)
         names = [column for column, _, _ in changed]
@@ -279,4 +295,3 @@ def _unfit_rows(changes: TableChanges) -> Iterator[str]:
 
 def _refused(source: Source, why: str, next_step: str) -> SourceRefused:
     return SourceRefused(DOING, on=postgres.address(source), why=f"{why}; nothing was changed", next_step=next_step)
-

@@ -61,10 +61,14 @@ class Rehearsed:
 
     @property
     def verdict(self) -> str:
-        """"no write was lost", or what was."""
+        """ "no write was lost", or what was."""
         if self.lost or not self.equal:
             return f"{len(self.lost)} writes were lost; source and target are {'' if self.equal else 'not '}equal"
-        return "no write was lost" if self.restored else "no write was lost, but the source's settings are others than before"
+        return (
+            "no write was lost"
+            if self.restored
+            else "no write was lost, but the source's settings are others than before"
+        )
 
     @property
     def passed(self) -> bool:
@@ -76,7 +80,9 @@ class Rehearsed:
         return {**asdict(self), "verdict": self.verdict, "passed": self.passed, "not_rehearsed": list(NOT_REHEARSED)}
 
 
-def rehearse(settings: Settings, *, orders: int = 1000, writes: int = 60, seed: int = 1, say: Say = lambda line: None) -> Rehearsed:
+def rehearse(
+    settings: Settings, *, orders: int = 1000, writes: int = 60, seed: int = 1, say: Say = lambda line: None
+) -> Rehearsed:
     """Rehearses cutover and rollback of the data.
 
     Args:

@@ -60,7 +60,9 @@ def first_that_differs(cursor: Any, table: Table, columns: Sequence[StagedColumn
                 f"FROM ({_VALUES}) AS v ({', '.join([*keys, *news])}) JOIN {_name(table)} AS t ON {_same_key(table)} "
                 f"WHERE {' OR '.join(differs)} LIMIT 1"
             )
-            found = execute_values(cursor, sql, values, template=_template(len(values[0])), page_size=len(batch), fetch=True)
+            found = execute_values(
+                cursor, sql, values, template=_template(len(values[0])), page_size=len(batch), fetch=True
+            )
             if found:
                 key, which, held = found[0]
                 place = which.index(True)
@@ -69,11 +71,37 @@ def first_that_differs(cursor: Any, table: Table, columns: Sequence[StagedColumn
     return ""
 
 
+def beside(
+    cursor: Any, table: Table, columns: Sequence[StagedColumn], rows: Sequence[Change]
+) -> dict[tuple[str | None, ...], dict[str, str | None]]:
+    """What rows hold in the columns that are not written to them, by key: it has to be the same before and after."""
+    own = _own(columns)
+    keys = _names("k", len(table.key))
+    found: dict[tuple[str | None, ...], dict[str, str | None]] = {}
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        batch = rows[start : start + ROWS_PER_STATEMENT]
+        values = [_of_key(table, row) for row in batch]
+        sql = _with_values(
+            f"SELECT ARRAY[{', '.join(f'v.{k}' for k in keys)}]::text[], "
+            f"ARRAY[{', '.join(_text(column) for column in own.values())}]::text[] "
+            f"FROM ({_VALUES}) AS v ({', '.join(keys)}) JOIN {_name(table)} AS t ON {_same_key(table)}"
+        )
+        written = {tuple(_of_key(table, row)): row.new for row in batch}
+        for key, held in execute_values(
+            cursor, sql, values, template=_template(len(keys)), page_size=len(batch), fetch=True
+        ):
+            new = written[tuple(key)]
+            found[tuple(key)] = {n: value for n, value in zip(own, held, strict=True) if n not in new}
+    return found
+
+
 def triggers(cursor: Any, table: Table) -> list[str]:
     """Triggers of a table that would write too, a sentence each."""
     cursor.execute(_TRIGGERS, (table.oid, table.oid))
     found = [name for (name,) in cursor.fetchall()]
-    return [f"{table} has the triggers {', '.join(found)}, which would write too: disable them for this"] if found else []
+    return (
+        [f"{table} has the triggers {', '.join(found)}, which would write too: disable them for this"] if found else []
+    )
 
 
 def parents_first(cursor: Any, oids: Sequence[int]) -> list[int]:
@@ -194,9 +222,9 @@ def _alike(
     for row in rows:
         names = [n for n in everything if n in row.new] if kind == "update" else everything
         groups.setdefault(tuple(names), []).append(row)
-    for names, some in groups.items():
-        if names:
-            yield list(names), some
+    for written, some in groups.items():
+        if written:
+            yield list(written), some
 
 
 def _generated(cursor: Any, table: Table) -> set[str]:

@@ -515,8 +515,12 @@ def _local_stack() -> dict[str, Any]:
         "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
         "aws": {"engine": "moto"},
         "dns": {
-            "zone": "sales.example.com", "record": "reports.sales.example.com", "legacy": "legacy.sales.example.com",
-            "modern": "modern.sales.example.com", "ttl": 0, "seconds": 0,
+            "zone": "sales.example.com",
+            "record": "reports.sales.example.com",
+            "legacy": "legacy.sales.example.com",
+            "modern": "modern.sales.example.com",
+            "ttl": 0,
+            "seconds": 0,
         },
         "cutover": {"probes": 5},
     }

@@ -68,7 +68,7 @@ def write(settings: Settings, manifest: Manifest, *, seed: int, count: int) -> J
     Returns:
         The journal.
     """
-    chance, journal = random.Random(seed), Journal()
+    chance, journal = random.Random(seed), Journal()  # noqa: S311 - repeatable, not secret
     tables = [_Table(settings, manifest, table) for table in _keyed(settings, manifest)]
     tables = [table for table in tables if table.rows]
     with snowflake.connect(settings.snowflake) as session:
@@ -108,7 +108,9 @@ class _Table:
         self._deletable = not referred
         held = bound | {name for columns in uniques for name in columns}
         self._writable = [n for n, c in self._columns.items() if n not in held and _other(c, "1", 1) is not None]
-        self._renewed = [next((n for n in columns if n not in bound and n in self._columns), None) for columns in uniques]
+        self._renewed = [
+            next((n for n in columns if n not in bound and n in self._columns), None) for columns in uniques
+        ]
 
     def insert(self, chance: random.Random, number: int, journal: Journal) -> str:
         """A copy of a row with other values where no two may be alike."""
@@ -139,7 +141,11 @@ class _Table:
         key = chance.choice(list(self.rows))
         name = chance.choice(self._writable)
         column, before = self._columns[name], self.rows[key][name]
-        after = None if before is not None and not column.not_null and chance.random() < 0.2 else _other(column, before, number)
+        after = (
+            None
+            if before is not None and not column.not_null and chance.random() < 0.2
+            else _other(column, before, number)
+        )
         if after == before:
             return ""
         sql = f"UPDATE {self._there} SET {snowflake.identifier(name)} = {_literal(column, after)} WHERE {self._is(key)}"
@@ -169,7 +175,14 @@ SELECT a.attname, c.contype = 'f' FROM pg_constraint c
 JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
 WHERE c.conrelid = %(table)s AND c.contype IN ('f', 'c')
 UNION SELECT attname, true FROM pg_attribute WHERE attrelid = %(table)s AND attgenerated <> ''
+UNION SELECT a.attname, true FROM pg_attrdef f
+JOIN pg_attribute g ON g.attrelid = f.adrelid AND g.attnum = f.adnum AND g.attgenerated <> ''
+JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refobjid = f.adrelid
+JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE f.adrelid = %(table)s
 """
+"""Columns of foreign keys and checks, and the generated ones with what they are computed from: a pipeline that changes one of
+these changes others with it."""
 
 
 def _keyed(settings: Settings, manifest: Manifest) -> list[Table]:
@@ -183,9 +196,7 @@ def _is_referred_to(cursor: Any, oid: int) -> bool:
     return bool(cursor.fetchone()[0])
 
 
-def _row(
-    cursor: Any, schema: str, table: str, columns: list[StagedColumn], key: Mapping[str, str]
-) -> Row | None:
+def _row(cursor: Any, schema: str, table: str, columns: list[StagedColumn], key: Mapping[str, str]) -> Row | None:
     types = {c.source: c.postgres for c in columns}
     where = " AND ".join(f"{postgres.identifier(name)} = %s::{types[name]}" for name in key)
     cursor.execute(

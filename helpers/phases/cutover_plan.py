@@ -58,8 +58,10 @@ def of_dags(step: str, on: Sequence[str], off: Sequence[str]) -> StepPlan:
 
 def of_record(step: str, dns: Dns | None, shares: Sequence[int]) -> StepPlan:
     """Weights of the readers' record."""
-    rows = [row for row in _led(dns, shares)]
-    return _plan(step, f"lead readers by {dns.record if dns else 'no record: none is configured'}", rows, {"changes": len(rows)})
+    rows = list(_led(dns, shares))
+    return _plan(
+        step, f"lead readers by {dns.record if dns else 'no record: none is configured'}", rows, {"changes": len(rows)}
+    )
 
 
 def of_one(step: str, what: str, thing: str, action: str) -> StepPlan:

@@ -1,0 +1,149 @@
+"""The second half of phase 5 of the checklist, the legacy clean-up, as steps of `runbooks/50_cutover.ipynb`.
+
+Only option A has it: a hybrid keeps its PostgreSQL. Nothing of it can be undone by a rollback, so it belongs behind the days in
+which the new side was watched; the notebook says so, and its approval is one of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from helpers import checklist, dashboard, infrastructure, tf_vars
+from helpers.errors import SettingsError
+from helpers.phases import cutover_plan, earlier, infrastructure_plan
+from helpers.phases.cutover import PHASE
+from helpers.phases.phase import Finding, Phase, table
+from helpers.platforms import aws, terraform
+from helpers.runs.gate import Token, require
+from helpers.runs.steps import Found
+
+MONITORED = "s50-monitor"
+DOCUMENTS = ("s50-runbooks", "s50-team-documentation", "s50-documentation")
+
+
+class Cleanup(Phase):
+    """One walk through the clean-up.
+
+    Args:
+        profile: of migration.toml.
+        option: the migration path; only A has a clean-up.
+        apply: whether steps act; without it they return their plans.
+    """
+
+    def __init__(self, profile: str, option: str, *, apply: bool) -> None:
+        super().__init__(profile, apply=apply)
+        self.option = option
+        self._found: list[Finding] = []
+        self._spoken = pd.DataFrame()
+
+    def remove_legacy(self, monitored: Token) -> pd.DataFrame:
+        """Destroys what Terraform has made for the legacy pipeline, once enough people have approved exactly that."""
+        if not self._has("s50-remove-legacy"):
+            return self._no_part("s50-remove-legacy")
+        require(monitored, MONITORED, apply=self.apply)
+        step_id, module = "s50-remove-legacy", infrastructure.LEGACY
+        what = f"destroy what {module.relative_to(module.parents[2])} has made in {aws.address(self.settings.aws)}"
+        inputs = {"module": infrastructure_plan.module_digest(module), "where": aws.address(self.settings.aws)}
+        with self.step(step_id, inputs, probe=self._is_gone) as step:
+            if not self.apply:
+                return self.shown(step, infrastructure_plan.of_files(step_id, what, module, (), self.settings))
+            if not step.skipped:
+                planned = terraform.plan(module, self._variables(), destroy=True, settings=self.settings)
+                plan = infrastructure_plan.of_terraform(step_id, what, planned, (), self.settings)
+                print(plan)  # noqa: T201 - who is asked to approve it reads it here
+                by = self.approve(plan).by
+                with self.timed("destroy"):
+                    done = terraform.apply(planned)
+                step.result = {
+                    "deleted": done.deleted, "left": list(done.resources), "approved_by": list(by), "plan_sha256": planned.sha256,
+                }  # fmt: skip
+        return pd.DataFrame([{k: v for k, v in step.result.items() if k in ("deleted", "left")}])
+
+    def documents(self) -> pd.DataFrame:
+        """Who has given their word on the documents; all that are missing are named at once."""
+        if not self._has(DOCUMENTS[0]):
+            return self._no_part(", ".join(DOCUMENTS))
+        self._spoken = self.words(*DOCUMENTS)
+        return self._spoken.loc[["s50-runbooks"]]
+
+    def document(self, name: str) -> pd.DataFrame:
+        """Whose word one of them is."""
+        return self._spoken.loc[[name]] if name in self._spoken.index else self._no_part(name)
+
+    def dashboards(self) -> pd.DataFrame:
+        """Puts the dashboard's definition into CloudWatch, or, where no account is configured, only beside this notebook."""
+        if not self._has("s50-dashboards"):
+            return self._no_part("s50-dashboards")
+        name = self.settings.cutover.dashboard
+        try:
+            where = aws.address(self.settings.aws)
+        except SettingsError:
+            return self._only_beside(name)
+        body = dashboard.definition(self.settings)
+        with self.step("s50-dashboards", {"where": where, "definition": body}, probe=self._is_shown) as step:
+            if not self.apply:
+                what = f"put the dashboard {name} into CloudWatch"
+                return self.shown(
+                    step, cutover_plan.of_one("s50-dashboards", what, f"{name} in {where}", "create or replace")
+                )
+            if not step.skipped:
+                wrong = dashboard.put(self.settings, body)
+                step.result = {
+                    "dashboard": name, "where": where, "widgets": len(body["widgets"]), "wrong": list(wrong),
+                    "definition": self.report("dashboard", body),
+                }  # fmt: skip
+        return pd.DataFrame([step.result]).set_index("dashboard")
+
+    def done(self) -> Token | pd.DataFrame:
+        """Whether every box under the clean-up is done."""
+        if not self._has("s50-cleanup"):
+            return self._no_part("s50-cleanup")
+        return self.check("s50-cleanup", self._of_boxes, acted=True)
+
+    def findings(self) -> pd.DataFrame:
+        """What that check has said, the gravest first."""
+        return table(self._found)
+
+    def _of_boxes(self) -> list[Finding]:
+        under = {"s50-cleanup"}
+        boxes = []
+        for step in checklist.of_option(self.option):
+            if step.phase == PHASE and step.under in under:
+                under.add(step.id)
+                boxes.append(step)
+        self._found = list(earlier.open_boxes(earlier.entries(self.run), boxes))
+        return self._found
+
+    def _has(self, name: str) -> bool:
+        return any(step.id == name for step in checklist.of_option(self.option))
+
+    def _no_part(self, name: str) -> pd.DataFrame:
+        return pd.DataFrame([(name, f"no part of option {self.option}")], columns=["step", "what"]).set_index("step")
+
+    def _only_beside(self, name: str) -> pd.DataFrame:
+        finding = Finding(
+            "warning", name, "no AWS account is configured, so no dashboard was put anywhere",
+            "add [profiles.NAME.aws] to migration.toml, or build the dashboard in the tool that you use",
+        )  # fmt: skip
+        with self.step("s50-dashboards", {"where": "nowhere"}) as step:
+            step.result = {"switched": False, "what": finding.what}
+        return table([finding])
+
+    def _variables(self) -> dict[str, str]:
+        return infrastructure_plan.variables(self.settings, tf_vars.environment(self.settings.file.parent), {})
+
+    def _is_gone(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        held = terraform.resources(infrastructure.LEGACY, self.settings)
+        how = f"the state holds {len(held)} resources of the legacy pipeline"
+        return Found("done" if not held and result else "not done", how, result)
+
+    def _is_shown(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        same = dashboard.present(self.settings) == dashboard.definition(self.settings)
+        return Found(
+            "done" if same and result else "not done",
+            f"CloudWatch has {'this' if same else 'another or no'} dashboard",
+            result,
+        )
