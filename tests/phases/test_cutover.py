@@ -115,7 +115,7 @@ class Project:
         if word:
             signing.attest(self.run, step, by=by, key=key, note="Sunday", profile="local")
         else:
-            signing.approve(self.run, step, by=by, key=key, profile="local")
+            signing.approve(self.run, step, by=by, key=key, plan_sha256=None, profile="local")
 
     def compared(self, walk: Cutover) -> Any:
         """A walk up to the last gate before anything is switched."""
