@@ -645,7 +645,11 @@ def run_phase(
         raise typer.Exit(whole.exit_code)
     notebook = _notebook(phase)
     given: dict[str, object] = {"profile": name, "apply": applies(name, notebook.stem, apply)} | shared
-    if any(each.name == "option" for each in parameters.declared(notebook)):
+    if "option" in shared:
+        raise UsageError(
+            "run a phase", on="parameter option", why="an option of the command sets it", next_step="use --option"
+        )
+    if "option" in {each.name for each in parameters.declared(notebook)}:
         given["option"] = option
     report = Silence() if quiet else CellByCell()
 

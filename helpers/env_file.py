@@ -7,7 +7,7 @@ import re
 import stat
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -85,7 +85,7 @@ def faults(profile: str, file: Path, needed: Mapping[str, str], *, folder: Path 
         Fault(
             "stop", file_name, f"git tracks it, and it holds the value of {name}", "take it out, and change that secret"
         )
-        for name, file_name in _tracked_secrets(folder, own)
+        for name, file_name in _tracked_secrets(folder, own, _secret_ones(referred(profile, file)))
     ]
 
 
@@ -154,10 +154,16 @@ def _of_the_file(path: Path, own: Mapping[str, str | None], example: Path) -> It
             yield Fault("warning", name, f"{NAME} has it and {EXAMPLE} does not", "correct the name, or add it there")
 
 
-def _tracked_secrets(folder: Path, own: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+def _secret_ones(references: Mapping[str, str]) -> Set[str]:
+    """The variables that stand for a secret by the key that refers to them: PGPASSWORD does not look like one."""
+    keys = {name: key.rpartition(".")[2] for name, key in references.items() if name != "VAULT_ADDR"}
+    return {name for name, key in keys.items() if key == "webhook" or named_like_a_secret(key)}
+
+
+def _tracked_secrets(folder: Path, own: Mapping[str, str | None], secret: Set[str]) -> Iterator[tuple[str, str]]:
     """Each secret of `.env` that stands in a file that git tracks, as far as a search for its text finds it."""
     for name, value in sorted(own.items()):
-        if not value or len(value) < 2 * SHORTEST or not named_like_a_secret(name):
+        if not value or len(value) < 2 * SHORTEST or not (name in secret or named_like_a_secret(name)):
             continue
         # By standard input, since a command line is everybody's to read; a key's longest line stands for the key.
         line = max(value.splitlines(), key=len)

@@ -142,5 +142,3 @@ def _of_snowflake(settings: Settings) -> Iterator[Answer]:
             snowflake.address(target).split(",")[0], f"schema {target.database}.{name}", found,
             f"its INFORMATION_SCHEMA {'lists' if found else 'does not list'} it",
         )  # fmt: skip
-
-

@@ -50,7 +50,9 @@ VARIABLES = (
     Variable("LEGACY_ENDPOINT", "legacy_endpoint", "where clients are sent today"),
     Variable("MODERN_ENDPOINT", "modern_endpoint", "where the cutover sends them"),
     Variable("ALARM_EMAIL", "alarm_email", "who is told of an alarm"),
-    Variable("ENABLE_SNOWFLAKE_OBJECTS", "enable_snowflake_objects", "whether Snowflake's objects are made", switch=True),
+    Variable(
+        "ENABLE_SNOWFLAKE_OBJECTS", "enable_snowflake_objects", "whether Snowflake's objects are made", switch=True
+    ),
     Variable("ENABLE_MSK", "enable_msk", "whether the Kafka cluster is made", switch=True),
     Variable("SNOWFLAKE_ORGANIZATION", "snowflake_organization", "first part of the account's identifier"),
     Variable("SNOWFLAKE_ACCOUNT", "snowflake_account", "second part of the account's identifier"),

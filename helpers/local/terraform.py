@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from helpers.errors import LocalStackError
 from helpers.local import environments, stack
 from helpers.local.aws import ACCESS_KEY, SECRET_KEY
 from helpers.settings import Settings
@@ -115,13 +118,15 @@ resource "snowflake_storage_integration" "stage" {
 """
 
 
-def prepare(work: Path, settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+def prepare(work: Path, settings: Settings, environment: Mapping[str, str], *, override: bool) -> dict[str, str]:
     """Makes a working copy of a module one that plans and applies on the local stack.
 
     Args:
         work: the copy's folder.
         settings: of a profile on the local stack.
         environment: of Terraform's process, as it would be elsewhere.
+        override: whether the copy is going to be planned; to validate it, no file may be added, since Terraform passes over an
+            unknown argument of a resource that is overridden.
 
     Returns:
         The environment that it gets here: nobody's credentials, and the stand-ins'.
@@ -129,15 +134,8 @@ def prepare(work: Path, settings: Settings, environment: Mapping[str, str]) -> d
     Raises:
         LocalStackError: the stack is not up, or a stand-in or the environment could not be had.
     """
-    override = _BACKEND + _AWS.format(
-        access_key=ACCESS_KEY,
-        secret_key=SECRET_KEY,
-        endpoints="\n".join(f'    {service} = "{stack.aws()}"' for service in _SERVICES),
-    )
-    (work / "runbook_override.tf").write_text(override, encoding="utf-8")
-    for name, content in (("kafka", _KAFKA), ("snowflake", _SNOWFLAKE)):
-        if (work / "modules" / name).is_dir():
-            (work / "modules" / name / "runbook_override.tf").write_text(content, encoding="utf-8")
+    if override:
+        _override(work)
     mirror = _mirror()
     configuration = work / "runbook.tfrc"
     configuration.write_text(
@@ -167,25 +165,58 @@ def prepare(work: Path, settings: Settings, environment: Mapping[str, str]) -> d
     }
 
 
+def _override(work: Path) -> None:
+    endpoint = stack.aws()
+    provider = _AWS.format(
+        access_key=ACCESS_KEY,
+        secret_key=SECRET_KEY,
+        endpoints="\n".join(f'    {service} = "{endpoint}"' for service in _SERVICES),
+    )
+    (work / "runbook_override.tf").write_text(_BACKEND + provider, encoding="utf-8")
+    for name, content in (("kafka", _KAFKA), ("snowflake", _SNOWFLAKE)):
+        if (work / "modules" / name).is_dir():
+            (work / "modules" / name / "runbook_override.tf").write_text(content, encoding="utf-8")
+
+
 def _mirror() -> Path:
-    """A folder with the providers, laid out as Terraform looks for them."""
+    """A folder with the providers, laid out as Terraform looks for them; made once for each environment."""
     python = environments.python("cloud")
     mirror = python.parents[1] / "terraform-providers"
+    if (mirror / "ready").exists():
+        return mirror
     registry = mirror / "registry.terraform.io"
-    aws = registry / "hashicorp" / "aws" / AWS_VERSION / "linux_amd64" / f"terraform-provider-aws_v{AWS_VERSION}_x5"
-    if not aws.exists():
-        found = next(python.parents[1].glob(f"lib/python*/site-packages/**/terraform-provider-aws_v{AWS_VERSION}*"))
-        found.chmod(0o755)
-        aws.parent.mkdir(parents=True, exist_ok=True)
-        os.link(found, aws)
+    aws = registry / "hashicorp" / "aws" / AWS_VERSION / "linux_amd64"
+    aws.mkdir(parents=True, exist_ok=True)
+    packed = next(python.parents[1].glob(f"lib/python*/site-packages/cloudrail/**/*aws_{AWS_VERSION}_linux_amd64.zip"))
+    with zipfile.ZipFile(packed) as archive:
+        for name in archive.namelist():
+            archive.extract(name, aws)
+            (aws / name).chmod(0o755)
     own = registry / "snowflakedb" / "snowflake" / SNOWFLAKE_VERSION / "linux_amd64"
+    own.mkdir(parents=True, exist_ok=True)
     script = own / f"terraform-provider-snowflake_v{SNOWFLAKE_VERSION}"
-    if not script.exists():
-        own.mkdir(parents=True, exist_ok=True)
-        unfinished = script.with_name(f".{script.name}.unfinished")
-        unfinished.write_text(
-            f'#!/bin/sh\nexec "{python}" -P -m helpers.local.cloud.snowflake_provider "$@"\n', encoding="utf-8"
-        )
-        unfinished.chmod(0o755)
-        unfinished.replace(script)
+    script.write_text(
+        f'#!/bin/sh\nexec "{python}" -P -m helpers.local.cloud.snowflake_provider "$@"\n', encoding="utf-8"
+    )
+    script.chmod(0o755)
+    _write_schema(python, mirror)
+    (mirror / "ready").touch()
     return mirror
+
+
+def _write_schema(python: Path, mirror: Path) -> None:
+    command = [str(python), "-P", "-m", "helpers.local.cloud.snowflake_schema", str(mirror / "snowflake-schema.json")]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(environments.PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise LocalStackError(
+            "read the schema of Terraform's provider for Snowflake",
+            on=str(mirror),
+            why=(done.stderr.strip().splitlines() or ["no message"])[-1],
+            next_step="remove .venv-cloud, then run the same command again",
+        )

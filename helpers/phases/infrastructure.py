@@ -17,12 +17,12 @@ from helpers import env_file, infrastructure, tf_vars
 from helpers.local import environments
 from helpers.phases import infrastructure_plan
 from helpers.phases.phase import Finding, Phase, table
-from helpers.phases.plan import StepPlan
 from helpers.platforms import aws, snowflake, terraform
 from helpers.platforms.terraform import TerraformPlan
 from helpers.runs.gate import Token, rehearse, require
 from helpers.runs.ledger import digest
 from helpers.runs.steps import Found, Probe
+from helpers.settings import PROJECT
 
 ENVIRONMENT = "s10-environment-gate"
 VALID = "s10-validate"
@@ -81,39 +81,39 @@ class Infrastructure(Phase):
             return self._no_part(ENVIRONMENT)
         return self.check(ENVIRONMENT, self._environment_findings, inputs={"profile": self.settings.profile})
 
-    def validate(self, environment_checked: object) -> Token:
+    def validate(self, environment_checked: object) -> Token | pd.DataFrame:
         """The gate in front of every plan: the modules are what their providers take."""
-        name = LEGACY_VALID if self._legacy else VALID
-        if not self._legacy:
-            require(environment_checked, ENVIRONMENT, apply=self.apply)
-        if not self._terraform:
-            with self.step(name, self._inputs()) as step:
-                step.result = {"what": "the module would be validated", "resources": len(self._declared())}
-                return rehearse(name, "Terraform was not asked")
-        return self.check(name, self._problems, inputs=self._inputs())
+        if self._legacy:
+            return self._no_part(VALID)
+        require(environment_checked, ENVIRONMENT, apply=self.apply)
+        return self._validated(VALID)
+
+    def validate_legacy(self) -> Token | pd.DataFrame:
+        """The same in front of option C's plan."""
+        return self._validated(LEGACY_VALID) if self._legacy else self._no_part(LEGACY_VALID)
 
     def findings(self, name: str) -> pd.DataFrame:
         """What a check has seen, the gravest first."""
         return table(self._findings.get(name, []))
 
-    def base(self, validated: Token) -> pd.DataFrame:
+    def base(self, validated: object) -> pd.DataFrame:
         """Network, storage, monitoring and DNS."""
-        return self._deploy(
-            "s10-base", validated, "make network, storage, monitoring and DNS", infrastructure.BASE, {}
-        )
+        return self._deploy("s10-base", validated, "make network, storage, monitoring and DNS", infrastructure.BASE, {})
 
-    def snowflake(self, validated: Token) -> pd.DataFrame:
+    def snowflake(self, validated: object) -> pd.DataFrame:
         """`terraform apply -target=module.snowflake`, with ENABLE_SNOWFLAKE_OBJECTS."""
         return self._deploy(
             "s10-snowflake", validated, f"make the objects in {snowflake.address(self.settings.snowflake)}",
             infrastructure.SNOWFLAKE, {"enable_snowflake_objects": "true"},
         )  # fmt: skip
 
-    def kafka(self, validated: Token) -> pd.DataFrame:
+    def kafka(self, validated: object) -> pd.DataFrame:
         """`terraform apply -target=module.kafka`, with ENABLE_MSK."""
-        return self._deploy("s10-kafka", validated, "make the Kafka cluster", infrastructure.KAFKA, {"enable_msk": "true"})
+        return self._deploy(
+            "s10-kafka", validated, "make the Kafka cluster", infrastructure.KAFKA, {"enable_msk": "true"}
+        )
 
-    def legacy(self, validated: Token) -> pd.DataFrame:
+    def legacy(self, validated: object) -> pd.DataFrame:
         """`terraform apply` in the legacy module: option C's."""
         if not self._legacy:
             return self._no_part("s10-legacy")
@@ -128,7 +128,7 @@ class Infrastructure(Phase):
     def summary(self) -> str:
         """One sentence: what is there now, or what would be."""
         resources = len(self._declared())
-        module = self._module.relative_to(infrastructure.PROJECT).as_posix()
+        module = self._module.relative_to(PROJECT).as_posix()
         if self.apply:
             held = len(terraform.resources(self._module, self.settings))
             return f"APPLIED: the state of {module} holds {held} resources, in {aws.address(self.settings.aws)}"
@@ -143,12 +143,20 @@ class Infrastructure(Phase):
         return infrastructure.declared(self._module, targets)
 
     def _no_part(self, name: str) -> pd.DataFrame:
-        return pd.DataFrame(
-            [(name, f"no part of option {self.option}")], columns=["step", "what"]
-        ).set_index("step")
+        return pd.DataFrame([(name, f"no part of option {self.option}")], columns=["step", "what"]).set_index("step")
+
+    def _validated(self, name: str) -> Token:
+        if not self._terraform:
+            with self.step(name, self._inputs()) as step:
+                step.result = {"what": "the module would be validated", "resources": len(self._declared())}
+                self._findings[name] = [
+                    Finding("note", "the module", "Terraform was not asked, so nothing was validated")
+                ]
+                return rehearse(name, "Terraform was not asked")
+        return self.check(name, self._problems, inputs=self._inputs())
 
     def _deploy(
-        self, name: str, validated: Token, what: str, targets: Sequence[str], switches: Applies
+        self, name: str, validated: object, what: str, targets: Sequence[str], switches: Applies
     ) -> pd.DataFrame:
         if self._legacy != (name == "s10-legacy"):
             return self._no_part(name)
@@ -185,7 +193,11 @@ class Infrastructure(Phase):
             held = [each for each in terraform.resources(self._module, self.settings) if _meant(each, targets)]
             planned = self._planned(targets, switches)
             if not planned.changes and held:
-                return Found("done", f"the services hold all {len(held)} resources of the state as they were applied", dict(result))
+                return Found(
+                    "done",
+                    f"the services hold all {len(held)} resources of the state as they were applied",
+                    dict(result),
+                )
             self._plans[name] = planned
             differ = ", ".join(f"{change.address} ({change.action})" for change in planned.changes[:3])
             more = f" and {len(planned.changes) - 3} more" if len(planned.changes) > 3 else ""
@@ -215,16 +227,20 @@ class Infrastructure(Phase):
 
     def _has_env(self, load_id: str, result: Mapping[str, Any]) -> Found:
         path = self.settings.file.parent / env_file.NAME
-        return Found("done", f"{env_file.NAME} is there") if path.exists() else Found("not done", f"there is no {env_file.NAME}")
+        return (
+            Found("done", f"{env_file.NAME} is there")
+            if path.exists()
+            else Found("not done", f"there is no {env_file.NAME}")
+        )
 
     def _environment_findings(self) -> list[Finding]:
         needed = infrastructure_plan.needed(self.settings)
         found = env_file.faults(self.settings.profile, self.settings.file, needed)
-        given = self._variables({})
+        origins = infrastructure_plan.origins(self.settings, tf_vars.environment(self.settings.file.parent))
         notes = [
-            Finding("note", f"TF_VAR_{each.terraform}", f"from {each.env}: {each.what}")
+            Finding("note", f"TF_VAR_{each.terraform}", f"{each.what}: {origins[each.terraform]}")
             for each in tf_vars.VARIABLES
-            if each.terraform in given
+            if each.terraform in origins
         ]
         self._findings[ENVIRONMENT] = [*(Finding(f.severity, f.on, f.what, f.fix) for f in found), *notes]
         return self._findings[ENVIRONMENT]
@@ -234,11 +250,14 @@ class Infrastructure(Phase):
         with self.timed("validate"):
             problems = terraform.validate(self._module, self.settings)
         found = [
-            Finding("stop" if p.severity == "error" else "warning", p.where or "the module", p.what, "correct the module")
+            Finding(
+                "stop" if p.severity == "error" else "warning", p.where or "the module", p.what, "correct the module"
+            )
             for p in problems
         ]
         found += [
-            Finding("note", f"{provider}", how) for provider, how in infrastructure_plan.checked_by(self._module, self.settings)
+            Finding("note", f"{provider}", how)
+            for provider, how in infrastructure_plan.checked_by(self._module, self.settings)
         ]
         self._findings[name] = found
         return found

@@ -24,10 +24,12 @@ def of_env_file(folder: Path) -> StepPlan:
     offered = env_file.plan_copy(folder)
     what = f"{env_file.NAME} is there, and is left as it is"
     if offered is not None:
-        what = f"write {env_file.NAME} as a copy of {env_file.EXAMPLE}, for its owner alone to read; its values are yours to fill in"
+        what = f"write {env_file.NAME} as a copy of {env_file.EXAMPLE}, for its owner alone to read"
     names = env_file.offered(folder / env_file.EXAMPLE)
     terraform = {each.env: f"TF_VAR_{each.terraform}: {each.what}" for each in tf_vars.VARIABLES}
-    rows = [(name, terraform.get(name, "a provider's" if name in tf_vars.PASSED_ON else "a profile's")) for name in names]
+    rows = [
+        (name, terraform.get(name, "a provider's" if name in tf_vars.PASSED_ON else "a profile's")) for name in names
+    ]
     objects = pd.DataFrame(rows, columns=["variable", "for"]).set_index("variable")
     return StepPlan("s10-environment", what, objects, {"variables offered": len(names)}, "none")
 
@@ -36,22 +38,23 @@ def of_files(step: str, what: str, module: Path, targets: Sequence[str], setting
     """What a module declares: no plan, since nobody asked Terraform or a service."""
     left = left_out(module, (), settings)
     rows = [
-        (each.address, "left out" if each.address in left else "declared", each.type, left.get(each.address, each.file), "")
+        (each.address, "left out" if each.address in left else "declared", each.type, left.get(each.address, each.file))
         for each in infrastructure.declared(module, targets)
     ]
-    objects = pd.DataFrame(rows, columns=COLUMNS).set_index("address")
-    totals = {"declared": sum(row[1] == "declared" for row in rows), "left out": sum(row[1] == "left out" for row in rows)}
+    objects = pd.DataFrame(rows, columns=COLUMNS[:-1]).set_index("address")
+    totals = {
+        "declared": sum(row[1] == "declared" for row in rows),
+        "left out": sum(row[1] == "left out" for row in rows),
+    }
     return StepPlan(
-        step, f"{what}; read from the files: Terraform plans it when it is applied, or with plan = True", objects, totals,
+        step, f"{what}\n  read from the files; Terraform plans it when it is applied, or with plan = True", objects, totals,
         cost(settings),
     )  # fmt: skip
 
 
-def of_terraform(
-    step: str, what: str, planned: TerraformPlan, targets: Sequence[str], settings: Settings
-) -> StepPlan:
+def of_terraform(step: str, what: str, planned: TerraformPlan, targets: Sequence[str], settings: Settings) -> StepPlan:
     """Terraform's plan, with what the local stack leaves out; `values` changes with any value that is known and not secret."""
-    rows = [(c.address, c.action, c.type, c.what, c.values) for c in planned.changes]
+    rows: list[tuple[str, ...]] = [(c.address, c.action, c.type, c.what, c.values) for c in planned.changes]
     left = left_out(planned.module, targets, settings)
     rows += [(address, "left out", address.split(".")[-2], why, "") for address, why in left.items()]
     objects = pd.DataFrame(rows, columns=COLUMNS).set_index("address")
@@ -105,11 +108,29 @@ def variables(settings: Settings, environment: Mapping[str, str], switches: Mapp
     return {**given, **switches}
 
 
+def origins(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Where each of Terraform's variables has its value from."""
+    own, given = tf_vars.variables(environment), variables(settings, environment, {})
+    found = {}
+    for each in tf_vars.VARIABLES:
+        if each.terraform not in given:
+            continue
+        if own.get(each.terraform) == given[each.terraform]:
+            found[each.terraform] = f"from {each.env}"
+        else:
+            default = each.terraform in DEFAULTS and each.terraform not in own
+            found[each.terraform] = f"the default, as {each.env} is not set" if default else "from the profile"
+    return found
+
+
 def needed(settings: Settings) -> dict[str, str]:
     """Variables without which the phase cannot act, each with what it is for; none on the local stack."""
     if settings.values.stack == "local":
         return {}
-    found = {"PIPELINE_NAME": "everything that is made is named after it", "DNS_ZONE": "clients find the pipeline by it"}
+    found = {
+        "PIPELINE_NAME": "everything that is made is named after it",
+        "DNS_ZONE": "clients find the pipeline by it",
+    }
     target = settings.values.snowflake
     if target is None or "-" not in target.account:
         for name in ("SNOWFLAKE_ORGANIZATION", "SNOWFLAKE_ACCOUNT"):
@@ -121,7 +142,9 @@ def cost(settings: Settings) -> str:
     """What can be said of it."""
     if settings.aws.engine == "moto":
         return "none: stand-ins on this machine"
-    return "not estimated: prices are the region's; a Kafka cluster costs from its first hour, a warehouse while it works"
+    return (
+        "not estimated: prices are the region's; a Kafka cluster costs from its first hour, a warehouse while it works"
+    )
 
 
 def module_digest(module: Path) -> str:

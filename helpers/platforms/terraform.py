@@ -125,7 +125,7 @@ def validate(module: Path, settings: Settings) -> list[Problem]:
         InfrastructureError: Terraform could not be prepared, such as for a provider that is not to be had.
         LocalStackError: its environment could not be installed.
     """
-    with _working(module, settings) as work:
+    with _working(module, settings, override=False) as work:
         # A module that cannot even be read fails in init, with the same kind of message.
         init, *rest = work.run(_init(settings, work, backend=False), ("validate", {}))
         if init["code"] != 0:
@@ -161,9 +161,7 @@ def plan(
         options = {
             "out": PLAN, "target": list(targets) or None, "destroy": destroy or None, "lock_timeout": LOCK_TIMEOUT,
         }  # fmt: skip
-        answers = work.run(
-            _init(settings, work), ("plan", options), ("show", {"path": PLAN}), variables=variables
-        )
+        answers = work.run(_init(settings, work), ("plan", options), ("show", {"path": PLAN}), variables=variables)
         for answer in answers:
             if answer["code"] not in (0, 2):
                 raise _failed(f"plan {_name(module)}", module, answer)
@@ -195,7 +193,8 @@ def apply(plan: TerraformPlan) -> Applied:
             raise _failed(f"apply the plan of {_name(plan.module)}", plan.module, answer)
         plan.file.unlink()  # an applied plan is of no use, and holds the variables
         summary = next(
-            (e["changes"] for e in answer["value"] if e.get("type") == "change_summary"), {"add": 0, "change": 0, "remove": 0}
+            (e["changes"] for e in answer["value"] if e.get("type") == "change_summary"),
+            {"add": 0, "change": 0, "remove": 0},
         )
     held = tuple(resources(plan.module, plan.settings))
     return Applied(int(summary["add"]), int(summary["change"]), int(summary["remove"]), held)
@@ -242,7 +241,7 @@ class _Work:
         try:
             output, errors = process.communicate(json.dumps(request))
         except BaseException:
-            process.wait()
+            process.communicate()
             raise
         try:
             answers: list[dict[str, Any]] = json.loads(output)
@@ -258,7 +257,7 @@ class _Work:
 
 
 @contextmanager
-def _working(module: Path, settings: Settings, *, fresh: bool = True) -> Iterator[_Work]:
+def _working(module: Path, settings: Settings, *, fresh: bool = True, override: bool = True) -> Iterator[_Work]:
     """The module's working folder, for one of us at a time."""
     python = environments.python("cloud")
     folder = _folder(module, settings)
@@ -276,10 +275,10 @@ def _working(module: Path, settings: Settings, *, fresh: bool = True) -> Iterato
         if settings.aws.engine == "moto":
             from helpers.local import terraform as local  # only the local profile needs it
 
-            environment = local.prepare(folder, settings, environment)
+            environment = local.prepare(folder, settings, environment, override=override)
         else:
             environment |= _credentials(settings)
-            if not settings.terraform.backend:
+            if override and not settings.terraform.backend:
                 (folder / "runbook_override.tf").write_text('terraform {\n  backend "local" {}\n}\n', encoding="utf-8")
         yield _Work(folder, python, environment)
 
@@ -290,7 +289,10 @@ def _credentials(settings: Settings) -> dict[str, str]:
     found = {name: value for name, value in own.items() if value and name.startswith(("AWS_", "SNOWFLAKE_"))}
     account = settings.aws
     if account.access_key and account.secret_key:
-        found |= {"AWS_ACCESS_KEY_ID": account.access_key, "AWS_SECRET_ACCESS_KEY": account.secret_key.get_secret_value()}
+        found |= {
+            "AWS_ACCESS_KEY_ID": account.access_key,
+            "AWS_SECRET_ACCESS_KEY": account.secret_key.get_secret_value(),
+        }
     if target := settings.values.snowflake:
         if target.private_key_file:
             found["SNOWFLAKE_AUTHENTICATOR"] = "SNOWFLAKE_JWT"

@@ -42,7 +42,8 @@ PATIENCE = 20.0
 """Seconds to wait for a former call of the same run that was killed and whose notebook is still ending."""
 
 _POLL = 0.5
-_SET_BY_THE_COMMAND = frozenset({"profile", "option", "apply"})
+_BY_OPTIONS = ("profile", "option", "apply")
+"""Parameters that an option of the command sets."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ class _Walk:
 
     def _executed(self, phase: _Phase, tick: Callable[[], None]) -> Ended:
         order = self._order
-        given = {name: value for name, value in phase.given.items() if name not in _SET_BY_THE_COMMAND}
+        given = {name: value for name, value in phase.given.items() if name not in _BY_OPTIONS}
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
             # JSON is YAML in which every text is quoted, so that none is taken for a number.
             json.dump(given, file, ensure_ascii=False)
@@ -272,12 +273,12 @@ def _planned(order: Order) -> list[_Phase]:
         own = {parameter.name for parameter in declared(notebook)}
         known |= own
         shared = {key: value for key, value in parameters.items() if key in own}
-        path = {"option": order.option} if "option" in own else {}
-        given = resolve(notebook, {**shared, "profile": order.profile, "apply": apply, **path})
+        set_here = {"profile": order.profile, "apply": apply, **({"option": order.option} if "option" in own else {})}
+        given = resolve(notebook, shared | set_here)
         phases.append(_Phase(name, notebook, apply, given))
     if not any(phase.notebook for phase in phases):
         raise _misused("run all phases", str(order.runbooks), "no phase has a notebook there", "check the folder")
-    if unknown := sorted(parameters.keys() - known | parameters.keys() & _SET_BY_THE_COMMAND):
+    if unknown := sorted(parameters.keys() - known | parameters.keys() & set(_BY_OPTIONS)):
         raise _misused(
             "run all phases", f"parameter {unknown[0]}", "no notebook declares it, or an option of the command sets it",
             "name one that a notebook declares; profile, option and apply are --profile, --option and --apply",

@@ -57,7 +57,10 @@ def test_values_keep_blanks_and_quotes_and_are_not_executed(shell: Shell, tmp_pa
 
 
 def test_no_value_is_shown_even_while_the_shell_traces(shell: Shell) -> None:
-    env = dotenv_line("LEGACY_DB_PASSWORD", "correct horse") + "SNOWFLAKE_PASSWORD=battery-staple\nPIPELINE_NAME=sales-x\n"
+    env = (
+        dotenv_line("LEGACY_DB_PASSWORD", "correct horse")
+        + "SNOWFLAKE_PASSWORD=battery-staple\nPIPELINE_NAME=sales-x\n"
+    )
     done = shell(env, "echo still traced", options="set -x")
     assert "TF_VAR_db_password" in done.stderr and "SNOWFLAKE_PASSWORD" in done.stderr
     assert "+ echo still traced" in done.stderr
@@ -66,7 +69,9 @@ def test_no_value_is_shown_even_while_the_shell_traces(shell: Shell) -> None:
 
 
 def test_the_environment_wins_over_the_file_and_switches_are_true_or_false(shell: Shell) -> None:
-    done = shell("ENABLE_MSK=Yes\nPIPELINE_NAME=file\n", 'echo "$TF_VAR_enable_msk $TF_VAR_name"', "export PIPELINE_NAME=own")
+    done = shell(
+        "ENABLE_MSK=Yes\nPIPELINE_NAME=file\n", 'echo "$TF_VAR_enable_msk $TF_VAR_name"', "export PIPELINE_NAME=own"
+    )
     assert done.stdout.strip() == "true own"
     done = shell("ENABLE_MSK=perhaps\n", "echo code $?")
     assert "ENABLE_MSK" in done.stderr and done.stdout.strip() == "code 2"
@@ -95,7 +100,9 @@ def project(tmp_path: Path) -> Path:
         '[profiles.p.source]\nhost = "h"\ndbname = "d"\nuser = "u"\npassword = { env = "RUNBOOK_TEST_PGPASSWORD" }\n'
         '[profiles.p.databricks]\nschema = "s"\ntoken = { vault = "secret/data/x", key = "k" }\n'
     )
-    (tmp_path / ".env.example").write_text("# RUNBOOK_TEST_PGPASSWORD=\nVAULT_ADDR=https://vault.example.com\n# VAULT_TOKEN=\n")
+    (tmp_path / ".env.example").write_text(
+        "# RUNBOOK_TEST_PGPASSWORD=\nVAULT_ADDR=https://vault.example.com\n# VAULT_TOKEN=\n"
+    )
     (tmp_path / ".gitignore").write_text(".env\n")
     for command in (["init", "-q"], ["add", "."]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
@@ -180,7 +187,7 @@ def test_a_rehearsal_shows_what_the_modules_declare_without_terraform(
     environment = phase.check_environment()
     assert isinstance(environment, Token) and not environment.rehearsed
     validated = phase.validate(environment)
-    assert validated.rehearsed
+    assert isinstance(validated, Token) and validated.rehearsed
     base, snowflake, kafka = phase.base(validated), phase.snowflake(validated), phase.kafka(validated)
     assert set(base["action"]) == {"declared"} and "module.dns.aws_route53_zone.this" in base.index
     assert "left out" in kafka.loc["module.kafka[0].aws_msk_cluster.this", "action"]
@@ -195,12 +202,14 @@ def test_a_rehearsal_shows_what_the_modules_declare_without_terraform(
 def test_option_c_has_the_legacy_module_and_nothing_else(local_settings: Settings, no_terraform: None) -> None:
     phase = Infrastructure("local", "C", apply=False)
     validated = phase.validate(phase.check_environment())
-    legacy = phase.legacy(validated)
+    legacy = phase.legacy(phase.validate_legacy())
     assert "aws_db_instance.sales" in legacy.index
     assert list(phase.kafka(validated)["what"]) == ["no part of option C"]
 
 
-def test_a_step_takes_no_other_gate_and_an_applied_one_no_rehearsed_gate(local_settings: Settings, no_terraform: None) -> None:
+def test_a_step_takes_no_other_gate_and_an_applied_one_no_rehearsed_gate(
+    local_settings: Settings, no_terraform: None
+) -> None:
     phase = Infrastructure("local", "A", apply=False)
     environment = phase.check_environment()
     with pytest.raises(UsageError, match=VALID):
@@ -214,7 +223,9 @@ def test_a_step_takes_no_other_gate_and_an_applied_one_no_rehearsed_gate(local_s
 def test_the_gate_closes_on_a_missing_variable(
     local_settings: Settings, no_terraform: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("helpers.phases.infrastructure_plan.needed", lambda settings: {"RUNBOOK_TEST_ZONE": "it is sought"})
+    monkeypatch.setattr(
+        "helpers.phases.infrastructure_plan.needed", lambda settings: {"RUNBOOK_TEST_ZONE": "it is sought"}
+    )
     phase = Infrastructure("local", "A", apply=False)
     with pytest.raises(GateClosed, match="RUNBOOK_TEST_ZONE"):
         phase.check_environment()
@@ -226,7 +237,9 @@ def test_a_switch_that_is_neither_true_nor_false_is_named() -> None:
 
 
 @pytest.mark.parametrize("option", ["A", "C"])
-def test_a_rehearsed_run_plans_every_built_step_of_its_option(local_settings: Settings, tmp_path: Path, option: str) -> None:
+def test_a_rehearsed_run_plans_every_built_step_of_its_option(
+    local_settings: Settings, tmp_path: Path, option: str
+) -> None:
     result = execute(
         RUNBOOK, run="rehearsed", parameters={"profile": "local", "apply": False, "option": option},
         outputs=tmp_path / "outputs", option=option, report=Silence(),
@@ -235,6 +248,9 @@ def test_a_rehearsed_run_plans_every_built_step_of_its_option(local_settings: Se
     entries = Ledger.open(tmp_path / "outputs" / "rehearsed").entries()
     planned = {entry.get("step") for entry in entries if entry.event == "step-planned"}
     wanted = {
-        name for step in checklist.of_option(option) if step.phase == "10_infrastructure" and step.state == "built" for name in step.ids
+        name
+        for step in checklist.of_option(option)
+        if step.phase == "10_infrastructure" and step.state == "built"
+        for name in step.ids
     }
     assert planned == wanted

@@ -58,7 +58,9 @@ def test_the_modules_are_valid(own: Settings, module: Path) -> None:
         ("main.tf", "module \"dns\" {", "module \"dns\" ", "dns"),
     ],
 )  # fmt: skip
-def test_a_typo_is_caught_with_its_place(own: Settings, tmp_path: Path, file: str, right: str, wrong: str, named: str) -> None:
+def test_a_typo_is_caught_with_its_place(
+    own: Settings, tmp_path: Path, file: str, right: str, wrong: str, named: str
+) -> None:
     module = tmp_path / "module"
     shutil.copytree(infrastructure.MODERN, module)
     text = (module / file).read_text()
@@ -76,7 +78,10 @@ def test_equal_plans_are_equal_and_a_changed_value_is_another_plan(own: Settings
     again = terraform.plan(infrastructure.MODERN, given, targets=["module.dns"], settings=own)
     assert (again.sha256, again.changes) == (first.sha256, first.changes)
     other = terraform.plan(
-        infrastructure.MODERN, {**given, "modern_endpoint": "elsewhere.example.com"}, targets=["module.dns"], settings=own
+        infrastructure.MODERN,
+        {**given, "modern_endpoint": "elsewhere.example.com"},
+        targets=["module.dns"],
+        settings=own,
     )
     assert [c.address for c in other.changes] == [c.address for c in first.changes]
     assert other.sha256 != first.sha256
@@ -114,7 +119,12 @@ class Project:
     def approve(self, step: str, by: str = "alice") -> None:
         folder = self.folder / "outputs" / self.run
         approvals.approve(
-            folder, step, by=by, key=self.folder / KEYS / f"{by}.pem", settings=self.settings, ledger=Ledger.open(folder)
+            folder,
+            step,
+            by=by,
+            key=self.folder / KEYS / f"{by}.pem",
+            settings=self.settings,
+            ledger=Ledger.open(folder),
         )
 
     def events(self, step: str) -> list[str]:
@@ -149,7 +159,7 @@ def test_an_apply_waits_for_its_approval_and_is_then_there_and_answers(project: 
     code, why = project.attempt(apply=True)
     assert code == 0, why
     held = terraform.resources(infrastructure.MODERN, project.settings)
-    assert "module.snowflake[0].snowflake_schema.this[\"LANDING\"]" in held
+    assert 'module.snowflake[0].snowflake_schema.this["LANDING"]' in held
     assert not any("aws_msk_cluster" in address for address in held)
     answers = infrastructure.answers(
         project.settings, {"name": os.environ["PIPELINE_NAME"], "zone_name": os.environ["DNS_ZONE"]}
@@ -177,9 +187,7 @@ def test_what_is_deleted_behind_terraforms_back_is_seen(
     monkeypatch.chdir(project.folder)
     phase = Infrastructure("local", "A", apply=True)
     given = phase._variables({})
-    terraform.apply(
-        terraform.plan(infrastructure.MODERN, given, targets=infrastructure.BASE, settings=phase.settings)
-    )
+    terraform.apply(terraform.plan(infrastructure.MODERN, given, targets=infrastructure.BASE, settings=phase.settings))
     probe = phase._probe("s10-base", infrastructure.BASE, {})
     found = probe("0" * 32, {})
     assert found.answer == "done", found.how
@@ -230,7 +238,10 @@ def test_the_legacy_module_is_applied_and_destroyed(own: Settings) -> None:
 
 def test_a_production_profile_is_told_what_it_lacks() -> None:
     values = Profile.model_validate(
-        {"snowflake": {"account": "myaccount", "user": "u", "database": "d", "schema": "s"}, "aws": {"region": "eu-central-1"}}
+        {
+            "snowflake": {"account": "myaccount", "user": "u", "database": "d", "schema": "s"},
+            "aws": {"region": "eu-central-1"},
+        }
     )
     needed = infrastructure_plan.needed(Settings("production", Path("migration.toml"), values))
     assert set(needed) == {"PIPELINE_NAME", "DNS_ZONE", "SNOWFLAKE_ORGANIZATION", "SNOWFLAKE_ACCOUNT"}

@@ -28,9 +28,7 @@ def main() -> None:
         if call["method"] not in METHODS:
             raise ValueError(f"no method {call['method']!r}")
         done = getattr(command, call["method"])(**call["options"])
-        results.append(
-            {"method": call["method"], "code": done.retcode, "value": done.value, "error": done.error or ""}
-        )
+        results.append({"method": call["method"], "code": done.retcode, "value": done.value, "error": done.error or ""})
         if done.retcode not in (0, 2):
             break
     with os.fdopen(answers, "w", encoding="utf-8") as output:
