@@ -7,20 +7,25 @@ which the new side was watched; the notebook says so, and its approval is one of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from helpers import checklist, dashboard, infrastructure, tf_vars
+from helpers import archive, archive_record, checklist, dashboard, infrastructure, tf_vars
+from helpers.catalog import read_catalog
 from helpers.errors import SettingsError
 from helpers.phases import cutover_plan, earlier, infrastructure_plan
 from helpers.phases.cutover import PHASE
 from helpers.phases.phase import Finding, Phase, table
-from helpers.platforms import aws, terraform
-from helpers.runs.gate import Token, require
+from helpers.platforms import aws, postgres, terraform
+from helpers.platforms.s3 import Bucket
+from helpers.progress import progress
+from helpers.runs.folders import run_folder
+from helpers.runs.gate import Token, gate, rehearse, require
 from helpers.runs.steps import Found
 
-MONITORED = "s50-monitor"
+MONITORED, ARCHIVED = "s50-monitor", "s50-archive"
 DOCUMENTS = ("s50-runbooks", "s50-team-documentation", "s50-documentation")
 
 
@@ -39,11 +44,41 @@ class Cleanup(Phase):
         self._found: list[Finding] = []
         self._spoken = pd.DataFrame()
 
-    def remove_legacy(self, monitored: Token) -> pd.DataFrame:
+    def archive(self, monitored: Token) -> Token | pd.DataFrame:
+        """Locks the legacy data away, as Parquet and as a dump, and sees that the dump restores; what follows takes the token."""
+        if not self._has(ARCHIVED):
+            return self._no_part(ARCHIVED)
+        require(monitored, MONITORED, apply=self.apply)
+        source = self.settings.source
+        with self.step(ARCHIVED, {"source": postgres.address(source)}, probe=self._is_archived) as step:
+            if not self.apply:
+                with postgres.reading(source) as cursor:
+                    tables = read_catalog(cursor, schemas=source.schemas).tables
+                what = "lock every table and a dump in the archive's bucket, and restore the dump once"
+                self.shown(step, cutover_plan.of_tables(ARCHIVED, what, tables, "Parquet, and in the dump"))
+                return rehearse(ARCHIVED, what)
+            if not step.skipped:
+                with self.timed("archive"), progress("archive") as report:
+                    done = archive.archive(archive.plan_archive(self.settings, self._working_folder()), progress=report)
+                step.result = {
+                    "archive": done.name, "location": done.location, "lsn": done.lsn, "rows": done.rows, "bytes": done.bytes,
+                    "retain_until": done.retain_until.isoformat(), "restores": done.restore_test.verdict,
+                }  # fmt: skip
+            return gate(
+                ARCHIVED, step.result.get("restores") == "equal", evidence=step.result,
+                next_step="the archive does not restore to what it should hold: nothing is removed; runbook archive --retest NAME",
+            )  # fmt: skip
+
+    def archived(self) -> pd.DataFrame:
+        """What lies in the archive."""
+        done = earlier.result(earlier.entries(self.run), ARCHIVED) if self.apply else None
+        return pd.DataFrame({"archive": list((done or {}).values())}, index=list(done or {}))
+
+    def remove_legacy(self, archived: object) -> pd.DataFrame:
         """Destroys what Terraform has made for the legacy pipeline, once enough people have approved exactly that."""
         if not self._has("s50-remove-legacy"):
             return self._no_part("s50-remove-legacy")
-        require(monitored, MONITORED, apply=self.apply)
+        require(archived, ARCHIVED, apply=self.apply)
         step_id, module = "s50-remove-legacy", infrastructure.LEGACY
         what = f"destroy what {module.relative_to(module.parents[2])} has made in {aws.address(self.settings.aws)}"
         inputs = {"module": infrastructure_plan.module_digest(module), "where": aws.address(self.settings.aws)}
@@ -134,6 +169,17 @@ class Cleanup(Phase):
 
     def _variables(self) -> dict[str, str]:
         return infrastructure_plan.variables(self.settings, tf_vars.environment(self.settings.file.parent), {})
+
+    def _working_folder(self) -> Path:
+        """Where `runbook archive --run` works too: not in the run's own folder, whose files are evidence."""
+        return run_folder().parent / ".archives" / f"run-{run_folder().name}"
+
+    def _is_archived(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        if not result:
+            return Found("not done", "nothing says that an archive was finished")
+        found = archive_record.read(Bucket.open(self.settings.archive_stage), str(result.get("archive")))
+        how = f"the archive {result.get('archive')} is {'there' if found else 'not there'}"
+        return Found("done" if found else "not done", how, result)
 
     def _is_gone(self, load_id: str, result: Mapping[str, Any]) -> Found:
         held = terraform.resources(infrastructure.LEGACY, self.settings)
