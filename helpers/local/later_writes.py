@@ -97,7 +97,7 @@ class _Table:
         uniques = [key.columns for key in table.keys] or [table.key]
         with closing(postgres.connect(settings.source)) as connection, connection.cursor() as cursor:
             cursor.execute(_CONSTRAINED, {"table": table.oid})
-            bound, (referred,) = {name for name, one in cursor.fetchall() if one}, (_is_referred_to(cursor, table.oid),)
+            bound, referred = {name for (name,) in cursor.fetchall()}, _is_referred_to(cursor, table.oid)
             keys = ", ".join(postgres.identifier(name) for name in table.key)
             cursor.execute(
                 f"SELECT {', '.join(_text(c) for c in self._columns.values())} "
@@ -171,11 +171,11 @@ class _Table:
 
 
 _CONSTRAINED = """
-SELECT a.attname, c.contype = 'f' FROM pg_constraint c
+SELECT a.attname FROM pg_constraint c
 JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
 WHERE c.conrelid = %(table)s AND c.contype IN ('f', 'c')
-UNION SELECT attname, true FROM pg_attribute WHERE attrelid = %(table)s AND attgenerated <> ''
-UNION SELECT a.attname, true FROM pg_attrdef f
+UNION SELECT attname FROM pg_attribute WHERE attrelid = %(table)s AND attgenerated <> ''
+UNION SELECT a.attname FROM pg_attrdef f
 JOIN pg_attribute g ON g.attrelid = f.adrelid AND g.attnum = f.adnum AND g.attgenerated <> ''
 JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refobjid = f.adrelid
 JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
