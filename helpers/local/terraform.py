@@ -3,6 +3,7 @@
 - hashicorp/aws 3.39.0 is the genuine binary, and talks to the AWS stand-in.
 - snowflakedb/snowflake is a stand-in of ours (`helpers.local.cloud.snowflake_provider`): it checks a module by the schema that
   the genuine one publishes, and makes schemas in the Snowflake stand-in.
+- The state ends with the AWS stand-in, which keeps everything in memory.
 - What neither stand-in has is left out of the working copy, by override files; `LEFT_OUT` says what, and why.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from helpers.errors import LocalStackError
 from helpers.local import environments, stack
-from helpers.local.aws import ACCESS_KEY, SECRET_KEY
+from helpers.local.aws import ACCESS_KEY, SECRET_KEY, Aws
 from helpers.settings import Settings
 
 AWS_VERSION = "3.39.0"
@@ -166,7 +167,10 @@ def prepare(work: Path, settings: Settings, environment: Mapping[str, str], *, o
 
 
 def _override(work: Path) -> None:
-    endpoint = stack.aws()
+    server = stack.on_demand("aws")
+    assert isinstance(server, Aws)
+    _forget_a_former_server(work, server.instance)
+    endpoint = server.endpoint
     provider = _AWS.format(
         access_key=ACCESS_KEY,
         secret_key=SECRET_KEY,
@@ -176,6 +180,18 @@ def _override(work: Path) -> None:
     for name, content in (("kafka", _KAFKA), ("snowflake", _SNOWFLAKE)):
         if (work / "modules" / name).is_dir():
             (work / "modules" / name / "runbook_override.tf").write_text(content, encoding="utf-8")
+
+
+def _forget_a_former_server(work: Path, instance: str) -> None:
+    """Sets aside the state of a stand-in that has stopped: it holds nothing any more, and to be told so resource by resource
+    takes the provider six minutes."""
+    mark = work / "standin-instance"
+    former = mark.read_text(encoding="utf-8") if mark.exists() else ""
+    if former != instance:
+        state = work / "terraform.tfstate"
+        if state.exists():
+            state.replace(work / f"terraform.tfstate.of-{former[:8] or 'nobody'}")
+        mark.write_text(instance, encoding="utf-8")
 
 
 def _mirror() -> Path:

@@ -21,6 +21,7 @@ from helpers.platforms import aws, snowflake, terraform
 from helpers.platforms.terraform import TerraformPlan
 from helpers.runs.gate import Token, rehearse, require
 from helpers.runs.ledger import digest
+from helpers.runs.people import roll
 from helpers.runs.steps import Found, Probe
 from helpers.settings import PROJECT
 
@@ -168,6 +169,8 @@ class Infrastructure(Phase):
                 return self.shown(step, infrastructure_plan.of_files(name, what, self._module, targets, self.settings))
             if step.skipped:
                 return self._held(targets)
+            if self.apply:
+                roll(self.settings).needed(name, "other")  # where nobody may sign, Terraform need not be asked
             with self.timed(f"plan {name}"):
                 planned = self._plans.pop(name, None) or self._planned(targets, switches)
             plan = infrastructure_plan.of_terraform(name, what, planned, targets, self.settings)
