@@ -87,7 +87,7 @@ class Cleanup(Phase):
                 return self.shown(step, infrastructure_plan.of_files(step_id, what, module, (), self.settings))
             if not step.skipped:
                 planned = terraform.plan(module, self._variables(), destroy=True, settings=self.settings)
-                plan = infrastructure_plan.of_terraform(step_id, what, planned, (), self.settings)
+                plan = cutover_plan.of_destroy(step_id, what, planned.changes)
                 print(plan)  # noqa: T201 - who is asked to approve it reads it here
                 by = self.approve(plan).by
                 with self.timed("destroy"):

@@ -9,6 +9,7 @@ import pandas as pd
 from helpers.catalog import Table
 from helpers.freeze import SETTING, FreezePlan, Stored
 from helpers.phases.plan import StepPlan
+from helpers.platforms.terraform import Change
 from helpers.settings import Dns, Settings
 
 NOTHING = "nothing: the steps ask and switch"
@@ -67,6 +68,13 @@ def of_record(step: str, dns: Dns | None, shares: Sequence[int]) -> StepPlan:
 def of_one(step: str, what: str, thing: str, action: str) -> StepPlan:
     """A single thing."""
     return _plan(step, what, [(thing, action, "")], {"objects": 1})
+
+
+def of_destroy(step: str, what: str, changes: Sequence[Change]) -> StepPlan:
+    """What Terraform would destroy, by address and name: a service reports some values of what it has anew at every look, such as
+    until when a database can be restored, and a signature must outlast that."""
+    rows = [(change.address, change.action, change.what) for change in changes]
+    return _plan(step, what, rows, {"resources": len(rows)})
 
 
 def _frozen(database: str, former: Sequence[Stored]) -> Iterable[tuple[str, str, str]]:
