@@ -861,6 +861,40 @@ def _show_census(found: tuple[TableCensus, ...]) -> None:
         screen.print(f"refused: {sentence}", markup=False, soft_wrap=True)
 
 
+@app.command("rehearse-rollback")
+def rehearse_rollback(
+    orders: Annotated[int, typer.Option(min=100, help="Order lines of the scratch source.")] = 1000,
+    writes: Annotated[int, typer.Option(min=1, help="Writes to the new side in between.")] = 60,
+    seed: Annotated[int, typer.Option(help="Equal seeds make equal writes.")] = 1,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Cut a scratch copy over, write to its new side, roll it back; exit 1 when a write was lost.
+
+    Example: runbook rehearse-rollback --orders 10000 --json
+    """
+    from helpers import rollback_rehearsal
+
+    done = rollback_rehearsal.rehearse(
+        profiles.load(profile), orders=orders, writes=writes, seed=seed,
+        say=lambda line: screen.print(line, markup=False, style="dim"),
+    )  # fmt: skip
+
+    def show() -> None:
+        kinds = [(kind, count, done.brought_back[kind]) for kind, count in done.writes.items()]
+        _table("writes to the new side", "kind", "written", "rows brought back", rows=kinds)
+        _table(
+            "stages", "stage", "seconds", rows=[(stage, f"{seconds:.1f}") for stage, seconds in done.seconds.items()]
+        )
+        for sentence in done.lost:
+            screen.print(f"lost: {sentence}", markup=False, soft_wrap=True)
+        screen.print(f"not rehearsed: {', '.join(rollback_rehearsal.NOT_REHEARSED)}", markup=False)
+        screen.print(done.verdict.upper(), markup=False, style="bold green" if done.passed else "bold red")
+
+    _show(as_json, done.as_dict(), show)
+    raise typer.Exit(0 if done.passed else 1)
+
+
 @app.command()
 def benchmark(
     pipeline: Annotated[str, typer.Option(help="modern, legacy or both.")] = "both",

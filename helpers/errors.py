@@ -95,6 +95,10 @@ class PipelineFailed(MigrationError):  # noqa: N818
     exit_code = 1
 
 
+class BackupError(MigrationError):
+    """A dump could not be made, is not whole, or does not restore."""
+
+
 class GateClosed(MigrationError):  # noqa: N818
     """A check that protects the next step said no."""
 

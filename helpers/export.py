@@ -179,6 +179,21 @@ def marked(plan: ExportPlan, mark: str, *, progress: Progress | None = None) -> 
     return replace(plan, state=plan.state.model_copy(update={"export": _new_name(mark)}))
 
 
+def since(plan: ExportPlan, former: Manifest, *, progress: Progress | None = None) -> ExportPlan:
+    """`plan` without the tables whose rows are still those of a finished export: it takes over their files.
+
+    Args:
+        plan: in its own snapshot.
+        former: the manifest at the plan's location.
+        progress: told about each file checked and each table compared.
+
+    Returns:
+        A plan whose tables are `finished` where the source has not changed them, by the digests kept with the manifest.
+    """
+    state = plan.state.model_copy(update={"tables": tuple(_finished(table) for table in former.tables)})
+    return _with_kept_tables(plan, state, progress)
+
+
 def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
     """Writes the files of `plan`, then its manifest, then removes the files of exports before the former one.
 
@@ -286,6 +301,17 @@ def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress 
     state = plan.state.model_copy(update={"tables": tuple(tables)})
     return ExportPlan(
         plan.source, plan.options, plan.bucket, plan.snapshot, plan.catalog, plan.census, state, True, plan.digests, plan.complete, plan.refused
+    )  # fmt: skip
+
+
+def _finished(staged: StagedTable) -> TableState:
+    parts = tuple(
+        PartState(name=file.path.partition("/")[2], relation="", first_page=0, end_page=None, pages=0, file=file)
+        for file in staged.files
+    )
+    return TableState(
+        schema_=staged.schema_, name=staged.name, key=staged.key, comment=staged.comment, columns=staged.columns,
+        rows=staged.rows, parts=parts, digest=staged.digest,
     )  # fmt: skip
 
 

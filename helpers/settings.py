@@ -318,6 +318,52 @@ class Airflow(_Section):
     """"local" is the local stack's own, a real one."""
 
 
+class Dns(_Section):
+    """The weighted record by which readers find the old side or the new one."""
+
+    zone: str
+    """Its name, such as "example.com", or its id."""
+    record: str
+    type: Literal["CNAME", "A", "AAAA"] = "CNAME"
+    legacy: str
+    """What the record says while the old side serves, and `modern` once the new one does."""
+    modern: str
+    ttl: int = Field(default=30, ge=0)
+    """Seconds that a resolver may keep an answer; no step is seen earlier by everybody."""
+    steps: tuple[int, ...] = (10, 50, 100)
+    """Per cent of the answers that lead to the new side, step by step."""
+    seconds: float = Field(default=300.0, ge=0)
+    """From a step to the check behind it."""
+
+    @model_validator(mode="after")
+    def _leads_there(self) -> Dns:
+        if list(self.steps) != sorted(set(self.steps)) or not self.steps or self.steps[-1] != 100 or self.steps[0] < 1:
+            raise ValueError("steps rise from at least 1 to 100, for example [10, 50, 100]")
+        return self
+
+
+class Cutover(_Section):
+    """How the source is frozen, what is switched, and when the switch is taken back."""
+
+    application: str | None = None
+    """The role by which the application writes to the source; the freeze is tried as this role."""
+    application_password: Secret = None
+    patience_seconds: float = Field(default=30.0, ge=0)
+    """That a transaction which has written gets to end by itself."""
+    end_writers: bool = False
+    """End it after that; otherwise the freeze is given up, and the session is named."""
+    legacy_dags: tuple[str, ...] = ("sales_data_aggregation",)
+    modern_dags: tuple[str, ...] = ("cloud_sales_pipeline_dag",)
+    query: str | None = None
+    """What readers ask the target, in its SQL; without it, the rows of the largest table are counted."""
+    probes: int = Field(default=20, ge=1)
+    """How often it is asked behind each step of the switch."""
+    max_error_rate: float = Field(default=0.01, ge=0, le=1)
+    max_latency_seconds: float = Field(default=5.0, gt=0)
+    """The most that the slowest but for one in twenty may take."""
+    dashboard: str = Field(default="sales-pipeline", pattern=r"^[A-Za-z0-9_-]+$")
+
+
 class Notify(_Section):
     """Who is told how a run goes."""
 
@@ -380,6 +426,8 @@ class Profile(_Section):
     dbt: Dbt = Dbt()
     alerts: Alerts = Alerts()
     downstream: dict[str, Downstream] = Field(default_factory=dict)
+    dns: Dns | None = None
+    cutover: Cutover = Cutover()
 
 
 @dataclass(frozen=True)
@@ -469,6 +517,16 @@ class Settings:
     def hybrid(self) -> Hybrid:
         """Which tables stay; raises `SettingsError` when the profile names none."""
         return self._section("hybrid", self.values.hybrid, 'stay = ["public.stores"]')
+
+    @property
+    def dns(self) -> Dns | None:
+        """The record that readers use; None where no section names one, and the switch of readers is somebody else's."""
+        return self.values.dns
+
+    @property
+    def cutover(self) -> Cutover:
+        """How the sides are switched."""
+        return self.values.cutover
 
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
@@ -647,6 +705,15 @@ def _local_stack() -> dict[str, Any]:
         **_local_airflow(),
         "dbt": {"threads": 1},
         "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
+        "dns": {
+            "zone": "sales.example.com",
+            "record": "reports.sales.example.com",
+            "legacy": "legacy.sales.example.com",
+            "modern": "modern.sales.example.com",
+            "ttl": 0,
+            "seconds": 0,
+        },
+        "cutover": {"probes": 5},
     }
 
 

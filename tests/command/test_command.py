@@ -126,7 +126,7 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
         (["load", "--source", "s3://migration/empty/"], "no export has finished there"),
         (["load", "--source", "file:///x"], "S3 URL"),
         (["export", "--no-such-option"], "No such option"),
-        (["archive", "--now"], "not built"),
+        (["sync", "--now"], "not built"),
         (["seal", "--run", "x", "--key", "none.pem"], "find the run"),
         (["run", "70", "--run", "x"], "30_data_migration"),
         (["run", "30", "--run", "../x"], "run"),
