@@ -85,6 +85,28 @@ def seconds_by_stage(seconds: Mapping[str, float]) -> go.Figure:
     return figure
 
 
+def seconds_by_volume(names: Sequence[str], volumes: Sequence[str], seconds: Sequence[float]) -> go.Figure:
+    """Bars of seconds, a group a volume, a colour a name; on a logarithmic axis, for volumes lie powers of ten apart.
+
+    Args:
+        names: what was measured, such as "modern: DuckDB 1.5.5".
+        volumes: of what; all three in the same order.
+        seconds: of wall clock.
+    """
+    figure = go.Figure()
+    colors = [SOURCE, TARGET, _NO_FAULT, WRONG]
+    for place, name in enumerate(dict.fromkeys(names)):
+        own = [n for n, each in enumerate(names) if each == name]
+        figure.add_bar(
+            name=name, x=[volumes[n] for n in own], y=[seconds[n] for n in own], marker_color=colors[place % len(colors)],
+            text=[f"{seconds[n]:.1f} s" for n in own], textposition="auto",
+        )  # fmt: skip
+    figure.update_layout(barmode="group", **_layout("Seconds by volume", 420))
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(title="seconds", type="log")
+    return figure
+
+
 def figures_on_both_sides(
     title: str,
     buckets: Sequence[str],

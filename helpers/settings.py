@@ -207,11 +207,54 @@ def _web_address(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+class Aws(_Section):
+    """The AWS account of the infrastructure; the stage and the evidence have sections of their own."""
+
+    region: str = "us-east-1"
+    endpoint: str | None = None
+    """Only for compatible services; AWS itself needs none."""
+    access_key: str | None = None
+    secret_key: Secret = None
+    engine: Literal["aws", "moto"] = "aws"
+    """"moto" is the local stack's stand-in, which starts when it is first needed."""
+
+
 class Notify(_Section):
     """Who is told how a run goes."""
 
     webhook: Annotated[Secret, AfterValidator(_web_address)] = None
     """Takes `{"text": …}`, as Slack's incoming webhooks do. The address is a secret: whoever has it can write there."""
+
+
+class Dbt(_Section):
+    """Where dbt builds the marts."""
+
+    engine: Literal["snowflake", "duckdb"] = "snowflake"
+    """"duckdb" builds them in a file with the staged tables: without an account, and in CI."""
+    schema_: str | None = Field(default=None, alias="schema")
+    """Without it, the target's with _MARTS behind its name: the target's own schema holds the migrated tables alone."""
+    threads: int = Field(default=4, ge=1, le=64)
+
+
+class Alerts(_Section):
+    """Where a test alarm is sent, and how long it may take."""
+
+    topic: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:sns:")
+    """Of SNS, that the pipeline's alarms notify; without it a topic is made for the test, which then tests nobody's own."""
+    timeout_seconds: float = Field(default=60.0, gt=0)
+
+
+class Downstream(_Section):
+    """A system that reads the target: what it reads, and as whom."""
+
+    reads: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Tables of the target, or marts as "marts.NAME"."""
+    user: str | None = None
+    """Without it, the check reads as the migration's own user, and says so."""
+    password: Secret = None
+    private_key_file: str | None = None
+    role: str | None = None
+    warehouse: str | None = None
 
 
 class Profile(_Section):
@@ -227,6 +270,10 @@ class Profile(_Section):
     approvals: Approvals = Approvals()
     evidence: Evidence | None = None
     notify: Notify = Notify()
+    aws: Aws | None = None
+    dbt: Dbt = Dbt()
+    alerts: Alerts = Alerts()
+    downstream: dict[str, Downstream] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -295,6 +342,31 @@ class Settings:
         """Who is told."""
         return self.values.notify
 
+    @property
+    def aws(self) -> Aws:
+        """The AWS account of the infrastructure; raises `SettingsError` when the profile names none."""
+        return self._section("aws", self.values.aws, 'region = "eu-central-1"')
+
+    @property
+    def dbt(self) -> Dbt:
+        """Where dbt builds the marts."""
+        return self.values.dbt
+
+    @property
+    def alerts(self) -> Alerts:
+        """Where a test alarm is sent."""
+        return self.values.alerts
+
+    @property
+    def marts_schema(self) -> str:
+        """The schema of the marts."""
+        return self.dbt.schema_ or f"{self.migrated_schema}_MARTS"
+
+    @property
+    def migrated_schema(self) -> str:
+        """The schema of the migrated tables, which a DuckDB file takes over from Snowflake where the profile has one."""
+        return self.values.snowflake.schema_ if self.values.snowflake else "MIGRATED"
+
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
         export = self.values.export.model_copy(update={"workers": workers})
@@ -331,7 +403,16 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values = Profile.model_validate(raw)
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
-    for section in (values.source, values.stage, values.snowflake, values.databricks, values.evidence, values.notify):
+    sections = (
+        values.source,
+        values.stage,
+        values.snowflake,
+        values.databricks,
+        values.evidence,
+        values.notify,
+        values.aws,
+    )
+    for section in (*sections, *values.downstream.values()):
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
@@ -375,6 +456,15 @@ def source_from_dsn(variable: str) -> Source:
         ) from None
 
 
+def local_source() -> Source:
+    """The local stack's server, whatever the profile.
+
+    Raises:
+        LocalStackError: the stack is not up.
+    """
+    return Source.model_validate(_local_stack()["source"])
+
+
 def _written(profile: str | None, file: Path | None) -> tuple[str, Path, dict[str, Any]]:
     name = profile or os.environ.get("RUNBOOK_PROFILE") or DEFAULT_PROFILE
     path = file or next((p for p in (Path.cwd() / FILE, PROJECT / FILE) if p.exists()), PROJECT / FILE)
@@ -412,6 +502,9 @@ def _local_stack() -> dict[str, Any]:
         },
         "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},
         "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
+        "aws": {"engine": "moto"},
+        "dbt": {"threads": 1},
+        "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
     }
 
 

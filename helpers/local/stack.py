@@ -1,5 +1,5 @@
-"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once it is asked for, a Spark Connect server; all on
-loopback and below one folder.
+"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once they are asked for, a Spark Connect server and the AWS
+stand-in; all on loopback and below one folder.
 
 `up` is idempotent: it starts what is not running and leaves the rest alone, so it is also the repair after a crash or
 a reboot. Ports and passwords are chosen once and remembered in a state file that only its owner can read.
@@ -24,6 +24,7 @@ from typing import Any
 
 from helpers.errors import LocalStackError
 from helpers.local import processes
+from helpers.local.aws import Aws
 from helpers.local.postgres import Postgres, binaries_for
 from helpers.local.processes import LOOPBACK, LOWEST_FREE_SPACE, Account, Running
 from helpers.local.s3 import ACCESS_KEY, BUCKET, S3
@@ -33,21 +34,28 @@ from helpers.local.spark import Spark
 PROJECT = Path(__file__).resolve().parents[2]
 RELOCATED = Path("/var/tmp")  # noqa: S108 - only under a name nobody else can have made, see `_relocate`
 SERVERS = ("postgres", "s3", "snowflake")
-ON_DEMAND = ("spark",)
+ON_DEMAND = ("spark", "aws")
 """Not started by `up`, but by what first needs it; `down` stops it like the others."""
 PORTS = {
     "postgres": "RUNBOOK_POSTGRES_PORT",
     "s3": "RUNBOOK_S3_PORT",
     "snowflake": "RUNBOOK_SNOWFLAKE_PORT",
     "spark": "RUNBOOK_SPARK_PORT",
+    "aws": "RUNBOOK_AWS_PORT",
 }
-LABELS = {"postgres": "PostgreSQL", "s3": "S3", "snowflake": "the Snowflake stand-in", "spark": "Spark Connect"}
+LABELS = {
+    "postgres": "PostgreSQL",
+    "s3": "S3",
+    "snowflake": "the Snowflake stand-in",
+    "spark": "Spark Connect",
+    "aws": "the AWS stand-in (moto)",
+}
 PORTS_NEEDED = {"s3": 8}
 """Where it is more than one."""
 TOLD_OF = {"spark": ("s3",)}
 """The servers whose ports a server was given when it started."""
 
-Server = Postgres | S3 | Snowflake | Spark
+Server = Postgres | S3 | Snowflake | Spark | Aws
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,13 @@ def spark(root: Path | None = None) -> str:
     server = on_demand("spark", root)
     assert isinstance(server, Spark)
     return server.url
+
+
+def aws(root: Path | None = None) -> str:
+    """The endpoint of the AWS stand-in, as `on_demand` gives it."""
+    server = on_demand("aws", root)
+    assert isinstance(server, Aws)
+    return server.endpoint
 
 
 def on_demand(name: str, root: Path | None = None, *, report: Callable[[str], None] = lambda line: None) -> Server:
@@ -307,6 +322,8 @@ def _server(
         return S3(folder, ports[0], tuple(ports[1:]), state.password("s3"))
     if name == "spark":
         return Spark(folder, ports[0], f"http://{LOOPBACK}:{state.port('s3')}", state.password("s3"))
+    if name == "aws":
+        return Aws(folder, ports[0])
     return Snowflake(folder, ports[0], state.password("snowflake"))
 
 

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import pandas as pd
+from IPython.display import Markdown
 
 from helpers import checklist, settings
 from helpers.errors import AwaitingPerson, UsageError
@@ -168,6 +169,18 @@ class Phase:
         return pd.DataFrame(
             [(name, titles.get(name, name), by[name]) for name in names], columns=["step", "what", "by"]
         ).set_index("step")
+
+    def form(self, *names: str) -> Any:
+        """The form by which a person gives their word; in a run, whose notebook nobody can click, a line that says how.
+
+        Args:
+            names: ids of the steps.
+        """
+        if self.run.recorded:
+            return Markdown(f"Nobody can fill in a form here: `runbook attest STEP --run {run_folder().name} …` signs.")  # type: ignore[no-untyped-call]
+        from helpers.phases.form import AttestationForm  # half a second of widgets, which no unattended run needs
+
+        return AttestationForm(names, self.settings.profile)
 
     def earlier(self, name: str) -> Entry | None:
         """The line of the run's ledger that says last how a step ended; None outside a run, or where it never did."""

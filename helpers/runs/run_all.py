@@ -42,6 +42,8 @@ PATIENCE = 20.0
 """Seconds to wait for a former call of the same run that was killed and whose notebook is still ending."""
 
 _POLL = 0.5
+_BY_OPTIONS = ("profile", "option", "apply")
+"""Parameters that an option of the command sets."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ class _Walk:
 
     def _executed(self, phase: _Phase, tick: Callable[[], None]) -> Ended:
         order = self._order
-        given = {name: value for name, value in phase.given.items() if name not in ("profile", "apply")}
+        given = {name: value for name, value in phase.given.items() if name not in _BY_OPTIONS}
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
             # JSON is YAML in which every text is quoted, so that none is taken for a number.
             json.dump(given, file, ensure_ascii=False)
@@ -271,14 +273,15 @@ def _planned(order: Order) -> list[_Phase]:
         own = {parameter.name for parameter in declared(notebook)}
         known |= own
         shared = {key: value for key, value in parameters.items() if key in own}
-        given = resolve(notebook, {**shared, "profile": order.profile, "apply": apply})
+        set_here = {"profile": order.profile, "apply": apply, **({"option": order.option} if "option" in own else {})}
+        given = resolve(notebook, shared | set_here)
         phases.append(_Phase(name, notebook, apply, given))
     if not any(phase.notebook for phase in phases):
         raise _misused("run all phases", str(order.runbooks), "no phase has a notebook there", "check the folder")
-    if unknown := sorted(parameters.keys() - known | parameters.keys() & {"profile", "apply"}):
+    if unknown := sorted(parameters.keys() - known | parameters.keys() & set(_BY_OPTIONS)):
         raise _misused(
             "run all phases", f"parameter {unknown[0]}", "no notebook declares it, or an option of the command sets it",
-            "name one that a notebook declares; profile and apply are --profile and --apply",
+            "name one that a notebook declares; profile, option and apply are --profile, --option and --apply",
         )  # fmt: skip
     return phases
 

@@ -91,6 +91,14 @@ class TestValues:
         run("INSERT INTO u VALUES (0.01), (0.02), (0.02)")
         assert run("SELECT AVG(a) FROM u") == [(Decimal("0.01666667"),)]
 
+    def test_a_ratio_of_what_another_named_query_sums_is_exact(self, run: Run) -> None:
+        run("CREATE TABLE t (a NUMBER(38,9))")
+        run("INSERT INTO t VALUES (137.73), (0)")
+        sums = "q AS (SELECT SUM(a) AS s, COUNT(*) AS n FROM t)"
+        assert run(f"WITH {sums} SELECT ROUND(s / n, 2) FROM q") == [(Decimal("68.87"),)]
+        assert run(f"WITH {sums}, r AS (SELECT ROUND(s / n, 2) AS x FROM q) SELECT x FROM r") == [(Decimal("68.87"),)]
+        assert run(f"WITH {sums} SELECT x FROM (SELECT ROUND(s / n, 2) AS x FROM q) AS r") == [(Decimal("68.87"),)]
+
     def test_a_number_without_a_scale_has_38_digits(self, run: Run) -> None:
         largest = 10**38 - 1
         run("CREATE TABLE t (a NUMBER(38,0), b NUMBER, c INTEGER)")

@@ -59,10 +59,10 @@ class Project:
     write: Write
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def phase(self, name: str, code: str = "", *, id_: str | None = None) -> None:
+    def phase(self, name: str, code: str = "", *, parameters: str = PARAMETERS) -> None:
         full = next(each for each in checklist.PHASES if each.startswith(name))
         setup = "from helpers.errors import *\nfrom helpers.runs import steps\nrun = steps.current()"
-        self.write(full, {"parameters": PARAMETERS, "setup": setup, f"s{name}-a": WRITES, f"s{name}-b": code or "1"})
+        self.write(full, {"parameters": parameters, "setup": setup, f"s{name}-a": WRITES, f"s{name}-b": code or "1"})
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
@@ -254,6 +254,17 @@ def test_only_what_may_pass_is_repeated(write: Write, tmp_path: Path) -> None:
 def in_process(project: Project, **more: Any) -> run_all.AllResult:
     order = Order("r", "test", "A", project.folder, project.folder / "outputs", ("false",), **more)
     return run_all.run_all(order, display=Display(), webhook=Webhook(None))
+
+
+def test_the_option_reaches_the_notebooks_that_ask_for_it(project: Project) -> None:
+    project.phase("00", "open('path', 'w').write(option)", parameters=f"{PARAMETERS}\noption: str = 'A'")
+    project.phase("30")
+    code, _, shown = project.run("--option", "B")
+    assert code == 0, shown
+    assert (project.folder / "path").read_text() == "B"
+    code, _, shown = project.run("--option", "C", "-p", "option=B")
+    assert code == 2
+    assert project.order == ["00 False", "30 False"]
 
 
 def test_misuse_starts_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

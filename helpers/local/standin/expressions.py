@@ -286,12 +286,33 @@ def _operands_query(select: exp.Expression | None, operands: list[exp.Expression
         items.append(argument.copy())
     query = exp.Select(expressions=items)
     if select is not None:
-        for part in ("with_", "from_", "joins", "laterals"):
+        for part in ("from_", "joins", "laterals"):
             if select.args.get(part):
                 value = select.args[part]
                 query.set(part, [one.copy() for one in value] if isinstance(value, list) else value.copy())
+        if named := _named_queries(select):
+            query.set("with_", exp.With(expressions=named))
     runnable = query.transform(lambda one: exp.Null() if isinstance(one, exp.Placeholder) else one)
     return str(runnable.sql(dialect="duckdb"))
+
+
+def _named_queries(select: exp.Expression) -> list[exp.Expression]:
+    """The CTEs that a query can name: its own, and of each query around it those before the one that it stands in."""
+    found: list[exp.Expression] = []
+    inside: Any = select
+    around: Any = select
+    while around is not None:
+        if isinstance(around, exp.CTE):
+            inside = around
+        if isinstance(around, exp.Query) and (named := around.args.get("with_")):
+            before = []
+            for each in named.expressions:
+                if each is inside:
+                    break
+                before.append(each.copy())
+            found = before + found
+        around = around.parent
+    return found
 
 
 def _scale(type_: str) -> int | None:

@@ -1,0 +1,61 @@
+"""The stage → a DuckDB file, under the tables' own names: what dbt builds the marts from where there is no account."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from helpers.errors import LoadError
+from helpers.manifest import Manifest, StagedTable
+from helpers.platforms import duck
+from helpers.platforms.postgres import identifier, literal
+from helpers.platforms.s3 import Bucket
+from helpers.progress import Progress
+
+
+def load(manifest: Manifest, bucket: Bucket, file: Path, schema: str, *, progress: Progress | None = None) -> int:
+    """Writes every staged table into a schema of a DuckDB file; the tables that are there are replaced, together.
+
+    Args:
+        manifest: of the export.
+        bucket: where its files are.
+        file: made where there is none.
+        schema: made where there is none.
+        progress: told about the rows loaded.
+
+    Returns:
+        The rows that the file holds of these tables.
+
+    Raises:
+        LoadError: a table holds another number of rows than was staged; the file is as it was.
+    """
+    done, total = 0, sum(table.rows for table in manifest.tables)
+    with duck.connect() as connection:
+        duck.enable_s3(connection, bucket.stage)
+        connection.execute(f"ATTACH {literal(str(file))} AS marts_file")
+        connection.execute("BEGIN")
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS marts_file.{identifier(schema)}")
+        for table in manifest.tables:
+            if progress:
+                progress(done, total, f"loading {table}")
+            name = f"marts_file.{identifier(schema, table.name)}"
+            connection.execute(f"CREATE OR REPLACE TABLE {name} AS {_query(table, bucket)}")
+            (rows,) = connection.execute(f"SELECT count(*) FROM {name}").fetchone() or (0,)
+            if rows != table.rows:
+                connection.execute("ROLLBACK")
+                raise LoadError(
+                    f"load {table}", on=str(file), why=f"{table.rows:,} rows were staged, and it holds {rows:,}",
+                    next_step="verify the stage: runbook verify --target stage",
+                )  # fmt: skip
+            done += rows
+        connection.execute("COMMIT")
+        connection.execute("DETACH marts_file")
+    return done
+
+
+def _query(table: StagedTable, bucket: Bucket) -> str:
+    columns = ", ".join(f"CAST({identifier(c.field)} AS {c.parquet}) AS {identifier(c.name)}" for c in table.columns)
+    files = [literal(str(bucket.location) + file.path) for file in table.files if file.rows]
+    if files:
+        return f"SELECT {columns} FROM read_parquet([{', '.join(files)}])"
+    empty = ", ".join(f"NULL::{c.parquet} AS {identifier(c.name)}" for c in table.columns)
+    return f"SELECT {empty} WHERE false"

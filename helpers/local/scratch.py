@@ -1,0 +1,72 @@
+"""A source, a stage and a target of one's own, for tests and benchmarks: generated orders, and nothing left behind.
+
+The source is a database on the local stack, whatever the profile: nobody builds test data on a server that sells. Stage and
+target are the profile's, under names that no migration has, so that what is measured is the profile's own Snowflake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from secrets import token_hex
+
+from helpers import settings as profiles
+from helpers.load.snowflake_records import SCHEMA_SUFFIX
+from helpers.local import sample
+from helpers.platforms import postgres, snowflake
+from helpers.platforms.s3 import Bucket
+from helpers.progress import Progress
+from helpers.settings import Settings
+
+
+@contextmanager
+def scratch(settings: Settings, *, orders: int, progress: Progress | None = None) -> Iterator[Settings]:
+    """The profile with a source, a stage's prefix and schemas of its own, which go when the block ends.
+
+    Args:
+        settings: the profile.
+        orders: order lines of the sample.
+        progress: told about the sample's rows.
+
+    Raises:
+        LocalStackError: the local stack, where the source is made, is not up.
+        ConnectionFailed: a server did not answer.
+    """
+    server = profiles.local_source()
+    name = f"scratch_{token_hex(4)}"
+    values = settings.values
+    update: dict[str, object] = {
+        "source": server.model_copy(update={"dbname": name, "schemas": ("public",)}),
+        "stage": settings.stage.model_copy(update={"url": f"{settings.stage.url.rstrip('/')}-{name}/"}),
+        "dbt": settings.dbt.model_copy(update={"schema_": None}),
+    }
+    if values.snowflake:
+        update["snowflake"] = values.snowflake.model_copy(update={"schema_": name.upper()})
+    own = replace(settings, values=values.model_copy(update=update))
+    _on(server, f"CREATE DATABASE {name}")
+    try:
+        report = (lambda what, share: progress(int(share * orders), orders, what)) if progress else None
+        sample.build(postgres.dsn(own.source), orders=orders, report=report)
+        yield own
+    finally:
+        _remove(own, server, name)
+
+
+def _remove(own: Settings, server: profiles.Source, name: str) -> None:
+    _on(server, f"DROP DATABASE {name} WITH (FORCE)")
+    bucket = Bucket.open(own.stage)
+    bucket.remove(list(bucket.sizes()))
+    if own.values.snowflake is None:
+        return
+    with snowflake.connect(own.snowflake) as session:
+        schemas = (own.snowflake.schema_, own.snowflake.schema_ + SCHEMA_SUFFIX, own.marts_schema)
+        for schema in schemas:
+            place = snowflake.identifier(own.snowflake.database, schema)
+            session.execute(f"DROP SCHEMA IF EXISTS {place} CASCADE", doing="remove the scratch schemas")
+
+
+def _on(server: profiles.Source, statement: str) -> None:
+    with closing(postgres.connect(server)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(statement)

@@ -1,0 +1,108 @@
+"""Clients of AWS's services, or of the local stack's stand-in for them.
+
+route53 = aws.client(settings.aws, "route53")
+with aws.told(settings.aws, "change the record", on=zone):
+    route53.change_resource_record_sets(…)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.errors import ConnectionFailed
+from helpers.redaction import redact
+from helpers.settings import Aws
+
+
+@dataclass(frozen=True, repr=False)
+class Access:
+    """How the services are reached; what is None is left to the client's own chain (role, SSO, environment)."""
+
+    region: str
+    endpoint: str | None
+    access_key: str | None
+    secret_key: str | None
+
+
+def access(aws: Aws) -> Access:
+    """How the services are reached; starts the stand-in where that is what the profile names.
+
+    Raises:
+        LocalStackError: the local stack is not up, or the stand-in did not start.
+    """
+    if aws.engine == "moto":
+        from helpers.local import stack  # only the local profile needs it
+        from helpers.local.aws import ACCESS_KEY, SECRET_KEY
+
+        return Access(aws.region, stack.aws(), ACCESS_KEY, SECRET_KEY)
+    secret = aws.secret_key.get_secret_value() if aws.secret_key else None
+    return Access(aws.region, aws.endpoint, aws.access_key, secret)
+
+
+def client(aws: Aws, service: str) -> Any:
+    """boto3's client of one service.
+
+    Args:
+        aws: the account.
+        service: as boto3 names it, such as "route53" or "cloudwatch".
+
+    Raises:
+        ConnectionFailed: boto3 finds no way to reach it, such as for an endpoint that is no URL.
+        LocalStackError: as `access`.
+    """
+    import boto3  # a tenth of a second of every command's start, for the few that need it
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    found = access(aws)
+    try:
+        return boto3.client(
+            service,
+            region_name=found.region,
+            endpoint_url=found.endpoint,
+            aws_access_key_id=found.access_key,
+            aws_secret_access_key=found.secret_key,
+            config=Config(
+                retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60,
+                proxies={} if aws.engine == "moto" else None,
+            ),
+        )  # fmt: skip
+    except (BotoCoreError, ValueError) as error:
+        raise _failed(aws, f"reach {service}", service, error) from None
+
+
+def address(aws: Aws) -> str:
+    """How the account is named to people."""
+    return f"AWS {aws.region}{' (moto, a stand-in)' if aws.engine == 'moto' else ''}"
+
+
+@contextmanager
+def told(aws: Aws, doing: str, *, on: str) -> Iterator[None]:
+    """What the client raises in the block becomes an error that names what was tried.
+
+    Args:
+        aws: the account.
+        doing: the clause that the error begins with ("change the record").
+        on: the object.
+
+    Raises:
+        ConnectionFailed: the service did not answer, or refused.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise _failed(aws, doing, on, error) from None
+
+
+def _failed(aws: Aws, doing: str, on: str, error: Exception) -> ConnectionFailed:
+    return ConnectionFailed(
+        doing,
+        on=f"{on} in {address(aws)}",
+        why=redact(str(error)),
+        next_step="check region, credentials and what the role may do (locally: runbook local status), then run it again",
+    )

@@ -1,0 +1,218 @@
+"""dbt as a process of its own: builds what is selected, and tells what became of each model and each test.
+
+dbt pins other versions than ours, so it runs in the environment "dbt". Everything that it knows of the target it has from
+variables of its own process: no file and no command line holds a password.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import LoadError, UsageError
+from helpers.local import environments
+from helpers.redaction import redact
+from helpers.settings import PROJECT, Settings
+
+FOLDER = PROJECT / "pipeline" / "dbt"
+KEPT = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy",
+)  # fmt: skip
+"""Of our own environment; whatever else it holds is not dbt's business."""
+
+GOOD = ("success", "pass", "warn")
+"""How a node ended that stands in nobody's way
+(https://docs.getdbt.com/reference/artifacts/run-results-json)."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A model or a test, and how it ended.
+
+    Attributes:
+        name: as the project calls it.
+        kind: "model", "test" or what else dbt has.
+        status: dbt's word, such as "success", "pass", "fail", "error" or "skipped".
+        failures: rows that a test found.
+        message: dbt's, empty where it says nothing.
+        seconds: of execution.
+        sql: as it was sent; of a test, the query whose rows are its failures.
+    """
+
+    name: str
+    kind: str
+    status: str
+    failures: int
+    message: str
+    seconds: float
+    sql: str
+
+    @property
+    def good(self) -> bool:
+        """Whether it is as it should be; what was skipped is not."""
+        return self.status in GOOD
+
+
+@dataclass(frozen=True)
+class DbtResult:
+    """What one call of dbt did, in dbt's order.
+
+    Attributes:
+        target: "snowflake" or "duckdb".
+        file: the database of target duckdb.
+        seconds: of wall clock, dbt's own start included.
+    """
+
+    target: str
+    nodes: tuple[Node, ...]
+    seconds: float
+    file: Path | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether something was built and tested, and all of it is well."""
+        return bool(self.nodes) and all(node.good for node in self.nodes)
+
+    @property
+    def bad(self) -> tuple[Node, ...]:
+        """What failed, ended in an error, or was skipped for that."""
+        return tuple(node for node in self.nodes if not node.good)
+
+    def of_kind(self, kind: str) -> tuple[Node, ...]:
+        """The models, or the tests."""
+        return tuple(node for node in self.nodes if node.kind == kind)
+
+
+def build(
+    settings: Settings,
+    select: Sequence[str] = ("+marts",),
+    *,
+    variables: Mapping[str, str] | None = None,
+    file: Path | None = None,
+    folder: Path = FOLDER,
+    report: Callable[[str], None] = lambda line: None,
+) -> DbtResult:
+    """`dbt build`: models in their order, each followed by its tests; what rests on a failed test is skipped.
+
+    Args:
+        settings: the profile; its section dbt names the target.
+        select: dbt's selectors; "+marts" is the marts with everything below them.
+        variables: of the project, such as load_id; they are no place for secrets.
+        file: the DuckDB database with the staged tables; needed, and used, where the profile's engine is duckdb.
+        folder: of the project.
+        report: is told when dbt is installed, and its lines.
+
+    Returns:
+        How each node ended: a failed test is part of the answer and raises nothing.
+
+    Raises:
+        LoadError: dbt ended before it had run anything: the project or the connection is wrong.
+        UsageError: engine duckdb without a file.
+        LocalStackError: dbt could not be installed.
+    """
+    engine = settings.dbt.engine
+    if engine == "duckdb" and file is None:
+        raise UsageError(
+            "build the marts in DuckDB", on="engine duckdb", why="no database file is named",
+            next_step="load the stage into one: helpers.load.duckdb.load",
+        )  # fmt: skip
+    python = environments.python("dbt", report=report)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="runbook-dbt-") as made:
+        command = [
+            str(python.with_name("dbt")), "build", "--select", *select, "--target", engine,
+            "--vars", json.dumps(dict(variables or {})), "--project-dir", str(folder), "--profiles-dir", str(folder),
+            "--target-path", str(Path(made, "target")), "--log-path", str(Path(made, "logs")),
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, env=_environment(settings, file), cwd=settings.file.parent, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+        )  # fmt: skip
+        for line in done.stdout.splitlines():
+            report(redact(line))
+        results = Path(made, "target", "run_results.json")
+        if not results.exists():
+            raise _failed(select, done.stdout)
+        nodes = _nodes(json.loads(results.read_text(encoding="utf-8")))
+    return DbtResult(engine, nodes, time.monotonic() - started, file if engine == "duckdb" else None)
+
+
+def _environment(settings: Settings, file: Path | None) -> dict[str, str]:
+    common = {name: os.environ[name] for name in KEPT if name in os.environ} | {
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DO_NOT_TRACK": "1",
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"])),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TZ": "UTC",
+        "RUNBOOK_DBT_SCHEMA": settings.marts_schema,
+        "RUNBOOK_DBT_THREADS": str(settings.dbt.threads),
+    }
+    if settings.dbt.engine == "duckdb":
+        assert file
+        return common | {
+            "RUNBOOK_DBT_FILE": str(file),
+            "RUNBOOK_DBT_SOURCE_DATABASE": file.stem,
+            "RUNBOOK_DBT_SOURCE_SCHEMA": settings.migrated_schema,
+        }
+    target = settings.snowflake
+    named = {
+        "RUNBOOK_DBT_ACCOUNT": target.account,
+        "RUNBOOK_DBT_USER": target.user,
+        "RUNBOOK_DBT_DATABASE": target.database,
+        "RUNBOOK_DBT_SOURCE_DATABASE": target.database,
+        "RUNBOOK_DBT_SOURCE_SCHEMA": target.schema_,
+        "RUNBOOK_DBT_WAREHOUSE": target.warehouse,
+        "RUNBOOK_DBT_ROLE": target.role,
+        "RUNBOOK_DBT_PRIVATE_KEY_FILE": target.private_key_file,
+        "DBT_ENV_SECRET_PASSWORD": target.password.get_secret_value() if target.password else None,
+        "DBT_ENV_SECRET_PASSPHRASE": (
+            target.private_key_passphrase.get_secret_value() if target.private_key_passphrase else None
+        ),
+        **{
+            f"RUNBOOK_DBT_{name.upper()}": str(target.connect[name])
+            for name in ("host", "port", "protocol", "authenticator")
+            if name in target.connect
+        },
+    }
+    return common | {name: value for name, value in named.items() if value}
+
+
+def _nodes(results: Mapping[str, Any]) -> tuple[Node, ...]:
+    return tuple(
+        Node(
+            name=_name(str(each["unique_id"])),
+            kind=str(each["unique_id"]).partition(".")[0],
+            status=str(each["status"]),
+            failures=int(each.get("failures") or 0),
+            message=redact(str(each.get("message") or "")),
+            seconds=float(each.get("execution_time") or 0),
+            sql=str(each.get("compiled_code") or ""),
+        )
+        for each in results["results"]
+    )
+
+
+def _name(unique_id: str) -> str:
+    """ "model.sales.sales_daily" is sales_daily; a generic test has a hash of its arguments behind its name."""
+    kind, _, rest = unique_id.partition(".")
+    name = rest.partition(".")[2]
+    return name.partition(".")[0] if kind == "test" else name
+
+
+def _failed(select: Sequence[str], output: str) -> LoadError:
+    lines = [line for line in redact(output).splitlines() if line.strip()]
+    said = [line.split("  ", 1)[-1].strip() for line in lines[-6:]]
+    return LoadError(
+        "run dbt",
+        on=f"--select {' '.join(select)}",
+        why="it ended before it ran anything: " + (" / ".join(said) or "it said nothing"),
+        next_step="correct what it names: the project in pipeline/dbt, or the connection in the profile",
+    )
