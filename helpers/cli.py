@@ -40,6 +40,7 @@ from helpers.verify.business import Business
 from helpers.verify.report import Report
 
 if TYPE_CHECKING:
+    from helpers.archive_record import RestoreTest
     from helpers.runs.run import AttemptResult
     from helpers.runs.run_all import AllResult
     from helpers.runs.status import RunStatus
@@ -1068,6 +1069,95 @@ def verify_evidence(
     raise typer.Exit(1 if checked.findings else 0)
 
 
+@app.command()
+def archive(
+    restore_dsn_env: Annotated[
+        str | None, typer.Option(help="Environment variable with the DSN of another server for the restore test.")
+    ] = None,
+    retest: Annotated[
+        str | None, typer.Option(help="Name of a finished archive: only repeat its restore test.")
+    ] = None,
+    plan: PlanOnly = False,
+    run: Run = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Lock the legacy data in S3, as Parquet and as a dump of one snapshot, and test that the dump restores; exit 1 if not.
+
+    Called again, an archive that was broken off goes on.
+
+    Example: runbook archive --plan; runbook archive
+    """
+    from helpers import archive as archiving
+
+    settings = profiles.load(profile)
+    server = profiles.source_from_dsn(restore_dsn_env) if restore_dsn_env else None
+    folder = OUTPUTS / ".archives" / (f"run-{_run_folder(run).name}" if run else f"profile-{settings.profile}")
+    if run:
+        refuse_sealed(_run_folder(run))
+    if retest:
+        with progress("restore test") as report:
+            tested = archiving.retest(settings, retest, folder, server=server, progress=report)
+        _show(as_json, tested.model_dump(mode="json"), lambda: _show_restore(tested))
+        raise typer.Exit(0 if tested.verdict == "equal" else 1)
+    what = archiving.plan_archive(settings, folder, server=server)
+    if plan:
+        own, rows = settings.archive, [(t.table, t.rows, t.bytes) for t in what.tables]
+        value = {
+            "plan": [vars(table) for table in what.tables], "location": f"{what.bucket.location}{what.state.name}/",
+            "mode": own.mode, "retention_days": own.retention_days, "goes_on": what.resumed,
+        }  # fmt: skip
+
+        def preview() -> None:
+            _table("would archive", "table", "rows (about)", "bytes in the source", rows=rows)
+            goes_on = "goes on with" if what.resumed else "to"
+            days = f"{own.retention_days:,} day{'' if own.retention_days == 1 else 's'}"
+            screen.print(f"{goes_on} {value['location']}, locked for {days} ({own.mode})", markup=False, soft_wrap=True)
+
+        _show(as_json, value, preview)
+        return
+    try:
+        with progress("archive") as report:
+            done = archiving.archive(what, progress=report)
+    except BaseException:
+        screen.print("what is written stays: the same command goes on with it", markup=False)
+        raise
+    if run:
+        kept = _new_folder(_run_folder(run) / "archive" / f"{done.name}.json")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(done.model_dump_json(indent=1), encoding="utf-8")
+
+    def show() -> None:
+        dump = done.file(done.dump)
+        _table(
+            f"archive {done.name} at LSN {done.lsn}",
+            "what", "files", "bytes",
+            rows=[(f"Parquet, {done.rows:,} rows", len(done.files) - 1, done.bytes - dump.bytes), ("dump", 1, dump.bytes)],
+        )  # fmt: skip
+        screen.print(
+            f"in {done.location}, locked until {done.retain_until:%Y-%m-%d %H:%M} UTC ({done.mode})",
+            markup=False,
+            soft_wrap=True,
+        )
+        for name, why in done.left_out.items():
+            screen.print(f"only in the dump: {name}, {why}", markup=False)
+        _show_restore(done.restore_test)
+
+    _show(as_json, done.model_dump(mode="json"), show)
+    raise typer.Exit(0 if done.proved else 1)
+
+
+def _show_restore(tested: RestoreTest) -> None:
+    rows = [(t.table, t.verdict, t.rows if t.rows is not None else "", t.differences) for t in tested.tables]
+    if rows:
+        screen.print(f"the dump was restored on {tested.server}", markup=False, soft_wrap=True)
+        _table("restored dump against the Parquet files", "table", "verdict", "rows", "differences", rows=rows)  # fmt: skip
+    for sentence in tested.findings:
+        screen.print(sentence, markup=False, soft_wrap=True)
+    verdict = "[bold green]RESTORES[/]" if tested.verdict == "equal" else f"[bold red]{tested.verdict.upper()}[/]"
+    screen.print(f"{verdict}: {tested.rows:,} rows compared cell by cell in {tested.seconds:.1f} s")
+
+
 def _notebook(phase: str) -> Path:
     known = sorted(RUNBOOKS.glob("[0-9][0-9]_*.ipynb"))
     for path in known:
@@ -1107,7 +1197,6 @@ def _declare_not_built(name: str, what: str) -> None:
 
 for _name, _what in {
     "sync": "carry over changes after the snapshot",
-    "archive": "archive the legacy data",
 }.items():
     _declare_not_built(_name, _what)
 

@@ -81,6 +81,10 @@ class LoadError(MigrationError):
     """A target did not take the staged rows as they are."""
 
 
+class BackupError(MigrationError):
+    """A dump could not be made, is not whole, or does not restore."""
+
+
 class GateClosed(MigrationError):  # noqa: N818
     """A check that protects the next step said no."""
 

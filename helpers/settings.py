@@ -189,16 +189,25 @@ class Approvals(_Section):
     """Per step, or per class of steps ("cutover", "destructive"), which need two where the profile is not the local stack."""
 
 
-class Evidence(_Section):
-    """Where sealed evidence is archived so that nobody can delete it before its time."""
+class Locked(_Section):
+    """A location under Object Lock: what is written there cannot be deleted before its time."""
 
     url: str = Field(pattern=r"^s3://[^/]+/?.*$")
-    retention_days: int = Field(ge=1)
+    retention_days: int = Field(ge=1, le=36_500)
+    """S3 takes up to a hundred years (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html)."""
     mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE"
     region: str | None = None
     endpoint: str | None = None
     access_key: str | None = None
     secret_key: Secret = None
+
+
+class Evidence(Locked):
+    """Where sealed evidence is archived so that nobody can delete it before its time."""
+
+
+class Archive(Locked):
+    """Where the legacy data are archived before the legacy system goes, so that nobody can delete them before their time."""
 
 
 def _web_address(value: SecretStr | None) -> SecretStr | None:
@@ -269,6 +278,7 @@ class Profile(_Section):
     verify: Verify = Verify()
     approvals: Approvals = Approvals()
     evidence: Evidence | None = None
+    archive: Archive | None = None
     notify: Notify = Notify()
     aws: Aws | None = None
     dbt: Dbt = Dbt()
@@ -327,15 +337,17 @@ class Settings:
     @property
     def evidence_stage(self) -> Stage:
         """The same as a location with credentials, which are the stage's where the section names none."""
-        own = self.evidence
-        like = self.values.stage if own.access_key is None and own.endpoint is None else None
-        return Stage(
-            url=own.url,
-            region=own.region or (like.region if like else "us-east-1"),
-            endpoint=own.endpoint or (like.endpoint if like else None),
-            access_key=own.access_key or (like.access_key if like else None),
-            secret_key=own.secret_key or (like.secret_key if like else None),
-        )
+        return self._locked_stage(self.evidence)
+
+    @property
+    def archive(self) -> Archive:
+        """Where the legacy data are archived; raises `SettingsError` when the profile names no place."""
+        return self._section("archive", self.values.archive, 'url = "s3://your-bucket/legacy/", retention_days = 3650')
+
+    @property
+    def archive_stage(self) -> Stage:
+        """The same as a location with credentials, which are the stage's where the section names none."""
+        return self._locked_stage(self.archive)
 
     @property
     def notify(self) -> Notify:
@@ -372,6 +384,16 @@ class Settings:
         export = self.values.export.model_copy(update={"workers": workers})
         return replace(self, values=self.values.model_copy(update={"export": export}))
 
+    def _locked_stage(self, own: Locked) -> Stage:
+        like = self.values.stage if own.access_key is None and own.endpoint is None else None
+        return Stage(
+            url=own.url,
+            region=own.region or (like.region if like else "us-east-1"),
+            endpoint=own.endpoint or (like.endpoint if like else None),
+            access_key=own.access_key or (like.access_key if like else None),
+            secret_key=own.secret_key or (like.secret_key if like else None),
+        )
+
     def _section(self, name: str, value: Section | None, example: str) -> Section:
         if value is None:
             raise SettingsError(
@@ -404,14 +426,9 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
     sections = (
-        values.source,
-        values.stage,
-        values.snowflake,
-        values.databricks,
-        values.evidence,
-        values.notify,
+        values.source, values.stage, values.snowflake, values.databricks, values.evidence, values.archive, values.notify,
         values.aws,
-    )
+    )  # fmt: skip
     for section in (*sections, *values.downstream.values()):
         for value in dict(section or ()).values():
             if isinstance(value, SecretStr):
@@ -505,6 +522,7 @@ def _local_stack() -> dict[str, Any]:
         "aws": {"engine": "moto"},
         "dbt": {"threads": 1},
         "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
+        "archive": {"url": "s3://archive/legacy/", "retention_days": 1},
     }
 
 
