@@ -142,3 +142,19 @@ def figures_on_both_sides(
     figure.update_xaxes(type="category", automargin=True)
     figure.update_yaxes(separatethousands=True, automargin=True)
     return figure
+
+
+def points_by_option(options: Sequence[str], points: Mapping[str, Sequence[float]]) -> go.Figure:
+    """Stacked bars of what each criterion gives each option.
+
+    Args:
+        options: their letters.
+        points: per criterion, one number an option, in the same order.
+    """
+    figure = go.Figure()
+    for name, values in points.items():
+        figure.add_bar(name=name, y=[f"option {o}" for o in options], x=list(values), orientation="h")
+    figure.update_layout(barmode="stack", **_layout("Points by option", 240 + 60 * len(options)))
+    figure.update_xaxes(title="points of 100", range=[0, 100])
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    return figure

@@ -228,6 +228,41 @@ class Aws(_Section):
     """"moto" is the local stack's stand-in, which starts when it is first needed."""
 
 
+class Sla(_Section):
+    """What the present pipeline has promised, and the queries by which it is measured."""
+
+    queries: tuple[str, ...] = ("pipeline/legacy/40_aggregates.sql",)
+    """Files whose `INSERT INTO … SELECT` are timed, relative to this file or to the project; only the SELECT runs."""
+    views: tuple[str, ...] = ()
+    """Views and materialized views that are timed too, as "name" or "schema.name"."""
+    seconds: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Per table that a query fills, or per view: the longest that it may take."""
+    total_seconds: float | None = Field(default=None, gt=0)
+    """The longest that all of them may take, one after the other."""
+    repeat: int = Field(default=3, ge=1, le=100)
+
+
+class Compliance(_Section):
+    """What security and privacy ask for; the assessment holds the source and the stage against it."""
+
+    require_tls: bool = True
+    superusers: tuple[str, ...] = ()
+    """Superusers that may be connected while the source is assessed, such as the provider's own."""
+    personal: tuple[str, ...] | None = None
+    """Globs over "schema.table.column" that are known to hold personal data; once given, one that it lacks stops the phase."""
+    regions: tuple[str, ...] = ()
+    """Where the stage may lie; empty for anywhere."""
+    encrypted_stage: bool = False
+    versioned_stage: bool = False
+
+
+class Hybrid(_Section):
+    """Which part of PostgreSQL stays, for option B."""
+
+    stay: tuple[str, ...] = Field(min_length=1)
+    """Globs over "name" or "schema.name" of tables."""
+
+
 class Notify(_Section):
     """Who is told how a run goes."""
 
@@ -284,6 +319,9 @@ class Profile(_Section):
     dbt: Dbt = Dbt()
     alerts: Alerts = Alerts()
     downstream: dict[str, Downstream] = Field(default_factory=dict)
+    sla: Sla | None = None
+    compliance: Compliance | None = None
+    hybrid: Hybrid | None = None
 
 
 @dataclass(frozen=True)
@@ -378,6 +416,11 @@ class Settings:
     def migrated_schema(self) -> str:
         """The schema of the migrated tables, which a DuckDB file takes over from Snowflake where the profile has one."""
         return self.values.snowflake.schema_ if self.values.snowflake else "MIGRATED"
+
+    @property
+    def hybrid(self) -> Hybrid:
+        """Which tables stay; raises `SettingsError` when the profile names none."""
+        return self._section("hybrid", self.values.hybrid, 'stay = ["public.stores"]')
 
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""
@@ -523,6 +566,12 @@ def _local_stack() -> dict[str, Any]:
         "dbt": {"threads": 1},
         "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
         "archive": {"url": "s3://archive/legacy/", "retention_days": 1},
+        "sla": {
+            "views": ["open_orders", "product_ranking"],
+            "seconds": {"sales_daily": 60, "sales_monthly": 60, "open_orders": 60, "product_ranking": 60},
+        },
+        "compliance": {"require_tls": False},
+        "hybrid": {"stay": ["event_log"]},
     }
 
 

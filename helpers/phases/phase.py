@@ -19,14 +19,16 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
 
 from helpers import checklist, settings
 from helpers.errors import AwaitingPerson, UsageError
+from helpers.finding import Finding as Finding
+from helpers.finding import Severity as Severity
 from helpers.phases.plan import StepPlan
 from helpers.runs import approvals, steps
 from helpers.runs.approvals import ApprovalToken
@@ -34,25 +36,6 @@ from helpers.runs.folders import report_path, run_folder
 from helpers.runs.gate import Token, gate, rehearse
 from helpers.runs.ledger import Entry, Ledger
 from helpers.runs.steps import CHECK, Declares, Probe, Step
-
-Severity = Literal["stop", "warning", "note"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a check has seen.
-
-    Attributes:
-        severity: "stop" closes the gate; "warning" is for a person to weigh; "note" is a fact for the record.
-        on: the object.
-        what: what is so, as a sentence.
-        fix: what to do about it; may be empty for a note.
-    """
-
-    severity: Severity
-    on: str
-    what: str
-    fix: str = ""
 
 
 class Phase:
@@ -85,6 +68,7 @@ class Phase:
         *,
         inputs: Mapping[str, Any] | None = None,
         acted: bool = False,
+        result: Mapping[str, Any] | None = None,
     ) -> Token:
         """A check whose findings are its evidence.
 
@@ -93,6 +77,7 @@ class Phase:
             look: returns what is to be said; a finding of severity "stop" closes the gate.
             inputs: what decides the answer.
             acted: it looks at the effect of steps that only planned in a rehearsal, so that there is nothing to look at then.
+            result: what later phases read of it in the ledger; `look` may still fill it.
 
         Raises:
             GateClosed: with the first findings that stop.
@@ -104,6 +89,7 @@ class Phase:
                 found = list(look())
             stops = [finding for finding in found if finding.severity == "stop"]
             step.result = {
+                **(result or {}),
                 "findings": len(found),
                 "stops": len(stops),
                 "evidence": self.report(name, [asdict(f) for f in found]),

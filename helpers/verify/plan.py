@@ -102,6 +102,7 @@ def planned(
     location: str | None = None,
     cells_folder: Path | None = None,
     options: Options | None = None,
+    snapshot: Snapshot | None = None,
     progress: Progress | None = None,
 ) -> Iterator[VerifyPlan]:
     """Chooses the snapshot to verify in and what each table should look like.
@@ -120,6 +121,7 @@ def planned(
         location: of the stage, without it the profile's.
         cells_folder: where the files of differing cells go.
         options: which rows, under which names, how exactly.
+        snapshot: of the source, that the caller holds; such as the one that a dump was made in.
 
     Raises:
         UsageError: an option that cannot be meant.
@@ -150,7 +152,10 @@ def planned(
     same = bool(
         manifest and manifest.source == postgres.address(chosen) and snapshots.is_held(chosen, manifest.snapshot)
     )
-    if manifest and same:
+    if snapshot:
+        same = bool(manifest and same and manifest.snapshot == snapshot.name)
+        name, lsn, note, exact = snapshot.name, snapshot.lsn, "the snapshot that was given", snapshot.exact
+    elif manifest and same:
         name, lsn, note, exact = manifest.snapshot, manifest.lsn, "the export's own snapshot", manifest.lsn_exact
     else:
         own = snapshots.take(chosen)

@@ -1,0 +1,1 @@
+"""Taking stock before a migration: the source as it is, what is asked of it, what the targets allow, and which path fits."""

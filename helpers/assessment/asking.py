@@ -1,0 +1,67 @@
+"""Questions to the source's own catalog, each answered as rows by column name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+
+from helpers.errors import ConnectionFailed, SourceRefused
+from helpers.platforms import postgres
+from helpers.settings import Source
+
+APPLICATION = "migration-runbooks assessment"
+
+OF_USERS = """n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND c.relpersistence <> 't'
+              AND (cardinality(%(schemas)s::text[]) = 0 OR n.nspname = ANY (%(schemas)s))
+              AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"""
+"""The condition of relations `c` in namespaces `n` that are neither PostgreSQL's own nor an extension's."""
+
+
+@contextmanager
+def asking(source: Source, doing: str) -> Iterator[Any]:
+    """A cursor of a read-only transaction.
+
+    Args:
+        source: the server.
+        doing: the clause that an error begins with ("list the roles").
+
+    Raises:
+        ConnectionFailed: the server did not let us in, or went away.
+        SourceRefused: it did not answer a question: a right is missing, or somebody holds a lock.
+    """
+    try:
+        with postgres.reading(source, application=APPLICATION) as cursor:
+            yield cursor
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        if getattr(error, "pgcode", None) is not None and not str(error.pgcode).startswith(("08", "57P")):
+            raise _refused(doing, source, error) from None
+        raise ConnectionFailed(
+            doing, on=postgres.address(source), why=str(error), next_step="run the same command again"
+        ) from None
+    except psycopg2.Error as error:
+        raise _refused(doing, source, error) from None
+
+
+def rows(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The rows of one query by column name; `%(name)s` stands for each of `values`."""
+    cursor.execute(sql, values)
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def one(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> Any:
+    """The first value of the first row."""
+    cursor.execute(sql, values)
+    return cursor.fetchone()[0]
+
+
+def _refused(doing: str, source: Source, error: psycopg2.Error) -> SourceRefused:
+    return SourceRefused(
+        doing,
+        on=postgres.address(source),
+        why=str(error),
+        next_step="give the role the right that the message names (pg_monitor has most of them), or wait for the lock, then run it again",
+    )

@@ -1,0 +1,145 @@
+"""Whether every host and port that the phases need can be reached, and how long its certificate is valid."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from cryptography import x509
+
+from helpers.finding import Finding, Severity
+from helpers.settings import Settings
+
+TIMEOUT = 5.0
+EXPIRES_SOON_DAYS = 30
+
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+"""What a PostgreSQL client sends before TLS (https://www.postgresql.org/docs/current/protocol-message-formats.html)."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A place to reach.
+
+    Attributes:
+        what: whose it is.
+        tls: whether TLS is spoken there; "postgres" where it is asked for first.
+        verify: whether the certificate has to be one that is trusted, for this host.
+        authority: a file with the certificates that are trusted; the system's where None.
+    """
+
+    what: str
+    host: str
+    port: int
+    tls: bool | str = False
+    verify: bool = True
+    authority: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.what} at {self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How it went: `milliseconds` to connect; `expires` of the certificate, None without TLS; `why_not` where it failed."""
+
+    endpoint: Endpoint
+    milliseconds: float | None
+    expires: datetime | None = None
+    why_not: str = ""
+
+
+def endpoints(settings: Settings) -> tuple[Endpoint, ...]:
+    """What the profile names; the stand-ins that start when they are needed answer by themselves."""
+    values = settings.values
+    found = []
+    if source := values.source:
+        verify = source.sslmode in ("verify-ca", "verify-full")
+        tls: bool | str = "postgres" if source.sslmode in ("require", "verify-ca", "verify-full") else False
+        found.append(Endpoint("the source", source.host, source.port, tls, verify, source.sslrootcert))
+    for what, stage in (("the stage", values.stage), ("the archive of evidence", values.evidence)):
+        if stage:
+            found.append(_of_url(what, stage.endpoint or f"https://s3.{stage.region or 'us-east-1'}.amazonaws.com"))
+    if target := values.snowflake:
+        host = str(target.connect.get("host") or f"{target.account}.snowflakecomputing.com")
+        plain = target.connect.get("protocol") == "http"
+        found.append(Endpoint("Snowflake", host, int(target.connect.get("port") or (80 if plain else 443)), not plain))
+    if (lake := values.databricks) and lake.engine != "pysail":
+        found.append(_of_url("Databricks", lake.url or f"sc://{lake.host}:443", tls=bool(lake.token)))
+    return tuple(found)
+
+
+def reach(wanted: Sequence[Endpoint]) -> tuple[Reached, ...]:
+    """Connects to each once; none is an error but part of the answer."""
+    return tuple(_reach(endpoint) for endpoint in wanted)
+
+
+def findings(reached: Sequence[Reached], now: datetime | None = None) -> Iterator[Finding]:
+    """What cannot be reached, and whose certificate ends soon."""
+    for each in reached:
+        on = str(each.endpoint)
+        if each.why_not:
+            yield Finding(
+                "stop",
+                on,
+                each.why_not,
+                "open the port in the security group or firewall, or correct host and port; for a certificate, renew it or name its authority",
+            )
+            continue
+        days = (each.expires - (now or datetime.now(UTC))).days if each.expires else None
+        if days is not None and days < EXPIRES_SOON_DAYS:
+            severity: Severity = "stop" if days < 0 else "warning"
+            yield Finding(severity, on, f"its certificate ends in {days} days", "renew it before the cutover")
+        elif not each.endpoint.tls:
+            yield Finding("note", on, "is reached, without TLS")
+        else:
+            yield Finding("note", on, f"is reached, and its certificate is valid for {days} days")
+
+
+def _of_url(what: str, url: str, tls: bool = False) -> Endpoint:
+    parts = urlsplit(url)
+    secure = tls or parts.scheme == "https"
+    return Endpoint(what, parts.hostname or "", parts.port or (443 if secure else 80), secure)
+
+
+def _reach(endpoint: Endpoint) -> Reached:
+    began = time.monotonic()
+    try:
+        with socket.create_connection((endpoint.host, endpoint.port), timeout=TIMEOUT) as plain:
+            took = (time.monotonic() - began) * 1000
+            if not endpoint.tls:
+                return Reached(endpoint, took)
+            expires = _expiry(endpoint, plain)
+        if endpoint.verify:
+            with socket.create_connection((endpoint.host, endpoint.port), timeout=TIMEOUT) as plain:
+                _handshake(endpoint, plain, ssl.create_default_context(cafile=endpoint.authority)).close()
+    except ssl.SSLCertVerificationError as error:
+        return Reached(endpoint, None, why_not=f"its certificate is not trusted: {error.verify_message}")
+    except (OSError, ValueError) as error:
+        return Reached(endpoint, None, why_not=f"cannot be reached: {error}")
+    return Reached(endpoint, took, expires)
+
+
+def _expiry(endpoint: Endpoint, plain: socket.socket) -> datetime:
+    """Of whatever certificate is shown: what is not trusted is told apart from what has ended."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with _handshake(endpoint, plain, context) as secure:
+        shown = secure.getpeercert(binary_form=True)
+    if not shown:
+        raise ValueError("it shows no certificate")
+    return x509.load_der_x509_certificate(shown).not_valid_after_utc
+
+
+def _handshake(endpoint: Endpoint, plain: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    if endpoint.tls == "postgres":
+        plain.sendall(_SSL_REQUEST)
+        if plain.recv(1) != b"S":
+            raise ValueError("it offers no TLS, which the profile's sslmode asks for")
+    return context.wrap_socket(plain, server_hostname=endpoint.host)

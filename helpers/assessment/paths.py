@@ -1,0 +1,118 @@
+"""Which path fits: criteria with weights, what was measured for each, and the points that each option gets for it.
+
+The points and weights are a judgement of this project, written down so that it can be argued with; they only recommend. Three
+points speak for an option, none against it, and one for all where nothing was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from helpers.checklist import Option
+
+OPTIONS: tuple[Option, ...] = ("A", "B", "C")
+SUPPORT_ENDED = date(2025, 9, 30)
+"""The last day of the third quarter of 2025, in which the checklist has the legacy components removed."""
+
+MOST_POINTS = 3
+GIGABYTE = 10**9
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the assessment has measured; None where it did not.
+
+    Attributes:
+        bytes: of the database.
+        last_year, year_before: rows by their dates, all tables together.
+        slowest_share: the largest share of its promised time that a query takes.
+        integrations: systems and roles that use the source.
+        targets: how many of Snowflake and Databricks answered.
+    """
+
+    bytes: int
+    last_year: int | None
+    year_before: int | None
+    slowest_share: float | None
+    integrations: int
+    targets: int | None
+    today: date
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One line of the score: `points` of A, B and C, each from 0 to 3."""
+
+    name: str
+    weight: int
+    measured: str
+    points: tuple[int, int, int]
+
+    def weighted(self, option: Option) -> float:
+        """Of a hundred, what this criterion gives an option."""
+        return self.weight * self.points[OPTIONS.index(option)] / MOST_POINTS
+
+
+def score(facts: Facts) -> tuple[Criterion, ...]:
+    """Every criterion, in a fixed order; the weights sum up to a hundred."""
+    return (_volume(facts), _growth(facts), _speed(facts), _integrations(facts), _targets(facts), _support(facts))
+
+
+def totals(criteria: Sequence[Criterion]) -> dict[Option, float]:
+    """Points of a hundred for each option."""
+    return {option: round(sum(each.weighted(option) for each in criteria), 1) for option in OPTIONS}
+
+
+def recommended(criteria: Sequence[Criterion]) -> Option:
+    """The option with most points; of several, the one that the document recommends first."""
+    found = totals(criteria)
+    return max(OPTIONS, key=lambda option: found[option])
+
+
+def support_has_ended(today: date) -> bool:
+    """Whether option C rests on components that nobody maintains any more."""
+    return today > SUPPORT_ENDED
+
+
+def _volume(facts: Facts) -> Criterion:
+    size = facts.bytes / GIGABYTE
+    points = (3, 2, 0) if size >= 100 else (2, 2, 1) if size >= 1 else (1, 2, 3)
+    return Criterion("data volume", 20, f"{size:,.2f} GB in PostgreSQL", points)
+
+
+def _growth(facts: Facts) -> Criterion:
+    if not facts.year_before or facts.last_year is None:
+        return Criterion("growth", 15, "no table has dates of two years", (1, 1, 1))
+    rate = facts.last_year / facts.year_before - 1
+    points = (3, 2, 0) if rate >= 0.5 else (2, 2, 1) if rate >= 0.1 else (1, 2, 2)
+    measured = f"{facts.last_year:,} dated rows in the last year, {facts.year_before:,} in the one before"
+    return Criterion("growth", 15, measured, points)
+
+
+def _speed(facts: Facts) -> Criterion:
+    if facts.slowest_share is None:
+        return Criterion("run time against the promise", 20, "no limit was promised", (1, 1, 1))
+    share = facts.slowest_share
+    points = (3, 2, 0) if share > 1 else (2, 2, 1) if share > 0.5 else (1, 2, 3)
+    return Criterion("run time against the promise", 20, f"{share:.0%} of the promised time, at most", points)
+
+
+def _integrations(facts: Facts) -> Criterion:
+    count = facts.integrations
+    points = (1, 3, 2) if count >= 10 else (2, 3, 2) if count >= 3 else (3, 2, 2)
+    return Criterion("systems that integrate", 15, f"{count} connected or granted", points)
+
+
+def _targets(facts: Facts) -> Criterion:
+    if facts.targets is None:
+        return Criterion("targets that answer", 20, "not asked on this path", (1, 1, 1))
+    points = ((0, 0, 3), (1, 2, 1), (3, 3, 1))[facts.targets]
+    return Criterion("targets that answer", 20, f"{facts.targets} of Snowflake and Databricks", points)
+
+
+def _support(facts: Facts) -> Criterion:
+    ended = support_has_ended(facts.today)
+    when = f"{'ended' if ended else 'ends'} with {SUPPORT_ENDED:%B %Y}"
+    return Criterion("support of the legacy components", 10, when, (3, 2, 0) if ended else (2, 2, 1))

@@ -1,0 +1,255 @@
+"""How the source is protected today, beside what the profile's section `compliance` asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from helpers.assessment.asking import OF_USERS, asking, one, rows
+from helpers.assessment.integrations import OURS
+from helpers.finding import Finding, Severity
+from helpers.settings import Compliance, Source
+
+_PERSONAL = re.compile(
+    r"(?:^|_)(?:e?mail|phone|mobile|fax|birth|birthday|birthdate|dob|ssn|passport|iban|surname|firstname|lastname|street|"
+    r"postcode|zip|gender|nationality|salary|ip|user|username|login)(?:_|$)|(?:^|_)(?:first|last|full|customer|contact|user)_name$"
+)
+"""Parts of column names that speak of a person. A plain `name` does only beside another of them: products have names too."""
+
+
+@dataclass(frozen=True)
+class Security:
+    """What was seen; None where our role may not look.
+
+    Attributes:
+        encryption: how new passwords are kept (`password_encryption`).
+        tls: whether the server offers TLS, and whether this connection has it.
+        plain_clients: connections of others, from other hosts, without TLS.
+        superusers: roles that may log in and are superusers; `connected` those that a client uses now, with its application.
+        without_password, md5: roles that may log in, by how their password is kept.
+        trusted: lines of pg_hba.conf that let somebody in over the network without a password.
+        open_schemas: where everybody may create objects; `open_relations` what everybody may use.
+        personal: columns that look like personal data.
+    """
+
+    role: str
+    superuser: bool
+    version: int
+    encryption: str
+    tls_offered: bool
+    tls_used: bool
+    plain_clients: int
+    superusers: tuple[str, ...]
+    connected: tuple[str, ...]
+    without_password: tuple[str, ...] | None
+    md5: tuple[str, ...] | None
+    trusted: tuple[str, ...] | None
+    open_schemas: tuple[str, ...]
+    open_relations: tuple[str, ...]
+    personal: tuple[str, ...]
+
+
+def look(source: Source) -> Security:
+    """Asks the server.
+
+    Raises:
+        ConnectionFailed, SourceRefused: see `asking`.
+    """
+    values = {"schemas": list(source.schemas), "ours": list(OURS)}
+    with asking(source, "look at the security") as cursor:
+        (about,) = rows(cursor, _ABOUT, values)
+        passwords = _passwords(cursor)
+        return Security(
+            **about,
+            superusers=_names(cursor, "SELECT rolname FROM pg_roles WHERE rolsuper AND rolcanlogin ORDER BY 1"),
+            connected=_names(cursor, _CONNECTED_SUPERUSERS, values),
+            without_password=passwords and passwords[0],
+            md5=passwords and passwords[1],
+            trusted=_trusted(cursor),
+            open_schemas=_names(cursor, _OPEN_SCHEMAS, values),
+            open_relations=_names(cursor, _OPEN_RELATIONS, values),
+            personal=_personal(rows(cursor, _COLUMNS, values)),
+        )
+
+
+def findings(seen: Security, asked: Compliance | None) -> Iterator[Finding]:
+    """Each departure from what was asked, and what a person should weigh."""
+    if asked is None:
+        yield Finding(
+            "warning",
+            "the profile",
+            "it has no section compliance",
+            "write down what is required: [profiles.X.compliance]",
+        )
+    asked = asked or Compliance(require_tls=False)
+    yield from _of_the_wire(seen, asked)
+    yield from _of_roles(seen, asked)
+    yield from _of_passwords(seen)
+    for schema in seen.open_schemas:
+        yield Finding(
+            "warning",
+            f"schema {schema}",
+            "everybody may create objects in it",
+            f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC",
+        )
+    for relation in seen.open_relations:
+        yield Finding("warning", relation, "everybody may use it", f"REVOKE ALL ON {relation} FROM PUBLIC")
+    yield from _of_people(seen, asked)
+
+
+def _of_the_wire(seen: Security, asked: Compliance) -> Iterator[Finding]:
+    if seen.tls_used:
+        yield Finding("note", "TLS", "our own connection has it")
+    elif asked.require_tls:
+        why = "" if seen.tls_offered else ", and the server offers none"
+        yield Finding(
+            "stop",
+            "TLS",
+            f"our own connection has none{why}",
+            'set ssl = on on the server, and sslmode = "verify-full" in the profile',
+        )
+    else:
+        yield Finding(
+            "warning",
+            "TLS",
+            "our own connection has none, and the profile does not ask for it",
+            "set ssl = on, then compliance.require_tls = true",
+        )
+    if seen.plain_clients:
+        severity: Severity = "stop" if asked.require_tls else "warning"
+        yield Finding(
+            severity,
+            "TLS",
+            f"{seen.plain_clients} clients on other hosts are connected without it",
+            "demand it with hostssl in pg_hba.conf",
+        )
+
+
+def _of_roles(seen: Security, asked: Compliance) -> Iterator[Finding]:
+    for each in seen.connected:
+        role, _, application = each.partition(" · ")
+        if role not in asked.superusers:
+            yield Finding("stop", f"application {application}", f"it is connected as the superuser {role}",
+                          "give it a role of its own with the rights it needs, or name that role in compliance.superusers")  # fmt: skip
+    if seen.superuser:
+        yield Finding(
+            "warning",
+            f"role {seen.role}",
+            "the migration itself connects as a superuser",
+            "SELECT on the tables and pg_monitor are enough",
+        )
+    yield Finding("note", "superusers", f"{', '.join(seen.superusers) or 'none'} may log in")
+
+
+def _of_passwords(seen: Security) -> Iterator[Finding]:
+    if seen.encryption != "scram-sha-256":
+        yield Finding(
+            "stop",
+            "password_encryption",
+            f"new passwords are kept as {seen.encryption}",
+            "set password_encryption = 'scram-sha-256', then let every role set its password anew",
+        )
+    for roles, what in ((seen.without_password, "without a password"), (seen.md5, "with an MD5 password")):
+        for role in roles or ():
+            yield Finding(
+                "warning", f"role {role}", f"it may log in {what}", f"\\password {role}, or ALTER ROLE {role} NOLOGIN"
+            )
+    for line in seen.trusted or ():
+        yield Finding(
+            "stop",
+            "pg_hba.conf",
+            f"it lets in over the network without a password: {line}",
+            "write scram-sha-256 in place of trust",
+        )
+    hidden = [
+        name
+        for name, value in (("how passwords are kept", seen.without_password), ("pg_hba.conf", seen.trusted))
+        if value is None
+    ]
+    if hidden:
+        yield Finding(
+            "note",
+            f"role {seen.role}",
+            f"it may not see {' and '.join(hidden)}; a superuser can",
+            "ask the database's administrator",
+        )
+
+
+def _of_people(seen: Security, asked: Compliance) -> Iterator[Finding]:
+    declared = asked.personal
+    known = [c for c in seen.personal if any(fnmatchcase(c, glob) for glob in declared or ())]
+    unknown = [c for c in seen.personal if c not in known]
+    if known:
+        yield Finding("note", ", ".join(known), "personal data, declared in compliance.personal")
+    if unknown:
+        yield Finding("warning" if declared is None else "stop", ", ".join(unknown), "looks like personal data by its name",
+                      "settle its purpose and place, then name it in compliance.personal")  # fmt: skip
+
+
+def _passwords(cursor: Any) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    if not one(cursor, "SELECT has_table_privilege('pg_authid', 'SELECT')"):
+        return None
+    sql = "SELECT rolname FROM pg_authid WHERE rolcanlogin AND {} ORDER BY 1"
+    return _names(cursor, sql.format("rolpassword IS NULL")), _names(cursor, sql.format("rolpassword ~ '^md5'"))
+
+
+def _trusted(cursor: Any) -> tuple[str, ...] | None:
+    sees = "has_table_privilege('pg_hba_file_rules', 'SELECT') AND has_function_privilege('pg_hba_file_rules()', 'EXECUTE')"
+    if not one(cursor, f"SELECT {sees}"):
+        return None
+    return _names(
+        cursor,
+        "SELECT concat_ws(' ', type, array_to_string(database, ','), array_to_string(user_name, ','), address) FROM pg_hba_file_rules "
+        "WHERE auth_method = 'trust' AND type <> 'local' ORDER BY line_number",
+    )
+
+
+def _personal(columns: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    found = [(row["table"], row["column"]) for row in columns if _PERSONAL.search(row["column"].lower())]
+    tables = {table for table, _ in found}
+    found += [
+        (row["table"], row["column"]) for row in columns if row["column"].lower() == "name" and row["table"] in tables
+    ]
+    return tuple(sorted(f"{table}.{column}" for table, column in found))
+
+
+def _names(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> tuple[str, ...]:
+    cursor.execute(sql, values)
+    return tuple(str(row[0]) for row in cursor.fetchall())
+
+
+_ABOUT = """
+    SELECT current_user::text AS role, r.rolsuper AS superuser, current_setting('server_version_num')::int AS version,
+           current_setting('password_encryption') AS encryption, current_setting('ssl')::bool AS tls_offered,
+           coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS tls_used,
+           (SELECT count(*)::int FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid)
+            WHERE NOT s.ssl AND a.client_addr IS NOT NULL AND NOT a.client_addr <<= '127.0.0.0/8' AND a.client_addr <> '::1'
+              AND a.datname = current_database() AND a.application_name NOT LIKE ALL (%(ours)s)) AS plain_clients
+    FROM pg_roles r WHERE r.rolname = current_user
+"""
+_CONNECTED_SUPERUSERS = """
+    SELECT DISTINCT r.rolname || ' · ' || coalesce(nullif(a.application_name, ''), '(no name)')
+    FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+    WHERE r.rolsuper AND a.datname = current_database() AND a.pid <> pg_backend_pid()
+      AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.application_name NOT LIKE ALL (%(ours)s)
+    ORDER BY 1
+"""
+_OPEN_SCHEMAS = """
+    SELECT n.nspname FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) g
+    WHERE g.grantee = 0 AND g.privilege_type = 'CREATE' AND n.nspname !~ '^pg_'
+      AND (cardinality(%(schemas)s::text[]) = 0 OR n.nspname = ANY (%(schemas)s)) ORDER BY 1
+"""
+_OPEN_RELATIONS = f"""
+    SELECT DISTINCT n.nspname || '.' || c.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) g
+    WHERE g.grantee = 0 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {OF_USERS} ORDER BY 1
+"""
+_COLUMNS = f"""
+    SELECT n.nspname || '.' || c.relname AS table, a.attname::text AS column
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND {OF_USERS}
+    ORDER BY 1, a.attnum
+"""
