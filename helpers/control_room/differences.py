@@ -20,7 +20,7 @@ PAGE = 50
 LONGEST = 400
 """Characters of one value that are read; the report and the file have the rest."""
 
-MEMORY = "128MB"
+MEMORY = "512MB"
 
 _CELLS = ".cells.parquet"
 
