@@ -34,13 +34,15 @@ def findings(settings: Settings) -> Iterator[Finding]:
 def of_connection(target: Snowflake, asked: Compliance) -> Iterator[Finding]:
     """How the connection is made: in the clear or not, with a password or a key."""
     on = snowflake.address(target)
-    if str(target.connect.get("protocol", "https")).lower() == "https":
-        yield Finding("note", on, "the connection is encrypted (https)")
-    else:
+    if str(target.connect.get("protocol", "https")).lower() != "https":
         severity: Severity = "stop" if asked.require_tls else "warning"
         yield Finding(severity, on, "the connection is not encrypted (http)", "connect to the account itself, by https")
-    if target.connect.get("insecure_mode") or target.connect.get("disable_ocsp_checks"):
-        yield Finding("stop", on, "the server's certificate is not checked", "take insecure_mode out of `connect`")
+    else:
+        yield Finding("note", on, "the connection is encrypted (https)")
+        # https://docs.snowflake.com/en/user-guide/ocsp: both names switch the check of revoked certificates off.
+        if target.connect.get("insecure_mode") or target.connect.get("disable_ocsp_checks"):
+            what = "a certificate of the server that was revoked would be taken"
+            yield Finding("warning", on, what, "take disable_ocsp_checks and insecure_mode out of `connect`")
     if target.private_key_file is None:
         yield Finding("warning", on, f"{target.user} logs in with a password", "use a key pair: private_key_file")
 
