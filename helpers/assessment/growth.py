@@ -59,8 +59,8 @@ def measure(source: Source) -> tuple[Growth, ...]:
 
 
 def _dated(table: Table) -> str | None:
-    """The first column that always has a date, else the first that may."""
-    columns = [column for column in table.columns if column.type.name in DATED]
+    """The first column that always has a date, else the first that may; a day of birth says nothing of when a row came."""
+    columns = [column for column in table.columns if column.type.name in DATED and "birth" not in column.name.lower()]
     return next((c.name for c in sorted(columns, key=lambda c: not c.not_null)), None)
 
 

@@ -133,7 +133,9 @@ def findings(timings: Sequence[Timing], sla: Sla | None) -> Iterator[Finding]:
                 f"takes {each.slowest:.2f} s, and {each.limit:g} s were promised",
                 f"find out why, or agree on a limit that holds and write it to sla.seconds.{each.name}",
             )
-        elif each.limit is None:
+        elif each.limit is not None:
+            yield Finding("note", each.name, f"takes {each.slowest:.3f} s of {each.limit:g} s")
+        else:
             yield Finding("warning", each.name, "nobody has promised a limit", f"agree on one: sla.seconds.{each.name}")
     total = sum(each.slowest for each in timings)
     if sla and sla.total_seconds is not None and total > sla.total_seconds:
@@ -185,6 +187,9 @@ def _time(cursor: Any, query: Query, sla: Sla) -> Timing:
             (plan,) = json.loads(answer) if isinstance(answer, str) else answer
             seconds.append((plan["Planning Time"] + plan["Execution Time"]) / 1000)
             count = int(plan["Plan"]["Actual Rows"])
-    except (psycopg2.ProgrammingError, psycopg2.extensions.QueryCanceledError, psycopg2.DataError) as error:
+    except psycopg2.Error as error:
+        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        if lost and not isinstance(error, psycopg2.extensions.QueryCanceledError):
+            raise
         return Timing(query.name, query.of, (), 0, limit, str(error).splitlines()[0])
     return Timing(query.name, query.of, tuple(seconds), count, limit)

@@ -41,7 +41,7 @@ class PathSelection:
     def scores(self) -> pd.DataFrame:
         """Each criterion: its weight, what was measured, and what it gives each option."""
         rows = [
-            (c.name, c.weight, c.measured, *(f"{points} × → {c.weighted(o):.1f}" for o, points in zip(paths.OPTIONS, c.points, strict=True)))
+            (c.name, c.weight, c.measured, *(f"{points} → {c.weighted(o):.1f}" for o, points in zip(paths.OPTIONS, c.points, strict=True)))
             for c in self.criteria
         ]  # fmt: skip
         found = paths.totals(self.criteria)
@@ -131,6 +131,19 @@ class PathSelection:
 
         return self._phase.checked_if_chosen(name, look)
 
+    def note(self) -> Token | str:
+        """What the document warns of in option C; its day is past."""
+
+        def look() -> Iterator[Finding]:
+            yield Finding("note", "the document", _after_the_colon("s00-c-note"))
+            ended = paths.support_has_ended(self._facts.today)
+            what = f"the support of its components {'ended' if ended else 'ends'} with {paths.SUPPORT_ENDED:%B %Y}"
+            yield Finding(
+                "warning", "option C", what, "take option B instead, or name the day by which this one is left behind"
+            )
+
+        return self._phase.checked_if_chosen("s00-c-note", look)
+
     def choose(self, option: Option, checked: Token | str) -> pd.DataFrame | str:
         """The choice, signed within an applied run; elsewhere it is shown what would be signed.
 
@@ -159,7 +172,8 @@ class PathSelection:
         tokens = self._phase.tokens.values()
         rehearsed = sum(token.rehearsed for token in tokens)
         words = f"{len(tokens) - rehearsed} checks passed" + (f", {rehearsed} rehearsed" if rehearsed else "")
-        return f"{'ASSESSED' if self._phase.apply else 'REHEARSED'}: {words}; {self.recommendation()[0].lower()}{self.recommendation()[1:]}"
+        told = self.recommendation().replace("RECOMMENDED", "recommended")
+        return f"{'ASSESSED' if self._phase.apply else 'REHEARSED'}: {words}; {told}"
 
     def _plan(self, option: Option) -> StepPlan:
         """What is signed holds nothing that differs from one hour to the next, so that the signature outlives the attempt."""
@@ -220,9 +234,6 @@ class PathSelection:
             )
         else:
             yield Finding("note", "pipeline/legacy", f"{len(files)} SQL files: {', '.join(files)}")
-        if paths.support_has_ended(self._facts.today):
-            yield Finding("warning", "option C", f"the support of its components ended with {paths.SUPPORT_ENDED:%B %Y}",
-                          "take option B instead, or name the day by which this one is left behind")  # fmt: skip
 
 
 def planned_days(option: str) -> float:
