@@ -76,6 +76,7 @@ format: setup  ## put the code into its form
 lock: $(BIN)/.ready  ## resolve the requirements anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header requirements.in -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header helpers/local/requirements.in -o helpers/local/requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pipeline/dbt/requirements.in -o pipeline/dbt/requirements.txt
 
 # Under our own versions of what both need, since it comes first on the path.
 .venv-benchmarks/.ready: benchmarks/requirements.txt $(BIN)/.ready

@@ -235,7 +235,7 @@ def benchmark(plan: BenchmarkPlan, limits: Sequence[Limit] = (), *, progress: Pr
 def limits_of(settings: Settings) -> tuple[Limit, ...]:
     """What the profile's section sla promises of the legacy aggregates, held against the marts that replace them; nothing where
     the profile has no such section."""
-    sla: Any = getattr(settings.values, "sla", None)
+    sla = settings.values.sla
     if sla is None:
         return ()
     limits = [Limit(name, "mart", float(seconds), of=name.rpartition(".")[2]) for name, seconds in sla.seconds.items()]

@@ -12,7 +12,7 @@ from helpers.parity import AGGREGATES
 from helpers.phases.plan import StepPlan
 from helpers.pipeline_run import STAGES
 from helpers.platforms import snowflake
-from helpers.settings import Settings
+from helpers.settings import Downstream, Settings
 
 _LEFT = "removed again"
 
@@ -85,9 +85,9 @@ def of_alerts(settings: Settings) -> StepPlan:
     return StepPlan("s40-alerts", what, objects, {"ways": len(objects)}, "none worth naming")
 
 
-def of_downstream(listed: Mapping[str, Sequence[str]]) -> StepPlan:
+def of_downstream(described: Mapping[str, Downstream | None]) -> StepPlan:
     """Reads as each downstream system."""
-    rows = [(name, ", ".join(reads) or "nothing says what it reads") for name, reads in listed.items()]
+    rows = [(name, ", ".join(how.reads) if how else "nothing says what it reads") for name, how in described.items()]
     objects = pd.DataFrame(rows, columns=["system", "reads"]).set_index("system")
     what = "read from the new target as each system that is listed; nothing is changed"
     return StepPlan("s40-downstream", what, objects, {"systems": len(rows)}, "none worth naming")

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from helpers import alerts, benchmark, charts, downstream, functional, manifest, marts, parity, pipeline_run, verify
 from helpers.benchmark import Benchmark, BenchmarkPlan
+from helpers.downstream import Listed, Reading
 from helpers.errors import NotBuilt
 from helpers.load import snowflake_records
 from helpers.parity import ParityReport
@@ -23,10 +24,11 @@ from helpers.pipeline_run import PipelineRun, Stage
 from helpers.platforms.dbt import DbtResult
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
-from helpers.runs.folders import report_path
+from helpers.runs.folders import report_path, run_folder
 from helpers.runs.gate import Token, require
 from helpers.runs.notify import Webhook
 from helpers.runs.steps import CHECK, Found
+from helpers.settings import Downstream
 from helpers.verify.report import Report
 from helpers.verify.rules import result as rule_results
 
@@ -136,7 +138,7 @@ class TestingValidation(Phase):
                 "evidence": self.report("dbt", {"nodes": nodes, "failing rows": self._failing}),
             }  # fmt: skip
             self._found["s40-quality"] = quality_findings(built)
-        nodes_in_order = sorted(built.nodes, key=lambda node: node.good)
+        nodes_in_order = sorted(built.nodes, key=lambda node: (node.good, node.status == "skipped"))
         rows = [(n.status, n.kind, n.failures, n.name, "" if n.good else n.message) for n in nodes_in_order]
         return pd.DataFrame(rows, columns=["status", "kind", "failing rows", "name", "message"]).set_index("status")
 
@@ -222,19 +224,18 @@ class TestingValidation(Phase):
 
     def downstream(self) -> pd.DataFrame:
         """Reads the new target as each downstream system; a row an object."""
-        listed, described = self._listed(), self.settings.values.downstream
-        names = tuple(dict.fromkeys([*(listed or ()), *described]))
-        with self.step("s40-downstream", {**self._inputs(), "systems": list(names)}, CHECK) as step:
+        listed = self._listed()
+        described = downstream.systems(self.settings, listed or ())
+        with self.step("s40-downstream", {**self._inputs(), "systems": list(described)}, CHECK) as step:
             if not self.apply:
-                reads = {name: described[name].reads if name in described else () for name in names}
-                return self.shown(step, testing_plan.of_downstream(reads))
+                return self.shown(step, testing_plan.of_downstream(described))
             with self.timed("downstream"):
-                readings = downstream.validate(self.settings, names)
+                readings = downstream.validate(self.settings, described)
             step.result = {
-                "systems": len(names), "unreadable": sum(not each.readable for each in readings),
+                "systems": len(described), "unreadable": sum(not each.readable for each in readings),
                 "evidence": self.report("downstream", [vars(each) for each in readings]),
             }  # fmt: skip
-            self._found["s40-downstream"] = downstream_findings(listed, names, readings)
+            self._found["s40-downstream"] = downstream_findings(listed is not None, described, readings)
         rows = [(r.system, r.what, r.user, "readable" if r.readable else "unreadable", r.said) for r in readings]
         return pd.DataFrame(rows, columns=["system", "reads", "as", "answer", "said"]).set_index("system")
 
@@ -304,13 +305,11 @@ class TestingValidation(Phase):
         loaded, how = snowflake_records.is_loaded(staged, self.settings.snowflake, load_id)
         return Found("done" if loaded else "not done", f"the marts are of the load {load_id}, and {how}")
 
-    def _listed(self) -> tuple[str, ...] | None:
-        """Phase 00's list of the systems around the pipeline; None where there is none."""
+    def _listed(self) -> tuple[Listed, ...] | None:
+        """Phase 00's list of the systems around the source; None where there is none."""
         entry = self.earlier("s00-integrations")
-        names = (
-            entry.get("result", {}).get("systems") if entry and entry.event in ("step-done", "step-skipped") else None
-        )
-        return tuple(map(str, names)) if isinstance(names, list) else None
+        name = entry.get("result", {}).get("integrations") if entry and entry.event == "step-done" else None
+        return downstream.read_list(run_folder() / str(name)) if name else None
 
 
 def functional_findings(cases: Sequence[functional.CaseResult]) -> list[Finding]:
@@ -341,12 +340,16 @@ def performance_findings(measured: Benchmark) -> list[Finding]:
 
 
 def quality_findings(built: DbtResult) -> list[Finding]:
-    """Everything that is not well stops."""
+    """What failed stops; what was skipped behind it is one finding, lest it hides what failed."""
     fix = "look at the rows above; correct the model or the data, then run this phase again"
+    skipped = [node for node in built.bad if node.status == "skipped"]
     found = [
         Finding("stop", node.name, f"{node.kind} {node.status}: {node.message or 'no message'}", fix)
-        for node in built.bad
-    ]
+        for node in built.bad if node not in skipped
+    ]  # fmt: skip
+    if skipped:
+        what = f"{len(skipped)} models and tests were skipped, for what they rest on is not well"
+        found.append(Finding("stop", f"{skipped[0].name} and others" if skipped[1:] else skipped[0].name, what, fix))
     if not built.of_kind("test"):
         found.append(Finding("stop", "dbt", "no test was run", "see that pipeline/dbt has its tests"))
     return found
@@ -401,21 +404,19 @@ def alert_findings(arrivals: Sequence[alerts.Arrival]) -> list[Finding]:
 
 
 def downstream_findings(
-    listed: Sequence[str] | None, names: Sequence[str], readings: Sequence[downstream.Reading]
+    listed: bool, described: Mapping[str, Downstream | None], readings: Sequence[Reading]
 ) -> list[Finding]:
-    """What cannot be read stops, and so does a system of the list that nothing describes."""
+    """What cannot be read stops, and so does a system of which nobody knows what it reads."""
     found = []
-    if listed is None:
+    if not listed:
         what = (
             "phase 00 has left no list of the systems around the pipeline, so that nobody knows whether these are all"
         )
         found.append(Finding("warning", "downstream", what, "run phase 00 in this run, and describe what it lists"))
-    described = {reading.system for reading in readings}
     fix = "describe it under [profiles.NAME.downstream.SYSTEM]"
-    found += [
-        Finding("stop", name, "it is listed, and nothing says what it reads of the new target", fix)
-        for name in names if name not in described
-    ]  # fmt: skip
+    for name, how in described.items():
+        if how is None:
+            found.append(Finding("stop", name, "it is listed, and nothing says what it reads of the new target", fix))
     for each in readings:
         if not each.readable:
             found.append(Finding("stop", f"{each.system}: {each.what}", each.said, f"grant {each.user} what it reads"))

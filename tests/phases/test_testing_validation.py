@@ -17,7 +17,8 @@ import pytest
 
 from helpers import alerts, benchmark, downstream, functional, marts, parity, pipeline_run
 from helpers.benchmark import Benchmark, Limit, Measurement
-from helpers.errors import GateClosed, NotBuilt, UsageError
+from helpers.downstream import Listed
+from helpers.errors import EvidenceError, GateClosed, NotBuilt, UsageError
 from helpers.local.scratch import scratch
 from helpers.phases import testing_validation as phase
 from helpers.phases.testing_validation import BOXES, END_TO_END, TestingValidation
@@ -244,20 +245,37 @@ def test_a_downstream_system_that_cannot_read_closes_the_gate(migration: Any) ->
         "stranger": Downstream(reads=("customers",), user="NOBODY_KNOWN", password=None),
     }
     settings = replace(migration.settings, values=values.model_copy(update={"downstream": described}))
-    readings = downstream.validate(settings, ["crm", "finance", "stranger", "unheard of"])
-    assert [(r.system, r.what, r.readable, r.own) for r in readings] == [
+    listed = (Listed("crm", "role"), Listed("unheard of", "replication slot", ("public.customers",)))
+    known = downstream.systems(settings, listed)
+    readings = downstream.validate(settings, known)
+    assert {(r.system, r.what, r.readable, r.own) for r in readings} == {
         ("crm", "customers", True, False), ("finance", "customers", True, False),
         ("finance", "marts.sales_monthly", False, False), ("stranger", "customers", False, True),
-    ]  # fmt: skip
-    found = phase.downstream_findings(("crm", "unheard of"), ("crm", "finance", "stranger", "unheard of"), readings)
+    }  # fmt: skip
+    found = phase.downstream_findings(True, known, readings)
     stops = {finding.on for finding in found if finding.severity == "stop"}
     assert stops == {"finance: marts.sales_monthly", "stranger: customers", "unheard of"}
 
 
+def test_a_listed_role_reads_what_it_may_read_today_and_marts_for_aggregates(
+    local_settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "integrations.json"
+    file.write_text(
+        '[{"kind": "role", "name": "bi", "objects": ["public.sales_daily", "public.customers"], "detail": ""}]'
+    )
+    known = downstream.systems(local_settings, downstream.read_list(file))
+    assert known["bi"] and known["bi"].reads == ("marts.sales_daily", "customers")
+    assert known["reports"] == local_settings.values.downstream["reports"]
+    file.write_text('{"bi": 1}')
+    with pytest.raises(EvidenceError, match="integrations"):
+        downstream.read_list(file)
+
+
 def test_no_list_of_downstream_systems_is_a_finding() -> None:
-    (found,) = phase.downstream_findings(None, (), ())
+    (found,) = phase.downstream_findings(False, {}, ())
     assert (found.severity, found.on) == ("warning", "downstream")
-    assert phase.downstream_findings((), (), ()) == []
+    assert phase.downstream_findings(True, {}, ()) == []
 
 
 def test_a_lost_alarm_and_nobody_to_tell_close_the_gate() -> None:
