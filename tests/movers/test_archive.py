@@ -158,8 +158,19 @@ def killed_at(profile: Path, folder: Path, words: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+SLOW = pytest.mark.slow
+"""Each is killed and goes on at another place of the same way."""
+
+
 @pytest.mark.parametrize(
-    "words", ["files to go", "dumping public.sales", "locking manifest.json", "reading back dump", "comparing"]
+    "words",
+    [
+        pytest.param("files to go", marks=SLOW),
+        "dumping public.sales",
+        "locking manifest.json",
+        pytest.param("reading back dump", marks=SLOW),
+        pytest.param("comparing", marks=SLOW),
+    ],
 )
 def test_a_killed_archive_goes_on_and_locks_nothing_twice(
     legacy: Migration, profile: Path, tmp_path: Path, words: str
@@ -368,5 +379,3 @@ def test_the_command_previews_acts_and_tests_again(legacy: Migration, profile: P
         kept.parent.rmdir()
     code, tested = command(tmp_path, "--retest", str(done["name"]))
     assert (code, tested["verdict"]) == (0, "equal")
-    code, refused = command(tmp_path, "--retest", "20200101T000000Z-000000")
-    assert (code, refused["error"]["type"]) == (2, "StageError")  # type: ignore[index]
