@@ -107,6 +107,24 @@ def seconds_by_volume(names: Sequence[str], volumes: Sequence[str], seconds: Seq
     return figure
 
 
+def planned_and_actual(names: Sequence[str], planned: Sequence[float], actual: Sequence[float]) -> go.Figure:
+    """Bars of planned and actual minutes, on a logarithmic axis: a rehearsal takes minutes of what is planned in days.
+
+    Args:
+        names: what took them.
+        planned, actual: minutes, in the same order; 0 has no bar.
+    """
+    figure = go.Figure()
+    for name, values, color in (("planned", planned, TARGET), ("actual", actual, SOURCE)):
+        figure.add_bar(
+            name=name, y=list(names), x=[value or None for value in values], orientation="h", marker_color=color
+        )
+    figure.update_layout(barmode="group", **_layout("Planned and actual minutes", 130 + 44 * len(names)))
+    figure.update_xaxes(type="log", title="minutes", separatethousands=True)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    return figure
+
+
 def figures_on_both_sides(
     title: str,
     buckets: Sequence[str],

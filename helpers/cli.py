@@ -1040,6 +1040,33 @@ def status(run: Run = None, profile: Profile = None, as_json: Json = False) -> N
     _show(as_json, summary | ({"run": run, **found.as_dict()} if found else {}), show)
 
 
+@app.command("control-room")
+def control_room(
+    run: Run = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on; 0 for a free one.")] = 0,
+    public_key: Annotated[
+        str,
+        typer.Option(help="Of the one who sealed: a file, PEM text, or base64; else that of a person in the settings."),
+    ] = "",
+) -> None:
+    """Follow a run in the browser: checklist, data, differences, evidence. Reads only, on 127.0.0.1, behind a token.
+
+    Example: runbook control-room --run first
+    """
+    from helpers.control_room.server import serve
+
+    if run:
+        _run_folder(run)
+    if public_key and Path(public_key).expanduser().exists():
+        public_key = str(Path(public_key).expanduser().resolve())
+
+    def say(address: str) -> None:
+        screen.print("the control room reads, and writes nothing; stop it with Ctrl-C", markup=False)
+        print(address, flush=True)  # noqa: T201 - the one thing another program wants of it
+
+    serve(OUTPUTS, run or "", port=port, public_key=public_key, say=say)
+
+
 def _show_checklist(found: RunStatus) -> None:
     depth: dict[str, int] = {}
     for phase in dict.fromkeys(step.phase for step in found.steps):

@@ -94,21 +94,26 @@ class RunStatus:
         return value
 
 
-def read_status(folder: Path) -> RunStatus:
+def read_status(folder: Path, *, record_killed: bool = True) -> RunStatus:
     """Reads a run's folder; attempts that were killed are recorded as such first, where the ledger may be written.
 
     Args:
         folder: `outputs/<run>`; it need not exist.
+        record_killed: without it nothing is written; a line that is not whole yet is then left out, as the next writer would.
 
     Returns:
         The status. A broken ledger is not trusted: its findings are named, and no box is done.
     """
     ledger = Ledger(folder / NAME)
-    if ledger.path.exists():
+    if record_killed and ledger.path.exists():
         # An archived run may be read-only; what is broken is told below.
         with contextlib.suppress(OSError, EvidenceError):
             attempts.note_killed(Ledger.open(folder))
     findings = tuple(f"line {finding.n}: {finding.why}" for finding in ledger.verify())
+    if not record_killed and findings:
+        with contextlib.suppress(EvidenceError):
+            ledger.entries()
+            findings = ()
     entries = ledger.entries() if not findings else []
     opened = next((entry for entry in entries if entry.event == "run-opened"), None)
     option = str(opened.get("option")) if opened else "A"
