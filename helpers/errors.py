@@ -81,10 +81,6 @@ class LoadError(MigrationError):
     """A target did not take the staged rows as they are."""
 
 
-class BackupError(MigrationError):
-    """A dump could not be made, is not whole, or does not restore."""
-
-
 class InfrastructureError(MigrationError):
     """Terraform could not validate, plan or apply; what it had made until then is in its state."""
 
