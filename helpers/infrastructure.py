@@ -81,8 +81,8 @@ def within(address: str, target: str) -> bool:
 
 
 def answers(settings: Settings, variables: Mapping[str, str]) -> list[Answer]:
-    """Asks the services themselves, not Terraform, for one object of each module that is deployed without a switch, and for
-    the schemas of Snowflake.
+    """Asks the services themselves, not Terraform, for one object of each module; on the local stack not for a Kafka cluster,
+    which its stand-in does not have.
 
     Args:
         settings: the profile.
@@ -126,6 +126,12 @@ def _of_aws(settings: Settings, name: str, zone: str) -> Iterator[Answer]:
         yield Answer(
             where, f"db.{zone}", len(records) == 2, f"Route 53 holds {len(records)} weighted records of that name, of 2"
         )
+        if account.engine != "moto":
+            listed = aws.client(account, "kafka").list_clusters_v2(ClusterNameFilter=name)["ClusterInfoList"]
+            active = [each for each in listed if each["ClusterName"] == name and each["State"] == "ACTIVE"]
+            yield Answer(
+                where, f"cluster {name}", bool(active), f"MSK knows {len(active)} active clusters of that name"
+            )
 
 
 def _of_snowflake(settings: Settings) -> Iterator[Answer]:

@@ -182,7 +182,7 @@ class Infrastructure(Phase):
                 applied = terraform.apply(planned)
             step.result = {
                 "created": applied.created, "updated": applied.updated, "deleted": applied.deleted,
-                "approved_by": list(by), "plan_sha256": planned.sha256,
+                "left_out": int((plan.objects["action"] == "left out").sum()), "approved_by": list(by), "plan_sha256": planned.sha256,
             }  # fmt: skip
         return self._held(targets)
 
@@ -282,7 +282,7 @@ class Infrastructure(Phase):
                 "" if answer.found else "run this phase again, and approve its plan",
             )  # fmt: skip
         for address, why in infrastructure_plan.left_out(self._module, (), self.settings).items():
-            yield Finding("note", address, f"was not made: {why}")
+            yield Finding("warning", address, f"was not made: {why}")
 
 
 def _meant(address: str, targets: Sequence[str]) -> bool:
