@@ -5,6 +5,7 @@ Version 2 of the interface, https://airflow.apache.org/docs/apache-airflow/stabl
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ LINES_SHOWN = 20
 """Of a failed task's log."""
 
 _PAGE = 100
+_FOLDED = re.compile(r"^::group::(?:(?!^::group::).)*?^::endgroup::$", re.M | re.S)
 
 
 @dataclass(frozen=True)
@@ -330,8 +332,9 @@ def _lines(entry: Any) -> Sequence[str]:
 
 
 def telling(log: Sequence[str]) -> list[str]:
-    """A log without the marks by which Airflow's pages fold a log."""
-    return [line for line in log if line.strip() and not line.startswith(("::group::", "::endgroup::"))]
+    """What a task itself said: without what Airflow folds away in its pages, unless it broke off in there."""
+    text = _FOLDED.sub("", "\n".join(log))
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("::")]
 
 
 def _last_line(text: object) -> str:

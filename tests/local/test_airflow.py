@@ -85,7 +85,8 @@ def test_switching_is_idempotent_and_starts_nothing(client: Airflow) -> None:
 
 def test_a_broken_dag_shows_its_import_error(client: Airflow, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     file = server.own_dags / "broken_dag.py"
-    file.write_text("import no_such_module\n")
+    # Airflow passes over files in which neither its name nor "dag" stands.
+    file.write_text("from airflow.sdk import DAG\nimport no_such_module\n")
     problem = wait_for(lambda: next((p for p in client.import_errors() if "broken_dag" in p.file), None))
     assert "No module named 'no_such_module'" in problem.why
     with pytest.raises(UsageError, match="no_such_module"):
@@ -171,7 +172,7 @@ def test_option_c_runs_the_legacy_pipeline_and_probes_airflow(
     gate = configuration.legacy_gate()
     assert dict(configuration.legacy_run(gate)["state"]) == {"aggregate": "success"}
     assert migration.source("SELECT count(*) > 0 FROM sales_daily") == [(True,)]
-    assert configuration.log()["line"].str.contains("sales_daily").any()
+    assert "sales_daily" in configuration.log().data
 
     attempt(tmp_path, monkeypatch)
     PipelineConfiguration("local", option="C", apply=True).legacy_dag()

@@ -150,3 +150,8 @@ def test_a_run_of_a_disabled_dag_is_not_started(serve: Any) -> None:
 def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
         profiles.Airflow.model_validate({"url": url, "user": "a"})
+
+
+def test_of_a_log_remains_what_the_task_said() -> None:
+    log = ["::group::Pre Execute", "noise", "::endgroup::", "", "said", "::group::Post Execute", "broke off"]
+    assert platform.telling(log) == ["said", "broke off"]
