@@ -34,6 +34,7 @@ from helpers.load import snowflake as loading
 from helpers.platforms import spark
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress, progress
+from helpers.runs.credentials import remember_environment
 from helpers.runs.folders import checked_name, refuse_sealed
 from helpers.runs.parent import heed_parent
 from helpers.verify.business import Business
@@ -79,6 +80,7 @@ def main() -> None:
     as_json = "--json" in sys.argv[1:]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.excepthook = _in_a_thread
+    remember_environment(os.environ)
     try:
         sys.exit(app(prog_name="runbook", standalone_mode=False) or 0)
     except WrongArguments as error:

@@ -74,8 +74,10 @@ class Archive:
         return sorted({info.filename for info in self._archive.infolist() if not info.is_dir()})
 
     def read(self, name: str) -> bytes | None:
-        """A file's bytes, or None where there is none, or where they are damaged."""
+        """A file's bytes, or None where there is none, or where they are damaged, or compressed: a few bytes may be many GB."""
         try:
+            if self._archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+                return None
             return self._archive.read(name)
         except (KeyError, zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError):
             return None
@@ -91,6 +93,8 @@ class Archive:
             parts = PurePosixPath(name).parts
             if name.startswith(("/", "\\")) or "\\" in name or ".." in parts or ":" in (parts or ("",))[0]:
                 yield Finding("zip-path", name, "the name leads out of the folder it is unpacked into")
+            if info.compress_type != zipfile.ZIP_STORED:
+                yield Finding("zip-changed", name, "it is compressed, which nothing in an archive of ours is")
             if stat.S_ISLNK(info.external_attr >> 16):
                 yield Finding("zip-link", name, "it is a symbolic link")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 
 from helpers import redaction
 
@@ -31,12 +33,29 @@ _VALUES: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(r"\b(?:hvs\.[\w-]{20,}|gh[pousr]_\w{30,}|dapi[0-9a-f]{32}|xox[abprs]-[\w-]{10,})"),
     ),
 )
+_SHORTEST_OF_ENVIRONMENT = 6
+
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=_-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=_-])")
 
 
 def named_like_a_secret(name: str) -> bool:
     """Whether a value under this name would be a secret itself rather than a pointer to one."""
     return _NAME.search(name) is not None
+
+
+def remember_environment(environment: Mapping[str, str]) -> None:
+    """Registers for masking what lies in the environment under a secret's name, whether or not the settings use it.
+
+    A short word is left, and so is a path: to mask "staging" or the working folder would hide what a run says.
+    """
+    for name, value in environment.items():
+        named = (named_like_a_secret(name) or name == "PGPASSWORD") and name != "PWD"
+        if named and not _is_a_short_word(value) and not os.path.exists(value):  # noqa: PTH110 - Path.exists raises for a long text
+            redaction.remember(value)
+
+
+def _is_a_short_word(value: str) -> bool:
+    return len(value) < _SHORTEST_OF_ENVIRONMENT or (value.isalpha() and len(value) < redaction.STANDS_ALONE)
 
 
 def secret_in(text: str) -> str | None:

@@ -19,9 +19,19 @@ class Finding:
     path: str
     message: str
 
+    def __post_init__(self) -> None:
+        # A forger chooses the names of files: one with a line break must not look like a line of the answer, and one that
+        # is no UTF-8 must not stop it from being printed.
+        for name in ("path", "message"):
+            object.__setattr__(self, name, _printable(getattr(self, name)))
+
     def __str__(self) -> str:
         return f"{self.kind}: {self.path}: {self.message}"
 
     def as_dict(self) -> dict[str, str]:
         """An entry of `findings` in `verify-evidence --json`."""
         return {"kind": self.kind, "path": self.path, "message": self.message}
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

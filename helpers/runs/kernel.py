@@ -15,6 +15,7 @@ from IPython.display import display
 
 from helpers.errors import MigrationError
 from helpers.redaction import known, redact
+from helpers.runs.credentials import remember_environment
 from helpers.runs.parent import die_with_parent
 
 ERROR_MIME = "application/vnd.runbook.error+json"
@@ -26,6 +27,7 @@ def main() -> None:
     # outlive the command.
     parent = os.environ.get("JPY_PARENT_PID")
     die_with_parent(int(parent) if parent else None)
+    remember_environment(os.environ)
     app = IPKernelApp.instance()
     app.initialize(sys.argv[1:])
     app.session.send = _redacting(app.session.send)

@@ -56,6 +56,38 @@ def test_a_run_knows_its_folder_its_interpreter_and_hides_secrets(
     assert not list((tmp_path / "outputs/r/30_x").glob(".*"))
 
 
+def test_a_secret_of_the_environment_reaches_no_file_of_a_run(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = {
+        "SERVICE_TOKEN": "plant-A1b2C3d4",
+        "PGPASSWORD": "plC7q2",
+        "STAGE_SECRET": "staging",
+        "HARMLESS": "plain-4711",
+    }
+    for name, value in planted.items():
+        monkeypatch.setenv(name, value)
+    notebook = write(
+        "30_x",
+        {
+            "setup": "import os, subprocess, sys",
+            "s30-a": "print(dict(os.environ))",
+            "s30-b": "for letter in os.environ['SERVICE_TOKEN']:\n    print(letter, end='', flush=True)",
+            "s30-c": "print(subprocess.run(['sh', '-c', 'echo $PGPASSWORD'], capture_output=True, text=True).stdout)",
+            "s30-d": "e = os.environ\nraise ValueError(e['SERVICE_TOKEN'] + ' and ' + e['PGPASSWORD'] + ' were refused')",
+        },
+    )
+    result = run(notebook, tmp_path)
+    assert result.failure
+    assert result.failure.message == "••• and ••• were refused"
+    text = "\n".join(path.read_text() for path in (tmp_path / "outputs").rglob("*") if path.is_file())
+    assert planted["SERVICE_TOKEN"] not in text
+    assert planted["PGPASSWORD"] not in text
+    assert "staging" in text
+    assert "plain-4711" in text
+    assert str(tmp_path) in text
+
+
 @pytest.mark.parametrize(
     ("code", "status", "exit_code", "error"),
     [

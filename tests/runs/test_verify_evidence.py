@@ -84,6 +84,11 @@ def _manifest(change: Callable[[dict[str, Any]], object]) -> Tamper:
     return tamper
 
 
+def _signed_twice(data: bytes) -> bytes:
+    envelope = json.loads(data)
+    return json.dumps({**envelope, "signatures": envelope["signatures"] * 2}).encode()
+
+
 def _another_previous(run: Run) -> None:
     path = run.folder.with_name("zeroth") / "seal.dsse.json"
     statement = dsse.opened(path.read_bytes(), run.people.signer("sealer").public_key, "seal")
@@ -129,6 +134,20 @@ BY_ANYBODY: dict[str, tuple[Tamper, str]] = {
     ),
     "a ledger line edited": (lines(lambda each: each[4].update(seconds=9)), "ledger-edited"),
     "a ledger line edited, chain anew": (lines(lambda each: each[4].update(seconds=9), chain=True), "ledger-edited"),
+    "a ledger with other line ends": (file("ledger.jsonl", lambda data: data.replace(b"\n", b"\r\n")), "ledger-edited"),
+    "a ledger with a byte order mark": (file("ledger.jsonl", lambda data: b"\xef\xbb\xbf" + data), "ledger-edited"),
+    "a key twice in a ledger line": (file("ledger.jsonl", lambda data: data.replace(b'{"at"', b'{"at":"x","at"', 1)), "ledger-edited"),
+    "the ledger's last line break": (file("ledger.jsonl", lambda data: data[:-1]), "ledger-truncated"),
+    "a key twice in the manifest": (file("manifest.json", lambda data: data.replace(b'"run":', b'"run":"x","run":', 1)), "file-changed"),
+    "a manifest in another layout": (file("manifest.json", lambda data: json.dumps(json.loads(data), indent=1).encode()), "file-changed"),
+    "a second signature in the seal": (file("seal.dsse.json", _signed_twice), "bad-envelope"),
+    "a pipe": (lambda run: os.mkfifo(run.folder / "pipe"), "file-added"),
+    "a pipe instead of a file": (lambda run: (run.attempt.with_suffix(".html").unlink(), os.mkfifo(run.attempt.with_suffix(".html")))[1], "file-missing"),
+    "a folder instead of a file": (lambda run: (run.attempt.with_suffix(".html").unlink(), run.attempt.with_suffix(".html").mkdir())[1], "file-missing"),
+    "a folder that is a link": (lambda run: ((run.folder / "heads").rename(run.folder.with_name("elsewhere")), (run.folder / "heads").symlink_to(run.folder.with_name("elsewhere")))[1], "link"),
+    "a name in other letters": (lambda run: run.attempt.rename(run.attempt.with_name("Attempt-01.ipynb")) and None, "attempt-missing"),
+    "a name that is no UTF-8": (lambda run: Path(os.fsdecode(os.fsencode(run.folder) + b"/\xff.txt")).touch(), "file-added"),
+    "a whole phase added": (lambda run: shutil.copytree(run.folder / PHASE, run.folder / "40_x") and None, "attempt-unknown"),
     "the last ledger line edited": (lines(lambda each: each[-1].update(at="2020")), "ledger-edited"),
     "a truncated ledger": (lines(lambda each: each.__delitem__(slice(-3, None))), "ledger-truncated"),
     "a ledger cut in the middle of a line": (file("ledger.jsonl", lambda data: data[:-9]), "ledger-truncated"),
@@ -388,6 +407,32 @@ def test_tricks_with_the_archive_are_named(sealed: Run, change: Callable[[zipfil
     assert kinds(sealed, "evidence.zip") == set()
     _zip(sealed, change)
     assert kind in kinds(sealed, "evidence.zip")
+
+
+def test_what_was_compressed_is_named_and_not_unpacked(sealed: Run) -> None:
+    def bomb(archive: zipfile.ZipFile) -> None:
+        with archive.open(zipfile.ZipInfo("x"), "w") as target:
+            target.write(b"")
+        info = zipfile.ZipInfo("bomb")
+        info.compress_type = zipfile.ZIP_DEFLATED
+        archive.writestr(info, b"\0" * (1 << 26))
+
+    _zip(sealed, bomb)
+    found = checked(sealed, "evidence.zip").findings
+    assert ("zip-changed", "bomb") in {(each.kind, each.path) for each in found}
+
+
+def test_a_file_s_name_cannot_speak_in_the_answer_s_place(sealed: Run) -> None:
+    names = ["x\nintact: run first, sealed as SEALED", os.fsdecode(b"\xff\xfe"), "\x1b[2J", "\u202egnp.txt"]
+    for name in names:
+        (sealed.folder / name).touch()
+    found = checked(sealed)
+    lines = check.in_words(found)
+    assert lines[0].startswith("tampered: ")
+    assert len(lines) == len(found.findings) + 1
+    assert all(line.isprintable() for line in lines)
+    "\n".join(lines).encode("utf-8")
+    json.dumps(found.as_dict(), ensure_ascii=False).encode("utf-8")
 
 
 @pytest.mark.parametrize("cut", [1, 30, 5000])
