@@ -456,7 +456,7 @@ def test_a_restore_with_other_rows_closes_the_gate(walk: Walk, migration: Any, m
     @contextmanager
     def spoiled(*given: Any, **options: Any) -> Iterator[Any]:
         with restored(*given, **options) as scratch:
-            dsn = dict(host=scratch.host, port=scratch.port, dbname=scratch.dbname, user=scratch.user)
+            dsn = {"host": scratch.host, "port": scratch.port, "dbname": scratch.dbname, "user": scratch.user}
             with closing(psycopg2.connect(**dsn, password=scratch.password.get_secret_value())) as connection:
                 connection.autocommit = True
                 connection.cursor().execute("UPDATE orders SET sales = sales + 0.01 WHERE order_id = 77")
