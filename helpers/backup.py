@@ -1,7 +1,8 @@
 """The whole of a database in one file, by PostgreSQL's own pg_dump, and back again into a scratch database.
 
 A dump has its name only once it is whole: it is written beside it and renamed. A scratch database carries in its name
-that it is one and since when; one that a killed restore left is dropped by the next.
+that it is one and since when, and a session with that name vouches for it; one that a killed restore left is dropped by the
+next.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from helpers.settings import Source
 
 PART = ".part"
 SCRATCH = "runbook_restore_"
-STALE_SECONDS = 600
-"""After which a scratch database that nobody is connected to was left by a killed restore; in between one may be about to connect."""
+SESSION = "migration-runbooks "
+"""With the scratch database's name behind it, the name of the session that vouches for it."""
 
 NOT_RESTORED = ("EVENT TRIGGER", "PUBLICATION", "SUBSCRIPTION")
 """Entries of a dump that a scratch database goes without: they would act beyond it, and ask for a superuser."""
@@ -137,10 +138,8 @@ def restored(dump: Dump, source: Source, *, report: Progress | None = None) -> I
         scratch = source.model_copy(update={"dbname": name})
         try:
             _execute(server, create.format(name=identifier(name)), "create a scratch database", source)
-            # Whoever looks for stale ones sees by this session that this one is not.
-            with _session(scratch):
-                _restore(tools, dump, scratch, _table_by_table(source, "processing data for table", report))
-                yield scratch
+            _restore(tools, dump, scratch, _table_by_table(source, "processing data for table", report))
+            yield scratch
         finally:
             _drop(server, name, source)
 
@@ -155,10 +154,8 @@ def remove_stale(source: Source) -> list[str]:
         cursor = server.cursor()
         cursor.execute(
             "SELECT datname FROM pg_database d WHERE datname ~ %s AND pg_has_role(datdba, 'USAGE') "
-            "AND to_timestamp(substring(datname from %s), 'YYYYMMDDHH24MISS') AT TIME ZONE 'UTC' "
-            "    < now() AT TIME ZONE 'UTC' - make_interval(secs => %s) "
-            "AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)",
-            [rf"^{SCRATCH}\d{{14}}_", rf"^{SCRATCH}(\d{{14}})_", STALE_SECONDS],
+            "AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = %s || d.datname)",
+            [rf"^{SCRATCH}\d{{14}}_", SESSION],
         )
         names = [str(name) for (name,) in cursor.fetchall()]
         for name in names:
@@ -198,16 +195,22 @@ def _create_statement(tools: Tools, dump: Dump) -> str:
 
 
 def _scratch_name(server: Any) -> str:
-    """By the server's clock, which `remove_stale` goes by."""
+    """A name with the server's time; from here on the session vouches for it."""
     cursor = server.cursor()
     cursor.execute("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS')")
     (now,) = cursor.fetchone()
-    return f"{SCRATCH}{now}_{secrets.token_hex(3)}"
+    name = f"{SCRATCH}{now}_{secrets.token_hex(3)}"
+    cursor.execute("SELECT set_config('application_name', %s, false)", [SESSION + name])
+    return name
 
 
 @contextmanager
 def _session(source: Source) -> Iterator[Any]:
-    connection = postgres.connect(source, application="migration-runbooks restore", settings={"statement_timeout": "0"})
+    connection = postgres.connect(
+        source,
+        application="migration-runbooks restore",
+        settings={"statement_timeout": "0", "idle_session_timeout": "0"},
+    )
     connection.autocommit = True
     try:
         yield connection

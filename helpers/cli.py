@@ -40,6 +40,7 @@ from helpers.verify.business import Business
 from helpers.verify.report import Report
 
 if TYPE_CHECKING:
+    from helpers.archive_record import RestoreTest
     from helpers.runs.run import AttemptResult
     from helpers.runs.run_all import AllResult
     from helpers.runs.status import RunStatus
@@ -58,6 +59,8 @@ app = typer.Typer(
     help="Move a PostgreSQL sales pipeline to Snowflake or Databricks, and prove that every cell arrived.\n\n"
     "Example: runbook local up; runbook run 30 --run first",
 )
+kafka_app = typer.Typer(no_args_is_help=True, help="Sale events: the topic, a producer, and their landing in S3.")
+app.add_typer(kafka_app, name="kafka")
 local_app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3 and a Snowflake stand-in.")
 app.add_typer(local_app, name="local")
 
@@ -131,7 +134,11 @@ def _table(title: str, *columns: str, rows: list[tuple[Any, ...]]) -> None:
 
 
 @local_app.command("up")
-def local_up() -> None:
+def local_up(
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Also the Kafka stand-in, which else starts when needed.")
+    ] = False,
+) -> None:
     """Start the embedded stack; what runs already is left alone.
 
     Example: runbook local up
@@ -139,6 +146,8 @@ def local_up() -> None:
     from helpers.local import stack
 
     environment = stack.up(report=lambda line: screen.print(line, markup=False))
+    if kafka:
+        stack.on_demand("kafka", report=lambda line: screen.print(line, markup=False))
     screen.print(f"the local stack is up: {environment!r}", markup=False)
 
 
@@ -267,6 +276,107 @@ def local_load_orders(
         screen.print(f"columns ignored: {', '.join(loaded.ignored)}", markup=False)
     for bad in loaded.bad_rows:
         screen.print(f"skipped: {bad}", markup=False)
+
+
+Topic = Annotated[str | None, typer.Option(help="Without it the profile's.")]
+
+
+@kafka_app.command("topics")
+def kafka_topics(profile: Profile = None, as_json: Json = False) -> None:
+    """Show the topics of the profile's brokers.
+
+    Example: runbook kafka topics
+    """
+    from helpers.platforms import kafka
+
+    settings = profiles.load(profile).kafka
+    found = kafka.topics(settings)
+    rows = [(topic.name, topic.partitions) for topic in found]
+    _show(
+        as_json,
+        {"brokers": kafka.address(settings), "topics": [vars(topic) for topic in found]},
+        lambda: _table(f"topics of {kafka.address(settings)}", "topic", "partitions", rows=rows),
+    )
+
+
+@kafka_app.command("create-topic")
+def kafka_create_topic(topic: Topic = None, profile: Profile = None, as_json: Json = False) -> None:
+    """Make the topic; one that is there stays as it is.
+
+    Example: runbook kafka create-topic --topic sales
+    """
+    from helpers.platforms import kafka
+
+    settings = profiles.load(profile).kafka
+    name = topic or settings.topic
+    made = kafka.create_topic(settings, name)
+    word = "made" if made else "is there already"
+    _show(
+        as_json,
+        {"topic": name, "made": made},
+        lambda: screen.print(f"topic {name} {word}: {kafka.address(settings)}", markup=False),
+    )
+
+
+@kafka_app.command("produce")
+def kafka_produce(
+    events: Annotated[int | None, typer.Option(min=1, help="At most so many; without it every order line.")] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only order lines with a higher number.")] = 0,
+    topic: Topic = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Send the source's order lines as sale events; sent again, they are further events with the same event_id.
+
+    Example: runbook kafka produce --events 1000
+    """
+    from helpers.platforms import kafka
+    from helpers.sale_events import sale_events
+
+    settings = profiles.load(profile)
+    with progress("produce") as report:
+        lines = sale_events(settings.source, after=after, limit=events)
+        sent = kafka.produce(settings.kafka, lines, topic=topic, total=events or 0, progress=report)
+    name = topic or settings.kafka.topic
+    _show(
+        as_json,
+        {"topic": name, "events": sent},
+        lambda: screen.print(f"{sent:,} events sent to {name}: {kafka.address(settings.kafka)}", markup=False),
+    )
+
+
+@kafka_app.command("land")
+def kafka_land(
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what arrives, until it is stopped.")] = False,
+    most_events: Annotated[int, typer.Option(min=1, help="Of a partition in one file.")] = 10_000,
+    most_seconds: Annotated[float, typer.Option(min=0, help="That an event waits for its file to fill.")] = 5.0,
+    topic: Topic = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Put the topic's events into files in S3, each event once, whatever is killed when.
+
+    Example: runbook kafka land --follow
+    """
+    from helpers.landing import land
+    from helpers.platforms import kafka
+
+    settings = profiles.load(profile)
+    bucket = Bucket.open(settings.stage, settings.kafka.landing)
+    with progress("land") as report:
+        landed = land(
+            settings.kafka, bucket, topic=topic, follow=follow, most_events=most_events, most_seconds=most_seconds,
+            progress=report,
+        )  # fmt: skip
+    _show(
+        as_json,
+        {"location": str(bucket.location), **vars(landed)},
+        lambda: screen.print(
+            f"{landed.events:,} events landed in {len(landed.files):,} files below {bucket.location}, "
+            f"from {kafka.address(settings.kafka)}",
+            markup=False,
+        ),
+    )
 
 
 @app.command()
@@ -938,6 +1048,95 @@ def verify_evidence(
     raise typer.Exit(1 if checked.findings else 0)
 
 
+@app.command()
+def archive(
+    restore_dsn_env: Annotated[
+        str | None, typer.Option(help="Environment variable with the DSN of another server for the restore test.")
+    ] = None,
+    retest: Annotated[
+        str | None, typer.Option(help="Name of a finished archive: only repeat its restore test.")
+    ] = None,
+    plan: PlanOnly = False,
+    run: Run = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Lock the legacy data in S3, as Parquet and as a dump of one snapshot, and test that the dump restores; exit 1 if not.
+
+    Called again, an archive that was broken off goes on.
+
+    Example: runbook archive --plan; runbook archive
+    """
+    from helpers import archive as archiving
+
+    settings = profiles.load(profile)
+    server = profiles.source_from_dsn(restore_dsn_env) if restore_dsn_env else None
+    folder = OUTPUTS / ".archives" / (f"run-{_run_folder(run).name}" if run else f"profile-{settings.profile}")
+    if run:
+        refuse_sealed(_run_folder(run))
+    if retest:
+        with progress("restore test") as report:
+            tested = archiving.retest(settings, retest, folder, server=server, progress=report)
+        _show(as_json, tested.model_dump(mode="json"), lambda: _show_restore(tested))
+        raise typer.Exit(0 if tested.verdict == "equal" else 1)
+    what = archiving.plan_archive(settings, folder, server=server)
+    if plan:
+        own, rows = settings.archive, [(t.table, t.rows, t.bytes) for t in what.tables]
+        value = {
+            "plan": [vars(table) for table in what.tables], "location": f"{what.bucket.location}{what.state.name}/",
+            "mode": own.mode, "retention_days": own.retention_days, "goes_on": what.resumed,
+        }  # fmt: skip
+
+        def preview() -> None:
+            _table("would archive", "table", "rows (about)", "bytes in the source", rows=rows)
+            goes_on = "goes on with" if what.resumed else "to"
+            days = f"{own.retention_days:,} day{'' if own.retention_days == 1 else 's'}"
+            screen.print(f"{goes_on} {value['location']}, locked for {days} ({own.mode})", markup=False, soft_wrap=True)
+
+        _show(as_json, value, preview)
+        return
+    try:
+        with progress("archive") as report:
+            done = archiving.archive(what, progress=report)
+    except BaseException:
+        screen.print("what is written stays: the same command goes on with it", markup=False)
+        raise
+    if run:
+        kept = _new_folder(_run_folder(run) / "archive" / f"{done.name}.json")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(done.model_dump_json(indent=1), encoding="utf-8")
+
+    def show() -> None:
+        dump = done.file(done.dump)
+        _table(
+            f"archive {done.name} at LSN {done.lsn}",
+            "what", "files", "bytes",
+            rows=[(f"Parquet, {done.rows:,} rows", len(done.files) - 1, done.bytes - dump.bytes), ("dump", 1, dump.bytes)],
+        )  # fmt: skip
+        screen.print(
+            f"in {done.location}, locked until {done.retain_until:%Y-%m-%d %H:%M} UTC ({done.mode})",
+            markup=False,
+            soft_wrap=True,
+        )
+        for name, why in done.left_out.items():
+            screen.print(f"only in the dump: {name}, {why}", markup=False)
+        _show_restore(done.restore_test)
+
+    _show(as_json, done.model_dump(mode="json"), show)
+    raise typer.Exit(0 if done.proved else 1)
+
+
+def _show_restore(tested: RestoreTest) -> None:
+    rows = [(t.table, t.verdict, t.rows if t.rows is not None else "", t.differences) for t in tested.tables]
+    if rows:
+        screen.print(f"the dump was restored on {tested.server}", markup=False, soft_wrap=True)
+        _table("restored dump against the Parquet files", "table", "verdict", "rows", "differences", rows=rows)  # fmt: skip
+    for sentence in tested.findings:
+        screen.print(sentence, markup=False, soft_wrap=True)
+    verdict = "[bold green]RESTORES[/]" if tested.verdict == "equal" else f"[bold red]{tested.verdict.upper()}[/]"
+    screen.print(f"{verdict}: {tested.rows:,} rows compared cell by cell in {tested.seconds:.1f} s")
+
+
 def _notebook(phase: str) -> Path:
     known = sorted(RUNBOOKS.glob("[0-9][0-9]_*.ipynb"))
     for path in known:
@@ -978,7 +1177,6 @@ def _declare_not_built(name: str, what: str) -> None:
 for _name, _what in {
     "sync": "carry over changes after the snapshot",
     "benchmark": "time both pipelines",
-    "archive": "archive the legacy data",
 }.items():
     _declare_not_built(_name, _what)
 

@@ -85,6 +85,10 @@ class BackupError(MigrationError):
     """A dump could not be made, is not whole, or does not restore."""
 
 
+class InfrastructureError(MigrationError):
+    """Terraform could not validate, plan or apply; what it had made until then is in its state."""
+
+
 class GateClosed(MigrationError):  # noqa: N818
     """A check that protects the next step said no."""
 

@@ -189,16 +189,55 @@ class Approvals(_Section):
     """Per step, or per class of steps ("cutover", "destructive"), which need two where the profile is not the local stack."""
 
 
-class Evidence(_Section):
-    """Where sealed evidence is archived so that nobody can delete it before its time."""
+class Locked(_Section):
+    """A location under Object Lock: what is written there cannot be deleted before its time."""
 
     url: str = Field(pattern=r"^s3://[^/]+/?.*$")
-    retention_days: int = Field(ge=1)
+    retention_days: int = Field(ge=1, le=36_500)
+    """S3 takes up to a hundred years (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html)."""
     mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE"
     region: str | None = None
     endpoint: str | None = None
     access_key: str | None = None
     secret_key: Secret = None
+
+
+class Evidence(Locked):
+    """Where sealed evidence is archived so that nobody can delete it before its time."""
+
+
+class Archive(Locked):
+    """Where the legacy data are archived before the legacy system goes, so that nobody can delete them before their time."""
+
+
+class Kafka(_Section):
+    """The brokers of sale events, their topic, and where it lands."""
+
+    bootstrap: str | None = Field(default=None, pattern=r"^[^,:\s]+:\d+(,[^,:\s]+:\d+)*$")
+    """Some of the brokers, such as "b-1.example.com:9096,b-2.example.com:9096"."""
+    topic: str = Field(default="sales", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}$")
+    partitions: int = Field(default=6, ge=1)
+    replicas: int = Field(default=3, ge=1)
+    """Of the topic, where we make it."""
+    landing: str = Field(pattern=r"^s3://[^/]+/?.*$")
+    """Below which the events go, reached with the stage's credentials."""
+    security: Literal["SASL_SSL", "SSL", "PLAINTEXT"] = "SASL_SSL"
+    mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
+    user: str | None = None
+    password: Secret = None
+    ca_file: str | None = None
+    engine: Literal["kafka", "noida-db"] = "kafka"
+    """"noida-db" is the local stack's stand-in, which starts when it is first needed."""
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> Kafka:
+        if self.engine == "noida-db":
+            return self
+        if not self.bootstrap:
+            raise ValueError('name the brokers: bootstrap = "host:port,host:port"')
+        if self.security == "SASL_SSL" and not (self.user and self.password):
+            raise ValueError("SASL_SSL needs user and password")
+        return self
 
 
 def _web_address(value: SecretStr | None) -> SecretStr | None:
@@ -217,6 +256,21 @@ class Aws(_Section):
     secret_key: Secret = None
     engine: Literal["aws", "moto"] = "aws"
     """"moto" is the local stack's stand-in, which starts when it is first needed."""
+
+
+class Terraform(_Section):
+    """Where Terraform keeps what it knows."""
+
+    folder: str | None = None
+    """For working copies, plans and, without a backend, the state; relative to this file."""
+    backend: dict[str, str] = Field(default_factory=dict)
+    """Arguments of the S3 backend, of which `key` is a prefix; without them the state lies in the folder."""
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> Terraform:
+        if self.backend and not {"bucket", "key", "region"} <= set(self.backend):
+            raise ValueError("a backend needs bucket, key and region")
+        return self
 
 
 class Sla(_Section):
@@ -273,8 +327,11 @@ class Profile(_Section):
     verify: Verify = Verify()
     approvals: Approvals = Approvals()
     evidence: Evidence | None = None
+    archive: Archive | None = None
     notify: Notify = Notify()
+    kafka: Kafka | None = None
     aws: Aws | None = None
+    terraform: Terraform = Terraform()
     sla: Sla | None = None
     compliance: Compliance | None = None
     hybrid: Hybrid | None = None
@@ -331,15 +388,17 @@ class Settings:
     @property
     def evidence_stage(self) -> Stage:
         """The same as a location with credentials, which are the stage's where the section names none."""
-        own = self.evidence
-        like = self.values.stage if own.access_key is None and own.endpoint is None else None
-        return Stage(
-            url=own.url,
-            region=own.region or (like.region if like else "us-east-1"),
-            endpoint=own.endpoint or (like.endpoint if like else None),
-            access_key=own.access_key or (like.access_key if like else None),
-            secret_key=own.secret_key or (like.secret_key if like else None),
-        )
+        return self._locked_stage(self.evidence)
+
+    @property
+    def archive(self) -> Archive:
+        """Where the legacy data are archived; raises `SettingsError` when the profile names no place."""
+        return self._section("archive", self.values.archive, 'url = "s3://your-bucket/legacy/", retention_days = 3650')
+
+    @property
+    def archive_stage(self) -> Stage:
+        """The same as a location with credentials, which are the stage's where the section names none."""
+        return self._locked_stage(self.archive)
 
     @property
     def notify(self) -> Notify:
@@ -347,9 +406,19 @@ class Settings:
         return self.values.notify
 
     @property
+    def kafka(self) -> Kafka:
+        """The brokers; raises `SettingsError` when the profile names none."""
+        return self._section("kafka", self.values.kafka, 'bootstrap = "b-1.example.com:9096"')
+
+    @property
     def aws(self) -> Aws:
         """The AWS account of the infrastructure; raises `SettingsError` when the profile names none."""
         return self._section("aws", self.values.aws, 'region = "eu-central-1"')
+
+    @property
+    def terraform(self) -> Terraform:
+        """Where Terraform keeps what it knows."""
+        return self.values.terraform
 
     @property
     def hybrid(self) -> Hybrid:
@@ -360,6 +429,16 @@ class Settings:
         """The same with another number of readers."""
         export = self.values.export.model_copy(update={"workers": workers})
         return replace(self, values=self.values.model_copy(update={"export": export}))
+
+    def _locked_stage(self, own: Locked) -> Stage:
+        like = self.values.stage if own.access_key is None and own.endpoint is None else None
+        return Stage(
+            url=own.url,
+            region=own.region or (like.region if like else "us-east-1"),
+            endpoint=own.endpoint or (like.endpoint if like else None),
+            access_key=own.access_key or (like.access_key if like else None),
+            secret_key=own.secret_key or (like.secret_key if like else None),
+        )
 
     def _section(self, name: str, value: Section | None, example: str) -> Section:
         if value is None:
@@ -392,17 +471,8 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
         values = Profile.model_validate(raw)
     except ValidationError as error:
         raise _settings_error(error, name, path) from None
-    sections = (
-        values.source,
-        values.stage,
-        values.snowflake,
-        values.databricks,
-        values.evidence,
-        values.notify,
-        values.aws,
-    )
-    for section in sections:
-        for value in dict(section or ()).values():
+    for _, section in values:
+        for value in dict(section).values() if isinstance(section, _Section) else ():
             if isinstance(value, SecretStr):
                 remember(value.get_secret_value())
     return Settings(profile=name, file=path, values=values)
@@ -416,6 +486,8 @@ def load_approvals(profile: str | None = None, file: Path | None = None) -> Sett
     """
     name, path, written = _written(profile, file)
     keys = {key: written[key] for key in ("stack", "approvals") if key in written}
+    if keys.get("stack") == "local":
+        keys["approvals"] = _merge({"people": _local_people()}, keys.get("approvals", {}))
     try:
         return Settings(profile=name, file=path, values=Profile.model_validate(keys))
     except ValidationError as error:
@@ -482,6 +554,9 @@ def _local_stack() -> dict[str, Any]:
         },
         "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},
         "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
+        "approvals": {"people": _local_people()},
+        "archive": {"url": "s3://archive/legacy/", "retention_days": 1},
+        "kafka": {"engine": "noida-db", "partitions": 3, "replicas": 1, "landing": f"s3://{s3['bucket']}/events/"},
         "aws": {"engine": "moto"},
         "sla": {
             "views": ["open_orders", "product_ranking"],
@@ -490,6 +565,12 @@ def _local_stack() -> dict[str, Any]:
         "compliance": {"require_tls": False},
         "hybrid": {"stay": ["event_log"]},
     }
+
+
+def _local_people() -> dict[str, str]:
+    from helpers.local import people, stack
+
+    return people.public_keys(stack.default_root().resolve())
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -605,6 +686,9 @@ _EXAMPLES = {
     "url": 'for example url = "s3://your-bucket/migration/"',
     "databricks": 'for example host = "adb-1234.azuredatabricks.net", cluster_id = "1125-…", token = { env = "DATABRICKS_TOKEN" }',
     "token": 'for example token = { env = "DATABRICKS_TOKEN" }',
+    "kafka": 'for example bootstrap = "b-1.example.com:9096", user = "migration", password = { env = "KAFKA_PASSWORD" }',
+    "bootstrap": 'for example bootstrap = "b-1.example.com:9096,b-2.example.com:9096"',
+    "landing": 'for example landing = "s3://your-bucket/events/"',
     "account": 'for example account = "myorg-myaccount"',
     "database": 'for example database = "SALES"',
     "schema": 'for example schema = "MIGRATED"',

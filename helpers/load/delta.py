@@ -3,7 +3,8 @@
 A table that serves as it is gets `INSERT OVERWRITE`; a new one is created empty and then likewise; one whose definition
 differs is replaced by `CREATE OR REPLACE TABLE … AS SELECT`, which takes no constraints and comments
 (https://docs.databricks.com/en/sql/language-manual/sql-ref-syntax-ddl-create-table-using.html), so these follow it. Until
-the commit readers see the former rows; a load that is killed leaves them, and the next one replaces and never adds.
+the commit readers see the former rows; a load that is killed leaves them, and the next one replaces and never adds. A load
+that was broken off goes on behind the tables it recorded as committed.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from uuid import uuid4
 
 from helpers import declared, shapes
 from helpers.errors import LoadError, UsageError
-from helpers.load.delta_catalog import qualified, read_logs, read_tables
+from helpers.load.delta_catalog import key, qualified, read_logs, read_tables
+from helpers.load.delta_records import Record, Versions
 from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake, folder
@@ -102,8 +105,14 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Databricks, *, table: 
     return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)) if whole else ())
 
 
-def load(plan: LoadPlan, *, progress: Progress | None = None) -> tuple[Loaded, ...]:
+def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | None = None) -> tuple[Loaded, ...]:
     """Loads every table of `plan`, each in a commit of its own.
+
+    Args:
+        plan: what to load.
+        load_id: recorded with the version that each table then has; tables that still are at the version of this very load
+            are not loaded again.
+        progress: told about the rows loaded.
 
     Raises:
         LoadError: the server refused rows, and that table is as it was before; or it counted others than were staged.
@@ -111,12 +120,14 @@ def load(plan: LoadPlan, *, progress: Progress | None = None) -> tuple[Loaded, .
     """
     done = 0
     loaded = []
+    record = Record.begun(plan.bucket, plan.target, plan.manifest.export, load_id or uuid4().hex)
     with spark.connect(plan.target) as session:
         session.execute(f"CREATE SCHEMA IF NOT EXISTS {qualified(plan.target)}", doing="create the schema")
+        versions = Versions.of(plan.target, plan.bucket, session)
         for table in plan.tables:
             if progress:
                 progress(done, plan.rows, f"loading {table.staged}")
-            loaded.append(_load_table(session, plan, table))
+            loaded.append(_loaded(session, plan, table, record, versions))
             done += table.staged.rows
         for name in plan.stale:
             _drop(session, plan, name)
@@ -124,12 +135,8 @@ def load(plan: LoadPlan, *, progress: Progress | None = None) -> tuple[Loaded, .
             progress(done, plan.rows, "loaded")
     names = {table.target for table in plan.tables} | (set(_loaded_before(plan.bucket, plan.target)) - set(plan.stale))
     plan.bucket.write(LOADED, json.dumps({spark.address(plan.target): sorted(names)}).encode())
+    record.finish(plan.bucket)
     return tuple(loaded)
-
-
-def key(target: Databricks, name: str) -> str:
-    """What a table goes by: the catalogs of Databricks and Hive keep names in small letters, a folder keeps them as they are."""
-    return name if target.engine == "pysail" else name.lower()
 
 
 def definition(staged: StagedTable) -> str:
@@ -194,6 +201,17 @@ def _difference(found: TableShape, wanted: TableShape) -> str:
         if have.comment != want.comment:
             return f"the comment on its column {have.name} is another"
     return "its comment is another" if found.comment != wanted.comment else ""
+
+
+def _loaded(session: Session, plan: LoadPlan, table: TableLoad, record: Record, versions: Versions) -> Loaded:
+    name, rows = table.target, table.staged.rows
+    recorded = table.action == "replace the rows" and name in record.tables
+    if recorded and record.holds(name, rows, versions.now(name)):
+        return Loaded(str(table.staged), rows, "kept the rows of this load")
+    loaded = _load_table(session, plan, table)
+    if now := versions.now(name):
+        record.keep(plan.bucket, name, now, rows)
+    return loaded
 
 
 def _load_table(session: Session, plan: LoadPlan, table: TableLoad) -> Loaded:

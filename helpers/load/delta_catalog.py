@@ -16,8 +16,13 @@ def qualified(target: Databricks, table: str | None = None) -> str:
     return identifier(*(part for part in (target.catalog, target.schema_, table) if part))
 
 
-def read_tables(session: Session, target: Databricks) -> dict[str, TableShape]:
-    """Every table of the target's schema by its name, as Spark tells it; none where there is no such schema.
+def key(target: Databricks, name: str) -> str:
+    """What a table goes by: the catalogs of Databricks and Hive keep names in small letters, a folder keeps them as they are."""
+    return name if target.engine == "pysail" else name.lower()
+
+
+def table_names(session: Session, target: Databricks) -> list[str]:
+    """Names of the schema's tables, as Spark tells them; none where there is no such schema.
 
     Raises:
         LoadError: the catalog refuses this user.
@@ -27,10 +32,18 @@ def read_tables(session: Session, target: Databricks) -> dict[str, TableShape]:
     )
     # The column is called databaseName, namespace or name, depending on the server.
     if target.schema_.lower() not in {str(next(iter(row.values()))).lower() for row in schemas}:
-        return {}
+        return []
     rows = session.execute(f"SHOW TABLES IN {qualified(target)}", doing="list the tables of the target")
-    names = sorted(row["tableName"] for row in rows if not row.get("isTemporary"))
-    return {name: _told(session, target, name) for name in names}
+    return sorted(row["tableName"] for row in rows if not row.get("isTemporary"))
+
+
+def read_tables(session: Session, target: Databricks) -> dict[str, TableShape]:
+    """Every table of the target's schema by its name, as Spark tells it; none where there is no such schema.
+
+    Raises:
+        LoadError: the catalog refuses this user.
+    """
+    return {name: _told(session, target, name) for name in table_names(session, target)}
 
 
 def read_logs(lake: Lake) -> dict[str, TableShape]:

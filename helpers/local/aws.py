@@ -51,6 +51,11 @@ class Aws:
         """Of every service."""
         return f"http://{LOOPBACK}:{self.port}"
 
+    @property
+    def instance(self) -> str:
+        """A mark of the server that runs: what was made in one with another mark is gone."""
+        return (self.data / "instance").read_text(encoding="utf-8")
+
     def start(self) -> Running:
         python = environments.python("cloud")
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)

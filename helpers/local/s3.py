@@ -20,6 +20,8 @@ from helpers.local.processes import LOOPBACK, Running, log_size, start, stop_str
 BUCKET = "migration"
 EXAMPLE_BUCKET = "your-bucket"
 """The one of the checklist's commands, so that they work here as they are written."""
+ARCHIVE_BUCKET = "archive"
+"""The one with Object Lock."""
 ACCESS_KEY = "runbook"
 
 # The four services in the one process, each with a port for HTTP and one for gRPC. Unless the latter is given it is
@@ -85,8 +87,9 @@ class S3:
         """Whether it takes a write: it lists buckets well before its volumes are there."""
         client = self.client()
         try:
-            for missing in {BUCKET, EXAMPLE_BUCKET} - {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
-                client.create_bucket(Bucket=missing)
+            there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+            for missing in {BUCKET, EXAMPLE_BUCKET, ARCHIVE_BUCKET} - there:
+                client.create_bucket(Bucket=missing, ObjectLockEnabledForBucket=missing == ARCHIVE_BUCKET)
             client.put_object(Bucket=BUCKET, Key=".ready", Body=b"ready")
             client.delete_object(Bucket=BUCKET, Key=".ready")
         except (BotoCoreError, ClientError):

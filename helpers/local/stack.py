@@ -1,5 +1,5 @@
-"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once they are asked for, a Spark Connect server and the AWS
-stand-in; all on loopback and below one folder.
+"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once they are asked for, a Spark Connect server, the AWS stand-in
+and the Kafka stand-in; all on loopback and below one folder.
 
 `up` is idempotent: it starts what is not running and leaves the rest alone, so it is also the repair after a crash or
 a reboot. Ports and passwords are chosen once and remembered in a state file that only its owner can read.
@@ -25,6 +25,7 @@ from typing import Any
 from helpers.errors import LocalStackError
 from helpers.local import processes
 from helpers.local.aws import Aws
+from helpers.local.kafka import Kafka
 from helpers.local.postgres import Postgres, binaries_for
 from helpers.local.processes import LOOPBACK, LOWEST_FREE_SPACE, Account, Running
 from helpers.local.s3 import ACCESS_KEY, BUCKET, S3
@@ -34,7 +35,7 @@ from helpers.local.spark import Spark
 PROJECT = Path(__file__).resolve().parents[2]
 RELOCATED = Path("/var/tmp")  # noqa: S108 - only under a name nobody else can have made, see `_relocate`
 SERVERS = ("postgres", "s3", "snowflake")
-ON_DEMAND = ("spark", "aws")
+ON_DEMAND = ("spark", "aws", "kafka")
 """Not started by `up`, but by what first needs it; `down` stops it like the others."""
 PORTS = {
     "postgres": "RUNBOOK_POSTGRES_PORT",
@@ -42,6 +43,7 @@ PORTS = {
     "snowflake": "RUNBOOK_SNOWFLAKE_PORT",
     "spark": "RUNBOOK_SPARK_PORT",
     "aws": "RUNBOOK_AWS_PORT",
+    "kafka": "RUNBOOK_KAFKA_PORT",
 }
 LABELS = {
     "postgres": "PostgreSQL",
@@ -49,13 +51,14 @@ LABELS = {
     "snowflake": "the Snowflake stand-in",
     "spark": "Spark Connect",
     "aws": "the AWS stand-in (moto)",
+    "kafka": "the Kafka stand-in (noida-db)",
 }
 PORTS_NEEDED = {"s3": 8}
 """Where it is more than one."""
 TOLD_OF = {"spark": ("s3",)}
 """The servers whose ports a server was given when it started."""
 
-Server = Postgres | S3 | Snowflake | Spark | Aws
+Server = Postgres | S3 | Snowflake | Spark | Aws | Kafka
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,13 @@ def on_demand(name: str, root: Path | None = None, *, report: Callable[[str], No
         return server
 
 
+def kafka(root: Path | None = None) -> str:
+    """Where the Kafka stand-in is reached, as `on_demand` gives it."""
+    server = on_demand("kafka", root)
+    assert isinstance(server, Kafka)
+    return server.bootstrap
+
+
 def down(root: Path | None = None) -> list[str]:
     """Stop every server and what they left behind; returns the names of those that were running."""
     return _down(root)
@@ -198,6 +208,14 @@ def environment(root: Path | None = None) -> Environment:
         )
     state = _State.read(home)
     return _environment({name: _server(state, name, home) for name in SERVERS})
+
+
+def home(root: Path | None = None) -> Path:
+    """The folder of a stack that is up; raises `LocalStackError` as `environment` does."""
+    environment(root)
+    found = _existing(root)
+    assert found
+    return Path(found)
 
 
 def remove(root: Path | None = None) -> None:
@@ -324,6 +342,8 @@ def _server(
         return Spark(folder, ports[0], f"http://{LOOPBACK}:{state.port('s3')}", state.password("s3"))
     if name == "aws":
         return Aws(folder, ports[0])
+    if name == "kafka":
+        return Kafka(folder, ports[0])
     return Snowflake(folder, ports[0], state.password("snowflake"))
 
 

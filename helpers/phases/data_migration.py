@@ -26,12 +26,12 @@ from helpers import charts, export, manifest, snapshot, verify
 from helpers.catalog import read_catalog
 from helpers.errors import MigrationError, SourceRefused, UsageError
 from helpers.export import ExportPlan
+from helpers.load import delta, delta_records, snowflake_records
 from helpers.load import snowflake as load
-from helpers.load import snowflake_records
 from helpers.manifest import Manifest
 from helpers.phases import data_migration_plan
 from helpers.phases.phase import Phase
-from helpers.platforms import postgres
+from helpers.platforms import postgres, spark
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
@@ -45,6 +45,7 @@ from helpers.verify.report import Report
 
 STAGE_HOLDS_THE_SNAPSHOT = "stage-holds-the-snapshot"
 TARGET_HOLDS_THE_SNAPSHOT = "target-holds-the-snapshot"
+DELTA_HOLDS_THE_SNAPSHOT = "delta-holds-the-snapshot"
 
 
 class DataMigration(Phase):
@@ -69,7 +70,7 @@ class DataMigration(Phase):
         self._plan: ExportPlan | None = None
         self._manifest: Manifest | None = None
         self._reports: dict[str, Report] = {}
-        self._page: Path | None = None
+        self._pages: dict[str, Path] = {}
 
     def close(self) -> None:
         """Lets the snapshot go; until then vacuum on the source waits for it. A run lets it go when its attempt has ended."""
@@ -156,24 +157,46 @@ class DataMigration(Phase):
     def verify(self) -> pd.DataFrame:
         """Compares source and target, cell by cell; a row a table."""
         with self.step("s30-verify", self._inputs(), CHECK) as step:
-            if not self.apply:
-                return pd.DataFrame({"table": str(c.table), "verdict": "planned"} for c in self._planned().census)
-            report = self._verify("snowflake")
-            step.result = {**_summary(report), "rows": report.rows, "cells": report.cells}
-        return _verdicts(report)
+            return self._verdicts(step, "snowflake")
 
     def gate(self) -> Token:
         """The gate in front of every later phase: the target holds the snapshot."""
         with self.step("s30-gate", self._inputs(), CHECK) as step:
+            return self._gate(step, TARGET_HOLDS_THE_SNAPSHOT, "snowflake")
+
+    def load_databricks(self, stage_checked: Token) -> pd.DataFrame:
+        """Loads the Delta tables, each in one commit, or shows what would be loaded; says so where the profile has no target for them."""
+        require(stage_checked, STAGE_HOLDS_THE_SNAPSHOT, apply=self.apply)
+        target = self.settings.values.databricks
+        inputs = {"target": spark.address(target) if target else None, "export": self._exported(self._manifest)}
+        with self.step("s30-load-databricks", inputs, probe=self._is_loaded_as_delta if target else None) as step:
+            if target is None:
+                return self._without_delta(step)
             if not self.apply:
-                return rehearse(TARGET_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
-            step.result = _summary(report := self._found("snowflake"))
-            return gate(
-                TARGET_HOLDS_THE_SNAPSHOT,
-                report.equal,
-                evidence=_summary(report),
-                next_step="look at the diagnosis and the rows above, and at the report; correct the cause, then run this phase again",
-            )
+                return self.shown(step, data_migration_plan.of_delta_load(self._planned(), self._bucket, self.settings))
+            staged = self._staged()
+            if not step.skipped:
+                with self.timed("load databricks"), progress("load databricks") as report:
+                    plan = delta.plan_load(staged, self._bucket, target)
+                    delta.load(plan, load_id=step.load_id, progress=report)
+                step.result = _loaded(staged)
+        loaded = ((str(table), table.rows, spark.engine(target)) for table in staged.tables)
+        return pd.DataFrame(loaded, columns=["table", "rows", "engine"]).set_index("table")
+
+    def verify_databricks(self) -> pd.DataFrame:
+        """Compares source and Delta tables, cell by cell; a row a table."""
+        with self.step("s30-verify-databricks", self._inputs(), CHECK) as step:
+            if self.settings.values.databricks is None:
+                return self._without_delta(step)
+            return self._verdicts(step, "databricks")
+
+    def gate_databricks(self) -> Token | Markdown:
+        """The gate behind the Delta tables; a sentence and no token where the profile has no target for them."""
+        with self.step("s30-gate-databricks", self._inputs(), CHECK) as step:
+            if self.settings.values.databricks is None:
+                self._without_delta(step)
+                return Markdown("– no gate: there is no Delta table to hold anything")  # type: ignore[no-untyped-call]
+            return self._gate(step, DELTA_HOLDS_THE_SNAPSHOT, "databricks")
 
     def differences(self) -> pd.DataFrame:
         """How often each table and column differs, and how; empty when all are equal."""
@@ -201,13 +224,14 @@ class DataMigration(Phase):
         """The first differing rows of each table, source above target, with the differing characters marked."""
         return HTML(page.first_rows(self._compared()))  # type: ignore[no-untyped-call]
 
-    def report_page(self) -> Markdown:
-        """A link to the verification's report for people, beside the files with all differing cells."""
-        if self._page is None:
+    def report_page(self, target: TargetName = "snowflake") -> Markdown:
+        """A link to a verification's report for people, beside the files with all differing cells."""
+        if target not in self._pages:
             return Markdown("Nothing was compared, so there is no report.")  # type: ignore[no-untyped-call]
         # The archived notebook lies in its phase's folder; an open one is where Jupyter has started its kernel.
         folder = run_folder() / os.environ[PHASE] if PHASE in os.environ else Path.cwd()
-        return Markdown(f"[The report of this verification]({quote(os.path.relpath(self._page, folder))})")  # type: ignore[no-untyped-call]
+        link = quote(os.path.relpath(self._pages[target], folder))
+        return Markdown(f"[The report of this verification]({link})")  # type: ignore[no-untyped-call]
 
     def timing_chart(self) -> go.Figure:
         """The same as a picture."""
@@ -221,7 +245,8 @@ class DataMigration(Phase):
         exact = "" if self._snapshot.exact else " (approximate)"
         return (
             f"{report.verdict.upper()}: {report.rows:,} rows and {report.cells:,} cells of {len(report.tables)} tables "
-            f"in {self.settings.snowflake.database}.{self.settings.snowflake.schema_} against the source at LSN {report.lsn}{exact}"
+            f"in {self.settings.snowflake.database}.{self.settings.snowflake.schema_} against the source at LSN {report.lsn}{exact}; "
+            f"Delta tables: {self._of_delta()}"
         )
 
     def source_engine(self) -> sqlalchemy.Engine:
@@ -308,6 +333,10 @@ class DataMigration(Phase):
         done, how = snowflake_records.is_loaded(self._staged(), self.settings.snowflake, load_id)
         return Found("done" if done else "not done", how, _loaded(self._staged()))
 
+    def _is_loaded_as_delta(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        done, how = delta_records.is_loaded(self._staged(), self._bucket, self.settings.databricks, load_id)
+        return Found("done" if done else "not done", how, _loaded(self._staged()))
+
     def _exported(self, exported: Manifest | None) -> dict[str, Any]:
         if exported is None:
             return {}
@@ -336,6 +365,37 @@ class DataMigration(Phase):
         """The verification's report; one without tables where nothing was compared yet."""
         return self._reports.get("snowflake") or Report("", "", "postgresql", "snowflake", ())
 
+    def _verdicts(self, step: Step, target: TargetName) -> pd.DataFrame:
+        if not self.apply:
+            return pd.DataFrame({"table": str(c.table), "verdict": "planned"} for c in self._planned().census)
+        report = self._verify(target)
+        step.result = {**_summary(report), "rows": report.rows, "cells": report.cells}
+        return frames.verdicts(report)
+
+    def _gate(self, step: Step, name: str, target: TargetName) -> Token:
+        if not self.apply:
+            return rehearse(name, str(self._planned().rows))
+        step.result = _summary(report := self._found(target))
+        return gate(
+            name,
+            report.equal,
+            evidence=_summary(report),
+            next_step="look at what differs above, and at the report; correct the cause, then run this phase again",
+        )
+
+    def _without_delta(self, step: Step) -> pd.DataFrame:
+        """What a step on Delta tables does where none are wanted: it says so, and its result says so in the ledger."""
+        why = f"not configured: the profile {self.settings.profile} has no section databricks, so there are no Delta tables"
+        step.result = {"what": why}
+        print(why)  # noqa: T201 - the operator and the auditor read it in the cell's output
+        return pd.DataFrame({"table": [], "rows": []}).set_index("table")
+
+    def _of_delta(self) -> str:
+        if self.settings.values.databricks is None:
+            return "not configured"
+        report = self._reports.get("databricks")
+        return report.verdict if report else "not compared"
+
     def _verify(self, target: TargetName) -> Report:
         path = report_path(f"verify-{target}.json")
         with self.timed(f"verify {target}"), progress(f"compare with {target}") as report:
@@ -345,7 +405,7 @@ class DataMigration(Phase):
             with planned as plan:
                 found = self._reports[target] = verify.verify(plan, progress=report)
                 about = About.of(plan)
-        self._page = page.write(found, path.with_suffix("") / "report.html", about=about)
+        self._pages[target] = page.write(found, path.with_suffix("") / "report.html", about=about)
         path.write_text(json.dumps(found.as_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
         return found
 
@@ -362,21 +422,6 @@ def _mark(load_id: str) -> str:
 
 def _loaded(staged: Manifest) -> dict[str, Any]:
     return {"tables": len(staged.tables), "rows": sum(table.rows for table in staged.tables)}
-
-
-def _verdicts(report: Report) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "table": str(t),
-            "verdict": t.verdict,
-            "source rows": t.rows_source,
-            "target rows": t.rows_target,
-            "cells compared": (t.rows_source or 0) * len(t.changed_cells),
-            "differences": t.differences,
-            "digest": t.digest,
-        }
-        for t in report.tables
-    ).set_index("table")
 
 
 def _summary(report: Report) -> dict[str, Any]:

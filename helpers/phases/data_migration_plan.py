@@ -9,10 +9,11 @@ import pandas as pd
 from helpers import manifest
 from helpers.catalog import Table
 from helpers.export import ExportPlan
-from helpers.load import snowflake as load
+from helpers.load import delta, snowflake
 from helpers.manifest import Manifest, StagedTable
 from helpers.phases.plan import StepPlan
-from helpers.platforms import snowflake
+from helpers.platforms import snowflake as snowflake_platform
+from helpers.platforms import spark
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
 
@@ -38,10 +39,27 @@ def of_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepPlan:
     """What a load of this export would make, replace and drop; asks the target what it has, and writes nothing.
 
     Raises:
-        ConnectionFailed, UsageError: as `load.plan_load`, such as for two names that the target would take for one.
+        ConnectionFailed, UsageError: as `load.snowflake.plan_load`, such as for two names that the target would take for one.
     """
-    target = settings.snowflake
-    found = load.plan_load(_unwritten(plan), bucket, target)
+    found = snowflake.plan_load(_unwritten(plan), bucket, settings.snowflake)
+    what = f"load {snowflake_platform.address(settings.snowflake)}, each table in one transaction"
+    return _of_tables("s30-load", what, found, plan, settings)
+
+
+def of_delta_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepPlan:
+    """The same of the Delta tables.
+
+    Raises:
+        ConnectionFailed, UsageError: as `load.delta.plan_load`.
+    """
+    found = delta.plan_load(_unwritten(plan), bucket, settings.databricks)
+    what = f"load {spark.address(settings.databricks)}, each table in one commit"
+    return _of_tables("s30-load-databricks", what, found, plan, settings)
+
+
+def _of_tables(
+    step: str, what: str, found: snowflake.LoadPlan | delta.LoadPlan, plan: ExportPlan, settings: Settings
+) -> StepPlan:
     tables = {(table.schema, table.name): table for table in plan.catalog.tables}
     rows = [
         (str(t.staged), t.target, t.action, t.staged.rows, _size(tables[t.staged.schema_, t.staged.name])[1])
@@ -56,8 +74,8 @@ def of_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepPlan:
         "to drop": len(found.stale),
     }
     totals = {"rows": found.rows, "bytes in the source": int(objects["bytes in the source"].sum()), **counts}
-    what = f"load {snowflake.address(target)}, each table in one transaction; the size of the files is {_UNKNOWN_UNTIL_EXPORTED}"
-    return StepPlan("s30-load", what, objects.set_index("table"), _named(totals), _cost(settings))
+    what = f"{what}; the size of the files is {_UNKNOWN_UNTIL_EXPORTED}"
+    return StepPlan(step, what, objects.set_index("table"), _named(totals), _cost(settings))
 
 
 def _size(table: Table) -> tuple[int, int]:
@@ -87,4 +105,4 @@ def _named(totals: Mapping[str, int]) -> dict[str, int]:
 def _cost(settings: Settings) -> str:
     if settings.values.stack == "local":
         return "not estimated on a stand-in"
-    return "not estimated: it depends on the warehouse's size and on how long it runs, which nobody has measured here"
+    return "not estimated: it depends on the size of the warehouse or cluster and on how long it runs, which nobody has measured here"

@@ -1,8 +1,8 @@
 """Clients of AWS's services, or of the local stack's stand-in for them.
 
-    route53 = aws.client(settings.aws, "route53")
-    with aws.told(settings.aws, "change the record", on=zone):
-        route53.change_resource_record_sets(…)
+route53 = aws.client(settings.aws, "route53")
+with aws.told(settings.aws, "change the record", on=zone):
+    route53.change_resource_record_sets(…)
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ class DeltaVersion:
     Attributes:
         files: their URLs; none where the table is empty.
         whole: empty, or why these files alone are not what the table holds.
+        id: of the table; one that is dropped and made again has another.
     """
 
     version: int
@@ -53,6 +54,7 @@ class DeltaVersion:
     comment: str
     files: tuple[str, ...]
     whole: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Lake:
             elif "deletionVectors" in (protocol.reader_features or ()):
                 whole = "its log allows deletion vectors, which hide rows that the files still have"
             columns = tuple(_column(field) for field in schema["fields"])
-            return DeltaVersion(table.version(), columns, metadata.description or "", tuple(table.file_uris()), whole)
+            files = tuple(table.file_uris())
+            return DeltaVersion(table.version(), columns, metadata.description or "", files, whole, str(metadata.id))
         except (DeltaError, OSError, ValueError, KeyError) as error:
             raise LoadError(
                 f"read the log of the Delta table {name}",
@@ -101,6 +104,11 @@ class Lake:
                 why=str(error).splitlines()[0],
                 next_step="load the table again: runbook load --target databricks",
             ) from None
+
+    def lost(self, name: str, version: DeltaVersion) -> list[str]:
+        """URLs of files that a version of a table names and that are not there."""
+        there = {f"{self.bucket.location}{path}" for path in self.bucket.sizes(f"{folder(name)}/")}
+        return [url for url in version.files if url not in there]
 
     def remove(self, name: str) -> None:
         """Deletes a table with its history; the log goes first, so that no reader finds files missing."""

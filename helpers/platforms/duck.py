@@ -26,7 +26,10 @@ def connect(*, memory: str = "1GB", threads: int = 2, spill: Path | None = None)
     if spill:
         connection.execute(f"SET temp_directory = {literal(str(spill))}")
     # Rows are identified by their key or their content, never by arrival; giving up the order halves the memory.
-    connection.execute("SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
+    # A staged file is read once, so that keeping it in memory helps nobody.
+    connection.execute(
+        "SET preserve_insertion_order = false; SET enable_external_file_cache = false; SET TimeZone = 'UTC'"
+    )
     return connection
 
 

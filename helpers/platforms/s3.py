@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -19,6 +20,9 @@ from fsspec.spec import AbstractFileSystem
 
 from helpers.errors import StageError, UsageError
 from helpers.settings import Stage
+
+PART_BYTES = 64 << 20
+"""A larger file is put in parts of this size."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,70 @@ class Bucket:
         except (BotoCoreError, ClientError) as error:
             raise self._failed("write", name, error) from None
 
+    def refuse_without_lock(self) -> None:
+        """Asks whether the bucket is there and can lock; nothing is written.
+
+        Raises:
+            StageError: it is not there, or was made without Object Lock.
+        """
+        try:
+            found = self.client.get_object_lock_configuration(Bucket=self.location.bucket)
+            enabled = found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"ObjectLockConfigurationNotFoundError", "NotImplemented"}:
+                raise self._failed("lock", "what is written", error) from None
+            enabled = False
+        except BotoCoreError as error:
+            raise self._failed("lock", "what is written", error) from None
+        if not enabled:
+            raise StageError(
+                "keep what is written from being deleted",
+                on=str(self.location),
+                why="the bucket has no Object Lock, so whoever may write there may delete, too",
+                next_step="name a bucket that was made with Object Lock: aws s3api create-bucket --object-lock-enabled-for-bucket …",
+            )
+
+    def create(self, name: str, content: bytes, metadata: dict[str, str]) -> bool:
+        """Puts one object where there is none of its name, and leaves one that is there as it is.
+
+        Args:
+            name: relative to this location.
+            content: its bytes.
+            metadata: kept with it; see `metadata`.
+
+        Returns:
+            Whether it was put. After a lost answer it may be there and not be told as put: compare what is there.
+        """
+        try:
+            self.client.put_object(
+                Bucket=self.location.bucket,
+                Key=self.location.key(name),
+                Body=content,
+                Metadata=metadata,
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            # 409: another request for the same name was on its way; one of them has put it
+            # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                return False
+            raise self._failed("write", name, error) from None
+        except BotoCoreError as error:
+            raise self._failed("write", name, error) from None
+        return True
+
+    def metadata(self, name: str) -> dict[str, str] | None:
+        """What was given with the object, or None where there is none."""
+        try:
+            answer = self.client.head_object(Bucket=self.location.bucket, Key=self.location.key(name))
+            return dict(answer["Metadata"])
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return None
+            raise self._failed("read", name, error) from None
+        except BotoCoreError as error:
+            raise self._failed("read", name, error) from None
+
     def write_locked(self, name: str, file: Path, *, until: datetime, mode: str) -> str:
         """Puts one file as an object that Object Lock protects, and asks the service whether it does.
 
@@ -104,39 +172,118 @@ class Bucket:
         Raises:
             StageError: the bucket has no Object Lock, or did not take it or the file.
         """
-        where = {"Bucket": self.location.bucket, "Key": self.location.key(name)}
+        lock = {"ObjectLockMode": mode, "ObjectLockRetainUntilDate": until}
         try:
-            with file.open("rb") as body:
-                digest = hashlib.file_digest(body, "sha256").digest()
-                body.seek(0)
-                answer = self.client.put_object(
-                    **where,
-                    Body=body,
-                    ChecksumSHA256=base64.b64encode(digest).decode(),
-                    ObjectLockMode=mode,
-                    ObjectLockRetainUntilDate=until,
-                )
-            version = str(answer["VersionId"])
-            kept = self.client.get_object_retention(**where, VersionId=version)["Retention"]
+            put = self._put_whole if file.stat().st_size <= PART_BYTES else self._put_in_parts
+            version = str(put(name, file, lock)["VersionId"])
+            kept = self._retention(name, version)
         except KeyError:
             raise self._failed("lock", name, ValueError("the bucket keeps no versions, so nothing is locked")) from None
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, OSError) as error:
             raise self._failed("write", name, error) from None
-        # S3 keeps whole seconds of the time, some services milliseconds.
-        if kept.get("Mode") != mode or abs((kept["RetainUntilDate"] - until).total_seconds()) > 1:
+        if not _is_kept(kept, until, mode):
             raise self._failed("lock", name, ValueError(f"the service answers {kept}"))
         return version
 
-    def sha256(self, name: str) -> tuple[int, str] | None:
-        """Bytes and SHA-256 of the object as it is now, read in pieces; None where there is none."""
-        digest, size = hashlib.sha256(), 0
+    def locked_version(self, name: str, sha256: str, *, until: datetime, mode: str) -> str | None:
+        """The version of an object with these bytes that is locked like this, or None; what a killed upload has finished."""
+        where = {"Bucket": self.location.bucket, "Prefix": self.location.key(name)}
         try:
-            body = self.client.get_object(Bucket=self.location.bucket, Key=self.location.key(name))["Body"]
-            for piece in body.iter_chunks(1 << 20):
-                digest.update(piece)
-                size += len(piece)
+            listed = self.client.list_object_versions(**where).get("Versions", ())
+            for version in (each["VersionId"] for each in listed if each["Key"] == where["Prefix"]):
+                same = (self.sha256(name, version) or (0, ""))[1] == sha256
+                if same and _is_kept(self._retention(name, version), until, mode):
+                    return str(version)
+        except (BotoCoreError, ClientError) as error:
+            raise self._failed("look for", name, error) from None
+        return None
+
+    def newest_version(self, name: str) -> str | None:
+        """The version that who names none reads; None where there is no object."""
+        try:
+            answer = self.client.head_object(Bucket=self.location.bucket, Key=self.location.key(name))
+            return str(answer.get("VersionId", ""))
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+                return None
+            raise self._failed("look for", name, error) from None
+        except BotoCoreError as error:
+            raise self._failed("look for", name, error) from None
+
+    def url(self, name: str, version: str) -> str:
+        """One version of an object, for people and for `aws s3api`."""
+        return f"s3://{self.location.bucket}/{self.location.key(name)}?versionId={version}"
+
+    def _put_whole(self, name: str, file: Path, lock: dict[str, Any]) -> Any:
+        with file.open("rb") as body:
+            digest = hashlib.file_digest(body, "sha256").digest()
+            body.seek(0)
+            checksum = base64.b64encode(digest).decode()
+            where = {"Bucket": self.location.bucket, "Key": self.location.key(name)}
+            return self.client.put_object(**where, Body=body, ChecksumSHA256=checksum, **lock)
+
+    def _put_in_parts(self, name: str, file: Path, lock: dict[str, Any]) -> Any:
+        """Many parts: S3 takes no more than 5 GB at once. Nothing is there before the last call."""
+        where = {"Bucket": self.location.bucket, "Key": self.location.key(name)}
+        begun = self.client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256", **lock)["UploadId"]
+        # No more than 10,000 parts (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
+        size = max(PART_BYTES, -(-file.stat().st_size // 10_000))
+        parts: list[dict[str, Any]] = []
+        try:
+            with file.open("rb") as body:
+                while piece := body.read(size):
+                    checksum = base64.b64encode(hashlib.sha256(piece).digest()).decode()
+                    number = {"PartNumber": len(parts) + 1, "ChecksumSHA256": checksum}
+                    done = self.client.upload_part(**where, UploadId=begun, Body=piece, **number)
+                    parts.append(number | {"ETag": done["ETag"]})
+            return self.client.complete_multipart_upload(**where, UploadId=begun, MultipartUpload={"Parts": parts})
+        except BaseException:
+            with suppress(BotoCoreError, ClientError):
+                self.client.abort_multipart_upload(**where, UploadId=begun)
+            raise
+
+    def _retention(self, name: str, version: str) -> dict[str, Any]:
+        where = {"Bucket": self.location.bucket, "Key": self.location.key(name), "VersionId": version}
+        try:
+            return dict(self.client.get_object_retention(**where)["Retention"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NoSuchObjectLockConfiguration":
+                return {}
+            raise
+
+    def sha256(self, name: str, version: str | None = None) -> tuple[int, str] | None:
+        """Bytes and SHA-256 of the object as it is now, or of one version, read in pieces; None where there is none."""
+        return self._streamed(name, version, lambda piece: None)
+
+    def fetch(self, name: str, to: Path, version: str | None = None) -> tuple[int, str]:
+        """Copies the object as it is now, or one version, into a file.
+
+        Returns:
+            Bytes and SHA-256 of what arrived.
+
+        Raises:
+            StageError: it is not there, or the file could not be written.
+        """
+        try:
+            with to.open("wb") as file:
+                found = self._streamed(name, version, file.write)
+        except OSError as error:
+            raise self._failed("fetch", name, error) from None
+        if found is None:
+            raise self._failed("fetch", name, ValueError("there is no such object"))
+        return found
+
+    def _streamed(self, name: str, version: str | None, take: Callable[[bytes], Any]) -> tuple[int, str] | None:
+        where = {"Bucket": self.location.bucket, "Key": self.location.key(name)}
+        where |= {"VersionId": version} if version else {}
+        digest, size = hashlib.sha256(), 0
+        try:
+            for piece in self.client.get_object(**where)["Body"].iter_chunks(1 << 20):
+                digest.update(piece)
+                size += len(piece)
+                take(piece)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"NoSuchKey", "NoSuchVersion", "404"}:
                 return None
             raise self._failed("read", name, error) from None
         except BotoCoreError as error:
@@ -181,6 +328,16 @@ class Bucket:
             endpoint_override=host or None,
             scheme=scheme or "https",
         )
+
+
+def retain_until(days: int) -> datetime:
+    """The end of a retention that begins now, in whole seconds, as S3 keeps it."""
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+
+
+def _is_kept(kept: dict[str, Any], until: datetime, mode: str) -> bool:
+    """S3 keeps whole seconds of the time, some services milliseconds."""
+    return kept.get("Mode") == mode and abs((kept["RetainUntilDate"] - until).total_seconds()) <= 1
 
 
 @dataclass

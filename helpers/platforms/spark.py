@@ -36,6 +36,13 @@ def address(target: Databricks) -> str:
     return f"{f'Databricks {target.host}' if target.host else f'Spark {target.url}'}, {place}"
 
 
+def engine(target: Databricks) -> str:
+    """What answers, in a word or two for a table's cell."""
+    if target.engine == "pysail":
+        return "pysail, a stand-in"
+    return "Databricks" if target.host else "Spark"
+
+
 @contextmanager
 def connect(target: Databricks) -> Iterator[Session]:
     """A session in UTC that is closed with the block.

@@ -6,13 +6,13 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from helpers.errors import EvidenceRefused, UsageError
-from helpers.platforms.s3 import Bucket
+from helpers.platforms.s3 import Bucket, retain_until
 from helpers.runs import container, dsse, keys
 from helpers.runs.environment import capture
 from helpers.runs.folders import create_exclusively
@@ -150,10 +150,9 @@ def upload(archive: Path, run: str, settings: Settings) -> str:
         StageError: the bucket did not take it, or does not lock it.
     """
     own, bucket = settings.evidence, Bucket.open(settings.evidence_stage)
-    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=own.retention_days)
+    bucket.refuse_without_lock()
     name = f"{run}/{archive.name}"
-    version = bucket.write_locked(name, archive, until=until, mode=own.mode)
-    return f"s3://{bucket.location.bucket}/{bucket.location.key(name)}?versionId={version}"
+    return bucket.url(name, bucket.write_locked(name, archive, until=retain_until(own.retention_days), mode=own.mode))
 
 
 def sealed_last(outputs: Path, *, but: str) -> str | None:

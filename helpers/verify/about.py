@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
 
 import duckdb
 
-from helpers.platforms import postgres, snowflake
+from helpers.platforms import postgres, snowflake, spark
 from helpers.verify.plan import VerifyPlan
 
 
@@ -19,21 +20,20 @@ class About:
     Attributes:
         profile: of migration.toml.
         source, target: the servers, as people name them; without credentials.
-        stand_in: whether the target is the local stack's stand-in for Snowflake.
+        stand_in: the service that the local stack's target stands in for; empty where the target is itself.
         settings: what was compared otherwise than by value and under its own name, a sentence each.
     """
 
     profile: str = ""
     source: str = ""
     target: str = ""
-    stand_in: bool = False
+    stand_in: Literal["", "Snowflake", "Databricks"] = ""
     settings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, plan: VerifyPlan) -> About:
         """What a plan tells of itself; no server is asked."""
-        local = plan.target == "snowflake" and plan.settings.values.stack == "local"
-        return cls(plan.settings.profile, _source(plan), _target(plan), local, _settings(plan))
+        return cls(plan.settings.profile, _source(plan), _target(plan), _stand_in(plan), _settings(plan))
 
 
 def versions() -> dict[str, str]:
@@ -55,10 +55,20 @@ def _target(plan: VerifyPlan) -> str:
     match plan.target:
         case "snowflake":
             return snowflake.address(plan.settings.snowflake)
+        case "databricks":
+            return spark.address(plan.settings.databricks)
         case "stage":
             return f"the staged files at {plan.bucket.location}" if plan.bucket else ""
         case _:
             return postgres.address(plan.target_source or plan.source)
+
+
+def _stand_in(plan: VerifyPlan) -> Literal["", "Snowflake", "Databricks"]:
+    if plan.target == "snowflake" and plan.settings.values.stack == "local":
+        return "Snowflake"
+    if plan.target == "databricks" and plan.settings.databricks.engine == "pysail":
+        return "Databricks"
+    return ""
 
 
 def _settings(plan: VerifyPlan) -> tuple[str, ...]:

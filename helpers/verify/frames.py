@@ -11,6 +11,22 @@ from helpers.verify.report import Report, TableReport
 WHOLE_ROW = "(the whole row)"
 
 
+def verdicts(report: Report) -> pd.DataFrame:
+    """Per table: the verdict, rows on both sides, cells compared, what differs in a few words, and the digest of the source's rows."""
+    return pd.DataFrame(
+        {
+            "table": str(t),
+            "verdict": t.verdict,
+            "source rows": t.rows_source,
+            "target rows": t.rows_target,
+            "cells compared": (t.rows_source or 0) * len(t.changed_cells),
+            "differences": t.differences,
+            "digest": t.digest,
+        }
+        for t in report.tables
+    ).set_index("table")
+
+
 def differences(report: Report, *, definitions: bool = True) -> pd.DataFrame:
     """How often each table and column differs, and how; empty where nothing does.
 

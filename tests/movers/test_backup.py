@@ -42,6 +42,12 @@ def scratch_databases(source: Source) -> list[str]:
         return [name for (name,) in cursor.fetchall()]
 
 
+@pytest.fixture(autouse=True)
+def scratch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests restore on the same server at the same time, and kill who does."""
+    monkeypatch.setattr(backup, "SCRATCH", f"runbook_restore_{os.getpid()}_")
+
+
 @pytest.fixture
 def filled(migration: Migration) -> Migration:
     migration.source(
@@ -139,6 +145,7 @@ def test_a_killed_dump_leaves_no_file_that_looks_whole_and_shows_no_password(fil
             stderr=subprocess.DEVNULL,
         )
         tool = _child(process.pid, "pg_dump")
+        _until(lambda: filled.source("SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'sales'::regclass") != [])
         assert password
         assert password not in " ".join(tool.cmdline())
         process.send_signal(signal.SIGKILL)
@@ -162,11 +169,15 @@ def _child(pid: int, name: str) -> psutil.Process:
 
 
 def _gone(process: psutil.Process) -> None:
-    for _ in range(200):
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+    _until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if holds():
             return
         time.sleep(0.05)
-    raise AssertionError("it did not end")
+    raise AssertionError("it did not come to that")
 
 
 def test_a_scratch_database_is_dropped_after_an_error_and_an_interruption(filled: Migration, tmp_path: Path) -> None:
@@ -180,20 +191,40 @@ def test_a_scratch_database_is_dropped_after_an_error_and_an_interruption(filled
         assert scratch_databases(source) == []
 
 
-def test_what_a_killed_restore_left_is_removed_and_what_is_in_use_is_not(filled: Migration, tmp_path: Path) -> None:
+def test_what_nobody_vouches_for_is_removed_and_nothing_else(filled: Migration, tmp_path: Path) -> None:
     source = filled.settings.source
-    old, young, used = (
-        f"{backup.SCRATCH}{when}_abcdef" for when in ("20200101000000", "29990101000000", "20200101000001")
+    dumped = backup.dump(source, tmp_path / "sales.dump")
+    left, foreign = f"{backup.SCRATCH}29990101000000_abcdef", f"{backup.SCRATCH}of_somebody"
+    filled.source(f"CREATE DATABASE {left}", f"CREATE DATABASE {foreign}")
+    with backup.restored(dumped, source) as first:
+        assert set(scratch_databases(source)) == {foreign, first.dbname}
+        with backup.restored(dumped, source) as second:
+            assert set(scratch_databases(source)) == {foreign, first.dbname, second.dbname}
+    filled.source(f"DROP DATABASE {foreign}")
+
+
+RESTORING = """
+import os, signal, sys
+from pathlib import Path
+from helpers import backup, settings
+source = settings.source_from_dsn("SOURCE")
+backup.SCRATCH = sys.argv[2]
+with backup.restored(backup.dump(source, Path(sys.argv[1])), source):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_next_restore_drops_what_a_killed_one_left(filled: Migration, tmp_path: Path) -> None:
+    source = filled.settings.source
+    subprocess.run(
+        [sys.executable, "-c", RESTORING, str(tmp_path / "sales.dump"), backup.SCRATCH],
+        env={**os.environ, "SOURCE": postgres.dsn(source)},
+        check=False,
     )
-    filled.source(*(f"CREATE DATABASE {name}" for name in (old, young, used)))
-    session = postgres.connect(source.model_copy(update={"dbname": used}))
-    try:
-        with backup.restored(backup.dump(source, tmp_path / "sales.dump"), source):
-            assert old not in scratch_databases(source)
-        assert {young, used} <= set(scratch_databases(source))
-    finally:
-        session.close()
-        filled.source(f"DROP DATABASE {young}", f"DROP DATABASE {used} WITH (FORCE)")
+    left = scratch_databases(source)
+    assert len(left) == 1
+    _until(lambda: backup.remove_stale(source) == left)  # the server has to notice
+    assert scratch_databases(source) == []
 
 
 def test_a_restore_goes_without_what_acts_beyond_its_database(filled: Migration, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ former table nor the new one, a definition that is lost when a table is replaced
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from deltalake import DeltaTable
 from helpers import settings as profiles
 from helpers.errors import ConnectionFailed, LoadError, MigrationError, UsageError
 from helpers.load import delta as loading
+from helpers.load.delta_records import Record, Version, is_loaded
 from helpers.local import stack
 from helpers.manifest import Manifest
 from helpers.platforms import spark
@@ -298,6 +300,45 @@ def test_what_databricks_is_asked_for(migration: Any) -> None:
         "ALTER TABLE `main`.`m`.`sélect 'é` ALTER COLUMN `Group By` SET NOT NULL",
     ]
     assert replace(plan, stale=("x",)).rows == 0
+
+
+def test_what_databricks_is_asked_for_to_know_whose_rows_it_has(
+    migration: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Likewise: the answers are as Delta Lake's documentation has them (https://docs.delta.io/latest/delta-utility.html)."""
+    migration.source(*EVENTS)
+    manifest = migration.export()
+    target = Databricks.model_validate({"url": "sc://x", "schema": "M", "catalog": "main"})
+    asked = _Told(version=7)
+    monkeypatch.setattr(spark, "connect", lambda _: nullcontext(asked))
+    record = Record.begun(migration.bucket, target, manifest.export, "f" * 32)
+    record.keep(migration.bucket, "events", Version(table_id="one", number=7), manifest.tables[0].rows)
+    assert not is_loaded(manifest, migration.bucket, target, "f" * 32)[0]
+    record.finish(migration.bucket)
+    assert is_loaded(manifest, migration.bucket, target, "f" * 32)[0]
+    assert asked.statements == [
+        "SHOW SCHEMAS IN `main`", "SHOW TABLES IN `main`.`M`",
+        "DESCRIBE DETAIL `main`.`M`.`events`", "DESCRIBE HISTORY `main`.`M`.`events` LIMIT 1",
+    ]  # fmt: skip
+    for other in (_Told(version=8), _Told(version=7, table_id="two"), _Told(version=7, table="another")):
+        monkeypatch.setattr(spark, "connect", lambda _, other=other: nullcontext(other))
+        assert not is_loaded(manifest, migration.bucket, target, "f" * 32)[0]
+    assert not is_loaded(manifest, migration.bucket, target, "e" * 32)[0]
+
+
+class _Told:
+    """Answers like a server with one table."""
+
+    def __init__(self, *, version: int, table_id: str = "one", table: str = "Events") -> None:
+        self.statements: list[str] = []
+        self._answers = {
+            "SHOW SCHEMAS": {"databaseName": "m"}, "SHOW TABLES": {"namespace": "m", "tableName": table.lower(), "isTemporary": False},
+            "DESCRIBE DETAIL": {"format": "delta", "id": table_id}, "DESCRIBE HISTORY": {"version": version, "operation": "WRITE"},
+        }  # fmt: skip
+
+    def execute(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
+        self.statements.append(sql)
+        return [next(answer for start, answer in self._answers.items() if sql.startswith(start))]
 
 
 class _Asked:

@@ -155,7 +155,7 @@ def test_a_role_without_rights_closes_the_first_gates_and_with_them_passes(
 def test_a_stopped_server_and_an_empty_database_are_no_assessment(walk: Walk, migration: Any) -> None:
     with pytest.raises(ConnectionFailed):
         walk(source="port = 1").check_usage()
-    with pytest.raises(GateClosed, match="the source at .*:1: cannot be reached"):
+    with pytest.raises(GateClosed, match=r"the source at .*:1: cannot be reached"):
         walk(source="port = 1").check_network()
     with pytest.raises(GateClosed, match="there is no table to move"):
         walk(source='schemas = ["pg_catalog"]').check_usage()
@@ -584,7 +584,7 @@ def test_without_a_run_nobody_is_asked_and_a_missing_part_of_the_path_closes_its
     selection = assessed(phase)
     with pytest.raises(GateClosed, match="no table of the source matches it"):
         selection.target("B")
-    with pytest.raises(UsageError, match="no token|not the gate"):
+    with pytest.raises(UsageError, match=r"no token|not the gate"):
         selection.choose("B", "not asked")
     assert selection.choose("A", "x") == "not asked: option B is chosen"
     with pytest.raises(UsageError, match="there are A, B and C"):

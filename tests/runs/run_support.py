@@ -46,6 +46,7 @@ def own_project(folder: Path, migration: Any, *runbooks: str) -> None:
         f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
         f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
         f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
+        f'[profiles.local.databricks]\nschema = "{own.databricks.schema_}"\n'
     )
     for path in (folder, folder / "runbooks"):
         (path / "migration.toml").write_text(text)

@@ -2,7 +2,8 @@
 
 Would catch: rows loaded twice or half, a second manifest, a load that is believed because the ledger says so, a step that is
 skipped though its effect is gone, a snapshot that is lost with the process or that nobody lets go, a source that moved on
-and is compared with an old export.
+and is compared with an old export; a Delta table that is believed because a load once made it, a profile without a Delta target
+that gets a tick for it.
 """
 
 from __future__ import annotations
@@ -15,22 +16,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from run_support import PROJECT
 
 from helpers import export, export_state, snapshot
 from helpers import manifest as manifests
 from helpers.errors import GateClosed
+from helpers.load import delta, delta_records, snowflake_records
 from helpers.load import snowflake as load
-from helpers.load import snowflake_records
 from helpers.phases.data_migration import DataMigration
+from helpers.platforms.delta import Lake, storage_options
 from helpers.platforms.s3 import Bucket
 from helpers.runs import folders
+from helpers.runs.gate import Token
 from helpers.runs.ledger import Entry, Ledger
 from helpers.runs.status import read_status
 
@@ -69,6 +73,12 @@ class Project:
         schema = f'"{target.database}"."{target.schema_}{snowflake_records.SCHEMA_SUFFIX}"'
         return dict(self.migration.target(f"SELECT TABLE_NAME, LOAD_ID FROM {schema}.{snowflake_records.TABLE}"))
 
+    def log(self, table: str) -> DeltaTable:
+        """A Delta table of the target."""
+        own = self.migration.settings
+        location = Lake.of(own.databricks, own.stage).location(table)
+        return DeltaTable(location, storage_options=storage_options(own.stage))
+
     def snapshots(self) -> set[str]:
         return {held.name for held in snapshot.held() if held.source.endswith(self.migration.settings.source.dbname)}
 
@@ -81,6 +91,7 @@ def project(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
         f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
         f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
+        f'[profiles.local.databricks]\nschema = "{own.databricks.schema_}"\n'
         "[profiles.local.export]\nworkers = 2\n"
     )
     (tmp_path / "runbooks").mkdir()
@@ -114,8 +125,15 @@ def walk(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Dat
         phase.load(token)
         if until == "load":
             return phase
+        phase.load_databricks(token)
+        if until == "load delta":
+            return phase
         phase.verify()
         phase.gate()
+        if until == "gate":
+            return phase
+        phase.verify_databricks()
+        phase.gate_databricks()
         return phase
 
     return walked
@@ -231,7 +249,7 @@ def test_another_load_into_the_target_is_seen(project: Project, walk: Callable[.
 def test_a_no_lets_the_snapshot_go_and_everything_is_done_anew(
     project: Project, walk: Callable[..., DataMigration]
 ) -> None:
-    phase = walk("load")
+    phase = walk("load delta")
     project.migration.target('UPDATE "a" SET "v" = \'spoiled\' WHERE "id" = 7')
     phase.verify()
     with pytest.raises(GateClosed):
@@ -242,6 +260,105 @@ def test_a_no_lets_the_snapshot_go_and_everything_is_done_anew(
     project.migration.source("INSERT INTO a VALUES (9999, 'later')")
     assert walk().summary().startswith("EQUAL: 2,801 rows")
     assert [len(project.done(step)) for step in ("s30-snapshot", "s30-export", "s30-load")] == [2, 2, 2]
+
+
+DELTA_POINTS = {
+    "nothing loaded": (delta, "load", 1, False, [1, 1, 1]),
+    "one table loaded, not recorded": (delta, "_load_table", 1, True, [2, 1, 1]),
+    "one table recorded": (delta_records.Record, "keep", 1, True, [1, 1, 1]),
+    "all recorded, not whole": (delta_records.Record, "finish", 1, False, [1, 1, 1]),
+    "loaded, not said": (delta, "load", 1, True, [1, 1, 1]),
+}
+"""With the version that each table's log ends at: made in commit 0, filled in commit 1, and filled once more where nothing says
+whose rows it has."""
+
+
+QUICK_DELTA = {"one table loaded, not recorded", "loaded, not said"}
+
+
+@pytest.mark.parametrize(
+    "point", [pytest.param(p, marks=[] if p in QUICK_DELTA else [pytest.mark.slow]) for p in DELTA_POINTS]
+)
+def test_the_delta_load_goes_on(project: Project, walk: Callable[..., DataMigration], point: str) -> None:
+    owner, name, call, after, versions = DELTA_POINTS[point]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
+        crash_at(patch, owner, name, call, after=after)
+        walk("delta")
+    project.migration.source("INSERT INTO a VALUES (9999, 'later')")
+    phase = walk("delta")
+    assert [project.log(table).version() for table in "abc"] == versions
+    assert [len(project.done(step)) for step in ("s30-load", "s30-load-databricks")] == [1, 1]
+    assert project.log("a").to_pyarrow_table().num_rows == 2000
+    assert phase.summary().endswith("; Delta tables: equal")
+    again = walk("load delta")
+    assert [project.log(table).version() for table in "abc"] == versions
+    assert list(again.load_databricks(again.check_stage())["rows"]) == [2000, 500, 300]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    ["row", "made anew", pytest.param("table", marks=pytest.mark.slow), pytest.param("file", marks=pytest.mark.slow)],
+)
+def test_delta_tables_that_are_not_as_they_were_left_are_loaded_again(
+    project: Project, walk: Callable[..., DataMigration], spoil: str
+) -> None:
+    walk("load delta")
+    own = project.migration.settings
+    lake = Lake.of(own.databricks, own.stage)
+    if spoil == "row":
+        project.log("a").delete("id < 5")
+    elif spoil == "table":
+        lake.remove("b")
+    elif spoil == "file":
+        lake.bucket.remove([path for path in lake.bucket.sizes("c/") if path.endswith(".parquet")])
+    else:
+        rows, versions = project.log("b").to_pyarrow_table(), project.log("b").version()
+        lake.remove("b")
+        for _ in range(versions + 1):  # the same number at the log's end, over a row less
+            write_deltalake(
+                lake.location("b"), rows.slice(1), mode="overwrite", storage_options=storage_options(own.stage)
+            )
+    assert walk("delta").summary().endswith("; Delta tables: equal")
+    assert [len(project.done(step)) for step in ("s30-load", "s30-load-databricks")] == [1, 2]
+
+
+def test_a_wrong_cell_in_delta_closes_its_gate(project: Project, walk: Callable[..., DataMigration]) -> None:
+    phase = walk("load delta")
+    project.log("a").update({"v": "'spoiled'"}, predicate="id = 7")
+    phase.verify()
+    phase.gate()
+    verdicts = phase.verify_databricks()
+    assert dict(verdicts["verdict"]) == {"public.a": "different", "public.b": "equal", "public.c": "equal"}
+    with pytest.raises(GateClosed, match="1 changed"):
+        phase.gate_databricks()
+    assert project.snapshots() == set()
+    (report,) = project.folder.glob("outputs/r/*/*verify-databricks/report.html")
+    assert "local stand-in for Databricks" in report.read_text(encoding="utf-8")
+    found = read_status(project.folder / "outputs" / "r")
+    assert (found.next, found.blocked_by.split(":")[0]) == ("s30-verify", "s30-gate-databricks")
+    assert walk("delta").summary().endswith("; Delta tables: equal")
+
+
+@pytest.mark.parametrize("apply", [True, False])
+def test_without_a_delta_target_it_says_so(
+    project: Project, walk: Callable[..., DataMigration], capsys: Any, apply: bool
+) -> None:
+    phase = walk("load")
+    phase.settings = replace(phase.settings, values=phase.settings.values.model_copy(update={"databricks": None}))
+    phase.apply = apply
+    stage_checked = phase.check_stage()
+    capsys.readouterr()
+    assert phase.load_databricks(stage_checked).empty
+    assert phase.verify_databricks().empty
+    assert not isinstance(phase.gate_databricks(), Token)
+    told = capsys.readouterr().out
+    assert told.count("not configured: the profile local has no section databricks") == 3
+    ends = [
+        e for e in project.ledger.entries() if str(e.get("step")).endswith("databricks") and e.event != "step-started"
+    ]
+    assert [e.event for e in ends] == ["step-done" if apply else "step-planned"] * 3
+    assert all(e.get("result")["what"].startswith("not configured") for e in ends)
+    assert not Lake.of(project.migration.settings.databricks, project.migration.settings.stage).tables()
 
 
 def test_the_targets_own_schema_holds_the_migrated_tables_only(
@@ -324,7 +441,7 @@ def test_killed_fifty_times_at_random_moments(project: Project) -> None:
 
 def _as_if_undisturbed(project: Project) -> None:
     entries = project.ledger.entries()
-    assert [len(project.done(step)) for step in ("s30-export", "s30-load")] == [1, 1]
+    assert [len(project.done(step)) for step in ("s30-export", "s30-load", "s30-load-databricks")] == [1, 1, 1]
     (load_id,) = set(project.loads().values())
     assert load_id in {e.get("load_id") for e in entries if e.event == "step-started" and e.get("step") == "s30-load"}
     assert manifests.read(project.migration.bucket).export == project.done("s30-export")[0].get("result")["export"]
@@ -334,3 +451,4 @@ def _as_if_undisturbed(project: Project) -> None:
     assert set(ended) == started
     assert set(ended.values()) <= {"killed", "done"}
     assert project.migration.verify().equal
+    assert project.migration.verify("databricks").equal

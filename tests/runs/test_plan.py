@@ -13,8 +13,10 @@ import pytest
 from run_support import own_project
 
 from helpers.errors import SourceRefused
+from helpers.load import delta as delta_load
 from helpers.load import snowflake as load
 from helpers.phases.data_migration import DataMigration
+from helpers.platforms.delta import Lake
 from helpers.runs import folders
 from helpers.runs.ledger import Entry, Ledger
 
@@ -23,11 +25,11 @@ PHASE = "30_data_migration"
 
 @pytest.fixture
 def planned(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Rehearses export and load as an attempt; gives both tables, what was printed, and the ledger's lines."""
+    """Rehearses export and loads as an attempt; gives the tables of the three plans, and the ledger's lines."""
     own_project(tmp_path, migration)
     monkeypatch.chdir(tmp_path)
 
-    def rehearsed() -> tuple[Any, Any, list[Entry]]:
+    def rehearsed() -> tuple[Any, Any, Any, list[Entry]]:
         attempt = folders.open_attempt(tmp_path / "outputs", "r", PHASE)
         for name, value in attempt.environment().items():
             monkeypatch.setenv(name, value)
@@ -36,7 +38,8 @@ def planned(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             phase.survey()
             export = phase.export()
             token = phase.check_stage()
-            return export, phase.load(token), Ledger.open(tmp_path / "outputs" / "r").entries()
+            loads = phase.load(token), phase.load_databricks(token)
+            return export, *loads, Ledger.open(tmp_path / "outputs" / "r").entries()
         finally:
             phase.close()
 
@@ -44,13 +47,14 @@ def planned(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_would_change_is_said_and_nothing_changes(migration: Any, planned: Any, capsys: Any) -> None:
+    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
     migration.source(
         "CREATE TABLE a (id int PRIMARY KEY, v text)",
         "INSERT INTO a SELECT n, repeat('x', 500) FROM generate_series(1, 1000) n",
         "CREATE TABLE gone AS SELECT 1 AS n",
         "CREATE TABLE other AS SELECT n FROM generate_series(1, 7) n",
     )
-    export, loaded, entries = planned()
+    export, loaded, delta, entries = planned()
     told = capsys.readouterr().out
 
     assert dict(export["rows"]) == {"public.a": 1000, "public.gone": 1, "public.other": 7}
@@ -63,34 +67,44 @@ def test_what_would_change_is_said_and_nothing_changes(migration: Any, planned: 
         in told
     )
     assert "1,008 rows" in told
-    assert told.count("cost: not estimated on a stand-in") == 2
+    assert dict(delta["action"]) == dict(loaded["action"])
+    assert told.count("cost: not estimated on a stand-in") == 3
+    assert (
+        f"{migration.settings.databricks.schema_} (pysail, the local stand-in for Databricks), each table in one commit"
+        in told
+    )
     assert migration.settings.snowflake.schema_ in told
     assert {e.event for e in entries} == {"step-planned"}
     results = {e.get("step"): e.get("result") for e in entries}
+    assert (results["s30-load-databricks"]["rows"], results["s30-load-databricks"]["to_create"]) == (1008, 3)
     assert (results["s30-load"]["rows"], results["s30-load"]["to_create"], results["s30-load"]["to_drop"]) == (
         1008,
         3,
         0,
     )
     assert not migration.bucket.sizes()
+    assert not lake.tables()
 
-    migration.migrate()
+    manifest = migration.migrate()
+    delta_load.load(delta_load.plan_load(manifest, migration.bucket, migration.settings.databricks))
     before, rows = migration.bucket.sizes(), migration.target('SELECT COUNT(*) FROM "other"')
+    files = lake.bucket.sizes()
     migration.source("DROP TABLE gone", "ALTER TABLE a ADD COLUMN w int", "DELETE FROM other WHERE n > 5")
-    _, loaded, entries = planned()
+    _, loaded, delta, entries = planned()
     told = capsys.readouterr().out
     expected = {
         "public.a": "replace the table: it lacks w",
         "public.other": "replace the rows",
         "(no more in the source)": "drop",
     }
-    assert dict(loaded["action"]) == expected
+    assert dict(loaded["action"]) == dict(delta["action"]) == expected
     assert dict(loaded["target object"])["(no more in the source)"] == "gone"
     assert "is replaced" in told
     again = {e.get("step"): e.get("result") for e in entries[-len(results) :]}
     assert (again["s30-load"]["to_create"], again["s30-load"]["to_replace"], again["s30-load"]["to_drop"]) == (0, 2, 1)
     assert again["s30-load"]["plan_sha256"] != results["s30-load"]["plan_sha256"]
     assert (migration.bucket.sizes(), migration.target('SELECT COUNT(*) FROM "other"')) == (before, rows)
+    assert lake.bucket.sizes() == files
 
     found = load.plan_load(migration.export(), migration.bucket, migration.settings.snowflake)
     assert {str(t.staged): t.action for t in found.tables} | {"(no more in the source)": "drop"} == expected

@@ -194,7 +194,7 @@ def test_nothing_from_a_database_acts() -> None:
         EVIL, EVIL, "different", 9, 9, 1, 1, 1, 1, (SchemaFinding(EVIL, "error", EVIL, EVIL, EVIL),), {EVIL: 1, "other": 2}, cells,
         EVIL.replace("\ud800", "") + ".parquet", 1.0, EVIL, EVIL, 3, {EVIL: (found,)}, EVIL,
     )  # fmt: skip
-    about = About(EVIL, EVIL, EVIL, True, (EVIL,))
+    about = About(EVIL, EVIL, EVIL, "Snowflake", (EVIL,))
     text = page.render(Report(EVIL, EVIL, EVIL, EVIL, (evil, refused(EVIL))), title=EVIL, made_at=NOON, about=about)
     text.encode("utf-8", "surrogatepass")
     found_page = Page(text)
@@ -219,7 +219,9 @@ def test_any_value_under_any_name_makes_a_whole_page(name: str, source: str | No
 
 
 def test_the_page_loads_nothing() -> None:
-    text = rendered(changed(cells_file="/somewhere/of/mine/public.sales.cells.parquet"), about=About(stand_in=True))
+    text = rendered(
+        changed(cells_file="/somewhere/of/mine/public.sales.cells.parquet"), about=About(stand_in="Snowflake")
+    )
     found = Page(text)
     assert "http" not in text.replace("http-equiv", "")
     assert not re.search(r"url\(|@import|src=", text)
@@ -286,11 +288,14 @@ def test_rows_are_put_together_as_the_comparison_paired_them() -> None:
 
 
 def test_the_settings_that_made_values_equal_are_named() -> None:
-    about = About("local", "PostgreSQL x", "Snowflake y", True, ("public.sales.amount: numbers count as equal when …",))
+    about = About(
+        "local", "PostgreSQL x", "Snowflake y", "Snowflake", ("public.sales.amount: numbers count as equal when …",)
+    )
     text = Page(rendered(table(), about=about)).text
     for words in ("PostgreSQL x", "Snowflake y", "numbers count as equal", "local stand-in for Snowflake"):
         assert words in text
     assert "stand-in" not in Page(rendered(table())).text
+    assert "local stand-in for Databricks" in Page(rendered(table(), about=About(stand_in="Databricks"))).text
 
 
 def test_it_is_written_whole_beside_the_cells(tmp_path: Path) -> None:

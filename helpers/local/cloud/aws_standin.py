@@ -1,11 +1,14 @@
 """Start the AWS stand-in. Runs in `.venv-cloud`: `python -m helpers.local.cloud.aws_standin FOLDER PORT`.
 
-The folder is only for being recognised by: moto keeps everything in memory.
+moto keeps everything in memory; in the folder there is only a mark of this one server, by which others see that what they
+made in a former one is gone.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from uuid import uuid4
 
 from moto.server import main as serve
 
@@ -13,7 +16,8 @@ LOOPBACK = "127.0.0.1"
 
 
 def main(arguments: list[str]) -> None:
-    _, port = arguments
+    folder, port = arguments
+    (Path(folder) / "instance").write_text(uuid4().hex)
     serve(["-H", LOOPBACK, "-p", port])
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from helpers.canonical import spark as canonical_spark
 from helpers.digests import ENGINES, Method, Sums, gathered
-from helpers.load.delta import key
-from helpers.load.delta_catalog import qualified, read_tables
+from helpers.load.delta_catalog import key, qualified, read_tables
 from helpers.platforms.spark import Session, identifier
 from helpers.settings import Databricks
 from helpers.shapes import TableShape

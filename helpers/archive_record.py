@@ -1,0 +1,199 @@
+"""What an archive says of itself, and how far one has come that is not finished."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from helpers.errors import StageError
+from helpers.platforms.s3 import Bucket
+
+NAME = "archive.json"
+STATE = "state.json"
+
+Mode = Literal["COMPLIANCE", "GOVERNANCE"]
+RestoreVerdict = Literal["equal", "different", "damaged"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArchivedFile(_Record):
+    """One locked object.
+
+    Attributes:
+        path: relative to the archive's own folder.
+        version: of the object; another one that lies over it is not the archive's.
+        rows: of a table's file, else None.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    version: str
+    rows: int | None = None
+
+
+class RestoredTable(_Record):
+    """One table of the restored dump beside the archive's Parquet files."""
+
+    table: str
+    verdict: Literal["equal", "different", "refused"]
+    rows: int | None
+    differences: str
+
+
+class RestoreTest(_Record):
+    """The dump was fetched back and restored, and its rows compared with the Parquet files, cell by cell.
+
+    Attributes:
+        verdict: `damaged` where an object is not what was archived; then nothing was restored.
+        findings: a sentence each; empty where equal.
+        server: on which it was restored.
+    """
+
+    verdict: RestoreVerdict
+    at: str
+    server: str
+    server_version: str
+    tables: tuple[RestoredTable, ...]
+    findings: tuple[str, ...]
+    seconds: float
+
+    @property
+    def rows(self) -> int:
+        """Rows compared."""
+        return sum(table.rows or 0 for table in self.tables)
+
+
+class Archive(_Record):
+    """A finished archive: one snapshot of the source as Parquet and as a dump, under lock. Written last.
+
+    Attributes:
+        location: its own folder.
+        lsn_exact, why_approximate: as the export's manifest has them.
+        retain_until: before then nobody deletes its files.
+        dump, parquet: paths of the dump and of the export's manifest.
+        left_out: what of the source is only in the dump, and why.
+    """
+
+    version: Literal[1] = 1
+    name: str
+    location: str
+    source: str
+    server_version: str
+    snapshot: str
+    lsn: str
+    lsn_exact: bool
+    why_approximate: str
+    archived_at: str
+    mode: Mode
+    retain_until: datetime
+    dump: str
+    parquet: str
+    files: tuple[ArchivedFile, ...]
+    left_out: dict[str, str]
+    restore_test: RestoreTest
+
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def rows(self) -> int:
+        """Of all tables."""
+        return sum(file.rows or 0 for file in self.files)
+
+    @property
+    def proved(self) -> bool:
+        """Whether its dump was seen to hold what its Parquet files hold."""
+        return self.restore_test.verdict == "equal"
+
+    def file(self, path: str) -> ArchivedFile:
+        """The file of that path; raises `KeyError` where there is none."""
+        found = next((file for file in self.files if file.path == path), None)
+        if found is None:
+            raise KeyError(path)
+        return found
+
+
+class DumpState(_Record):
+    """A finished dump that lies in the working folder."""
+
+    bytes: int
+    sha256: str
+    server_version: str
+
+
+class ArchiveState(_Record):
+    """How far an archive has come.
+
+    Attributes:
+        name: of the archive.
+        source: whose data; `location`: where they go.
+        staging: where the export is staged before it is locked.
+        export: the export's name, once it was planned.
+        snapshot: of export and dump; empty before it is taken.
+        exported: whether the export is whole.
+        dump: once it is whole.
+        retain_until: once the first file was locked.
+        files: locked ones.
+    """
+
+    name: str
+    source: str
+    location: str
+    staging: str
+    export: str | None = None
+    snapshot: str = ""
+    exported: bool = False
+    dump: DumpState | None = None
+    retain_until: datetime | None = None
+    files: tuple[ArchivedFile, ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Replaces the state in the working folder; a reader sees the former one or this one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f"{STATE}.part"
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(self.model_dump_json())
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(folder / STATE)
+
+
+def unfinished(folder: Path) -> ArchiveState | None:
+    """The state in a working folder, or None; raises `StageError` where it cannot be understood."""
+    try:
+        return ArchiveState.model_validate_json((folder / STATE).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise StageError(
+            "go on with an archive",
+            on=str(folder / STATE),
+            why=str(error.errors(include_url=False, include_input=False)[0]),
+            next_step="it was written by another version: archive under a new run's name",
+        ) from None
+
+
+def read(bucket: Bucket, name: str) -> Archive | None:
+    """The record of the archive `name`, or None where it is not finished; raises `StageError` as `unfinished` does."""
+    content = bucket.read(f"{name}/{NAME}")
+    if content is None:
+        return None
+    try:
+        return Archive.model_validate_json(content)
+    except ValidationError as error:
+        raise StageError(
+            "understand the archive's record",
+            on=f"{bucket.location}{name}/{NAME}",
+            why=str(error.errors(include_url=False, include_input=False)[0]),
+            next_step="it was written by another version, or another file lies over it: read its first version",
+        ) from None

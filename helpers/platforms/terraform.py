@@ -1,0 +1,422 @@
+"""Terraform: validates a module, plans it, applies exactly what was planned, and says what its state holds.
+
+The module is copied into a working folder of the profile, where its plans, and without a backend its state, lie; nothing is
+written into the project. It runs in a process of its own, which is left to its end even when we are interrupted: a Terraform
+that is killed in the middle of an apply has made things that its state does not know.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+
+from helpers.errors import InfrastructureError
+from helpers.local import environments
+from helpers.redaction import redact
+from helpers.settings import PROJECT, Settings
+
+Action = Literal["create", "update", "replace", "delete", "read"]
+
+PLAN = "runbook.tfplan"
+LOCK_TIMEOUT = "60s"
+"""Of the state: an apply of an earlier attempt, whose notebook was killed, may still be ending."""
+
+_NAMED_BY = (
+    "name", "bucket", "cluster_name", "alarm_name", "identifier", "cidr_block", "service_name", "bucket_prefix", "set_identifier",
+)  # fmt: skip
+_SENSITIVE = "(sensitive)"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What Terraform says about a module.
+
+    Attributes:
+        severity: "error" or "warning".
+        what: its summary and detail.
+        where: file and line, relative to the module; empty when it concerns the whole.
+    """
+
+    severity: Literal["error", "warning"]
+    what: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What would happen to one resource.
+
+    Attributes:
+        address: as Terraform names it.
+        action: what is done.
+        type: of the resource.
+        what: the name that people know it by.
+        values: the first twelve hexadecimal digits of the SHA-256 of what it would be, as far as that is known and not
+            sensitive.
+    """
+
+    address: str
+    action: Action
+    type: str
+    what: str
+    values: str
+
+
+@dataclass(frozen=True)
+class TerraformPlan:
+    """A saved plan.
+
+    Attributes:
+        module: that was planned.
+        changes: in the order of their addresses.
+        sha256: of the changes with all their values; equal plans made at two times have the same one.
+        file: what `apply` applies.
+        file_sha256: of that file's bytes.
+        settings: the profile.
+    """
+
+    module: Path
+    changes: tuple[Change, ...]
+    sha256: str
+    file: Path
+    file_sha256: str
+    settings: Settings = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What an apply did.
+
+    Attributes:
+        created: number of resources; a replaced one counts here and as deleted.
+        updated: number of resources.
+        deleted: number of resources.
+        resources: addresses that the state holds now.
+    """
+
+    created: int
+    updated: int
+    deleted: int
+    resources: tuple[str, ...]
+
+
+def validate(module: Path, settings: Settings) -> list[Problem]:
+    """What is wrong with a module, by the schemas of its providers.
+
+    Args:
+        module: its folder.
+        settings: the profile, which decides where providers come from.
+
+    Returns:
+        Errors and warnings; an empty list for a valid module.
+
+    Raises:
+        InfrastructureError: Terraform could not be prepared, such as for a provider that is not to be had.
+        LocalStackError: its environment could not be installed.
+    """
+    with _working(module, settings, override=False) as work:
+        # A module that cannot even be read fails in init, with the same kind of message.
+        init, *rest = work.run(_init(settings, work, backend=False), ("validate", {}))
+        if init["code"] != 0:
+            if found := _told(init):
+                return found
+            raise _failed("prepare Terraform", module, init)
+        (answer,) = rest
+    return [_problem(each) for each in answer["value"]["diagnostics"]]
+
+
+def plan(
+    module: Path,
+    variables: Mapping[str, str],
+    *,
+    targets: Sequence[str] = (),
+    destroy: bool = False,
+    settings: Settings,
+) -> TerraformPlan:
+    """Plans a module: asks the real services what is there, and says what would change.
+
+    Args:
+        module: its folder.
+        variables: by their name in `variables.tf`; values as Terraform reads them from the environment.
+        targets: addresses to limit the plan to, with what they depend on; all when empty.
+        destroy: whether everything is to go.
+        settings: the profile.
+
+    Raises:
+        InfrastructureError: the module is wrong, or a service refused.
+        LocalStackError: Terraform's environment, or a stand-in, could not be started.
+    """
+    with _working(module, settings) as work:
+        options = {
+            "out": PLAN, "target": list(targets) or None, "destroy": destroy or None, "lock_timeout": LOCK_TIMEOUT,
+        }  # fmt: skip
+        answers = work.run(_init(settings, work), ("plan", options), ("show", {"path": PLAN}), variables=variables)
+        for answer in answers:
+            if answer["code"] not in (0, 2):
+                raise _failed(f"plan {_name(module)}", module, answer)
+        changes, values = _changes(answers[-1]["value"])
+        file = work.folder / PLAN
+        file.chmod(0o600)  # it holds the variables, secret ones too
+        return TerraformPlan(
+            module, changes, _digest(values), file, hashlib.sha256(file.read_bytes()).hexdigest(), settings
+        )
+
+
+def apply(plan: TerraformPlan) -> Applied:
+    """Applies a saved plan, and nothing else.
+
+    Raises:
+        InfrastructureError: the file is not the one that was planned, the state has moved on since, or a service refused; what
+            was made until then is in the state.
+    """
+    with _working(plan.module, plan.settings, fresh=False) as work:
+        if not plan.file.exists() or hashlib.sha256(plan.file.read_bytes()).hexdigest() != plan.file_sha256:
+            raise InfrastructureError(
+                f"apply the plan of {_name(plan.module)}",
+                on=plan.file.name,
+                why="the file is not the one that was planned",
+                next_step="plan again",
+            )
+        (answer,) = work.run(("apply", {"plan": PLAN, "lock_timeout": LOCK_TIMEOUT}))
+        if answer["code"] != 0:
+            raise _failed(f"apply the plan of {_name(plan.module)}", plan.module, answer)
+        plan.file.unlink()  # an applied plan is of no use, and holds the variables
+        summary = next(
+            (e["changes"] for e in answer["value"] if e.get("type") == "change_summary"),
+            {"add": 0, "change": 0, "remove": 0},
+        )
+    held = tuple(resources(plan.module, plan.settings))
+    return Applied(int(summary["add"]), int(summary["change"]), int(summary["remove"]), held)
+
+
+def resources(module: Path, settings: Settings) -> list[str]:
+    """Addresses of the resources that the state of a module holds; it does not ask the services.
+
+    Raises:
+        InfrastructureError: the state cannot be read.
+    """
+    with _working(module, settings) as work:
+        answers = work.run(_init(settings, work), ("show", {}))
+        for answer in answers:
+            if answer["code"] != 0:
+                raise _failed(f"read the state of {_name(module)}", module, answer)
+        root = (answers[-1]["value"].get("values") or {}).get("root_module", {})
+    return sorted(each["address"] for each in _of_module(root) if each["mode"] == "managed")
+
+
+@dataclass(frozen=True)
+class _Work:
+    folder: Path
+    python: Path
+    environment: Mapping[str, str]
+
+    def run(
+        self, *calls: tuple[str, Mapping[str, Any]], variables: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """The answers to the calls, until one fails."""
+        request = {"folder": str(self.folder), "calls": [{"method": m, "options": dict(o)} for m, o in calls]}
+        given = {f"TF_VAR_{name}": value for name, value in (variables or {}).items()}
+        command = [str(self.python), "-P", "-m", "helpers.local.cloud.terraform_run"]
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**self.environment, **given},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            output, errors = process.communicate(json.dumps(request))
+        except BaseException:
+            process.communicate()
+            raise
+        try:
+            answers: list[dict[str, Any]] = json.loads(output)
+        except ValueError:
+            lines = redact(errors).strip().splitlines()
+            raise InfrastructureError(
+                "run Terraform",
+                on=calls[-1][0],
+                why=lines[-1] if lines else f"it ended with exit code {process.returncode} and said nothing",
+                next_step="run the same command again",
+            ) from None
+        return answers
+
+
+@contextmanager
+def _working(module: Path, settings: Settings, *, fresh: bool = True, override: bool = True) -> Iterator[_Work]:
+    """The module's working folder, for one of us at a time."""
+    python = environments.python("cloud")
+    folder = _folder(module, settings)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if fresh:
+            _copy(module, folder)
+        environment |= {
+            "PYTHONPATH": str(PROJECT),
+            "TF_IN_AUTOMATION": "1",
+            "CHECKPOINT_DISABLE": "1",
+        }
+        if settings.aws.engine == "moto":
+            from helpers.local import terraform as local  # only the local profile needs it
+
+            environment = local.prepare(folder, settings, environment, override=override)
+        else:
+            environment |= _credentials(settings)
+            if override and not settings.terraform.backend:
+                (folder / "runbook_override.tf").write_text('terraform {\n  backend "local" {}\n}\n', encoding="utf-8")
+        yield _Work(folder, python, environment)
+
+
+def _credentials(settings: Settings) -> dict[str, str]:
+    """What the providers read from the environment by themselves: the profile's, and what `.env` has for them."""
+    own = dotenv_values(settings.file.parent / ".env")
+    found = {name: value for name, value in own.items() if value and name.startswith(("AWS_", "SNOWFLAKE_"))}
+    account = settings.aws
+    if account.access_key and account.secret_key:
+        found |= {
+            "AWS_ACCESS_KEY_ID": account.access_key,
+            "AWS_SECRET_ACCESS_KEY": account.secret_key.get_secret_value(),
+        }
+    if target := settings.values.snowflake:
+        if target.private_key_file:
+            found["SNOWFLAKE_AUTHENTICATOR"] = "SNOWFLAKE_JWT"
+            found["SNOWFLAKE_PRIVATE_KEY"] = Path(target.private_key_file).read_text(encoding="utf-8")
+            if target.private_key_passphrase:
+                found["SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"] = target.private_key_passphrase.get_secret_value()
+        elif target.password:
+            found["SNOWFLAKE_PASSWORD"] = target.password.get_secret_value()
+    return found
+
+
+def _folder(module: Path, settings: Settings) -> Path:
+    if settings.terraform.folder:
+        base = settings.file.parent / settings.terraform.folder
+    elif settings.values.stack == "local":
+        from helpers.local import stack  # only the local profile needs it
+
+        base = stack.default_root().resolve() / "terraform"
+    else:
+        base = settings.file.parent / ".terraform-runbook"
+    return base / settings.profile / _name(module)
+
+
+def _name(module: Path) -> str:
+    """`terraform`, `legacy-terraform`; of a module elsewhere with a mark of its own."""
+    path, own = module.resolve(), PROJECT / "pipeline"
+    if path.is_relative_to(own):
+        return "-".join(path.relative_to(own).parts)
+    return f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def _copy(module: Path, folder: Path) -> None:
+    for old in (*folder.glob("*.tf"), *folder.glob("*.tf.json")):
+        old.unlink()
+    shutil.rmtree(folder / "modules", ignore_errors=True)
+    for file in (*module.glob("*.tf"), *module.glob("*.tf.json")):
+        shutil.copyfile(file, folder / file.name)
+    if (module / "modules").is_dir():
+        shutil.copytree(module / "modules", folder / "modules", ignore=shutil.ignore_patterns(".terraform*"))
+
+
+def _init(settings: Settings, work: _Work, *, backend: bool = True) -> tuple[str, dict[str, Any]]:
+    given = settings.terraform.backend
+    if not backend:
+        return "init", {"backend": False}
+    if settings.aws.engine == "moto" or not given:
+        return "init", {"reconfigure": True}
+    key = f"{given['key'].strip('/')}/{work.folder.name}.tfstate"
+    arguments = [f"{name}={value}" for name, value in {**given, "key": key}.items()]
+    return "init", {"reconfigure": True, "backend_config": arguments}
+
+
+def _changes(shown: dict[str, Any]) -> tuple[tuple[Change, ...], list[Any]]:
+    changes, values = [], []
+    for each in sorted(shown.get("resource_changes", ()), key=lambda each: str(each["address"])):
+        change = each["change"]
+        action = _action(change["actions"])
+        if action is None or each["mode"] != "managed":
+            continue
+        after = _without(change.get("after"), change.get("after_sensitive"))
+        before = _without(change.get("before"), change.get("before_sensitive"))
+        whole = [each["address"], action, before, after, change.get("after_unknown")]
+        values.append(whole)
+        named = after or before or {}
+        what = next((str(named[key]) for key in _NAMED_BY if named.get(key)), "")
+        changes.append(Change(each["address"], action, each["type"], what, _digest(whole)[:12]))
+    return tuple(changes), values
+
+
+def _action(actions: Sequence[str]) -> Action | None:
+    known: dict[tuple[str, ...], Action] = {
+        ("create",): "create", ("update",): "update", ("delete",): "delete", ("delete", "create"): "replace",
+        ("create", "delete"): "replace", ("read",): "read",
+    }  # fmt: skip
+    return known.get(tuple(actions))
+
+
+def _without(value: Any, sensitive: Any) -> Any:
+    """The value with every sensitive part of it replaced: the digest of a weak password can be guessed."""
+    if sensitive is True:
+        return _SENSITIVE
+    if isinstance(value, dict) and isinstance(sensitive, dict):
+        return {key: _without(each, sensitive.get(key)) for key, each in value.items()}
+    if isinstance(value, list) and isinstance(sensitive, list):
+        return [_without(each, sensitive[n] if n < len(sensitive) else None) for n, each in enumerate(value)]
+    return value
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _of_module(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from module.get("resources", ())
+    for child in module.get("child_modules", ()):
+        yield from _of_module(child)
+
+
+def _problem(diagnostic: dict[str, Any]) -> Problem:
+    place = diagnostic.get("range") or {}
+    start = place.get("start", {}).get("line")
+    where = f"{place['filename']}:{start}" if place.get("filename") else str(diagnostic.get("address") or "")
+    parts = (str(diagnostic.get("summary") or ""), str(diagnostic.get("detail") or ""))
+    what = redact(": ".join(" ".join(part.split()) for part in parts if part.strip()))
+    return Problem("error" if diagnostic.get("severity") == "error" else "warning", what, where)
+
+
+def _told(answer: dict[str, Any]) -> list[Problem]:
+    """What a call said was wrong: its events in JSON, or the text of those that have none."""
+    if isinstance(answer["value"], list):
+        return [_problem(e["diagnostic"]) for e in answer["value"] if e.get("type") == "diagnostic"]
+    text = " ".join(redact(str(answer["error"] or "")).replace("│", " ").replace("╷", " ").replace("╵", " ").split())
+    if "Error: " not in text:
+        return []
+    return [Problem("error", each.strip(), "") for each in text.split("Error: ")[1:]]
+
+
+def _failed(what: str, module: Path, answer: dict[str, Any]) -> InfrastructureError:
+    errors = [problem for problem in _told(answer) if problem.severity == "error"]
+    why = "; ".join(f"{p.what}{f' ({p.where})' if p.where else ''}" for p in errors[:3])
+    return InfrastructureError(
+        what,
+        on=_name(module),
+        why=why or str(answer["error"])[:400] or f"terraform {answer['method']} ended with exit code {answer['code']}",
+        next_step="correct what it names, then run the same command again; it goes on where the state says",
+    )

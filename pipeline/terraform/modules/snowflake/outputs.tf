@@ -1,0 +1,3 @@
+output "storage_integration" {
+  value = "${upper(var.database)}_STAGE"
+}

@@ -1,0 +1,33 @@
+variable "database" {
+  type = string
+}
+
+variable "schemas" {
+  type = set(string)
+}
+
+variable "warehouse" {
+  type = string
+}
+
+variable "role" {
+  type = string
+}
+
+variable "user" {
+  description = "Who gets the role; nobody where it is null."
+  type        = string
+}
+
+variable "stage_url" {
+  description = "What the integration may read."
+  type        = string
+}
+
+variable "storage_role_arn" {
+  type = string
+}
+
+variable "external_id" {
+  type = string
+}
