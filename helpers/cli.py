@@ -148,12 +148,14 @@ def local_up(
 
     Example: runbook local up --airflow
     """
+    from helpers import demo
     from helpers.local import environments, stack
 
     def report(line: str) -> None:
         screen.print(line, markup=False)
 
     environment = stack.up(report=report)
+    demo.make_keys(stack.home())
     if kafka:
         stack.on_demand("kafka", report=report)
     if airflow:

@@ -52,9 +52,7 @@ def walk(run: str, option: str) -> Path:
         UsageError: the run stopped for another reason than a person, or a command did not do what it should.
     """
     home = stack.home()
-    for name in (*people.NAMES, "sealer"):
-        if not people.private_key(home, name).exists():
-            keys.generate(people.private_key(home, name))
+    make_keys(home)
     for _ in range(_MOST_SIGNATURES):
         code = _runbook("run", "all", "--run", run, "--option", option, "--apply")
         if code != AwaitingPerson.exit_code:
@@ -67,6 +65,17 @@ def walk(run: str, option: str) -> Path:
     archive = OUTPUTS / run / "evidence.zip"
     _must("verify-evidence", str(archive), "--public-key", f"{sealer}.pub")
     return archive
+
+
+def make_keys(home: Path) -> None:
+    """The keys of the local stack's people, and of one who seals; those that are there stay.
+
+    Args:
+        home: the stack's folder.
+    """
+    for name in (*people.NAMES, "sealer"):
+        if not people.private_key(home, name).exists():
+            keys.generate(people.private_key(home, name))
 
 
 def _sign(run: str, home: Path) -> None:

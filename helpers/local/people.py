@@ -1,4 +1,4 @@
-"""Two people of the local stack, so that a rehearsal on it can be signed from end to end; `helpers.demo` makes their keys.
+"""Two people of the local stack, so that a rehearsal on it can be signed from end to end; `runbook local up` makes their keys.
 
 They are for trying things out: whoever reads the stack's folder can sign as both. A real profile names its people itself.
 """

@@ -30,7 +30,7 @@ from helpers.load import delta, delta_records, snowflake_records
 from helpers.load import snowflake as load
 from helpers.manifest import Manifest
 from helpers.phases import data_migration_plan
-from helpers.phases.phase import Phase
+from helpers.phases.phase import Finding, Phase
 from helpers.platforms import postgres, spark
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
@@ -197,6 +197,10 @@ class DataMigration(Phase):
                 self._without_delta(step)
                 return Markdown("– no gate: there is no Delta table to hold anything")  # type: ignore[no-untyped-call]
             return self._gate(step, DELTA_HOLDS_THE_SNAPSHOT, "databricks")
+
+    def milestone(self) -> Token:
+        """All historical data migrated and validated, in every target that is configured."""
+        return self.check("s30-milestone", self._whole, inputs=self._inputs(), acted=True)
 
     def differences(self) -> pd.DataFrame:
         """How often each table and column differs, and how; empty when all are equal."""
@@ -395,6 +399,24 @@ class DataMigration(Phase):
             return "not configured"
         report = self._reports.get("databricks")
         return report.verdict if report else "not compared"
+
+    def _whole(self) -> Iterator[Finding]:
+        targets: list[TargetName] = ["snowflake", *(["databricks"] if self.settings.values.databricks else [])]  # type: ignore[list-item]
+        for target in targets:
+            verdicts = {str(table): table.verdict for table in self._found(target).tables}
+            for table in map(str, self._staged().tables):
+                if verdicts.get(table) != "equal":
+                    yield Finding(
+                        "stop",
+                        table,
+                        f"{target} does not hold it: {verdicts.get(table, 'not compared')}",
+                        "run this phase again",
+                    )
+        if self._globs:
+            only = f"only what matches {', '.join(self._globs)} was asked for"
+            yield Finding("warning", "tables", only, "run the phase without the parameter tables")
+        for name, why in self._planned().catalog.left_out.items():
+            yield Finding("note", name, f"left where it is: {why}")
 
     def _verify(self, target: TargetName) -> Report:
         path = report_path(f"verify-{target}.json")

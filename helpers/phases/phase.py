@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -64,7 +64,7 @@ class Phase:
     def check(
         self,
         name: str,
-        look: Callable[[], Sequence[Finding]],
+        look: Callable[[], Iterable[Finding]],
         *,
         inputs: Mapping[str, Any] | None = None,
         acted: bool = False,
