@@ -172,7 +172,8 @@ def points_by_option(options: Sequence[str], points: Mapping[str, Sequence[float
     figure = go.Figure()
     for name, values in points.items():
         figure.add_bar(name=name, y=[f"option {o}" for o in options], x=list(values), orientation="h")
-    figure.update_layout(barmode="stack", **_layout("Points by option", 240 + 60 * len(options)))
-    figure.update_xaxes(title="points of 100", range=[0, 100])
+    figure.update_layout(barmode="stack", **_layout("Points of 100 by option", 240 + 60 * len(options)))
+    figure.update_layout(legend_traceorder="normal")
+    figure.update_xaxes(range=[0, 100])
     figure.update_yaxes(autorange="reversed", automargin=True)
     return figure
