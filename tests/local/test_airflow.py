@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def test_option_a_runs_the_cloud_pipeline(
     assert migration.target('SELECT COUNT(*) FROM "sales_data"') == migration.source("SELECT count(*) FROM sales_data")
 
 
-def test_down_leaves_nothing_and_the_client_says_how_to_start_it(
+def test_a_first_switch_starts_no_run_and_down_leaves_nothing(
     client: Airflow, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNBOOK_LOCAL_ROOT", str(tmp_path / "own"))
@@ -220,6 +221,10 @@ def test_down_leaves_nothing_and_the_client_says_how_to_start_it(
         found = settings.load("local", stack.PROJECT / "migration.toml")
         other = platform.connect(found)
         assert own.port != server.port
+        other.enable(CLOUD)
+        planned = wait_for(lambda: other._ask("GET", f"dags/{CLOUD}")["next_dagrun_run_after"])
+        assert datetime.fromisoformat(planned) > datetime.now(UTC), "a first switch starts no run of the past"
+        assert other._ask("GET", f"dags/{CLOUD}/dagRuns")["dag_runs"] == []
         stack.down()
         assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
         with pytest.raises(ConnectionFailed, match="runbook local up --airflow"):
