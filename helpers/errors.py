@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from helpers.redaction import redact
@@ -127,12 +128,31 @@ class NotBuilt(MigrationError):  # noqa: N818
     """Part of the design that does not exist yet; never a stub that answers yes."""
 
 
+class DiskRefused(MigrationError):  # noqa: N818
+    """This machine's disk did not take or give what it should."""
+
+    @classmethod
+    def of(cls, error: OSError) -> DiskRefused:
+        """Wraps what the system said."""
+        return cls(
+            "read or write a file",
+            on=str(error.filename or "this machine's disk"),
+            why=str(error.strerror or error),
+            next_step="make room there, or allow it to be used, then run the same command again: it goes on",
+        )
+
+
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+
+
 class Unexpected(MigrationError):  # noqa: N818
     """A fault of this program, told like any other error."""
 
     @classmethod
-    def of(cls, error: Exception) -> Unexpected:
-        """Wraps what nobody foresaw; its traceback shows with RUNBOOK_DEBUG=1."""
+    def of(cls, error: Exception) -> MigrationError:
+        """Wraps what nobody foresaw; its traceback shows with RUNBOOK_DEBUG=1. What a disk refuses is no fault of ours."""
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            return DiskRefused.of(error)
         lines = str(error).strip().splitlines() or [""]
         return cls(
             "finish",

@@ -12,6 +12,9 @@ from helpers.errors import SettingsError, UsageError
 from helpers.runs import keys
 from helpers.settings import Settings
 
+_ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})
+"""Alphabets that share the look of many letters."""
+
 _BY_TWO = frozenset({"cutover", "destructive"})
 
 
@@ -60,12 +63,20 @@ def roll(settings: Settings) -> Roll:
     """Reads the public keys of a profile's people.
 
     Raises:
-        SettingsError: a key cannot be read, two names share one, or two names are one but for case or spaces.
+        SettingsError: a key cannot be read, two names share one, two names are one but for case or spaces, or a name can be
+            taken for another.
     """
     section = f"profiles.{settings.profile}.approvals.people"
     people: dict[str, SSlibKey] = {}
     seen: dict[str, str] = {}
     for name, given in settings.approvals.people.items():
+        if why := _unreadable(name):
+            raise SettingsError(
+                f"read {section}",
+                on=str(settings.file),
+                why=f"the name {name!a} {why}",
+                next_step="write the person's name in plain letters of one alphabet",
+            )
         try:
             key = keys.public_key(given, base=settings.file.parent)
         except UsageError as error:
@@ -86,6 +97,20 @@ def roll(settings: Settings) -> Roll:
             seen[mark] = name
         people[name] = key
     return Roll(people, settings)
+
+
+def _unreadable(name: str) -> str:
+    """Why a reader may take the name for another one's; empty where it is plain.
+
+    Letters of one alphabet that look like those of another are told only within one name (Unicode TR 39, "mixed-script").
+    """
+    if not name.strip():
+        return "is empty"
+    if not name.isprintable():
+        return "holds a character that nobody sees"
+    scripts = {unicodedata.name(each, "").partition(" ")[0] for each in unicodedata.normalize("NFKC", name)}
+    mixed = sorted(scripts & _ALIKE)
+    return f"mixes the letters of {' and '.join(mixed)}" if len(mixed) > 1 else ""
 
 
 def _plain(name: str) -> str:

@@ -268,11 +268,15 @@ def _finished(run_folder: Path) -> Sealed:
     for name in files.names():
         (run_folder / name).chmod(0o444)
     handle, temporary = tempfile.mkstemp(dir=run_folder.parent, prefix=f".{run_folder.name}.", suffix=".part")
-    with os.fdopen(handle, "wb") as file:
-        container.write(files, files.names(), file)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(temporary).replace(archive)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            container.write(files, files.names(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(archive)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
     manifest = SealManifest.model_validate_json((run_folder / MANIFEST).read_bytes())
     archive.chmod(0o444)
     for folder in (*(path for path in run_folder.rglob("*") if path.is_dir()), run_folder):

@@ -70,6 +70,35 @@ def test_a_step_waits_until_two_people_have_approved_its_plan(run: Run) -> None:
     assert json.loads(next((run.folder / "approvals").glob("*.plan.json")).read_text()) == PLAN
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("\u0430lice", "CYRILLIC and LATIN"),
+        ("\u03b1lice", "GREEK and LATIN"),
+        ("ali\u200bce", "nobody sees"),
+        ("ali\u00adce", "nobody sees"),
+        ("\u202aalice", "nobody sees"),
+        ("alice\n", "nobody sees"),
+        (" ", "is empty"),
+        ("\uff21lice", "one person"),
+        ("al ice", "one person"),
+    ],
+)
+def test_a_name_that_can_be_taken_for_another_is_refused(run: Run, name: str, why: str) -> None:
+    awaits(run)
+    approve(run, "alice")
+    people = {"alice": "alice.pem.pub", name: "bob.pem.pub"}
+    with pytest.raises(SettingsError, match=why):
+        approve(run, name, key="bob", settings=run.people.settings(**people))
+
+
+@pytest.mark.parametrize("name", ["Zoë", "Алиса", "山田 太郎", "O'Brien-Smith", "alice.b@example.com", "İpek"])
+def test_a_name_of_any_one_alphabet_is_a_name(run: Run, name: str) -> None:
+    awaits(run)
+    settings = run.people.settings(**{"alice": "alice.pem.pub", name: "bob.pem.pub"})
+    approve(run, name, key="bob", settings=settings)
+
+
 def test_two_approvers_who_are_one_person_are_refused(run: Run) -> None:
     awaits(run)
     approve(run, "alice")

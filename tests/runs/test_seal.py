@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import re
+import resource
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -25,7 +26,7 @@ import pytest
 from botocore.exceptions import ClientError
 from evidence_support import DECLARED, PHASE, People, Run, TestLedger, digest, rewrite_ledger, whole_run
 
-from helpers.errors import EvidenceRefused, StageError, UsageError
+from helpers.errors import DiskRefused, EvidenceRefused, StageError, Unexpected, UsageError
 from helpers.platforms.s3 import Bucket
 from helpers.runs import approvals, check, heads, keys
 from helpers.runs import seal as sealing
@@ -341,6 +342,24 @@ def test_a_signature_that_comes_between_the_head_and_its_line_does_no_harm(ready
     assert check.check(ready.folder, ready.people.signer("sealer").public_key).findings == ()
 
 
+@pytest.mark.parametrize("most", [0, 300, 3_000, 10_000, 14_000])
+def test_a_full_disk_leaves_no_half_seal_and_the_next_call_goes_on(ready: Run, most: int) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as refused:
+            ready.seal()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    told = Unexpected.of(refused.value)
+    assert isinstance(told, DiskRefused)
+    assert told.exit_code == 2
+    assert list(ready.folder.parent.rglob("*.part")) == []
+    assert not (ready.folder / "evidence.zip").exists()
+    ready.seal()
+    assert check.check(ready.folder, ready.people.signer("sealer").public_key).findings == ()
+
+
 def test_a_run_is_chained_to_one_that_is_sealed(ready: Run) -> None:
     with pytest.raises(UsageError, match="not a sealed run"):
         ready.seal(previous="nothing")
@@ -373,5 +392,5 @@ def test_the_archive_is_kept_where_nobody_deletes_it(sealed: Run, local_settings
     _bucket(local_settings, open_name, locked=False)
     without = own.model_copy(update={"url": f"s3://{open_name}/"})
     settings = Settings("local", local_settings.file, local_settings.values.model_copy(update={"evidence": without}))
-    with pytest.raises(StageError):
+    with pytest.raises(StageError, match="no Object Lock"):
         sealing.upload(sealed.folder / "evidence.zip", "first", settings)
