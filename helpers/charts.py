@@ -107,12 +107,12 @@ def seconds_by_volume(names: Sequence[str], volumes: Sequence[str], seconds: Seq
     return figure
 
 
-def planned_and_actual(names: Sequence[str], planned: Sequence[float], actual: Sequence[float]) -> go.Figure:
+def planned_and_actual(names: Sequence[str], planned: Sequence[float], actual: Sequence[float | None]) -> go.Figure:
     """Bars of planned and actual minutes, on a logarithmic axis: a rehearsal takes minutes of what is planned in days.
 
     Args:
         names: what took them.
-        planned, actual: minutes, in the same order; 0 has no bar.
+        planned, actual: minutes, in the same order; None and 0 have no bar.
     """
     figure = go.Figure()
     for name, values, color in (("planned", planned, TARGET), ("actual", actual, SOURCE)):

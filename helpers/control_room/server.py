@@ -7,6 +7,7 @@ their own: whatever somebody wrote into one, it cannot act as the control room.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import mimetypes
 import os
@@ -37,7 +38,7 @@ _SERVED = {".html", ".json", ".ipynb", ".parquet", ".jsonl"}
 
 
 def serve(outputs: Path, run: str, *, port: int, public_key: str, say: Callable[[str], None]) -> None:
-    """Runs until it is interrupted.
+    """Runs until it is interrupted, and ends the process.
 
     Args:
         outputs: the folder of all runs.
@@ -65,8 +66,12 @@ def serve(outputs: Path, run: str, *, port: int, public_key: str, say: Callable[
     os.environ["MARIMO_SKIP_UPDATE_CHECK"] = "1"
     token = secrets.token_urlsafe(24)
     query = urlencode({TOKEN: token} | ({"run": run} if run else {}))
-    server = uvicorn.Server(uvicorn.Config(application(outputs, token, port), log_level="warning"))
-    asyncio.run(_serve(server, listener, lambda: say(f"http://{HOST}:{port}/?{query}")))
+    # An open page keeps its connection for ever: it must not keep the server from ending.
+    config = uvicorn.Config(application(outputs, token, port), log_level="warning", timeout_graceful_shutdown=1)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(uvicorn.Server(config), listener, lambda: say(f"http://{HOST}:{port}/?{query}")))
+    # marimo's kernels are threads that wait for their pages for two minutes; they only read, so nothing is lost.
+    os._exit(0)
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, started: Callable[[], None]) -> None:

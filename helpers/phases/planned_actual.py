@@ -23,21 +23,23 @@ th,td{border-bottom:1px solid var(--line);padding:.35em 1em .35em 0;text-align:l
 
 
 def frame(status: RunStatus) -> pd.DataFrame:
-    """A row a box, in the order of a run; minutes that nobody measured are missing, not zero."""
-    rows = [(s.id, s.phase, s.title, s.state, s.planned_minutes, s.actual_minutes, s.who or "") for s in status.steps]
-    found = pd.DataFrame(rows, columns=COLUMNS)
-    found["actual min"] = found["actual min"].astype("Float64").round(2)
-    return found.set_index("step")
+    """A row a box, in the order of a run; minutes that nobody measured are a dash, not zero."""
+    rows = [
+        (s.id, s.phase, s.title, s.state, s.planned_minutes, _minutes(s.actual_minutes), s.who or "")
+        for s in status.steps
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS).set_index("step")
 
 
-def by_phase(status: RunStatus) -> tuple[dict[str, float], dict[str, float]]:
-    """Planned and actual minutes of each phase that has boxes, in the order of a run."""
+def by_phase(status: RunStatus) -> tuple[dict[str, float], dict[str, float | None]]:
+    """Planned and actual minutes of each phase that has boxes, in the order of a run; None where nothing was measured."""
     planned: dict[str, float] = {}
-    actual: dict[str, float] = {}
+    actual: dict[str, float | None] = {}
     for phase in checklist.PHASES:
         if own := [step for step in status.steps if step.phase == phase]:
             planned[phase] = float(sum(step.planned_minutes for step in own))
-            actual[phase] = round(sum(step.actual_minutes or 0.0 for step in own), 2)
+            took = [step.actual_minutes for step in own if step.actual_minutes is not None]
+            actual[phase] = round(sum(took), 2) if took else None
     return planned, actual
 
 
@@ -52,11 +54,11 @@ def page(run: str, status: RunStatus, findings: Mapping[str, Sequence[tuple[str,
     """
     done = sum(step.state == "done" for step in status.steps)
     planned, actual = by_phase(status)
-    phases = [(name, f"{planned[name]:,.0f}", f"{actual[name]:,.2f}") for name in planned]
+    phases = [(name, f"{planned[name]:,.0f}", _minutes(actual[name])) for name in planned]
     boxes = [
         (
             s.phase, s.title, f'<span class="{s.state.replace(" ", "-")}">{s.mark} {s.state}</span>', f"{s.planned_minutes:,}",
-            "–" if s.actual_minutes is None else f"{s.actual_minutes:.2f}", s.who or "–",
+            _minutes(s.actual_minutes), s.who or "–",
         ) for s in status.steps
     ]  # fmt: skip
     said = [
@@ -81,6 +83,10 @@ def page(run: str, status: RunStatus, findings: Mapping[str, Sequence[tuple[str,
     head = f'<meta charset="utf-8">{policy}<title>Final report {escape(run)}</title><style>{_STYLE}</style>'
     text = f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body><main>{"".join(body)}</main></body></html>\n'
     return redact(text)
+
+
+def _minutes(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.2f}"
 
 
 def _table(
