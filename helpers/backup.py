@@ -209,7 +209,8 @@ def _session(source: Source) -> Iterator[Any]:
     connection = postgres.connect(
         source,
         application="migration-runbooks restore",
-        settings={"statement_timeout": "0", "idle_session_timeout": "0"},
+        # A database that is frozen for a cutover is read-only by default; the scratch databases beside it are not its data.
+        settings={"statement_timeout": "0", "idle_session_timeout": "0", "default_transaction_read_only": "off"},
     )
     connection.autocommit = True
     try:

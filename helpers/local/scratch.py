@@ -67,6 +67,7 @@ def _remove(own: Settings, server: profiles.Source, name: str) -> None:
 
 
 def _on(server: profiles.Source, statement: str) -> None:
-    with closing(postgres.connect(server)) as connection:
+    # The source may be frozen for a cutover, that is, read-only by default; a scratch database beside it is not its data.
+    with closing(postgres.connect(server, settings={"default_transaction_read_only": "off"})) as connection:
         connection.autocommit = True
         connection.cursor().execute(statement)

@@ -84,6 +84,15 @@ def test_a_dump_of_a_snapshot_that_is_gone_is_refused(filled: Migration, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_frozen_source_is_dumped_and_restored_beside_itself(filled: Migration, tmp_path: Path) -> None:
+    source = filled.settings.source
+    filled.source(f'ALTER DATABASE "{source.dbname}" SET default_transaction_read_only = on')
+    dumped = backup.dump(source, tmp_path / "sales.dump")
+    with backup.restored(dumped, source) as scratch:
+        assert rows_of(scratch) == rows_of(source)
+    assert scratch_databases(source) == []
+
+
 @pytest.mark.parametrize("keep", [0, 100, 0.5, -1])
 def test_a_cut_dump_is_recognized(filled: Migration, tmp_path: Path, keep: float) -> None:
     source = filled.settings.source
