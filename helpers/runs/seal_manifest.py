@@ -16,6 +16,9 @@ SEAL = "seal.dsse.json"
 PREVIOUS = "previous-seal.dsse.json"
 """The previous run's seal as it was: with it, the chain is checked where that run is not at hand."""
 
+ROLLBACK = "90_rollback"
+"""The phase that a run rehearses and, when all goes well, never takes."""
+
 SealVerdict = Literal["SEALED", "PARTIAL", "REHEARSAL"]
 
 _STATES = frozenset({"step-started", "step-done", "step-skipped", "step-planned", "step-failed"})
@@ -121,14 +124,19 @@ def verdict_of(lines: Sequence[Line], declared: Iterable[DeclaredStep | SealedSt
 
     Returns:
         REHEARSAL when a step was only planned, PARTIAL when a declared step is not built or its phase did not run,
-        else SEALED; and the reasons, each a sentence.
+        else SEALED; and the reasons, each a sentence. A rollback that was only planned is as it should be.
     """
     declared = list(declared)
-    planned = [step for step, line in states(lines, declared).items() if line.event == "step-planned"]
+    way_back = {each.step for each in declared if each.phase == ROLLBACK}
+    only_planned = [step for step, line in states(lines, declared).items() if line.event == "step-planned"]
+    planned = [step for step in only_planned if step not in way_back]
     ran = {line.text("phase") for line in lines if line.event == "attempt-started"}
     not_built = [each.step for each in declared if not each.built]
     not_run = dict.fromkeys(each.phase for each in declared if each.built and each.phase not in ran)
     why = [f"{step} was planned and not applied" for step in planned]
     why += [f"{step} is not built" for step in not_built]
     why += [f"the phase {phase} did not run" for phase in not_run]
-    return ("REHEARSAL" if planned else "PARTIAL" if why else "SEALED"), why
+    verdict: SealVerdict = "REHEARSAL" if planned else "PARTIAL" if why else "SEALED"
+    if way_back & set(only_planned):
+        why.append("the rollback was rehearsed, and not taken")
+    return verdict, why

@@ -30,7 +30,8 @@ from helpers.errors import DiskRefused, EvidenceRefused, StageError, Unexpected,
 from helpers.platforms.s3 import Bucket
 from helpers.runs import approvals, check, heads, keys
 from helpers.runs import seal as sealing
-from helpers.runs.seal_manifest import DeclaredStep
+from helpers.runs.lines import read
+from helpers.runs.seal_manifest import DeclaredStep, verdict_of
 from helpers.settings import Evidence, Settings
 
 SECRET = "correct/horse+battery=staple&9"
@@ -188,6 +189,20 @@ def test_what_is_not_built_or_not_run_or_only_planned_is_said(ready: Run, tmp_pa
     assert sealed.verdict == "PARTIAL"
     assert sealed.why == ("s30-spark is not built", "the phase 50_cutover did not run")
     assert "s30-spark is not built" in (ready.folder / "index.html").read_text()
+
+
+def test_a_rollback_that_was_only_planned_is_as_it_should_be(ready: Run) -> None:
+    declared = (*DECLARED, DeclaredStep("s90-immediate", "90_rollback"))
+    place = {"phase": "90_rollback", "attempt": "attempt-01"}
+    ready.ledger.append("attempt-started", **place)
+    ready.ledger.append("step-planned", step="s90-immediate", **place, inputs="1" * 64, result={})
+    lines, _ = read(ready.ledger.path.read_bytes())
+    assert verdict_of(lines, declared) == ("SEALED", ["the rollback was rehearsed, and not taken"])
+    ready.ledger.append(
+        "step-planned", step="s30-export", phase=PHASE, attempt="attempt-01", inputs="1" * 64, result={}
+    )
+    lines, _ = read(ready.ledger.path.read_bytes())
+    assert verdict_of(lines, declared)[0] == "REHEARSAL"
 
 
 def test_a_run_that_only_planned_a_step_is_a_rehearsal(ready: Run) -> None:
