@@ -105,6 +105,8 @@ def test_the_commented_production_profile_is_valid(write: object, monkeypatch: p
     monkeypatch.setenv("SNOWFLAKE_KEY_PASSPHRASE", "secret")
     monkeypatch.setenv("DATABRICKS_TOKEN", "secret")
     monkeypatch.setenv("AIRFLOW_PASSWORD", "secret")
+    monkeypatch.setenv("KAFKA_PASSWORD", "secret")
+    monkeypatch.setenv("SALES_APP_PASSWORD", "secret")
     monkeypatch.setenv("SLACK_WEBHOOK", "https://hooks.example.com/secret")
     found = _load(write, example)
     assert (found.databricks.catalog, found.databricks.engine) == ("main", "spark")

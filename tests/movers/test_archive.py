@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import PROJECT, Migration
 
 from helpers import archive as archiving
 from helpers import archive_record as records
@@ -33,6 +32,7 @@ from helpers.manifest import Manifest
 from helpers.platforms import s3
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
+from tests.conftest import PROJECT, Migration
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Migration
 
 from helpers import backup
 from helpers import snapshot as snapshots
 from helpers.errors import BackupError, UsageError
 from helpers.platforms import pg_tools, postgres
 from helpers.settings import Source
+from tests.conftest import Migration
 
 ROWS = 2_000
 

@@ -46,6 +46,9 @@ ERRORS: tuple[tuple[str, int, str, str], ...] = (
 )
 
 
+_QUOTED = re.compile(r"""('(?:[^'\\]|\\.)*'|"[^"]*")""", re.DOTALL)
+
+
 class ResultsCache(OrderedDict[str, Any]):
     """The results RESULT_SCAN can reach: fakesnow keeps every one for good, which is all the memory of a day's work."""
 
@@ -154,6 +157,13 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
     """A statement at a time, on the session's DuckDB cursor."""
 
     _conn: Session
+
+    def _inline_variables(self, sql: str) -> str:
+        # fakesnow takes a $ within a text or a quoted name for a session variable.
+        parts = _QUOTED.split(sql)
+        return "".join(
+            part if number % 2 else super(Cursor, self)._inline_variables(part) for number, part in enumerate(parts)
+        )
 
     def execute(self, command: str, params: Any = None, *args: Any, **kwargs: Any) -> Cursor:
         with self._conn.lock:
