@@ -59,7 +59,8 @@ class Dialect:
         comma: a scalar's piece, with `{t}` for its text.
         prefixed: a text's piece, with `{t}` for the text.
         concat: joins pieces.
-        low64: the lower 64 bits of the MD5 of `{f}`, as a number that sums without overflow.
+        hash: what is computed of `{f}` for each row: the lower 64 bits of its MD5, in the form that the engine makes soonest.
+        low64: those bits of a `{h}` of that form as a number that sums without overflow.
         low32: the lower 32 bits, as a number of at least 64 bits.
         whole: `{c}`, a whole number, as one of at least 64 bits.
         total: the sum of `{h}`, as text where a driver would not keep every digit of a number.
@@ -70,10 +71,11 @@ class Dialect:
     comma: str
     prefixed: str
     concat: Callable[[Sequence[str]], str]
-    low64: str
+    hash: str
     low32: str
     whole: str
     total: str = "SUM({h})"
+    low64: str = "{h}"
 
     def piece(self, column: FormColumn) -> str:
         """The SQL of one column's piece, never NULL."""
@@ -88,7 +90,7 @@ class Dialect:
 
     def row_hash(self, columns: Sequence[FormColumn]) -> str:
         """The SQL of a row's 64 bits."""
-        return self.low64.format(f=self.form(columns))
+        return self.low64.format(h=self.hash.format(f=self.form(columns)))
 
     def segment(self, columns: Sequence[FormColumn], key: Sequence[FormColumn], segments: int) -> str:
         """The SQL of the segment that a row belongs to, a whole number from 0 below `segments`.
@@ -119,8 +121,10 @@ class Dialect:
             where: a condition on the rows, empty for all.
         """
         condition = f" WHERE {where}" if where else ""
-        inner = f"SELECT {self.segment(columns, key, segments)} AS segment, {self.row_hash(columns)} AS h FROM {rows}{condition}"
-        return f"SELECT segment, COUNT(*) AS n, {self.total.format(h='h')} AS total FROM ({inner}) q GROUP BY segment"
+        row = self.hash.format(f=self.form(columns))
+        inner = f"SELECT {self.segment(columns, key, segments)} AS segment, {row} AS h FROM {rows}{condition}"
+        total = self.total.format(h=self.low64.format(h="h"))
+        return f"SELECT segment, COUNT(*) AS n, {total} AS total FROM ({inner}) q GROUP BY segment"
 
 
 def kind_of(parquet: str) -> tuple[Kind, int, int]:

@@ -14,6 +14,15 @@ _FLOAT = (
     "ELSE concat(if({c} < 0, '-', ''), CAST(CAST(abs(CAST({c} AS DOUBLE)) AS BIT) AS BIGINT)) END"
 )
 
+
+def _reversed_bytes(number: str) -> str:
+    """The SQL of a UBIGINT with its bytes in the other order: `md5_number` reads the digest little-endian."""
+    for bits, kept in ((32, 0x00000000FFFFFFFF), (16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF)):
+        mask = f"{kept}::UBIGINT"
+        number = f"((({number} >> {bits}) & {mask}) | (({number} & {mask}) << {bits}))"
+    return number
+
+
 DIALECT = Dialect(
     name="duckdb",
     scalars={
@@ -29,9 +38,10 @@ DIALECT = Dialect(
     },
     comma="{t}, ','",
     prefixed="strlen({t}), ':', {t}",
+    low64=_reversed_bytes("{h}"),
     concat=lambda pieces: f"concat({', '.join(pieces)})",
-    low64="('0x' || right(md5({f}), 16))::UBIGINT",
-    low32="('0x' || right(md5({f}), 8))::BIGINT",
+    hash="(md5_number({f}) >> 64)::UBIGINT",
+    low32="concat('0x', right(md5({f}), 8))::BIGINT",
     whole="CAST({c} AS BIGINT)",
 )
 """`concat` takes NULL for nothing, which is what a NULL's piece is made of."""

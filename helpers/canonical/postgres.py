@@ -38,7 +38,7 @@ DIALECT = Dialect(
     comma="coalesce({t}, '') || ','",
     prefixed="coalesce(octet_length({t})::text || ':' || ({t}), ':')",
     concat=joined,
-    low64="('x' || right(md5({f}), 16))::bit(64)::bigint",
+    hash="('x' || right(md5({f}), 16))::bit(64)::bigint",
     low32="('x' || right(md5({f}), 8))::bit(32)::bigint",
     whole="({c})::bigint",
     total="sum({h})::text",
@@ -48,7 +48,7 @@ DIALECT = Dialect(
 ANY_ENCODING = replace(
     DIALECT,
     prefixed="coalesce(octet_length(convert_to({t}, 'UTF8'))::text || ':' || ({t}), ':')",
-    low64="('x' || right(md5(convert_to({f}, 'UTF8')), 16))::bit(64)::bigint",
+    hash="('x' || right(md5(convert_to({f}, 'UTF8')), 16))::bit(64)::bigint",
     low32="('x' || right(md5(convert_to({f}, 'UTF8')), 8))::bit(32)::bigint",
 )
 """For any: the bytes are counted and hashed as the other engines have them."""

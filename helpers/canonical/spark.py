@@ -12,7 +12,7 @@ from helpers.canonical.ieee import bits
 _FLOAT = (
     "CASE WHEN isnan({c}) THEN 'NaN' WHEN {c} = 0 THEN '0' ELSE concat(CASE WHEN {c} < 0 THEN '-' ELSE '' END, "
     "CASE WHEN abs({c}) = double('Infinity') THEN '9218868437227405312' ELSE CAST("
-    + bits("abs(CAST({c} AS DOUBLE))", floor="floor", log="ln", power="power", integer="CAST({x} AS DECIMAL(38,0))")
+    + bits("abs(CAST({c} AS DOUBLE))", floor="floor", log="ln", power="power", integer="CAST({x} AS DECIMAL(18,0))")
     + " AS STRING) END) END"
 )
 
@@ -44,7 +44,7 @@ DIALECT = Dialect(
     comma="coalesce({t}, ''), ','",
     prefixed="coalesce(concat(CAST(octet_length({t}) AS STRING), ':', {t}), ':')",
     concat=lambda pieces: f"concat({', '.join(pieces)})",
-    low64=f"({_HALF.format(start=17)} * CAST(4294967296 AS DECIMAL(10,0)) + {_HALF.format(start=25)})",
+    hash=f"({_HALF.format(start=17)} * CAST(4294967296 AS DECIMAL(10,0)) + {_HALF.format(start=25)})",
     low32="CAST(conv(substring(md5({f}), 25, 8), 16, 10) AS BIGINT)",
     whole="CAST({c} AS BIGINT)",
     total="CAST(SUM({h}) AS STRING)",

@@ -156,8 +156,11 @@ def test_spark_gives_the_golden_forms() -> None:
     server.start()
     try:
         session = SparkSession.builder.remote(f"sc://127.0.0.1:{server.listening_address[1]}").create()
-        session.conf.set("spark.sql.session.timeZone", "UTC")
-        assert in_spark(session, list(ROWS.values())) == golden()
+        try:
+            session.conf.set("spark.sql.session.timeZone", "UTC")
+            assert in_spark(session, list(ROWS.values())) == golden()
+        finally:
+            session.stop()  # one that is left open looks for its server again and again when the process ends
     finally:
         server.stop()
 

@@ -19,9 +19,10 @@ T = exp.DataType.Type
 # Temporary macros belong to the connection, so none from an older version survives in a database file.
 MACROS = (
     # The real service reads the digest big-endian, DuckDB's md5_number_lower does not.
-    "_md5_lower(x) as ('0x' || right(md5(x), 16))::ubigint::decimal(38,0)",
-    "_md5_upper(x) as ('0x' || left(md5(x), 16))::ubigint::decimal(38,0)",
-    # Numbers, dates and texts read the same in both; these do not.
+    "_md5_lower(x) as concat('0x', right(md5(x), 16))::ubigint",
+    "_md5_upper(x) as concat('0x', left(md5(x), 16))::ubigint",
+    "_has_places_alone(type) as type like 'DECIMAL%' and regexp_extract(type, '([0-9]+),', 1) = regexp_extract(type, ',([0-9]+)', 1)",
+    # Numbers, dates and texts read the same in both; these do not. A decimal of nothing but places is printed as .5.
     """_text(x) as case typeof(x)
         when 'DOUBLE' then case x::varchar when 'nan' then 'NaN' else regexp_replace(x::varchar, '\\.0$', '') end
         when 'BLOB' then hex(x::varchar::blob)
@@ -29,8 +30,7 @@ MACROS = (
         when 'TIMESTAMP' then strftime(x::varchar::timestamp, '%Y-%m-%d %H:%M:%S.%g')
         when 'TIMESTAMP WITH TIME ZONE' then
             strftime(x::varchar::timestamptz::timestamp, '%Y-%m-%d %H:%M:%S.%g') || ' +0000'
-        else case when left(x::varchar, 1) = '.' and typeof(x) like 'DECIMAL%' then '0' || x::varchar
-            when left(x::varchar, 2) = '-.' and typeof(x) like 'DECIMAL%' then '-0' || substr(x::varchar, 2)
+        else case when _has_places_alone(typeof(x)) then regexp_replace(x::varchar, '^(-?)\\.', '\\10.')
             else x::varchar end end""",
     """_text_as(x, format) as case typeof(x)
         when 'TIME' then strftime(('1970-01-01 ' || x::varchar)::timestamp, format)
@@ -82,6 +82,7 @@ EPOCHS = {
     "EPOCH": "epoch_us({0}) // 1000000",
     "EPOCH_MILLISECOND": "epoch_us({0}) // 1000",
     "EPOCH_MICROSECOND": "epoch_us({0})",
+    "NANOSECOND": "(microsecond({0}) % 1000000) * 1000",
     "EPOCH_NANOSECOND": "epoch_us({0})::decimal(38,0) * 1000",
 }
 
