@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 from helpers.local import environments
 from helpers.local.environments import PROJECT
-from helpers.local.processes import LOOPBACK, Running, log_size, start, stop_strays, wait_until_ready
+from helpers.local.processes import LOOPBACK
+from helpers.local.server import LocalServer, read
 
 USER = "runbook"
 DAGS = PROJECT / "pipeline" / "airflow" / "dags"
@@ -32,24 +30,14 @@ _KEPT = (
 
 
 @dataclass(frozen=True, repr=False)
-class Airflow:
-    folder: Path
-    port: int
+class Airflow(LocalServer):
     password: str
     root: Path
     """Of the stack that its tasks work on."""
 
     name = "Airflow"
-    stop_signal = signal.SIGTERM
     patience = 20.0
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "airflow.log"
+    longest_start = 240.0
 
     @property
     def own_dags(self) -> Path:
@@ -57,45 +45,33 @@ class Airflow:
         return self.folder / "dags"
 
     @property
-    def marker(self) -> str:
-        return str(self.data)
-
-    @property
     def url(self) -> str:
         """Of its pages, and of its REST interface."""
         return f"http://{LOOPBACK}:{self.port}"
 
-    def start(self) -> Running:
-        python = environments.python("airflow")
-        for folder in (self.data, self.own_dags):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stop_strays(self.data)
+    def prepare(self) -> None:
+        self.own_dags.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._users.touch(mode=0o600)
         self._users.write_text(json.dumps({USER: self.password}) + "\n", encoding="utf-8")
+
+    def command(self) -> list[str]:
+        python = environments.python("airflow")
         server = Path(__file__).with_name("airflow_server.py")
-        command = [str(python), "-P", str(server), str(self.data), str(self.port)]
-        return start(command, folder=self.data, log=self.log, environment=self._environment())
-
-    def wait(self, running: Running, log_start: int) -> None:
-        wait_until_ready(self.name, running, self.marker, self.log, log_start, self._answers, patience=240)
-
-    def log_start(self) -> int:
-        return log_size(self.log)
+        return [str(python), "-P", str(server), str(self.data), str(self.port)]
 
     @property
     def _users(self) -> Path:
         return self.data / "users.json"
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        answer = read(f"{self.url}/api/v2/monitor/health")
         try:
-            # Loopback goes direct, whatever proxy the machine names.
-            with build_opener(ProxyHandler({})).open(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:
-                health = json.load(answer)
-        except (URLError, OSError, ValueError):
+            health = json.loads(answer or b"")
+        except ValueError:
             return False
         return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         bundles = [
             {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(path)}}
             for name, path in (("project", DAGS), ("own", self.own_dags))

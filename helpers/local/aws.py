@@ -12,40 +12,19 @@ It answers like the service and does little behind the answer:
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 from helpers.local import environments
-from helpers.local.processes import LOOPBACK, Running, log_size, start, stop_strays, wait_until_ready
+from helpers.local.processes import LOOPBACK
+from helpers.local.server import LocalServer, of_python, read
 
 ACCESS_KEY = "runbook"
 SECRET_KEY = "unchecked"  # noqa: S105 - the stand-in checks none, but every client wants to send one
 
 
-@dataclass(frozen=True)
-class Aws:
-    folder: Path
-    port: int
-
+@dataclass(frozen=True, repr=False)
+class Aws(LocalServer):
     name = "the AWS stand-in (moto)"
-    stop_signal = signal.SIGTERM
-    patience = 5.0
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "aws.log"
-
-    @property
-    def marker(self) -> str:
-        return str(self.data)
 
     @property
     def endpoint(self) -> str:
@@ -57,36 +36,12 @@ class Aws:
         """A mark of the server that runs: what was made in one with another mark is gone."""
         return (self.data / "instance").read_text(encoding="utf-8")
 
-    def start(self) -> Running:
+    def command(self) -> list[str]:
         python = environments.python("cloud")
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stop_strays(self.data)
-        command = [str(python), "-P", "-m", "helpers.local.cloud.aws_standin", str(self.data), str(self.port)]
-        return start(command, folder=self.data, log=self.log, environment=self._environment())
+        return [str(python), "-P", "-m", "helpers.local.cloud.aws_standin", str(self.data), str(self.port)]
 
-    def wait(self, running: Running, log_start: int) -> None:
-        wait_until_ready(self.name, running, self.marker, self.log, log_start, self._answers, patience=60)
+    def environment(self) -> dict[str, str]:
+        return of_python(self)
 
-    def log_start(self) -> int:
-        return log_size(self.log)
-
-    def _answers(self) -> bool:
-        try:
-            # Loopback goes direct, whatever proxy the machine names.
-            with build_opener(ProxyHandler({})).open(f"{self.endpoint}/moto-api/", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (URLError, OSError):
-            return False
-
-    def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
-        return {
-            **kept,
-            "PYTHONPATH": str(environments.PROJECT),
-            "PYTHONUNBUFFERED": "1",
-            "HOME": str(self.folder),
-            "TZ": "UTC",
-            "TMPDIR": str(self.data),
-            "NO_PROXY": "*",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+    def answers(self) -> bool:
+        return read(f"{self.endpoint}/moto-api/") is not None

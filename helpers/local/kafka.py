@@ -9,64 +9,31 @@ It knows no password, so it listens on loopback alone. Where it differs from Apa
 
 from __future__ import annotations
 
-import signal
-import socket
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from helpers.errors import LocalStackError
-from helpers.local.processes import LOOPBACK, Running, log_size, start, stop_strays, wait_until_ready
+from helpers.local.processes import LOOPBACK
+from helpers.local.server import LocalServer
 
 
 @dataclass(frozen=True, repr=False)
-class Kafka:
-    folder: Path
-    port: int
-
+class Kafka(LocalServer):
     name = "the Kafka stand-in"
-    stop_signal = signal.SIGTERM
     patience = 10.0
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "kafka.log"
-
-    @property
-    def marker(self) -> str:
-        return str(self.data)
+    longest_start = 30.0
 
     @property
     def bootstrap(self) -> str:
         """Where Kafka's clients reach it."""
         return f"{LOOPBACK}:{self.port}"
 
-    def start(self) -> Running:
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stop_strays(self.data)
-        command = [
+    def command(self) -> list[str]:
+        return [
             str(binary()), "start", "--data-dir", str(self.data), "--host", LOOPBACK, "--only", "kafka",
             "--kafka-port", str(self.port),
         ]  # fmt: skip
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "TZ": "UTC", "TMPDIR": str(self.data)}
-        return start(command, folder=self.data, log=self.log, environment=environment)
-
-    def wait(self, running: Running, log_start: int) -> None:
-        wait_until_ready(self.name, running, self.marker, self.log, log_start, self._answers, patience=30)
-
-    def log_start(self) -> int:
-        return log_size(self.log)
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection((LOOPBACK, self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
 
 
 def binary() -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from helpers.errors import LocalStackError
-from helpers.local.processes import LOOPBACK, Running, log_size, start, stop_strays, wait_until_ready
+from helpers.local.processes import LOOPBACK
+from helpers.local.server import LocalServer
 
 BUCKET = "migration"
 EXAMPLE_BUCKET = "your-bucket"
@@ -30,24 +30,13 @@ SERVICES = ("master", "volume", "filer", "s3")
 
 
 @dataclass(frozen=True, repr=False)
-class S3:
-    folder: Path
-    port: int
+class S3(LocalServer):
     inner_ports: tuple[int, ...]
     secret_key: str
 
     name = "S3"
-    stop_signal = signal.SIGTERM
     # Its volumes are written and closed after one second; the rest of its farewell takes sixteen.
     patience = 4.0
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "s3.log"
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
 
     @property
     def marker(self) -> str:
@@ -57,19 +46,14 @@ class S3:
     def endpoint(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
 
-    def start(self) -> Running:
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stop_strays(self.data)
-        identities = self.folder / "identities.json"
-        identities.touch(mode=0o600)
-        identities.write_text(json.dumps(self._identities()))
-        return start(self._command(identities), folder=self.data, log=self.log, environment=self._environment())
+    @property
+    def identities(self) -> Path:
+        """The file that tells it who may enter."""
+        return self.folder / "identities.json"
 
-    def wait(self, running: Running, log_start: int) -> None:
-        wait_until_ready(self.name, running, self.marker, self.log, log_start, self._answers, patience=60)
-
-    def log_start(self) -> int:
-        return log_size(self.log)
+    def prepare(self) -> None:
+        self.identities.touch(mode=0o600)
+        self.identities.write_text(json.dumps(self._identities()))
 
     def client(self) -> Any:
         return boto3.client(
@@ -83,7 +67,7 @@ class S3:
             ),
         )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         """Whether it takes a write: it lists buckets well before its volumes are there."""
         client = self.client()
         try:
@@ -96,7 +80,7 @@ class S3:
             return False
         return True
 
-    def _command(self, identities: Path) -> list[str]:
+    def command(self) -> list[str]:
         ports = dict(zip([*SERVICES[:3], *(f"{name}.grpc" for name in SERVICES)], self.inner_ports, strict=True))
         command = [
             str(binary()),
@@ -106,7 +90,7 @@ class S3:
             f"-ip.bind={LOOPBACK}",
             "-filer",
             "-s3",
-            f"-s3.config={identities}",
+            f"-s3.config={self.identities}",
             f"-s3.port={self.port}",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
@@ -132,9 +116,6 @@ class S3:
     def _identities(self) -> dict[str, Any]:
         credentials = [{"accessKey": ACCESS_KEY, "secretKey": self.secret_key}]
         return {"identities": [{"name": "runbook", "credentials": credentials, "actions": ["Admin"]}]}
-
-    def _environment(self) -> dict[str, str]:
-        return {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "TZ": "UTC"}
 
 
 def binary() -> Path:

@@ -7,40 +7,27 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from helpers.errors import LocalStackError
-from helpers.local.processes import LOOPBACK, Running, log_size, start, stop_strays, wait_until_ready
+from helpers.local.processes import LOOPBACK
+from helpers.local.server import PROJECT, LocalServer, of_python, read
 
 USER = "RUNBOOK"
 ACCOUNT = "local"
 DATABASE = "SALES"
 SCHEMA = "MIGRATED"
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, repr=False)
-class Snowflake:
-    folder: Path
-    port: int
+class Snowflake(LocalServer):
     password: str
 
     name = "the Snowflake stand-in"
-    stop_signal = signal.SIGTERM
     patience = 15.0
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "snowflake.log"
+    longest_start = 120.0
 
     @property
     def configuration(self) -> Path:
@@ -73,19 +60,12 @@ class Snowflake:
             "network_timeout": 8,
         }
 
-    def start(self) -> Running:
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stop_strays(self.data)
+    def prepare(self) -> None:
         self.configuration.touch(mode=0o600)
         self.configuration.write_text(json.dumps(self._configuration()))
-        command = [str(python()), "-P", "-m", "helpers.local.snowflake_standin", str(self.configuration)]
-        return start(command, folder=self.data, log=self.log, environment=self._environment())
 
-    def wait(self, running: Running, log_start: int) -> None:
-        wait_until_ready(self.name, running, self.marker, self.log, log_start, self._answers, patience=120)
-
-    def log_start(self) -> int:
-        return log_size(self.log)
+    def command(self) -> list[str]:
+        return [str(python()), "-P", "-m", "helpers.local.snowflake_standin", str(self.configuration)]
 
     def _configuration(self) -> dict[str, Any]:
         return {
@@ -98,26 +78,11 @@ class Snowflake:
             "schema": SCHEMA,
         }
 
-    def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
-        return {
-            **kept,
-            "PYTHONPATH": str(PROJECT),
-            "PYTHONUNBUFFERED": "1",
-            "HOME": str(self.folder),
-            "TZ": "UTC",
-            "TMPDIR": str(self.data),
-            # Loopback goes direct, whatever proxy the machine names; and nothing asks the cloud who we are.
-            "NO_PROXY": "*",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+    def environment(self) -> dict[str, str]:
+        return of_python(self)
 
-    def _answers(self) -> bool:
-        try:
-            with urlopen(f"http://{LOOPBACK}:{self.port}/stand-in", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (URLError, OSError):
-            return False
+    def answers(self) -> bool:
+        return read(f"http://{LOOPBACK}:{self.port}/stand-in") is not None
 
 
 def python() -> Path:

@@ -11,70 +11,34 @@ environment. Where it differs from Spark, and what was done about it:
 from __future__ import annotations
 
 import shutil
-import signal
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import LocalStackError
-from helpers.local.processes import LOOPBACK, Running, log_size, start, stop_strays, wait_until_ready
+from helpers.local.processes import LOOPBACK
 from helpers.local.s3 import ACCESS_KEY
+from helpers.local.server import LocalServer
 
 
 @dataclass(frozen=True, repr=False)
-class Spark:
-    folder: Path
-    port: int
+class Spark(LocalServer):
     s3_endpoint: str
     s3_secret: str
 
     name = "the Spark Connect server"
-    stop_signal = signal.SIGTERM
-    patience = 5.0
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "spark.log"
-
-    @property
-    def marker(self) -> str:
-        return str(self.data)
 
     @property
     def url(self) -> str:
         """Where Spark Connect's clients reach it."""
         return f"sc://{LOOPBACK}:{self.port}"
 
-    def start(self) -> Running:
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stop_strays(self.data)
-        command = [str(binary()), "spark", "server", "--ip", LOOPBACK, "--port", str(self.port), "-C", str(self.data)]
-        return start(command, folder=self.data, log=self.log, environment=self._environment())
+    def command(self) -> list[str]:
+        return [str(binary()), "spark", "server", "--ip", LOOPBACK, "--port", str(self.port), "-C", str(self.data)]
 
-    def wait(self, running: Running, log_start: int) -> None:
-        wait_until_ready(self.name, running, self.marker, self.log, log_start, self._answers, patience=60)
-
-    def log_start(self) -> int:
-        return log_size(self.log)
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection((LOOPBACK, self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
-
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(self.folder),
-            "TZ": "UTC",
-            "TMPDIR": str(self.data),
+            **super().environment(),
             "NO_PROXY": "*",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": self.s3_secret,
