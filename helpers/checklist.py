@@ -26,6 +26,8 @@ PHASES = (
     "90_rollback",
 )
 """In the order of a run; each is also its notebook's name."""
+ROLLBACK = PHASES[-1]
+"""The way back: nobody needs it to be through."""
 
 Option = Literal["A", "B", "C"]
 Kind = Literal["check", "action", "word"]

@@ -33,7 +33,7 @@ from helpers.load import delta as loading_delta
 from helpers.load import snowflake as loading
 from helpers.platforms import spark
 from helpers.platforms.s3 import Bucket
-from helpers.progress import Progress, progress
+from helpers.progress import Progress, duration, progress
 from helpers.runs.credentials import remember_environment
 from helpers.runs.folders import checked_name, refuse_sealed
 from helpers.runs.parent import heed_parent
@@ -42,6 +42,7 @@ from helpers.verify.report import Report
 
 if TYPE_CHECKING:
     from helpers.archive_record import RestoreTest
+    from helpers.runs.following import Following
     from helpers.runs.run import AttemptResult
     from helpers.runs.run_all import AllResult
     from helpers.runs.status import RunStatus
@@ -1027,12 +1028,13 @@ def status(run: Run = None, profile: Profile = None, as_json: Json = False) -> N
     for attempt in attempts:
         recorded = found.attempts if found else {}
         attempt["status"] = recorded.get(f"{attempt['phase']}/{attempt['attempt']}", attempt["status"])
+    following = _following(run, found) if run and found else None
     held = snapshots.held()
     behind = snapshots.transactions_held_back(profiles.load(profile).source) if held else 0
 
     def show() -> None:
         if found:
-            _show_checklist(found)
+            _show_checklist(found, following)
             rows = [(a["phase"], a["attempt"], a["status"], str(a["html"])) for a in attempts]
             _table(f"run {run}", "phase", "attempt", "status", "html", rows=rows)
         holders = [(s.source, s.lsn, s.taken_at, s.until, str(s.keeper)) for s in held]
@@ -1071,7 +1073,17 @@ def control_room(
     serve(OUTPUTS, run or "", port=port, public_key=public_key, say=say)
 
 
-def _show_checklist(found: RunStatus) -> None:
+def _following(run: str, found: RunStatus) -> Following:
+    from helpers.runs.following import find_following
+    from helpers.runs.ledger import NAME, Ledger
+    from helpers.runs.seal_manifest import SEAL
+
+    folder = _run_folder(run)
+    entries = [] if found.findings else Ledger(folder / NAME).entries()
+    return find_following(run, found, entries, sealed=(folder / SEAL).exists())
+
+
+def _show_checklist(found: RunStatus, following: Following | None) -> None:
     depth: dict[str, int] = {}
     for phase in dict.fromkeys(step.phase for step in found.steps):
         rows = []
@@ -1082,16 +1094,18 @@ def _show_checklist(found: RunStatus) -> None:
                 if step.missing and step.state != "not built"
                 else step.state
             )
-            actual = "" if step.actual_minutes is None else f"{step.actual_minutes:.2f}"
+            actual = "" if step.actual_minutes is None else duration(60 * step.actual_minutes)
             rows.append((step.mark, "  " * depth[step.id] + step.title, step.id, state, step.who or "", (step.at or "")[:19],
                          step.planned_minutes or "", actual))  # fmt: skip
         _table(phase, "", "box", "step", "state", "who", "when (UTC)", "planned min", "actual", rows=rows)
     for step in found.steps:
         if step.why:
             screen.print(f"{step.mark} {step.why}", markup=False, soft_wrap=True)
-    following = next((step for step in found.steps if step.id == found.next), None)
-    words = f"{following.id}, {following.title} (phase {following.phase[:2]})" if following else "nothing"
+    box = next((step for step in found.steps if step.id == found.next), None)
+    words = f"{box.id}, {box.title} (phase {box.phase[:2]})" if box else "nothing of the checklist"
     screen.print(f"next: {words}", markup=False, soft_wrap=True)
+    if following and following.command:
+        screen.print(f"  {following.command}", markup=False, soft_wrap=True)
     screen.print(f"blocked by: {found.blocked_by or 'nothing'}", markup=False, soft_wrap=True)
     done = sum(step.state == "done" for step in found.steps)
     screen.print(

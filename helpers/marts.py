@@ -129,6 +129,7 @@ def reading(settings: Settings, file: Path | None = None, *, fresh: bool = False
                 next_step="build them: runbook marts",
             )  # fmt: skip
         connection = duckdb.connect(str(path), read_only=True)
+        connection.execute("SET enable_progress_bar = false")  # in a notebook it would be a picture among the results
         try:
             yield _DuckReader(connection, settings)
         finally:

@@ -87,3 +87,11 @@ def _in_notebook(title: str) -> Iterator[Progress]:
     show(0.0, "")
     yield report
     show(1.0, "done")
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 0.3 s, 12 min 5 s, 2 h 7 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

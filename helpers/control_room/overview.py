@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helpers import checklist
 from helpers.errors import EvidenceError
 from helpers.runs import attempts
-from helpers.runs.dsse import short
+from helpers.runs.following import Following, find_following
 from helpers.runs.ledger import NAME, Entry, Ledger
 from helpers.runs.seal_manifest import SEAL
-from helpers.runs.status import RunStatus, StepStatus, read_status
+from helpers.runs.status import RunStatus, read_status
 
 OUTPUTS = "RUNBOOK_CONTROL_ROOM_OUTPUTS"
 RUN = "RUNBOOK_CONTROL_ROOM_RUN"
@@ -23,24 +22,6 @@ KEY = "RUNBOOK_CONTROL_ROOM_KEY"
 """What `runbook control-room` tells the notebook: the folder of all runs, the run to begin with, the sealer's public key."""
 
 _NOTHING = RunStatus("A", "", (), None, "", 0, {}, 0, "")
-
-
-@dataclass(frozen=True)
-class Following:
-    """The next thing to do.
-
-    Attributes:
-        step, title, phase, state: of the box; empty where nothing is left.
-        why: what is in its way; empty where nothing is.
-        command: what a terminal is given next; empty where no command helps.
-    """
-
-    step: str = ""
-    title: str = ""
-    phase: str = ""
-    state: str = ""
-    why: str = ""
-    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +81,7 @@ def overview(folder: Path) -> Overview:
         status = read_status(folder, record_killed=False)
         entries, torn = _entries(folder)
         sealed = (folder / SEAL).exists()
-        following = _following(folder.name, status, entries, sealed=sealed)
+        following = find_following(folder.name, status, entries, sealed=sealed)
         return Overview(folder.name, folder.is_dir(), status, following, tuple(_running(entries, status)), torn, sealed)
     except Exception as error:  # a ledger that anybody may have written must not end the page that tells of it
         why = f"{type(error).__name__}: {error}"
@@ -161,41 +142,3 @@ def _running(entries: list[Entry], status: RunStatus) -> Iterator[Running]:
         last = next((e for e in reversed(own) if e.get("step")), None)
         at_work = last is not None and last.event == "step-started"
         yield Running(phase, attempt, str(last.get("step")) if last and at_work else "", (last or started).at)
-
-
-def _following(run: str, status: RunStatus, entries: list[Entry], *, sealed: bool) -> Following:
-    if status.findings:
-        return Following(
-            why=status.blocked_by, command="find out who changed the ledger; restore it from a copy, or begin a new run"
-        )
-    if sealed:
-        return Following(command=f"runbook verify-evidence outputs/{run} --public-key PEM")
-    step = next((each for each in status.steps if each.id == status.next), None)
-    if step is None:
-        return Following(command=f"runbook seal --run {run} --key PATH")
-    return Following(
-        step.id, step.title, step.phase, step.state, status.blocked_by, _command(run, status, step, entries)
-    )
-
-
-def _command(run: str, status: RunStatus, step: StepStatus, entries: list[Entry]) -> str:
-    if step.state == "not built":
-        return f"runbook seal --run {run} --key PATH" if any(s.state == "done" for s in status.steps) else ""
-    if step.state == "running":
-        return ""
-    if step.state == "awaiting" and (waits := _awaited(step, entries)):
-        name = waits.get("step")
-        if waits.get("what") == "approval":
-            plan = short(str((waits.get("payload") or {}).get("plan_sha256", "")))
-            return f"runbook approve {name} --run {run} --by PERSON --key PATH --plan {plan}"
-        return f"runbook attest {name} --run {run} --by PERSON --key PATH --note TEXT"
-    words = ["runbook run", step.phase[:2], "--run", run]
-    words += ["--option", status.option] if status.option != "A" else []
-    words += ["--profile", status.profile] if status.profile not in ("", "local") else []
-    words += ["--apply"] if step.state == "planned" else []
-    return " ".join(words)
-
-
-def _awaited(step: StepStatus, entries: list[Entry]) -> Entry | None:
-    ids = next((each.ids for each in checklist.steps() if each.id == step.id), (step.id,))
-    return next((e for e in reversed(entries) if e.event == "awaiting" and e.get("step") in ids), None)

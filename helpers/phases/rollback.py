@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from helpers import freeze, rollback, verify
+from helpers.checklist import ROLLBACK
 from helpers.freeze import Stored
 from helpers.phases import cutover_plan, earlier, switches
 from helpers.phases.cutover import APPROVED, former
@@ -28,7 +29,6 @@ from helpers.runs.notify import Webhook
 from helpers.runs.steps import Found
 from helpers.verify import Report
 
-PHASE = "90_rollback"
 CUT_OVER, FITS, EQUAL = "s90-preflight", "s90-compare", "s90-verify"
 
 
@@ -175,7 +175,7 @@ class Rollback(Phase):
 
     def minutes(self) -> pd.DataFrame:
         """Planned and actual minutes, box by box."""
-        return earlier.minutes(earlier.entries(self.run), PHASE, "A")
+        return earlier.minutes(earlier.entries(self.run), ROLLBACK, "A")
 
     def summary(self) -> str:
         """One sentence."""

@@ -37,7 +37,6 @@ State = Literal[
 
 _ENDS: dict[int, State] = {1: "no", 2: "could not run", 3: "awaiting", 4: "aborted"}
 _LAST_APPLIED_BY_DEFAULT = 40
-_ROLLBACK = 90
 PATIENCE = 20.0
 """Seconds to wait for a former call of the same run that was killed and whose notebook is still ending."""
 
@@ -268,7 +267,7 @@ def _planned(order: Order) -> list[_Phase]:
         checked_folder(order.outputs, order.run, name)
         notebook = order.runbooks / f"{name}.ipynb"
         # The rollback is rehearsed with the cutover that it would undo, and taken only when somebody asks for it alone.
-        apply = applies(order.profile, name, order.apply) and int(name[:2]) != _ROLLBACK
+        apply = applies(order.profile, name, order.apply) and name != checklist.ROLLBACK
         if not notebook.exists() or name not in built:
             phases.append(_Phase(name, None, apply, {}))
             continue

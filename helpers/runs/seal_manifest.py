@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from helpers.checklist import ROLLBACK
 from helpers.runs.dsse import canonical
 from helpers.runs.lines import Line
 
@@ -15,9 +16,6 @@ MANIFEST = "manifest.json"
 SEAL = "seal.dsse.json"
 PREVIOUS = "previous-seal.dsse.json"
 """The previous run's seal as it was: with it, the chain is checked where that run is not at hand."""
-
-ROLLBACK = "90_rollback"
-"""The phase that a run rehearses and, when all goes well, never takes."""
 
 SealVerdict = Literal["SEALED", "PARTIAL", "REHEARSAL"]
 

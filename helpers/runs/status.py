@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from helpers import checklist
-from helpers.checklist import Step
+from helpers.checklist import ROLLBACK, Step
 from helpers.errors import EvidenceError
 from helpers.runs import attempts
 from helpers.runs.ledger import NAME, Entry, Ledger
@@ -67,7 +67,8 @@ class RunStatus:
     Attributes:
         option, profile: as the run was opened; an unopened one is shown as option A.
         steps: in the order of a run.
-        next: the first built step that is not done; where there is none, the first that is not built; or None.
+        next: the first built step that is not done, where there is none the first that is not built, or None; those of a
+            rollback only once it was begun.
         blocked_by: what is in its way; empty when nothing is.
         not_built: how many boxes of the option nobody has built.
         attempts: by "phase/attempt", how each ended: a status of `run.execute`, "killed" or "running".
@@ -119,7 +120,7 @@ def read_status(folder: Path, *, record_killed: bool = True) -> RunStatus:
     option = str(opened.get("option")) if opened else "A"
     ended = _attempts(entries)
     steps = tuple(_status(step, entries, ended) for step in checklist.of_option(option))
-    left = sorted((step for step in steps if step.state != "done"), key=lambda step: step.state == "not built")
+    left = sorted((step for step in steps if _is_left(step)), key=lambda step: step.state == "not built")
     following = left[0] if left else None
     return RunStatus(
         option=option,
@@ -133,6 +134,11 @@ def read_status(folder: Path, *, record_killed: bool = True) -> RunStatus:
         head=entries[-1].sha256 if entries else "",
         findings=findings,
     )
+
+
+def _is_left(step: StepStatus) -> bool:
+    """A rollback that nobody began is not what comes next."""
+    return step.state != "done" and not (step.phase == ROLLBACK and step.state in ("open", "planned"))
 
 
 def _attempts(entries: list[Entry]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from helpers.progress import duration
 from helpers.verify import verdict, visible
 from helpers.verify.about import About, versions
 from helpers.verify.diagnosis import Diagnosis
@@ -165,7 +166,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(alone=visible.alone, bars=BARS, null=visible.alone(None), pair=visible.pair)
     environment.filters.update(
-        beside=_beside, blocks=_blocks, counted=counted, duration=_duration, method=_short_method, percent=_percent,
+        beside=_beside, blocks=_blocks, counted=counted, duration=duration, method=_short_method, percent=_percent,
         severe=_severe, shown=shown,
     )  # fmt: skip
     return environment
@@ -243,7 +244,7 @@ def _figures(report: Report) -> dict[str, str]:
         figures["changed in the source since"] = f"{since:,}"
     if fetched := sum(t.fetched for t in tables):
         figures["rows read to compare cells"] = f"{fetched:,}"
-    return figures | {"took": _duration(sum(t.seconds for t in tables))}
+    return figures | {"took": duration(sum(t.seconds for t in tables))}
 
 
 def _worst(report: Report) -> State:
@@ -293,13 +294,6 @@ def _percent(share: float) -> str:
     if 0.999 < share < 1:
         return "over 99.9%"
     return f"{share:.1%}".replace(".0%", "%")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _named(side: str) -> str:

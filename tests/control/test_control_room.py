@@ -31,6 +31,7 @@ from helpers import checklist
 from helpers.control_room import differences, evidence, flow, overview, server, view
 from helpers.errors import AwaitingPerson, GateClosed
 from helpers.redaction import remember
+from helpers.runs.following import Following
 from helpers.runs.ledger import NAME, Ledger
 from helpers.runs.steps import Run
 
@@ -156,7 +157,7 @@ def test_what_runs_is_told_with_its_step(tmp_path: Path) -> None:
     assert running.step == ""
 
 
-def following(folder: Path) -> overview.Following:
+def following(folder: Path) -> Following:
     return overview.overview(folder).following
 
 

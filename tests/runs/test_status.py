@@ -105,6 +105,18 @@ def test_a_box_is_done_when_everything_of_it_is(tmp_path: Path) -> None:
     assert read_status(tmp_path).next == "s30-load"
 
 
+def test_a_rollback_is_next_only_when_somebody_began_it(tmp_path: Path) -> None:
+    """Would catch: a finished migration whose status tells the operator to roll it back."""
+    run = opened(tmp_path)
+    steps = [name for step in checklist.of_option("A") if step.state == "built" for name in step.ids]
+    back = [name for step in checklist.of_option("A") if step.phase == checklist.ROLLBACK for name in step.ids]
+    take(run, *(name for name in steps if name not in back))
+    assert read_status(tmp_path).next is None
+    with pytest.raises(GateClosed), run.step(back[0], inputs={}):
+        raise GateClosed("go back", on="the source", why="it was written to", next_step="look")
+    assert read_status(tmp_path).next == "s90-immediate"
+
+
 def test_a_running_step_and_an_interrupted_one(tmp_path: Path) -> None:
     with opened(tmp_path).step("s30-load", inputs={}):
         found = read_status(tmp_path)
@@ -278,4 +290,5 @@ def test_the_command_shows_it_to_people_and_programs(tmp_path: Path) -> None:
     for step in checklist.of_option("A"):
         assert step.id in page.stderr
     assert "next: s30-load" in page.stderr
+    assert "runbook run 30 --run r" in page.stderr
     assert "killed" in page.stderr
