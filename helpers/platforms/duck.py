@@ -13,22 +13,27 @@ from helpers.settings import Source, Stage
 
 
 def connect(*, memory: str = "1GB", threads: int = 2, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """An in-memory database that spills to disk.
+    """A database of our own that spills to disk.
 
     Args:
         memory: DuckDB's limit, with its unit.
         threads: how many it may use.
-        spill: the folder for what does not fit; without it, DuckDB's own choice beside the working folder.
+        spill: the folder for what does not fit, and for the tables, which then need no memory; without it they are kept in
+            memory, and what does not fit goes where DuckDB chooses, beside the working folder.
     """
     connection = duckdb.connect(
-        config={"allow_unsigned_extensions": "true", "memory_limit": memory, "threads": threads}
+        str(spill / "tables.duckdb") if spill else ":memory:",
+        config={"allow_unsigned_extensions": "true", "memory_limit": memory, "threads": threads},
     )
     if spill:
         connection.execute(f"SET temp_directory = {literal(str(spill))}")
     # Rows are identified by their key or their content, never by arrival; giving up the order halves the memory.
     # A staged file is read once, so that keeping it in memory helps nobody.
+    # What was freed goes back soon: the process's memory is what people see.
+    # Where Python is interactive, DuckDB draws a bar of its own on standard output, which is the answer's.
     connection.execute(
-        "SET preserve_insertion_order = false; SET enable_external_file_cache = false; SET TimeZone = 'UTC'"
+        "SET preserve_insertion_order = false; SET enable_external_file_cache = false; SET TimeZone = 'UTC'; "
+        "SET enable_progress_bar = false; SET allocator_flush_threshold = '16MB'"
     )
     return connection
 

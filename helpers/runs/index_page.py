@@ -39,7 +39,13 @@ def index_page(
         for name in attempts
     ]
     people = [
-        (escape(x.text("step")), escape(x.event), escape(x.text("by")), escape(x.text("at")[:19]), escape(x.text("note")))
+        (
+            escape(x.text("step")),
+            escape(x.event),
+            escape(x.text("by")),
+            escape(x.text("at")[:19]),
+            escape(x.text("note")),
+        )
         for x in signed
     ]
     return "".join(
@@ -51,7 +57,9 @@ def index_page(
             f"<ul>{''.join(f'<li>{escape(each)}</li>' for each in why)}</ul>" if why else "",
             "<h2>Attempts</h2>",
             _table(("phase", "attempt", "how it ended", "file"), rows),
-            "<h2>Signed by people</h2>" + _table(("step", "what", "who", "when (UTC)", "note"), people) if people else "",
+            "<h2>Signed by people</h2>" + _table(("step", "what", "who", "when (UTC)", "note"), people)
+            if people
+            else "",
             "<h2>Files</h2><ul>",
             *(f"<li>{_link(name, name)}</li>" for name in others),
             "</ul><h2>Is it what was sealed?</h2><p>This page is part of the evidence and proves nothing by itself. "

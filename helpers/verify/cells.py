@@ -102,18 +102,26 @@ def balance(duck: DuckDB, source: str, target: str, table: TablePlan) -> None:
     `id`.
     """
     duck.execute(
-        "CREATE OR REPLACE TABLE balances AS SELECT form, sum(weight)::BIGINT AS balance FROM "
-        f"(SELECT form, 1 AS weight FROM {source} UNION ALL SELECT form, -1 FROM {target}) "
-        "GROUP BY form HAVING sum(weight) <> 0"
+        "CREATE OR REPLACE TABLE balances AS SELECT form, sum(s)::BIGINT AS s, sum(t)::BIGINT AS t FROM "
+        f"(SELECT form, 1 AS s, 0 AS t FROM {source} UNION ALL SELECT form, 0, 1 FROM {target}) "
+        "GROUP BY form HAVING sum(s) <> sum(t)"
     )
     count = len(table.columns)
     columns = ", ".join([f"c{n}" for n in range(count)] + [f"v{n}" for n in range(count)] + ["form"])
-    halves = " UNION ALL ".join(
-        f"SELECT {side} AS side, {columns} FROM (SELECT r.*, b.balance, row_number() OVER (PARTITION BY r.form) AS copy "
-        f"FROM {rows} AS r JOIN balances AS b USING (form)) WHERE copy <= {sign} * balance"
-        for side, rows, sign in (("'s'", source, 1), ("'t'", target, -1))
-    )
-    duck.execute(f"CREATE OR REPLACE TABLE rest AS SELECT *, row_number() OVER () AS id FROM ({halves})")
+    made = ", ".join(f"c{n} VARCHAR, v{n} VARCHAR" for n in range(count))
+    duck.execute("CREATE OR REPLACE SEQUENCE rest_id")
+    duck.execute(f"CREATE OR REPLACE TABLE rest (side VARCHAR, {made}, form VARCHAR, id BIGINT)")
+    for rows, mine, other in ((source, "s", "t"), (target, "t", "s")):
+        # Only a row that both sides have, here more often, needs its copies counted: that takes far more memory than a join.
+        counted = (
+            f"SELECT r.*, b.{mine} - b.{other} AS surplus, row_number() OVER (PARTITION BY r.form) AS copy "
+            f"FROM {rows} AS r JOIN (FROM balances WHERE {mine} > {other} AND {other} > 0) AS b USING (form)"
+        )
+        for left in (
+            f"SELECT {columns} FROM {rows} SEMI JOIN (FROM balances WHERE {other} = 0) USING (form)",
+            f"SELECT {columns} FROM ({counted}) WHERE copy <= surplus",
+        ):
+            duck.execute(f"INSERT INTO rest (side, {columns}, id) SELECT '{mine}', *, nextval('rest_id') FROM ({left})")
 
 
 def rows_of(side: Side, table: TablePlan, name: str) -> str:

@@ -27,8 +27,9 @@ from helpers.verify.selection import confidence
 from helpers.verify.sides import DuckDB, Ends, NoDigest
 from helpers.verify.sides.stage import StageSide
 
-MANY_COLUMNS = 200
-MEMORY, MEMORY_IF_WIDE = "512MB", "2GB"
+MANY_COLUMNS, MANY_ROWS = 200, 500_000
+"""Beyond these, where all rows are compared, one thread has to do: each holds its part of every join in memory."""
+MEMORY, MEMORY_IF_WIDE, MEMORY_IF_LONG = "512MB", "2GB", "460MB"
 """Of DuckDB, where rows are compared; the rest of them waits on disk."""
 
 SHARE_WORTH_CHOOSING = 0.5
@@ -227,6 +228,8 @@ def _by_segments(table: TablePlan, ours: Sums, theirs: Sums) -> Compared:
 def _cells(
     plan: VerifyPlan, table: TablePlan, ends: Ends, connection: DuckDB, chosen: Segments | None, file: Path
 ) -> tuple[Compared, str]:
+    if chosen is None and table.rows > MANY_ROWS:
+        connection.execute(f"SET threads = 1; SET memory_limit = {literal(MEMORY_IF_LONG)}")
     ends.source.fetch(connection, "source", table, chosen)
     ends.target.fetch(connection, "target", table, chosen)
     cells.leave_over(connection, ends.source, ends.target, table)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable
+from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -521,3 +523,22 @@ class TestCopy:
         run('DROP STAGE IF EXISTS "x"')
         with pytest.raises(ProgrammingError, match="does not exist"):
             self.copy(run)
+
+
+def test_a_long_result_comes_in_parts_that_end_with_the_session(
+    local_environment: stack.Environment, local_root: Path
+) -> None:
+    """Would catch: rows that are lost, doubled or reordered between two parts, and files that stay behind."""
+    rows = 120_001
+    results = local_root / "snowflake" / "data" / "results"
+    before = set(results.glob("*/*"))
+    with closing(snowflake.connector.connect(**local_environment.snowflake)) as connection:
+        cursor = connection.cursor()
+        cursor.execute(f"SELECT SEQ4() AS N, 'n' || SEQ4() AS T FROM TABLE(GENERATOR(ROWCOUNT => {rows}))")
+        batches = list(cursor.fetch_arrow_batches())
+        assert [batch.num_rows for batch in batches] == [50_000, 50_000, 20_001]
+        found = pa.concat_tables(batches)
+        assert found["N"].to_pylist() == list(range(rows))
+        assert found["T"].to_pylist() == [f"n{n}" for n in range(rows)]
+        assert len(set(results.glob("*/*")) - before) == 2
+    assert not set(results.glob("*/*")) - before

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import hashlib
 import hmac
 import json
 import logging
 import secrets
+import shutil
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import duckdb
+import fakesnow.arrow
 import fakesnow.converter
 import fakesnow.server
 import fakesnow.transforms
@@ -27,11 +31,18 @@ from fakesnow.transforms import show
 from sqlglot import exp
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from helpers.local.standin import expressions, tables
 from helpers.local.standin.session import VERSION, Name, Session
 from helpers.local.standin.stages import Stage
+
+ROWS_IN_AN_ANSWER = 50_000
+"""The rest of a result lies in files of as many rows each, which the connector reads one by one, as from the real service."""
+
+_rest: ContextVar[list[pa.Table]] = ContextVar("rest")
+"""What did not go into the answer that is being made."""
 
 LARGEST_INT64, SMALLEST_INT64 = (1 << 63) - 1, -(1 << 63)
 
@@ -78,18 +89,25 @@ def serve(configuration: Configuration) -> None:
     duck.execute(f"CREATE SCHEMA IF NOT EXISTS {place}")
     _cure_fakesnow()
     stages: dict[Name, Stage] = {}
+    results = folder / "results"
+    shutil.rmtree(results, ignore_errors=True)
     routes = {
         "/session/v1/login-request": Route(
             "/session/v1/login-request", _login(configuration, duck, folder, stages), methods=["POST"]
         ),
-        "/session": Route("/session", _end_session, methods=["POST"]),
-        "/queries/v1/query-request": Route("/queries/v1/query-request", _query, methods=["POST"]),
+        "/session": Route("/session", _end_session(results), methods=["POST"]),
+        "/queries/v1/query-request": Route(
+            "/queries/v1/query-request",
+            _query(f"http://{configuration.host}:{configuration.port}/results", results),
+            methods=["POST"],
+        ),
     }
     application = fakesnow.server.app
     application.debug = False
     application.router.routes = [
         *(routes.get(getattr(route, "path", ""), route) for route in application.router.routes),
         Route("/stand-in", lambda _: JSONResponse({"stand-in": "Snowflake", "version": VERSION})),
+        Mount("/results", StaticFiles(directory=results, check_dir=False)),
         Route("/telemetry/send", lambda _: JSONResponse({"success": True}), methods=["POST"]),
     ]
     # fakesnow logs statements, and a CREATE STAGE holds a secret.
@@ -132,6 +150,7 @@ def _cure_fakesnow() -> None:
     server.from_binding = bound_value
     server.describe_as_rowtype = row_type
     server.to_sf = to_wire
+    server.to_ipc = _first_rows
 
 
 def _unchanged(node: Any) -> Any:
@@ -205,33 +224,87 @@ def _identifier(name: str | None) -> str | None:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.upper()
 
 
-async def _end_session(request: Request) -> JSONResponse:
-    """A closed connection gives up its transaction and its temporary tables at once."""
-    token = request.headers.get("Authorization", "")[17:-1]
-    session = fakesnow.server.sessions.get(token)
-    if session is None:
-        return JSONResponse(
-            {
-                "data": None,
-                "code": "390104",
-                "message": "User must login again to access the service.",
-                "success": False,
-            },
-            status_code=401,
-        )
-    if request.query_params.get("delete"):
-        del fakesnow.server.sessions[token]
-        session.duck.close()
-    return JSONResponse({"data": None, "code": None, "message": None, "success": True})
+def _end_session(results: Path) -> Callable[[Request], Any]:
+    """A closed connection gives up its transaction, its temporary tables and its results at once."""
+
+    async def end(request: Request) -> JSONResponse:
+        session = fakesnow.server.sessions.get(_token(request))
+        if session is None:
+            return JSONResponse(
+                {
+                    "data": None,
+                    "code": "390104",
+                    "message": "User must login again to access the service.",
+                    "success": False,
+                },
+                status_code=401,
+            )
+        if request.query_params.get("delete"):
+            del fakesnow.server.sessions[_token(request)]
+            session.duck.close()
+            shutil.rmtree(_of_session(request, results), ignore_errors=True)
+        return JSONResponse({"data": None, "code": None, "message": None, "success": True})
+
+    return end
 
 
-async def _query(request: Request) -> Any:
-    """A fault of ours is an answer too: the connector repeats a request that ends in an HTTP 500 for minutes."""
-    try:
-        response = await fakesnow.server.query_request(request)
-    except Exception as error:
-        return _fault(f"{type(error).__name__}: {error}")
-    return _fault(json.loads(response.body)["message"]) if response.status_code >= 500 else response
+def _query(url: str, results: Path) -> Callable[[Request], Any]:
+    """A query's answer, and the files with what has no room in it.
+
+    Args:
+        url: below which the files are read; their names cannot be guessed.
+        results: their folder; a session's are removed when it ends.
+    """
+
+    async def query(request: Request) -> Any:
+        rest: list[pa.Table] = []
+        _rest.set(rest)
+        try:
+            response = await fakesnow.server.query_request(request)
+        except (
+            Exception
+        ) as error:  # an answer too: the connector repeats a request that ends in an HTTP 500 for minutes
+            return _fault(f"{type(error).__name__}: {error}")
+        if response.status_code >= 500:
+            return _fault(json.loads(response.body)["message"])
+        if not rest:
+            return response
+        answer = json.loads(response.body)
+        answer["data"]["chunks"] = [_kept(table, url, _of_session(request, results)) for table in rest]
+        answer["data"]["chunkHeaders"] = {}
+        return JSONResponse(answer)
+
+    return query
+
+
+def _first_rows(table: pa.Table) -> pa.Buffer:
+    """The rows that go into the answer, as Arrow's stream; those behind them are left for files."""
+    _rest.get().extend(
+        table.slice(start, ROWS_IN_AN_ANSWER) for start in range(ROWS_IN_AN_ANSWER, table.num_rows, ROWS_IN_AN_ANSWER)
+    )
+    return fakesnow.arrow.to_ipc(table.slice(0, ROWS_IN_AN_ANSWER))
+
+
+def _of_session(request: Request, results: Path) -> Path:
+    """The folder of a session's results; who knows its name knew the session's token."""
+    return results / hashlib.sha256(_token(request).encode()).hexdigest()
+
+
+def _token(request: Request) -> str:
+    return str(request.headers.get("Authorization", ""))[17:-1]
+
+
+def _kept(table: pa.Table, url: str, folder: Path) -> dict[str, Any]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / secrets.token_urlsafe(32)
+    file.write_bytes(fakesnow.arrow.to_ipc(table))
+    size = file.stat().st_size
+    return {
+        "url": f"{url}/{folder.name}/{file.name}",
+        "rowCount": table.num_rows,
+        "uncompressedSize": size,
+        "compressedSize": size,
+    }
 
 
 def _fault(why: str) -> JSONResponse:
