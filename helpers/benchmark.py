@@ -21,6 +21,7 @@ import pandas as pd
 
 from helpers import export as exporting
 from helpers import marts
+from helpers.assessment.performance import Timing
 from helpers.errors import LoadError, UsageError
 from helpers.load import snowflake as loading
 from helpers.local import legacy
@@ -29,7 +30,7 @@ from helpers.marts import STAND_IN
 from helpers.platforms import dbt, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
-from helpers.settings import Settings
+from helpers.settings import Settings, Sla
 
 Pipeline = Literal["legacy", "modern"]
 Volume = Literal["small", "medium", "large"]
@@ -86,7 +87,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Limit:
-    """What an agreement allows of the modern pipeline.
+    """What an agreement allows of a pipeline.
 
     Attributes:
         name: as the profile calls it.
@@ -242,6 +243,24 @@ def limits_of(settings: Settings) -> tuple[Limit, ...]:
     if sla.total_seconds is not None:
         limits.append(Limit("total_seconds", "mart", float(sla.total_seconds)))
     return tuple(limits)
+
+
+def verdicts_of_source(timings: Sequence[Timing], sla: Sla | None) -> tuple[Verdict, ...]:
+    """Holds the source's own queries, as the assessment times them, against what was promised of them; on option C they stay."""
+    found = []
+    for each in timings:
+        if each.limit is not None:
+            limit = Limit(each.name, "query", each.limit, of=each.name)
+            answer: Answer = "not measured" if each.why_not else "missed" if each.missed else "met"
+            why = each.why_not or f"slowest of {len(each.seconds)}: {each.rows:,} rows of the source, by {each.of}"
+            found.append(Verdict(limit, answer, None if each.why_not else each.slowest, why))
+    if sla and sla.total_seconds is not None:
+        total = sum(each.slowest for each in timings)
+        limit = Limit("total_seconds", "query", sla.total_seconds)
+        found.append(
+            Verdict(limit, "met" if total <= sla.total_seconds else "missed", total, f"{len(timings)} queries")
+        )
+    return tuple(found)
 
 
 def judge(measurements: Sequence[Measurement], limits: Sequence[Limit]) -> tuple[Verdict, ...]:
