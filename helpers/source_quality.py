@@ -15,7 +15,7 @@ import pandas as pd
 import psycopg2
 
 from helpers import snapshot as snapshots
-from helpers.catalog import read_catalog
+from helpers.catalog import Table, read_catalog
 from helpers.errors import SourceRefused
 from helpers.local.legacy import SQL_FOLDER
 from helpers.platforms import postgres
@@ -23,8 +23,10 @@ from helpers.progress import Progress
 from helpers.settings import Settings
 from helpers.verify import quality
 from helpers.verify.engines import PostgresEngine
+from helpers.verify.rules.conditions import IsNull
 from helpers.verify.rules.declared import declared
 from helpers.verify.rules.result import RuleResult
+from helpers.verify.rules.rule import Breaks, Rule
 
 FOLDER = SQL_FOLDER / "checks"
 EXAMPLES = 3
@@ -105,7 +107,8 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
         chosen = read_catalog(cursor, schemas=source.schemas, tables=tables).tables if tables else catalog.tables
         engine = PostgresEngine(cursor, catalog.tables, expected={}, name=postgres.address(source))
         wanted = {str(table) for table in chosen}
-        rules = [rule for rule in declared(cursor, catalog.tables) if rule.table in wanted]
+        found = [*declared(cursor, catalog.tables), *_not_null_since(cursor, catalog.tables)]
+        rules = [rule for rule in found if rule.table in wanted]
         results = quality.check_alone(engine, rules, catalog.tables, progress=progress)
         checks = tuple(_asked(cursor, settings))
         return SourceQuality(_lsn(cursor), tuple(map(str, chosen)), results, checks)
@@ -114,6 +117,20 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
 def names() -> tuple[str, ...]:
     """The queries of pipeline/legacy/checks."""
     return tuple(path.stem for path in sorted(FOLDER.glob("*.sql")))
+
+
+def _not_null_since(cursor: Any, tables: Sequence[Table]) -> Iterator[Rule]:
+    """NOT NULL that PostgreSQL holds for new rows alone: no promise to a target, and so no rule of a migration, but one here."""
+    cursor.execute(
+        "SELECT c.conrelid, a.attname FROM pg_constraint c "
+        "JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] "
+        "WHERE c.contype = 'n' AND NOT c.convalidated ORDER BY 1, 2"
+    )
+    known = {table.oid: str(table) for table in tables}
+    for relation, column in cursor.fetchall():
+        if relation in known:
+            words = f"{column} is never NULL, by a constraint that is not valid"
+            yield Rule(known[relation], column, "not-null", True, (column,), words, Breaks(IsNull(column)))
 
 
 def _asked(cursor: Any, settings: Settings) -> Iterator[CheckResult]:
