@@ -90,7 +90,7 @@ class Boxes(Phase):
         if answer.report:
             step.result["evidence"] = self.report(*answer.report)
         self._found[box] = list(answer.findings)
-        self._rules = answer.rules or self._rules
+        self._rules = answer.rules
         return answer.rows
 
     def _measured(self, box: str, plan: StepPlan) -> pd.DataFrame:
@@ -107,12 +107,11 @@ class Boxes(Phase):
         """Sends a test alarm over each way that the profile has, and waits for it; a row a way."""
 
         def act(step: Step) -> pd.DataFrame:
-            arrivals = []
+            arrivals, runbook = [], self._number(box)
             if self.settings.values.aws:
-                arrivals.append(alerts.send_test_alarm(self.settings.aws, self.settings.alerts))
+                arrivals.append(alerts.send_test_alarm(self.settings.aws, self.settings.alerts, runbook))
             if secret := self.settings.notify.webhook:
-                text = f"test alarm of runbook {self._number(box)}: nothing is wrong"
-                why = Webhook(secret.get_secret_value()).send(text)
+                why = Webhook(secret.get_secret_value()).send(f"test alarm of runbook {runbook}: nothing is wrong")
                 said = why or "the receiver took it; that a person saw it, only they can say"
                 arrivals.append(Arrival("the webhook of [notify]", why is None, 0.0, said))
             step.result = {"ways": len(arrivals), "arrived": sum(each.arrived for each in arrivals)}

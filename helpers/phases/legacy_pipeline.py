@@ -7,6 +7,7 @@ There is no second system to hold it against. What it stores is held against wha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,9 @@ class LegacyPipeline:
         return Answer(found.frame(), parity_findings(found), result, ("recomputation", found.as_dict()))
 
     def data(self, progress: Progress) -> Answer:
-        return self.quality(progress)
+        answer = self.quality(progress)
+        what = "it is the only system, so its rules were counted again and compared with no other's"
+        return replace(answer, findings=[*answer.findings, Finding("note", "legacy pipeline", what)])
 
     def protection(self) -> list[Finding]:
         return list(security.findings(security.look(self._settings.source), self._settings.values.compliance))
