@@ -27,6 +27,7 @@ from helpers.load import snowflake as loading
 from helpers.local import legacy
 from helpers.local.scratch import scratch
 from helpers.marts import STAND_IN
+from helpers.parity import LEGACY_NAMES
 from helpers.platforms import dbt, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
@@ -55,7 +56,6 @@ _LEGACY_STAGES = {
     "clean": legacy.STAR_SQL[:1], "star": legacy.STAR_SQL[1:2], "aggregates": legacy.STAR_SQL[2:],
     "refresh": legacy.REFRESH_SQL,
 }  # fmt: skip
-_LEGACY_NAMES = {"sales_lines": "sales_data"}
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ def _legacy(own: Settings, volume: str, lines: int, tell: Callable[[str], None])
             yield measured("pipeline", name, seconds)
     with postgres.reading(source) as cursor:
         for name, query in QUERIES.items():
-            relations = {mart: f"public.{_LEGACY_NAMES.get(mart, mart)}" for mart in _MARTS}
+            relations = {mart: f"public.{LEGACY_NAMES.get(mart, mart)}" for mart in _MARTS}
             yield measured("query", name, _runs(partial(_fetch, cursor, query.format(**relations))))
 
 

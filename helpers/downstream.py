@@ -16,8 +16,8 @@ from typing import Any
 import psycopg2
 
 from helpers import marts
-from helpers.errors import EvidenceError, MigrationError
-from helpers.parity import AGGREGATES
+from helpers.errors import ConnectionFailed, EvidenceError, MigrationError
+from helpers.parity import AGGREGATES, LEGACY_NAMES
 from helpers.platforms import postgres
 from helpers.platforms.postgres import identifier
 from helpers.settings import Downstream, Settings
@@ -118,7 +118,10 @@ def source_systems(settings: Settings, listed: Sequence[Listed]) -> dict[str, Do
         for each in listed
     }  # fmt: skip
     for name, described in settings.values.downstream.items():
-        reads = tuple(each.removeprefix(MARTS) for each in described.reads)
+        marts_read = {each: each.removeprefix(MARTS) for each in described.reads if each.startswith(MARTS)}
+        reads = tuple(
+            LEGACY_NAMES.get(marts_read.get(each, ""), marts_read.get(each, each)) for each in described.reads
+        )
         found[name] = described.model_copy(update={"reads": reads})
     return found
 
@@ -142,7 +145,17 @@ def validate_source(settings: Settings, described: Mapping[str, Downstream | Non
         connection.set_session(readonly=True, autocommit=True)  # one object that cannot be read leaves the others alone
         for system, how in described.items():
             for what in how.reads if how else ():
-                found.append(_of_source(cursor, schemas, system, how.user if how else None, what))
+                user = how.user if how else None
+                try:
+                    found.append(_of_source(cursor, schemas, system, user, what))
+                except psycopg2.Error as error:
+                    why = str(error).splitlines()[0]
+                    if connection.closed:
+                        raise ConnectionFailed(
+                            f"read {what} as {system}", on=postgres.address(settings.source), why=why,
+                            next_step="run the same command again",
+                        ) from None  # fmt: skip
+                    found.append(Reading(system, what, user or settings.source.user or "?", False, False, why))
     return tuple(found)
 
 
@@ -157,12 +170,7 @@ def _of_source(cursor: Any, schemas: Sequence[str], system: str, user: str | Non
         return Reading(system, what, user, True, False, f"the source has no role {user}")
     if role and (lacking := _lacking(cursor, role, relation)):
         return Reading(system, what, role, True, False, lacking)
-    try:
-        cursor.execute(f"SELECT count(*) FROM {relation}")
-    except psycopg2.Error as error:
-        if cursor.connection.closed:
-            raise
-        return Reading(system, what, who, role is not None, False, str(error).splitlines()[0])
+    cursor.execute(f"SELECT count(*) FROM {relation}")
     return Reading(system, what, who, role is not None, True, f"{int(cursor.fetchone()[0]):,} rows")
 
 

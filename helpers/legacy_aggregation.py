@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg2
 
+from helpers.assessment.asking import asking
 from helpers.errors import UsageError
 from helpers.local import legacy
 from helpers.platforms import postgres
@@ -46,7 +47,7 @@ def files(source: Source) -> dict[str, int]:
     Raises:
         ConnectionFailed: no answer, or no entry.
     """
-    with postgres.reading(source) as cursor:
+    with asking(source, "look at the legacy aggregates' files") as cursor:
         cursor.execute(
             "SELECT name, pg_relation_filenode(to_regclass(format('public.%%I', name)))::int8 FROM unnest(%s) AS name",
             (list(TABLES),),

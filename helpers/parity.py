@@ -74,6 +74,9 @@ AGGREGATES = (
 )
 """Everything in pipeline/legacy that sums or counts: 40_aggregates.sql and 50_reports.sql."""
 
+LEGACY_NAMES = {"sales_lines": "sales_data"}
+"""Marts that have another name than what they replace."""
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -16,9 +16,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from helpers import parity
+from helpers.assessment.asking import asking
 from helpers.errors import SourceRefused
 from helpers.parity import AGGREGATES, ParityReport, Row
-from helpers.platforms import postgres
 from helpers.progress import Progress
 from helpers.settings import Settings
 
@@ -45,13 +45,13 @@ def compare(settings: Settings, *, progress: Progress | None = None) -> ParityRe
 
     Raises:
         UsageError: the source has no such aggregate, or no order lines.
-        SourceRefused: an order line cannot be read.
+        SourceRefused: an order line cannot be read, or the server does not let us read it.
         ConnectionFailed: no answer, or no entry.
     """
     names = [each.name for each in AGGREGATES]
     *there, raw = parity.relations(settings.source, [*names, RAW])
     reports = []
-    with postgres.reading(settings.source) as cursor:
+    with asking(settings.source, "add up the order lines again") as cursor:
         lsn = parity.locked(cursor, [*there, raw])
         if progress:
             progress(0, len(there), "adding up the order lines")

@@ -15,6 +15,7 @@ import pandas as pd
 import psycopg2
 
 from helpers import snapshot as snapshots
+from helpers.assessment.asking import asking
 from helpers.catalog import Table, read_catalog
 from helpers.errors import SourceRefused
 from helpers.local.legacy import SQL_FOLDER
@@ -101,7 +102,7 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
         ConnectionFailed: no answer, or no entry.
     """
     source = settings.source
-    with postgres.reading(source) as cursor:
+    with asking(source, "check the data of the legacy pipeline") as cursor:
         catalog = read_catalog(cursor, schemas=source.schemas)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
         chosen = read_catalog(cursor, schemas=source.schemas, tables=tables).tables if tables else catalog.tables

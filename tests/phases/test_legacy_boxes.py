@@ -17,12 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from helpers import alerts, backup, benchmark, downstream, functional, pipeline_run, recomputation, recovery
+from helpers import (
+    alerts,
+    backup,
+    benchmark,
+    downstream,
+    functional,
+    pipeline_run,
+    recomputation,
+    recovery,
+    source_quality,
+)
 from helpers import settings as profiles
 from helpers.checklist import of_option
 from helpers.downstream import Listed
-from helpers.errors import GateClosed, UsageError
+from helpers.errors import GateClosed, SourceRefused, UsageError
 from helpers.local import legacy
 from helpers.local.scratch import scratch
 from helpers.phases import post_migration
@@ -410,7 +421,7 @@ def test_a_role_that_lost_its_right_closes_the_gate(
 
 def test_what_is_described_is_read_in_the_source_and_what_nobody_knows_stops(source: Source, reader: str) -> None:
     described = {
-        "reports": Downstream(reads=("marts.open_orders", "customers")),
+        "reports": Downstream(reads=("marts.open_orders", "marts.sales_lines", "customers")),
         "finance": Downstream(reads=("sales_monthly", "payments"), user=reader),
         "gone": Downstream(reads=("no_such_table",)),
         "stranger": Downstream(reads=("customers",), user="nobody_of_this_test"),
@@ -419,7 +430,8 @@ def test_what_is_described_is_read_in_the_source_and_what_nobody_knows_stops(sou
     known = downstream.source_systems(settings, (Listed("a slot", "replication slot", ("sales",)), Listed("PUBLIC", "role", ("public.stores",))))  # fmt: skip
     readings = downstream.validate_source(settings, known)
     assert {(r.system, r.what, r.readable, r.own) for r in readings} == {
-        ("reports", "open_orders", True, False), ("reports", "customers", True, False),
+        ("reports", "open_orders", True, False), ("reports", "sales_data", True, False),
+        ("reports", "customers", True, False),
         ("finance", "sales_monthly", True, True), ("finance", "payments", False, True),
         ("gone", "no_such_table", False, False), ("stranger", "customers", False, True),
         ("PUBLIC", "public.stores", False, True),
@@ -475,3 +487,12 @@ def test_a_restore_that_lacks_a_row_closes_the_gate(source: Source, monkeypatch:
     assert "different" in set(post.recovery()["verdict"])
     with pytest.raises(GateClosed, match="1 missing"):
         post.gate("s60-recovery")
+
+
+def test_a_source_that_does_not_let_us_read_is_no_fault_of_ours(source: Source, reader: str) -> None:
+    source.write(f"ALTER ROLE {reader} LOGIN PASSWORD 'of-this-test'")
+    there = source.settings.source.model_copy(update={"user": reader, "password": SecretStr("of-this-test")})
+    own = replace(source.settings, values=source.settings.values.model_copy(update={"source": there}))
+    for ask in (recomputation.compare, source_quality.check):
+        with pytest.raises(SourceRefused, match="permission denied"):
+            ask(own)
