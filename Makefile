@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 SCALE ?= 10000
 RUN ?= demo
+OPTION ?= A
 BIN := .venv/bin
 LOCAL_SNOWFLAKE := .venv-snowflake
 export PYTHONUNBUFFERED := 1
@@ -46,9 +47,9 @@ demo: stack  ## set up, start the local stack, migrate the sample, prove it (SCA
 	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders
 	@$(BIN)/runbook run 30 --run $(RUN)
 
-demo-full: stack  ## option A of the whole checklist to sealed evidence, signed with test keys (Airflow, Kafka, dbt, Terraform)
+demo-full: stack  ## option A of the whole checklist (OPTION=C: the legacy one) to sealed evidence, signed with test keys (Airflow, Kafka, dbt, Terraform)
 	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders
-	@$(BIN)/python -m helpers.demo --run $(RUN)-full
+	@$(BIN)/python -m helpers.demo --run $(RUN)-full --option $(OPTION)
 
 lab: stack  ## JupyterLab on the runbooks
 	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders

@@ -52,12 +52,13 @@ def ways(settings: Settings) -> list[tuple[str, str]]:
     return found
 
 
-def send_test_alarm(aws: Aws, alerts: Alerts) -> Arrival:
+def send_test_alarm(aws: Aws, alerts: Alerts, runbook: str = "40") -> Arrival:
     """Raises a test alarm and waits for it; what it made is removed again.
 
     Args:
         aws: the account.
         alerts: the topic, and how long to wait.
+        runbook: number of the one that asks, which the alarm names to whoever receives it.
 
     Returns:
         Whether it arrived; that it did not is no error.
@@ -72,13 +73,13 @@ def send_test_alarm(aws: Aws, alerts: Alerts) -> Arrival:
         topic, queue = stack.enter_context(_listening(aws, name, alerts.topic))
         with platform.told(aws, "raise a test alarm", on=name):
             cloudwatch.put_metric_alarm(
-                AlarmName=name, AlarmDescription="A test of runbook 40; nothing is wrong.", AlarmActions=[topic],
+                AlarmName=name, AlarmDescription=f"A test of runbook {runbook}; nothing is wrong.", AlarmActions=[topic],
                 Namespace="MigrationRunbooks", MetricName="TestAlarm", Statistic="Sum", Period=60, EvaluationPeriods=1,
                 Threshold=1, ComparisonOperator="GreaterThanOrEqualToThreshold", TreatMissingData="ignore",
             )  # fmt: skip
             stack.callback(cloudwatch.delete_alarms, AlarmNames=[name])
             started = time.monotonic()
-            cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test of runbook 40")
+            cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason=f"test of runbook {runbook}")
         message = _wait(aws, sqs, queue, name, started + alerts.timeout_seconds)
         seconds = time.monotonic() - started
     through = f"topic {topic.rpartition(':')[2]}" if alerts.topic else "a topic of the test"

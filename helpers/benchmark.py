@@ -21,15 +21,17 @@ import pandas as pd
 
 from helpers import export as exporting
 from helpers import marts
+from helpers.assessment.performance import Timing
 from helpers.errors import LoadError, UsageError
 from helpers.load import snowflake as loading
 from helpers.local import legacy
 from helpers.local.scratch import scratch
 from helpers.marts import STAND_IN
+from helpers.parity import LEGACY_NAMES
 from helpers.platforms import dbt, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
-from helpers.settings import Settings
+from helpers.settings import Settings, Sla
 
 Pipeline = Literal["legacy", "modern"]
 Volume = Literal["small", "medium", "large"]
@@ -54,7 +56,6 @@ _LEGACY_STAGES = {
     "clean": legacy.STAR_SQL[:1], "star": legacy.STAR_SQL[1:2], "aggregates": legacy.STAR_SQL[2:],
     "refresh": legacy.REFRESH_SQL,
 }  # fmt: skip
-_LEGACY_NAMES = {"sales_lines": "sales_data"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Limit:
-    """What an agreement allows of the modern pipeline.
+    """What an agreement allows of a pipeline.
 
     Attributes:
         name: as the profile calls it.
@@ -244,6 +245,24 @@ def limits_of(settings: Settings) -> tuple[Limit, ...]:
     return tuple(limits)
 
 
+def verdicts_of_source(timings: Sequence[Timing], sla: Sla | None) -> tuple[Verdict, ...]:
+    """Holds the source's own queries, as the assessment times them, against what was promised of them; on option C they stay."""
+    found = []
+    for each in timings:
+        if each.limit is not None:
+            limit = Limit(each.name, "query", each.limit, of=each.name)
+            answer: Answer = "not measured" if each.why_not else "missed" if each.missed else "met"
+            why = each.why_not or f"slowest of {len(each.seconds)}: {each.rows:,} rows of the source, by {each.of}"
+            found.append(Verdict(limit, answer, None if each.why_not else each.slowest, why))
+    if sla and sla.total_seconds is not None:
+        total = sum(each.slowest for each in timings)
+        limit = Limit("total_seconds", "query", sla.total_seconds)
+        found.append(
+            Verdict(limit, "met" if total <= sla.total_seconds else "missed", total, f"{len(timings)} queries")
+        )
+    return tuple(found)
+
+
 def judge(measurements: Sequence[Measurement], limits: Sequence[Limit]) -> tuple[Verdict, ...]:
     """Holds what was measured of the modern pipeline against what was agreed; the largest volume counts."""
     return tuple(_verdict(limit, [m for m in measurements if m.pipeline == "modern"]) for limit in limits)
@@ -281,7 +300,7 @@ def _legacy(own: Settings, volume: str, lines: int, tell: Callable[[str], None])
             yield measured("pipeline", name, seconds)
     with postgres.reading(source) as cursor:
         for name, query in QUERIES.items():
-            relations = {mart: f"public.{_LEGACY_NAMES.get(mart, mart)}" for mart in _MARTS}
+            relations = {mart: f"public.{LEGACY_NAMES.get(mart, mart)}" for mart in _MARTS}
             yield measured("query", name, _runs(partial(_fetch, cursor, query.format(**relations))))
 
 

@@ -75,7 +75,6 @@ class Step(_Row):
         cell: of the phase's notebook, that performs it.
         state: whether that cell exists.
         approval: the class of approval that it needs before it acts; None where it needs none.
-        not_built_for: options that have the box and no cell that performs it for them.
         part: what else must be done before the box is.
     """
 
@@ -92,7 +91,6 @@ class Step(_Row):
     cell: str
     state: State
     approval: Approval | None = None
-    not_built_for: tuple[Option, ...] = ()
     part: tuple[Part, ...] = ()
 
     @property
@@ -125,16 +123,9 @@ def steps() -> tuple[Step, ...]:
 
 
 def of_option(option: str) -> tuple[Step, ...]:
-    """The steps of a migration path, as they are built for it, phase by phase; within a phase in the document's order."""
-    own = (_for(step, option) for step in steps() if option in step.options)
+    """The steps of a migration path, phase by phase; within a phase in the document's order."""
+    own = (step for step in steps() if option in step.options)
     return tuple(sorted(own, key=lambda s: PHASES.index(s.phase)))
-
-
-def _for(step: Step, option: str) -> Step:
-    if option not in step.not_built_for:
-        return step
-    parts = tuple(part.model_copy(update={"state": "not built"}) for part in step.part)
-    return step.model_copy(update={"state": "not built", "part": parts})
 
 
 def approval_of(name: str) -> Approval | None:

@@ -1,18 +1,31 @@
-"""Can each system that reads the target read it? It is tried as that system's own user, on what that system reads."""
+"""Can each system that reads the pipeline's output read it? It is tried as that system's own user, on what that system reads.
+
+Of a target that is read by logging in as that user. Of the source, which stays where it is on option C, by asking the server what
+the system's role may do: no password of anybody else's is needed for that.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import psycopg2
 
 from helpers import marts
-from helpers.errors import EvidenceError, MigrationError
-from helpers.parity import AGGREGATES
+from helpers.errors import ConnectionFailed, EvidenceError, MigrationError
+from helpers.parity import AGGREGATES, LEGACY_NAMES
+from helpers.platforms import postgres
+from helpers.platforms.postgres import identifier
 from helpers.settings import Downstream, Settings
 
 MARTS = "marts."
+EVERYBODY = "public"
+"""What PostgreSQL calls them in a question about rights; the assessment's list has them in capitals."""
+
 READERS = ("role", "application")
 """Kinds of the assessment's list that read relations; a replication slot or a foreign server does not read the target."""
 
@@ -23,7 +36,7 @@ class Reading:
 
     Attributes:
         system: as the assessment's list calls it.
-        what: a table of the target, or a mart as "marts.NAME".
+        what: a table, or a mart as "marts.NAME".
         user: who read.
         own: whether that is the system's own user.
         readable: whether there was an answer.
@@ -94,6 +107,96 @@ def validate(
         A reading for each object; one that fails is an answer and raises nothing.
     """
     return tuple(reading for name, how in described.items() if how for reading in _of(settings, name, how, file))
+
+
+def source_systems(settings: Settings, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
+    """What each system reads of the source: as the profile describes it, where a mart is the legacy aggregate of its name,
+    otherwise what its role might use at the assessment. None where neither says anything."""
+    found: dict[str, Downstream | None] = {
+        each.name: Downstream(reads=tuple(dict.fromkeys(each.objects)))
+        if each.kind in READERS and each.objects else None
+        for each in listed
+    }  # fmt: skip
+    for name, described in settings.values.downstream.items():
+        marts_read = {each: each.removeprefix(MARTS) for each in described.reads if each.startswith(MARTS)}
+        reads = tuple(
+            LEGACY_NAMES.get(marts_read.get(each, ""), marts_read.get(each, each)) for each in described.reads
+        )
+        found[name] = described.model_copy(update={"reads": reads})
+    return found
+
+
+def validate_source(settings: Settings, described: Mapping[str, Downstream | None]) -> tuple[Reading, ...]:
+    """Reads what each system reads of the source, and asks whether its own role may.
+
+    Args:
+        settings: the profile; a system's role is its `user`, or the role that is called as the system is.
+        described: what `source_systems` knows; one of which nothing is known is left to the caller.
+
+    Returns:
+        A reading for each object; one that fails is an answer and raises nothing.
+
+    Raises:
+        ConnectionFailed: no answer, or no entry.
+    """
+    schemas = settings.source.schemas or ("public",)
+    found = []
+    with closing(postgres.connect(settings.source)) as connection, connection.cursor() as cursor:
+        connection.set_session(readonly=True, autocommit=True)  # one object that cannot be read leaves the others alone
+        for system, how in described.items():
+            for what in how.reads if how else ():
+                user = how.user if how else None
+                try:
+                    found.append(_of_source(cursor, schemas, system, user, what))
+                except psycopg2.Error as error:
+                    why = str(error).splitlines()[0]
+                    if connection.closed:
+                        raise ConnectionFailed(
+                            f"read {what} as {system}", on=postgres.address(settings.source), why=why,
+                            next_step="run the same command again",
+                        ) from None  # fmt: skip
+                    found.append(Reading(system, what, user or settings.source.user or "?", False, False, why))
+    return tuple(found)
+
+
+def _of_source(cursor: Any, schemas: Sequence[str], system: str, user: str | None, what: str) -> Reading:
+    places = [what] if "." in what else [f"{schema}.{what}" for schema in schemas]
+    role = EVERYBODY if system.lower() == EVERYBODY and not user else _role(cursor, user or system)
+    who = role or user or str(cursor.connection.info.user)
+    relation = next((name for place in places if (name := _relation(cursor, place))), None)
+    if relation is None:
+        return Reading(system, what, who, role is not None, False, "the source has no such table or view")
+    if user and role is None:
+        return Reading(system, what, user, True, False, f"the source has no role {user}")
+    if role and (lacking := _lacking(cursor, role, relation)):
+        return Reading(system, what, role, True, False, lacking)
+    cursor.execute(f"SELECT count(*) FROM {relation}")
+    return Reading(system, what, who, role is not None, True, f"{int(cursor.fetchone()[0]):,} rows")
+
+
+def _role(cursor: Any, name: str) -> str | None:
+    cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = %s", (name,))
+    row = cursor.fetchone()
+    return str(row[0]) if row else None
+
+
+def _relation(cursor: Any, place: str) -> str | None:
+    """The relation's name, quoted; `place` is "schema.name", which needs no quotation marks of its own."""
+    cursor.execute("SELECT to_regclass(%s)::text", (identifier(*place.split(".", 1)),))
+    return cursor.fetchone()[0] and identifier(*place.split(".", 1))
+
+
+def _lacking(cursor: Any, role: str, relation: str) -> str:
+    """The right that a role lacks to read a relation; empty where it lacks none."""
+    schema = relation[: relation.index('"."') + 1]
+    cursor.execute(
+        "SELECT has_schema_privilege(%(role)s, %(schema)s::regnamespace, 'USAGE'), "
+        "has_table_privilege(%(role)s, %(relation)s::regclass, 'SELECT')",
+        {"role": role, "schema": schema, "relation": relation},
+    )
+    enters, reads = cursor.fetchone()
+    lacking = [what for what, has in ((f"USAGE on the schema {schema}", enters), ("SELECT", reads)) if not has]
+    return f"the role {role} lacks {' and '.join(lacking)}" if lacking else ""
 
 
 def _of(settings: Settings, system: str, described: Downstream, file: Path | None) -> list[Reading]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg2
 
+from helpers.assessment.asking import asking
 from helpers.errors import UsageError
 from helpers.local import legacy
 from helpers.platforms import postgres
@@ -38,6 +39,20 @@ def aggregate(source: Source) -> dict[str, int]:
                 next_step="check that the legacy pipeline's tables are there and belong to this account "
                 "(locally: runbook local sample)",
             ) from None
+
+
+def files(source: Source) -> dict[str, int]:
+    """The file of each of `TABLES`: a run truncates them and so gives each another, by which it is known again.
+
+    Raises:
+        ConnectionFailed: no answer, or no entry.
+    """
+    with asking(source, "look at the legacy aggregates' files") as cursor:
+        cursor.execute(
+            "SELECT name, pg_relation_filenode(to_regclass(format('public.%%I', name)))::int8 FROM unnest(%s) AS name",
+            (list(TABLES),),
+        )
+        return {str(name): int(file or 0) for name, file in cursor.fetchall()}
 
 
 def _rows(cursor: object, table: str) -> int:

@@ -26,9 +26,12 @@ from helpers.platforms import duck, postgres
 from helpers.platforms.postgres import identifier, literal
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
-from helpers.settings import Settings
+from helpers.settings import Settings, Source
 
 Kind = Literal["changed", "missing", "extra", "repeated"]
+Against = Literal["mart", "recomputation"]
+"""What the legacy aggregates are held against; `helpers.recomputation` has the second."""
+
 Row = dict[str, Any]
 
 READ_AT_ONCE = 10_000
@@ -71,14 +74,17 @@ AGGREGATES = (
 )
 """Everything in pipeline/legacy that sums or counts: 40_aggregates.sql and 50_reports.sql."""
 
+LEGACY_NAMES = {"sales_lines": "sales_data"}
+"""Marts that have another name than what they replace."""
+
 
 @dataclass(frozen=True)
 class Difference:
     """One figure, or one row, that the two sides do not share.
 
     Attributes:
-        kind: "missing" is a row that only the legacy aggregate has, "extra" one that only the mart has, "repeated" a key that
-            a side has several times.
+        kind: "missing" is a row that only the legacy aggregate has, "extra" one that only the other side has, "repeated" a key
+            that a side has several times.
         column: of a changed figure; empty otherwise.
         since: the mart agrees with what the source held at the export: the source was changed after it.
     """
@@ -88,21 +94,29 @@ class Difference:
     kind: Kind
     column: str = ""
     legacy: str | None = None
-    mart: str | None = None
+    other: str | None = None
     since: bool = False
+    against: Against = "mart"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`; the other side under its own name."""
+        return {
+            "aggregate": self.aggregate, "key": dict(self.key), "kind": self.kind, "column": self.column,
+            "legacy": self.legacy, self.against: self.other, "since": self.since, "words": str(self),
+        }  # fmt: skip
 
     def __str__(self) -> str:
         where = f"{self.aggregate} {', '.join(f'{name}={value}' for name, value in self.key.items())}"
         why = " (the source was changed after the export)" if self.since else ""
         match self.kind:
             case "changed":
-                return f"{where}: {self.column} is {self.legacy} in the legacy pipeline, {self.mart} in the mart{why}"
+                return f"{where}: {self.column} is {self.legacy} in the legacy pipeline, {self.other} in the {self.against}{why}"
             case "missing":
-                return f"{where}: the mart lacks the row{why}"
+                return f"{where}: the {self.against} lacks the row{why}"
             case "extra":
-                return f"{where}: only the mart has the row{why}"
+                return f"{where}: only the {self.against} has the row{why}"
             case "repeated":
-                return f"{where}: {self.legacy} rows in the legacy pipeline, {self.mart} in the mart"
+                return f"{where}: {self.legacy} rows in the legacy pipeline, {self.other} in the {self.against}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +125,7 @@ class AggregateReport:
 
     name: str
     rows_legacy: int
-    rows_mart: int
+    rows_other: int
     figures: int
     differences: tuple[Difference, ...]
 
@@ -126,15 +140,17 @@ class ParityReport:
     """All aggregates, compared.
 
     Attributes:
-        engine: where the marts are.
+        engine: where the other side was read or computed.
         lsn: of the source when the legacy aggregates were read.
         export_lsn: of the export that the marts are of; empty where the stage does not say.
+        against: what they were held against.
     """
 
     engine: str
     lsn: str
     export_lsn: str
     aggregates: tuple[AggregateReport, ...]
+    against: Against = "mart"
 
     @property
     def equal(self) -> bool:
@@ -149,7 +165,7 @@ class ParityReport:
     def frame(self) -> pd.DataFrame:
         """A row an aggregate."""
         rows = [
-            (each.name, "equal" if each.equal else "different", each.rows_legacy, each.rows_mart, each.figures,
+            (each.name, "equal" if each.equal else "different", each.rows_legacy, each.rows_other, each.figures,
              sum(not d.since for d in each.differences), sum(d.since for d in each.differences))
             for each in self.aggregates
         ]  # fmt: skip
@@ -157,7 +173,7 @@ class ParityReport:
             "aggregate",
             "verdict",
             "legacy rows",
-            "mart rows",
+            f"{self.against} rows",
             "figures compared",
             "differences",
             "changed since",
@@ -167,10 +183,10 @@ class ParityReport:
     def differing(self, limit: int = 100) -> pd.DataFrame:
         """The first differences, a row each."""
         rows = [
-            (d.aggregate, ", ".join(f"{k}={v}" for k, v in d.key.items()), d.kind, d.column, d.legacy, d.mart, d.since)
+            (d.aggregate, ", ".join(f"{k}={v}" for k, v in d.key.items()), d.kind, d.column, d.legacy, d.other, d.since)
             for d in self.differences[:limit]
         ]
-        columns = ["aggregate", "row", "difference", "column", "legacy", "mart", "changed since"]
+        columns = ["aggregate", "row", "difference", "column", "legacy", self.against, "changed since"]
         return pd.DataFrame(rows, columns=columns).set_index("aggregate")
 
     def as_dict(self) -> dict[str, Any]:
@@ -181,8 +197,8 @@ class ParityReport:
             "aggregates": [
                 {
                     "name": each.name, "verdict": "equal" if each.equal else "different", "rows_legacy": each.rows_legacy,
-                    "rows_mart": each.rows_mart, "figures": each.figures,
-                    "differences": [vars(d) | {"key": dict(d.key), "words": str(d)} for d in each.differences],
+                    f"rows_{self.against}": each.rows_other, "figures": each.figures,
+                    "differences": [d.as_dict() for d in each.differences],
                 }
                 for each in self.aggregates
             ],
@@ -208,51 +224,58 @@ def compare(
         UsageError: the source has no such aggregate.
         ConnectionFailed, LoadError: a side cannot be read; a difference is part of the report.
     """
-    staged = _Staged(settings)
-    relations = _relations(settings, aggregates)
+    staged = Staged(settings)
+    there = relations(settings.source, [each.name for each in aggregates])
     reports = []
     with postgres.reading(settings.source) as cursor, marts.reading(settings, file) as reader:
-        lsn = _locked(cursor, relations)
-        for n, (each, relation) in enumerate(zip(aggregates, relations, strict=True)):
+        lsn = locked(cursor, there)
+        for n, (each, relation) in enumerate(zip(aggregates, there, strict=True)):
             if progress:
                 progress(n, len(aggregates), f"comparing {each.name}")
             query = each.query(reader.mart(each.name), quoted=str)
             mart = reader.rows(query, doing=f"read the mart {each.name}")
-            reports.append(_compare(each, _legacy_rows(cursor, each, relation), mart, staged))
+            reports.append(compared(each, legacy_rows(cursor, each, relation), mart, staged))
         if progress:
             progress(len(aggregates), len(aggregates), "compared")
         return ParityReport(reader.engine, lsn, staged.lsn, tuple(reports))
 
 
 @dataclass(frozen=True)
-class _Relation:
+class Relation:
+    """A relation of the source, quoted; a materialized view takes no lock."""
+
     name: str
     lockable: bool
 
 
-def _relations(settings: Settings, aggregates: Sequence[Aggregate]) -> list[_Relation]:
-    schemas = settings.source.schemas or ("public",)
+def relations(source: Source, names: Sequence[str]) -> list[Relation]:
+    """Where the source has relations of these names, in the order of its schemas.
+
+    Raises:
+        UsageError: it has none of such a name.
+    """
+    schemas = source.schemas or ("public",)
     found = []
-    with postgres.reading(settings.source) as cursor:
-        for each in aggregates:
-            names = [identifier(schema, each.name) for schema in schemas]
+    with postgres.reading(source) as cursor:
+        for name in names:
+            places = [identifier(schema, name) for schema in schemas]
             cursor.execute(
                 "SELECT n, c.relkind FROM unnest(%s) WITH ORDINALITY AS u(n, place) "
                 "JOIN pg_class c ON c.oid = to_regclass(n) ORDER BY place LIMIT 1",
-                (names,),
+                (places,),
             )
             row = cursor.fetchone()
             if row is None:
                 raise UsageError(
-                    "compare the legacy aggregates with the marts", on=each.name,
+                    "compare the legacy aggregates", on=name,
                     why=f"the source has no such table or view in {', '.join(schemas)}",
                     next_step="name its schema under the profile's source, or build the sample: runbook local sample",
                 )  # fmt: skip
-            found.append(_Relation(str(row[0]), row[1] != "m"))  # LOCK takes no materialized view
+            found.append(Relation(str(row[0]), row[1] != "m"))  # LOCK takes no materialized view
     return found
 
 
-def _locked(cursor: Any, relations: Iterable[_Relation]) -> str:
+def locked(cursor: Any, relations: Iterable[Relation]) -> str:
     """Locks what will be read, then begins to read: the transaction's snapshot is taken by its first query, and what is
     truncated later waits. Returns the source's LSN, which is about that of the snapshot."""
     names = [relation.name for relation in relations if relation.lockable]
@@ -265,7 +288,8 @@ def _locked(cursor: Any, relations: Iterable[_Relation]) -> str:
     return str(cursor.fetchone()[0])
 
 
-def _legacy_rows(cursor: Any, aggregate: Aggregate, relation: _Relation) -> Iterator[Row]:
+def legacy_rows(cursor: Any, aggregate: Aggregate, relation: Relation) -> Iterator[Row]:
+    """What the legacy pipeline has in an aggregate, as `Aggregate.query` reads it."""
     names = aggregate.key + aggregate.columns
     with cursor.connection.cursor(name=f"parity_{aggregate.name}") as reading:
         reading.itersize = READ_AT_ONCE
@@ -274,7 +298,7 @@ def _legacy_rows(cursor: Any, aggregate: Aggregate, relation: _Relation) -> Iter
             yield dict(zip(names, row, strict=True))
 
 
-class _Staged:
+class Staged:
     """What the legacy aggregates held at the export, by the staged files; looked at only where something differs."""
 
     def __init__(self, settings: Settings) -> None:
@@ -309,16 +333,33 @@ _Key = tuple[str | None, ...]
 _Texts = tuple[str | None, ...]
 
 
-def _compare(aggregate: Aggregate, legacy: Iterable[Row], mart: Iterable[Row], staged: _Staged) -> AggregateReport:
-    ours, theirs = _by_key(aggregate, legacy), _by_key(aggregate, mart)
+def compared(
+    aggregate: Aggregate,
+    legacy: Iterable[Row],
+    other: Iterable[Row],
+    staged: Staged | None = None,
+    *,
+    against: Against = "mart",
+) -> AggregateReport:
+    """One aggregate on both sides, row by row.
+
+    Args:
+        aggregate: whose rows they are.
+        legacy: as the legacy pipeline stores them.
+        other: as they are elsewhere.
+        staged: what the source held at the export, which tells later changes of it apart.
+        against: what the other side is.
+    """
+    ours, theirs = _by_key(aggregate, legacy), _by_key(aggregate, other)
     found: list[Difference] = []
     figures = 0
     for key in sorted(ours.keys() | theirs.keys(), key=lambda key: [(text is not None, text or "") for text in key]):
         left, right = ours.get(key, []), theirs.get(key, [])
         figures += len(aggregate.columns) * min(len(left), len(right))
         found += _of_key(aggregate, key, left, right)
-    if found and (then := staged.rows(aggregate)) is not None:
+    if found and staged and (then := staged.rows(aggregate)) is not None:
         found = [replace(each, since=_since(aggregate, each, theirs, then)) for each in found]
+    found = [replace(each, against=against) for each in found]
     rows = [sum(map(len, side.values())) for side in (ours, theirs)]
     return AggregateReport(aggregate.name, rows[0], rows[1], figures, tuple(found))
 

@@ -1,4 +1,5 @@
-"""One full run of the modern pipeline: export → load → verify → marts → parity, each behind the one before it.
+"""One full run of a pipeline: of the modern one export → load → verify → marts → parity, of the legacy one aggregate →
+recomputation, each behind the one before it.
 
 Airflow runs its own DAG where it is there; the same chain in this process is for a machine without Airflow, and for a test of
 the chain itself. Parity is no task of the DAG: once the legacy pipeline is gone there is nothing to compare with.
@@ -17,12 +18,12 @@ from typing import Literal
 import pandas as pd
 
 from helpers import export as exporting
-from helpers import marts, parity, verify
+from helpers import legacy_aggregation, marts, parity, recomputation, verify
 from helpers.errors import UsageError
 from helpers.load import snowflake as loading
 from helpers.manifest import Manifest
 from helpers.parity import ParityReport
-from helpers.platforms import airflow, snowflake
+from helpers.platforms import airflow, postgres, snowflake
 from helpers.platforms.dbt import DbtResult
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
@@ -30,10 +31,13 @@ from helpers.settings import Settings
 from helpers.verify.report import Report
 
 DAG = "cloud_sales_pipeline_dag"
+LEGACY_DAG = "legacy_postgres_sales_aggregation"
 VARIABLE = "migration_sources"
 """Of Airflow, which phase 20 writes: the profile that the DAG's tasks work with."""
 
 STAGES = ("export", "load", "verify", "marts", "parity")
+LEGACY_STAGES = ("aggregate", "recomputation")
+IN_PROCESS = "in this process, without Airflow"
 MARK = 12
 """Digits of the load id that an export's name ends with, so that a probe knows it again."""
 
@@ -108,7 +112,23 @@ def run(
             started = time.monotonic()
             good, said = chain.export(plan) if name == "export" else getattr(chain, name)()
             stages.append(Stage(name, "done" if good else "failed", said, time.monotonic() - started))
-    return PipelineRun("in this process, without Airflow", tuple(stages))
+    return PipelineRun(IN_PROCESS, tuple(stages))
+
+
+def run_legacy(settings: Settings) -> PipelineRun:
+    """Runs the legacy aggregation once in this process, then computes again what it should have written.
+
+    Args:
+        settings: the profile, whose source is the pipeline's own database.
+
+    Raises:
+        MigrationError: it could not be run; all is as it was.
+    """
+    started = time.monotonic()
+    rows = legacy_aggregation.aggregate(settings.source)
+    said = ", ".join(f"{count:,} rows of {table}" for table, count in rows.items())
+    stages = [Stage("aggregate", "done", said, time.monotonic() - started)]
+    return PipelineRun(IN_PROCESS, (*stages, _last("recomputation", recomputed, settings)))
 
 
 def by_airflow(settings: Settings, *, load_id: str, progress: Progress | None = None) -> PipelineRun:
@@ -124,28 +144,67 @@ def by_airflow(settings: Settings, *, load_id: str, progress: Progress | None = 
         PipelineFailed: the run has not ended in time.
         ConnectionFailed: Airflow does not answer; the run goes on there.
     """
+    return _by_airflow(settings, DAG, "parity", compared, load_id, progress)
+
+
+def legacy_by_airflow(settings: Settings, *, load_id: str, progress: Progress | None = None) -> PipelineRun:
+    """The same with the legacy pipeline's DAG, whose aggregates are computed again behind it.
+
+    Raises:
+        UsageError, PipelineFailed, ConnectionFailed: as `by_airflow`.
+    """
+    before = legacy_aggregation.files(settings.source)
+
+    def look(own: Settings) -> tuple[bool, str]:
+        if legacy_aggregation.files(own.source) == before:  # a task may end well and have worked elsewhere
+            return False, f"the run ended well, and the tables of {postgres.address(own.source)} are those of before"
+        return recomputed(own)
+
+    return _by_airflow(settings, LEGACY_DAG, "recomputation", look, load_id, progress)
+
+
+def _by_airflow(
+    settings: Settings, dag: str, last: str, look: _Look, load_id: str, progress: Progress | None
+) -> PipelineRun:
     scheduler = airflow.connect(settings)
     _refuse_other_profile(scheduler, settings)
-    run_id = scheduler.trigger(DAG, run_id=f"runbook-{load_id[:MARK]}-{token_hex(2)}")
-    scheduler.follow(DAG, run_id, progress)
-    stages = [_of_task(task) for task in scheduler.tasks(DAG, run_id)]
+    run_id = scheduler.trigger(dag, run_id=f"runbook-{load_id[:MARK]}-{token_hex(2)}")
+    scheduler.follow(dag, run_id, progress)
+    stages = [_of_task(task) for task in scheduler.tasks(dag, run_id)]
     if any(stage.state != "done" for stage in stages):
-        log = scheduler.log_of_failed(DAG, run_id)
+        log = scheduler.log_of_failed(dag, run_id)
         stages = [replace(each, said=log) if each.state == "failed" else each for each in stages]
-        stages.append(Stage("parity", "skipped", "", 0.0))
+        stages.append(Stage(last, "skipped", "", 0.0))
     else:
-        started = time.monotonic()
-        good, said = compared(settings)
-        stages.append(Stage("parity", "done" if good else "failed", said, time.monotonic() - started))
-    return PipelineRun(f"{DAG} in {scheduler.address}, run {run_id}", tuple(stages), run_id)
+        stages.append(_last(last, look, settings))
+    return PipelineRun(f"{dag} in {scheduler.address}, run {run_id}", tuple(stages), run_id)
 
 
 def compared(settings: Settings) -> tuple[bool, str]:
     """Whether the marts say what the legacy pipeline says, and a sentence about it."""
-    found: ParityReport = parity.compare(settings)
+    return _said(parity.compare(settings))
+
+
+def recomputed(settings: Settings) -> tuple[bool, str]:
+    """Whether the legacy aggregates say what their order lines say, and a sentence about it."""
+    return _said(recomputation.compare(settings))
+
+
+def _last(name: str, look: _Look, settings: Settings) -> Stage:
+    started = time.monotonic()
+    good, said = look(settings)
+    return Stage(name, "done" if good else "failed", said, time.monotonic() - started)
+
+
+def _said(found: ParityReport) -> tuple[bool, str]:
     wrong = "; ".join(map(str, found.differences[:3]))
     figures = sum(each.figures for each in found.aggregates)
+    if not wrong and not found.equal:
+        wrong = "no legacy aggregate has a row to compare"
     return found.equal, wrong or f"{figures:,} figures of {len(found.aggregates)} aggregates are equal to the cent"
+
+
+_Look = Callable[[Settings], tuple[bool, str]]
 
 
 def _refuse_other_profile(scheduler: airflow.Airflow, settings: Settings) -> None:

@@ -393,9 +393,9 @@ class Downstream(_Section):
     """A system that reads the target: what it reads, and as whom."""
 
     reads: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Tables of the target, or marts as "marts.NAME"."""
+    """Tables of the target, or marts as "marts.NAME"; on option C tables of the source, and a mart is the aggregate of its name."""
     user: str | None = None
-    """Without it, the check reads as the migration's own user, and says so."""
+    """Of the target, on option C a role of the source. Without it, the check reads as the migration's own user, and says so."""
     password: Secret = None
     private_key_file: str | None = None
     role: str | None = None

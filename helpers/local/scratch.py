@@ -38,9 +38,10 @@ def scratch(settings: Settings, *, orders: int, progress: Progress | None = None
     values = settings.values
     update: dict[str, object] = {
         "source": server.model_copy(update={"dbname": name, "schemas": ("public",)}),
-        "stage": settings.stage.model_copy(update={"url": f"{settings.stage.url.rstrip('/')}-{name}/"}),
         "dbt": settings.dbt.model_copy(update={"schema_": None}),
     }
+    if values.stage:  # a path that moves nothing needs none
+        update["stage"] = values.stage.model_copy(update={"url": f"{values.stage.url.rstrip('/')}-{name}/"})
     if values.snowflake:
         update["snowflake"] = values.snowflake.model_copy(update={"schema_": name.upper()})
     own = replace(settings, values=values.model_copy(update=update))
@@ -55,8 +56,9 @@ def scratch(settings: Settings, *, orders: int, progress: Progress | None = None
 
 def _remove(own: Settings, server: profiles.Source, name: str) -> None:
     _on(server, f"DROP DATABASE {name} WITH (FORCE)")
-    bucket = Bucket.open(own.stage)
-    bucket.remove(list(bucket.sizes()))
+    if own.values.stage:
+        bucket = Bucket.open(own.stage)
+        bucket.remove(list(bucket.sizes()))
     if own.values.snowflake is None:
         return
     with snowflake.connect(own.snowflake) as session:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from helpers import alerts
 from helpers.benchmark import VOLUMES, BenchmarkPlan
 from helpers.phases.plan import StepPlan
 from helpers.platforms import snowflake
@@ -37,14 +36,8 @@ def of_performance(plan: BenchmarkPlan) -> StepPlan:
         for volume in plan.volumes
         for pipeline in plan.pipelines
     ]
-    what = "measure both pipelines over scratch data, which is removed again, and hold them against the profile's sla"
+    what = f"measure {' and '.join(plan.pipelines)} over scratch data, which is removed again, and hold them against the profile's sla"
     return _plan("s60-performance", what, "measured", rows, "not estimated")
-
-
-def of_monitoring(settings: Settings) -> StepPlan:
-    """A test alarm."""
-    what = f"send a test alarm, and wait up to {settings.alerts.timeout_seconds:g} s for it"
-    return _plan("s60-monitoring", what, "through", alerts.ways(settings), "none worth naming")
 
 
 def of_security(settings: Settings) -> StepPlan:

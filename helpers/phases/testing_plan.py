@@ -18,7 +18,7 @@ _LEFT = "removed again"
 
 
 def of_functional(settings: Settings, tests: Sequence[str]) -> StepPlan:
-    """The tests of the modern pipeline."""
+    """The functional tests of a pipeline."""
     objects = pd.DataFrame({"test": list(tests), "where": "scratch data, " + _LEFT}).set_index("test")
     what = f"run the functional tests on the stack of profile {settings.profile}, over generated orders"
     return StepPlan("s40-functional", what, objects, {"tests": len(tests)}, _cost(settings))
@@ -28,7 +28,8 @@ def of_performance(plan: BenchmarkPlan) -> StepPlan:
     """The benchmark."""
     rows = [(f"{volume}, {pipeline}", VOLUMES[volume]) for volume in plan.volumes for pipeline in plan.pipelines]
     objects = pd.DataFrame(rows, columns=["measured", "order lines"]).set_index("measured")
-    what = f"measure both pipelines over scratch data, which is {_LEFT}; large is what a laptop moves in a few minutes"
+    which = " and ".join(plan.pipelines)
+    what = f"measure {which} over scratch data, which is {_LEFT}; large is what a laptop moves in a few minutes"
     return StepPlan("s40-performance", what, objects, {"order_lines": plan.lines}, _cost(plan.settings))
 
 
@@ -44,7 +45,7 @@ def of_quality(settings: Settings) -> StepPlan:
     )
 
 
-def of_parity() -> StepPlan:
+def of_parity(settings: Settings) -> StepPlan:
     """The comparison with the legacy aggregates."""
     rows = [(each.name, ", ".join(each.key), ", ".join(each.exact), ", ".join(each.cents)) for each in AGGREGATES]
     objects = pd.DataFrame(rows, columns=["aggregate", "row by", "exact", "to the cent"]).set_index("aggregate")
@@ -77,19 +78,19 @@ def of_output(settings: Settings) -> StepPlan:
     return StepPlan("s40-output", what, objects, {"sides": 2}, _cost(settings))
 
 
-def of_alerts(settings: Settings) -> StepPlan:
+def of_alerts(step: str, settings: Settings) -> StepPlan:
     """A test alarm."""
     objects = pd.DataFrame(alerts.ways(settings), columns=["through", "sends"]).set_index("through")
     seconds = settings.alerts.timeout_seconds
     what = f"send a test alarm, which reaches whoever listens there, and wait up to {seconds:g} s for it"
-    return StepPlan("s40-alerts", what, objects, {"ways": len(objects)}, "none worth naming")
+    return StepPlan(step, what, objects, {"ways": len(objects)}, "none worth naming")
 
 
 def of_downstream(described: Mapping[str, Downstream | None]) -> StepPlan:
     """Reads as each downstream system."""
     rows = [(name, ", ".join(how.reads) if how else "nothing says what it reads") for name, how in described.items()]
     objects = pd.DataFrame(rows, columns=["system", "reads"]).set_index("system")
-    what = "read from the new target as each system that is listed; nothing is changed"
+    what = "read what each system that is listed reads; nothing is changed"
     return StepPlan("s40-downstream", what, objects, {"systems": len(rows)}, "none worth naming")
 
 

@@ -200,7 +200,7 @@ class _Walk:
 
     def take(self, phase: _Phase) -> PhaseResult:
         if phase.notebook is None:
-            return PhaseResult(phase.name, "not built", why="no notebook performs it for this option yet")
+            return PhaseResult(phase.name, "not built", why="it has no notebook yet")
         ledger = Ledger(self._order.outputs / self._order.run / "ledger.jsonl")
         entries = ledger.entries()
         if done := _done_before(entries, phase, behind=self._behind):
@@ -258,9 +258,7 @@ def _planned(order: Order) -> list[_Phase]:
         raise _misused(
             "start a run", f"run {order.run}", f"a notebook of the run {within} starts it", "start it from a terminal"
         )
-    steps = checklist.of_option(order.option)
-    names = {step.phase for step in steps}
-    built = {step.phase for step in steps if step.state == "built"}
+    names = {step.phase for step in checklist.of_option(order.option)}
     parameters = dict(order.parameters or {})
     phases, known = [], set()
     for name in (each for each in checklist.PHASES if each in names):
@@ -268,7 +266,7 @@ def _planned(order: Order) -> list[_Phase]:
         notebook = order.runbooks / f"{name}.ipynb"
         # The rollback is rehearsed with the cutover that it would undo, and taken only when somebody asks for it alone.
         apply = applies(order.profile, name, order.apply) and name != checklist.ROLLBACK
-        if not notebook.exists() or name not in built:
+        if not notebook.exists():
             phases.append(_Phase(name, None, apply, {}))
             continue
         own = {parameter.name for parameter in declared(notebook)}

@@ -63,15 +63,48 @@ def check_rules(
     Raises:
         MigrationError: a side could not be read; a broken rule is never an error but a result.
     """
+    return _checked(_Check, source, target, rules, tables, progress)
+
+
+def _checked(
+    kind: type[_Check],
+    source: Engine,
+    target: Engine,
+    rules: Sequence[Rule],
+    tables: Sequence[Table],
+    progress: Progress | None,
+) -> tuple[RuleResult, ...]:
     results: dict[str, RuleResult] = {}
     named = {str(table): table for table in tables}
     for done, table in enumerate(tables):
         if progress:
             progress(done, len(tables), f"checking the rules of {table}")
         mine = [rule for rule in rules if rule.table == str(table)]
-        for result in _Check(source, target, table, named).results(mine):
+        for result in kind(source, target, table, named).results(mine):
             results[result.rule.id] = result
     return tuple(results[rule.id] for rule in rules)
+
+
+def check_alone(
+    source: Engine, rules: Sequence[Rule], tables: Sequence[Table], *, progress: Progress | None = None
+) -> tuple[RuleResult, ...]:
+    """Counts the rows of the source itself that break each rule: there is no other side that could excuse them.
+
+    A constraint holds for what was written under it. Rows from before a NOT VALID one, or that came while triggers were off, as
+    a replica or a restore writes them, break it all the same.
+
+    Args:
+        source: in the snapshot in which `rules` were read, with nothing left out of it.
+        rules: of those tables.
+        tables: with those that foreign keys refer to.
+
+    Returns:
+        A result for each rule, in the order of `rules`; a declared one that any row breaks fails.
+
+    Raises:
+        MigrationError: the source could not be read.
+    """
+    return _checked(_Alone, source, source, rules, tables, progress)
 
 
 def kept(results: Iterable[RuleResult]) -> bool:
@@ -81,6 +114,8 @@ def kept(results: Iterable[RuleResult]) -> bool:
 
 class _Check:
     """The rules of one table."""
+
+    alone = False
 
     def __init__(self, source: Engine, target: Engine, table: Table, tables: Mapping[str, Table]) -> None:
         self._source, self._target, self._table, self._tables = source, target, table, tables
@@ -179,14 +214,21 @@ class _Check:
                 off = _distance(rule.test, counts[n], rows)
                 result = _judged(rule, off, 0)
                 yield replace(result, why=f"NULL in {counts[n]:,} of {rows:,} rows" if off else "", seconds=seconds)
-            elif found[len(rules) + n]:
+            elif found[len(rules) + n] and not self.alone:
                 many = f"{found[len(rules) + n]:,} of the source's rows"
                 why = f"not checked: its translation says something else of {many}"
                 yield RuleResult(rule, "not checked", why, seconds=seconds)
             else:
-                result = _judged(rule, counts[n], found[n])
+                result = self._of_row_rule(rule, counts[n], found[n])
                 shown = self._examples(broken[n], rule) if result.verdict in ("warn", "fail") else ()
                 yield replace(result, examples=shown, seconds=seconds)
+
+    def _of_row_rule(self, rule: Rule, there: int, here: int) -> RuleResult:
+        return _judged(rule, there, here)
+
+    def _before(self, counted: int) -> int:
+        """How many of the rows that break a rule the source may be blamed for."""
+        return counted
 
     def _misread(self, rule: Rule, original: str | None) -> str:
         """What is true of a row of the source for which a constraint and its translation differ."""
@@ -207,7 +249,7 @@ class _Check:
         assert self._held is not None
         started = time.monotonic()
         count = self._repeated(self._target, self._held, rule, test)
-        before = self._repeated(self._source, self._source_held, rule, test) if count else None
+        before = self._before(self._repeated(self._source, self._source_held, rule, test)) if count else None
         result = _judged(rule, count, before or 0)
         shown: tuple[dict[str, str | None], ...] = ()
         if result.verdict == "fail":
@@ -228,7 +270,7 @@ class _Check:
         assert self._held is not None
         started = time.monotonic()
         counted = self._lost(self._target, self._held, rule, test)
-        before = sum(count for _, count in self._lost(self._source, self._source_held, rule, test))
+        before = self._before(sum(count for _, count in self._lost(self._source, self._source_held, rule, test)))
         result = _judged(rule, sum(count for _, count in counted), before)
         shown: tuple[dict[str, str | None], ...] = ()
         if result.verdict == "fail":
@@ -270,6 +312,18 @@ class _Check:
     def _named(self, names: Sequence[str], sql: str) -> tuple[dict[str, str | None], ...]:
         rows = self._target.rows(sql, doing=f"find examples in {self._table}")
         return tuple(dict(zip(names, row, strict=True)) for row in rows)
+
+
+class _Alone(_Check):
+    """The rules of one table where source and target are one: whatever breaks them is its own."""
+
+    alone = True
+
+    def _of_row_rule(self, rule: Rule, there: int, here: int) -> RuleResult:
+        return _judged(rule, here, 0)  # by PostgreSQL's own expression, where the rule has one
+
+    def _before(self, counted: int) -> int:
+        return 0
 
 
 _PRINTED_ALIKE = frozenset({"uuid", "name", "char", "macaddr", "macaddr8", "pg_lsn"})
@@ -347,4 +401,4 @@ def _judged(rule: Rule, violations: int, before: int) -> RuleResult:
     return RuleResult(rule, "fail" if rule.declared else "warn", more, violations, before)
 
 
-__all__ = ["Rule", "RuleResult", "check_rules", "frame", "kept", "rules"]
+__all__ = ["Rule", "RuleResult", "check_alone", "check_rules", "frame", "kept", "rules"]

@@ -85,7 +85,7 @@ def test_the_same_is_equal(sides: Sides) -> None:
     report = sides.compare()
     assert report.equal
     assert not report.differences
-    assert all(each.rows_legacy == each.rows_mart > 0 and each.figures for each in report.aggregates)
+    assert all(each.rows_legacy == each.rows_other > 0 and each.figures for each in report.aggregates)
     assert list(report.frame()["verdict"]) == ["equal"] * len(AGGREGATES)
 
 
@@ -96,8 +96,8 @@ def test_one_cent_is_found_at_its_day_and_column(sides: Sides) -> None:
     (found,) = report.differences
     assert not report.equal
     assert (found.aggregate, found.kind, found.column) == ("sales_daily", "changed", "sales")
-    assert found.legacy and found.mart
-    assert Decimal(found.mart) - Decimal(found.legacy) == Decimal("0.01")
+    assert found.legacy and found.other
+    assert Decimal(found.other) - Decimal(found.legacy) == Decimal("0.01")
     assert f"day={found.key['day']}" in str(found)
     assert found.legacy in str(found)
     assert list(report.differing()["column"]) == ["sales"]
@@ -126,7 +126,7 @@ def test_a_null_is_no_zero(sides: Sides) -> None:
     sides.mart("UPDATE sales_monthly SET profit = NULL WHERE month = (SELECT max(month) FROM sales_monthly)")
     after = sides.compare(AGGREGATES[1])
     assert len(after.differences) > len(before.differences)
-    assert after.differences[-1].mart is None
+    assert after.differences[-1].other is None
 
 
 def test_an_average_is_compared_to_the_cent(sides: Sides) -> None:

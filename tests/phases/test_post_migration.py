@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from helpers import backup, recovery, target_security
+from helpers import alerts, backup, benchmark, recovery, target_security, verify
 from helpers.benchmark import Benchmark, Limit, Measurement, Verdict
 from helpers.checklist import of_option
-from helpers.errors import GateClosed, NotBuilt, UsageError
+from helpers.errors import GateClosed, UsageError
 from helpers.phases import planned_actual
-from helpers.phases import post_migration as phase
-from helpers.phases.post_migration import BOXES, WORDS, PostMigration, pipeline_findings
+from helpers.phases.box_findings import last_run_findings, target_findings
+from helpers.phases.post_migration import BOXES, WORDS, PostMigration
 from helpers.platforms import postgres
 from helpers.runs import folders
 from helpers.runs.status import RunStatus, StepStatus, read_status
@@ -68,8 +68,8 @@ def moved(project: Any) -> Any:
 def test_a_rehearsal_plans_every_box_and_acts_on_none(
     project: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for acting, name in ((phase.recovery, "recover"), (phase.verify, "verify"), (phase.target_security, "findings"),
-                         (phase.alerts, "send_test_alarm"), (phase.benchmark, "benchmark")):  # fmt: skip
+    for acting, name in ((recovery, "recover"), (verify, "verify"), (target_security, "findings"),
+                         (alerts, "send_test_alarm"), (benchmark, "benchmark")):  # fmt: skip
         monkeypatch.delattr(acting, name)
     post = PostMigration("local", ["small"], apply=False)
     tokens = []
@@ -90,11 +90,6 @@ def test_a_rehearsal_plans_every_box_and_acts_on_none(
     assert project.bucket.sizes() == {}
 
 
-def test_option_c_has_no_modern_pipeline_to_verify(project: Any) -> None:
-    with pytest.raises(NotBuilt):
-        PostMigration("local", ["small"], option="C", apply=False)
-
-
 def test_the_target_is_compared_again_and_a_drifted_cell_closes_the_gate(moved: Any) -> None:
     moved.target('UPDATE "orders" SET "amount" = 7 WHERE "id" = 3')
     post = PostMigration("local", ["small"], apply=True)
@@ -111,13 +106,14 @@ def test_an_equal_target_is_no_tick_where_no_pipeline_ever_ran(moved: Any) -> No
         post.gate("s60-pipeline")
 
 
-def test_what_the_last_run_says_decides(moved: Any) -> None:
-    equal = moved.verify()
-    assert severities(pipeline_findings(DONE, equal)) == ["note"]
+def test_what_the_last_run_says_decides() -> None:
+    assert severities(last_run_findings(DONE, "modern")) == ["note"]
     failed = {**DONE, "stages": [*DONE["stages"], {"name": "marts", "state": "failed", "said": "no"}]}  # type: ignore[misc]
-    assert severities(pipeline_findings(failed, equal)) == ["stop", "note"]
-    assert severities(pipeline_findings({"how": "x", "stages": []}, equal)) == ["stop", "note"]
-    assert severities(pipeline_findings(DONE, Report("", "", "postgresql", "snowflake", ()))) == ["note", "stop"]
+    assert severities(last_run_findings(failed, "modern")) == ["stop", "note"]
+    assert severities(last_run_findings({"how": "x", "stages": []}, "modern")) == ["stop", "note"]
+    assert severities(last_run_findings(None, "modern")) == ["stop"]
+    assert severities(last_run_findings({**DONE, "pipeline": "legacy"}, "modern")) == ["stop"]
+    assert severities(target_findings(Report("", "", "postgresql", "snowflake", ()))) == ["stop"]
 
 
 def test_a_rule_that_only_the_target_breaks_closes_the_gate(moved: Any) -> None:
@@ -215,7 +211,7 @@ def test_a_missed_limit_closes_the_gate(project: Any, monkeypatch: pytest.Monkey
     measured = Measurement("small", 10, "modern", "x", "mart", "sales_daily", 9.0, 9.0)
     limit = Limit("sales_daily", "mart", 1.0, "sales_daily")
     found = Benchmark((measured,), (Verdict(limit, "missed", 9.0, "slowest"),))
-    monkeypatch.setattr(phase.benchmark, "benchmark", lambda *given, **options: found)
+    monkeypatch.setattr(benchmark, "benchmark", lambda *given, **options: found)
     post = PostMigration("local", ["small"], apply=True)
     post.performance()
     with pytest.raises(GateClosed, match="sales_daily"):

@@ -18,9 +18,10 @@ import pytest
 from helpers import alerts, benchmark, downstream, functional, marts, parity, pipeline_run
 from helpers.benchmark import Benchmark, Limit, Measurement
 from helpers.downstream import Listed
-from helpers.errors import EvidenceError, GateClosed, NotBuilt, UsageError
+from helpers.errors import EvidenceError, GateClosed, UsageError
+from helpers.finding import Finding
 from helpers.local.scratch import scratch
-from helpers.phases import testing_validation as phase
+from helpers.phases import box_findings
 from helpers.phases.testing_validation import BOXES, END_TO_END, TestingValidation
 from helpers.pipeline_run import PipelineRun, Stage
 from helpers.platforms import aws as platform
@@ -42,7 +43,7 @@ def own_project(folder: Path, migration: Any) -> None:
     )
 
 
-def severities(findings: list[phase.Finding]) -> list[str]:
+def severities(findings: list[Finding]) -> list[str]:
     return [finding.severity for finding in findings]
 
 
@@ -76,15 +77,6 @@ def test_a_rehearsal_plans_every_box_and_acts_on_none(
     assert migration.bucket.sizes() == {}
 
 
-def test_option_c_has_no_modern_pipeline_to_test(
-    migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own_project(tmp_path, migration)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(NotBuilt, match="option C"):
-        TestingValidation("local", ["small"], option="C", apply=False)
-
-
 def test_a_box_that_was_not_done_does_not_pass_its_gate(
     migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +99,7 @@ def test_a_failing_functional_test_closes_the_gate(local_settings: Settings, tmp
     assert [(case.name, case.outcome) for case in cases] == [
         ("test_good", "passed"), ("test_bad", "failed"), ("test_absent", "skipped"),
     ]  # fmt: skip
-    found = phase.functional_findings(cases)
+    found = box_findings.functional_findings(cases)
     assert severities(found) == ["stop", "warning"]
     assert (found[0].on, "one row was lost" in found[0].what) == ("test_bad", True)
     assert functional.names(file) == ("test_good", "test_bad", "test_absent")
@@ -147,7 +139,7 @@ def test_a_slow_query_misses_its_limit(duck_settings: tuple[Settings, Path]) -> 
     verdicts = benchmark.judge(measured, limits)
     assert [verdict.answer for verdict in verdicts] == ["missed", "met", "not measured"]
     assert "slow" in verdicts[0].why and "DuckDB" in verdicts[0].why
-    found = phase.performance_findings(Benchmark(tuple(measured), verdicts))
+    found = box_findings.performance_findings(Benchmark(tuple(measured), verdicts))
     assert severities(found) == ["stop", "warning"]
     assert found[0].on == "report_seconds"
     assert not Benchmark(tuple(measured), verdicts).kept
@@ -201,9 +193,9 @@ def test_rows_that_a_test_of_dbt_found_are_shown(duck_settings: tuple[Settings, 
         assert marts.failing_rows(reader, bad) == [{"kind": "sale"}]
         assert marts.failing_rows(reader, good) == []
         assert marts.failing_rows(reader, skipped) == []
-    found = phase.quality_findings(DbtResult("duckdb", (bad, good, skipped), 1.0))
+    found = box_findings.quality_findings(DbtResult("duckdb", (bad, good, skipped), 1.0))
     assert [(f.severity, f.on) for f in found] == [("stop", "accepted_values_kind"), ("stop", "sales_daily")]
-    assert severities(phase.quality_findings(DbtResult("duckdb", (), 1.0))) == ["stop"]
+    assert severities(box_findings.quality_findings(DbtResult("duckdb", (), 1.0))) == ["stop"]
     assert not DbtResult("duckdb", (), 1.0).ok
 
 
@@ -252,7 +244,7 @@ def test_a_downstream_system_that_cannot_read_closes_the_gate(migration: Any) ->
         ("crm", "customers", True, False), ("finance", "customers", True, False),
         ("finance", "marts.sales_monthly", False, False), ("stranger", "customers", False, True),
     }  # fmt: skip
-    found = phase.downstream_findings(True, known, readings)
+    found = box_findings.downstream_findings(True, known, readings)
     stops = {finding.on for finding in found if finding.severity == "stop"}
     assert stops == {"finance: marts.sales_monthly", "stranger: customers", "unheard of"}
 
@@ -273,16 +265,16 @@ def test_a_listed_role_reads_what_it_may_read_today_and_marts_for_aggregates(
 
 
 def test_no_list_of_downstream_systems_is_a_finding() -> None:
-    (found,) = phase.downstream_findings(False, {}, ())
+    (found,) = box_findings.downstream_findings(False, {}, ())
     assert (found.severity, found.on) == ("warning", "downstream")
-    assert phase.downstream_findings(True, {}, ()) == []
+    assert box_findings.downstream_findings(True, {}, ()) == []
 
 
 def test_a_lost_alarm_and_nobody_to_tell_close_the_gate() -> None:
     lost = alerts.Arrival("alarm → topic → queue", False, 60.0, "nothing arrived within 60 s")
-    assert severities(phase.alert_findings([lost])) == ["stop"]
-    assert severities(phase.alert_findings([])) == ["stop"]
-    assert severities(phase.alert_findings([replace(lost, arrived=True)])) == ["note"]
+    assert severities(box_findings.alert_findings([lost])) == ["stop"]
+    assert severities(box_findings.alert_findings([])) == ["stop"]
+    assert severities(box_findings.alert_findings([replace(lost, arrived=True)])) == ["note"]
 
 
 def test_a_failed_stage_closes_the_gate() -> None:
@@ -291,7 +283,7 @@ def test_a_failed_stage_closes_the_gate() -> None:
         Stage("load", "failed", "no warehouse", 1.0),
         Stage("verify", "skipped", "", 0),
     )
-    found = phase.full_run_findings(PipelineRun("in this process", stages))
+    found = box_findings.full_run_findings(PipelineRun("in this process", stages))
     assert [(f.severity, f.on) for f in found] == [("note", "full run"), ("stop", "load"), ("stop", "verify")]
     assert not PipelineRun("in this process", stages).done
     assert not PipelineRun("in this process", ()).done
@@ -366,6 +358,6 @@ def test_a_test_alarm_arrives_and_a_lost_one_is_seen(local_settings: Settings, m
     monkeypatch.setattr(alerts, "_listening", deaf)
     lost = alerts.send_test_alarm(local_settings.aws, local_settings.alerts.model_copy(update={"timeout_seconds": 2.0}))
     assert not lost.arrived
-    assert severities(phase.alert_findings([lost])) == ["stop"]
+    assert severities(box_findings.alert_findings([lost])) == ["stop"]
     cloudwatch = platform.client(local_settings.aws, "cloudwatch")
     assert not [a for a in cloudwatch.describe_alarms()["MetricAlarms"] if a["AlarmName"].startswith(alerts.PREFIX)]

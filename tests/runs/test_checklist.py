@@ -155,11 +155,3 @@ def test_a_misspelt_key_is_refused() -> None:
     with pytest.raises(ValidationError):
         Step.model_validate({**steps()[0].model_dump(), "kind": "promise"})
     assert checklist.steps() is checklist.steps()
-
-
-def test_what_is_not_built_for_an_option_is_not_built_there_and_nowhere_else() -> None:
-    for name in ("40_testing_validation", "60_post_migration"):
-        assert {part for step in of_option("C") if step.phase == name for part in step.missing} == {
-            part for step in steps() if step.phase == name and "C" in step.options for part in step.ids
-        }
-        assert not any(step.missing for step in of_option("A") if step.phase == name)
