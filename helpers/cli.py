@@ -428,7 +428,7 @@ def export(
     settings = profiles.load(profile)
     if workers:
         settings = settings.with_workers(workers)
-    pointer = _run_folder(run) / "export.json" if run else None
+    pointer = _open_run_folder(run) / "export.json" if run else None
     location = target_location or settings.stage.url
     options: dict[str, Any] = {
         "location": location, "tables": tuple(tables or ()), "include_views": include_views,
@@ -588,7 +588,7 @@ def verify(
             source=profiles.source_from_dsn(source_dsn_env) if source_dsn_env else None,
             target_source=profiles.source_from_dsn(target_dsn_env) if target_dsn_env else None,
             location=location,
-            cells_folder=_new_folder(_run_folder(run) / "verify") if run else None,
+            cells_folder=_new_folder(_open_run_folder(run) / "verify") if run else None,
             options=options,
             progress=report,
         ) as what,
@@ -703,7 +703,12 @@ def _show_report(report: Report) -> None:
     for table in report.tables:
         if table.cells_file:
             screen.print(f"every differing cell of {table}: {table.cells_file}", markup=False)
-    screen.print(f"{_VERDICTS[report.verdict]}: {report.rows:,} rows, {report.cells:,} cells compared")
+    chosen = "; ".join(dict.fromkeys(table.selection for table in report.tables if table.selection))
+    screen.print(
+        f"{_VERDICTS[report.verdict]}: {report.rows:,} rows, {report.cells:,} cells compared"
+        f"{f', of no others than: {chosen}' if chosen else ''}",
+        markup=False,
+    )
 
 
 def _value(text: str | None) -> str:
@@ -1023,6 +1028,12 @@ def status(run: Run = None, profile: Profile = None, as_json: Json = False) -> N
     """
     from helpers.runs.status import read_status
 
+    if run and not _run_folder(run).is_dir():
+        known = sorted(path.parent.name for path in OUTPUTS.glob("*/ledger.jsonl"))
+        raise UsageError(
+            "show the run", on=run, why="there is no such run",
+            next_step=f"name one of: {', '.join(known)}" if known else "begin one: runbook run 00 --run NAME",
+        )  # fmt: skip
     found = read_status(_run_folder(run)) if run else None
     attempts = [_attempt(path) for path in sorted(_run_folder(run).glob("*/attempt-*.ipynb"))] if run else []
     for attempt in attempts:
@@ -1362,6 +1373,17 @@ def _unfinished_export(pointer: Path | None, location: str) -> str | None:
 
 def _run_folder(run: str) -> Path:
     return OUTPUTS / checked_name(run, kind="run")
+
+
+def _open_run_folder(run: str) -> Path:
+    """Of a run that more may be added to.
+
+    Raises:
+        UsageError: it is sealed.
+    """
+    folder = _run_folder(run)
+    refuse_sealed(folder)
+    return folder
 
 
 def _declare_not_built(name: str, what: str) -> None:

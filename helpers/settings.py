@@ -835,7 +835,9 @@ def _settings_error(error: ValidationError, profile: str, path: Path) -> Setting
     example = _EXAMPLES.get(
         str(first["loc"][-1]) if first["loc"] else "", "see the commented profile in migration.toml"
     )
-    return SettingsError(f"read {key}", on=str(path), why=first["msg"], next_step=f"correct it; {example}")
+    unknown = first["type"] == "extra_forbidden"
+    why = "there is no such key" if unknown else first["msg"].removeprefix("Value error, ")
+    return SettingsError(f"read {key}", on=str(path), why=why, next_step=f"correct it; {example}")
 
 
 _EXAMPLES = {

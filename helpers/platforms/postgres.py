@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -64,6 +65,10 @@ def dsn(source: Source, *, application: str = "migration-runbooks", settings: di
     )
 
 
+_REFUSED = re.compile("authentication failed|no pg_hba.conf entry|FATAL: .* does not exist|permission denied")
+"""In a message of the server that answers, and would answer the same again; libpq gives no code for it."""
+
+
 def address(source: Source) -> str:
     """How the server is named to people."""
     return f"PostgreSQL {source.dbname} at {source.host}:{source.port} as {source.user}"
@@ -86,13 +91,15 @@ def connect(
             dsn(source, application=application, settings=settings), connection_factory=connection_factory
         )
     except psycopg2.OperationalError as error:
-        raise ConnectionFailed(
+        failed = ConnectionFailed(
             "connect",
             on=address(source),
             why=str(error),
             next_step="check that the server runs and that host, port, user and password in the profile are right "
             "(locally: runbook local status)",
-        ) from None
+        )
+        failed.transient = not _REFUSED.search(str(error))
+        raise failed from None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 import boto3
 import pyarrow.fs
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 from fsspec.spec import AbstractFileSystem
 
 from helpers.errors import StageError, UsageError
@@ -310,12 +310,17 @@ class Bucket:
             raise self._failed("delete", f"{len(names)} objects", error) from None
 
     def _failed(self, verb: str, name: str, error: Exception) -> StageError:
-        return StageError(
+        unreachable = isinstance(error, ConnectionError | HTTPClientError)
+        failed = StageError(
             f"{verb} {name or 'the stage'}",
             on=f"{self.location}{f' at {self.stage.endpoint}' if self.stage.endpoint else ''}",
             why=str(error),
-            next_step="check the bucket's name, the credentials and the free space, then run the same command again",
+            next_step="see that the service answers (locally: runbook local up), then run the same command again"
+            if unreachable
+            else "check the bucket's name, the credentials and the free space, then run the same command again",
         )
+        failed.transient = unreachable
+        return failed
 
     def filesystem(self) -> pyarrow.fs.S3FileSystem:
         """Arrow's client: multipart uploads in the background."""

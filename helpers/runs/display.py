@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from helpers.errors import AwaitingPerson
 from helpers.runs.estimate import Estimate, duration
 from helpers.runs.ledger import Entry
 
@@ -43,7 +44,9 @@ class Display:
             seconds = entry.get("seconds")
             took = f" in {duration(seconds)}" if seconds is not None else ""
             status = f": {entry.get('status')}" if entry.event == "attempt-ended" else ""
-            self.line(f"  {self._where} {name} {_WORDS[entry.event]}{took}{status}, {left}")
+            waits = entry.event == "step-failed" and entry.get("error")["type"] == AwaitingPerson.__name__
+            if not waits:  # that it waits was said when it began to
+                self.line(f"  {self._where} {name} {_WORDS[entry.event]}{took}{status}, {left}")
 
     def tick(self, left: Estimate) -> None:
         """Time goes by."""

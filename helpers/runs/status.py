@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from helpers import checklist
 from helpers.checklist import ROLLBACK, Step
-from helpers.errors import EvidenceError
+from helpers.errors import AwaitingPerson, EvidenceError
 from helpers.runs import attempts
 from helpers.runs.ledger import NAME, Entry, Ledger
 
@@ -183,7 +183,10 @@ def _last(step: str, entries: list[Entry]) -> Entry | None:
     """The line that tells how the step stands: a rehearsal after it was done takes nothing away."""
     own = [e for e in entries if e.get("step") == step and (e.event in _ENDS or e.event == "step-started")]
     acted = [e for e in own if e.event != "step-planned"]
-    return acted[-1] if acted else own[-1] if own else None
+    last = acted[-1] if acted else own[-1] if own else None
+    if last and last.event == "step-failed" and last.get("error")["type"] == AwaitingPerson.__name__:
+        return next((e for e in reversed(acted) if e.event == "awaiting"), last)
+    return last
 
 
 def _state(entry: Entry | None, ended: dict[str, str]) -> State:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from helpers import snapshot as snapshots
@@ -47,7 +49,19 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
             reports += _added_tables(plan, ends.target)
             if progress:
                 progress(plan.rows, plan.rows, "compared")
-        return Report(plan.lsn, plan.lsn_note, ends.source.name, ends.target.name, tuple(reports))
+        tables = tuple(map(_of_no_row, reports) if _compared_nothing(reports) else reports)
+        return Report(plan.lsn, plan.lsn_note, ends.source.name, ends.target.name, tables)
+
+
+def _compared_nothing(reports: Sequence[TableReport]) -> bool:
+    """Whether a condition left no row of any table: a slip in it must not read as an equal target."""
+    return bool(reports) and all(
+        t.selection and t.verdict == "equal" and not t.rows_source and not t.rows_target for t in reports
+    )
+
+
+def _of_no_row(report: TableReport) -> TableReport:
+    return replace(report, verdict="refused", method=f"{report.method}: no row is so, and nothing was compared")
 
 
 def _source(plan: VerifyPlan, stack: ExitStack) -> Side:
