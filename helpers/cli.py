@@ -449,7 +449,7 @@ def export(
                     )
                 manifest = exporting.export(what, progress=report)
     except BaseException:
-        if run:
+        if pointer and pointer.exists():
             screen.print(f"what is written stays: `runbook export --run {run}` goes on with it", markup=False)
         raise
     if manifest is None:

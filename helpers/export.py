@@ -105,14 +105,18 @@ def planned(
     own = _still_held(settings.source, former) if former else None
     chosen = own or snapshot or snapshots.take(settings.source, outlive=keep_for_resume or not release)
     own = None if chosen is snapshot else chosen
+    begun = former is not None
     try:
         if former and chosen.name == former.snapshot:
-            yield _go_on(settings, bucket, chosen, former, progress)
+            plan = _go_on(settings, bucket, chosen, former, progress)
         else:
             plan = plan_export(settings, bucket, chosen, tables, include_views=include_views, progress=progress)
-            yield _with_kept_tables(plan, former, progress) if former else plan
+            plan = _with_kept_tables(plan, former, progress) if former else plan
+        begun = True
+        yield plan
     except BaseException as error:
-        if own and not (keep_for_resume and not isinstance(error, SourceRefused)):
+        # What failed while it was planned has written nothing that another attempt could go on with.
+        if own and not (keep_for_resume and begun and not isinstance(error, SourceRefused)):
             snapshots.release(own)
         raise
     if own and release:

@@ -20,7 +20,7 @@ import pytest
 
 from helpers import digests, export_state, manifest, readers, snapshot
 from helpers import export as exporting
-from helpers.errors import StageError
+from helpers.errors import StageError, UsageError
 from helpers.platforms import postgres
 
 TABLES = [
@@ -74,6 +74,18 @@ def _begin(migration: Any, files: int, change: str | None = None) -> tuple[Any, 
     if change:
         migration.source(change)
     return held, plan.state
+
+
+def test_an_export_that_cannot_be_planned_holds_no_snapshot(migration: Any) -> None:
+    """Would catch: a misspelt table that holds back the source's vacuum for hours."""
+    migration.source(*TABLES)
+    before = snapshot.held()
+    with (
+        pytest.raises(UsageError),
+        exporting.planned(migration.settings, tables=("nosuch.*",), keep_for_resume=True),
+    ):
+        pass
+    assert snapshot.held() == before
 
 
 @pytest.mark.parametrize("files", [1, 4, 9])
