@@ -425,10 +425,10 @@ def export(
             why="only parquet keeps every value",
             next_step="use parquet",
         )
+    pointer = _open_run_folder(run) / "export.json" if run else None
     settings = profiles.load(profile)
     if workers:
         settings = settings.with_workers(workers)
-    pointer = _open_run_folder(run) / "export.json" if run else None
     location = target_location or settings.stage.url
     options: dict[str, Any] = {
         "location": location, "tables": tuple(tables or ()), "include_views": include_views,
@@ -567,6 +567,7 @@ def verify(
     _one_of("--source", source, ("postgresql", "manifest"))
     _one_of("--target", target, ("snowflake", "databricks", "stage", "postgresql"))
     _one_of("--check", check, ("row-counts", "schema", "data-quality", "sample-data", "full"))
+    folder = _open_run_folder(run) if run else None
     settings = profiles.load(profile)
     if target == "postgresql" and not target_dsn_env:
         raise UsageError(
@@ -588,7 +589,7 @@ def verify(
             source=profiles.source_from_dsn(source_dsn_env) if source_dsn_env else None,
             target_source=profiles.source_from_dsn(target_dsn_env) if target_dsn_env else None,
             location=location,
-            cells_folder=_new_folder(_open_run_folder(run) / "verify") if run else None,
+            cells_folder=_new_folder(folder / "verify") if folder else None,
             options=options,
             progress=report,
         ) as what,

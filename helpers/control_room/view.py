@@ -16,8 +16,8 @@ from helpers.control_room.differences import LONGEST, CellPage, CellRow, Verific
 from helpers.control_room.evidence import Checked, Evidence
 from helpers.control_room.flow import Flow
 from helpers.control_room.overview import Overview, since
+from helpers.progress import duration
 from helpers.redaction import redact
-from helpers.runs.estimate import duration
 from helpers.verify import page as report_page
 from helpers.verify import visible
 

@@ -124,12 +124,12 @@ def _summary(marker: dict[str, Any] | None) -> SampleSummary | None:
 
 
 def _fill(cursor: Any, rows: Rows, tell: Report) -> None:
-    todo = rows.tables()
-    total = sum(size for size, _ in todo.values())
+    tables = rows.tables()
+    total = sum(size for size, _ in tables.values())
     done = 0
     # One thread draws the next rows while the server takes these.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        for table, (size, draw) in todo.items():
+        for table, (size, draw) in tables.items():
             ranges = list(_ranges(size))
             ahead = pool.submit(_draw_csv, draw, *ranges[0])
             for i, (start, stop) in enumerate(ranges):

@@ -163,14 +163,8 @@ def last_run_findings(last: Mapping[str, Any] | None, pipeline: str) -> list[Fin
 def target_findings(found: Report) -> list[Finding]:
     """A target that is not what the source is stops."""
     fix = "read the report of differing cells; synchronise or migrate again what differs"
-    findings = [
-        Finding("stop", str(t), f"{t.verdict}: {t.differences or t.method}", fix)
-        for t in found.tables
-        if t.verdict != "equal"
-    ]
-    if not found.tables:
-        findings.append(Finding("stop", "target", "no table was compared", "run the data migration first"))
-    return findings
+    nothing = Finding("stop", "target", "no table was compared", "run the data migration first")
+    return _unequal(found, "", fix) if found.tables else [nothing]
 
 
 def source_findings(found: SourceQuality) -> list[Finding]:
@@ -200,13 +194,13 @@ def source_findings(found: SourceQuality) -> list[Finding]:
 def recovery_findings(found: Report, words: str) -> list[Finding]:
     """A restored table that is not the source's stops."""
     fix = "do not rely on this backup: read the differing cells, and make another dump"
-    stops = [
-        Finding("stop", str(t), f"restored, it is {t.verdict}: {t.differences or t.method}", fix)
-        for t in found.tables
-        if t.verdict != "equal"
-    ]
-    if not found.tables:
-        stops.append(
-            Finding("stop", "source", "it has no table that could be lost", "see that the source is the right one")
-        )
+    nothing = Finding("stop", "source", "it has no table that could be lost", "see that the source is the right one")
+    stops = _unequal(found, "restored, it is ", fix) if found.tables else [nothing]
     return [*stops, Finding("note", "backup", words)]
+
+
+def _unequal(found: Report, how: str, fix: str) -> list[Finding]:
+    return [
+        Finding("stop", str(t), f"{how}{t.verdict}: {t.differences or t.method}", fix)
+        for t in found.tables if t.verdict != "equal"
+    ]  # fmt: skip

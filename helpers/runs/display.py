@@ -8,8 +8,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from helpers.errors import AwaitingPerson
-from helpers.runs.estimate import Estimate, duration
+from helpers.progress import duration
+from helpers.runs.estimate import Estimate
 from helpers.runs.ledger import Entry
 
 _WORDS = {
@@ -26,6 +26,7 @@ class Display:
         self._bar: Any = tqdm(file=self._stream, bar_format="{desc}", leave=False) if self._stream.isatty() else None
         self._where = ""
         self._step = ""
+        self._told = ("", "")
         self._began = time.monotonic()
 
     def phase(self, number: int, count: int, phase: str, left: Estimate, *, apply: bool) -> None:
@@ -44,9 +45,11 @@ class Display:
             seconds = entry.get("seconds")
             took = f" in {duration(seconds)}" if seconds is not None else ""
             status = f": {entry.get('status')}" if entry.event == "attempt-ended" else ""
-            waits = entry.event == "step-failed" and entry.get("error")["type"] == AwaitingPerson.__name__
-            if not waits:  # that it waits was said when it began to
-                self.line(f"  {self._where} {name} {_WORDS[entry.event]}{took}{status}, {left}")
+            event = "awaiting" if entry.waits else entry.event
+            took = "" if entry.waits else took
+            if (name, event) != self._told:  # it began to wait, and its step ended with that: one line
+                self.line(f"  {self._where} {name} {_WORDS[event]}{took}{status}, {left}")
+            self._told = (name, event)
 
     def tick(self, left: Estimate) -> None:
         """Time goes by."""

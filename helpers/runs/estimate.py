@@ -30,7 +30,7 @@ class Estimate:
         return Estimate(max(0.0, self.seconds - seconds), self.planned)
 
     def __str__(self) -> str:
-        return f"about {duration(self.seconds)} left{' as planned' if self.planned else ''}"
+        return f"about {_roughly(self.seconds)} left{' as planned' if self.planned else ''}"
 
 
 NONE = Estimate(0.0, False)
@@ -64,8 +64,8 @@ def planned(phase: str, option: str, over: Set[str] = frozenset()) -> Estimate:
     return Estimate(minutes * 60.0, planned=True)
 
 
-def duration(seconds: float) -> str:
-    """For people: `42 s`, `7 min`, `3.5 h`, `5.0 d`."""
+def _roughly(seconds: float) -> str:
+    """As exact as an estimate is: `42 s`, `7 min`, `3.5 h`, `5.0 d`."""
     for size, unit, digits in ((86400, "d", 1), (3600, "h", 1), (60, "min", 0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.{digits}f} {unit}"

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from helpers.errors import EvidenceError
+from helpers.errors import AwaitingPerson, EvidenceError
 from helpers.redaction import redact_values
 from helpers.runs.folders import create_exclusively
 
@@ -57,6 +57,11 @@ class Entry:
     def get(self, name: str, default: Any = None) -> Any:
         """One of the event's own fields."""
         return self.fields.get(name, default)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step stopped here for a person, which is no failure of it."""
+        return self.event == "step-failed" and self.get("error")["type"] == AwaitingPerson.__name__
 
 
 @dataclass(frozen=True)

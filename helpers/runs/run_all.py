@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from helpers import checklist
 from helpers.errors import UsageError
+from helpers.progress import duration
 from helpers.redaction import redact_values
 from helpers.runs import estimate
 from helpers.runs.child import Ended, run_child
@@ -347,7 +348,7 @@ def _told(order: Order, webhook: Webhook, display: Display) -> Callable[[str], N
 def _say_how_it_ended(result: PhaseResult, display: Display) -> None:
     mark = {"done": "✔", "rehearsed": "◌", "done before": "✔", "rehearsed before": "◌", "not built": "–", "awaiting": "☐",
             "not reached": "☐"}.get(result.state, "✘")  # fmt: skip
-    took = f" after {estimate.duration(result.seconds)}" if result.seconds is not None else ""
+    took = f" after {duration(result.seconds)}" if result.seconds is not None else ""
     display.line(f"{mark} {result.phase}: {result.state}{took}{f': {result.why}' if result.why else ''}")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from helpers import checklist
 from helpers.checklist import ROLLBACK, Step
-from helpers.errors import AwaitingPerson, EvidenceError
+from helpers.errors import EvidenceError
 from helpers.runs import attempts
 from helpers.runs.ledger import NAME, Entry, Ledger
 
@@ -184,7 +184,7 @@ def _last(step: str, entries: list[Entry]) -> Entry | None:
     own = [e for e in entries if e.get("step") == step and (e.event in _ENDS or e.event == "step-started")]
     acted = [e for e in own if e.event != "step-planned"]
     last = acted[-1] if acted else own[-1] if own else None
-    if last and last.event == "step-failed" and last.get("error")["type"] == AwaitingPerson.__name__:
+    if last and last.waits:
         return next((e for e in reversed(acted) if e.event == "awaiting"), last)
     return last
 

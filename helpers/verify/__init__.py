@@ -56,7 +56,7 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
 def _compared_nothing(reports: Sequence[TableReport]) -> bool:
     """Whether a condition left no row of any table: a slip in it must not read as an equal target."""
     return bool(reports) and all(
-        t.selection and t.verdict == "equal" and not t.rows_source and not t.rows_target for t in reports
+        t.selection and t.verdict == "equal" and (t.rows_source, t.rows_target) == (0, 0) for t in reports
     )
 
 

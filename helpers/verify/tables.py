@@ -28,7 +28,7 @@ from helpers.verify.sides import DuckDB, Ends, NoDigest
 from helpers.verify.sides.stage import StageSide
 
 MANY_COLUMNS, MANY_ROWS = 200, 500_000
-"""Beyond these, where all rows are compared, one thread has to do: each holds its part of every join in memory."""
+"""Beyond these, the rows only where all are compared, one thread has to do."""
 MEMORY, MEMORY_IF_WIDE, MEMORY_IF_LONG = "512MB", "2GB", "460MB"
 """Of DuckDB, where rows are compared; the rest of them waits on disk."""
 
@@ -136,11 +136,7 @@ def _compare(
     plan: VerifyPlan, table: TablePlan, found: TableShape, ends: Ends, connection: DuckDB
 ) -> tuple[Compared, str, str]:
     """What differs, how it was found, and why neither counts."""
-    # Every thread holds a vector of 2,048 texts for each column of each operator.
-    wide = len(table.columns) > MANY_COLUMNS
-    connection.execute(
-        f"SET threads = {1 if wide else 2}; SET memory_limit = {literal(MEMORY_IF_WIDE if wide else MEMORY)}"
-    )
+    _limit(connection, table, all_rows=False)
     file = plan.cells_folder / f"{manifests.folder(table.table.schema, table.table.name)}.cells.parquet"
     method, why_not = _method(plan, table, found, ends)
     if method is not None:
@@ -171,6 +167,15 @@ def _compare(
         why = f"at least one row in each, because the cells cannot be shown: {error.on}: {error.why}"
         return _by_segments(table, ours, theirs), words + why, ""
     return compared, words, _CONTRADICTIONS["manifest" if plan.source_name == "manifest" else "live"]
+
+
+def _limit(connection: DuckDB, table: TablePlan, *, all_rows: bool) -> None:
+    """What DuckDB may use: every thread holds a vector of 2,048 texts for each column of each operator, and its part of every
+    join.
+    """
+    wide, long = len(table.columns) > MANY_COLUMNS, all_rows and table.rows > MANY_ROWS
+    memory = MEMORY_IF_WIDE if wide else MEMORY_IF_LONG if long else MEMORY
+    connection.execute(f"SET threads = {1 if wide or long else 2}; SET memory_limit = {literal(memory)}")
 
 
 def _tolerant(table: TablePlan) -> bool:
@@ -228,8 +233,7 @@ def _by_segments(table: TablePlan, ours: Sums, theirs: Sums) -> Compared:
 def _cells(
     plan: VerifyPlan, table: TablePlan, ends: Ends, connection: DuckDB, chosen: Segments | None, file: Path
 ) -> tuple[Compared, str]:
-    if chosen is None and table.rows > MANY_ROWS:
-        connection.execute(f"SET threads = 1; SET memory_limit = {literal(MEMORY_IF_LONG)}")
+    _limit(connection, table, all_rows=chosen is None)
     ends.source.fetch(connection, "source", table, chosen)
     ends.target.fetch(connection, "target", table, chosen)
     cells.leave_over(connection, ends.source, ends.target, table)

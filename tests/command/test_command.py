@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 import snowflake.connector
+from pydantic import SecretStr
 
 from helpers import settings as profiles
+from helpers.errors import StageError
 from helpers.local import sample, stack
-from helpers.settings import PROJECT, Settings
+from helpers.platforms.s3 import Bucket
+from helpers.settings import PROJECT, Settings, Stage
 
 
 def _runbook(
@@ -128,6 +131,7 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
         (["export", "--no-such-option"], "No such option"),
         (["sync", "--now"], "not built"),
         (["seal", "--run", "x", "--key", "none.pem"], "find the run"),
+        (["status", "--run", "no-such-run"], "there is no such run"),
         (["run", "70", "--run", "x"], "30_data_migration"),
         (["run", "30", "--run", "../x"], "run"),
         (["run", "30", "--run", "x", "-p", "tabels=a"], "tables"),
@@ -149,6 +153,28 @@ def test_an_unreachable_server_is_one_sentence(environment: Any, monkeypatch: py
     assert done.returncode == 2
     assert _json(done)["error"]["transient"]
     assert "hidden-password" not in done.stdout + done.stderr
+
+
+def test_only_what_may_pass_by_itself_is_transient(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would catch: a retry of a wrong password, and a night that ends because S3 restarted."""
+    right = environment["postgres_dsn"]
+    before, _, host = right.rpartition("@")
+    user, _, _ = before.rpartition(":")
+    for name, dsn in {"PASSWORD": f"{user}:wrong@{host}", "DATABASE": f"{right.rpartition('/')[0]}/nowhere"}.items():
+        monkeypatch.setenv(name, dsn)
+        error = _json(_runbook("verify", "--source-dsn-env", name, "--json"))["error"]
+        assert (error["type"], error["transient"]) == ("ConnectionFailed", False), error
+    stage = Stage(url="s3://migration/", endpoint="http://127.0.0.1:1", access_key="a").model_copy(
+        update={"secret_key": SecretStr("wrong")}
+    )
+    with pytest.raises(StageError) as gone:
+        Bucket.open(stage).read("manifest.json")
+    assert gone.value.transient
+    s3 = environment["s3"]
+    wrong = stage.model_copy(update={"endpoint": s3["endpoint"], "access_key": s3["access_key"]})
+    with pytest.raises(StageError) as refused:
+        Bucket.open(wrong).read("manifest.json")
+    assert not refused.value.transient
 
 
 def test_another_postgresql_is_a_target(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,10 @@ def test_a_run_from_the_first_signature_to_the_auditor(run: Run) -> None:
     assert (code, done["verdict"], done["findings"][0]["kind"]) == (1, "tampered", "wrong-signer")
     assert sign("attest", "s30-training", "alice")[1]["why"] == "the run is sealed"
     assert runbook("run", "30", "--run", "first")[1]["why"] == "the run is sealed"
+    # What would write into the run's folder refuses before it asks any server.
+    for stage in ("export", "verify"):
+        assert runbook(stage, "--run", "first")[1]["why"] == "the run is sealed"
+    assert runbook("verify-evidence", str(run.folder), "--public-key", "sealer.pem.pub")[1]["verdict"] == "intact"
 
 
 def test_what_is_refused_is_not_exit_0(run: Run) -> None:

@@ -6,6 +6,7 @@ that nobody built and nobody sees, a broken ledger that still ticks boxes, two a
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -21,8 +22,10 @@ import pytest
 from run_support import PROJECT, Write, wait_for
 
 from helpers import checklist
-from helpers.errors import GateClosed, UsageError
+from helpers.errors import AwaitingPerson, GateClosed, UsageError
 from helpers.runs import attempts
+from helpers.runs.display import Display
+from helpers.runs.estimate import Estimate
 from helpers.runs.ledger import NAME, Ledger
 from helpers.runs.progress import Silence
 from helpers.runs.run import execute
@@ -103,6 +106,22 @@ def test_a_box_is_done_when_everything_of_it_is(tmp_path: Path) -> None:
     assert step.at == run.ledger.entries()[-1].at if run.ledger else False
     assert step.actual_minutes is not None
     assert read_status(tmp_path).next == "s30-load"
+
+
+def test_a_step_that_stopped_for_a_person_awaits_one(tmp_path: Path) -> None:
+    """Would catch: an operator who is told of a failure, where nothing is wanted but a signature."""
+    run = opened(tmp_path)
+    assert run.ledger
+    with pytest.raises(AwaitingPerson), run.step("s00-a-choice", inputs={}):
+        run.ledger.append("awaiting", step="s00-a-choice", what="approval")
+        raise AwaitingPerson("go on", on="s00-a-choice", why="0 of 2 have approved", next_step="approve")
+    box = next(step.id for step in checklist.of_option("A") if "s00-a-choice" in step.ids)
+    found = of(read_status(tmp_path), box)
+    assert (found.state, found.why) == ("awaiting", "s00-a-choice awaits an approval")
+    lines = io.StringIO()
+    Display(lines).events(run.ledger.entries(), Estimate(0.0, planned=False))
+    assert lines.getvalue().count("awaits a person") == 1
+    assert "failed" not in lines.getvalue()
 
 
 def test_a_rollback_is_next_only_when_somebody_began_it(tmp_path: Path) -> None:

@@ -149,10 +149,10 @@ def test_snowflake_gives_the_golden_forms(warehouse: Any) -> None:
 
 
 def test_spark_gives_the_golden_forms() -> None:
-    """Live where its server is installed."""
-    server = pytest.importorskip("pysail.spark").SparkConnectServer("127.0.0.1", 0)
+    from pysail.spark import SparkConnectServer
     from pyspark.sql.connect.session import SparkSession
 
+    server = SparkConnectServer("127.0.0.1", 0)
     server.start()
     try:
         session = SparkSession.builder.remote(f"sc://127.0.0.1:{server.listening_address[1]}").create()

@@ -144,6 +144,10 @@ def test_a_condition_that_no_row_meets_is_no_proof(migrated: Any, check: str) ->
     assert "nothing was compared" in table.method
 
 
+def test_a_condition_says_nothing_of_the_schema(migrated: Any) -> None:
+    assert where(migrated, "snowflake", "n = 99", check="schema").verdict == "equal"
+
+
 @pytest.mark.parametrize("condition", REFUSED)
 def test_what_need_not_mean_the_same_is_refused(columns: list[ComparedColumn], condition: str) -> None:
     with pytest.raises(UsageError, match=REFUSED[condition]) as refused:

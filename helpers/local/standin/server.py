@@ -261,9 +261,8 @@ def _query(url: str, results: Path) -> Callable[[Request], Any]:
         _rest.set(rest)
         try:
             response = await fakesnow.server.query_request(request)
-        except (
-            Exception
-        ) as error:  # an answer too: the connector repeats a request that ends in an HTTP 500 for minutes
+        except Exception as error:
+            # An answer too: the connector repeats a request that ends in an HTTP 500 for minutes.
             return _fault(f"{type(error).__name__}: {error}")
         if response.status_code >= 500:
             return _fault(json.loads(response.body)["message"])
