@@ -137,7 +137,8 @@ def restored(dump: Dump, source: Source, *, report: Progress | None = None) -> I
         name = _scratch_name(server)
         scratch = source.model_copy(update={"dbname": name})
         try:
-            _execute(server, create.format(name=identifier(name)), "create a scratch database", source)
+            with _refused("create a scratch database", source):
+                server.cursor().execute(create.format(name=identifier(name)))
             _restore(tools, dump, scratch, _table_by_table(source, "processing data for table", report))
             yield scratch
         finally:
@@ -221,17 +222,17 @@ def _session(source: Source) -> Iterator[Any]:
 
 def _drop(server: Any, name: str, source: Source) -> None:
     """Drops a scratch database, by another session where this one was lost meanwhile."""
-    statement = f"DROP DATABASE IF EXISTS {identifier(name)} WITH (FORCE)"
     try:
-        server.cursor().execute(statement)
+        postgres.drop_database(server.cursor(), name)
     except psycopg2.Error:
-        with _session(source) as another:
-            _execute(another, statement, "drop the scratch database", source)
+        with _session(source) as another, _refused("drop the scratch database", source):
+            postgres.drop_database(another.cursor(), name)
 
 
-def _execute(server: Any, statement: str, doing: str, source: Source) -> None:
+@contextmanager
+def _refused(doing: str, source: Source) -> Iterator[None]:
     try:
-        server.cursor().execute(statement)
+        yield
     except psycopg2.Error as error:
         raise BackupError(
             doing,

@@ -10,18 +10,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 from helpers import cutover, export, freeze, rollback, snapshot, verify
 from helpers.errors import GateClosed, UsageError
 from helpers.load import snowflake as load
-from helpers.load.snowflake_records import SCHEMA_SUFFIX
-from helpers.local import later_writes, sample
+from helpers.local import later_writes
+from helpers.local.scratch import scratch
 from helpers.manifest import Manifest
-from helpers.platforms import postgres, snowflake
+from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
 
@@ -110,7 +109,7 @@ def rehearse(
         yield
         seconds[stage] = round(time.monotonic() - began, 2)
 
-    with _scratch(settings, orders) as own, tempfile.TemporaryDirectory(prefix="runbook-rehearsal-") as folder:
+    with scratch(settings, orders=orders) as own, tempfile.TemporaryDirectory(prefix="runbook-rehearsal-") as folder:
         with timed("migrate"):
             _migrated(own)
         _write(own, *_AFTER_THE_EXPORT)
@@ -163,35 +162,6 @@ def _carried_over(settings: Settings) -> tuple[cutover.Delta, Manifest]:
 def _equal(settings: Settings) -> bool:
     with verify.planned(settings, target="snowflake") as plan:
         return verify.verify(plan).equal
-
-
-@contextmanager
-def _scratch(settings: Settings, orders: int) -> Iterator[Settings]:
-    name = f"rehearsal_{token_hex(4)}"
-    values = settings.values
-    target = settings.snowflake.model_copy(update={"schema_": name.upper()})
-    own = replace(
-        settings,
-        values=values.model_copy(
-            update={
-                "source": settings.source.model_copy(update={"dbname": name, "schemas": ()}),
-                "stage": settings.stage.model_copy(update={"url": f"{settings.stage.url.rstrip('/')}-{name}/"}),
-                "snowflake": target,
-            }
-        ),
-    )
-    _write(settings, f"CREATE DATABASE {name}")
-    try:
-        sample.build(postgres.dsn(own.source), orders=orders)
-        yield own
-    finally:
-        _write(settings, f"DROP DATABASE {name} WITH (FORCE)")
-        bucket = Bucket.open(own.stage)
-        bucket.remove(list(bucket.sizes()))
-        with snowflake.connect(target) as session:
-            for schema in (target.schema_, target.schema_ + SCHEMA_SUFFIX):
-                place = snowflake.identifier(target.database, schema)
-                session.execute(f"DROP SCHEMA IF EXISTS {place}", doing="remove the rehearsal's schemas")
 
 
 def _write(settings: Settings, *statements: str) -> None:

@@ -59,6 +59,12 @@ class Migration:
                     rows = cursor.fetchall() if cursor.description else []
         return rows
 
+    def drop(self, database: str) -> None:
+        """Drops another database of the source's server."""
+        with closing(postgres.connect(self.settings.source)) as connection:
+            connection.autocommit = True
+            postgres.drop_database(connection.cursor(), database)
+
     def target(self, *statements: str) -> list[tuple[Any, ...]]:
         """Runs statements through the genuine connector; the last one's rows."""
         target = self.settings.snowflake
@@ -106,7 +112,7 @@ def _fresh(local_settings: Settings, options: str = "") -> Iterator[Migration]:
         )
         found = Migration(Settings("local", local_settings.file, own))
         yield found
-        connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+        postgres.drop_database(connection.cursor(), name)
     for bucket in (found.bucket, Lake.of(own.databricks, own.stage).bucket):
         bucket.remove(list(bucket.sizes()))
     with snowflake.connect(own.snowflake) as session:

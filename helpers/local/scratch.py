@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from secrets import token_hex
+from typing import Any
 
 from helpers import settings as profiles
 from helpers.load.snowflake_records import SCHEMA_SUFFIX
@@ -45,7 +46,8 @@ def scratch(settings: Settings, *, orders: int, progress: Progress | None = None
     if values.snowflake:
         update["snowflake"] = values.snowflake.model_copy(update={"schema_": name.upper()})
     own = replace(settings, values=values.model_copy(update=update))
-    _on(server, f"CREATE DATABASE {name}")
+    with _session(server) as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
     try:
         report = (lambda what, share: progress(int(share * orders), orders, what)) if progress else None
         sample.build(postgres.dsn(own.source), orders=orders, report=report)
@@ -55,7 +57,8 @@ def scratch(settings: Settings, *, orders: int, progress: Progress | None = None
 
 
 def _remove(own: Settings, server: profiles.Source, name: str) -> None:
-    _on(server, f"DROP DATABASE {name} WITH (FORCE)")
+    with _session(server) as cursor:
+        postgres.drop_database(cursor, name)
     if own.values.stage:
         bucket = Bucket.open(own.stage)
         bucket.remove(list(bucket.sizes()))
@@ -68,8 +71,9 @@ def _remove(own: Settings, server: profiles.Source, name: str) -> None:
             session.execute(f"DROP SCHEMA IF EXISTS {place} CASCADE", doing="remove the scratch schemas")
 
 
-def _on(server: profiles.Source, statement: str) -> None:
+@contextmanager
+def _session(server: profiles.Source) -> Iterator[Any]:
     # The source may be frozen for a cutover, that is, read-only by default; a scratch database beside it is not its data.
     with closing(postgres.connect(server, settings={"default_transaction_read_only": "off"})) as connection:
         connection.autocommit = True
-        connection.cursor().execute(statement)
+        yield connection.cursor()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 from psycopg2.extensions import make_dsn
 
 from helpers.errors import ConnectionFailed
@@ -112,3 +113,29 @@ def reading(source: Source, *, application: str = "migration-runbooks") -> Itera
             yield cursor
     finally:
         connection.close()
+
+
+def drop_database(cursor: Any, name: str) -> None:
+    """Drops a database, if it is there, with the sessions that are in it.
+
+    Where one of them is a superuser's, be it only about to end, WITH (FORCE) is refused to everybody else before it ended
+    anything. The others are then ended one by one, and a plain DROP DATABASE waits some seconds for the last to leave
+    (https://www.postgresql.org/docs/current/sql-dropdatabase.html).
+
+    Args:
+        cursor: of a session that commits by itself, in another database.
+        name: the database.
+
+    Raises:
+        psycopg2.Error: the server refused, or a superuser stays connected.
+    """
+    statement = f"DROP DATABASE IF EXISTS {identifier(name)}"
+    try:
+        cursor.execute(f"{statement} WITH (FORCE)")
+    except psycopg2.errors.InsufficientPrivilege:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = %s AND usename IN (SELECT rolname FROM pg_roles WHERE NOT rolsuper)",
+            [name],
+        )
+        cursor.execute(statement)

@@ -208,7 +208,7 @@ def killed_again_and_again(topic: Topic, kills: int) -> None:
     for _ in range(kills):
         command = [sys.executable, "-c", LANDS, str(PROJECT / "migration.toml"), own]
         process = subprocess.Popen(command, cwd=PROJECT, env=os.environ, stderr=subprocess.PIPE)
-        before, end = len(topic.bucket.sizes()), time.monotonic() + 30
+        before, end = len(topic.bucket.sizes()), time.monotonic() + 120
         # Until it works, or else most kills would fall into its start.
         while True:
             topic.send(*range(sent, sent + 50))

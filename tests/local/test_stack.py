@@ -72,9 +72,7 @@ def s3(env: stack.Environment, secret: str | None = None) -> object:
 
 def test_up_again_changes_nothing(local_environment: stack.Environment, local_root: Path) -> None:
     before = pids(local_root)
-    started = time.monotonic()
     again = stack.up(local_root)
-    assert time.monotonic() - started < 2
     assert again == local_environment == stack.environment(local_root)
     assert pids(local_root) == before
 

@@ -7,18 +7,22 @@ that acts beyond its database; another encoding than the dumped one.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import psutil
+import psycopg2.errors
 import pytest
+from pydantic import SecretStr
 
 from helpers import backup
 from helpers import snapshot as snapshots
@@ -198,6 +202,23 @@ def test_a_scratch_database_is_dropped_after_an_error_and_an_interruption(filled
             raise error
         kept.close()
         assert scratch_databases(source) == []
+
+
+def test_a_database_that_a_superuser_is_about_to_leave_is_dropped(migration: Migration) -> None:
+    """DROP DATABASE … WITH (FORCE) is refused meanwhile."""
+    name = f"{migration.settings.source.dbname}_scratch"
+    migration.source(f"CREATE DATABASE {name}")
+    state = json.loads((Path(os.environ["RUNBOOK_LOCAL_ROOT"]) / "state.json").read_text())
+    within = migration.settings.source.model_copy(update={"dbname": name})
+    superuser = {"user": "postgres", "password": SecretStr(state["passwords"]["superuser"])}
+    with closing(postgres.connect(within)), closing(postgres.connect(within.model_copy(update=superuser))) as leaving:
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            migration.source(f"DROP DATABASE {name} WITH (FORCE)")
+        with pytest.raises(psycopg2.errors.ObjectInUse):
+            migration.drop(name)
+        threading.Timer(1, leaving.close).start()
+        migration.drop(name)
+    assert migration.source(f"SELECT 1 FROM pg_database WHERE datname = '{name}'") == []
 
 
 def test_what_nobody_vouches_for_is_removed_and_nothing_else(filled: Migration, tmp_path: Path) -> None:

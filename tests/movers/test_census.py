@@ -50,7 +50,7 @@ def database(local_settings: Settings) -> Any:
         with closing(postgres.connect(source)) as connection:
             connection.autocommit = True
             yield connection.cursor(), source
-        server.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+        postgres.drop_database(server.cursor(), name)
 
 
 @pytest.fixture
@@ -407,7 +407,7 @@ def test_an_sql_ascii_database_is_refused_only_where_it_says_more_than_ascii(loc
                 assert [sum(c.refusals.values()) for c in found.columns] == [1, 1, 0]
                 assert "id=k?: 1 bytes" in found.refused[1]
         finally:
-            server.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+            postgres.drop_database(server.cursor(), name)
 
 
 def test_the_command_shows_the_census_and_says_no_when_something_is_refused(source: Any, tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_the_keeper_outlives_its_parent_and_ends_at_its_deadline(migration: Any)
     program = (
         "import os, signal, sys\nfrom pydantic import SecretStr\nfrom helpers.settings import Source\nfrom helpers import snapshot\n"
         "source = Source.model_validate_json(sys.argv[1]).model_copy(update={'password': SecretStr(os.environ['PGPASSWORD'])})\n"
-        "print(snapshot.take(source, hold_seconds=4, outlive=True).name, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+        "print(snapshot.take(source, hold_seconds=10, outlive=True).name, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     child = subprocess.run(
         [sys.executable, "-c", program, source.model_copy(update={"password": None}).model_dump_json()],
@@ -231,7 +231,7 @@ def test_the_keeper_outlives_its_parent_and_ends_at_its_deadline(migration: Any)
     assert child.returncode == -signal.SIGKILL, child.stderr
     (held,) = [s for s in snapshots.held() if s.name == child.stdout.strip() and s.source == postgres.address(source)]
     assert snapshots.is_held(source, held.name)
-    psutil.Process(held.keeper).wait(15)
+    psutil.Process(held.keeper).wait(60)
     assert not snapshots.is_held(source, held.name)
     assert not held.record.exists()
     assert migration.source("SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'runbook%'") == [(0,)]

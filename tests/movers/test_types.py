@@ -238,7 +238,7 @@ def reader(local_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -
             connection.autocommit = True
             duck.attach_postgres(engine, source)
             yield Reader(source, connection.cursor(), engine, tmp_path_factory.mktemp("types"))
-        server.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+        postgres.drop_database(server.cursor(), name)
 
 
 @pytest.mark.parametrize("definition", CORPUS)

@@ -22,7 +22,7 @@ def statuses(notebook: Path) -> dict[str, str]:
     return {cell.id: cell.metadata.papermill.status for cell in nb.cells}
 
 
-def wait_for(done: Callable[[], Any], seconds: float = 30) -> Any:
+def wait_for(done: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
     while not (result := done()):
         assert time.monotonic() < end, "it did not happen in time"

@@ -146,11 +146,11 @@ def test_a_time_out_lets_the_cell_clean_up_and_leaves_the_rest_not_run(write: Wr
             "s30-after": "print('it went on')",
         },
     )
-    result = run(notebook, tmp_path, cell_timeout=1)
+    result = run(notebook, tmp_path, cell_timeout=3)
 
     assert (result.status, result.exit_code) == ("aborted", 4)
     assert result.failure is not None
-    assert result.failure.message == "time-out after 1 s"
+    assert result.failure.message == "time-out after 3 s"
     assert statuses(result.notebook) == {"s30-slow": "failed", "s30-after": "pending"}
     assert (tmp_path / "rolled_back").exists()
 
@@ -160,7 +160,7 @@ def test_a_time_out_lets_the_cell_clean_up_and_leaves_the_rest_not_run(write: Wr
 )
 def test_a_cell_that_does_not_heed_is_killed(write: Write, tmp_path: Path, swallows: str) -> None:
     notebook = write("30_x", {"s30-deaf": f"import time\n{swallows}", "s30-after": "1"})
-    result = run(notebook, tmp_path, cell_timeout=1, grace=1)
+    result = run(notebook, tmp_path, cell_timeout=3, grace=1)
     assert (result.status, result.exit_code) == ("aborted", 4)
     assert statuses(result.notebook) == {"s30-deaf": "failed", "s30-after": "pending"}
 
@@ -169,7 +169,7 @@ def test_a_cell_that_swallows_the_interrupt_and_succeeds_does_not_save_the_run(w
     notebook = write(
         "30_x", {"s30-deaf": "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    pass", "s30-after": "1"}
     )
-    result = run(notebook, tmp_path, cell_timeout=1)
+    result = run(notebook, tmp_path, cell_timeout=3)
     assert result.exit_code == 4
     assert statuses(result.notebook) == {"s30-deaf": "failed", "s30-after": "pending"}
 

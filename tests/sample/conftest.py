@@ -4,11 +4,14 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
+
+from helpers.platforms import postgres
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +45,9 @@ def databases(server_dsn: str) -> Iterator[Callable[[], str]]:
 
     yield make
     for name in made:
-        _execute(server_dsn, f"DROP DATABASE {name} WITH (FORCE)")
+        with closing(psycopg2.connect(server_dsn)) as connection:
+            connection.autocommit = True
+            postgres.drop_database(connection.cursor(), name)
 
 
 @pytest.fixture(scope="session")

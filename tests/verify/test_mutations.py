@@ -95,7 +95,7 @@ def migrated(fresh_migration: Callable[..., AbstractContextManager[Any]]) -> Ite
     with fresh_migration() as migration:
         found = _migrate(migration, ROWS)
         yield found
-        migration.source(f"DROP DATABASE {found.copy.dbname} WITH (FORCE)")
+        migration.drop(found.copy.dbname)
 
 
 def _by_column(places: list[Place]) -> dict[str, list[int]]:
@@ -273,4 +273,4 @@ def test_ten_thousand_cells_are_found_one_by_one(fresh_migration: Callable[..., 
             done[way] = done.get(way, 0) + len(places)
         for way in WAYS:
             assert verified(migrated, way).verdict == "equal"
-        migration.source(f"DROP DATABASE {migrated.copy.dbname} WITH (FORCE)")
+        migration.drop(migrated.copy.dbname)

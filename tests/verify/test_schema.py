@@ -100,7 +100,7 @@ def databases(local_settings: Any) -> Iterator[tuple[Any, Any]]:
     with closing(postgres.connect(source)) as server:
         server.autocommit = True
         for name in names:
-            server.cursor().execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            postgres.drop_database(server.cursor(), name)
             server.cursor().execute(f"CREATE DATABASE {name}")
         connections = [postgres.connect(source.model_copy(update={"dbname": name})) for name in names]
         for connection in connections:
@@ -110,7 +110,7 @@ def databases(local_settings: Any) -> Iterator[tuple[Any, Any]]:
         yield connections[0].cursor(), connections[1].cursor()
         for name, connection in zip(names, connections, strict=True):
             connection.close()
-            server.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+            postgres.drop_database(server.cursor(), name)
 
 
 @pytest.fixture

@@ -413,7 +413,7 @@ def copy(migration: Any) -> Iterator[Source]:
     name = f"{source.dbname}_copy"
     migration.source(f"CREATE DATABASE {name}")
     yield source.model_copy(update={"dbname": name})
-    migration.source(f"DROP DATABASE {name} WITH (FORCE)")
+    migration.drop(name)
 
 
 def _run(source: Source, *statements: str) -> None:

@@ -214,4 +214,4 @@ def test_a_text_of_fifty_megabytes(migration: Any) -> None:
             assert cell.source and cell.target and len(cell.source) == len(cell.target) == 51_200_000
         finally:
             connection.close()
-            migration.source(f"DROP DATABASE {name} WITH (FORCE)")
+            migration.drop(name)
