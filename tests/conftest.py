@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -40,6 +42,28 @@ def local_settings() -> Settings:
     """Profile local on a running stack."""
     stack.up()
     return profiles.load("local", PROJECT / "migration.toml")
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[float], None]]:
+    """Interrupts this process in as many seconds.
+
+    No garbage is collected meanwhile: an interrupt that falls into a callback of the collector, such as hypothesis has, is
+    written to standard error and forgotten.
+    """
+    timers: list[threading.Timer] = []
+
+    def interrupt_in(seconds: float) -> None:
+        timers.append(threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)))
+        timers[-1].start()
+
+    gc.disable()
+    try:
+        yield interrupt_in
+    finally:
+        gc.enable()
+        for timer in timers:
+            timer.cancel()
 
 
 @dataclass

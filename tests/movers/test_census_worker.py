@@ -6,9 +6,6 @@ after Ctrl-C or an error, a connection more for tables that are not worth it.
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -155,10 +152,10 @@ def test_a_lost_connection_ends_the_census(migration: Any) -> None:
     assert _active(settings) == 0
 
 
-def test_ctrl_c_leaves_no_query_behind(migration: Any) -> None:
+def test_ctrl_c_leaves_no_query_behind(migration: Any, ctrl_c: Any) -> None:
     migration.source(*SLOW)
     settings = _settings(migration, workers=2)
-    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    ctrl_c(1)
     with pytest.raises(KeyboardInterrupt):
         _census_with_views(settings)
     assert _active(settings) == 0

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -193,7 +192,7 @@ def test_killed_at_any_tenth_it_ends_right(migration: Any, tmp_path: Path, share
     assert not [path for path in migration.bucket.sizes() if path.endswith("state.json")]
 
 
-def test_ctrl_c_leaves_no_query_behind(migration: Any) -> None:
+def test_ctrl_c_leaves_no_query_behind(migration: Any, ctrl_c: Any) -> None:
     migration.source(
         "CREATE TABLE slow (id int PRIMARY KEY, v text)", "INSERT INTO slow SELECT n, 'x' FROM generate_series(1, 200) n",
         "CREATE FUNCTION wait(t text) RETURNS text LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.05); RETURN t; END$$",
@@ -201,12 +200,7 @@ def test_ctrl_c_leaves_no_query_behind(migration: Any) -> None:
     )  # fmt: skip
     with exporting.planned(migration.settings, include_views=True) as plan:
         workers_name = f"migration-runbooks {plan.state.export}"
-
-        def interrupt() -> None:
-            time.sleep(1)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        threading.Thread(target=interrupt).start()
+        ctrl_c(1)
         with pytest.raises((KeyboardInterrupt, StageError)):
             exporting.export(plan)
     time.sleep(0.5)
