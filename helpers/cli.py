@@ -34,6 +34,7 @@ from helpers.load import snowflake as loading
 from helpers.platforms import spark
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress, duration, progress
+from helpers.runs import objections
 from helpers.runs.credentials import remember_environment
 from helpers.runs.folders import checked_name, refuse_sealed
 from helpers.runs.parent import heed_parent
@@ -604,9 +605,18 @@ def verify(
         _show(as_json, {"plan": [dict(zip(headings, row, strict=True)) for row in rows]},
               lambda: _table("would compare", "table", "rows (about)", "by key", "compared", rows=rows))  # fmt: skip
         return
+    page = _write_page(found, what) if found.tables and not found.business else None
+    if folder:
+        # Of what narrows it, only what was given: an equal verdict on less does not outweigh a difference.
+        given = {
+            "source": source if source != "postgresql" else None, "check": check if check != "full" else None,
+            "tables": tables, "where": where, "since": since, "sample": sample, "map": names, "tolerance": tolerance,
+            "location": location, "source_dsn_env": source_dsn_env,
+        }  # fmt: skip
+        asked = {name: value for name, value in given.items() if value}
+        objections.record(folder, found, what.cells_folder, target, asked)
     if found.equal and check == "full" and not tables and what.snapshot:
         snapshots.release_named(what.snapshot)
-    page = _write_page(found, what) if found.tables and not found.business else None
 
     def show() -> None:
         _show_report(found)
@@ -631,7 +641,7 @@ def _write_page(report: Report, what: verifying.VerifyPlan) -> Path | None:
 def _new_folder(wanted: Path) -> Path:
     """`wanted`, or where that is taken a name with a number: an earlier verification of the run stays as it was."""
     path, number = wanted, 1
-    while path.exists():
+    while path.exists() or path.with_name(f"{path.name}.json").exists():
         number += 1
         path = wanted.with_name(f"{wanted.name}-{number}")
     return path
@@ -1118,6 +1128,8 @@ def _show_checklist(found: RunStatus, following: Following | None) -> None:
     screen.print(f"next: {words}", markup=False, soft_wrap=True)
     if following and following.command:
         screen.print(f"  {following.command}", markup=False, soft_wrap=True)
+    for objection in found.objections:
+        screen.print(f"stands against sealing: {objection}", markup=False, soft_wrap=True)
     screen.print(f"blocked by: {found.blocked_by or 'nothing'}", markup=False, soft_wrap=True)
     done = sum(step.state == "done" for step in found.steps)
     screen.print(

@@ -123,7 +123,7 @@ class CellPage:
 def verifications(folder: Path) -> tuple[Verification, ...]:
     """Every verification of a run, the youngest first; a report that cannot be read says so."""
     found: list[tuple[float, Verification]] = []
-    for path in folder.glob("*/*verify-*.json"):
+    for path in (*folder.glob("*/*verify-*.json"), *folder.glob("verify*.json")):
         found.append((_age(path), _reported(folder, path)))
     known = {verification.name for _, verification in found}
     for path in folder.glob("**/report.html"):
@@ -257,7 +257,7 @@ def _changed(value: Mapping[str, Any]) -> Iterator[Column]:
 
 
 def _unreported(folder: Path, path: Path) -> Verification:
-    """What `runbook verify --run` leaves: the page and the files, without the JSON."""
+    """What a verification leaves that could not write its JSON, for a full disk or a kill: the page and the files."""
     tables = tuple(
         VerifiedTable(file.name.removesuffix(_CELLS), "different", cells=file)
         for file in sorted(path.parent.glob(f"*{_CELLS}"))

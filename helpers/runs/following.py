@@ -44,6 +44,8 @@ def find_following(run: str, status: RunStatus, entries: Sequence[Entry], *, sea
     if sealed:
         return Following(command=f"runbook verify-evidence outputs/{run} --public-key PEM")
     step = next((each for each in status.steps if each.id == status.next), None)
+    if step is None and status.objections:
+        return Following(why=status.blocked_by, command=status.objections[0].command(run))
     if step is None:
         return Following(command=f"runbook seal --run {run} --key PATH")
     return Following(

@@ -12,6 +12,7 @@ from securesystemslib.signer import SSlibKey
 from helpers.runs.check_record import belongs, code_cells, open_record_findings, status_of
 from helpers.runs.container import Folder
 from helpers.runs.lines import LEDGER, Line, read
+from helpers.runs.objections import find_objections
 from helpers.runs.seal_manifest import DONE, DeclaredStep, states
 from helpers.runs.secret_scan import scan
 
@@ -38,6 +39,7 @@ def reasons(
     found += [str(each) for each in open_record_findings(files, lines, run_folder.name, dict(people), cells, needed)]
     found += _attempts(files, lines, cells)
     found += _steps(lines, declared)
+    found += [f"{each}: {each.command(run_folder.name)}" for each in find_objections(lines)]
     found += scan(files, known)
     return list(dict.fromkeys(found))
 

@@ -12,6 +12,7 @@ from helpers.checklist import ROLLBACK, Step
 from helpers.errors import EvidenceError
 from helpers.runs import attempts
 from helpers.runs.ledger import NAME, Entry, Ledger
+from helpers.runs.objections import Objection, find_objections
 
 State = Literal["done", "planned", "failed", "running", "interrupted", "awaiting", "open", "not built"]
 
@@ -75,6 +76,7 @@ class RunStatus:
         entries: lines of the ledger.
         head: SHA-256 of the last.
         findings: what is wrong with the ledger.
+        objections: verifications that stand against sealing it.
     """
 
     option: str
@@ -87,6 +89,7 @@ class RunStatus:
     entries: int
     head: str
     findings: tuple[str, ...] = field(default=())
+    objections: tuple[Objection, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -122,17 +125,19 @@ def read_status(folder: Path, *, record_killed: bool = True) -> RunStatus:
     steps = tuple(_status(step, entries, ended) for step in checklist.of_option(option))
     left = sorted((step for step in steps if _is_left(step)), key=lambda step: step.state == "not built")
     following = left[0] if left else None
+    objections = find_objections(entries)
     return RunStatus(
         option=option,
         profile=str(opened.get("profile")) if opened else "",
         steps=steps,
         next=following.id if following else None,
-        blocked_by="; ".join(findings) or _blocked_by(following),
+        blocked_by="; ".join(findings) or _blocked_by(following, objections),
         not_built=sum(step.state == "not built" or bool(step.missing) for step in steps),
         attempts=ended,
         entries=len(entries),
         head=entries[-1].sha256 if entries else "",
         findings=findings,
+        objections=objections,
     )
 
 
@@ -232,7 +237,7 @@ def _why(state: State, entry: Entry | None) -> str:
     return f"{entry.get('attempt')} is running" if state == "running" else ""
 
 
-def _blocked_by(step: StepStatus | None) -> str:
+def _blocked_by(step: StepStatus | None, objections: tuple[Objection, ...]) -> str:
     if step is None:
-        return ""
+        return "; ".join(map(str, objections))
     return "it is not built yet" if step.state == "not built" else step.why
