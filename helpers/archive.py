@@ -228,7 +228,6 @@ def _export(plan: ArchivePlan, state: ArchiveState, snapshot: Snapshot, progress
         release=False, progress=progress,
     ) as what:  # fmt: skip
         exporting.refuse_losses(what)
-        what.state.write(what.bucket)
         state = state.model_copy(update={"export": what.state.export})
         state.write(plan.folder)
         exporting.export(what, progress=progress)

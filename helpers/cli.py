@@ -433,25 +433,38 @@ def export(
     location = target_location or settings.stage.url
     options: dict[str, Any] = {
         "location": location, "tables": tuple(tables or ()), "include_views": include_views,
-        "resume": _unfinished_export(pointer, location), "keep_for_resume": run is not None,
+        "resume": _unfinished_export(pointer, location), "keep_for_resume": run is not None and not plan,
     }  # fmt: skip
     manifest = None
+    begun = False
     try:
         with (
             progress("export") as report,
             exporting.planned(settings, progress=report, release=not hold_snapshot or plan, **options) as what,
         ):
+            if what.resumed:
+                done = sum(1 for table in what.state.tables for part in table.parts if part.file)
+                all_parts = sum(len(table.parts) for table in what.state.tables)
+                screen.print(
+                    f"goes on with the export {what.state.export}: {done:,} of {all_parts:,} files are there",
+                    markup=False,
+                )
             if not plan:
                 if pointer:
-                    what.state.write(what.bucket)
+                    begun = not what.refused
                     pointer.parent.mkdir(parents=True, exist_ok=True)
                     pointer.write_text(
                         json.dumps({"location": location, "export": what.state.export}), encoding="utf-8"
                     )
                 manifest = exporting.export(what, progress=report)
     except BaseException:
-        if pointer and pointer.exists():
-            screen.print(f"what is written stays: `runbook export --run {run}` goes on with it", markup=False)
+        if begun:
+            screen.print(
+                f"what is written stays: `runbook export --run {run}` goes on with it; runbook status shows the snapshot "
+                "that is held for it on the source",
+                markup=False,
+                soft_wrap=True,
+            )
         raise
     if manifest is None:
         rows = [
@@ -500,6 +513,11 @@ def load(
     settings = profiles.load(profile)
     bucket = Bucket.open(settings.stage, source)
     manifest = manifests.read(bucket)
+    screen.print(
+        f"the export {manifest.export} of {manifest.source}, at LSN {manifest.lsn} ({manifest.exported_at})",
+        markup=False,
+        soft_wrap=True,
+    )
     planned: loading.LoadPlan | loading_delta.LoadPlan
     if target == "databricks":
         planned = loading_delta.plan_load(manifest, bucket, settings.databricks, table=target_table)
@@ -1062,7 +1080,11 @@ def status(run: Run = None, profile: Profile = None, as_json: Json = False) -> N
         holders = [(s.source, s.lsn, s.taken_at, s.until, str(s.keeper)) for s in held]
         _table("snapshots held", "source", "LSN", "since", "until", "keeper", rows=holders)
         if held:
-            screen.print(f"vacuum on the source is held back by {behind:,} transactions (age of xmin)")
+            screen.print(
+                f"vacuum on the source is held back by {behind:,} transactions (age of xmin); "
+                "an export that goes on needs its snapshot, and kill with the keeper's number lets one go at once",
+                soft_wrap=True,
+            )
 
     summary = {"attempts": attempts, "snapshots": [vars(s) for s in held], "xmin_age": behind}
     _show(as_json, summary | ({"run": run, **found.as_dict()} if found else {}), show)

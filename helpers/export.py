@@ -93,12 +93,13 @@ def planned(
         snapshot: one that somebody else holds; it is then not released.
         resume: the name of an unfinished export at the location; it goes on in its own snapshot while that is held,
             otherwise under a new one, keeping the tables that are equal there.
-        keep_for_resume: leave the snapshot held when the block fails.
+        keep_for_resume: write the plan to the stage before the block, and leave the snapshot held when the block fails.
         release: let the snapshot go when the block succeeds.
         progress: told about each table counted.
 
     Raises:
         ConnectionFailed, SourceRefused, UsageError: see `snapshot.take`, `snapshot.lock` and `read_catalog`.
+        StageError: the plan could not be written.
     """
     bucket = Bucket.open(settings.stage, location)
     former = unfinished(bucket, resume) if resume else None
@@ -112,6 +113,8 @@ def planned(
         else:
             plan = plan_export(settings, bucket, chosen, tables, include_views=include_views, progress=progress)
             plan = _with_kept_tables(plan, former, progress) if former else plan
+        if keep_for_resume and not plan.refused:
+            plan.state.write(bucket)
         begun = True
         yield plan
     except BaseException as error:

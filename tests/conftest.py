@@ -18,6 +18,7 @@ import pytest
 
 from helpers import export as exporting
 from helpers import settings as profiles
+from helpers import snapshot
 from helpers import verify as verifying
 from helpers.load import snowflake as loading
 from helpers.load.snowflake_records import SCHEMA_SUFFIX
@@ -27,6 +28,7 @@ from helpers.platforms import postgres, snowflake
 from helpers.platforms.delta import Lake
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
+from helpers.snapshot import Snapshot
 from helpers.verify.report import Report
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -82,6 +84,10 @@ class Migration:
                     cursor.execute(statement)
                     rows = cursor.fetchall() if cursor.description else []
         return rows
+
+    def held(self) -> list[Snapshot]:
+        """Snapshots of this source alone: other tests hold theirs at the same time."""
+        return [each for each in snapshot.held() if each.source == postgres.address(self.settings.source)]
 
     def drop(self, database: str) -> None:
         """Drops another database of the source's server."""

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,25 @@ def _begin(migration: Any, files: int, change: str | None = None) -> tuple[Any, 
 def test_an_export_that_cannot_be_planned_holds_no_snapshot(migration: Any) -> None:
     """Would catch: a misspelt table that holds back the source's vacuum for hours."""
     migration.source(*TABLES)
-    before = snapshot.held()
     with (
         pytest.raises(UsageError),
         exporting.planned(migration.settings, tables=("nosuch.*",), keep_for_resume=True),
     ):
         pass
-    assert snapshot.held() == before
+    assert migration.held() == []
+
+
+def test_an_export_whose_first_write_fails_holds_no_snapshot(migration: Any) -> None:
+    """Would catch: a bucket that does not answer, and a snapshot held for an export that nobody can go on with."""
+    migration.source(*TABLES)
+    stage = migration.settings.values.stage.model_copy(update={"url": "s3://no-such-bucket/x/"})
+    values = migration.settings.values.model_copy(update={"stage": stage})
+    with (
+        pytest.raises(StageError, match="no-such-bucket"),
+        exporting.planned(replace(migration.settings, values=values), keep_for_resume=True),
+    ):
+        pass
+    assert migration.held() == []
 
 
 @pytest.mark.parametrize("files", [1, 4, 9])

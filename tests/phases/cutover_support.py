@@ -173,6 +173,5 @@ def opened(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
                 result = {"lsn": manifest.lsn, "snapshot": manifest.snapshot} if name == "s30-snapshot" else {}
                 found.ledger.append("step-done", step=name, phase=step.phase, attempt="attempt-01", inputs="b" * 64, result=result, seconds=1)  # fmt: skip
     yield found
-    for held in snapshot.held():
-        if held.source.startswith(f"PostgreSQL {migration.settings.source.dbname} "):
-            snapshot.release(held)
+    for held in migration.held():
+        snapshot.release(held)

@@ -80,7 +80,7 @@ class Project:
         return DeltaTable(location, storage_options=storage_options(own.stage))
 
     def snapshots(self) -> set[str]:
-        return {held.name for held in snapshot.held() if held.source.endswith(self.migration.settings.source.dbname)}
+        return {held.name for held in self.migration.held()}
 
 
 @pytest.fixture
@@ -101,9 +101,8 @@ def project(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     migration.source(*TABLES)
     found = Project(tmp_path, migration)
     yield found
-    for held in snapshot.held():
-        if held.name in found.snapshots():
-            snapshot.release(held)
+    for held in migration.held():
+        snapshot.release(held)
 
 
 @pytest.fixture
