@@ -26,7 +26,8 @@ def connect(*, memory: str = "1GB", threads: int = 2, spill: Path | None = None)
         config={"allow_unsigned_extensions": "true", "memory_limit": memory, "threads": threads},
     )
     if spill:
-        connection.execute(f"SET temp_directory = {literal(str(spill))}")
+        # The tables go with the folder, so that nothing need be written when the connection ends.
+        connection.execute(f"SET temp_directory = {literal(str(spill))}; PRAGMA disable_checkpoint_on_shutdown")
     # Rows are identified by their key or their content, never by arrival; giving up the order halves the memory.
     # A staged file is read once, so that keeping it in memory helps nobody.
     # What was freed goes back soon: the process's memory is what people see.
