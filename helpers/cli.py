@@ -627,12 +627,10 @@ def verify(
     if folder:
         # Of what narrows it, only what was given: an equal verdict on less does not outweigh a difference.
         given = {
-            "source": source if source != "postgresql" else None, "check": check if check != "full" else None,
-            "tables": tables, "where": where, "since": since, "sample": sample, "map": names, "tolerance": tolerance,
-            "location": location, "source_dsn_env": source_dsn_env,
+            "check": check if check != "full" else None, "tables": tables, "where": where, "since": since, "sample": sample,
+            "map": names, "tolerance": tolerance, "location": location,
         }  # fmt: skip
-        asked = {name: value for name, value in given.items() if value}
-        objections.record(folder, found, what.cells_folder, target, asked)
+        _keep(folder, found, what, {name: value for name, value in given.items() if value})
     if found.equal and check == "full" and not tables and what.snapshot:
         snapshots.release_named(what.snapshot)
 
@@ -654,6 +652,13 @@ def _write_page(report: Report, what: verifying.VerifyPlan) -> Path | None:
     except OSError as error:  # the answer is known, and must not be lost for a full disk
         screen.print(f"the report page could not be written: {error}", markup=False, soft_wrap=True)
         return None
+
+
+def _keep(folder: Path, report: Report, what: verifying.VerifyPlan, asked: dict[str, Any]) -> None:
+    try:
+        objections.record(folder, report, what, asked)
+    except (OSError, MigrationError) as error:  # the answer is known, and must not be lost
+        screen.print(f"{folder.name} was not told of this verification: {error}", markup=False, soft_wrap=True)
 
 
 def _new_folder(wanted: Path) -> Path:

@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from helpers.errors import UsageError
 from helpers.runs.folders import create_exclusively
 from helpers.runs.ledger import NAME, Entry, Ledger
-from helpers.verify.report import Report
+
+if TYPE_CHECKING:
+    from helpers.verify.plan import VerifyPlan
+    from helpers.verify.report import Report
 
 EVENT = "verified"
 
@@ -51,17 +54,18 @@ class Objection:
 
     def command(self, run: str) -> str:
         """What asks again for everything."""
-        return f"runbook verify --target {self.target} --run {run}"
+        return f"runbook verify --target {self.target} --run {run}" + (
+            " --target-dsn-env VARIABLE" if self.target == "postgresql" else ""
+        )
 
 
-def record(folder: Path, report: Report, cells_folder: Path, target: str, asked: Mapping[str, Any]) -> Path:
+def record(folder: Path, report: Report, plan: VerifyPlan, asked: Mapping[str, Any]) -> Path:
     """Keeps a verification's report beside its files, and tells the run's ledger of it where the run has one.
 
     Args:
         folder: the run's.
         report: what was found.
-        cells_folder: where the verification put its files, within `folder`.
-        target: as `--target` names it.
+        plan: of it, with its files within `folder`.
         asked: what the operator narrowed it to; empty for every cell of every row and table.
 
     Returns:
@@ -72,7 +76,9 @@ def record(folder: Path, report: Report, cells_folder: Path, target: str, asked:
         EvidenceError: the ledger is broken.
         OSError: the report cannot be written.
     """
-    path = cells_folder.with_name(f"{cells_folder.name}.json")
+    from helpers.verify.about import About  # imports every target's client, and most who ask for objections record none
+
+    path, about = plan.cells_folder.with_name(f"{plan.cells_folder.name}.json"), About.of(plan)
     text = json.dumps(report.as_dict(), indent=1, default=str)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not create_exclusively(path, text):
@@ -81,8 +87,8 @@ def record(folder: Path, report: Report, cells_folder: Path, target: str, asked:
             next_step="verify again",
         )  # fmt: skip
     fields = {
-        "target": target,
-        "on": report.target,
+        "target": plan.target,
+        "on": {"source": about.source, "target": about.target},
         "asked": dict(asked),
         "verdict": report.verdict,
         "lsn": report.lsn,
@@ -104,7 +110,7 @@ def record(folder: Path, report: Report, cells_folder: Path, target: str, asked:
 
 
 def find_objections(lines: Iterable[Line]) -> tuple[Objection, ...]:
-    """The verifications that stand against a run: each that did not read equal, unless a later one of the same target did.
+    """The verifications that stand against a run: each that did not read equal, unless a later one of the same servers did.
 
     That later one must have asked the same, or for every cell; and it must have seen the tables that differed.
 

@@ -16,24 +16,33 @@ import pytest
 from evidence_support import Run
 from hypothesis import given
 from hypothesis import strategies as st
-from run_support import own_project
+from run_support import PROJECT, own_project
 from typer.testing import CliRunner
 
 from helpers import cli
+from helpers import settings as profiles
 from helpers.control_room.differences import verifications
 from helpers.control_room.overview import overview
 from helpers.errors import EvidenceRefused, UsageError
+from helpers.platforms import postgres
 from helpers.runs import objections
 from helpers.runs.ledger import Ledger
 from helpers.runs.objections import find_objections
 from helpers.runs.status import read_status
+from helpers.verify.plan import VerifyPlan
 from helpers.verify.report import Report, TableReport
 
 
-def found(folder: Path, verdicts: dict[str, str], target: str = "snowflake", on: str = "there", **asked: Any) -> Path:
+def found(folder: Path, verdicts: dict[str, str], target: Any = "postgresql", on: str = "there", **asked: Any) -> Path:
     tables = tuple(TableReport("public", name, verdict) for name, verdict in verdicts.items())  # type: ignore[arg-type]
-    number = sum(1 for _ in folder.glob("verify*.json"))
-    return objections.record(folder, Report("0/1", "", "a", on, tables), folder / f"verify-{number}", target, asked)
+    here = profiles.Source.model_construct(host="h", port=1, dbname="here", user="u")
+    cells = folder / f"verify-{sum(1 for _ in folder.glob('verify*.json'))}"
+    plan = VerifyPlan(
+        here, "postgresql", target, "full", "", "0/1", "", True, (), cells, None, None,
+        profiles.Settings("local", PROJECT / "migration.toml", profiles.Profile()),
+        target_source=here.model_copy(update={"dbname": on}),
+    )  # fmt: skip
+    return objections.record(folder, Report("0/1", "", "postgresql", target, tables), plan, asked)
 
 
 EQUAL, DIFFERENT = {"a": "equal", "b": "equal"}, {"a": "equal", "b": "different"}
@@ -44,7 +53,7 @@ EQUAL, DIFFERENT = {"a": "equal", "b": "equal"}, {"a": "equal", "b": "different"
     [
         ({}, False),
         ({"verdicts": {"a": "equal"}}, True),
-        ({"target": "databricks"}, True),
+        ({"target": "stage"}, True),
         ({"on": "elsewhere"}, True),
         ({"where": "id < 5"}, True),
         ({"check": "row-counts"}, True),
@@ -58,7 +67,7 @@ def test_only_what_saw_as_much_outweighs_a_difference(tmp_path: Path, after: dic
     ledger.append("run-opened", run="r", option="A", profile="local")
     found(tmp_path, DIFFERENT)
     (standing,) = find_objections(ledger.entries())
-    assert (standing.target, standing.report, standing.tables) == ("snowflake", "verify-0.json", ("public.b",))
+    assert (standing.target, standing.report, standing.tables) == ("postgresql", "verify-0.json", ("public.b",))
     found(tmp_path, **{"verdicts": EQUAL, **after})
     assert bool(find_objections(ledger.entries())) == stands
     assert bool(read_status(tmp_path).objections) == stands
@@ -100,8 +109,8 @@ def test_a_run_with_a_difference_is_not_sealed_and_says_what_to_do(ready: Run) -
     with pytest.raises(EvidenceRefused) as refused:
         ready.seal()
     name = ready.folder.name
-    assert "verify-0.json: snowflake was found different in public.b" in refused.value.why
-    assert f"runbook verify --target snowflake --run {name}" in refused.value.why
+    assert "verify-0.json: postgresql was found different in public.b" in refused.value.why
+    assert f"runbook verify --target postgresql --run {name} --target-dsn-env VARIABLE" in refused.value.why
     found(ready.folder, EQUAL)
     sealed = ready.seal()
     assert sealed.verdict == "SEALED"
@@ -160,3 +169,39 @@ def test_the_command_keeps_its_report_and_tells_the_ledger(
     migration.target("""UPDATE "t" SET "v" = 'a' WHERE "id" = 1""")
     assert verify()[0] == 0
     assert not read_status(folder).objections
+
+
+def test_a_full_disk_does_not_cost_the_answer(
+    migration: Any, tmp_path: Path, verify: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    migration.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    migration.migrate()
+    migration.target('DELETE FROM "t"')
+    monkeypatch.setattr(objections, "create_exclusively", full)
+    code, report = verify()
+    assert (code, report["verdict"]) == (1, "different")
+    assert not (tmp_path / "outputs/r/verify.json").exists()
+
+
+def test_another_server_that_is_equal_outweighs_nothing(
+    migration: Any, fresh_migration: Any, tmp_path: Path, verify: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "outputs/r"
+    Ledger.open(folder).append("run-opened", run="r", option="A", profile="local")
+    migration.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    migration.migrate()
+    words = ("--target", "postgresql", "--target-dsn-env", "THERE")
+    with fresh_migration() as other:
+        other.source("CREATE TABLE t (id int PRIMARY KEY)")
+        monkeypatch.setenv("THERE", postgres.dsn(other.settings.source))
+        assert verify(*words)[0] == 1
+        monkeypatch.setenv("THERE", postgres.dsn(migration.settings.source))
+        assert verify(*words)[0] == 0
+        assert read_status(folder).objections
+        other.source("INSERT INTO t VALUES (1)")
+        monkeypatch.setenv("THERE", postgres.dsn(other.settings.source))
+        assert verify(*words)[0] == 0
+        assert not read_status(folder).objections
