@@ -427,8 +427,10 @@ def started(folder: Path, run: str) -> tuple[subprocess.Popen[str], str]:
 @pytest.mark.slow
 def test_a_browser_follows_a_running_run_within_two_seconds(tmp_path: Path) -> None:
     """Needs Playwright and chromium, which are no requirements of the project."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("no chromium")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs Playwright, which is no requirement of the project"
+    )
+    chromium = shutil.which("chromium") or pytest.skip("needs chromium")
     run = opened(tmp_path / "r")
     process, address = started(tmp_path, "r")
     try:

@@ -12,14 +12,14 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import psycopg2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from helpers import type_document, types
@@ -316,6 +316,7 @@ SMALL = st.decimals(-(10**15), 10**15, places=9).map(str)
 
 
 @PROPERTIES
+@example(["0.010000000000000000000000000001", "100000000.0"])
 @given(
     st.one_of(
         st.lists(SMALL, max_size=40),
@@ -327,8 +328,9 @@ def test_numerics_are_equal_or_refused(reader: Reader, values: list[str]) -> Non
     name = reader.table("numeric", list(values))
     column = reader.census(name).columns[1]
     finite = [Decimal(value) for value in values if "a" not in value and "f" not in value]
-    places = [max(0, -int(n.normalize().as_tuple().exponent)) if n else 0 for n in finite]  # type: ignore[arg-type]
-    whole = [len(str(int(abs(n)))) if abs(n) >= 1 else 0 for n in finite]
+    exact = Context(prec=200)  # the default rounds to 28 digits, and the text of a value may have 90
+    places = [max(0, -int(n.normalize(exact).as_tuple().exponent)) if n else 0 for n in finite]  # type: ignore[arg-type]
+    whole = [len(str(int(n.copy_abs()))) if n.copy_abs() >= 1 else 0 for n in finite]
     alone = [p > 37 or w + p > 38 for p, w in zip(places, whole, strict=True)]
     held = [(p, w) for p, w, bad in zip(places, whole, alone, strict=True) if not bad]
     room = min(37, 38 - max((w for _, w in held), default=0))

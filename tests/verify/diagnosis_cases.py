@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from helpers.verify.dialects import EXACT
+
 Random = random.Random
 Value = str | None
 
@@ -242,6 +244,7 @@ CASES: tuple[Case, ...] = (
     Case("significant", "rounded-significant", "6 significant digits", "double precision", lambda r: repr(r.uniform(1, 1e6) ** 3), lambda s: f"{float(s):.6g}"),
     Case("overflow", "integer-overflow", "modulo 2^32", "bigint", lambda r: str(r.randrange(2**33, 2**45)), lambda s: str((int(s) + 2**31) % 2**32 - 2**31)),
     Case("plus", "shifted-by-constant", "greater by 17.5", NUMERIC, price, lambda s: format(Decimal(s) + Decimal("17.5"), "f")),
+    Case("plus-long", "shifted-by-constant", "greater by 12345678901234567890123456.005", "numeric", price, lambda s: format(EXACT.add(Decimal(s), Decimal("12345678901234567890123456.005")), "f")),
     Case("off-by-one", "shifted-by-constant", "less by 1", INTEGER, whole, lambda s: str(int(s) - 1)),
     Case("real-plus", "shifted-by-constant", "greater by 1", "real", lambda r: str(np.float32(r.uniform(0, 100))), lambda s: repr(float(np.float32(s)) + 1)),
     Case("float-plus", "shifted-by-constant", "greater by 100", "double precision", real, lambda s: repr(float(s) + 100)),

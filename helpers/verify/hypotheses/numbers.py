@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 
+from helpers.verify import dialects
 from helpers.verify.hypotheses.base import NUMBERS, Fit, Hypothesis, Said, digits_cost, fitted, fixed
 from helpers.verify.hypotheses.pairs import Family, Pairs, digits
 
@@ -90,7 +91,7 @@ def _significant(pairs: Pairs) -> Iterable[Fit]:
 
 
 def _shift(pairs: Pairs, text: str) -> Said | None:
-    return _say_shift(Decimal(text).scaleb(-pairs.scale))
+    return _say_shift(Decimal(text).scaleb(-pairs.scale, context=dialects.EXACT))
 
 
 def _float_shift(pairs: Pairs) -> Iterable[Fit]:
@@ -103,7 +104,7 @@ def _float_shift(pairs: Pairs) -> Iterable[Fit]:
 def _say_shift(by: Decimal) -> Said | None:
     if not by:
         return None
-    shown = format(abs(by).normalize(), "f")
+    shown = format(dialects.trimmed(by).copy_abs(), "f")
     return Said(
         f"the target is {'less' if by < 0 else 'greater'} by {shown}",
         "A constant is added on the way, or an index counts from another start: look at the column's expression.",
