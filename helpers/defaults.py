@@ -161,4 +161,4 @@ def _number(text: str) -> Decimal | None:
 
 def _fits(number: Decimal, target: Declared) -> bool:
     scaled = Fraction(number) * Fraction(10) ** int(target.places or 0)
-    return abs(number) < Decimal(10) ** int(target.size) and scaled.denominator == 1
+    return number.copy_abs() < Decimal(10) ** int(target.size) and scaled.denominator == 1
