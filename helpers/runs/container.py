@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import struct
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,10 @@ ARCHIVE = "evidence.zip"
 _PIECE = 1 << 20
 _THE_SAME_FOR_ALL = (1980, 1, 1, 0, 0, 0)
 _IN_MEMORY = 64 << 20
+_UNREADABLE = (
+    zipfile.BadZipFile, OSError, EOFError, struct.error, LookupError, NotImplementedError, RuntimeError, ValueError,
+)  # fmt: skip
+"""What `zipfile` raises for headers that are damaged; it documents the first only."""
 
 
 class Container(Protocol):
@@ -71,7 +76,7 @@ class Archive:
 
     def names(self) -> list[str]:
         """Every file, sorted."""
-        return sorted({info.filename for info in self._archive.infolist() if not info.is_dir()})
+        return sorted({info.filename for info in self._archive.infolist() if not info.filename.endswith("/")})
 
     def read(self, name: str) -> bytes | None:
         """A file's bytes, or None where there is none, or where they are damaged, or compressed: a few bytes may be many GB."""
@@ -79,7 +84,7 @@ class Archive:
             if self._archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
                 return None
             return self._archive.read(name)
-        except (KeyError, zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError):
+        except _UNREADABLE:
             return None
 
     def tricks(self) -> Iterator[Finding]:
@@ -87,6 +92,8 @@ class Archive:
         seen: set[str] = set()
         for info in self._archive.infolist():
             name = info.filename
+            if not name:
+                yield Finding("zip-path", "(no name)", "a file of the archive has no name")
             if name in seen:
                 yield Finding("zip-duplicate", name, "the archive holds two files of this name")
             seen.add(name)
@@ -130,7 +137,7 @@ def opened(path: Path) -> Iterator[tuple[Folder | Archive, list[Finding]]]:
         raise _no_evidence(path, error.strerror or "it cannot be read") from None
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeError):
+    except _UNREADABLE:
         if not begins.startswith(b"PK"):
             raise _no_evidence(path, "it is neither a folder nor a zip archive") from None
         yield Folder(path), [Finding("zip-damaged", path.name, "it is no readable zip archive any more")]

@@ -7,6 +7,7 @@ called tampered; a check that needs more than the public key.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.errors import UsageError
-from helpers.runs import check, dsse, heads
+from helpers.runs import check, container, dsse, heads
 from helpers.runs.people import roll
 from helpers.runs.seal_manifest import PreviousSeal
 from helpers.settings import PROJECT
@@ -448,6 +449,26 @@ def test_bytes_before_or_behind_the_archive_are_named(sealed: Run) -> None:
     for other_data in (b"#!/bin/sh\n" + data, data + b"\n" * 9):
         path.write_bytes(other_data)
         assert checked(sealed, "evidence.zip").verdict == "tampered"
+
+
+def test_no_damage_to_an_archives_headers_is_an_exception_or_goes_unseen(tmp_path: Path) -> None:
+    """Would catch: a check that ends in a traceback for one flipped bit, or that says nothing of it."""
+    files = tmp_path / "run"
+    (files / "30").mkdir(parents=True)
+    for name, data in {"ledger.jsonl": b"x" * 50, "30/report.json": b"", "index.html": b"hello"}.items():
+        (files / name).write_bytes(data)
+    whole, path = io.BytesIO(), tmp_path / "evidence.zip"
+    container.write(container.Folder(files), container.Folder(files).names(), whole)
+    raw = whole.getvalue()
+    flipped = (raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :] for at in range(len(raw)) for bit in range(8))
+    for damaged in (*flipped, *(raw[:cut] for cut in range(4, len(raw)))):
+        path.write_bytes(damaged)
+        try:
+            with container.opened(path) as (archive, wrong):
+                read = [archive.read(name) for name in archive.names()]
+                assert wrong or None in read
+        except UsageError:
+            assert not damaged.startswith(b"PK")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
