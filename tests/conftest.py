@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from helpers import export as exporting
@@ -36,7 +37,34 @@ os.environ.setdefault("RUNBOOK_LOCAL_ROOT", str(PROJECT / ".local-test"))
 # A shell starts what runs in its background with SIGINT ignored, and so would be every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A property test makes its state anew for each example, whatever the scope of its fixtures, and on a busy machine all is slow.
+CHECKS = (hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow)
+hypothesis.settings.register_profile("ci", derandomize=True, database=None, deadline=None, suppress_health_check=CHECKS)
+hypothesis.settings.register_profile(
+    "search", max_examples=1000, print_blob=True, deadline=None, suppress_health_check=CHECKS
+)
+
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draws the same examples every time, but for `-m slow`, which searches at random; `--hypothesis-profile` outweighs it."""
+    hypothesis.settings.load_profile("search" if _searches(config) else "ci")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`-m slow` takes the property tests with it, and gives them the time for many examples."""
+    if not _searches(config):
+        return
+    for item in items:
+        if hypothesis.is_hypothesis_test(getattr(item, "obj", None)) or item.get_closest_marker("property"):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(3600))
+
+
+def _searches(config: pytest.Config) -> bool:
+    return str(config.getoption("markexpr")) == "slow"
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_support import examples
 from pydantic import ValidationError
 
 from helpers.catalog import Table, read_catalog
@@ -208,9 +208,7 @@ def _both(cursor: Any, where: Source, census: TableCensus) -> tuple[list[Any], l
     return staged, cursor.fetchall()
 
 
-@hypothesis_settings(
-    max_examples=20, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(20)
 @given(
     st.lists(st.sampled_from(["NaN", "Infinity", "-Infinity", "1e38", "1e-38", "1e37", "1e-20", "1.5", "0"])),
     st.booleans(),
@@ -240,9 +238,7 @@ _NUMBERS = st.one_of(
 )
 
 
-@hypothesis_settings(
-    max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(30)
 @given(st.lists(st.one_of(st.none(), _NUMBERS), max_size=12), st.sampled_from(["PLAIN", "MAIN", "EXTERNAL"]))
 def test_numbers_are_counted_and_measured_as_decimal_arithmetic_says(
     source: Any, values: list[str | None], storage: str

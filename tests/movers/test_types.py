@@ -19,8 +19,9 @@ from typing import Any
 import duckdb
 import psycopg2
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from property_support import examples
 
 from helpers import type_document, types
 from helpers.catalog import PgType, read_catalog
@@ -304,9 +305,7 @@ def test_a_value_that_was_not_measured_fails_instead_of_being_rounded(reader: Re
             reader.arrived(name, column)
 
 
-PROPERTIES = settings(
-    max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+PROPERTIES = examples(25)
 DIGITS = st.text("0123456789", min_size=1, max_size=45)
 NUMBERS = st.builds(
     lambda sign, whole, fraction: f"{sign}{whole}.{fraction}", st.sampled_from(["", "-"]), DIGITS, DIGITS

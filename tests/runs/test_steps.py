@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_support import examples
 from run_support import PROJECT
 
 from helpers.errors import ConnectionFailed, EvidenceError, GateClosed, UsageError
@@ -238,7 +239,7 @@ class Mortal(Ledger):
 
 
 @given(st.lists(st.sampled_from(["begin", "before", "after", "done", "never"]), max_size=6))
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_wherever_it_crashes_the_effect_is_there_once(crashes: list[str]) -> None:
     """The system takes an effect twice unless it is told not to; the step's probe and load id are all that prevents it."""
     effects: list[str] = []

@@ -22,8 +22,9 @@ from typing import Any
 
 import pytest
 from evidence_support import DECLARED, PHASE, Run, copied, digest, rewrite_ledger, seal_anew
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_support import examples
 
 from helpers.errors import UsageError
 from helpers.runs import check, container, dsse, heads
@@ -471,7 +472,7 @@ def test_no_damage_to_an_archives_headers_is_an_exception_or_goes_unseen(tmp_pat
             assert not damaged.startswith(b"PK")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 @given(data=st.data())
 def test_any_flipped_byte_of_any_file_is_found(sealed_once: Run, tmp_path: Path, data: st.DataObject) -> None:
     folder = tmp_path / "first"

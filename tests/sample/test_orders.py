@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_support import examples
 from sample_database import fingerprint, query
 
 from helpers.errors import SourceRefused, UsageError
@@ -142,7 +143,7 @@ some_rows = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15)
 @given(
     rows=some_rows,
     separator=st.sampled_from(",;\t|"),

@@ -25,8 +25,9 @@ import canonical_corpus as corpus
 import duckdb
 import pytest
 from canonical_corpus import KINDS, ROWS, Row
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_support import examples
 
 from helpers.canonical import FOLD, Dialect, FormColumn, segments_for
 from helpers.canonical import duckdb as canonical_duckdb
@@ -40,11 +41,6 @@ from helpers.settings import Settings
 
 FOLDER = Path(__file__).parent
 REGENERATE = bool(os.environ.get("REGENERATE_GOLDEN"))
-
-
-def examples(count: int) -> settings:
-    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings(max_examples=count, deadline=None, database=None, suppress_health_check=checks)
 
 
 @pytest.fixture(scope="module")

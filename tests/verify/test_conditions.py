@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import sqlglot
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_support import examples
 
 from helpers.catalog import PgType, Table, read_catalog
 from helpers.platforms import duck, postgres
@@ -150,12 +151,13 @@ def test_a_column_of_a_domain_is_what_its_constraint_calls_value() -> None:
     assert read('("VALUE" > 3)', {"VALUE": kind}) == Compare("VALUE", ">", Constant("3", "number"))
 
 
+@pytest.mark.property
 def test_a_constant_of_any_digits_is_compared_as_it_is() -> None:
     """A column of three digits, two after the point, beside constants that do not fit it."""
     held = {"x": Held("x", "DECIMAL(3,2)", "number", "number", 3, 2)}
     with duck.connect() as connection:
 
-        @settings(max_examples=300, deadline=None)
+        @examples(300)
         @given(
             st.sampled_from(["=", "<>", "<", "<=", ">", ">="]),
             st.decimals(allow_nan=False, allow_infinity=False, min_value=-11, max_value=11, places=4),

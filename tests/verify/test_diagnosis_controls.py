@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 import duckdb
 import pytest
 from diagnosis_support import Value, diagnosed, differ
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_support import examples
 
 from helpers.platforms import duck as platform
 from helpers.verify import texts
@@ -185,9 +185,7 @@ def _castable(kind: str, text: Value, duck: DuckDB) -> bool:
     values=st.lists(st.tuples(*[st.one_of(st.sampled_from(STRANGE), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6))] * 2), min_size=1, max_size=12),
     repeat=st.integers(1, 3),
 )  # fmt: skip
-@hypothesis_settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(100)
 def test_strange_values_break_nothing(duck: DuckDB, kind: str, values: list[tuple[Value, Value]], repeat: int) -> None:
     pairs = [(s, t) for s, t in values if s != t and _castable(kind, s, duck) and _castable(kind, t, duck)] * repeat
     found = diagnosed(duck, kind, pairs, rows=len(pairs))

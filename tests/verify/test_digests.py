@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_support import examples
 
 from helpers import digests, readers
 from helpers import manifest as manifests
@@ -100,7 +101,7 @@ WIDE = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150)
 @given(st.lists(WIDE, min_size=2, max_size=60, unique=True), st.sampled_from([0, 2, 10]))
 def test_different_decimals_have_different_hashes_and_none_overflows(
     engine: duckdb.DuckDBPyConnection, numbers: list[int], places: int

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from property_support import examples
 from psycopg2.extensions import make_dsn
 from quality_support import STAR, in_postgres, in_snowflake, in_stage
 
@@ -430,6 +430,7 @@ ROW = st.tuples(
 )  # fmt: skip
 
 
+@pytest.mark.property
 def test_any_rows_have_equal_figures_in_postgresql_and_duckdb(local_settings: Settings) -> None:
     with (
         closing(postgres.connect(local_settings.source)) as server,
@@ -445,7 +446,7 @@ def test_any_rows_have_equal_figures_in_postgresql_and_duckdb(local_settings: Se
                     (Dimension("moment", True), Dimension("day", True), Dimension("kind", False)), 3)  # fmt: skip
         sides = PostgresEngine(cursor, [table]), InDuckDB(connection, {name: kind for name, (_, kind) in FACTS.items()})
 
-        @hypothesis_settings(max_examples=60, deadline=None)
+        @examples(60)
         @given(st.lists(ROW, max_size=12))
         def added_up(rows: list[tuple[str | None, ...]]) -> None:
             cursor.execute("TRUNCATE anything.facts")
@@ -490,7 +491,7 @@ def test_an_average_of_an_engines_own_is_told_from_the_exact_one(own: str, total
     assert bool(found) == bool(why) and why in found
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**27), max_value=10**27),
     st.integers(1, 10**9),

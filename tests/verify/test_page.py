@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_support import examples
 
 from helpers import verify as verifying
 from helpers.verify import frames, page, verdict
@@ -209,7 +210,7 @@ def test_nothing_from_a_database_acts() -> None:
 
 
 @given(st.text(max_size=30), st.none() | st.text(max_size=30), st.none() | st.text(max_size=30))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_any_value_under_any_name_makes_a_whole_page(name: str, source: str | None, target: str | None) -> None:
     sides = ("both", "source", "target")
     cells = tuple(Cell({name: source}, name, source, target, n, on) for n, on in enumerate(sides))  # type: ignore[arg-type]

@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_support import examples
 
 from helpers import declared, shapes
 from helpers.catalog import Key, read_catalog
@@ -273,7 +274,7 @@ def test_a_table_is_like_itself(table: TableShape) -> None:
     assert counterparts(table, table) == {column.name: column.name for column in table.columns}
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(tables(), st.data())
 def test_any_one_edit_is_one_finding(table: TableShape, data: st.DataObject) -> None:
     edits = {

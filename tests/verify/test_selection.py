@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.catalog import Column, PgType, Table
@@ -176,7 +176,6 @@ NUMBERS = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(NUMBERS, st.sampled_from(["=", "<>", "<", "<=", ">", ">="]), st.booleans())
 def test_a_number_that_the_column_cannot_hold_is_compared_as_if_it_could(
     number: Decimal, operator: str, negated: bool
