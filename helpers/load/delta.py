@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from helpers import declared, shapes
+from helpers import declared, names, shapes
 from helpers.errors import LoadError, UsageError
-from helpers.load.delta_catalog import key, qualified, read_logs, read_tables
+from helpers.load.delta_catalog import key, of_version, qualified, read_table, table_names, view_names
 from helpers.load.delta_records import Record, Versions
 from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import spark
@@ -85,7 +85,7 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Databricks, *, table: 
         table: only this one, by `name` or `schema.name`.
 
     Raises:
-        UsageError: no such table in the manifest, or names that the target would take for one.
+        UsageError: no such table in the manifest, or names that the target does not take; all of them, with their cures.
         ConnectionFailed: the server does not answer.
     """
     chosen = [staged for staged in manifest.tables if table is None or table in (staged.name, str(staged))]
@@ -96,12 +96,16 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Databricks, *, table: 
             why="the manifest does not name it",
             next_step=f"name one of: {', '.join(str(staged) for staged in manifest.tables)}",
         )
-    _refuse_names_alike(chosen)
-    present = _present(target, bucket)
-    planned = tuple(TableLoad(staged, _action(staged, present.get(key(target, staged.name)))) for staged in chosen)
+    present, there, in_the_way = _present(target, bucket, [staged.name for staged in chosen])
+    refused = list(names.refusals(chosen, spark.names(target), target.schema_))
+    refused += [
+        names.in_the_way(s, in_the_way[key(target, s.name)]) for s in chosen if key(target, s.name) in in_the_way
+    ]
+    names.refuse(refused, on=spark.address(target))
+    planned = tuple(TableLoad(staged, _action(staged, there.get(key(target, staged.name)))) for staged in chosen)
     whole = manifest.complete and table is None
     kept = {key(target, staged.name) for staged in chosen}
-    stale = {name for name in _loaded_before(bucket, target) if key(target, name) in present.keys() - kept}
+    stale = {name for name in _loaded_before(bucket, target) if key(target, name) in present - kept}
     return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)) if whole else ())
 
 
@@ -158,26 +162,35 @@ def _column(column: StagedColumn) -> str:
     return " ".join(parts)
 
 
-def _refuse_names_alike(tables: list[StagedTable]) -> None:
-    names = [(staged.name, str(staged)) for staged in tables]
-    for named in [names, *([(c.name, f"{staged}.{c.name}") for c in staged.columns] for staged in tables)]:
-        seen: dict[str, str] = {}
-        for name, shown in named:
-            if other := seen.get(name.lower()):
-                raise UsageError(
-                    "name the tables and columns in the target",
-                    on=f"{other} and {shown}",
-                    why="both would have the same name in the one target schema, which does not tell case apart",
-                    next_step="rename one of them, leave one out of the export with --tables, or load them into two schemas",
-                )
-            seen[name.lower()] = shown
+def _present(
+    target: Databricks, bucket: Bucket, wanted: Sequence[str]
+) -> tuple[set[str], dict[str, TableShape], dict[str, str]]:
+    """By `key`: all that lies in the target; of what is wanted the tables; and what is none that could take rows, and why.
 
-
-def _present(target: Databricks, bucket: Bucket) -> dict[str, TableShape]:
+    Nothing else that lies there is looked at.
+    """
     if target.engine == "pysail":
-        return read_logs(Lake.of(target, bucket.stage))
+        lake = Lake.of(target, bucket.stage)
+        listed = {name: name for name in lake.tables()}
+        return set(listed), *_read(lambda name: of_version(lake.read(name)), listed, wanted, target)
     with spark.connect(target) as session:
-        return {name.lower(): shape for name, shape in read_tables(session, target).items()}
+        listed = {key(target, name): name for name in table_names(session, target)}
+        views = view_names(session, target) if listed.keys() & {key(target, name) for name in wanted} else set()
+        tables = {name: listed[name] for name in listed if listed[name] not in views}
+        found, unreadable = _read(lambda name: read_table(session, target, name), tables, wanted, target)
+    return set(listed), found, unreadable | {key(target, name): "view" for name in views}
+
+
+def _read(
+    read: Callable[[str], TableShape], listed: Mapping[str, str], wanted: Sequence[str], target: Databricks
+) -> tuple[dict[str, TableShape], dict[str, str]]:
+    found, unreadable = {}, {}
+    for name in {key(target, name) for name in wanted} & listed.keys():
+        try:
+            found[name] = read(listed[name])
+        except LoadError as error:
+            unreadable[name] = f"table that cannot be read ({error.why})"
+    return found, unreadable
 
 
 def _action(staged: StagedTable, found: TableShape | None) -> str:

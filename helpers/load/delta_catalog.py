@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from helpers.platforms.delta import DeltaVersion, Lake
+from helpers.errors import LoadError
+from helpers.platforms.delta import DeltaVersion
 from helpers.platforms.spark import Session, identifier
 from helpers.settings import Databricks
 from helpers.shapes import ColumnShape, TableShape
@@ -37,27 +38,26 @@ def table_names(session: Session, target: Databricks) -> list[str]:
     return sorted(row["tableName"] for row in rows if not row.get("isTemporary"))
 
 
-def read_tables(session: Session, target: Databricks) -> dict[str, TableShape]:
-    """Every table of the target's schema by its name, as Spark tells it; none where there is no such schema.
+def view_names(session: Session, target: Databricks) -> set[str]:
+    """Which of `table_names`, where the schema is there, are views."""
+    try:
+        rows = session.execute(f"SHOW VIEWS IN {qualified(target)}", doing="list the views of the target")
+    except LoadError:
+        return set()  # a catalog that has none
+    return {row["viewName"] for row in rows if not row.get("isTemporary")}
+
+
+def read_table(session: Session, target: Databricks, name: str) -> TableShape:
+    """One table of the target's schema, as Spark tells it.
+
+    Args:
+        session: in the target's catalog.
+        target: which schema.
+        name: as `table_names` has it.
 
     Raises:
-        LoadError: the catalog refuses this user.
+        LoadError: the catalog refuses this user, or it cannot be described.
     """
-    return {name: _told(session, target, name) for name in table_names(session, target)}
-
-
-def read_logs(lake: Lake) -> dict[str, TableShape]:
-    """Every table below a location by its name, as its log has it."""
-    return {name: of_version(lake.read(name)) for name in lake.tables()}
-
-
-def of_version(version: DeltaVersion) -> TableShape:
-    """A table's definition by its log."""
-    columns = tuple(ColumnShape(c.name, c.type, c.not_null, None, c.comment) for c in version.columns)
-    return TableShape("delta", columns, None, version.comment)
-
-
-def _told(session: Session, target: Databricks, name: str) -> TableShape:
     doing = f"describe {name} in the target"
     table = qualified(target, name)
     columns = tuple(
@@ -69,3 +69,9 @@ def _told(session: Session, target: Databricks, name: str) -> TableShape:
     details = described[heads.index(_DETAILS) :] if _DETAILS in heads else []
     comment = next((row["data_type"] for row in details if row["col_name"] == _COMMENT), "")
     return TableShape("delta", columns, None, comment or "")
+
+
+def of_version(version: DeltaVersion) -> TableShape:
+    """A table's definition by its log."""
+    columns = tuple(ColumnShape(c.name, c.type, c.not_null, None, c.comment) for c in version.columns)
+    return TableShape("delta", columns, None, version.comment)

@@ -10,18 +10,19 @@ schema holds the migrated tables and nothing else. A load that was broken off go
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import urlparse
 from uuid import uuid4
 
-from helpers import declared, defaults, shapes
+from helpers import declared, defaults, names, shapes
 from helpers.errors import LoadError, UsageError
 from helpers.load import snowflake_records
+from helpers.load.snowflake_catalog import TABLE, Present, read_names, read_tables
 from helpers.load.snowflake_catalog import declared_type as declared_type
-from helpers.load.snowflake_catalog import read_tables
 from helpers.load.snowflake_records import Record
 from helpers.manifest import Manifest, StagedColumn, StagedTable
+from helpers.names import Refusal
 from helpers.platforms import snowflake
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import Session, identifier, literal
@@ -91,7 +92,7 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Snowflake, *, table: s
         table: only this one, by `name` or `schema.name`.
 
     Raises:
-        UsageError: no such table in the manifest, or two names that the target would take for one.
+        UsageError: no such table in the manifest, or names that the target does not take; all of them, with their cures.
     """
     chosen = [staged for staged in manifest.tables if table is None or table in (staged.name, str(staged))]
     if not chosen:
@@ -101,13 +102,14 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Snowflake, *, table: s
             why="the manifest does not name it",
             next_step=f"name one of: {', '.join(str(staged) for staged in manifest.tables)}",
         )
-    _refuse_same_names(chosen)
+    wanted = [staged.name for staged in chosen]
     with snowflake.connect(target) as session:
         present = _present(session, target)
-        _refuse_names_alike_but_for_case(session, chosen, present)
-    planned = tuple(_plan_table(staged, present) for staged in chosen)
+        names.refuse(_refusals(session, chosen, present, target), on=snowflake.address(target))
+        shapes_there = read_tables(session, target.database, target.schema_, wanted, present)
+    planned = tuple(_plan_table(staged, shapes_there) for staged in chosen)
     whole = manifest.complete and table is None
-    stale = {name for name in _loaded_before(bucket, target) if name in present} - {staged.name for staged in chosen}
+    stale = {name for name in _loaded_before(bucket, target) if name in present} - set(wanted)
     return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)) if whole else ())
 
 
@@ -187,41 +189,27 @@ def table_definition(staged: StagedTable) -> str:
     return f"({', '.join(parts)}){comment}"
 
 
-def _refuse_same_names(tables: list[StagedTable]) -> None:
-    seen: dict[str, StagedTable] = {}
-    for table in tables:
-        if other := seen.get(table.name):
-            raise UsageError(
-                "name the tables in Snowflake",
-                on=f"{other} and {table}",
-                why="both would be the same table of the one target schema",
-                next_step="load them into two schemas: two profiles, each with its own `schemas` and target `schema`",
-            )
-        seen[table.name] = table
-
-
-def _refuse_names_alike_but_for_case(session: Session, chosen: list[StagedTable], present: Iterable[str]) -> None:
-    names = {staged.name: str(staged) for staged in chosen}
-    alike = _alike_but_for_case({**{name: f"{name} of the target" for name in present}, **names})
+def _refusals(
+    session: Session, chosen: list[StagedTable], present: Mapping[str, Present], target: Snowflake
+) -> list[Refusal]:
+    """Of names alone, of those that lie in the target already, and of what is no table there."""
+    found = list(names.refusals(chosen, snowflake.NAMES, target.schema_))
     for staged in chosen:
-        alike = alike or _alike_but_for_case({c.name: f"{staged}.{c.name}" for c in staged.columns})
-    if alike and not _tells_case_apart(session):
-        raise UsageError(
-            "name the tables and columns in Snowflake",
-            on=" and ".join(alike),
-            why="the names differ only in case, and this target does not tell them apart, as Snowflake itself does "
-            "(the local stand-in does not)",
-            next_step="rename one of them, or leave one out of the export with --tables",
-        )
+        if (there := present.get(staged.name)) and there.kind != TABLE:
+            found.append(names.in_the_way(staged, there.kind.lower()))
+    others = [names.Other(name) for name in present if name not in {staged.name for staged in chosen}]
+    ours = {str(staged) for staged in chosen}
+    only_case = [each for each in names.alike([*others, *chosen], _FOLDING) if ours & set(each.tables)]
+    if only_case and not _tells_case_apart(session):
+        found = [*(refusal for refusal in found if refusal.on not in {each.on for each in only_case}), *only_case]
+    return found
 
 
-def _alike_but_for_case(names: dict[str, str]) -> tuple[str, str] | None:
-    seen: dict[str, str] = {}
-    for name, shown in names.items():
-        if other := seen.get(name.lower()):
-            return other, shown
-        seen[name.lower()] = shown
-    return None
+_FOLDING = replace(
+    snowflake.NAMES,
+    engine="this target, other than Snowflake itself (the local stand-in is such a one),",
+    tells_case_apart=False,
+)
 
 
 def _tells_case_apart(session: Session) -> bool:
@@ -230,11 +218,11 @@ def _tells_case_apart(session: Session) -> bool:
     return int(row["N"]) == 1
 
 
-def _present(session: Session, target: Snowflake) -> dict[str, TableShape]:
+def _present(session: Session, target: Snowflake) -> dict[str, Present]:
     databases = session.execute("SHOW DATABASES", doing="list the databases")
     if target.database not in {row["name"] for row in databases}:
         return {}
-    return read_tables(session, target.database, target.schema_)
+    return read_names(session, target.database, target.schema_)
 
 
 def _plan_table(staged: StagedTable, present: dict[str, TableShape]) -> TableLoad:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from helpers.catalog import Key
@@ -14,46 +16,87 @@ LONGEST_BINARY = 8_388_608
 """Snowflake's VARCHAR and BINARY without a declared length, or the least that they are
 (https://docs.snowflake.com/en/release-notes/bcr-bundles/2025_07/bcr-2118)."""
 
+MOST_LISTED = 10_000
+"""In one IN list, which takes 16,384 expressions (https://docs.snowflake.com/en/sql-reference/functions/in)."""
+
 _OF_TIME = ("TIME", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ")
 
 
-def read_tables(session: Session, database: str, schema: str) -> dict[str, TableShape]:
-    """Every table of a schema by its name.
+TABLE = "BASE TABLE"
+"""What INFORMATION_SCHEMA calls a permanent or transient table (https://docs.snowflake.com/en/sql-reference/info-schema/tables)."""
+
+
+@dataclass(frozen=True)
+class Present:
+    """An object with rows that a schema has: a table, a view, or something like one.
+
+    Attributes:
+        kind: its TABLE_TYPE; only a `TABLE` takes rows.
+    """
+
+    kind: str
+    comment: str
+
+
+def read_names(session: Session, database: str, schema: str) -> dict[str, Present]:
+    """What a schema holds, by name, without looking into any of it.
 
     Args:
-        session: of a role that may see them.
+        session: of a role that may see it.
         database: which must exist.
-        schema: without it, there are no tables.
+        schema: without it, there is nothing.
 
     Raises:
         LoadError: the database is not there, or not for this role.
     """
-    information = f"{identifier(database)}.INFORMATION_SCHEMA"
+    rows = session.execute(
+        f"SELECT TABLE_NAME, TABLE_TYPE, COMMENT FROM {identifier(database)}.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = %s",
+        [schema],
+        doing="list the tables of the target",
+    )
+    return {row["TABLE_NAME"]: Present(row["TABLE_TYPE"], row["COMMENT"] or "") for row in rows}
+
+
+def read_tables(
+    session: Session, database: str, schema: str, names: Collection[str], present: Mapping[str, Present]
+) -> dict[str, TableShape]:
+    """Some tables of a schema by their names; nothing else that lies there is looked at.
+
+    Args:
+        session: of a role that may see them.
+        database: which must exist.
+        schema: of the tables.
+        names: of the tables that are wanted, whether they are there or not.
+        present: as `read_names` has it.
+
+    Raises:
+        LoadError: the database is not there, or not for this role.
+    """
+    wanted = dict.fromkeys(name for name in names if name in present)
+    if not wanted:
+        return {}
+    named = f" AND TABLE_NAME IN ({', '.join('%s' for _ in wanted)})" if len(wanted) <= MOST_LISTED else ""
     rows = session.execute(
         "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE, NUMERIC_PRECISION, NUMERIC_SCALE, CHARACTER_MAXIMUM_LENGTH, "
-        f"DATETIME_PRECISION, COLUMN_DEFAULT, IS_IDENTITY, COMMENT FROM {information}.COLUMNS "
-        "WHERE TABLE_SCHEMA = %s ORDER BY TABLE_NAME, ORDINAL_POSITION",
-        [schema],
+        f"DATETIME_PRECISION, COLUMN_DEFAULT, IS_IDENTITY, COMMENT FROM {identifier(database)}.INFORMATION_SCHEMA.COLUMNS "
+        f"WHERE TABLE_SCHEMA = %s{named} ORDER BY TABLE_NAME, ORDINAL_POSITION",
+        [schema, *(wanted if named else ())],
         doing="read the columns of the target",
     )
-    comments = {
-        row["TABLE_NAME"]: row["COMMENT"] or ""
-        for row in session.execute(
-            f"SELECT TABLE_NAME, COMMENT FROM {information}.TABLES WHERE TABLE_SCHEMA = %s",
-            [schema],
-            doing="read the tables of the target",
-        )
-    }
     columns: dict[str, list[ColumnShape]] = {}
     described: dict[str, dict[str, str]] = {}
     for row in rows:
         table = row["TABLE_NAME"]
+        if table not in wanted:
+            continue
         if row["DATA_TYPE"] in _OF_TIME and row["DATETIME_PRECISION"] is None and table not in described:
             described[table] = _described(session, database, schema, table)
         columns.setdefault(table, []).append(_column(row, described.get(table, {})))
     keys = _keys(session, database, schema) if columns else {}
     return {
-        table: TableShape("snowflake", tuple(found), None if keys is None else keys.get(table, ()), comments.get(table))
+        table: TableShape(
+            "snowflake", tuple(found), None if keys is None else keys.get(table, ()), present[table].comment
+        )
         for table, found in columns.items()
     }
 

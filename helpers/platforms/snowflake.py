@@ -11,6 +11,7 @@ import snowflake.connector
 from snowflake.connector.errors import DatabaseError, Error, InterfaceError, OperationalError
 
 from helpers.errors import ConnectionFailed, LoadError
+from helpers.platforms.naming import NameRules
 from helpers.redaction import redact
 from helpers.settings import Snowflake
 
@@ -20,6 +21,9 @@ SESSION = {
     "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
     "BINARY_OUTPUT_FORMAT": "HEX",
 }
+
+NAMES = NameRules("Snowflake", longest=255)
+"""Between double quotes every character is allowed (https://docs.snowflake.com/en/sql-reference/identifiers-syntax)."""
 
 
 def address(target: Snowflake) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from helpers.errors import ConnectionFailed, LoadError
+from helpers.platforms.naming import NameRules
 from helpers.redaction import redact
 from helpers.settings import Databricks
 
@@ -21,6 +22,26 @@ SETTINGS = {
 }
 """Asked for where the server lets a session set them: a cast that fails instead of giving NULL, the proleptic Gregorian
 calendar that PostgreSQL has too, and texts that are left as they are."""
+
+UNITY_CATALOG = NameRules(
+    "Unity Catalog",
+    longest=255,
+    forbidden=re.compile(r"[ ./\x00-\x1f\x7f]"),
+    words="no spaces, dots, slashes or control characters",
+    tells_case_apart=False,
+)
+"""https://docs.databricks.com/aws/en/sql/language-manual/sql-ref-names; pysail stands in for it."""
+
+SESSION_CATALOG = NameRules(
+    "Spark's own catalog",
+    forbidden=re.compile(r"[^A-Za-z0-9_]"),
+    words="only unaccented letters, digits and _",
+    tells_case_apart=False,
+)
+"""Of Apache Spark, and of Databricks the Hive metastore: INVALID_SCHEMA_OR_RELATION_NAME in
+https://spark.apache.org/docs/latest/sql-error-conditions.html."""
+
+_SESSION_CATALOGS = frozenset({"spark_catalog", "hive_metastore"})
 
 RETRIES = {"spark": 8, "pysail": 2}
 """Of a call that does not get through; eight of them take about three minutes, in which a stopped cluster may start."""
@@ -34,6 +55,13 @@ def address(target: Databricks) -> str:
     if target.engine == "pysail":
         return f"Delta tables below {target.delta_root}, {place} (pysail, the local stand-in for Databricks)"
     return f"{f'Databricks {target.host}' if target.host else f'Spark {target.url}'}, {place}"
+
+
+def names(target: Databricks) -> NameRules:
+    """What the target's catalog takes for a name; where none is named, a Databricks has Unity Catalog and a Spark its own."""
+    if target.catalog:
+        return SESSION_CATALOG if target.catalog.lower() in _SESSION_CATALOGS else UNITY_CATALOG
+    return SESSION_CATALOG if target.url else UNITY_CATALOG
 
 
 def engine(target: Databricks) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from helpers import snapshot as snapshots
 from helpers.catalog import measured, read_catalog
+from helpers.errors import LoadError
 from helpers.platforms import duck, snowflake, spark
 from helpers.platforms.delta import Lake
 from helpers.progress import Progress
@@ -82,7 +83,7 @@ def _target(plan: VerifyPlan, stack: ExitStack) -> Side:
         case "snowflake":
             options = plan.settings.snowflake
             session = stack.enter_context(snowflake.connect(options))
-            return SnowflakeSide(session, options.database, options.schema_)
+            return SnowflakeSide(session, options.database, options.schema_, [p.there for p in plan.tables])
         case "databricks":
             there = plan.settings.databricks
             if there.engine == "pysail":
@@ -116,11 +117,19 @@ def _added_tables(plan: VerifyPlan, target: Side) -> list[TableReport]:
     known = {p.there for p in plan.tables}
     finding = SchemaFinding("table-added", "error", None, None, "a table that the source does not have")
     return [
-        TableReport(schema, name, "different", 0, count, extra=count, schema_findings=(finding,), method="schema")
+        TableReport(schema, name, "different", 0, count, extra=count or 0, schema_findings=(finding,), method=method)
         for name, schema in sorted(target.tables().items())
         if name not in known
-        for count in (target.rows(schema, name),)
+        for count, method in (_counted(target, schema, name),)
     ]
+
+
+def _counted(target: Side, schema: str, name: str) -> tuple[int | None, str]:
+    """Rows of a table that is nobody's business here: one that cannot be read is told, and keeps nothing else from being so."""
+    try:
+        return target.rows(schema, name), "schema"
+    except LoadError as error:
+        return None, f"schema; its rows cannot be counted: {error.why}"
 
 
 __all__ = [

@@ -26,6 +26,8 @@ from helpers.settings import Databricks
 from tests.movers.test_migration import EVENTS, ODD, PARTS, TYPES
 from tests.movers.test_types import CORPUS
 
+ODD_TABLE = """"Odd ""x"" Schema"."sélect 'é\""""
+
 
 def _load(migration: Any, manifest: Manifest, **options: Any) -> loading.LoadPlan:
     plan = loading.plan_load(manifest, migration.bucket, migration.settings.databricks, **options)
@@ -43,15 +45,15 @@ def _log(migration: Any, table: str) -> DeltaTable:
 
 
 def test_everything_odd_arrives(migration: Any) -> None:
-    migration.source(*ODD, *TYPES, *EVENTS, *PARTS)
+    migration.source(*ODD, f'ALTER TABLE {ODD_TABLE} RENAME TO "sélect\'é"', *TYPES, *EVENTS, *PARTS)
     plan = _load(migration, migration.export())
     assert {table.action for table in plan.tables} == {"create"}
-    assert set(_lake(migration).tables()) == {"sélect 'é", "types", "events", "months", "nothing"}
+    assert set(_lake(migration).tables()) == {"sélect'é", "types", "events", "months", "nothing"}
     report = migration.verify("databricks")
     assert {str(t): (t.differences, t.schema_findings) for t in report.tables if t.differences} == {}
     assert report.verdict == "equal"
     assert migration.verify("databricks", source_name="manifest").verdict == "equal"
-    odd = _lake(migration).read("sélect 'é")
+    odd = _lake(migration).read("sélect'é")
     assert odd.comment == "it's a \\ comment"
     assert odd.columns[0].comment == "line one\nline 'two'"
     assert [c.not_null for c in odd.columns] == [True, True, False, False, False]

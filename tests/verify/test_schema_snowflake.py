@@ -17,7 +17,7 @@ from helpers.catalog import read_catalog
 from helpers.census import take_census
 from helpers.errors import LoadError, UsageError
 from helpers.load import snowflake as loading
-from helpers.load.snowflake_catalog import read_tables
+from helpers.load.snowflake_catalog import read_names, read_tables
 from helpers.platforms import postgres, snowflake
 from helpers.platforms.snowflake import Session
 from helpers.shapes import TableShape
@@ -80,7 +80,8 @@ def expected(migration: Any) -> TableShape:
 def found(migration: Any) -> dict[str, TableShape]:
     target = migration.settings.snowflake
     with snowflake.connect(target) as session:
-        return read_tables(session, target.database, target.schema_)
+        present = read_names(session, target.database, target.schema_)
+        return read_tables(session, target.database, target.schema_, present, present)
 
 
 def test_a_load_makes_what_is_expected(migration: Any) -> None:
@@ -170,10 +171,11 @@ def test_what_the_catalog_does_not_tell_is_looked_for_elsewhere_or_left_out(migr
     target, want = migration.settings.snowflake, expected(migration)
     with snowflake.connect(target) as session:
         reticent = Reticent(session._connection, "the target")
-        told = read_tables(reticent, target.database, target.schema_)["t"]
+        present = read_names(reticent, target.database, target.schema_)
+        told = read_tables(reticent, target.database, target.schema_, ["t"], present)["t"]
         assert told == found(migration)["t"]
         reticent.refused = ("SHOW PRIMARY KEYS", "DESCRIBE")
-        untold = read_tables(reticent, target.database, target.schema_)["t"]
+        untold = read_tables(reticent, target.database, target.schema_, ["t"], present)["t"]
     assert (untold.keys, untold.column("at")) == (None, replace(told.columns[7], type="TIMESTAMP_NTZ"))
     assert compare_schema(want, untold) == ()
     assert not_compared(want, untold) == ("digits of a second of at, seen, clock", *NOT_CARRIED, "keys")

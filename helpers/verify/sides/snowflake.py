@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from helpers.canonical import snowflake as canonical_snowflake
 from helpers.digests import ENGINES, Method, Sums, gathered
-from helpers.load.snowflake_catalog import read_tables
+from helpers.load.snowflake_catalog import TABLE, read_names, read_tables
 from helpers.platforms import snowflake
 from helpers.shapes import TableShape
 from helpers.types import Comparison
@@ -41,20 +41,28 @@ _SHORTEN_FRACTION = "regexp_replace(regexp_replace({c}, '(\\.\\d*?)0+$', '\\1'),
 
 
 class SnowflakeSide:
-    """A Snowflake schema."""
+    """A Snowflake schema.
+
+    Args:
+        session: in UTC.
+        database: which has the schema.
+        schema: where the tables are.
+        names: of the tables that are compared; nothing else that lies there is looked at.
+    """
 
     name = "snowflake"
     digested = "in Snowflake's warehouse"
     methods: tuple[Method, ...] = ("canonical",)
 
-    def __init__(self, session: snowflake.Session, database: str, schema: str) -> None:
+    def __init__(self, session: snowflake.Session, database: str, schema: str, names: Collection[str]) -> None:
         self._session = session
         self._database = database
         self._schema = schema
-        self._shapes = read_tables(session, database, schema)
+        self._present = read_names(session, database, schema)
+        self._shapes = read_tables(session, database, schema, names, self._present)
 
     def tables(self) -> dict[str, str]:
-        return dict.fromkeys(self._shapes, self._schema)
+        return {name: self._schema for name, found in self._present.items() if found.kind == TABLE}
 
     def shape(self, plan: TablePlan) -> TableShape | None:
         return self._shapes.get(plan.there)

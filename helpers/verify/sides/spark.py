@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from helpers.canonical import spark as canonical_spark
 from helpers.digests import ENGINES, Method, Sums, gathered
-from helpers.load.delta_catalog import key, qualified, read_tables
+from helpers.load.delta_catalog import key, qualified, read_table, table_names, view_names
 from helpers.platforms.spark import Session, identifier
 from helpers.settings import Databricks
 from helpers.shapes import TableShape
@@ -30,7 +30,8 @@ class SparkSide:
     Args:
         session: in UTC.
         target: which schema.
-        names: of the tables that are compared, since a catalog may have them in small letters.
+        names: of the tables that are compared, since a catalog may have them in small letters; nothing else that lies there
+            is looked at.
     """
 
     name = "databricks"
@@ -40,11 +41,17 @@ class SparkSide:
     def __init__(self, session: Session, target: Databricks, names: Iterable[str] = ()) -> None:
         self._session = session
         self._target = target
-        self._shapes = {key(target, name): shape for name, shape in read_tables(session, target).items()}
         self._known = {key(target, name): name for name in names}
+        present = table_names(session, target)
+        self._views = view_names(session, target) if present else set()
+        self._present = {key(target, name): name for name in present}
+        self._shapes = {
+            name: read_table(session, target, there) for name, there in self._present.items() if name in self._known
+        }
 
     def tables(self) -> dict[str, str]:
-        return dict.fromkeys((self._known.get(name, name) for name in self._shapes), self._target.schema_)
+        names = (name for name, there in self._present.items() if there not in self._views)
+        return dict.fromkeys((self._known.get(name, name) for name in names), self._target.schema_)
 
     def shape(self, plan: TablePlan) -> TableShape | None:
         return self._shapes.get(key(self._target, plan.there))

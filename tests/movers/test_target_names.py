@@ -1,0 +1,123 @@
+"""What a target refuses for its names is said before anything is moved, all of it at once, each with its cure.
+
+Would catch: a name that is only refused by the engine, behind an hour of export; a second refusal that shows when the first
+is mended; a view or a broken table of somebody else's in the target's schema that keeps every load and verification from
+beginning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from helpers import names
+from helpers.catalog import Column, PgType, Table
+from helpers.errors import UsageError
+from helpers.load import delta as loading_delta
+from helpers.load import snowflake as loading
+from helpers.platforms import snowflake, spark
+from helpers.platforms.delta import Lake
+from helpers.settings import Databricks
+
+
+def _table(schema: str, name: str, *columns: str) -> Table:
+    kind = PgType("int4", "integer")
+    return Table(schema, name, 0, tuple(Column(each, kind) for each in columns or ("id",)), (), ())
+
+
+def _databricks(**settings: str) -> Databricks:
+    where: dict[str, Any] = (
+        {"url": "sc://x"} if "host" not in settings else {"cluster_id": "c", "token": SecretStr("t")}
+    )
+    return Databricks.model_validate(where | {"schema": "m"} | settings)
+
+
+ODD = (
+    _table("public", "Odd Name; x"), _table("public", "semi;colon"), _table("public", "a.b"), _table("public", "a/b"),
+    _table("public", "tab\tname"), _table("public", "größe"), _table("public", "plain", "with space", 'qu"ote', "a;b"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rules", "refused"),
+    [
+        (snowflake.NAMES, set()),
+        (spark.names(_databricks(catalog="main")), {"Odd Name; x", "a.b", "a/b", "tab\tname"}),
+        (spark.names(_databricks(host="h")), {"Odd Name; x", "a.b", "a/b", "tab\tname"}),
+        (spark.names(_databricks()), {"Odd Name; x", "semi;colon", "a.b", "a/b", "tab\tname", "größe"}),
+        (spark.names(_databricks(host="h", catalog="hive_metastore")), {"Odd Name; x", "semi;colon", "a.b", "a/b", "tab\tname", "größe"}),
+    ],
+)  # fmt: skip
+def test_each_engine_refuses_the_names_that_its_documentation_does(rules: Any, refused: set[str]) -> None:
+    found = names.refusals(ODD, rules, "m")
+    assert {table for each in found for table in each.tables} == {f"public.{name}" for name in refused}
+    assert all(rules.engine in each.why and "--exclude" in each.cure for each in found)
+
+
+def test_all_refusals_come_at_once_each_with_its_cure() -> None:
+    tables = [
+        _table("a", "t"), _table("b", "t"), _table("a", "Orders"), _table("a", "orders"), _table("a", "c", "id", "ID", "É", "é"),
+        _table("a", "x y"), _table("a", "n" * 256),
+    ]  # fmt: skip
+    found = names.refusals(tables, spark.UNITY_CATALOG, "my schema")
+    assert [each.on for each in found] == [
+        "schema 'my schema' of the target", "a.x y", f"a.{'n' * 256}", "a.t and b.t", "a.Orders and a.orders", "a.c.id and a.c.ID",
+        "a.c.É and a.c.é",
+    ]  # fmt: skip
+    with pytest.raises(UsageError) as caught:
+        names.refuse(found, on="the target")
+    said = str(caught.value)
+    assert all(str(each) in said and each.cure in said for each in found)
+    assert """ALTER TABLE "a"."x y" RENAME TO …), or leave it out: --exclude 'a.x y'""" in said
+    assert [each.on for each in names.refusals(tables, snowflake.NAMES, "S")] == [f"a.{'n' * 256}", "a.t and b.t"]
+
+
+def test_the_target_is_asked_before_anything_is_loaded(migration: Any) -> None:
+    migration.source(
+        'CREATE TABLE "Odd Name; x" (id int)', "CREATE TABLE a (id int)", "CREATE SCHEMA other", "CREATE TABLE other.a (id int)"
+    )  # fmt: skip
+    manifest = migration.export()
+    for plan, target, named in (
+        (loading.plan_load, migration.settings.snowflake, ("other.a and public.a",)),
+        (loading_delta.plan_load, migration.settings.databricks, ("public.Odd Name; x", "other.a and public.a")),
+    ):
+        with pytest.raises(UsageError) as caught:
+            plan(manifest, migration.bucket, target)  # type: ignore[operator]
+        assert all(name in str(caught.value) for name in named)
+
+
+def test_what_lies_in_the_target_beside_the_tables_is_not_looked_at(migration: Any) -> None:
+    migration.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    manifest = migration.migrate()
+    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    migration.target(
+        'CREATE TABLE "gone" ("x" NUMBER(10,0))',
+        'CREATE VIEW "unreadable" AS SELECT * FROM "gone"',
+        'CREATE VIEW "readable" AS SELECT * FROM "t"',
+        'DROP TABLE "gone"',
+    )
+    lake.bucket.write("broken/_delta_log/00000000000000000000.json", b"{ not a log")
+    migration.load(manifest)
+    assert migration.verify().verdict == "equal"
+    plan = loading_delta.plan_load(manifest, migration.bucket, migration.settings.databricks)
+    loading_delta.load(plan)
+    by_name = {table.name: table for table in migration.verify("databricks").tables}
+    assert (by_name["t"].verdict, by_name["t"].rows_target) == ("equal", 1)
+    # A table is a table: it is said that it is there, and that nobody can read it.
+    assert [finding.name for finding in by_name["broken"].schema_findings] == ["table-added"]
+    assert "cannot be counted" in by_name["broken"].method
+
+
+def test_a_view_or_a_broken_table_in_the_way_is_refused_with_the_other_names(migration: Any) -> None:
+    migration.source("CREATE TABLE t (id int)", "CREATE TABLE u (id int)")
+    manifest = migration.migrate()
+    migration.target('DROP TABLE "u"', 'CREATE VIEW "u" AS SELECT * FROM "t"')
+    with pytest.raises(UsageError, match="a view of that name") as caught:
+        migration.load(manifest)
+    assert (caught.value.on, "--exclude public.u" in caught.value.next_step) == ("public.u", True)
+    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    lake.bucket.write("t/_delta_log/00000000000000000000.json", b"{ not a log")
+    with pytest.raises(UsageError, match="table that cannot be read"):
+        loading_delta.plan_load(manifest, migration.bucket, migration.settings.databricks)
