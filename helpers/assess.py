@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from helpers import left_out
 from helpers import snapshot as snapshots
 from helpers.catalog import measured, read_catalog
 from helpers.census import ColumnCensus, TableCensus, check_policies
@@ -13,9 +15,20 @@ from helpers.progress import Progress
 from helpers.settings import Settings
 
 
-def census(
-    settings: Settings, tables: tuple[str, ...] = (), *, progress: Progress | None = None
-) -> tuple[TableCensus, ...]:
+@dataclass(frozen=True)
+class Stock:
+    """What a source holds.
+
+    Attributes:
+        tables: those that would move, each counted.
+        left_out: what would not, and why.
+    """
+
+    tables: tuple[TableCensus, ...]
+    left_out: dict[str, str]
+
+
+def census(settings: Settings, tables: tuple[str, ...] = (), *, progress: Progress | None = None) -> Stock:
     """Counts every table that matches, in one snapshot.
 
     Args:
@@ -35,21 +48,22 @@ def census(
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
         cursor.execute("SELECT pg_export_snapshot()")
         (snapshot,) = cursor.fetchone()
-        return take_censuses(
-            cursor, settings.source, settings.export, snapshot, measured(cursor, catalog).tables, progress=progress
-        )
+        catalog = left_out.complete(cursor, measured(cursor, catalog))
+        counted = take_censuses(cursor, settings.source, settings.export, snapshot, catalog.tables, progress=progress)
+        return Stock(counted, catalog.left_out)
 
 
-def as_dict(found: tuple[TableCensus, ...]) -> dict[str, Any]:
+def as_dict(found: Stock) -> dict[str, Any]:
     """The census as `runbook assess --census --json` prints it."""
     return {
-        "verdict": "refused" if any(table.refused for table in found) else "accepted",
+        "verdict": "refused" if any(table.refused for table in found.tables) else "accepted",
+        "left_out": found.left_out,
         "tables": [
             {
                 "schema": table.table.schema, "name": table.table.name, "rows": table.rows,
                 "refusals": list(table.refusals), "columns": [_column(column) for column in table.columns],
             }
-            for table in found
+            for table in found.tables
         ],
     }  # fmt: skip
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 import psycopg2
 
 from helpers.errors import UsageError
 from helpers.platforms.postgres import identifier
+from helpers.relations import DETACHING, Choice, not_found, survey
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Heap:
         pages: how many pages the file has: by statistics, or exactly after `measured`.
         bytes: with the values that PostgreSQL keeps beside the file (TOAST), after `measured`.
         file: `pg_class.relfilenode` in the snapshot; a rewrite or TRUNCATE gives it another.
+        alone: its own rows; otherwise all its partitions are read at once, each between the same pages.
     """
 
     schema: str
@@ -93,11 +94,13 @@ class Heap:
     file: int
     foreign: bool = False
     bytes: int = 0
+    alone: bool = True
 
     @property
     def sql(self) -> str:
-        """What follows FROM: its own rows alone."""
-        return f"ONLY {identifier(self.schema, self.name)}"
+        """What follows FROM."""
+        name = identifier(self.schema, self.name)
+        return f"ONLY {name}" if self.alone else name
 
     def cut(self, count: int) -> tuple[tuple[int, int | None], ...]:
         """Cuts the pages into `count` ranges of a first page and the one behind the last.
@@ -109,6 +112,19 @@ class Heap:
 
 
 @dataclass(frozen=True)
+class Heir:
+    """A table that inherits from another.
+
+    Attributes:
+        foreign: whether its rows live elsewhere.
+    """
+
+    oid: int
+    name: str
+    foreign: bool
+
+
+@dataclass(frozen=True)
 class Table:
     """One table of the source; a partitioned table is one table with many heaps, a view has none.
 
@@ -116,6 +132,9 @@ class Table:
         kind: `pg_class.relkind`: r table, p partitioned table, v view, m materialized view.
         key: by which rows are told apart: the primary key, else the smallest unique index over NOT NULL columns.
         keys: the primary key and every unique index over all rows, whether their columns take NULL or not.
+        heirs: tables that inherit from it, at any depth, by OID and name: `SELECT` shows their rows as its own. They are not
+            its partitions.
+        through_parent: whether the role may read the partitions only through the table.
     """
 
     schema: str
@@ -128,9 +147,21 @@ class Table:
     estimated_rows: int = 0
     kind: str = "r"
     keys: tuple[Key, ...] = ()
+    heirs: tuple[Heir, ...] = ()
+    through_parent: bool = False
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
+
+    @property
+    def scanned(self) -> tuple[Heap, ...]:
+        """What is read for its rows: its heaps by name, or the whole table where it has none or they may not be read so."""
+        if (self.heaps and not self.through_parent) or self.kind == "v":
+            return self.heaps
+        # Pages are counted from 0 in each partition, so that a range of them means all partitions at once.
+        pages = max((heap.pages for heap in self.heaps), default=0)
+        size = sum(heap.bytes for heap in self.heaps)
+        return (Heap(self.schema, self.name, self.oid, pages, 0, bytes=size, alone=False),)
 
     @property
     def partitioned(self) -> bool:
@@ -162,20 +193,25 @@ class Catalog:
 
 
 def read_catalog(
-    cursor: Any, *, schemas: Sequence[str] = (), tables: Sequence[str] = (), include_views: bool = False
+    cursor: Any,
+    *,
+    schemas: Sequence[str] = (),
+    tables: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    include_views: bool = False,
+    also: Collection[str] = (),
 ) -> Catalog:
-    """Reads the tables that match, in the cursor's own snapshot.
+    """Reads the tables that match, in the cursor's own snapshot, and says why the other relations do not move.
 
     Args:
         cursor: a psycopg2 cursor.
-        schemas: names of schemas; empty means all but PostgreSQL's own.
-        tables: globs over `name` or `schema.name`; empty means all.
-        include_views: take views and materialized views for tables.
+        schemas, tables, exclude, include_views, also: see `relations.Choice`.
 
     Raises:
         UsageError: a glob or schema that matches nothing; names what there is.
     """
-    relations = _relations(cursor, schemas)
+    choice = Choice(schemas, tables, exclude, include_views, also)
+    relations = survey(cursor)
     if missing := set(schemas) - _schemas(cursor):
         raise UsageError(
             "find the schemas to migrate",
@@ -183,55 +219,35 @@ def read_catalog(
             why="the source has no such schema",
             next_step="correct `schemas` in migration.toml",
         )
-    kinds = "rpvm" if include_views else "rp"
-    chosen = [row for row in relations if row["kind"] in kinds and _matches(row, tables)]
+    why = {relation.oid: choice.why_not(relation) for relation in relations}
+    chosen = [relation for relation in relations if not why[relation.oid]]
     for glob in tables:
-        if not any(_matches(row, [glob]) for row in chosen):
-            known = ", ".join(f"{row['schema']}.{row['name']}" for row in relations if row["kind"] in kinds)
-            raise UsageError(
-                "find the tables to migrate",
-                on=f"--tables {glob}",
-                why="no table matches",
-                next_step=f"name one of: {known or '(the source has no tables)'}",
-            )
-    oids = [row["oid"] for row in chosen]
-    columns, indexes, heaps = _columns(cursor, oids), _indexes(cursor, oids), _heaps(cursor, oids)
+        if not any(relation.matches([glob]) for relation in chosen):
+            reason, cure = not_found(glob, relations, choice)
+            raise UsageError("find the tables to migrate", on=f"--tables {glob}", why=reason, next_step=cure)
+    oids = [relation.oid for relation in chosen]
+    columns, indexes, heirs = _columns(cursor, oids), _indexes(cursor, oids), _heirs(cursor, oids)
+    heaps, through = _heaps(cursor, oids)
     return Catalog(
         tuple(
             Table(
-                schema=row["schema"],
-                name=row["name"],
-                oid=row["oid"],
-                columns=columns.get(row["oid"], ()),
-                key=next((index.key.columns for index in indexes.get(row["oid"], ()) if index.tells_apart), ()),
-                heaps=heaps.get(row["oid"], ()),
-                comment=row["comment"],
-                estimated_rows=max(0, int(row["estimate"] or 0)),
-                kind=row["kind"],
-                keys=tuple(dict.fromkeys(index.key for index in indexes.get(row["oid"], ()))),
+                schema=row.schema,
+                name=row.name,
+                oid=row.oid,
+                columns=columns[row.oid],
+                key=next((index.key.columns for index in indexes.get(row.oid, ()) if index.tells_apart), ()),
+                heaps=heaps.get(row.oid, ()),
+                comment=row.comment,
+                estimated_rows=row.estimate,
+                kind=row.kind,
+                keys=tuple(dict.fromkeys(index.key for index in indexes.get(row.oid, ()))),
+                heirs=heirs.get(row.oid, ()),
+                through_parent=row.oid in through,
             )
             for row in chosen
-            if row["oid"] in columns
         ),
-        {
-            f"{row['schema']}.{row['name']}": _NO_COLUMNS if row["kind"] in kinds else _LEFT_OUT[row["kind"]]
-            for row in relations
-            if _matches(row, tables) and (row["kind"] not in kinds or row["oid"] not in columns)
-        },
+        {str(relation): why[relation.oid] for relation in relations if why[relation.oid]},
     )
-
-
-_NO_COLUMNS = "it has no columns: its rows hold no values"
-_LEFT_OUT = {
-    "v": "a view: its definition belongs to the new pipeline",
-    "m": "a materialized view: rebuilt by the new pipeline",
-    "f": "a foreign table: its rows live elsewhere",
-}
-
-
-def _matches(row: dict[str, Any], globs: Sequence[str]) -> bool:
-    names = (row["name"], f"{row['schema']}.{row['name']}")
-    return not globs or any(glob in names or fnmatchcase(name, glob) for glob in globs for name in names)
 
 
 def _rows(cursor: Any, sql: str, *values: Any) -> Iterable[dict[str, Any]]:
@@ -242,33 +258,6 @@ def _rows(cursor: Any, sql: str, *values: Any) -> Iterable[dict[str, Any]]:
 
 def _schemas(cursor: Any) -> set[str]:
     return {row["nspname"] for row in _rows(cursor, "SELECT nspname FROM pg_namespace")}
-
-
-def _relations(cursor: Any, schemas: Sequence[str]) -> list[dict[str, Any]]:
-    return list(
-        _rows(
-            cursor,
-            """
-            SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-                   obj_description(c.oid, 'pg_class') AS comment,
-                   CASE c.relkind WHEN 'p' THEN (
-                       WITH RECURSIVE tree AS (
-                           SELECT c.oid AS relid
-                           UNION ALL SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
-                       )
-                       SELECT sum(greatest(l.reltuples, 0)) FROM tree t JOIN pg_class l ON l.oid = t.relid AND l.relkind <> 'p'
-                   ) ELSE c.reltuples END AS estimate
-            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND c.relpersistence <> 't'
-              AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%%'
-              AND (cardinality(%s::text[]) = 0 OR n.nspname = ANY (%s))
-              AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-            ORDER BY n.nspname, c.relname
-            """,
-            list(schemas),
-            list(schemas),
-        )
-    )
 
 
 _UNCHECKED = (
@@ -383,20 +372,25 @@ def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
     return found
 
 
-def _heaps(cursor: Any, oids: list[int]) -> dict[int, tuple[Heap, ...]]:
-    """From the system tables alone: functions that look at a relation wait for whoever has it locked."""
+def _heaps(cursor: Any, oids: list[int]) -> tuple[dict[int, tuple[Heap, ...]], set[int]]:
+    """The heaps of each relation, and the relations whose partitions may only be read through them.
+
+    From the system tables alone: functions that look at a relation wait for whoever has it locked.
+    """
     heaps: dict[int, list[Heap]] = {}
+    hidden: set[int] = set()
     for row in _rows(
         cursor,
-        """
+        f"""
         WITH RECURSIVE tree AS (
             SELECT root, root AS relid FROM unnest(%s::oid[]) AS r (root)
             UNION ALL
             SELECT t.root, i.inhrelid
             FROM tree t JOIN pg_class p ON p.oid = t.relid AND p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = t.relid
+            WHERE NOT {DETACHING}
         )
         SELECT t.root, c.oid, n.nspname AS schema, c.relname AS name, c.relfilenode AS file, c.relkind = 'f' AS foreign,
-               c.relpages AS pages
+               c.relpages AS pages, {_READABLE.format(relation="t.root")} AND NOT {_READABLE.format(relation="c.oid")} AS hidden
         FROM tree t
         JOIN pg_class c ON c.oid = t.relid AND c.relkind NOT IN ('p', 'v')
         JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -406,7 +400,38 @@ def _heaps(cursor: Any, oids: list[int]) -> dict[int, tuple[Heap, ...]]:
     ):
         heap = Heap(row["schema"], row["name"], row["oid"], row["pages"] or 0, row["file"], row["foreign"])
         heaps.setdefault(row["root"], []).append(heap)
-    return {oid: tuple(found) for oid, found in heaps.items()}
+        hidden |= {row["root"]} if row["hidden"] else set()
+    return {oid: tuple(found) for oid, found in heaps.items()}, hidden
+
+
+_READABLE = (
+    "(coalesce(has_table_privilege({relation}, 'SELECT') AND NOT row_security_active({relation}), false) "
+    "AND (SELECT has_schema_privilege(s.relnamespace, 'USAGE') FROM pg_class s WHERE s.oid = {relation}))"
+)
+"""Whether the role may read a relation's rows, all of them, by its name; a right on a table is one on its partitions as long as
+they are read through it."""
+
+
+def _heirs(cursor: Any, oids: list[int]) -> dict[int, tuple[Heir, ...]]:
+    """What inherits from each relation, but for partitions and other sessions' temporary tables, which SELECT passes over."""
+    heirs: dict[int, list[Heir]] = {}
+    for row in _rows(
+        cursor,
+        """
+        WITH RECURSIVE tree AS (
+            SELECT c.oid AS root, c.oid AS relid FROM pg_class c WHERE c.oid = ANY (%s::oid[]) AND c.relkind <> 'p'
+            UNION
+            SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
+        )
+        SELECT t.root, c.oid, n.nspname || '.' || c.relname AS name, c.relkind = 'f' AS foreign
+        FROM tree t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE t.root <> t.relid AND c.relpersistence <> 't'
+        ORDER BY t.root, n.nspname, c.relname
+        """,
+        oids,
+    ):
+        heirs.setdefault(row["root"], []).append(Heir(row["oid"], row["name"], row["foreign"]))
+    return {oid: tuple(found) for oid, found in heirs.items()}
 
 
 def page_condition(first: int, end: int | None) -> str:

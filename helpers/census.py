@@ -134,6 +134,8 @@ def take_census(cursor: Any, table: Table, policies: MappingType[str, Policy]) -
         SettingsError: a policy that cannot be meant for the column it names.
         SourceRefused: see `census_scan.scan`.
     """
+    if refused := refused_whole(table):
+        return refused
     questions = scanning.ask(cursor, table, policies)
     return judge(cursor, questions, scanning.scan(cursor, questions))
 
@@ -152,17 +154,20 @@ def judge(cursor: Any, questions: Questions, answers: Answers) -> TableCensus:
             column = _judge(cursor, table, question, answer, answers.rows, taken)
             taken += [column.flag.name] if column.flag else []
             columns.append(column)
-    census = TableCensus(table, answers.rows, tuple(columns), _of_table(table))
+    census = TableCensus(table, answers.rows, tuple(columns))
     if len(census.fields) > SELECTED:
         why = f"{table}: {len(census.fields):,} columns with the flag columns, and PostgreSQL selects {SELECTED:,} at once"
-        return replace(census, refusals=(*census.refusals, why))
+        return replace(census, refusals=(why,))
     return census
 
 
-def _of_table(table: Table) -> tuple[str, ...]:
+def refused_whole(table: Table) -> TableCensus | None:
+    """The census of a table of which no row is read: some of them live on another server, which no snapshot of this one shows."""
     foreign = tuple(f"{table}: the partition {h.schema}.{h.name} is a foreign table" for h in table.heaps if h.foreign)
-    nothing = () if table.columns else (f"{table}: it has no columns, and no target can hold rows without any",)
-    return (*foreign, *nothing)
+    if not foreign:
+        return None
+    mapped = ((c, types.mapping(c) if types.known(c.type) else types.as_text()) for c in table.columns)
+    return TableCensus(table, 0, tuple(ColumnCensus(c, "exact", mapping) for c, mapping in mapped), foreign)
 
 
 def _judge(cursor: Any, table: Table, asked: Question, answer: Answer, rows: int, taken: list[str]) -> ColumnCensus:

@@ -15,7 +15,7 @@ import psycopg2
 from helpers import census_scan as scanning
 from helpers import snapshot as snapshots
 from helpers.catalog import Table
-from helpers.census import TableCensus, judge
+from helpers.census import TableCensus, judge, refused_whole
 from helpers.census_scan import Answers, Questions
 from helpers.progress import Progress
 from helpers.readers import Range
@@ -77,8 +77,11 @@ def take_censuses(
             census is left running.
     """
     asked = [scanning.ask(cursor, table, options.policies) for table in tables]
-    ranges = _ranges(tables, options.workers, cursor.connection.server_version)
+    refused = {number: census for number, table in enumerate(tables) if (census := refused_whole(table))}
+    every = _ranges(tables, options.workers, cursor.connection.server_version)
+    ranges = [piece for piece in every if piece.number not in refused]
     work = _Work(asked, ranges, source, options, snapshot)
+    work.found |= refused
     worth = -(-sum(r.bytes for r in ranges) // BYTES_PER_RANGE)
     count = max(1, min(options.workers, worth, len(ranges)))
     expected = sum(table.estimated_rows for table in tables)
@@ -107,12 +110,10 @@ def _ranges(tables: Sequence[Table], workers: int, version: int) -> list[Piece]:
     found: list[Piece] = []
     for number in sorted(range(len(tables)), key=lambda number: -sizes[number]):
         table = tables[number]
-        # A foreign partition has no pages that could be told apart, and a view none at all.
-        whole = not table.heaps or any(heap.foreign for heap in table.heaps)
-        if whole or sizes[number] < BYTES_PER_RANGE:
+        if not table.scanned or sizes[number] < BYTES_PER_RANGE:
             found.append(Piece(number, Range(table.sql), sizes[number]))
             continue
-        for heap in table.heaps:
+        for heap in table.scanned:
             count = 1
             if version >= TID_RANGES_SINCE and heap.bytes >= BYTES_PER_RANGE:
                 rounds = min(RANGES_PER_WORKER, -(-heap.bytes // (BYTES_PER_RANGE * workers)))

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -22,12 +22,12 @@ from typer._click.exceptions import UsageError as WrongArguments  # typer carrie
 
 from helpers import assess as assessing
 from helpers import export as exporting
+from helpers import left_out as leaving
 from helpers import manifest as manifests
 from helpers import settings as profiles
 from helpers import snapshot as snapshots
 from helpers import type_document
 from helpers import verify as verifying
-from helpers.census import TableCensus
 from helpers.errors import MigrationError, NotBuilt, Unexpected, UsageError
 from helpers.load import delta as loading_delta
 from helpers.load import snowflake as loading
@@ -471,8 +471,13 @@ def export(
             (str(c.table), c.rows, len(t.parts), "; ".join(c.refused) or "exact")
             for c, t in zip(what.census, what.state.tables, strict=True)
         ]
-        _show(as_json, {"plan": [dict(zip(("table", "rows", "files", "verdict"), row, strict=True)) for row in rows]},
-              lambda: _table(f"would export to {what.bucket.location}", "table", "rows", "files", "verdict", rows=rows))  # fmt: skip
+
+        def preview() -> None:
+            _table(f"would export to {what.bucket.location}", "table", "rows", "files", "verdict", rows=rows)
+            _show_left_out(what.state.left_out)
+
+        planned = [dict(zip(("table", "rows", "files", "verdict"), row, strict=True)) for row in rows]
+        _show(as_json, {"plan": planned, "left_out": what.state.left_out}, preview)
         raise typer.Exit(1 if what.refused else 0)
     summary = {
         "export": manifest.export, "location": str(what.bucket.location), "lsn": manifest.lsn, "lsn_exact": manifest.lsn_exact,
@@ -487,8 +492,7 @@ def export(
         )
         if not manifest.lsn_exact:
             screen.print(f"the LSN is approximate: {manifest.why_approximate}", markup=False)
-        for name, why in manifest.left_out.items():
-            screen.print(f"left out: {name}, {why}", markup=False)
+        _show_left_out(manifest.left_out)
 
     _show(as_json, summary, show)
 
@@ -709,6 +713,7 @@ def _show_business(report: Report, business: Business) -> None:
         names = [str(name) for name in figures.columns]
         rows = [tuple("" if value is None else str(value) for value in row) for row in figures.head(40).to_numpy()]
         _table("figures that differ (the first 40)", *names, rows=rows)
+    _show_left_out(report.left_out)
     screen.print(_VERDICTS[report.verdict])
 
 
@@ -737,6 +742,7 @@ def _show_report(report: Report) -> None:
     for table in report.tables:
         if table.cells_file:
             screen.print(f"every differing cell of {table}: {table.cells_file}", markup=False)
+    _show_left_out(report.left_out)
     chosen = "; ".join(dict.fromkeys(table.selection for table in report.tables if table.selection))
     screen.print(
         f"{_VERDICTS[report.verdict]}: {report.rows:,} rows, {report.cells:,} cells compared"
@@ -889,11 +895,16 @@ def assess(
     with progress("census") as report:
         found = assessing.census(settings, tuple(tables or ()), progress=report)
     _show(as_json, assessing.as_dict(found), lambda: _show_census(found))
-    raise typer.Exit(1 if any(table.refused for table in found) else 0)
+    raise typer.Exit(1 if any(table.refused for table in found.tables) else 0)
 
 
-def _show_census(found: tuple[TableCensus, ...]) -> None:
-    for table in found:
+def _show_left_out(left_out: Mapping[str, str]) -> None:
+    for line in leaving.lines(left_out):
+        screen.print(line, markup=False, soft_wrap=True)
+
+
+def _show_census(found: assessing.Stock) -> None:
+    for table in found.tables:
         rows = [
             (c.column.name, c.column.type.sql, c.verdict, c.mapping.snowflake, c.policy or "", c.touched,
              "; ".join([c.mapping.note, *(f"{n:,} × {what}" for what, n in c.information.items())]).strip("; "))
@@ -901,8 +912,9 @@ def _show_census(found: tuple[TableCensus, ...]) -> None:
         ]  # fmt: skip
         headings = ("column", "type", "verdict", "Snowflake", "policy", "touched", "note")
         _table(f"{table.table}: {table.rows:,} rows", *headings, rows=rows)
-    for sentence in (sentence for table in found for sentence in table.refused):
+    for sentence in (sentence for table in found.tables for sentence in table.refused):
         screen.print(f"refused: {sentence}", markup=False, soft_wrap=True)
+    _show_left_out(found.left_out)
 
 
 @app.command("rehearse-rollback")
@@ -1372,8 +1384,7 @@ def archive(
             markup=False,
             soft_wrap=True,
         )
-        for name, why in done.left_out.items():
-            screen.print(f"only in the dump: {name}, {why}", markup=False)
+        _show_left_out(done.left_out)
         _show_restore(done.restore_test)
 
     _show(as_json, done.model_dump(mode="json"), show)

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import duckdb
 
-from helpers import digests
+from helpers import digests, left_out
 from helpers import manifest as manifests
 from helpers import snapshot as snapshots
 from helpers.catalog import Catalog, Table, measured, read_catalog
@@ -146,7 +146,7 @@ def plan_export(
         catalog = read_catalog(cursor, schemas=source.schemas, tables=tables, include_views=include_views)
         check_policies(catalog.tables, options.policies, complete=not tables)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
-        catalog = measured(cursor, catalog)
+        catalog = left_out.complete(cursor, measured(cursor, catalog))
         census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
         cursor.execute("SHOW server_version")
         (version,) = cursor.fetchone()
@@ -159,6 +159,7 @@ def plan_export(
         lsn_exact=snapshot.exact,
         why_approximate=snapshot.why_approximate,
         tables=tuple(_planned_table(c, options.workers) for c in census),
+        left_out=catalog.left_out,
         complete=not tables,
     )
     refused = tuple(sentence for table in census for sentence in table.refused)
@@ -224,7 +225,7 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
         engine=f"duckdb {duckdb.__version__}",
         tables=tuple(_staged(table) for table in state.tables),
         complete=plan.complete,
-        left_out=plan.catalog.left_out,
+        left_out=state.left_out,
     )
     plan.bucket.write(manifests.NAME, manifest.model_dump_json(indent=1).encode())
     plan.bucket.remove([state.path])
@@ -280,12 +281,11 @@ def _go_on(
     settings: Settings, bucket: Bucket, snapshot: Snapshot, former: ExportState, progress: Progress | None
 ) -> ExportPlan:
     """The former plan in the former snapshot; files that are not what was written are forgotten."""
-    wanted = {(table.schema_, table.name) for table in former.tables}
+    wanted = [f"{table.schema_}.{table.name}" for table in former.tables]
     with snapshots.reading(settings.source, snapshot.name) as cursor:
-        everything = read_catalog(cursor, schemas=settings.source.schemas, include_views=True)
-    chosen = tuple(table for table in everything.tables if (table.schema, table.name) in wanted)
+        found = read_catalog(cursor, schemas=settings.source.schemas, also=wanted).tables
     state = former.without_damaged_files(bucket, progress)
-    catalog = Catalog(chosen, everything.left_out)
+    catalog = Catalog(tuple(table for table in found if str(table) in wanted), former.left_out)
     return ExportPlan(
         settings.source, settings.export, bucket, snapshot, catalog, (), state, True, complete=state.complete
     )

@@ -67,6 +67,7 @@ class ExportState(_State):
     lsn_exact: bool
     why_approximate: str = ""
     tables: tuple[TableState, ...]
+    left_out: dict[str, str]
     complete: bool = True
 
     @property

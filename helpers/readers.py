@@ -72,7 +72,7 @@ def ranges(table: Table, workers: int) -> tuple[Range, ...]:
         return (Range(table.sql),)
     return tuple(
         Range(heap.sql, low, high, (high or heap.pages) - low)
-        for heap in table.heaps
+        for heap in table.scanned
         for low, high in heap.cut(_range_count(heap, workers))
     )
 

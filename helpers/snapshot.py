@@ -28,6 +28,7 @@ from helpers.errors import ConnectionFailed, SourceRefused
 from helpers.keeper import lives, record_of
 from helpers.platforms import postgres
 from helpers.platforms.postgres import identifier, literal
+from helpers.relations import DETACHING
 from helpers.settings import PROJECT, Source
 
 RECORDS = PROJECT / "outputs" / ".snapshots"
@@ -242,13 +243,14 @@ def lock_statement(table: Table) -> str:
     return f"LOCK TABLE {identifier(table.schema, table.name)} IN ACCESS SHARE MODE"
 
 
-_MOVED = """
+_MOVED = f"""
 WITH RECURSIVE beneath AS (
     SELECT %(table)s::oid AS relid
     UNION
     SELECT n.relid FROM beneath b JOIN pg_class c ON c.oid = b.relid CROSS JOIN LATERAL (
         -- A table is exported without those that inherit from it; a view may read them.
-        SELECT i.inhrelid AS relid FROM pg_inherits i WHERE i.inhparent = c.oid AND (c.relkind = 'p' OR c.oid <> %(table)s)
+        SELECT i.inhrelid AS relid FROM pg_inherits i WHERE i.inhparent = c.oid
+            AND (c.relkind = 'p' AND NOT {DETACHING} OR c.relkind <> 'p' AND c.oid <> %(table)s)
         UNION ALL SELECT d.refobjid FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid
             WHERE r.ev_class = c.oid AND c.relkind = 'v'
               AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import os
+import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -16,6 +19,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from pydantic import SecretStr
 
 from helpers import export as exporting
 from helpers import settings as profiles
@@ -23,9 +27,11 @@ from helpers import snapshot
 from helpers import verify as verifying
 from helpers.load import snowflake as loading
 from helpers.load.snowflake_records import SCHEMA_SUFFIX
-from helpers.local import stack
+from helpers.local import processes, stack
+from helpers.local.postgres import Postgres
+from helpers.local.processes import Account
 from helpers.manifest import Manifest
-from helpers.platforms import postgres, snowflake
+from helpers.platforms import pg_tools, postgres, snowflake
 from helpers.platforms.delta import Lake
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
@@ -113,6 +119,16 @@ class Migration:
                     rows = cursor.fetchall() if cursor.description else []
         return rows
 
+    @contextmanager
+    def superuser(self, application: str = "runbook tests") -> Iterator[Any]:
+        """A cursor of the local stack's superuser, who may grant what the source's owner may not."""
+        password = json.loads((stack.default_root() / "state.json").read_text())["passwords"]["superuser"]
+        own = {"user": "postgres", "password": SecretStr(password)}
+        source = self.settings.source.model_copy(update=own)
+        with closing(postgres.connect(source, application=application, settings={"search_path": "public"})) as found:
+            found.autocommit = True
+            yield found.cursor()
+
     def held(self) -> list[Snapshot]:
         """Snapshots of this source alone: other tests hold theirs at the same time."""
         return [each for each in snapshot.held() if each.source == postgres.address(self.settings.source)]
@@ -184,6 +200,43 @@ def _fresh(local_settings: Settings, options: str = "") -> Iterator[Migration]:
 def fresh_migration(local_settings: Settings) -> Callable[..., AbstractContextManager[Migration]]:
     """Makes a fresh, empty source with somewhere to go, for the length of a block: `fresh_migration("ENCODING 'LATIN1' …")`."""
     return partial(_fresh, local_settings)
+
+
+@pytest.fixture(scope="session")
+def fresh_migration_15(local_settings: Settings) -> Iterator[Callable[..., AbstractContextManager[Migration]]]:
+    """The same, its source a PostgreSQL 15 as Debian has it, with the passwords of the stack's own."""
+    binaries = pg_tools.DEBIAN / "15" / "bin"
+    if not binaries.exists():
+        pytest.skip("PostgreSQL 15 is not installed: apt-get install postgresql-15")
+    passwords = json.loads((stack.default_root() / "state.json").read_text())["passwords"]
+    home = Path(next(row.detail for row in stack.status() if row.name == "postgres")).parent.parent
+    server = Postgres(
+        home / "postgres-15", binaries, Account.for_postgres(), processes.free_port(set()), passwords["superuser"], passwords["owner"],
+    )  # fmt: skip
+    shutil.rmtree(server.folder, ignore_errors=True)
+    server.folder.mkdir(mode=0o711)
+    password = server.folder / "password"
+    password.write_text(server.superuser_password)
+    for path in (server.folder, password):
+        server.account.own(path)
+    subprocess.run(  # type: ignore[call-overload]
+        [
+            binaries / "initdb", "-D", server.data, "-U", "postgres", "--pwfile", password, "--auth=scram-sha-256", "--encoding=UTF8",
+            "--locale=C", "--no-sync",
+        ],
+        cwd=server.folder, check=True, capture_output=True, **server.account.options(),
+    )  # fmt: skip
+    with (server.data / "postgresql.conf").open("a") as file:
+        file.write("include 'runbook.conf'\n")
+    running = server.start()
+    try:
+        server.wait(running, 0)
+        values = local_settings.values
+        source = values.source.model_copy(update={"port": server.port})
+        yield partial(_fresh, Settings("local", local_settings.file, values.model_copy(update={"source": source})))
+    finally:
+        processes.stop(running, server.marker, by=server.stop_signal)
+        shutil.rmtree(server.folder)
 
 
 @pytest.fixture

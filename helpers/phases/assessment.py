@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import display
 
-from helpers import assess, checklist
+from helpers import assess, checklist, left_out
 from helpers.assessment import access, growth, integrations, inventory, network, performance, recovery, security
 from helpers.assessment.growth import Growth
 from helpers.assessment.integrations import Integrations
@@ -99,7 +99,8 @@ class Assessment(Phase):
 
         def look() -> Iterable[Finding]:
             with progress("census") as report:
-                self._census = assess.census(self.settings, progress=report)
+                stock = assess.census(self.settings, progress=report)
+                self._census = stock.tables
             self._growth = growth.measure(self.settings.source)
             for each in self._census:
                 for why in each.refused:
@@ -111,6 +112,8 @@ class Assessment(Phase):
                     )
             rows = sum(each.rows for each in self._census)
             yield Finding("note", "all tables", f"{rows:,} rows in {len(self._census)} tables")
+            for names, why in left_out.grouped(stock.left_out):
+                yield Finding("note", names, f"would stay behind: {why}")
 
         return self.checked("s00-volume", look)
 

@@ -22,7 +22,7 @@ import snowflake.connector
 import sqlalchemy
 from IPython.display import HTML, Markdown
 
-from helpers import charts, export, manifest, snapshot, verify
+from helpers import charts, export, left_out, manifest, snapshot, verify
 from helpers.catalog import read_catalog
 from helpers.errors import MigrationError, SourceRefused, UsageError
 from helpers.export import ExportPlan
@@ -103,8 +103,8 @@ class DataMigration(Phase):
 
     def left_out(self) -> pd.DataFrame:
         """What the source has and the migration leaves where it is."""
-        left = self._planned().catalog.left_out
-        return pd.DataFrame({"object": list(left), "why": list(left.values())}).set_index("object")
+        left = left_out.grouped(self._planned().state.left_out)
+        return pd.DataFrame(left, columns=["objects", "why"]).set_index("objects")
 
     def export(self) -> pd.DataFrame:
         """Writes the stage, or shows what would be written; what it would refuse it refuses in a rehearsal too."""
@@ -415,8 +415,8 @@ class DataMigration(Phase):
         if self._globs:
             only = f"only what matches {', '.join(self._globs)} was asked for"
             yield Finding("warning", "tables", only, "run the phase without the parameter tables")
-        for name, why in self._planned().catalog.left_out.items():
-            yield Finding("note", name, f"left where it is: {why}")
+        for names, why in left_out.grouped(self._planned().state.left_out):
+            yield Finding("note", names, f"left where it is: {why}")
 
     def _verify(self, target: TargetName) -> Report:
         path = report_path(f"verify-{target}.json")

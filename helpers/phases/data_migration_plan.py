@@ -94,7 +94,7 @@ def _unwritten(plan: ExportPlan) -> Manifest:
     return Manifest(
         export=state.export, exported_at="", source=state.source, server_version=state.server_version,
         snapshot=state.snapshot, lsn=state.lsn, lsn_exact=state.lsn_exact, engine="", tables=tables,
-        left_out=plan.catalog.left_out, complete=plan.complete,
+        left_out=state.left_out, complete=plan.complete,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from helpers.verify.sides.postgres import PostgresSide
 from helpers.verify.sides.snowflake import SnowflakeSide
 from helpers.verify.sides.spark import SparkSide
 from helpers.verify.sides.stage import ManifestSide, StageSide
-from helpers.verify.tables import compare_table
+from helpers.verify.tables import as_counted, compare_table
 
 
 def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
@@ -45,13 +45,13 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
             for table in plan.tables:
                 if progress:
                     progress(done, plan.rows, f"comparing {table.table}")
-                reports.append(compare_table(plan, table, ends, connection))
+                reports.append(as_counted(table, ends.source, compare_table(plan, table, ends, connection)))
                 done += table.rows
             reports += _added_tables(plan, ends.target)
             if progress:
                 progress(plan.rows, plan.rows, "compared")
         tables = tuple(map(_of_no_row, reports) if _compared_nothing(reports) else reports)
-        return Report(plan.lsn, plan.lsn_note, ends.source.name, ends.target.name, tables)
+        return Report(plan.lsn, plan.lsn_note, ends.source.name, ends.target.name, tables, left_out=plan.left_out)
 
 
 def _compared_nothing(reports: Sequence[TableReport]) -> bool:

@@ -68,7 +68,7 @@ def check_business(plan: VerifyPlan, *, progress: Progress | None = None) -> Rep
         ) if p.refused else _of_table(str(p.table), p.table.schema, p.table.name, found, seconds / max(1, len(tables)))
         for p in plan.tables
     )  # fmt: skip
-    return Report(plan.lsn, plan.lsn_note, "postgresql", target.name, reports, business=found)
+    return Report(plan.lsn, plan.lsn_note, "postgresql", target.name, reports, business=found, left_out=plan.left_out)
 
 
 def _of_table(full: str, schema: str, name: str, found: Business, seconds: float) -> TableReport:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from helpers import left_out
 from helpers.progress import duration
 from helpers.verify import verdict, visible
 from helpers.verify.about import About, versions
@@ -133,6 +134,7 @@ def render(report: Report, *, title: str, made_at: datetime, about: About | None
         .render(
             about=about or About(),
             figures=_figures(report),
+            left_out=list(left_out.grouped(report.left_out)),
             limits=verdict.does_not_say(report),
             made_at=made_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             parts=list(_parts(report)),

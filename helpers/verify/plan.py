@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from helpers import left_out, shapes, types
 from helpers import manifest as manifests
-from helpers import shapes, types
 from helpers import snapshot as snapshots
 from helpers.catalog import Column, PgType, Table, measured, read_catalog
 from helpers.census import take_census
@@ -22,6 +22,7 @@ from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
+from helpers.relations import UNNAMED
 from helpers.settings import PROJECT, Settings, Source
 from helpers.shapes import TableShape
 from helpers.snapshot import Snapshot
@@ -64,6 +65,7 @@ class VerifyPlan:
         same_snapshot: whether the source is read as the export read it.
         bucket: the stage, where the manifest comes from.
         complete: whether every table of the source is among `tables`.
+        left_out: what of the source is not compared, and why.
     """
 
     source: Source
@@ -82,6 +84,7 @@ class VerifyPlan:
     options: Options = Options()
     target_source: Source | None = None
     complete: bool = True
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -145,7 +148,7 @@ def planned(
         _all_used(options, plans, complete=not tables)
         yield VerifyPlan(
             chosen, source_name, target, check, "", manifest.lsn, _noted(note, manifest.lsn_exact), True, plans, folder,
-            manifest, bucket, settings, options, target_source, complete=not tables,
+            manifest, bucket, settings, options, target_source, complete=not tables, left_out=_not_compared(manifest, plans),
         )  # fmt: skip
         return
     own: Snapshot | None = None
@@ -161,10 +164,10 @@ def planned(
         own = snapshots.take(chosen)
         name, lsn, note, exact = own.name, own.lsn, "a snapshot taken for this verification", own.exact
     try:
-        plans = _of_source(settings, chosen, name, tables, manifest, target, options, lsn)
+        plans, left = _of_source(settings, chosen, name, tables, manifest, target, options, lsn)
         yield VerifyPlan(
             chosen, source_name, target, check, name, lsn, _noted(note, exact), same, plans, folder,
-            manifest, bucket, settings, options, target_source, complete=not tables,
+            manifest, bucket, settings, options, target_source, complete=not tables, left_out=left,
         )  # fmt: skip
     finally:
         if own:
@@ -228,16 +231,15 @@ def _of_source(
     target: TargetName,
     options: Options,
     lsn: str,
-) -> tuple[TablePlan, ...]:
+) -> tuple[tuple[TablePlan, ...], Mapping[str, str]]:
     with snapshots.reading(source, snapshot) as cursor:
-        catalog = read_catalog(cursor, schemas=source.schemas, tables=tables, include_views=True)
+        exported = [str(staged) for staged in manifest.tables] if manifest else []
+        catalog = read_catalog(cursor, schemas=source.schemas, tables=tables, also=exported)
         snapshots.lock(cursor, (t for t in catalog.tables if t.kind in "rp"), timeout_seconds=settings.export.lock_timeout_seconds)  # fmt: skip
-        catalog = measured(cursor, catalog)
+        catalog = left_out.complete(cursor, measured(cursor, catalog))
         plans = []
         for table in catalog.tables:
             staged = manifest.table(table.schema, table.name) if manifest else None
-            if table.kind in "vm" and staged is None:
-                continue
             same = staged if staged and _same_definition(table, staged) else None
             refused: tuple[str, ...] = ()
             if target == "postgresql":
@@ -255,7 +257,13 @@ def _of_source(
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
             plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn, target))
         _all_used(options, plans, complete=not tables)
-        return tuple(plans)
+        return tuple(plans), catalog.left_out
+
+
+def _not_compared(manifest: Manifest, plans: Sequence[TablePlan]) -> Mapping[str, str]:
+    compared = {str(plan.table) for plan in plans}
+    others = {str(staged): UNNAMED for staged in manifest.tables if str(staged) not in compared}
+    return {**others, **manifest.left_out}
 
 
 def _finished(

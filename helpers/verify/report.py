@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -141,6 +142,7 @@ class Report:
 
     Attributes:
         business: rules and figures, where they were checked instead of the cells.
+        left_out: what of the source was in no comparison, and why.
     """
 
     lsn: str
@@ -149,6 +151,7 @@ class Report:
     target: str
     tables: tuple[TableReport, ...]
     business: Business | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -181,6 +184,7 @@ class Report:
             "lsn_note": self.lsn_note,
             "source": self.source,
             "target": self.target,
+            "left_out": dict(self.left_out),
             "tables": [table.as_dict() for table in self.tables],
             **(self.business.as_dict() if self.business else {}),
         }

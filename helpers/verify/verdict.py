@@ -81,6 +81,10 @@ def does_not_say(report: Report) -> tuple[str, ...]:
     limits.append(
         "Only the tables listed here were compared: no functions, sequences, users or rights, and no other tables or views."
     )
+    if report.left_out:
+        limits.append(
+            f"{counted(len(report.left_out), 'object')} of the source stay behind, as listed under “What stays behind”."
+        )
     if "cells" in depths:
         limits.append(
             "Equal means equal by value: 1.10 is 1.1, the float −0 is 0, NaN is NaN, and char(n) counts without its padding. "

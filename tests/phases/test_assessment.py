@@ -31,7 +31,6 @@ from helpers import backup, checklist
 from helpers.assessment import access, growth, hybrid, network, paths, recovery
 from helpers.errors import AwaitingPerson, ConnectionFailed, GateClosed, SettingsError, SourceRefused, UsageError
 from helpers.finding import Finding
-from helpers.local import stack
 from helpers.phases.assessment import PHASE, Assessment, downstream
 from helpers.phases.path_selection import PathSelection
 from helpers.platforms import snowflake, spark
@@ -97,17 +96,6 @@ def unknown_limits(found: Assessment) -> Assessment:
     return found
 
 
-@contextmanager
-def superuser(source: Any, application: str = "runbook tests") -> Iterator[Any]:
-    """A cursor of the local stack's superuser, who may grant what the source's owner may not."""
-    state = json.loads((stack.default_root() / "state.json").read_text())
-    password = state["passwords"]["superuser"]
-    place = {"host": source.host, "port": source.port, "dbname": source.dbname}
-    with closing(psycopg2.connect(**place, user="postgres", password=password, application_name=application)) as found:
-        found.autocommit = True
-        yield found.cursor()
-
-
 @pytest.fixture
 def reader(migration: Any) -> Iterator[str]:
     """A role that may log in and nothing else; its lines for the profile's source."""
@@ -115,7 +103,7 @@ def reader(migration: Any) -> Iterator[str]:
     migration.source(f"DROP ROLE IF EXISTS {name}", f"CREATE ROLE {name} LOGIN PASSWORD '{READER_PASSWORD}'")
     os.environ["READER_PASSWORD"] = READER_PASSWORD
     yield f'user = "{name}"\npassword = {{ env = "READER_PASSWORD" }}'
-    with superuser(migration.settings.source) as cursor:
+    with migration.superuser() as cursor:
         cursor.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
@@ -140,7 +128,7 @@ def test_a_role_without_rights_closes_the_first_gates_and_with_them_passes(
         walk(source=reader).check_integrations()
     assert f"GRANT pg_monitor TO {role}" in closed.value.next_step
 
-    with superuser(migration.settings.source) as cursor:
+    with migration.superuser() as cursor:
         cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}; GRANT pg_read_all_stats TO {role}")
     phase = walk(source=reader)
     assert not phase.check_usage().rehearsed
@@ -245,7 +233,7 @@ def test_the_aggregation_runs_and_writes_nothing(walk: Walk, migration: Any, tmp
 
 def test_a_superuser_application_closes_the_gate_unless_it_is_named(walk: Walk, migration: Any) -> None:
     walk().check_security()
-    with superuser(migration.settings.source, "nightly load"):
+    with migration.superuser("nightly load"):
         with pytest.raises(GateClosed, match="application nightly load: it is connected as the superuser postgres"):
             walk().check_security()
         walk(extra='[profiles.local.compliance]\nsuperusers = ["postgres"]').check_security()

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from threading import Lock
 from types import TracebackType
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from helpers import digests, shapes
+from helpers import digests, left_out, shapes
 from helpers.canonical import FormColumn
 from helpers.canonical import postgres as canonical_postgres
 from helpers.catalog import Table
@@ -95,16 +96,22 @@ class PostgresSide:
         where = self._where(plan)
         return self._count(f"{self._found(plan).sql}{f' WHERE {where}' if where else ''}")
 
+    def counted(self, plan: TablePlan) -> int:
+        """How many rows SELECT shows, as a user writes it, but for those that the table inherits from others."""
+        table = self._found(plan)
+        if not table.heirs:
+            return self._count(identifier(table.schema, table.name))
+        return left_out.counted(dict(self._rows(left_out.count(table))), table)
+
     def _count(self, rows_of: str) -> int:
-        sql = f"SELECT count(*) AS n FROM {rows_of}"
+        return int(self._rows(f"SELECT count(*) AS n FROM {rows_of}")[0][0])
+
+    def _rows(self, sql: str) -> list[Any]:
+        def work(connection: DuckDB, query: str) -> list[Any]:
+            return connection.execute(f"SELECT * FROM postgres_query('source', {literal(query)})").fetchall()
+
         try:
-            rows = self._readers.map(
-                lambda connection, query: connection.execute(
-                    f"SELECT n FROM postgres_query('source', {literal(query)})"
-                ).fetchall(),
-                [sql],
-            )
-            return int(next(rows)[0][0])
+            return next(self._readers.map(work, [sql]))
         except duckdb.Error as error:
             raise self._failed(error) from None
 
