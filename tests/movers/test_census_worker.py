@@ -110,7 +110,7 @@ def test_small_tables_are_not_worth_a_connection(migration: Any, monkeypatch: py
     monkeypatch.undo()
     migration.source(*TABLES)
     monkeypatch.setattr(snapshots, "reading", None)
-    found = assess.census(_settings(migration, workers=8))
+    found = assess.census(_settings(migration, workers=8)).tables
     assert {census.table.name: census.rows for census in found}["big"] == 20_000
 
 
