@@ -39,6 +39,14 @@ def connect(*, memory: str = "1GB", threads: int = 2, spill: Path | None = None)
     return connection
 
 
+def answers(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the database still serves; a fault within DuckDB closes all of it."""
+    try:
+        return connection.execute("SELECT 1").fetchall() == [(1,)]
+    except duckdb.Error:
+        return False
+
+
 def attach_postgres(
     connection: duckdb.DuckDBPyConnection,
     source: Source,

@@ -15,11 +15,12 @@ from helpers.platforms import duck, snowflake, spark
 from helpers.platforms.delta import Lake
 from helpers.progress import Progress
 from helpers.verify import texts
+from helpers.verify.apart import apart_from_the_verdict
 from helpers.verify.business import check_business
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.selection import Selection
-from helpers.verify.sides import Ends, Side
+from helpers.verify.sides import DuckDB, Ends, Side
 from helpers.verify.sides.delta import DeltaSide
 from helpers.verify.sides.postgres import PostgresSide
 from helpers.verify.sides.snowflake import SnowflakeSide
@@ -37,21 +38,38 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
     if plan.check == "data-quality":
         return check_business(plan, progress=progress)
     with ExitStack() as stack:
-        spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runbook-verify-")))
-        ends = Ends(_source(plan, stack), _target(plan, stack), _stage(plan))
-        reports, done = [], 0
-        with duck.connect(spill=spill) as connection:
-            texts.register(connection)
-            for table in plan.tables:
-                if progress:
-                    progress(done, plan.rows, f"comparing {table.table}")
-                reports.append(as_counted(table, ends.source, compare_table(plan, table, ends, connection)))
-                done += table.rows
-            reports += _added_tables(plan, ends.target)
-            if progress:
-                progress(plan.rows, plan.rows, "compared")
-        tables = tuple(map(_of_no_row, reports) if _compared_nothing(reports) else reports)
-        return Report(plan.lsn, plan.lsn_note, ends.source.name, ends.target.name, tables, left_out=plan.left_out)
+        report = _compared(plan, stack, progress)
+        ended = stack.pop_all()
+    with apart_from_the_verdict("the sessions of the verification did not end as they should"):
+        ended.close()
+    return report
+
+
+def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> Report:
+    folder = tempfile.TemporaryDirectory(prefix="runbook-verify-", ignore_cleanup_errors=True)
+    spill = Path(stack.enter_context(folder))
+    ends = Ends(_source(plan, stack), _target(plan, stack), _stage(plan))
+    reports, done = [], 0
+    connection = _rows_here(spill, stack)
+    for table in plan.tables:
+        if progress:
+            progress(done, plan.rows, f"comparing {table.table}")
+        if not duck.answers(connection):
+            connection = _rows_here(Path(tempfile.mkdtemp(dir=spill)), stack)
+        reports.append(as_counted(table, ends.source, compare_table(plan, table, ends, connection)))
+        done += table.rows
+    reports += _added_tables(plan, ends.target)
+    if progress:
+        progress(plan.rows, plan.rows, "compared")
+    tables = tuple(map(_of_no_row, reports) if _compared_nothing(reports) else reports)
+    return Report(plan.lsn, plan.lsn_note, ends.source.name, ends.target.name, tables, left_out=plan.left_out)
+
+
+def _rows_here(spill: Path, stack: ExitStack) -> DuckDB:
+    """Where rows are compared on this machine."""
+    connection = stack.enter_context(duck.connect(spill=spill))
+    texts.register(connection)
+    return connection
 
 
 def _compared_nothing(reports: Sequence[TableReport]) -> bool:

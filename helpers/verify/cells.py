@@ -23,9 +23,10 @@ import pyarrow as pa
 
 from helpers.platforms.postgres import literal
 from helpers.verify import texts
+from helpers.verify.apart import apart_from_the_verdict
 from helpers.verify.columns import ComparedColumn, TablePlan
 from helpers.verify.diagnosis import Diagnosis
-from helpers.verify.report import CELLS_IN_JSON, Cell
+from helpers.verify.report import CELLS_IN_JSON, Cell, Copies
 from helpers.verify.sides import DuckDB, Ends, Side
 
 PAIRED_WITHOUT_KEY = 200
@@ -46,6 +47,8 @@ class Compared:
         changed_cells: by column, in how many rows that are on both sides it differs.
         digest: of the source's rows, in any order.
         fetched: rows that were read from both sides to be compared.
+        copies: which of the missing and extra rows the side that has them holds more than once.
+        untold: what could not be shown or written, and why; sentences without a full stop.
     """
 
     rows_source: int
@@ -60,6 +63,9 @@ class Compared:
     changed_since: int = 0
     fetched: int = 0
     diagnoses: dict[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
+    unexplained: dict[str, str] = field(default_factory=dict)
+    copies: Copies = field(default_factory=Copies)
+    untold: tuple[str, ...] = ()
 
     @property
     def differs(self) -> bool:
@@ -70,9 +76,9 @@ class Compared:
         """The same, where only some of a table's rows were fetched."""
         return replace(self, rows_source=source, rows_target=target, digest=digest)
 
-    def with_diagnoses(self, found: dict[str, tuple[Diagnosis, ...]]) -> Compared:
-        """The same, with what explains the changed cells of each column."""
-        return replace(self, diagnoses=found)
+    def with_diagnoses(self, found: dict[str, tuple[Diagnosis, ...]], failed: dict[str, str]) -> Compared:
+        """The same, with what explains the changed cells of each column, and why nothing could be looked for."""
+        return replace(self, diagnoses=found, unexplained=failed)
 
 
 def leave_over(duck: DuckDB, source: Side, target: Side, table: TablePlan) -> None:
@@ -145,7 +151,7 @@ def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_sin
         digest: of the source's rows.
     """
     pair(duck, table)
-    changed_cells, any_cells = _write_cells(duck, ends, table, file)
+    changed_cells, shown = _count_cells(duck, table)
     ((rows_source, rows_target),) = duck.execute(
         "SELECT (SELECT count(*) FROM source), (SELECT count(*) FROM target)"
     ).fetchall()
@@ -153,12 +159,22 @@ def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_sin
         "SELECT count(*) FILTER (WHERE s IS NOT NULL AND t IS NULL), count(*) FILTER (WHERE s IS NULL), "
         "count(*) FILTER (WHERE s IS NOT NULL AND t IS NOT NULL) FROM pairs"
     ).fetchall()
+    untold: list[str] = []
+    cells: tuple[Cell, ...] = ()
+    written, copies = None, Copies()
+    if shown:
+        with apart_from_the_verdict("the differing cells cannot be shown", untold.append):
+            cells = _show_cells(duck, ends, table, shown)
+            with apart_from_the_verdict("the file of the differing cells could not be written", untold.append):
+                written = _write_cells(duck, file)
+    if missing or extra:
+        with apart_from_the_verdict("whether rows are there twice was not found out", untold.append):
+            copies = _count_copies(duck, table)
     if not table.key:
         missing, extra, changed = missing + changed, extra + changed, 0
     return Compared(
-        rows_source, rows_target, missing, extra, changed, changed_cells,
-        _first_cells(duck), file if any_cells else None,
-        digest, changed_since, rows_source + rows_target,
+        rows_source, rows_target, missing, extra, changed, changed_cells, cells, written, digest, changed_since,
+        rows_source + rows_target, copies=copies, untold=tuple(untold),
     )  # fmt: skip
 
 
@@ -315,13 +331,9 @@ _IN_BOTH = "pairs.s IS NOT NULL AND pairs.t IS NOT NULL"
 _SIDES = "CASE WHEN pairs.t IS NULL THEN 'source' WHEN pairs.s IS NULL THEN 'target' ELSE 'both' END"
 
 
-def _write_cells(duck: DuckDB, ends: Ends, table: TablePlan, file: Path) -> tuple[dict[str, int], bool]:
-    """Creates `cells`, writes it to `file` unless it is empty, and counts the changed cells of each column."""
+def _count_cells(duck: DuckDB, table: TablePlan) -> tuple[dict[str, int], dict[int, str]]:
+    """In how many rows of both sides each column differs, and for the columns with cells to show which rows have them."""
     names = [column.name for column in table.columns]
-    duck.execute(
-        "CREATE OR REPLACE TABLE cells (pair BIGINT, sides VARCHAR, key VARCHAR, number INT, column_name VARCHAR, "
-        "source VARCHAR, target VARCHAR)"
-    )
     differs = _differing(table)
     # A row that one side lacks differs in every cell that is not NULL there.
     alone = [f"s.v{n} IS DISTINCT FROM t.v{n}" for n in range(len(names))]
@@ -331,25 +343,56 @@ def _write_cells(duck: DuckDB, ends: Ends, table: TablePlan, file: Path) -> tupl
         for s, d in zip(shown, differs, strict=True)
     )
     (found,) = duck.execute(f"SELECT {counts} FROM {_JOINED}").fetchall()
-    changed = dict(zip(names, found[1::2], strict=True))
-    if not any(found):
-        return changed, False
+    where = {n: rows for n, rows in enumerate(shown) if found[2 * n]}
+    return dict(zip(names, found[1::2], strict=True)), where
+
+
+def _show_cells(duck: DuckDB, ends: Ends, table: TablePlan, shown: dict[int, str]) -> tuple[Cell, ...]:
+    """Creates `cells`, and gives the first of them.
+
+    Args:
+        shown: for each column that has any, which rows of `pairs` have them.
+    """
+    names = [column.name for column in table.columns]
+    duck.execute(
+        "CREATE OR REPLACE TABLE cells (pair BIGINT, sides VARCHAR, key VARCHAR, number INT, column_name VARCHAR, "
+        "source VARCHAR, target VARCHAR)"
+    )
     ours = [ends.source.printed(f"s.c{n}", column) for n, column in enumerate(table.columns)]
     theirs = [ends.target.printed(f"t.c{n}", column) for n, column in enumerate(table.columns)]
     keys = ((name, names.index(name)) for name in table.key)
     fields = ", ".join(f"{literal(name)}, if(pairs.s IS NULL, {theirs[n]}, {ours[n]})" for name, n in keys)
     identity = f"CAST(json_object({fields}) AS VARCHAR)" if table.key else "CAST(NULL AS VARCHAR)"
-    for n, column in enumerate(table.columns):
-        if found[2 * n]:
-            duck.execute(
-                f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {_SIDES}, {identity}, {n}, {literal(column.name)}, {ours[n]}, "
-                f"{theirs[n]} FROM {_JOINED} WHERE {shown[n]}"
-            )
+    for n, rows in shown.items():
+        duck.execute(
+            f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {_SIDES}, {identity}, {n}, {literal(names[n])}, {ours[n]}, "
+            f"{theirs[n]} FROM {_JOINED} WHERE {rows}"
+        )
+    return _first_cells(duck)
+
+
+def _write_cells(duck: DuckDB, file: Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     duck.execute(
         f"COPY (SELECT key, column_name AS column, source, target FROM cells ORDER BY pair, number) TO {literal(str(file))} (FORMAT parquet)"
     )
-    return changed, True
+    return file
+
+
+def _count_copies(duck: DuckDB, table: TablePlan) -> Copies:
+    """Of the rows that one side lacks, those which the other has more than once: the same key, or without one the same row."""
+    names = [column.name for column in table.columns]
+    same = [names.index(name) for name in table.key] or list(range(len(names)))
+    found = []
+    for side, other, rows in (("s", "t", "source"), ("t", "s", "target")):
+        row = f"hash({', '.join(f'c{n}' for n in same)})"
+        alone = f"(SELECT {row} AS row FROM rest WHERE id IN (SELECT {side} FROM pairs WHERE {other} IS NULL))"
+        ((count,),) = duck.execute(
+            f"SELECT count(*) FROM {alone} SEMI JOIN (SELECT {row} AS row FROM {rows} WHERE {row} IN (SELECT row FROM {alone}) "
+            "GROUP BY row HAVING count(*) > 1) USING (row)"
+        ).fetchall()
+        found.append(int(count))
+    return Copies(*found)
 
 
 def _first_cells(duck: DuckDB) -> tuple[Cell, ...]:

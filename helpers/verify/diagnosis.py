@@ -13,9 +13,12 @@ random gets no diagnosis: a wrong one is worse than none.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from helpers.verify.apart import apart_from_the_verdict
 from helpers.verify.hypotheses.base import Fit
 from helpers.verify.hypotheses.belief import best_fit
 from helpers.verify.hypotheses.pairs import TABLES, Pairs, collect
@@ -32,6 +35,8 @@ EXAMPLES = 3
 
 SHOWN = 200
 """Characters of a value that an example shows."""
+
+FAILED = "no explanation could be looked for"
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Diagnosis:
 
 def diagnose(
     duck: DuckDB, columns: Sequence[ComparedColumn], *, key: Sequence[str] = (), rows: int | None = None
-) -> dict[str, tuple[Diagnosis, ...]]:
+) -> tuple[dict[str, tuple[Diagnosis, ...]], dict[str, str]]:
     """Why the values of each column differ, the diagnosis that explains most first.
 
     Args:
@@ -109,17 +114,24 @@ def diagnose(
         rows: how many rows of the source were compared; without it, nothing says whether booleans are inverted.
 
     Returns:
-        an entry for each column with at least one pair of differing values, empty where nothing explains them.
+        An entry for each column with at least one pair of differing values, empty where nothing explains them; and for those
+        columns where the search itself failed, why. It raises nothing: that values differ is known without it.
     """
-    found = {}
-    for index in _differing(duck, len(columns)):
-        try:
-            pairs = collect(duck, columns, index, key, rows)
-            found[columns[index].name] = tuple(sorted(_explain(pairs), key=lambda d: d.share, reverse=True))
-        finally:
-            for table in TABLES:
-                duck.execute(f"DROP TABLE IF EXISTS {table}")
-    return found
+    found: dict[str, tuple[Diagnosis, ...]] = {}
+    failed: dict[str, str] = {}
+    differing: list[int] = []
+    with apart_from_the_verdict(FAILED, lambda why: failed.update({column.name: why for column in columns})):
+        differing = _differing(duck, len(columns))
+    for index in differing:
+        name = columns[index].name
+        with apart_from_the_verdict(FAILED, partial(failed.setdefault, name)):
+            try:
+                pairs = collect(duck, columns, index, key, rows)
+                found[name] = tuple(sorted(_explain(pairs), key=lambda d: d.share, reverse=True))
+            finally:
+                for table in TABLES:
+                    duck.execute(f"DROP TABLE IF EXISTS {table}")
+    return found, failed
 
 
 def _differing(duck: DuckDB, columns: int) -> list[int]:
@@ -203,7 +215,9 @@ def _printed(column: ComparedColumn, text: str | None, value: str | None) -> str
     if text is None or value is None:
         return None
     if column.comparison in ("float4", "float8"):
-        return postgres_float(float(text), column.comparison == "float4")
+        with suppress(ValueError):  # a target's column of another type may hold what is no number
+            return postgres_float(float(text), column.comparison == "float4")
+        return text
     return value if column.comparison == "number" and column.postgres == "numeric" else text
 
 

@@ -54,6 +54,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Copies:
+    """Rows that one side lacks and the other holds more than once: the same key, or without one the same row."""
+
+    source: int = 0
+    target: int = 0
+
+
+@dataclass(frozen=True)
 class TableReport:
     """The findings for one table; counts are rows.
 
@@ -67,7 +75,9 @@ class TableReport:
         digest: of the source's rows, in any order: 16 hexadecimal digits, or empty where cells were not compared.
         fetched: rows read from both sides to be compared cell by cell.
         diagnoses: by column, what explains its changed cells, the best explanation first.
+        unexplained: by column, why no explanation of its changed cells could be looked for.
         selection: which rows were compared, in words; empty for all.
+        copies: of the missing and the extra rows.
     """
 
     schema: str
@@ -88,7 +98,9 @@ class TableReport:
     digest: str = ""
     fetched: int = 0
     diagnoses: dict[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
+    unexplained: dict[str, str] = field(default_factory=dict)
     selection: str = ""
+    copies: Copies = field(default_factory=Copies)
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -102,7 +114,12 @@ class TableReport:
             "changed": self.changed,
             "changed since": self.changed_since,
         }
-        words = [f"{count:,} {name}" for name, count in counts.items() if count]
+        copies = {"missing": self.copies.source, "extra": self.copies.target}
+        words = [
+            f"{count:,} {name}{f' ({copies[name]:,} there more than once)' if copies.get(name) else ''}"
+            for name, count in counts.items()
+            if count
+        ]
         words += [f"{f.name}{f' {f.column}' if f.column else ''}" for f in self.schema_findings]
         if not words and self.rows_source != self.rows_target:
             words.append(f"{self.rows_source:,} rows against {self.rows_target:,}")
@@ -132,7 +149,7 @@ class TableReport:
 
     def _column(self, name: str, changed: int) -> dict[str, Any]:
         found = self.diagnoses.get(name, ())
-        words = "; ".join(diagnosis.words for diagnosis in found) or None
+        words = "; ".join(diagnosis.words for diagnosis in found) or self.unexplained.get(name)
         return {"changed": changed, "diagnosis": words, "diagnoses": [diagnosis.as_dict() for diagnosis in found]}
 
 

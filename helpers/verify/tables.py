@@ -136,7 +136,8 @@ def as_counted(table: TablePlan, source: Side, report: TableReport) -> TableRepo
 
 def _of(compared: Compared) -> dict[str, object]:
     names = (
-        "rows_source rows_target missing extra changed changed_since changed_cells cells digest fetched diagnoses"
+        "rows_source rows_target missing extra changed changed_since changed_cells cells digest fetched diagnoses "
+        "unexplained copies"
     ).split()
     return {name: getattr(compared, name) for name in names} | {
         "cells_file": str(compared.cells_file) if compared.cells_file else None
@@ -275,7 +276,8 @@ def _cells(
             changed_since = since.set_apart(connection, ends, table)
     digest = "" if chosen else cells.digest_of_texts(connection, ends.source, table)
     compared = cells.compared(connection, ends, table, file, changed_since, digest)
+    note += "".join(f"; {sentence}" for sentence in compared.untold)
     if not compared.changed:
         return compared, note
-    found = diagnose(connection, table.columns, key=table.key, rows=None if chosen else compared.rows_source)
-    return compared.with_diagnoses(found), note
+    found, failed = diagnose(connection, table.columns, key=table.key, rows=None if chosen else compared.rows_source)
+    return compared.with_diagnoses(found, failed), note

@@ -26,7 +26,7 @@ def value(text: str, comparison: Comparison) -> str:
     """The value behind PostgreSQL's text, as DuckDB compares it: equal exactly where the values are.
 
     Numbers are compared by value, so that 1.10 is 1.1; floats by their bits, but −0 is 0 and NaN is NaN; everything
-    else by its text.
+    else by its text, as is what a column of another type holds in the place of a float.
     """
     match comparison:
         case "number":
@@ -35,9 +35,9 @@ def value(text: str, comparison: Comparison) -> str:
                 f"WHEN contains({text}, '.') THEN rtrim(rtrim({with_leading_zero(text)}, '0'), '.') ELSE {text} END"
             )
         case "float8":
-            return f"CAST({text} AS DOUBLE) + 0"
+            return f"coalesce(CAST(TRY_CAST({text} AS DOUBLE) + 0 AS VARCHAR), {text})"
         case "float4":
-            return f"CAST(CAST({text} AS FLOAT) AS DOUBLE) + 0"
+            return f"coalesce(CAST(CAST(TRY_CAST({text} AS FLOAT) AS DOUBLE) + 0 AS VARCHAR), {text})"
         case "text":
             return text
 
@@ -48,7 +48,7 @@ def printed(text: str, column: ComparedColumn) -> str:
         return value(text, "number")
     if column.comparison in ("float4", "float8"):
         single = "true" if column.comparison == "float4" else "false"
-        return f"postgres_float(CAST({text} AS DOUBLE), {single})"
+        return f"coalesce(postgres_float(TRY_CAST({text} AS DOUBLE), {single}), {text})"
     return text
 
 

@@ -67,4 +67,6 @@ def diagnosed(
     source = [(str(n), s) for n, (s, _) in enumerate(pairs)]
     target = [(str(n), t) for n, (_, t) in enumerate(pairs)]
     columns = left_over(duck, {"id": "bigint", "value": kind}, source, target)
-    return diagnose(duck, columns, key=("id",), rows=rows).get("value", ())
+    found, failed = diagnose(duck, columns, key=("id",), rows=rows)
+    assert failed == {}
+    return found.get("value", ())

@@ -14,6 +14,9 @@ from helpers.verify import dialects
 from helpers.verify.hypotheses.base import NUMBERS, Fit, Hypothesis, Said, digits_cost, fitted, fixed
 from helpers.verify.hypotheses.pairs import Family, Pairs, digits
 
+SPELT_OUT = 40
+"""Powers of ten up to which a number is written without an exponent."""
+
 EXACT: frozenset[Family] = frozenset({"number"})
 FLOATS: frozenset[Family] = frozenset({"float"})
 
@@ -97,14 +100,15 @@ def _shift(pairs: Pairs, text: str) -> Said | None:
 def _float_shift(pairs: Pairs) -> Iterable[Fit]:
     # Digits of the difference that are left where the values are about a hundred times as great.
     count = 5 if pairs.column.comparison == "float4" else 9
-    difference = f"printf('%.{count}g', td - sd)"
+    difference = f"CASE WHEN isfinite(td - sd) THEN printf('%.{count}g', td - sd) END"
     yield from fitted("shifted-by-constant", FLOATS, difference, lambda _, by: _say_shift(Decimal(by))).propose(pairs)
 
 
 def _say_shift(by: Decimal) -> Said | None:
     if not by:
         return None
-    shown = format(dialects.trimmed(by).copy_abs(), "f")
+    size = dialects.trimmed(by).copy_abs()
+    shown = format(size, "f") if abs(size.adjusted()) <= SPELT_OUT else str(size.normalize()).lower()
     return Said(
         f"the target is {'less' if by < 0 else 'greater'} by {shown}",
         "A constant is added on the way, or an index counts from another start: look at the column's expression.",
@@ -137,16 +141,17 @@ def _overflow(pairs: Pairs) -> Iterable[Fit]:
 
 def _factor(pairs: Pairs) -> Iterable[Fit]:
     """A constant factor, the target rounded to its usual number of digits."""
-    ratios = pairs.top("printf('%.2e', td / sd)", 3, "sd <> 0 AND td <> 0")
+    ratios = pairs.top("printf('%.2e', td / sd)", 3, RATIO)
     usual = pairs.top("greatest(0, tp)::VARCHAR", 1)
     places = int(usual[0].value) if usual else 0
     for ratio in ratios:
         # The greatest sources tell the ratio best, because the target's rounding disturbs them least.
         ((exact,),) = pairs.rows(
-            f"SELECT median(r) FROM (SELECT td / sd AS r FROM {pairs.table} WHERE sd <> 0 AND printf('%.2e', td / sd) = "
+            f"SELECT median(r) FROM (SELECT td / sd AS r FROM {pairs.table} WHERE {RATIO} AND printf('%.2e', td / sd) = "
             f"'{ratio.value}' ORDER BY abs(sd) DESC LIMIT 100)"
         )
-        for factor, spoken in _nice(float(exact)):
+        # Between two values far apart the median overflows, and between the least ones it vanishes.
+        for factor, spoken in _nice(float(exact)) if exact and math.isfinite(exact) else ():
             rounding = f"0.500001 * pow(10, -{places})" if pairs.family == "number" else "1e-9 * abs(td)"
             close = f"abs(td - sd * {factor!r}) <= greatest({rounding}, 1e-12 * abs(td))"
             yield Fit(
@@ -156,16 +161,22 @@ def _factor(pairs: Pairs) -> Iterable[Fit]:
             )  # fmt: skip
 
 
+RATIO = "sd <> 0 AND td <> 0 AND isfinite(td / sd) AND td / sd <> 0"
+"""Where a ratio says anything: that of two doubles overflows, and vanishes."""
+
+
 def _nice(ratio: float) -> Iterable[tuple[float, str]]:
     """Factors of few digits near a ratio, and divisors of few digits near its inverse."""
     seen = set()
     for count in (1, 2, 3, 4, 5):
-        for value, spoken in (
-            (float(f"{ratio:.{count}e}"), "{} times the source"),
-            (1 / float(f"{1 / ratio:.{count}e}"), "the source divided by {}"),
+        factor, divisor = float(f"{ratio:.{count}e}"), float(f"{1 / ratio:.{count}e}")
+        inverse = 1 / divisor if divisor else 0.0
+        for value, number, spoken in (
+            (factor, factor, "{} times the source"),
+            (inverse, divisor, "the source divided by {}"),
         ):
-            shown = f"{value:.12g}" if "times" in spoken else f"{1 / value:.12g}"
-            near = math.isfinite(value) and abs(value / ratio - 1) < 5e-3
+            shown = f"{number:.12g}"
+            near = math.isfinite(value) and math.isfinite(number) and abs(value / ratio - 1) < 5e-3
             if near and shown not in ("1", "-1") and value not in seen:
                 seen.add(value)
                 yield value, spoken.format(shown)
