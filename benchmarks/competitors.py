@@ -72,13 +72,13 @@ def scanner(own: Settings, table: str) -> Measured:
     """DuckDB's postgres_scanner as it comes: SELECT *, two threads, one file."""
     import duckdb
 
-    from helpers.platforms import duck
+    from helpers.platforms import duck, postgres
 
     start = perf_counter()
     with duckdb.connect(config={"allow_unsigned_extensions": "true", "threads": 2}) as connection:
         duck.enable_s3(connection, own.stage)
-        duck.attach_postgres(connection, own.source)
-        connection.execute("COMMIT")  # of the transaction for a snapshot, which the scanner by itself has none of
+        duck.load(connection, "postgres_scanner")
+        connection.execute(f"ATTACH {postgres.literal(postgres.dsn(own.source))} AS source (TYPE postgres, READ_ONLY)")
         answer = connection.execute(
             f"COPY source.public.{table} TO '{own.stage.url}all.parquet' (FORMAT parquet, COMPRESSION zstd)"
         )

@@ -51,7 +51,7 @@ COLUMNS = {"narrow": NARROW, "wide": WIDE, "special": SPECIAL}
 
 def create_database(source: Source) -> Source:
     """The benchmark's own database on `source`'s server, created where it is not there."""
-    with closing(postgres.connect(source)) as connection:
+    with closing(postgres.connect(source, settings={"search_path": "public"})) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
@@ -62,7 +62,7 @@ def create_database(source: Source) -> Source:
 
 def drop_database(source: Source) -> None:
     """Removes the database with every table in it."""
-    with closing(postgres.connect(source)) as connection:
+    with closing(postgres.connect(source, settings={"search_path": "public"})) as connection:
         connection.autocommit = True
         connection.cursor().execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
 
@@ -71,7 +71,7 @@ def create_table(source: Source, kind: str, rows: int) -> str:
     """Makes the table unless an earlier run did; returns its name, which carries its size."""
     name = f"{kind}_{rows}"
     columns = COLUMNS[kind]
-    with closing(postgres.connect(source)) as connection:
+    with closing(postgres.connect(source, settings={"search_path": "public"})) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass(%s)", (f"public.{name}",))
@@ -85,7 +85,10 @@ def create_table(source: Source, kind: str, rows: int) -> str:
             cursor.execute(f"CREATE TABLE public.{name}_new ({', '.join(columns)})")
 
     def insert(first: int, last: int) -> None:
-        with closing(postgres.connect(source, settings={"synchronous_commit": "off"})) as own, own:
+        with (
+            closing(postgres.connect(source, settings={"search_path": "public", "synchronous_commit": "off"})) as own,
+            own,
+        ):
             own.cursor().execute(
                 f"INSERT INTO public.{name}_new SELECT {', '.join(columns.values())} FROM (SELECT g, "
                 f"hashint8extended(g, 42) & 9223372036854775807 AS h FROM generate_series({first}, {last}) g) s"
@@ -94,7 +97,7 @@ def create_table(source: Source, kind: str, rows: int) -> str:
     cuts = [number * rows // CONNECTIONS for number in range(CONNECTIONS + 1)]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         list(pool.map(insert, [cut + 1 for cut in cuts[:-1]], cuts[1:]))
-    with closing(postgres.connect(source)) as connection:
+    with closing(postgres.connect(source, settings={"search_path": "public"})) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(f"ALTER TABLE public.{name}_new ADD PRIMARY KEY (id)")

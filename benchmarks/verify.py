@@ -143,7 +143,7 @@ class Copies:
 
     def _copy_source(self, notes: dict[str, str]) -> None:
         """What reladiff compares with: it takes most types only where both sides are PostgreSQL."""
-        with closing(postgres.connect(self.own.source)) as connection:
+        with closing(postgres.connect(self.own.source, settings={"search_path": "public"})) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 for copy, note in notes.items():
@@ -193,7 +193,11 @@ class Copies:
             bucket.remove(list(bucket.sizes()))
         with snowflake_platform.connect(self.own.snowflake) as session:
             session.execute(f'DROP SCHEMA IF EXISTS "{self.own.snowflake.database}"."BENCH"', doing="clean up")
-        with closing(postgres.connect(self.own.source)) as connection, connection, connection.cursor() as cursor:
+        with (
+            closing(postgres.connect(self.own.source, settings={"search_path": "public"})) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(f"DROP TABLE IF EXISTS public.{self.name}_same, public.{self.name}_changed")
 
 

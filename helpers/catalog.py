@@ -184,6 +184,11 @@ class Table:
         return f"SELECT FROM {name} LIMIT 0" if self.kind == "m" else f"LOCK TABLE {name} IN ACCESS SHARE MODE"
 
 
+def kinds_read(tables: Iterable[Table]) -> set[str]:
+    """The kinds of relations (`pg_class.relkind`) that are opened where these tables are read."""
+    return {table.kind for table in tables} | {"f" for table in tables for heap in table.heaps if heap.foreign}
+
+
 @dataclass(frozen=True)
 class Catalog:
     """What there is to migrate, and what was left out and why."""

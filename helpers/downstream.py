@@ -142,7 +142,7 @@ def validate_source(settings: Settings, described: Mapping[str, Downstream | Non
     schemas = settings.source.schemas or ("public",)
     found = []
     with closing(postgres.connect(settings.source)) as connection, connection.cursor() as cursor:
-        connection.set_session(readonly=True, autocommit=True)  # one object that cannot be read leaves the others alone
+        connection.readonly = True
         for system, how in described.items():
             for what in how.reads if how else ():
                 user = how.user if how else None
@@ -156,6 +156,7 @@ def validate_source(settings: Settings, described: Mapping[str, Downstream | Non
                             next_step="run the same command again",
                         ) from None  # fmt: skip
                     found.append(Reading(system, what, user or settings.source.user or "?", False, False, why))
+                    connection.rollback()  # one object that cannot be read leaves the others alone
     return tuple(found)
 
 

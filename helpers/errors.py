@@ -64,6 +64,10 @@ class ConnectionFailed(MigrationError):  # noqa: N818 - reads as what happened
     transient = True
 
 
+class SessionRefused(MigrationError):  # noqa: N818
+    """A session does not hold what its answers rest on, so that none is asked for."""
+
+
 class LocalStackError(MigrationError):
     """The embedded stack could not be started, stopped or reached."""
 

@@ -281,7 +281,7 @@ SELECT coalesce(usename, '(unknown)'), coalesce(application_name, ''), pid,
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
   AND (backend_type = 'client backend' OR backend_type IS NULL)
-  AND NOT (application_name LIKE 'migration-runbooks%%' AND usename = current_user)
+  AND NOT (application_name LIKE 'migration-runbooks%%' AND usename = session_user)
 ORDER BY pid
 """
 

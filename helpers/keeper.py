@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from typing import Any
 import psutil
 import psycopg2
 from psycopg2.extras import LogicalReplicationConnection
+
+from helpers.errors import SessionRefused
+from helpers.platforms import pg_session
 
 CLOCK_TOLERANCE_SECONDS = 5.0
 
@@ -35,9 +38,12 @@ def main() -> None:
     """Takes the order, answers, then holds on until it is told to let go, its time is over or its parent is gone."""
     order = json.loads(sys.stdin.readline())
     try:
-        connection, found = _export(order["holder"], order["slot"])
+        connection, found = _export(order["holder"], order["slot"], order["source"])
     except psycopg2.Error as error:
         print(json.dumps({"error": str(error).strip()}), flush=True)  # noqa: T201
+        return
+    except SessionRefused as error:
+        print(json.dumps({"refused": error.as_dict()}), flush=True)  # noqa: T201
         return
     me = psutil.Process()
     until = time.time() + order["hold_seconds"]
@@ -78,32 +84,39 @@ def lives(pid: int, started: float) -> bool:
         return False
 
 
-def _export(holder: str, slot: str) -> tuple[Any, dict[str, Any]]:
+def _export(holder: str, slot: str, source: str) -> tuple[Any, dict[str, Any]]:
     """A connection with the snapshot, and what `Snapshot` says of it."""
-    connection = psycopg2.connect(holder)
-    connection.autocommit = True
-    cursor = connection.cursor()
-    cursor.execute("SELECT pg_is_in_recovery()")
-    (standby,) = cursor.fetchone()
-    connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
+    with closing(_connect(holder, source, "READ COMMITTED")) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_is_in_recovery()")
+        (standby,) = cursor.fetchone()
     why = ON_A_STANDBY
     try:
         if not standby:
             with _slot(slot) as (name, lsn):
-                cursor.execute(f"SET TRANSACTION SNAPSHOT '{name}'")
+                # Not before: it would be idle for as long as the slot takes, which no setting of a transaction allows.
+                connection = _connect(holder, source, "REPEATABLE READ")
+                cursor = connection.cursor()
+                connection.begin(f"SET TRANSACTION SNAPSHOT '{name}'")
                 cursor.execute("SELECT pg_export_snapshot()")
                 (own,) = cursor.fetchone()
             return connection, {"name": own, "lsn": lsn, "exact": True, "why_approximate": ""}
     except psycopg2.Error as error:
         why = str(error).strip().splitlines()[0]
     # The position is read first: what the snapshot lacks is then behind it, and a synchronization from there misses nothing.
-    connection.rollback()
+    # Both are read in one transaction, and so from one server, whoever stands between; each statement of it has its own snapshot.
+    connection = _connect(holder, source, "READ COMMITTED")
+    cursor = connection.cursor()
     position = "coalesce(pg_last_wal_replay_lsn(), '0/0')" if standby else "pg_current_wal_lsn()"
     cursor.execute(f"SELECT {position}::text")
     (lsn,) = cursor.fetchone()
-    connection.rollback()
     cursor.execute("SELECT pg_export_snapshot()")
     return connection, {"name": cursor.fetchone()[0], "lsn": lsn, "exact": False, "why_approximate": why}
+
+
+def _connect(dsn: str, source: str, isolation_level: str) -> pg_session.Connection:
+    connection = pg_session.connect(dsn, pg_session.wanted(), source)
+    connection.isolation_level, connection.readonly = isolation_level, True
+    return connection
 
 
 @contextmanager
@@ -114,6 +127,8 @@ def _slot(dsn: str) -> Iterator[tuple[str, str]]:
     try:
         watch.start()
         cursor = connection.cursor()
+        # Our own patience decides; a logical replication connection takes SQL, too.
+        cursor.execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0")
         cursor.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT")
         _, lsn, name, _ = cursor.fetchone()
         watch.cancel()

@@ -56,5 +56,5 @@ def files(source: Source) -> dict[str, int]:
 
 
 def _rows(cursor: object, table: str) -> int:
-    cursor.execute(f"SELECT count(*) FROM {postgres.identifier(table)}")  # type: ignore[attr-defined]
+    cursor.execute(f"SELECT count(*) FROM {postgres.identifier('public', table)}")  # type: ignore[attr-defined]
     return int(cursor.fetchone()[0])  # type: ignore[attr-defined]

@@ -279,9 +279,8 @@ def locked(cursor: Any, relations: Iterable[Relation]) -> str:
     """Locks what will be read, then begins to read: the transaction's snapshot is taken by its first query, and what is
     truncated later waits. Returns the source's LSN, which is about that of the snapshot."""
     names = [relation.name for relation in relations if relation.lockable]
-    cursor.execute("SET LOCAL lock_timeout = '30s'")
-    if names:
-        cursor.execute(f"LOCK TABLE {', '.join(names)} IN ACCESS SHARE MODE")
+    locks = f"; LOCK TABLE {', '.join(names)} IN ACCESS SHARE MODE" if names else ""
+    cursor.connection.begin(f"SET LOCAL lock_timeout = '30s'{locks}")
     cursor.execute(
         "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"
     )

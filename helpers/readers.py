@@ -14,10 +14,11 @@ from uuid import uuid4
 import duckdb
 import psycopg2
 
+from helpers import catalog
 from helpers import snapshot as snapshots
 from helpers.catalog import Heap, Table, page_condition
 from helpers.errors import MigrationError
-from helpers.platforms import duck, postgres
+from helpers.platforms import duck, pg_session, postgres
 from helpers.settings import Export, Source
 
 BYTES_PER_RANGE = 512 * 1024 * 1024
@@ -136,20 +137,19 @@ class Readers:
 
         Raises:
             duckdb.Error: the server, the snapshot or a lock is not to be had.
+            SessionRefused: a setting does not hold.
         """
         if self._stopped:
             raise duckdb.InterruptException("the reading was stopped")
         if not hasattr(self._local, "connection"):
             connection = duck.connect(memory=f"{self._memory}MB", threads=1)
             self._all.append(connection)
-            limits = {
-                "lock_timeout": f"{int(self._options.lock_timeout_seconds * 1000)}ms",
-                "idle_in_transaction_session_timeout": "0",
+            own = {
+                "lock_timeout": str(int(self._options.lock_timeout_seconds * 1000)),
+                "statement_timeout": str(int(self._options.statement_timeout_seconds * 1000)),
+                "restrict_nonsystem_relation_kind": pg_session.restriction(catalog.kinds_read(self._tables)),
             }
-            if self._options.statement_timeout_seconds:
-                limits["statement_timeout"] = f"{int(self._options.statement_timeout_seconds * 1000)}ms"
-            duck.attach_postgres(connection, self._source, application=self.application, settings=limits)
-            duck.read_snapshot(connection, self._snapshot)
+            duck.attach_postgres(connection, self._source, self._snapshot, application=self.application, settings=own)
             if self._tables:
                 duck.execute_remotely(connection, "; ".join(snapshots.lock_statement(table) for table in self._tables))
             if self._prepare:

@@ -29,8 +29,8 @@ Say = Callable[[str], None]
 NOT_REHEARSED = ("the switch of the DNS record", "the switch of the scheduler's DAGs")
 
 _AFTER_THE_EXPORT = (
-    "UPDATE customers SET notes = 'before the cutover' WHERE customer_id IN (SELECT min(customer_id) FROM customers)",
-    "DELETE FROM event_log WHERE ctid IN (SELECT ctid FROM event_log LIMIT 3)",
+    "UPDATE public.customers SET notes = 'before the cutover' WHERE customer_id IN (SELECT min(customer_id) FROM public.customers)",
+    "DELETE FROM public.event_log WHERE ctid IN (SELECT ctid FROM public.event_log LIMIT 3)",
 )
 """So that the final delta has something to carry."""
 
@@ -165,7 +165,7 @@ def _equal(settings: Settings) -> bool:
 
 
 def _write(settings: Settings, *statements: str) -> None:
-    with closing(postgres.connect(settings.source, settings={"search_path": "public"})) as connection:
+    with closing(postgres.connect(settings.source)) as connection:
         connection.autocommit = True
         for statement in statements:
             connection.cursor().execute(statement)

@@ -18,7 +18,7 @@ TABLE = "sales_data"
 _QUERY = f"""
 SELECT order_line, order_id, order_date::text, ship_date::text, customer_id, product_id, category, region, country,
        sales::text, quantity, profit::text, is_return
-FROM {TABLE} WHERE order_line > %s ORDER BY order_line LIMIT %s
+FROM public.{TABLE} WHERE order_line > %s ORDER BY order_line LIMIT %s
 """
 _FIELDS = (
     "order_line order_id order_date ship_date customer_id product_id category region country sales quantity profit is_return"

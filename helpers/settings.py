@@ -164,7 +164,7 @@ class Export(_Section):
     workers: int = Field(default=2, ge=1, le=64)
     lock_timeout_seconds: float = Field(default=5.0, gt=0)
     statement_timeout_seconds: float = Field(default=0.0, ge=0)
-    """0 leaves the server's own limit."""
+    """0 for no limit, whatever the server, the database or the role say."""
     policies: dict[str, Policy] = Field(default_factory=dict)
     """Per "schema.table.column", "schema.table.*" or PostgreSQL type name, the first of these that is there: what to do with
     values that a target cannot hold."""

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,10 @@ from typing import Any
 import psutil
 import psycopg2
 
-from helpers.catalog import Table
-from helpers.errors import ConnectionFailed, SourceRefused
+from helpers.catalog import Table, kinds_read
+from helpers.errors import ConnectionFailed, SessionRefused, SourceRefused
 from helpers.keeper import lives, record_of
-from helpers.platforms import postgres
+from helpers.platforms import pg_session, postgres
 from helpers.platforms.postgres import identifier, literal
 from helpers.relations import DETACHING
 from helpers.settings import PROJECT, Source
@@ -75,11 +75,11 @@ def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: boo
 
     Raises:
         ConnectionFailed: the server cannot be reached.
+        SessionRefused: a setting does not hold.
     """
     RECORDS.mkdir(parents=True, exist_ok=True)
-    settings = {"idle_in_transaction_session_timeout": "0", "statement_timeout": "0"}
     order = {
-        "holder": postgres.dsn(source, application="migration-runbooks snapshot", settings=settings),
+        "holder": postgres.dsn(source, application="migration-runbooks snapshot"),
         "slot": postgres.dsn(source, application="migration-runbooks slot"),
         "source": postgres.address(source),
         "records": str(RECORDS),
@@ -107,7 +107,10 @@ def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: boo
         keeper.kill()
         keeper.wait()
         raise
-    found = json.loads(answer) if answer else {"error": "the keeper ended without a word"}
+    found: dict[str, Any] = json.loads(answer) if answer else {"error": "the keeper ended without a word"}
+    if "refused" in found:
+        refused = found["refused"]
+        raise SessionRefused(refused["what"], on=refused["on"], why=refused["why"], next_step=refused["next"])
     if "error" in found:
         raise ConnectionFailed(
             "export a snapshot",
@@ -179,14 +182,14 @@ def reading(source: Source, name: str) -> Iterator[Any]:
 
     Raises:
         SourceRefused: nobody holds that snapshot any more.
+        SessionRefused: a setting does not hold.
     """
-    # It waits for others that read the same snapshot, and holds its locks for them.
-    connection = postgres.connect(source, settings={"idle_in_transaction_session_timeout": "0"})
+    connection = postgres.connect(source)
     try:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection.cursor() as cursor:
             try:
-                cursor.execute(f"SET TRANSACTION SNAPSHOT {literal(name)}")
+                connection.begin(f"SET TRANSACTION SNAPSHOT {literal(name)}")
             except psycopg2.Error as error:
                 raise SourceRefused(
                     "read the snapshot",
@@ -208,7 +211,7 @@ def reading(source: Source, name: str) -> Iterator[Any]:
         connection.close()
 
 
-def lock(cursor: Any, tables: Iterable[Table], *, timeout_seconds: float) -> None:
+def lock(cursor: Any, tables: Sequence[Table], *, timeout_seconds: float) -> None:
     """Locks tables in ACCESS SHARE until the cursor's transaction ends, and proves that the snapshot shows them.
 
     TRUNCATE and rewriting ALTERs are invisible to an older snapshot: it sees an empty table where its rows were.
@@ -218,6 +221,7 @@ def lock(cursor: Any, tables: Iterable[Table], *, timeout_seconds: float) -> Non
         SourceRefused: a lock was not to be had in time, or a table was rewritten or dropped since the snapshot.
     """
     cursor.execute(f"SET LOCAL lock_timeout = {int(timeout_seconds * 1000)}")
+    pg_session.restrict(cursor, kinds_read(tables))
     for table in tables:
         try:
             cursor.execute(lock_statement(table))

@@ -135,9 +135,6 @@ def _not_null_since(cursor: Any, tables: Sequence[Table]) -> Iterator[Rule]:
 
 
 def _asked(cursor: Any, settings: Settings) -> Iterator[CheckResult]:
-    # The queries name no schema, as the other files of pipeline/legacy do.
-    path = ", ".join(map(postgres.identifier, settings.source.schemas or ("public",)))
-    cursor.execute(f"SET LOCAL search_path TO {path}")
     for file in sorted(FOLDER.glob("*.sql")):
         text = file.read_text(encoding="utf-8")
         words = text.partition("\n")[0].removeprefix("--").strip()

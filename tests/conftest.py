@@ -135,7 +135,7 @@ class Migration:
 
     def drop(self, database: str) -> None:
         """Drops another database of the source's server."""
-        with closing(postgres.connect(self.settings.source)) as connection:
+        with closing(postgres.connect(self.settings.source, settings={"search_path": "public"})) as connection:
             connection.autocommit = True
             postgres.drop_database(connection.cursor(), database)
 
@@ -172,7 +172,7 @@ class Migration:
 @contextmanager
 def _fresh(local_settings: Settings, options: str = "") -> Iterator[Migration]:
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    with closing(postgres.connect(local_settings.source)) as connection:
+    with closing(postgres.connect(local_settings.source, settings={"search_path": "public"})) as connection:
         connection.autocommit = True
         connection.cursor().execute(f"CREATE DATABASE {name} {options}")
         values = local_settings.values

@@ -79,7 +79,8 @@ def queries(settings: Settings, sla: Sla) -> tuple[Query, ...]:
             (p for p in (settings.file.parent / name, PROJECT / name) if p.exists()), settings.file.parent / name
         )
         own = [
-            Query(m["table"].replace('"', ""), m["query"], path.name) for m in _INSERT.finditer(_text(settings, path))
+            Query(m["table"].replace('"', "").rpartition(".")[2], m["query"], path.name)
+            for m in _INSERT.finditer(_text(settings, path))
         ]
         if not own:
             raise _no_queries(settings, path, "it has no INSERT INTO … SELECT")
@@ -96,14 +97,13 @@ def measure(settings: Settings, sla: Sla) -> tuple[Timing, ...]:
     """
     source = settings.source
     wanted = queries(settings, sla)
-    path = ",".join(identifier(schema) for schema in source.schemas or ("public",))
     limit = settings.export.statement_timeout_seconds
-    session = {"search_path": path, **({"statement_timeout": f"{limit:.0f}s"} if limit else {})}
+    session = {"statement_timeout": str(int(limit * 1000))}
     connection = postgres.connect(source, application=APPLICATION, settings=session)
     try:
-        connection.set_session(readonly=True, autocommit=True)
+        connection.readonly = True
         cursor = connection.cursor()
-        views = [_view(cursor, name) for name in sla.views]
+        views = [_view(cursor, name, source.schemas or ("public",)) for name in sla.views]
         return tuple(_time(cursor, each, sla) for each in (*wanted, *views))
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise ConnectionFailed(
@@ -124,7 +124,7 @@ def findings(timings: Sequence[Timing], sla: Sla | None) -> Iterator[Finding]:
                 "stop",
                 each.name,
                 f"could not be timed: {each.why_not}",
-                "correct queries and views of [profiles.X.sla]",
+                "correct queries and views of [profiles.X.sla]; a query names the schema of each table, since search_path is empty",
             )
         elif each.missed:
             yield Finding(
@@ -167,8 +167,13 @@ def _no_queries(settings: Settings, path: Path, why: str) -> SettingsError:
     )
 
 
-def _view(cursor: Any, name: str) -> Query:
-    cursor.execute("SELECT relkind::text, pg_get_viewdef(oid) FROM pg_class WHERE oid = to_regclass(%s)", [name])
+def _view(cursor: Any, name: str, schemas: Sequence[str]) -> Query:
+    places = [name, *(f"{identifier(schema)}.{name}" for schema in schemas)]
+    cursor.execute(
+        "SELECT relkind::text, pg_get_viewdef(oid) FROM unnest(%s::text[]) WITH ORDINALITY AS u (place, number) "
+        "JOIN pg_class ON oid = to_regclass(place) ORDER BY number LIMIT 1",
+        [places],
+    )
     row = cursor.fetchone()
     if row is None or row[1] is None:
         return Query(name, "", "")
@@ -192,4 +197,7 @@ def _time(cursor: Any, query: Query, sla: Sla) -> Timing:
         if lost and not isinstance(error, psycopg2.extensions.QueryCanceledError):
             raise
         return Timing(query.name, query.of, (), 0, limit, str(error).splitlines()[0])
+    finally:
+        if not cursor.closed:
+            cursor.connection.rollback()
     return Timing(query.name, query.of, tuple(seconds), count, limit)

@@ -17,6 +17,7 @@ import psycopg2
 from psycopg2 import errors as pg
 
 from helpers.errors import ConnectionFailed, UsageError
+from helpers.platforms import pg_session
 
 SQL_FOLDER = Path(__file__).resolve().parents[2] / "pipeline" / "legacy"
 TABLES_SQL = ("10_raw.sql", "11_operations.sql", "13_star.sql")
@@ -54,7 +55,8 @@ def transaction(dsn: str, what: str, *, alone: bool = True) -> Iterator[Any]:
         UsageError: an object of somebody else stands in the way, or somebody holds a lock for half a minute.
     """
     try:
-        connection = psycopg2.connect(dsn, application_name="runbook sample", connect_timeout=10)
+        settings = pg_session.wanted({"lock_timeout": "30000", "application_name": "runbook sample"})
+        connection = pg_session.connect(dsn, settings, "the given DSN")
     except psycopg2.OperationalError as error:
         raise ConnectionFailed(
             "connect to PostgreSQL",
@@ -65,9 +67,7 @@ def transaction(dsn: str, what: str, *, alone: bool = True) -> Iterator[Any]:
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute(
-                "SET LOCAL search_path TO public; SET LOCAL datestyle TO 'ISO, YMD'; SET LOCAL timezone TO 'UTC';"
-                "SET LOCAL work_mem TO '128MB'; SET LOCAL maintenance_work_mem TO '128MB'; SET LOCAL jit TO off;"
-                "SET LOCAL client_encoding TO 'UTF8'; SET LOCAL lock_timeout TO '30s'; SET LOCAL statement_timeout TO 0"
+                "SET LOCAL work_mem TO '128MB'; SET LOCAL maintenance_work_mem TO '128MB'; SET LOCAL jit TO off"
             )
             if alone:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
@@ -122,7 +122,9 @@ def drop_owned(cursor: Any) -> None:
 
 def write_marker(cursor: Any, marker: dict[str, Any]) -> None:
     """Says in the comment of raw_orders what the tables now hold."""
-    cursor.execute("COMMENT ON TABLE raw_orders IS %s", (f"{_RAW_COMMENT} | {json.dumps(marker, sort_keys=True)}",))
+    cursor.execute(
+        "COMMENT ON TABLE public.raw_orders IS %s", (f"{_RAW_COMMENT} | {json.dumps(marker, sort_keys=True)}",)
+    )
 
 
 def read_marker(cursor: Any) -> dict[str, Any] | None:

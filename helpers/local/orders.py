@@ -103,7 +103,7 @@ def load_orders(
         if legacy.read_marker(cursor) is None:
             legacy.drop_owned(cursor)
             legacy.run_sql(cursor, (*legacy.TABLES_SQL, *legacy.KEYS_SQL, *legacy.REPORTS_SQL))
-        cursor.execute("TRUNCATE raw_orders")
+        cursor.execute("TRUNCATE public.raw_orders")
         for batch in file.batches():
             good, found = _typed(batch.rows, dialect)
             found = sorted(batch.bad + found, key=lambda row: row.line)
@@ -126,7 +126,7 @@ def load_orders(
             tell(name, done)
             legacy.run_sql(cursor, (name,))
         legacy.run_sql(cursor, legacy.REFRESH_SQL)
-        cursor.execute("SELECT count(*) FROM fact_sales")
+        cursor.execute("SELECT count(*) FROM public.fact_sales")
         lines = int(cursor.fetchone()[0])
         legacy.write_marker(cursor, {"file": file.path.name, "rows": rows, "lines": lines, "dialect": asdict(dialect)})
     tell("done", 1.0)

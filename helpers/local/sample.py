@@ -83,8 +83,8 @@ def build(
         legacy.run_sql(cursor, legacy.TABLES_SQL)
         _fill(cursor, rows, tell)
         cursor.execute(
-            "SELECT setval('receipt_number', (SELECT max(receipt) FROM payments)),"
-            "       setval(pg_get_serial_sequence('stores', 'store_id'), %s)",
+            "SELECT setval('public.receipt_number', (SELECT max(receipt) FROM public.payments)),"
+            "       setval(pg_get_serial_sequence('public.stores', 'store_id'), %s)",
             (STORES,),
         )
         tell("operations keys", 0.5)
@@ -95,7 +95,7 @@ def build(
         tell("reports", 0.95)
         legacy.run_sql(cursor, legacy.REPORTS_SQL)
         legacy.run_sql(cursor, legacy.REFRESH_SQL)
-        cursor.execute("ANALYZE stores, payments, shipments, event_log")
+        cursor.execute("ANALYZE public.stores, public.payments, public.shipments, public.event_log")
         built = SampleSummary(orders, seed, GENERATOR, legacy.count_rows(cursor))
         legacy.write_marker(cursor, {"orders": orders, "seed": seed, "generator": GENERATOR, "rows": built.rows})
     tell("done", 1.0)
@@ -162,4 +162,4 @@ def to_csv(frame: pl.DataFrame) -> BytesIO:
 def copy_csv(cursor: Any, table: str, columns: list[str], data: BytesIO) -> None:
     """COPY of what `to_csv` made."""
     names = ", ".join(f'"{column}"' for column in columns)
-    cursor.copy_expert(f'COPY "{table}" ({names}) FROM STDIN (FORMAT csv)', data, size=1 << 20)
+    cursor.copy_expert(f'COPY public."{table}" ({names}) FROM STDIN (FORMAT csv)', data, size=1 << 20)

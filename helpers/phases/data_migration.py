@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 import pandas as pd
 import plotly.graph_objects as go
-import psycopg2
 import snowflake.connector
 import sqlalchemy
 from IPython.display import HTML, Markdown
@@ -255,8 +254,10 @@ class DataMigration(Phase):
 
     def source_engine(self) -> sqlalchemy.Engine:
         """For `%%sql` cells: read-only, and its address holds no password."""
-        dsn = postgres.dsn(self.settings.source, settings={"default_transaction_read_only": "on"})
-        return sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(dsn))
+        read_only = {"default_transaction_read_only": "on"}
+        return sqlalchemy.create_engine(
+            "postgresql+psycopg2://", creator=lambda: postgres.connect(self.settings.source, settings=read_only)
+        )
 
     def target_connection(self) -> Any:
         """For `%%sql` cells: the genuine connector's connection, in the target's schema."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import duckdb
 
-from helpers.platforms.postgres import dsn, literal
+from helpers.platforms import pg_session
+from helpers.platforms.postgres import address, dsn, literal
 from helpers.settings import Source, Stage
 
 
@@ -50,25 +51,34 @@ def answers(connection: duckdb.DuckDBPyConnection) -> bool:
 def attach_postgres(
     connection: duckdb.DuckDBPyConnection,
     source: Source,
+    snapshot: str | None = None,
     *,
     application: str = "migration-runbooks reader",
     settings: dict[str, str] | None = None,
 ) -> None:
-    """Attaches a PostgreSQL server read-only, as the database `source`, and begins a transaction.
+    """Attaches a PostgreSQL server read-only, as the database `source`, and begins a transaction that holds the settings.
+
+    Every `postgres_query` until its end is of that transaction; only a scan of a table would open further connections.
 
     Args:
+        snapshot: an exported one, which the transaction is to see; without it, it has one of its own.
         application: the session's name in `pg_stat_activity`.
         settings: server settings for the session.
+
+    Raises:
+        duckdb.Error: the server or the snapshot is not to be had.
+        SessionRefused: a setting does not hold.
     """
-    _load(connection, "postgres_scanner")
-    address = dsn(source, application=application, settings=settings)
-    connection.execute(f"ATTACH {literal(address)} AS source (TYPE postgres, READ_ONLY)")
+    load(connection, "postgres_scanner")
+    connection_string = dsn(source, application=application, settings=settings)
+    connection.execute(f"ATTACH {literal(connection_string)} AS source (TYPE postgres, READ_ONLY)")
     connection.execute("BEGIN")
-
-
-def read_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: str) -> None:
-    """Puts the attached server's transaction into an exported snapshot; must be its first statement."""
-    execute_remotely(connection, f"SET TRANSACTION SNAPSHOT {literal(snapshot)}")
+    wanted = {**pg_session.wanted(settings), "application_name": application}
+    first = f"SET TRANSACTION SNAPSHOT {literal(snapshot)}; " if snapshot else ""
+    execute_remotely(connection, first + pg_session.setting(wanted))
+    found = connection.execute(f"FROM postgres_query('source', {literal(pg_session.READING_BACK)})").fetchall()
+    modes = {"transaction_isolation": "repeatable read", "transaction_read_only": "on"}
+    pg_session.check(dict(found), {**wanted, **modes}, on=address(source))
 
 
 def execute_remotely(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
@@ -88,7 +98,7 @@ def close(connection: duckdb.DuckDBPyConnection) -> None:
 
 def enable_s3(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:
     """Lets the connection read `s3://` with the stage's credentials."""
-    _load(connection, "httpfs")
+    load(connection, "httpfs")
     if stage.access_key and stage.secret_key:
         keys = f"KEY_ID {literal(stage.access_key)}, SECRET {literal(stage.secret_key.get_secret_value())}"
     else:
@@ -110,7 +120,8 @@ def _default_chain() -> str:
     return f"KEY_ID {literal(frozen.access_key)}, SECRET {literal(frozen.secret_key)}{token}"
 
 
-def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
+def load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
+    """Loads an extension from the package that carries it."""
     package = find_spec(f"duckdb_extension_{extension}")
     if package is None or package.origin is None:
         raise ModuleNotFoundError(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import BackupError, LocalStackError
-from helpers.platforms import postgres
+from helpers.platforms import pg_session, postgres
 from helpers.redaction import redact
 from helpers.settings import Source
 
@@ -137,9 +137,15 @@ def tools_for(server_version: int, *, on: str) -> Tools:
 
 
 def server_version(source: Source) -> tuple[int, str]:
-    """The server's version as libpq counts, and as the server prints it; raises `ConnectionFailed`."""
+    """The server's version as libpq counts, and as the server prints it.
+
+    Raises:
+        ConnectionFailed: no answer, or no entry.
+        SessionRefused: a pooler keeps from the programs' sessions what they are told.
+    """
     connection = postgres.connect(source)
     try:
+        pg_session.require_options(connection)
         return int(connection.server_version), str(connection.get_parameter_status("server_version"))
     finally:
         connection.close()
@@ -189,6 +195,7 @@ def _environment(source: Source | None) -> dict[str, str]:
         "PGSSLROOTCERT": source.sslrootcert,
         "PGAPPNAME": "migration-runbooks backup",
         "PGCONNECT_TIMEOUT": "10",
+        "PGOPTIONS": pg_session.options(pg_session.SETTINGS),
     }
     # A user without a password in the profile has one in ~/.pgpass, or is let in otherwise.
     kept = {name: os.environ[name] for name in ("HOME", "PGPASSFILE") if name in os.environ}

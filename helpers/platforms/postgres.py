@@ -12,23 +12,8 @@ import psycopg2.errors
 from psycopg2.extensions import make_dsn
 
 from helpers.errors import ConnectionFailed
+from helpers.platforms import pg_session
 from helpers.settings import Source
-
-TEXT_FORM = {
-    "datestyle": "ISO, YMD",
-    "intervalstyle": "postgres",
-    "timezone": "UTC",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "lc_monetary": "C",
-    "client_encoding": "UTF8",
-    "row_security": "off",
-    "lock_timeout": "10s",
-}
-"""Settings under which `value::text` depends on the value alone, a row that a policy hides is an error, and nothing waits
-for ever;
-`extra_float_digits` ≥ 1 prints floats exactly
-(https://www.postgresql.org/docs/current/runtime-config-client.html)."""
 
 
 def identifier(*parts: str) -> str:
@@ -37,7 +22,7 @@ def identifier(*parts: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A string quoted for PostgreSQL (with standard_conforming_strings, its default) and DuckDB."""
+    """A string quoted for PostgreSQL (with standard_conforming_strings, see `pg_session`) and DuckDB."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -47,9 +32,8 @@ def dsn(source: Source, *, application: str = "migration-runbooks", settings: di
     Args:
         source: where to connect.
         application: shown in `pg_stat_activity`.
-        settings: server settings for the session, beside those of `TEXT_FORM`.
+        settings: server settings for the session, beside those of `pg_session.SETTINGS`.
     """
-    options = {**TEXT_FORM, **(settings or {})}
     return str(
         make_dsn(
             host=source.host,
@@ -61,12 +45,14 @@ def dsn(source: Source, *, application: str = "migration-runbooks", settings: di
             sslrootcert=source.sslrootcert,
             application_name=application,
             connect_timeout=10,
-            options=" ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in options.items()),
+            options=pg_session.options(pg_session.wanted(settings)),
         )
     )
 
 
-_REFUSED = re.compile("authentication failed|no pg_hba.conf entry|FATAL: .* does not exist|permission denied")
+_REFUSED = re.compile(
+    "authentication failed|no pg_hba.conf entry|FATAL: .* does not exist|permission denied|unsupported startup parameter"
+)
 """In a message of the server that answers, and would answer the same again; libpq gives no code for it."""
 
 
@@ -76,31 +62,35 @@ def address(source: Source) -> str:
 
 
 def connect(
-    source: Source,
-    *,
-    application: str = "migration-runbooks",
-    settings: dict[str, str] | None = None,
-    connection_factory: Any = None,
-) -> Any:
-    """A psycopg2 connection.
+    source: Source, *, application: str = "migration-runbooks", settings: dict[str, str] | None = None
+) -> pg_session.Connection:
+    """A psycopg2 connection whose every transaction holds the settings.
 
     Raises:
         ConnectionFailed: no answer, or no entry.
+        SessionRefused: see `pg_session.connect`; each transaction that begins on it may raise it, too.
     """
+    wanted = {**pg_session.wanted(settings), "application_name": application}
     try:
-        return psycopg2.connect(
-            dsn(source, application=application, settings=settings), connection_factory=connection_factory
-        )
+        return pg_session.connect(dsn(source, application=application, settings=settings), wanted, address(source))
     except psycopg2.OperationalError as error:
         failed = ConnectionFailed(
             "connect",
             on=address(source),
             why=str(error),
-            next_step="check that the server runs and that host, port, user and password in the profile are right "
+            next_step=_WITHOUT_OPTIONS
+            if "unsupported startup parameter" in str(error)
+            else "check that the server runs and that host, port, user and password in the profile are right "
             "(locally: runbook local status)",
         )
         failed.transient = not _REFUSED.search(str(error))
         raise failed from None
+
+
+_WITHOUT_OPTIONS = (
+    "connect directly, or let PgBouncer pass them over (ignore_startup_parameters = extra_float_digits,options): what they "
+    "say is set again in each transaction"
+)
 
 
 @contextmanager

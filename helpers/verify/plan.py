@@ -13,13 +13,13 @@ from typing import Literal
 from helpers import left_out, shapes, types
 from helpers import manifest as manifests
 from helpers import snapshot as snapshots
-from helpers.catalog import Column, PgType, Table, measured, read_catalog
+from helpers.catalog import Column, PgType, Table, kinds_read, measured, read_catalog
 from helpers.census import take_census
 from helpers.declared import Dialect
 from helpers.digests import DOES_NOT_FIT
 from helpers.errors import StageError, UsageError
 from helpers.manifest import Manifest, StagedColumn, StagedTable
-from helpers.platforms import postgres
+from helpers.platforms import pg_session, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.relations import UNNAMED
@@ -235,7 +235,8 @@ def _of_source(
     with snapshots.reading(source, snapshot) as cursor:
         exported = [str(staged) for staged in manifest.tables] if manifest else []
         catalog = read_catalog(cursor, schemas=source.schemas, tables=tables, also=exported)
-        snapshots.lock(cursor, (t for t in catalog.tables if t.kind in "rp"), timeout_seconds=settings.export.lock_timeout_seconds)  # fmt: skip
+        snapshots.lock(cursor, [t for t in catalog.tables if t.kind in "rp"], timeout_seconds=settings.export.lock_timeout_seconds)  # fmt: skip
+        pg_session.restrict(cursor, kinds_read(catalog.tables))
         catalog = left_out.complete(cursor, measured(cursor, catalog))
         plans = []
         for table in catalog.tables:

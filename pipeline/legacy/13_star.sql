@@ -1,6 +1,6 @@
 -- The star, the wide table beside it, and the aggregates. 30_star.sql and 40_aggregates.sql fill them.
 
-CREATE TABLE dim_date (
+CREATE TABLE public.dim_date (
     date_key   integer PRIMARY KEY,
     day        date NOT NULL UNIQUE,
     year       smallint NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE dim_date (
     is_weekend boolean NOT NULL
 );
 
-CREATE TABLE dim_product (
+CREATE TABLE public.dim_product (
     product_key integer PRIMARY KEY,
     product_id  text NOT NULL UNIQUE,
     category    text,
@@ -20,7 +20,7 @@ CREATE TABLE dim_product (
     last_sold   date NOT NULL
 );
 
-CREATE TABLE fact_sales (
+CREATE TABLE public.fact_sales (
     sale_id        bigint PRIMARY KEY,
     order_id       text NOT NULL,
     order_date_key integer NOT NULL,
@@ -34,7 +34,7 @@ CREATE TABLE fact_sales (
     profit         numeric
 );
 
-CREATE TABLE sales_data (
+CREATE TABLE public.sales_data (
     order_line   bigint PRIMARY KEY,
     order_id     text NOT NULL,
     order_date   date NOT NULL,
@@ -52,7 +52,7 @@ CREATE TABLE sales_data (
     is_return    boolean NOT NULL
 );
 
-CREATE TABLE sales_daily (
+CREATE TABLE public.sales_daily (
     day      date,
     region   text,
     category text,
@@ -64,7 +64,7 @@ CREATE TABLE sales_daily (
     PRIMARY KEY (day, region, category)
 );
 
-CREATE TABLE sales_monthly (
+CREATE TABLE public.sales_monthly (
     month         date,
     region        text,
     category      text,
@@ -77,15 +77,15 @@ CREATE TABLE sales_monthly (
     PRIMARY KEY (month, region, category)
 );
 
-COMMENT ON TABLE dim_date IS 'Legacy sales pipeline: calendar from the first to the last day in the orders, without gaps';
-COMMENT ON COLUMN dim_date.date_key IS 'The day as yyyymmdd';
-COMMENT ON COLUMN dim_date.weekday IS 'ISO: 1 is Monday, 7 is Sunday';
-COMMENT ON TABLE dim_product IS 'Legacy sales pipeline: one row a product';
-COMMENT ON COLUMN dim_product.category IS 'The category most of the product''s lines carry; the first in byte order where several are as frequent';
-COMMENT ON TABLE fact_sales IS 'Legacy sales pipeline: one row an order line, at the grain of the cleaned orders';
-COMMENT ON COLUMN fact_sales.sale_id IS 'raw_orders.line_no';
-COMMENT ON COLUMN fact_sales.sales IS 'Without precision, as the file wrote it: 12.5 and 12.50 both occur';
-COMMENT ON TABLE sales_data IS 'Legacy sales pipeline: the wide table that reports read, one row an order line';
-COMMENT ON COLUMN sales_data.unit_price IS 'Empty where the quantity is 0';
-COMMENT ON TABLE sales_daily IS 'Legacy sales pipeline: totals by day, region and category; (none) where an order had no region or category';
-COMMENT ON TABLE sales_monthly IS 'Legacy sales pipeline: totals by month (its first day), region and category';
+COMMENT ON TABLE public.dim_date IS 'Legacy sales pipeline: calendar from the first to the last day in the orders, without gaps';
+COMMENT ON COLUMN public.dim_date.date_key IS 'The day as yyyymmdd';
+COMMENT ON COLUMN public.dim_date.weekday IS 'ISO: 1 is Monday, 7 is Sunday';
+COMMENT ON TABLE public.dim_product IS 'Legacy sales pipeline: one row a product';
+COMMENT ON COLUMN public.dim_product.category IS 'The category most of the product''s lines carry; the first in byte order where several are as frequent';
+COMMENT ON TABLE public.fact_sales IS 'Legacy sales pipeline: one row an order line, at the grain of the cleaned orders';
+COMMENT ON COLUMN public.fact_sales.sale_id IS 'raw_orders.line_no';
+COMMENT ON COLUMN public.fact_sales.sales IS 'Without precision, as the file wrote it: 12.5 and 12.50 both occur';
+COMMENT ON TABLE public.sales_data IS 'Legacy sales pipeline: the wide table that reports read, one row an order line';
+COMMENT ON COLUMN public.sales_data.unit_price IS 'Empty where the quantity is 0';
+COMMENT ON TABLE public.sales_daily IS 'Legacy sales pipeline: totals by day, region and category; (none) where an order had no region or category';
+COMMENT ON TABLE public.sales_monthly IS 'Legacy sales pipeline: totals by month (its first day), region and category';

@@ -3,7 +3,7 @@
 
 CREATE TEMPORARY TABLE clean_orders ON COMMIT DROP AS
 WITH source AS (
-    SELECT * FROM raw_orders
+    SELECT * FROM public.raw_orders
 ),
 renamed AS (
     SELECT

@@ -1,22 +1,22 @@
 -- clean_orders → the star and the wide table. Foreign keys go before the rows and come back after them:
 -- one pass over the table instead of a check per row.
 
-ALTER TABLE fact_sales DROP CONSTRAINT IF EXISTS fact_sales_order_date_fk;
-ALTER TABLE fact_sales DROP CONSTRAINT IF EXISTS fact_sales_ship_date_fk;
-ALTER TABLE fact_sales DROP CONSTRAINT IF EXISTS fact_sales_product_fk;
-ALTER TABLE fact_sales DROP CONSTRAINT IF EXISTS fact_sales_customer_fk;
-TRUNCATE dim_date, dim_product, fact_sales, sales_data, sales_daily, sales_monthly;
+ALTER TABLE public.fact_sales DROP CONSTRAINT IF EXISTS fact_sales_order_date_fk;
+ALTER TABLE public.fact_sales DROP CONSTRAINT IF EXISTS fact_sales_ship_date_fk;
+ALTER TABLE public.fact_sales DROP CONSTRAINT IF EXISTS fact_sales_product_fk;
+ALTER TABLE public.fact_sales DROP CONSTRAINT IF EXISTS fact_sales_customer_fk;
+TRUNCATE public.dim_date, public.dim_product, public.fact_sales, public.sales_data, public.sales_daily, public.sales_monthly;
 
 -- Customers of an earlier order file leave with it; those the shop registered itself stay.
-DELETE FROM customers WHERE created_at IS NULL;
+DELETE FROM public.customers WHERE created_at IS NULL;
 
-INSERT INTO customers (customer_id)
+INSERT INTO public.customers (customer_id)
 SELECT DISTINCT customer_id
 FROM clean_orders
 WHERE customer_id IS NOT NULL
 ON CONFLICT (customer_id) DO NOTHING;
 
-INSERT INTO dim_date
+INSERT INTO public.dim_date
 WITH bounds AS (
     SELECT
         least(min(order_date), min(ship_date))    AS first_day,
@@ -42,7 +42,7 @@ final AS (
 )
 SELECT * FROM final ORDER BY date_key;
 
-INSERT INTO dim_product
+INSERT INTO public.dim_product
 WITH by_category AS (
     SELECT
         product_id,
@@ -78,7 +78,7 @@ final AS (
 )
 SELECT * FROM final ORDER BY product_key;
 
-INSERT INTO fact_sales
+INSERT INTO public.fact_sales
 WITH final AS (
     SELECT
         line_no                                  AS sale_id,
@@ -93,17 +93,17 @@ WITH final AS (
         quantity,
         profit
     FROM clean_orders
-    JOIN dim_product USING (product_id)
+    JOIN public.dim_product USING (product_id)
 )
 SELECT * FROM final ORDER BY sale_id;
 
-ALTER TABLE fact_sales
-    ADD CONSTRAINT fact_sales_order_date_fk FOREIGN KEY (order_date_key) REFERENCES dim_date,
-    ADD CONSTRAINT fact_sales_ship_date_fk FOREIGN KEY (ship_date_key) REFERENCES dim_date,
-    ADD CONSTRAINT fact_sales_product_fk FOREIGN KEY (product_key) REFERENCES dim_product,
-    ADD CONSTRAINT fact_sales_customer_fk FOREIGN KEY (customer_id) REFERENCES customers;
+ALTER TABLE public.fact_sales
+    ADD CONSTRAINT fact_sales_order_date_fk FOREIGN KEY (order_date_key) REFERENCES public.dim_date,
+    ADD CONSTRAINT fact_sales_ship_date_fk FOREIGN KEY (ship_date_key) REFERENCES public.dim_date,
+    ADD CONSTRAINT fact_sales_product_fk FOREIGN KEY (product_key) REFERENCES public.dim_product,
+    ADD CONSTRAINT fact_sales_customer_fk FOREIGN KEY (customer_id) REFERENCES public.customers;
 
-INSERT INTO sales_data
+INSERT INTO public.sales_data
 WITH final AS (
     SELECT
         line_no                      AS order_line,

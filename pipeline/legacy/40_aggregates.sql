@@ -1,13 +1,13 @@
 -- sales_data → totals by day and by month. Orders are counted in two steps, so that nothing sorts every line.
 
-INSERT INTO sales_daily
+INSERT INTO public.sales_daily
 WITH source AS (
     SELECT
         order_date                   AS day,
         coalesce(region, '(none)')   AS region,
         coalesce(category, '(none)') AS category,
         order_id, quantity, sales, profit
-    FROM sales_data
+    FROM public.sales_data
 ),
 by_order AS (
     SELECT
@@ -32,14 +32,14 @@ final AS (
 )
 SELECT * FROM final ORDER BY day, region COLLATE "C", category COLLATE "C";
 
-INSERT INTO sales_monthly
+INSERT INTO public.sales_monthly
 WITH source AS (
     SELECT
         order_date - extract(day FROM order_date)::integer + 1 AS month,
         coalesce(region, '(none)')   AS region,
         coalesce(category, '(none)') AS category,
         order_id, quantity, sales, profit
-    FROM sales_data
+    FROM public.sales_data
 ),
 by_order AS (
     SELECT

@@ -1,5 +1,5 @@
 -- After every load.
 
-REFRESH MATERIALIZED VIEW product_ranking;
+REFRESH MATERIALIZED VIEW public.product_ranking;
 
-ANALYZE raw_orders, customers, dim_date, dim_product, fact_sales, sales_data, sales_daily, sales_monthly, product_ranking;
+ANALYZE public.raw_orders, public.customers, public.dim_date, public.dim_product, public.fact_sales, public.sales_data, public.sales_daily, public.sales_monthly, public.product_ranking;

@@ -75,7 +75,7 @@ def test_every_table_is_staged_with_its_rows(pipeline: Pipeline, migrated: Manif
     staged = {table.name: table.rows for table in migrated.tables}
     with postgres.reading(pipeline.settings.source) as cursor:
         for name in ("raw_orders", "sales_data", "sales_daily", "customers"):
-            cursor.execute(f"SELECT count(*) FROM {name}")
+            cursor.execute(f"SELECT count(*) FROM public.{name}")
             assert staged[name] == cursor.fetchone()[0] > 0, name
 
 
@@ -109,7 +109,11 @@ def test_the_marts_say_what_the_legacy_pipeline_says(pipeline: Pipeline, built: 
 
 @pytest.mark.slow
 def test_a_second_run_carries_over_what_changed(pipeline: Pipeline, built: DbtResult) -> None:
-    with closing(postgres.connect(pipeline.settings.source)) as connection, connection, connection.cursor() as cursor:
+    with (
+        closing(postgres.connect(pipeline.settings.source, settings={"search_path": "public"})) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("UPDATE raw_orders SET sales = '12345.67' WHERE line_no = 1")
         cursor.execute("UPDATE raw_orders SET region = 'Nowhere' WHERE line_no = 2")
         legacy.run_sql(cursor, legacy.STAR_SQL + legacy.REFRESH_SQL)

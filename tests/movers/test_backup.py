@@ -198,7 +198,7 @@ def test_a_scratch_database_is_dropped_after_an_error_and_an_interruption(filled
     dumped = backup.dump(source, tmp_path / "sales.dump")
     for error in (ValueError, KeyboardInterrupt):
         with pytest.raises(error), backup.restored(dumped, source) as scratch:
-            kept = postgres.connect(scratch)  # somebody is still connected
+            kept = postgres.connect(scratch, settings={"search_path": "public"})  # somebody is still connected
             raise error
         kept.close()
         assert scratch_databases(source) == []
@@ -211,7 +211,10 @@ def test_a_database_that_a_superuser_is_about_to_leave_is_dropped(migration: Mig
     state = json.loads((Path(os.environ["RUNBOOK_LOCAL_ROOT"]) / "state.json").read_text())
     within = migration.settings.source.model_copy(update={"dbname": name})
     superuser = {"user": "postgres", "password": SecretStr(state["passwords"]["superuser"])}
-    with closing(postgres.connect(within)), closing(postgres.connect(within.model_copy(update=superuser))) as leaving:
+    with (
+        closing(postgres.connect(within, settings={"search_path": "public"})),
+        closing(postgres.connect(within.model_copy(update=superuser), settings={"search_path": "public"})) as leaving,
+    ):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             migration.source(f"DROP DATABASE {name} WITH (FORCE)")
         with pytest.raises(psycopg2.errors.ObjectInUse):

@@ -44,10 +44,10 @@ def database(local_settings: Settings) -> Any:
     """A database of this module's own, and a cursor in it."""
     name = f"census_{os.getpid()}"
     source = local_settings.source.model_copy(update={"dbname": name})
-    with closing(postgres.connect(local_settings.source)) as server:
+    with closing(postgres.connect(local_settings.source, settings={"search_path": "public"})) as server:
         server.autocommit = True
         server.cursor().execute(f"CREATE DATABASE {name}")
-        with closing(postgres.connect(source)) as connection:
+        with closing(postgres.connect(source, settings={"search_path": "public"})) as connection:
             connection.autocommit = True
             yield connection.cursor(), source
         postgres.drop_database(server.cursor(), name)
@@ -386,13 +386,15 @@ def test_a_sentinel_without_room_beside_the_largest_value_is_an_error(source: An
 def test_an_sql_ascii_database_is_refused_only_where_it_says_more_than_ascii(local_settings: Settings) -> None:
     name = f"ascii_{os.getpid()}"
     where = local_settings.source.model_copy(update={"dbname": name})
-    with closing(postgres.connect(local_settings.source)) as server:
+    with closing(postgres.connect(local_settings.source, settings={"search_path": "public"})) as server:
         server.autocommit = True
         server.cursor().execute(
             f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
         )
         try:
-            with closing(postgres.connect(where, settings={"client_encoding": "SQL_ASCII"})) as connection:
+            with closing(
+                postgres.connect(where, settings={"search_path": "public", "client_encoding": "SQL_ASCII"})
+            ) as connection:
                 connection.autocommit = True
                 cursor = connection.cursor()
                 table = _table(

@@ -129,7 +129,7 @@ def test_a_lock_is_not_waited_for_by_a_further_connection(migration: Any) -> Non
     try:
         with snapshots.reading(settings.source, snapshot.name) as cursor:
             tables = _catalog(cursor, settings).tables
-            with closing(postgres.connect(settings.source)) as blocker:
+            with closing(postgres.connect(settings.source, settings={"search_path": "public"})) as blocker:
                 blocker.cursor().execute("LOCK TABLE small IN ACCESS EXCLUSIVE MODE")
                 with pytest.raises(SourceRefused, match=r"public\.small.*stronger lock"):
                     take_censuses(cursor, settings.source, settings.export, snapshot.name, tables)
@@ -168,7 +168,10 @@ _ACTIVE = (
 
 
 def _active(settings: Settings) -> int:
-    with closing(postgres.connect(settings.source)) as connection, connection.cursor() as cursor:
+    with (
+        closing(postgres.connect(settings.source, settings={"search_path": "public"})) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute(_ACTIVE)
         return len(cursor.fetchall())
 

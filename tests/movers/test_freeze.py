@@ -35,7 +35,7 @@ class App:
 
     def connect(self) -> Any:
         own = freeze._as(self.source, self.role, PASSWORD)
-        return postgres.connect(own, application="the shop")
+        return postgres.connect(own, application="the shop", settings={"search_path": "public"})
 
     def writes(self) -> bool:
         with closing(self.connect()) as connection, connection.cursor() as cursor:
@@ -64,7 +64,9 @@ def app(migration: Any) -> Iterator[App]:
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON t TO {role}",
     )  # fmt: skip
     yield App(migration, role)
-    with closing(postgres.connect(migration.settings.source, settings=freeze.WRITES)) as connection:
+    with closing(
+        postgres.connect(migration.settings.source, settings={**freeze.WRITES, "search_path": "public"})
+    ) as connection:
         connection.autocommit = True
         connection.cursor().execute(f"DROP OWNED BY {role}")
         connection.cursor().execute(f"DROP ROLE {role}")
@@ -152,7 +154,7 @@ def test_who_asks_to_write_by_name_is_seen(app: App) -> None:
 def test_a_role_that_was_given_its_own_default_since_is_seen(app: App) -> None:
     plan = freeze.plan_freeze(app.source)
     freeze.freeze(plan, patience=0)
-    with closing(postgres.connect(app.source, settings=freeze.WRITES)) as connection:
+    with closing(postgres.connect(app.source, settings={**freeze.WRITES, "search_path": "public"})) as connection:
         connection.autocommit = True
         connection.cursor().execute(f"ALTER ROLE {app.role} SET default_transaction_read_only = off")
     assert not app.tried().refused

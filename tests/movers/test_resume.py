@@ -218,7 +218,7 @@ def test_ctrl_c_leaves_no_query_behind(migration: Any, ctrl_c: Any) -> None:
             exporting.export(plan)
     time.sleep(0.5)
     active = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'"
-    connection = postgres.connect(migration.settings.source)
+    connection = postgres.connect(migration.settings.source, settings={"search_path": "public"})
     cursor = connection.cursor()
     cursor.execute(active, (workers_name,))
     assert cursor.fetchone() == (0,)

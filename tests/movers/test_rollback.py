@@ -52,7 +52,9 @@ class CutOver:
 
     def source(self, *statements: str) -> list[tuple[Any, ...]]:
         """As somebody who goes round the freeze."""
-        with closing(postgres.connect(self.migration.settings.source, settings=freeze.WRITES)) as connection:
+        with closing(
+            postgres.connect(self.migration.settings.source, settings={**freeze.WRITES, "search_path": "public"})
+        ) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 for statement in statements:
@@ -273,7 +275,10 @@ def test_the_rehearsal_loses_nothing_and_leaves_nothing(local_settings: Any) -> 
     from helpers import rollback_rehearsal
 
     def databases() -> set[str]:
-        with closing(postgres.connect(local_settings.source)) as connection, connection.cursor() as cursor:
+        with (
+            closing(postgres.connect(local_settings.source, settings={"search_path": "public"})) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE 'rehearsal%'")
             return {name for (name,) in cursor.fetchall()}
 

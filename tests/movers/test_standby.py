@@ -59,7 +59,10 @@ class Standby:
 
     def ask(self, query: str) -> Any:
         """The first value of the first row."""
-        with closing(postgres.connect(self.source)) as connection, connection.cursor() as cursor:
+        with (
+            closing(postgres.connect(self.source, settings={"search_path": "public"})) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(query)
             return cursor.fetchone()[0]
 

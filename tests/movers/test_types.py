@@ -224,7 +224,7 @@ def canonical(text: str | None, comparison: types.Comparison) -> Any:
 def reader(local_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     name = f"types_{os.getpid()}"
     source = local_settings.source.model_copy(update={"dbname": name})
-    with closing(postgres.connect(local_settings.source)) as server:
+    with closing(postgres.connect(local_settings.source, settings={"search_path": "public"})) as server:
         server.autocommit = True
         server.cursor().execute(f"CREATE DATABASE {name}")
         state = json.loads((Path(os.environ["RUNBOOK_LOCAL_ROOT"]) / "state.json").read_text())
@@ -235,7 +235,10 @@ def reader(local_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -
             for statement in (*(f"CREATE EXTENSION {e}" for e in (*EXTENSIONS, "vector")), *MADE):
                 connection.cursor().execute(statement)
             connection.cursor().execute(f"GRANT CREATE ON SCHEMA public TO {identifier(source.user)}")
-        with closing(postgres.connect(source)) as connection, duck.connect() as engine:
+        with (
+            closing(postgres.connect(source, settings={"search_path": "public"})) as connection,
+            duck.connect() as engine,
+        ):
             connection.autocommit = True
             duck.attach_postgres(engine, source)
             yield Reader(source, connection.cursor(), engine, tmp_path_factory.mktemp("types"))

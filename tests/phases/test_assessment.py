@@ -58,7 +58,7 @@ def walk(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wal
         "INSERT INTO orders SELECT n, n % 5 + 1, date '2024-12-31' - n % 700, n * 1.25 FROM generate_series(1, 1000) n",
     )
     (tmp_path / "aggregate.sql").write_text(
-        "-- fills; twice\nINSERT INTO sales_daily\nWITH a AS (SELECT day, sum(sales) FROM orders GROUP BY day)\nSELECT * FROM a;\n"
+        "-- fills; twice\nINSERT INTO sales_daily\nWITH a AS (SELECT day, sum(sales) FROM public.orders GROUP BY day)\nSELECT * FROM a;\n"
     )
     monkeypatch.chdir(tmp_path)
     own = migration.settings.values
@@ -213,11 +213,11 @@ def test_the_aggregation_runs_and_writes_nothing(walk: Walk, migration: Any, tmp
     assert dict(baseline["rows"]) == {"sales_daily": 700, "by_store": 5}
     assert (baseline["slowest, s"] >= baseline["fastest, s"]).all()
     assert migration.source("SELECT count(*) FROM sales_daily") == [(0,)]
-    (tmp_path / "aggregate.sql").write_text("INSERT INTO x SELECT no_such_column FROM orders;\n")
+    (tmp_path / "aggregate.sql").write_text("INSERT INTO x SELECT no_such_column FROM public.orders;\n")
     with pytest.raises(GateClosed, match="could not be timed: column"):
         phase.check_performance()
     (tmp_path / "aggregate.sql").write_text(
-        "INSERT INTO x WITH d AS (DELETE FROM orders RETURNING 1) SELECT * FROM d;\n"
+        "INSERT INTO x WITH d AS (DELETE FROM public.orders RETURNING 1) SELECT * FROM d;\n"
     )
     with pytest.raises(GateClosed, match="read-only transaction"):
         phase.check_performance()

@@ -114,7 +114,11 @@ def test_a_planted_difference_stops_before_anything_is_switched(signed: Project)
 
 
 def test_a_session_that_writes_stops_it_by_name(signed: Project) -> None:
-    with closing(postgres.connect(signed.migration.settings.source, application="nightly import")) as connection:
+    with closing(
+        postgres.connect(
+            signed.migration.settings.source, application="nightly import", settings={"search_path": "public"}
+        )
+    ) as connection:
         connection.cursor().execute("INSERT INTO log VALUES ('open')")
         walk = signed.cutover()
         approved = walk.approve_plan(walk.preflight())

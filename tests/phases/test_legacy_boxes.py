@@ -478,7 +478,11 @@ def test_a_restore_that_lacks_a_row_closes_the_gate(source: Source, monkeypatch:
     @contextmanager
     def lossy(*given: Any, **options: Any) -> Iterator[Any]:
         with whole(*given, **options) as there:
-            with closing(postgres.connect(there)) as connection, connection, connection.cursor() as cursor:
+            with (
+                closing(postgres.connect(there, settings={"search_path": "public"})) as connection,
+                connection,
+                connection.cursor() as cursor,
+            ):
                 cursor.execute("DELETE FROM public.sales_data WHERE order_line = 5")
             yield there
 

@@ -41,7 +41,11 @@ class Sides:
     file: Path
 
     def legacy(self, *statements: str) -> None:
-        with closing(postgres.connect(self.settings.source)) as connection, connection, connection.cursor() as cursor:
+        with (
+            closing(postgres.connect(self.settings.source, settings={"search_path": "public"})) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
             for statement in statements:
                 cursor.execute(statement)
 
@@ -59,7 +63,7 @@ class Sides:
                 columns = ", ".join(f"{name} {TYPES.get(name, 'BIGINT')}" for name in names)
                 table = f'"{self.settings.marts_schema}".{each.name}'
                 duck.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
-                cursor.execute(each.query(each.name))
+                cursor.execute(each.query(f"public.{each.name}"))
                 duck.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))})", cursor.fetchall())
 
     def compare(self, *aggregates: Aggregate) -> ParityReport:

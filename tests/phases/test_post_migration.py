@@ -143,7 +143,7 @@ def test_a_restore_that_lacks_a_row_closes_the_gate(moved: Any, monkeypatch: pyt
     @contextmanager
     def lossy(*given: Any, **options: Any) -> Iterator[Any]:
         with whole(*given, **options) as source:
-            connection = postgres.connect(source)
+            connection = postgres.connect(source, settings={"search_path": "public"})
             connection.autocommit = True
             connection.cursor().execute("DELETE FROM public.orders WHERE id = 50")
             connection.close()

@@ -52,7 +52,7 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
 @pytest.fixture(scope="module")
 def server(local_settings: Settings) -> Iterator[Any]:
     """A PostgreSQL cursor on a database whose session is not in UTC by default."""
-    with closing(postgres.connect(local_settings.source)) as connection:
+    with closing(postgres.connect(local_settings.source, settings={"search_path": "public"})) as connection:
         connection.autocommit = True
         yield connection.cursor()
 

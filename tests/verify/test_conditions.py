@@ -67,7 +67,7 @@ REFUSED = [
 @pytest.fixture(scope="module")
 def table(local_settings: Settings) -> Iterator[tuple[Any, Table]]:
     """A table with a column of every kind, in a transaction that is never committed."""
-    connection = postgres.connect(local_settings.source)
+    connection = postgres.connect(local_settings.source, settings={"search_path": "public"})
     try:
         with connection.cursor() as cursor:
             cursor.execute("CREATE SCHEMA conditions; SET search_path TO conditions")

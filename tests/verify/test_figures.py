@@ -433,7 +433,7 @@ ROW = st.tuples(
 @pytest.mark.property
 def test_any_rows_have_equal_figures_in_postgresql_and_duckdb(local_settings: Settings) -> None:
     with (
-        closing(postgres.connect(local_settings.source)) as server,
+        closing(postgres.connect(local_settings.source, settings={"search_path": "public"})) as server,
         server.cursor() as cursor,
         duck.connect() as connection,
     ):

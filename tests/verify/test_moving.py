@@ -204,7 +204,7 @@ def test_a_moving_source_is_read_at_one_moment(migration: Any) -> None:
 
 def _move(source: Any, done: threading.Event) -> None:
     draw = random.Random(1)
-    with closing(postgres.connect(source)) as connection:
+    with closing(postgres.connect(source, settings={"search_path": "public"})) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
         while not done.wait(0.002):

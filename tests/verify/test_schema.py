@@ -98,12 +98,15 @@ def databases(local_settings: Any) -> Iterator[tuple[Any, Any]]:
     """Cursors of two databases with the same table; what the second one's transaction does is rolled back."""
     source = local_settings.source
     names = [SOURCE, TARGET]
-    with closing(postgres.connect(source)) as server:
+    with closing(postgres.connect(source, settings={"search_path": "public"})) as server:
         server.autocommit = True
         for name in names:
             postgres.drop_database(server.cursor(), name)
             server.cursor().execute(f"CREATE DATABASE {name}")
-        connections = [postgres.connect(source.model_copy(update={"dbname": name})) for name in names]
+        connections = [
+            postgres.connect(source.model_copy(update={"dbname": name}), settings={"search_path": "public"})
+            for name in names
+        ]
         for connection in connections:
             for statement in (LABELS, TABLE, *COMMENTS):
                 connection.cursor().execute(statement)
@@ -188,7 +191,7 @@ def test_what_is_not_told_is_no_finding_but_is_named(cursors: tuple[Any, Any]) -
 def test_a_locked_table_does_not_keep_its_catalog_waiting(cursors: tuple[Any, Any], local_settings: Any) -> None:
     source, target = cursors
     database = local_settings.source.model_copy(update={"dbname": TARGET})
-    reader = postgres.connect(database, settings={"lock_timeout": "200ms"})
+    reader = postgres.connect(database, settings={"search_path": "public", "lock_timeout": "200"})
     with closing(reader), reader.cursor() as cursor:
         target.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
         assert read(cursor) == read(source)

@@ -195,7 +195,7 @@ def test_a_text_of_fifty_megabytes(migration: Any) -> None:
         "INSERT INTO public.large SELECT 1000, string_agg(md5(i::text), ''), NULL FROM generate_series(1, 1600000) i",
     )
     migration.source(*made)
-    with closing(postgres.connect(copy)) as connection:
+    with closing(postgres.connect(copy, settings={"search_path": "public"})) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
         for statement in made:

@@ -3,18 +3,18 @@
 WITH lines AS (
     SELECT date_trunc('month', order_date)::date AS month,
            count(*) AS lines, sum(quantity) AS quantity, sum(sales) AS sales, sum(profit) AS profit
-    FROM sales_data
+    FROM public.sales_data
     GROUP BY 1
 ),
 days AS (
     SELECT date_trunc('month', day)::date AS month,
            sum(lines) AS lines, sum(quantity) AS quantity, sum(sales) AS sales, sum(profit) AS profit
-    FROM sales_daily
+    FROM public.sales_daily
     GROUP BY 1
 ),
 months AS (
     SELECT month, sum(lines) AS lines, sum(quantity) AS quantity, sum(sales) AS sales, sum(profit) AS profit
-    FROM sales_monthly
+    FROM public.sales_monthly
     GROUP BY 1
 )
 SELECT month, lines.sales AS by_line, days.sales AS by_day, months.sales AS by_month
