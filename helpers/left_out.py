@@ -7,7 +7,7 @@ was chosen, beside what was not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -52,14 +52,15 @@ def lines(left_out: Mapping[str, str]) -> list[str]:
     return [f"left out: {names} ({why})" for names, why in grouped(left_out)]
 
 
-def counted(rows: Mapping[int, int], table: Table) -> int:
-    """Those of `rows`, by the OID of the table they lie in, that are not of tables that inherit from `table`."""
-    return sum(rows.values()) - sum(rows.get(heir.oid, 0) for heir in table.heirs)
+def own_rows(rows: Iterable[tuple[int, int]], table: Table) -> int:
+    """Those of `rows`, numbers by the OID of the table they lie in, that are not of tables that inherit from `table`."""
+    heirs = {heir.oid for heir in table.heirs}
+    return sum(number for oid, number in rows if oid not in heirs)
 
 
-def count(table: Table) -> str:
-    """The query that counts what SELECT shows of `table`, as a user writes it, by the table that the rows lie in."""
-    return f"SELECT tableoid::int8, count(*) FROM {identifier(table.schema, table.name)} GROUP BY 1"
+def by_table(rows: str) -> str:
+    """The query that counts rows by the OID of the table they lie in; `rows` is what follows FROM."""
+    return f"SELECT tableoid::int8, count(*) FROM {rows} GROUP BY 1"
 
 
 def _inherited(cursor: Any, table: Table, moved: set[str]) -> str:
@@ -67,11 +68,11 @@ def _inherited(cursor: Any, table: Table, moved: set[str]) -> str:
     if any(heir.foreign for heir in table.heirs):
         return f"rows that it inherits: {'; '.join(f'those of {heir.name}, which {goes}' for heir, goes in how)}"
     with census_scan.reading(table):
-        cursor.execute(count(table))
+        cursor.execute(by_table(identifier(table.schema, table.name)))
     rows = dict(cursor.fetchall())
     parts = "; ".join(f"{rows.get(heir.oid, 0):,} of {heir.name}, which {goes}" for heir, goes in how)
     return (
-        f"rows that it inherits: SELECT count(*) FROM {table} answers {sum(rows.values()):,}, and {counted(rows, table):,} "
+        f"rows that it inherits: SELECT count(*) FROM {table} answers {sum(rows.values()):,}, and {own_rows(rows.items(), table):,} "
         f"are its own; {parts}"
     )
 

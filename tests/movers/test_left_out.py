@@ -267,3 +267,32 @@ def test_a_count_that_shows_other_rows_than_were_compared_is_no_equal(migration:
     (table,) = migration.verify().tables
     assert table.verdict == "refused"
     assert "SELECT count(*) FROM public.t answers 5 rows" in table.method and "10 were compared" in table.method
+
+
+def test_an_export_that_goes_on_names_what_its_first_attempt_left_out(migration: Any) -> None:
+    migration.source(*FAMILY, "CREATE VIEW v AS SELECT id FROM parent")
+    with exporting.planned(migration.settings, tables=("parent",), keep_for_resume=True, release=False) as first:
+        assert {"public.v", "public.parent", "public.child", "crm.alone"} <= set(first.state.left_out)
+    with exporting.planned(migration.settings, resume=first.state.export) as plan:
+        assert plan.resumed
+        assert exporting.export(plan).left_out == first.state.left_out
+
+
+def test_a_parent_is_counted_where_its_children_may_not_be_read(migration: Any, reader: str) -> None:
+    migration.source(*FAMILY, f"GRANT SELECT ON parent TO {reader}")
+    migration.settings = _as(migration, reader)
+    with exporting.planned(migration.settings, tables=("parent",)) as plan:
+        manifest = exporting.export(plan)
+    assert _rows(manifest) == {"public.parent": 1}
+    assert "SELECT count(*) FROM public.parent answers 21, and 1 are its own" in manifest.left_out["public.parent"]
+
+
+def test_transactions_in_doubt_and_tables_of_sessions_are_named(migration: Any) -> None:
+    migration.source("CREATE TABLE t (id int)", "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'in doubt'")
+    with closing(postgres.connect(migration.settings.source)) as session:
+        session.cursor().execute("CREATE TEMPORARY TABLE own AS SELECT 1 AS id")
+        session.commit()
+        left = migration.export().left_out
+    migration.source("ROLLBACK PREPARED 'in doubt'")
+    assert left["prepared transaction in doubt"].startswith("neither committed nor rolled back")
+    assert [why for name, why in left.items() if name.endswith(".own")] == ["a temporary table of a session: it ends with that"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from types import TracebackType
@@ -99,9 +100,10 @@ class PostgresSide:
     def counted(self, plan: TablePlan) -> int:
         """How many rows SELECT shows, as a user writes it, but for those that the table inherits from others."""
         table = self._found(plan)
+        parts = [part.rows() for part in ranges(replace(table, through_parent=True), self._readers.workers)]
         if not table.heirs:
-            return self._count(identifier(table.schema, table.name))
-        return left_out.counted(dict(self._rows(left_out.count(table))), table)
+            return sum(map(self._count, parts))
+        return left_out.own_rows([row for part in parts for row in self._rows(left_out.by_table(part))], table)
 
     def _count(self, rows_of: str) -> int:
         return int(self._rows(f"SELECT count(*) AS n FROM {rows_of}")[0][0])
