@@ -33,7 +33,7 @@ def complete(cursor: Any, catalog: Catalog) -> Catalog:
         SourceRefused: rows of a table may not be read.
     """
     moved = {str(table) for table in catalog.tables}
-    rows = {str(table): _inherited(cursor, table, moved) for table in catalog.tables if table.heirs}
+    rows = {f"rows that {table} inherits": _inherited(cursor, table, moved) for table in catalog.tables if table.heirs}
     return replace(catalog, left_out={**rows, **catalog.left_out, **_large_objects(cursor), **_others(cursor)})
 
 
@@ -66,15 +66,12 @@ def by_table(rows: str) -> str:
 def _inherited(cursor: Any, table: Table, moved: set[str]) -> str:
     how = [(heir, "moves as a table of its own" if heir.name in moved else "does not move") for heir in table.heirs]
     if any(heir.foreign for heir in table.heirs):
-        return f"rows that it inherits: {'; '.join(f'those of {heir.name}, which {goes}' for heir, goes in how)}"
+        return "; ".join(f"those of {heir.name}, which {goes}" for heir, goes in how)
     with census_scan.reading(table):
         cursor.execute(by_table(identifier(table.schema, table.name)))
     rows = dict(cursor.fetchall())
     parts = "; ".join(f"{rows.get(heir.oid, 0):,} of {heir.name}, which {goes}" for heir, goes in how)
-    return (
-        f"rows that it inherits: SELECT count(*) FROM {table} answers {sum(rows.values()):,}, and {own_rows(rows.items(), table):,} "
-        f"are its own; {parts}"
-    )
+    return f"SELECT count(*) FROM {table} answers {sum(rows.values()):,}, and {own_rows(rows.items(), table):,} are its own; {parts}"
 
 
 def _large_objects(cursor: Any) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
@@ -20,6 +21,7 @@ from helpers.errors import UsageError
 from helpers.manifest import Manifest
 from helpers.platforms import postgres
 from helpers.settings import Settings
+from helpers.verify import page
 
 
 @pytest.fixture(params=[18, pytest.param(15, marks=pytest.mark.slow)])
@@ -60,8 +62,8 @@ def test_a_parent_says_whose_the_rows_are_that_it_shows(migration: Any) -> None:
     assert _rows(manifest) == {
         "crm.alone": 0, "crm.elsewhere": 12, "crm.grandchild": 1, "public.child": 7, "public.parent": 1,
     }  # fmt: skip
-    assert manifest.left_out["public.parent"] == (
-        "rows that it inherits: SELECT count(*) FROM public.parent answers 21, and 1 are its own; 12 of crm.elsewhere, which "
+    assert manifest.left_out["rows that public.parent inherits"] == (
+        "SELECT count(*) FROM public.parent answers 21, and 1 are its own; 12 of crm.elsewhere, which "
         "moves as a table of its own; 1 of crm.grandchild, which moves as a table of its own; 7 of public.child, which moves as "
         "a table of its own"
     )
@@ -78,10 +80,12 @@ def test_rows_of_children_that_were_not_chosen_are_in_the_verdict_by_name(migrat
     assert {name: why for name, why in manifest.left_out.items() if name.startswith("crm.")} == {
         "crm.alone": stays, "crm.elsewhere": stays, "crm.grandchild": stays,
     }  # fmt: skip
-    assert "12 of crm.elsewhere, which does not move" in manifest.left_out["public.parent"]
-    assert "1 of crm.grandchild, which does not move" in manifest.left_out["public.child"]
+    assert "12 of crm.elsewhere, which does not move" in manifest.left_out["rows that public.parent inherits"]
+    assert "1 of crm.grandchild, which does not move" in manifest.left_out["rows that public.child inherits"]
     for report in (migration.verify(), migration.verify(source_name="manifest")):
         assert (report.verdict, report.as_dict()["left_out"]) == ("equal", manifest.left_out)
+        html = page.render(report, title="", made_at=datetime.now(UTC))
+        assert "What stays behind" in html and "12 of crm.elsewhere, which does not move" in html
 
 
 def test_what_the_globs_leave_out_is_named(migration: Any) -> None:
@@ -90,7 +94,7 @@ def test_what_the_globs_leave_out_is_named(migration: Any) -> None:
         manifest = exporting.export(plan)
     assert set(_rows(manifest)) == {"crm.alone", "public.parent"}
     assert manifest.left_out["public.child"] == "not chosen: --tables names others"
-    assert "7 of public.child, which does not move" in manifest.left_out["public.parent"]
+    assert "7 of public.child, which does not move" in manifest.left_out["rows that public.parent inherits"]
     migration.load(manifest)
     of_manifest = migration.verify(source_name="manifest", tables=("parent",))
     assert of_manifest.left_out["crm.alone"] == "not chosen: --tables names others"
@@ -167,6 +171,9 @@ def test_a_table_of_an_extension_is_named_and_moves_when_it_is_asked_for(migrati
     assert manifest.left_out["public.jobs"].startswith(
         "a table of the extension hstore, made with its rows: to move it"
     )
+    with migration.superuser() as cursor:
+        cursor.execute("UPDATE pg_extension SET extconfig = ARRAY['jobs'::regclass::oid] WHERE extname = 'hstore'")
+    assert "hstore, in which users keep rows" in migration.export().left_out["public.jobs"]
     with exporting.planned(migration.settings, tables=("jobs", "sales")) as plan:
         manifest = exporting.export(plan)
     assert _rows(manifest) == {"public.jobs": 1, "public.sales": 0}
@@ -247,7 +254,7 @@ def test_rows_on_other_servers_and_in_postgresqls_own_schemas_are_refused_or_nam
     assert _rows(manifest) == {"information_schema.mine": 1, "public.parent": 1}
     found = manifest.left_out
     assert found["public.far"] == "a foreign table: its rows live elsewhere"
-    assert "those of public.far, which does not move" in found["public.parent"]
+    assert "those of public.far, which does not move" in found["rows that public.parent inherits"]
     with exporting.planned(migration.settings, tables=("p*",)) as plan:
         assert plan.state.left_out["information_schema.mine"].startswith("not chosen")
 
@@ -272,7 +279,9 @@ def test_a_count_that_shows_other_rows_than_were_compared_is_no_equal(migration:
 def test_an_export_that_goes_on_names_what_its_first_attempt_left_out(migration: Any) -> None:
     migration.source(*FAMILY, "CREATE VIEW v AS SELECT id FROM parent")
     with exporting.planned(migration.settings, tables=("parent",), keep_for_resume=True, release=False) as first:
-        assert {"public.v", "public.parent", "public.child", "crm.alone"} <= set(first.state.left_out)
+        assert {"public.v", "rows that public.parent inherits", "public.child", "crm.alone"} <= set(
+            first.state.left_out
+        )
     with exporting.planned(migration.settings, resume=first.state.export) as plan:
         assert plan.resumed
         assert exporting.export(plan).left_out == first.state.left_out
@@ -284,7 +293,10 @@ def test_a_parent_is_counted_where_its_children_may_not_be_read(migration: Any, 
     with exporting.planned(migration.settings, tables=("parent",)) as plan:
         manifest = exporting.export(plan)
     assert _rows(manifest) == {"public.parent": 1}
-    assert "SELECT count(*) FROM public.parent answers 21, and 1 are its own" in manifest.left_out["public.parent"]
+    assert (
+        "SELECT count(*) FROM public.parent answers 21, and 1 are its own"
+        in manifest.left_out["rows that public.parent inherits"]
+    )
 
 
 def test_transactions_in_doubt_and_tables_of_sessions_are_named(migration: Any) -> None:
@@ -295,4 +307,6 @@ def test_transactions_in_doubt_and_tables_of_sessions_are_named(migration: Any) 
         left = migration.export().left_out
     migration.source("ROLLBACK PREPARED 'in doubt'")
     assert left["prepared transaction in doubt"].startswith("neither committed nor rolled back")
-    assert [why for name, why in left.items() if name.endswith(".own")] == ["a temporary table of a session: it ends with that"]
+    assert [why for name, why in left.items() if name.endswith(".own")] == [
+        "a temporary table of a session: it ends with that"
+    ]
