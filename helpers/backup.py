@@ -24,6 +24,8 @@ from psycopg2.extensions import make_dsn
 
 from helpers.errors import BackupError, UsageError
 from helpers.platforms import pg_tools, postgres
+from helpers.platforms.faults import Fault
+from helpers.platforms.faults import postgres as faults
 from helpers.platforms.pg_tools import Tools
 from helpers.platforms.postgres import identifier
 from helpers.progress import Progress
@@ -234,12 +236,9 @@ def _refused(doing: str, source: Source) -> Iterator[None]:
     try:
         yield
     except psycopg2.Error as error:
-        raise BackupError(
-            doing,
-            on=postgres.address(source),
-            why=str(error),
-            next_step="let the role create databases (ALTER ROLE … CREATEDB), or name another server for the restore",
-        ) from None
+        cure = "let the role create databases (ALTER ROLE … CREATEDB), or name another server for the restore"
+        told = faults.told(error, doing, on=postgres.address(source), cure=cure, rights=cure)
+        raise Fault(BackupError, told.next_step, told.transient).told(doing, on=told.on, why=told.why) from None
 
 
 def _table_by_table(source: Source, words: str, report: Progress | None) -> Callable[[str], None] | None:

@@ -75,6 +75,7 @@ class ColumnCensus:
         examples: reason → up to three of the values that are refused.
         information: what → how many values keep it only because they travel as text.
         flag: the flag column that the policy adds.
+        cures: what helps against the refusals.
     """
 
     column: Column
@@ -86,6 +87,7 @@ class ColumnCensus:
     examples: dict[str, tuple[Example, ...]] = field(default_factory=dict)
     information: dict[str, int] = field(default_factory=dict)
     flag: Field | None = None
+    cures: tuple[str, ...] = ()
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -111,6 +113,12 @@ class TableCensus:
         return tuple(f for column in self.columns for f in column.fields)
 
     @property
+    def cures(self) -> tuple[str, ...]:
+        """What helps against what is refused, each once."""
+        of_table = (_WHOLE_TABLE,) if self.refusals else ()
+        return tuple(dict.fromkeys((*of_table, *(cure for column in self.columns for cure in column.cures))))
+
+    @property
     def refused(self) -> tuple[str, ...]:
         """One sentence for each thing that stands in the way."""
         columns = (
@@ -120,6 +128,9 @@ class TableCensus:
             for reason, count in c.refusals.items()
         )
         return (*self.refusals, *columns)
+
+
+_WHOLE_TABLE = "no policy helps a whole table: leave it out, or change it (DETACH a foreign partition and move its rows from where they live)"
 
 
 def take_census(cursor: Any, table: Table, policies: MappingType[str, Policy]) -> TableCensus:
@@ -184,7 +195,8 @@ def _judge(cursor: Any, table: Table, asked: Question, answer: Answer, rows: int
             f"a type without a mapping, {asked.unknown} "
             f'(policies."{key}" = "text" lets it through as PostgreSQL prints it)'
         )
-        return ColumnCensus(column, "refused", types.as_text(), {why: rows}, str(policy) if policy else None)
+        named = str(policy) if policy else None
+        return ColumnCensus(column, "refused", types.as_text(), {why: rows}, named, cures=(limiting.BY_POLICY,))
     scale = 0
     if asked.measured:
         scale, together = _scale(answer.maxima, policy)
@@ -239,7 +251,7 @@ def _judge_masked(
     )
     if column.name in table.key:
         why = f"the policy {policy} on a column of the key, where two rows could become one"
-        return replace(census, verdict="refused", refusals={why: rows})
+        return replace(census, verdict="refused", refusals={why: rows}, cures=("take that policy off the key",))
     return _verdict(cursor, table, census, {limit: n for limit, n in found.items() if not limit.masked})
 
 
@@ -251,6 +263,7 @@ def _verdict(cursor: Any, table: Table, census: ColumnCensus, found: dict[Limit,
         census,
         verdict="refused",
         refusals={limit.reason: count for limit, count in refused.items()},
+        cures=tuple(dict.fromkeys(limit.cure for limit in refused)),
         examples={limit.reason: _examples(cursor, table, census.column, limit) for limit in refused},
     )
 

@@ -19,8 +19,8 @@ from helpers import limits as limiting
 from helpers import policies as deciding
 from helpers import types
 from helpers.catalog import Column, Table
-from helpers.errors import SourceRefused
 from helpers.limits import Limit, Server
+from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import identifier
 from helpers.policies import Chosen
 from helpers.settings import Policy
@@ -134,37 +134,7 @@ def reading(table: Table) -> Iterator[None]:
     try:
         yield
     except psycopg2.Error as error:
-        if not error.pgcode or error.pgcode.startswith(_CONNECTION_LOST):
-            raise
-        cure = next((cure for kinds, cure in _CURES if isinstance(error, kinds)), "mend the cause in the source")
-        raise SourceRefused(
-            "count the values",
-            on=str(table),
-            why=" ".join(str(error).split()),
-            next_step=f"{cure}, then run the same command again",
-        ) from None
-
-
-_CONNECTION_LOST = ("08", "57P")
-_CURES = (
-    (
-        psycopg2.errors.InsufficientPrivilege,
-        "grant SELECT on it, and BYPASSRLS where row-level security hides rows, to the role of the profile",
-    ),
-    (
-        (psycopg2.errors.UntranslatableCharacter, psycopg2.errors.CharacterNotInRepertoire),
-        "correct the text that has no form in UTF-8 (the server's log names the bytes)",
-    ),
-    (
-        psycopg2.errors.QueryCanceled,
-        "where it was a time-out, raise export.statement_timeout_seconds in migration.toml or the role's statement_timeout",
-    ),
-    (
-        psycopg2.errors.SerializationFailure,
-        "keep the standby from removing what the snapshot sees (hot_standby_feedback = on there)",
-    ),
-)
-"""What helps against an error of the server."""
+        raise faults.told(error, "count the values", on=str(table)) from None
 
 
 def _unknown(cursor: Any, table: Table) -> dict[str, str]:

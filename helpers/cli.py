@@ -31,7 +31,7 @@ from helpers import verify as verifying
 from helpers.errors import MigrationError, NotBuilt, Unexpected, UsageError
 from helpers.load import delta as loading_delta
 from helpers.load import snowflake as loading
-from helpers.platforms import spark
+from helpers.platforms import faults, spark
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress, duration, progress
 from helpers.runs import objections
@@ -101,7 +101,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("RUNBOOK_DEBUG"):
             raise
-        _fail(Unexpected.of(error), as_json)
+        _fail(faults.of_any(error) or Unexpected.of(error), as_json)
 
 
 def _in_a_thread(error: threading.ExceptHookArgs) -> None:

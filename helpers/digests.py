@@ -31,6 +31,7 @@ from helpers.catalog import Table
 from helpers.errors import StageError
 from helpers.manifest import Digest, StagedColumn
 from helpers.platforms import duck
+from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
 from helpers.platforms.s3 import Bucket
 from helpers.readers import Range, Readers, ranges
@@ -212,12 +213,9 @@ def of_files(
         try:
             table = connection.execute(query).to_arrow_table()
         except duckdb.Error as error:
-            raise StageError(
-                "read the staged files",
-                on=f"{bucket.location}{paths[0] if paths else ''}",
-                why=str(error),
-                next_step="a file is gone or damaged: export again",
-            ) from None
+            where = f"{bucket.location}{paths[0] if paths else ''}"
+            cure = "a file is gone or damaged: export again"
+            raise faults.told(error, "read the staged files", on=where, cure=cure) from None
     return gathered(ENGINES[method], segments, [table])
 
 

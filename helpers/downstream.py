@@ -16,9 +16,10 @@ from typing import Any
 import psycopg2
 
 from helpers import marts
-from helpers.errors import ConnectionFailed, EvidenceError, MigrationError
+from helpers.errors import EvidenceError, MigrationError
 from helpers.parity import AGGREGATES, LEGACY_NAMES
 from helpers.platforms import postgres
+from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import identifier
 from helpers.settings import Downstream, Settings
 
@@ -149,13 +150,11 @@ def validate_source(settings: Settings, described: Mapping[str, Downstream | Non
                 try:
                     found.append(_of_source(cursor, schemas, system, user, what))
                 except psycopg2.Error as error:
-                    why = str(error).splitlines()[0]
-                    if connection.closed:
-                        raise ConnectionFailed(
-                            f"read {what} as {system}", on=postgres.address(settings.source), why=why,
-                            next_step="run the same command again",
-                        ) from None  # fmt: skip
-                    found.append(Reading(system, what, user or settings.source.user or "?", False, False, why))
+                    if faults.lost(error):
+                        where = postgres.address(settings.source)
+                        raise faults.told(error, f"read {what} as {system}", on=where) from None
+                    who = user or settings.source.user
+                    found.append(Reading(system, what, who, False, False, faults.said(error)))
                     connection.rollback()  # one object that cannot be read leaves the others alone
     return tuple(found)
 

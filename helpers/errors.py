@@ -78,6 +78,12 @@ class SourceRefused(MigrationError):  # noqa: N818
     exit_code = 1
 
 
+class SourceFailed(SourceRefused):
+    """The source could not answer: a right is missing, a limit ended the query, or the server ran out of something."""
+
+    exit_code = 2
+
+
 class StageError(MigrationError):
     """The staged files or their manifest are not what they should be."""
 
@@ -149,6 +155,10 @@ class DiskRefused(MigrationError):  # noqa: N818
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 
 
+_MOST = 1000
+"""Characters of a message that nobody foresaw: its reason may stand in the second line, a whole statement in the tenth."""
+
+
 class Unexpected(MigrationError):  # noqa: N818
     """A fault of this program, told like any other error."""
 
@@ -157,10 +167,10 @@ class Unexpected(MigrationError):  # noqa: N818
         """Wraps what nobody foresaw; its traceback shows with RUNBOOK_DEBUG=1. What a disk refuses is no fault of ours."""
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
             return DiskRefused.of(error)
-        lines = str(error).strip().splitlines() or [""]
+        said = redact(" ".join(str(error).split()))
         return cls(
             "finish",
             on="this command",
-            why=f"{type(error).__name__}: {lines[0]}",
+            why=f"{type(error).__name__}: {said[:_MOST]}",
             next_step="run it again with RUNBOOK_DEBUG=1 for the traceback, and report it",
         )

@@ -28,6 +28,7 @@ from helpers.census_worker import take_censuses
 from helpers.errors import SourceRefused, StageError
 from helpers.export_state import ExportState, PartState, TableState, unfinished
 from helpers.export_worker import Workers, is_unchanged
+from helpers.limits import BY_POLICY
 from helpers.manifest import Manifest, StagedTable
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
@@ -119,7 +120,8 @@ def planned(
         yield plan
     except BaseException as error:
         # What failed while it was planned has written nothing that another attempt could go on with.
-        if own and not (keep_for_resume and begun and not isinstance(error, SourceRefused)):
+        final = isinstance(error, SourceRefused) and not error.transient
+        if own and not (keep_for_resume and begun and not final):
             snapshots.release(own)
         raise
     if own and release:
@@ -240,8 +242,7 @@ def refuse_losses(plan: ExportPlan) -> None:
             "export without loss",
             on=postgres.address(plan.source),
             why="; ".join(plan.refused),
-            next_step="correct the values, or name a policy in migration.toml, such as [profiles.NAME.export.policies] "
-            '"schema.table.column" = "text"',
+            next_step="; ".join(dict.fromkeys(cure for table in plan.census for cure in table.cures)) or BY_POLICY,
         )
 
 

@@ -10,14 +10,14 @@ import duckdb
 
 from helpers import digests
 from helpers.catalog import Table
-from helpers.errors import ConnectionFailed, StageError
+from helpers.errors import SourceFailed
 from helpers.export_state import PartState, TableState
 from helpers.manifest import StagedColumn, StagedFile
 from helpers.platforms import postgres
+from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import literal
 from helpers.platforms.s3 import Bucket, HashedUploads
 from helpers.readers import Readers
-from helpers.redaction import redact
 from helpers.settings import Export, Source
 
 ROW_GROUP = "ROW_GROUP_SIZE 122880, ROW_GROUP_SIZE_BYTES '64MB'"
@@ -34,6 +34,7 @@ class Workers:
     def __init__(
         self, source: Source, options: Export, snapshot: str, bucket: Bucket, tables: Sequence[Table], export: str
     ) -> None:
+        self._address = postgres.address(source)
         self._bucket = bucket
         self._export = export
         self._uploads = HashedUploads(bucket)
@@ -50,7 +51,7 @@ class Workers:
         """Has one part read and its file written by the next thread that is free.
 
         Raises:
-            StageError: from the future: the source broke off or the bucket did not take the file.
+            ConnectionFailed, SourceFailed, StageError: from the future: the source broke off or the bucket did not take the file.
         """
         return self._readers.pool.submit(self._write, table, part)
 
@@ -65,13 +66,9 @@ class Workers:
             )
             count = answer.fetchall()[0][0]
         except (duckdb.Error, OSError) as error:
-            raise StageError(
-                "export",
-                on=f"{table.schema_}.{table.name}, {part.name}, to {self._bucket.location}",
-                why=redact(str(error)),
-                next_step="the former export is untouched; mend the cause (space and permissions of the bucket, the "
-                "source's log) and run the same command again: with --run it goes on where it was",
-            ) from None
+            where = f"{table.schema_}.{table.name}, {part.name}, from {self._address} to {self._bucket.location}"
+            cure = "the former export is untouched; mend the cause and run the same command again: with --run it goes on where it was"
+            raise faults.told(error, "export", on=where, cure=cure) from None
         upload = self._uploads.uploads[path]
         return StagedFile(path=path, rows=count, bytes=upload.bytes, sha256=upload.sha256)
 
@@ -111,10 +108,6 @@ def is_unchanged(
     except duckdb.ConversionException:
         return False
     except duckdb.Error as error:
-        raise ConnectionFailed(
-            "read the source",
-            on=f"{table} of {postgres.address(source)}",
-            why=redact(str(error)),
-            next_step="check the server's log, then run the same command again",
-        ) from None
+        where = f"{table} of {postgres.address(source)}"
+        raise faults.told(error, "read the source", on=where, kind=SourceFailed) from None
     return found.fingerprint == finished.digest.fingerprint

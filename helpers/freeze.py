@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from helpers.errors import SourceRefused
 from helpers.platforms import postgres
+from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import identifier, literal
 from helpers.settings import Source
 
@@ -222,7 +223,7 @@ def try_a_write(source: Source, *, role: str | None = None, password: str | None
             said = "the server took it"
             refused = False
         except pg.ReadOnlySqlTransaction as error:
-            said, refused = str(error).strip().splitlines()[0], True
+            said, refused = faults.said(error), True
         connection.rollback()
     how = f"as {who}{' (by SET ROLE)' if role and password is None else ''} on {schema}.{table}: {said}"
     if refused and role and password is None:
@@ -300,12 +301,13 @@ def _set(cursor: Any, plan: FreezePlan) -> Any:
             cursor.execute(f"ALTER ROLE {identifier(role)} IN DATABASE {_database(cursor)} SET {SETTING} = on")
         cursor.execute("COMMIT")
     except psycopg2.Error as error:
-        cursor.execute("ROLLBACK")
-        raise SourceRefused(
+        with suppress(psycopg2.Error):
+            cursor.execute("ROLLBACK")
+        raise faults.told(
+            error,
             "freeze the source",
             on=postgres.address(plan.source),
-            why=str(error).strip().splitlines()[0],
-            next_step="the profile's user must own the database, and administer the roles that have a value of their own: "
+            rights="the profile's user must own the database, and administer the roles that have a value of their own: "
             f"{', '.join(plan.overriding) or 'none'}",
         ) from None
     cursor.execute("SELECT clock_timestamp()")
@@ -391,10 +393,10 @@ def _set_role(cursor: Any, role: str, source: Source) -> None:
     try:
         cursor.execute(f"SET ROLE {identifier(role)}")
     except psycopg2.Error as error:
-        raise SourceRefused(
-            "take the application's role", on=f"{role} on {postgres.address(source)}", why=str(error).strip().splitlines()[0],
-            next_step="give its password: [profiles.NAME.cutover] application_password = { env = … }",
-        ) from None  # fmt: skip
+        cure = "give its password: [profiles.NAME.cutover] application_password = { env = … }"
+        raise faults.told(
+            error, "take the application's role", on=f"{role} on {postgres.address(source)}", cure=cure, rights=cure
+        ) from None
 
 
 def _as(source: Source, role: str, password: str) -> Source:

@@ -24,6 +24,7 @@ from psycopg2.extras import LogicalReplicationConnection
 
 from helpers.errors import SessionRefused
 from helpers.platforms import pg_session
+from helpers.platforms.faults import postgres as faults
 
 CLOCK_TOLERANCE_SECONDS = 5.0
 
@@ -40,7 +41,7 @@ def main() -> None:
     try:
         connection, found = _export(order["holder"], order["slot"], order["source"])
     except psycopg2.Error as error:
-        print(json.dumps({"error": str(error).strip()}), flush=True)  # noqa: T201
+        print(json.dumps({"error": faults.said(error), "code": error.pgcode}), flush=True)  # noqa: T201
         return
     except SessionRefused as error:
         print(json.dumps({"refused": error.as_dict()}), flush=True)  # noqa: T201
@@ -101,7 +102,7 @@ def _export(holder: str, slot: str, source: str) -> tuple[Any, dict[str, Any]]:
                 (own,) = cursor.fetchone()
             return connection, {"name": own, "lsn": lsn, "exact": True, "why_approximate": ""}
     except psycopg2.Error as error:
-        why = str(error).strip().splitlines()[0]
+        why = faults.said(error)
     # The position is read first: what the snapshot lacks is then behind it, and a synchronization from there misses nothing.
     # Both are read in one transaction, and so from one server, whoever stands between; each statement of it has its own snapshot.
     connection = _connect(holder, source, "READ COMMITTED")

@@ -8,6 +8,7 @@ from helpers.assessment.asking import asking
 from helpers.errors import UsageError
 from helpers.local import legacy
 from helpers.platforms import postgres
+from helpers.platforms.faults import postgres as faults
 from helpers.settings import Source
 
 TABLES = ("fact_sales", "sales_data", "sales_daily", "sales_monthly")
@@ -35,7 +36,7 @@ def aggregate(source: Source) -> dict[str, int]:
             raise UsageError(
                 "run the legacy aggregation",
                 on=postgres.address(source),
-                why=str(error).strip().splitlines()[0],
+                why=faults.said(error),
                 next_step="check that the legacy pipeline's tables are there and belong to this account "
                 "(locally: runbook local sample)",
             ) from None

@@ -37,7 +37,15 @@ class Limit:
     masked: bool = True
     as_text: bool = True
     length: str | None = None
+    otherwise: str = "shorten the values, or leave the table out"
 
+    @property
+    def cure(self) -> str:
+        """What helps against such values."""
+        return BY_POLICY if self.masked or self.as_text else self.otherwise
+
+
+BY_POLICY = 'correct the values, or name a policy in migration.toml, such as [profiles.NAME.export.policies] "schema.table.column" = "text"'
 
 # A numeric is unpacked for every function that looks at it, but not for its size. NaN and the infinities have no digits, and
 # take 3 bytes in a row or 6 outside (5 in a row that was written before PostgreSQL 9.1); other values mostly take more.
@@ -97,7 +105,12 @@ def limits(kind: PgType, server: Server, *, as_text: bool = False) -> tuple[Limi
     if server.encoding == "SQL_ASCII" and _texts(kind):
         reason = "bytes beyond ASCII in a database of encoding SQL_ASCII, which does not say what they mean"
         condition = "{c}::text ~ '[^\\x01-\\x7f]'"
-        found.append(Limit(reason, condition, masked=False, as_text=False, length="octet_length({c}::text)"))
+        cure = (
+            "no policy helps, for nobody knows which characters they are: move the rows into a database whose encoding says so "
+            "(createdb -E UTF8 -T template0; pg_dump -E with the encoding that the application writes), or leave the table out"
+        )
+        length = "octet_length({c}::text)"
+        found.append(Limit(reason, condition, masked=False, as_text=False, length=length, otherwise=cure))
     return tuple(found)
 
 

@@ -14,6 +14,7 @@ from helpers.errors import LoadError, MigrationError
 from helpers.load import duckdb as loading_duckdb
 from helpers.platforms import dbt, snowflake
 from helpers.platforms.dbt import DbtResult, Node
+from helpers.platforms.faults import duck as faults
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import identifier
 from helpers.settings import Settings
@@ -177,9 +178,8 @@ class _DuckReader:
             names = [column[0].lower() for column in cursor.description or []]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except duckdb.Error as error:
-            raise LoadError(
-                doing, on=self.engine, why=str(error).splitlines()[0], next_step="build the marts: runbook marts"
-            ) from None
+            cure = "build the marts: runbook marts"
+            raise faults.told(error, doing, on=self.engine, kind=LoadError, cure=cure) from None
 
     def mart(self, name: str) -> str:
         return f"{identifier(self._settings.marts_schema)}.{name}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from helpers.catalog import Table, read_catalog
 from helpers.errors import SourceRefused
 from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import postgres
+from helpers.platforms.faults import postgres as faults
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Settings, Source
@@ -179,10 +180,14 @@ def _apply(plan: RollbackPlan, *, commit: bool) -> dict[str, dict[Kind, int]]:
                 connection.rollback()
             return done
         except psycopg2.Error as error:
-            connection.rollback()
-            said = " ".join(str(error).split())
+            with suppress(psycopg2.Error):
+                connection.rollback()
+            if told := faults.known(error):
+                raise told.told(DOING, on=postgres.address(plan.source), why=faults.said(error)) from None
             raise _refused(
-                plan.source, said, "settle the row that the message names, then run the same command again"
+                plan.source,
+                faults.said(error),
+                "settle the row that the message names, then run the same command again",
             ) from None
 
 

@@ -23,10 +23,13 @@ from typing import Any
 import psutil
 import psycopg2
 
+from helpers import rights
 from helpers.catalog import Table, kinds_read
-from helpers.errors import ConnectionFailed, SessionRefused, SourceRefused
+from helpers.errors import ConnectionFailed, SessionRefused, SourceFailed, SourceRefused
 from helpers.keeper import lives, record_of
 from helpers.platforms import pg_session, postgres
+from helpers.platforms.faults import Fault
+from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import identifier, literal
 from helpers.relations import DETACHING
 from helpers.settings import PROJECT, Source
@@ -112,12 +115,10 @@ def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: boo
         refused = found["refused"]
         raise SessionRefused(refused["what"], on=refused["on"], why=refused["why"], next_step=refused["next"])
     if "error" in found:
-        raise ConnectionFailed(
-            "export a snapshot",
-            on=postgres.address(source),
-            why=found["error"],
-            next_step="check that the role may read the tables and that the server has a free connection",
+        cause = faults.fault(found["error"], found.get("code")) or Fault(
+            ConnectionFailed, "see in the server's log what it refused, then run the same command again"
         )
+        raise cause.told("export a snapshot", on=postgres.address(source), why=found["error"])
     # The parent may go on for hours; somebody has to collect the child's exit.
     threading.Thread(target=keeper.wait, daemon=True).start()
     return Snapshot(**found)
@@ -172,6 +173,8 @@ def is_held(source: Source, name: str) -> bool:
     try:
         with reading(source, name):
             return True
+    except SourceFailed:
+        raise
     except SourceRefused:
         return False
 
@@ -191,22 +194,12 @@ def reading(source: Source, name: str) -> Iterator[Any]:
             try:
                 connection.begin(f"SET TRANSACTION SNAPSHOT {literal(name)}")
             except psycopg2.Error as error:
-                raise SourceRefused(
-                    "read the snapshot",
-                    on=f"{name} of {postgres.address(source)}",
-                    why=str(error),
-                    next_step="its keeper or the server was restarted: export again under a new snapshot",
-                ) from None
+                raise faults.told(error, "read the snapshot", on=f"{name} of {postgres.address(source)}") from None
             yield cursor
-    except psycopg2.OperationalError as error:
-        if not connection.closed:
+    except psycopg2.Error as error:
+        if faults.known(error) is None:
             raise
-        raise ConnectionFailed(
-            "read the source",
-            on=postgres.address(source),
-            why=str(error),
-            next_step="check the server's log (locally: runbook local up), then run the same command again",
-        ) from None
+        raise faults.told(error, "read the source", on=postgres.address(source)) from None
     finally:
         connection.close()
 
@@ -218,23 +211,17 @@ def lock(cursor: Any, tables: Sequence[Table], *, timeout_seconds: float) -> Non
     Both give the table a new file, which is what is compared, for the tables behind a view too.
 
     Raises:
-        SourceRefused: a lock was not to be had in time, or a table was rewritten or dropped since the snapshot.
+        SourceFailed: a lock was not to be had in time, a right is missing, or a materialized view was never filled.
+        SourceRefused: a table was rewritten or dropped since the snapshot.
     """
     cursor.execute(f"SET LOCAL lock_timeout = {int(timeout_seconds * 1000)}")
+    rights.refuse_missing(cursor, tables)
     pg_session.restrict(cursor, kinds_read(tables))
     for table in tables:
         try:
             cursor.execute(lock_statement(table))
-        except psycopg2.errors.LockNotAvailable:
-            raise SourceRefused(
-                "lock the table for reading",
-                on=str(table),
-                why=f"another session holds a stronger lock for more than {timeout_seconds:g} s",
-                next_step="let that session finish (SELECT * FROM pg_locks WHERE mode = 'AccessExclusiveLock'), "
-                "then run the same command again",
-            ) from None
         except psycopg2.Error as error:
-            raise _moved(table, str(error)) from None
+            raise faults.told(error, "lock the table for reading", on=str(table)) from None
         cursor.execute(_MOVED, {"table": table.oid})
         if moved := cursor.fetchone():
             raise _moved(table, f"{moved[0]} was {moved[1]} after it")

@@ -17,9 +17,9 @@ import psycopg2
 from helpers import snapshot as snapshots
 from helpers.assessment.asking import asking
 from helpers.catalog import Table, read_catalog
-from helpers.errors import SourceRefused
 from helpers.local.legacy import SQL_FOLDER
 from helpers.platforms import postgres
+from helpers.platforms.faults import postgres as faults
 from helpers.progress import Progress
 from helpers.settings import Settings
 from helpers.verify import quality
@@ -141,13 +141,8 @@ def _asked(cursor: Any, settings: Settings) -> Iterator[CheckResult]:
         try:
             cursor.execute(text)
         except psycopg2.Error as error:
-            if cursor.connection.closed:
-                raise
-            raise SourceRefused(
-                "check the data of the legacy pipeline", on=f"{file.name} in {postgres.address(settings.source)}",
-                why=str(error).splitlines()[0],
-                next_step="see that the pipeline's tables are there and that the account may read them",
-            ) from None  # fmt: skip
+            where = f"{file.name} in {postgres.address(settings.source)}"
+            raise faults.told(error, "check the data of the legacy pipeline", on=where) from None
         columns = [column.name for column in cursor.description]
         yield CheckResult(file.stem, words, cursor.rowcount, _examples(columns, cursor.fetchmany(EXAMPLES)))
 

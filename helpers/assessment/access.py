@@ -13,6 +13,7 @@ from helpers.finding import Finding, Severity
 from helpers.platforms import aws, snowflake, spark
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import identifier
+from helpers.redaction import redact
 from helpers.settings import Aws, Compliance, Databricks, Settings, Snowflake, Stage
 
 SCRATCH = "RUNBOOK_ACCESS_"
@@ -171,7 +172,7 @@ def _of_versions(bucket: Bucket, asked: Compliance) -> Iterator[Finding]:
         answer = bucket.client.get_bucket_versioning(Bucket=bucket.location.bucket)
         on, why = answer.get("Status") == "Enabled", "keeps no versions of an object"
     except (BotoCoreError, ClientError) as error:
-        on, why = False, f"does not say whether it keeps versions: {error}"
+        on, why = False, f"does not say whether it keeps versions: {redact(str(error))}"
     if on:
         yield Finding("note", bucket.location.bucket, "keeps versions of an object")
     else:

@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg2
 
-from helpers.errors import ConnectionFailed, SourceRefused
 from helpers.platforms import postgres
+from helpers.platforms.faults import postgres as faults
 from helpers.settings import Source
 
 APPLICATION = "migration-runbooks assessment"
@@ -35,14 +35,11 @@ def asking(source: Source, doing: str) -> Iterator[Any]:
     try:
         with postgres.reading(source, application=APPLICATION) as cursor:
             yield cursor
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        if getattr(error, "pgcode", None) is not None and not str(error.pgcode).startswith(("08", "57P")):
-            raise _refused(doing, source, error) from None
-        raise ConnectionFailed(
-            doing, on=postgres.address(source), why=str(error), next_step="run the same command again"
-        ) from None
     except psycopg2.Error as error:
-        raise _refused(doing, source, error) from None
+        raise faults.told(
+            error, doing, on=postgres.address(source),
+            rights="give the role the right that the message names (pg_monitor has most of them), then run it again",
+        ) from None  # fmt: skip
 
 
 def rows(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -56,12 +53,3 @@ def one(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> Any:
     """The first value of the first row."""
     cursor.execute(sql, values)
     return cursor.fetchone()[0]
-
-
-def _refused(doing: str, source: Source, error: psycopg2.Error) -> SourceRefused:
-    return SourceRefused(
-        doing,
-        on=postgres.address(source),
-        why=str(error),
-        next_step="give the role the right that the message names (pg_monitor has most of them), or wait for the lock, then run it again",
-    )

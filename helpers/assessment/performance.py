@@ -16,9 +16,10 @@ from typing import Any
 import psycopg2
 
 from helpers.assessment.asking import APPLICATION
-from helpers.errors import ConnectionFailed, SettingsError
+from helpers.errors import SettingsError
 from helpers.finding import Finding
 from helpers.platforms import postgres
+from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import identifier
 from helpers.settings import PROJECT, Settings, Sla
 
@@ -105,13 +106,8 @@ def measure(settings: Settings, sla: Sla) -> tuple[Timing, ...]:
         cursor = connection.cursor()
         views = [_view(cursor, name, source.schemas or ("public",)) for name in sla.views]
         return tuple(_time(cursor, each, sla) for each in (*wanted, *views))
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise ConnectionFailed(
-            "time the legacy queries",
-            on=postgres.address(source),
-            why=str(error),
-            next_step="run the same command again",
-        ) from None
+    except psycopg2.Error as error:
+        raise faults.told(error, "time the legacy queries", on=postgres.address(source)) from None
     finally:
         connection.close()
 
@@ -193,10 +189,9 @@ def _time(cursor: Any, query: Query, sla: Sla) -> Timing:
             seconds.append((plan["Planning Time"] + plan["Execution Time"]) / 1000)
             count = int(plan["Plan"]["Actual Rows"])
     except psycopg2.Error as error:
-        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-        if lost and not isinstance(error, psycopg2.extensions.QueryCanceledError):
+        if faults.lost(error):
             raise
-        return Timing(query.name, query.of, (), 0, limit, str(error).splitlines()[0])
+        return Timing(query.name, query.of, (), 0, limit, faults.said(error))
     finally:
         if not cursor.closed:
             cursor.connection.rollback()

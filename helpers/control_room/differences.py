@@ -167,7 +167,9 @@ def page(file: Path, *, column: str | None = None, offset: int = 0, limit: int =
                 f"LIMIT {limit} OFFSET {offset}"
             ).fetchall()
     except (OSError, duckdb.Error) as error:
-        return CellPage((), 0, 0, f"{file.name} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}")
+        return CellPage(
+            (), 0, 0, f"{file.name} cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        )
     return CellPage(tuple(CellRow(k, c, s, t, sl, tl) for k, c, s, sl, t, tl in rows), total, offset)
 
 

@@ -14,6 +14,7 @@ from helpers.errors import LoadError
 from helpers.manifest import StagedColumn, StagedTable
 from helpers.platforms import duck
 from helpers.platforms.delta import Lake, storage_options
+from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier
 from helpers.platforms.s3 import Bucket
 
@@ -48,12 +49,8 @@ def replace(lake: Lake, staged: StagedTable, stage: Bucket) -> None:
             if (table.metadata().description or "") != (staged.comment or ""):
                 table.alter.set_table_description(staged.comment or "")
         except (DeltaError, duckdb.Error, pa.ArrowException, OSError, ValueError) as error:
-            raise LoadError(
-                f"replace {staged}",
-                on=url,
-                why=str(error).splitlines()[0],
-                next_step="the table is as it was before; read the message, then run the same command again",
-            ) from None
+            cure = "the table is as it was before; read the message, then run the same command again"
+            raise faults.told(error, f"replace {staged}", on=url, kind=LoadError, cure=cure) from None
 
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:

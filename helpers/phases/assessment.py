@@ -108,7 +108,7 @@ class Assessment(Phase):
                         "warning",
                         str(each.table),
                         f"the export would refuse it: {why}",
-                        "name a policy in migration.toml, or correct the values",
+                        "; ".join(each.cures),
                     )
             rows = sum(each.rows for each in self._census)
             yield Finding("note", "all tables", f"{rows:,} rows in {len(self._census)} tables")

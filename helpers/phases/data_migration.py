@@ -23,7 +23,7 @@ from IPython.display import HTML, Markdown
 
 from helpers import charts, export, left_out, manifest, snapshot, verify
 from helpers.catalog import read_catalog
-from helpers.errors import MigrationError, SourceRefused, UsageError
+from helpers.errors import MigrationError, SourceFailed, SourceRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.load import delta, delta_records, snowflake_records
 from helpers.load import snowflake as load
@@ -320,6 +320,8 @@ class DataMigration(Phase):
             with snapshot.reading(source, kept.name) as cursor:
                 tables = read_catalog(cursor, schemas=source.schemas, tables=self._globs).tables
                 snapshot.lock(cursor, tables, timeout_seconds=self.settings.export.lock_timeout_seconds)
+        except SourceFailed:
+            raise  # the snapshot is still there
         except SourceRefused as error:
             snapshot.release(kept)
             return Found("not done", f"the snapshot {name} no longer serves: {error.on}: {error.why}")

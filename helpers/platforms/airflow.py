@@ -275,7 +275,9 @@ class Airflow:
                 next_step="give the user a role that may edit DAGs and variables and start runs",
             )  # fmt: skip
         if not answer.ok:
-            raise self._failed(f"{method} {path}", f"status {answer.status_code}: {_detail(answer)}")
+            failed = self._failed(f"{method} {path}", f"status {answer.status_code}: {_detail(answer)}")
+            failed.transient = answer.status_code >= 500 or answer.status_code in (408, 429)
+            raise failed
         try:
             return answer.json() if answer.content else {}
         except ValueError:
@@ -305,7 +307,9 @@ class Airflow:
                 headers={"Accept": "application/json"}, **options,
             )  # fmt: skip
         except requests.RequestException as error:
-            raise self._failed(f"{method} {path}", _why(error, self._seconds)) from None
+            failed = self._failed(f"{method} {path}", _why(error, self._seconds))
+            failed.transient = not isinstance(error, _NEVER_PASSING)
+            raise failed from None
 
     def _failed(self, doing: str, why: str) -> ConnectionFailed:
         start = "runbook local up --airflow" if self._airflow.engine == "local" else "see that it is up"
@@ -350,7 +354,12 @@ def _detail(answer: requests.Response) -> str:
     return redact(str(detail))[:300]
 
 
+_NEVER_PASSING = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL)
+
+
 def _why(error: requests.RequestException, seconds: float) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not one to trust, or it speaks no TLS: correct url, or name the authority (REQUESTS_CA_BUNDLE)"
     if isinstance(error, requests.Timeout):
         return f"no answer within {seconds:g} s"
     if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.errors import ConnectionFailed
-from helpers.redaction import redact
+from helpers.errors import ConnectionFailed, MigrationError
 from helpers.settings import Aws
 
 
@@ -99,10 +98,13 @@ def told(aws: Aws, doing: str, *, on: str) -> Iterator[None]:
         raise _failed(aws, doing, on, error) from None
 
 
-def _failed(aws: Aws, doing: str, on: str, error: Exception) -> ConnectionFailed:
-    return ConnectionFailed(
+def _failed(aws: Aws, doing: str, on: str, error: Exception) -> MigrationError:
+    from helpers.platforms.faults import s3 as faults  # with boto3
+
+    return faults.told(
+        error,
         doing,
         on=f"{on} in {address(aws)}",
-        why=redact(str(error)),
-        next_step="check region, credentials and what the role may do (locally: runbook local status), then run it again",
+        kind=ConnectionFailed,
+        cure="check region, credentials and what the role may do (locally: runbook local status), then run it again",
     )

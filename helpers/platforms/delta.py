@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from helpers.errors import LoadError
+from helpers.platforms.faults import duck as faults
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Databricks, Stage
 
@@ -98,12 +99,11 @@ class Lake:
             files = tuple(table.file_uris())
             return DeltaVersion(table.version(), columns, metadata.description or "", files, whole, str(metadata.id))
         except (DeltaError, OSError, ValueError, KeyError) as error:
-            raise LoadError(
+            doing, cure = (
                 f"read the log of the Delta table {name}",
-                on=self.location(name),
-                why=str(error).splitlines()[0],
-                next_step="load the table again: runbook load --target databricks",
-            ) from None
+                "load the table again: runbook load --target databricks",
+            )
+            raise faults.told(error, doing, on=self.location(name), kind=LoadError, cure=cure) from None
 
     def lost(self, name: str, version: DeltaVersion) -> list[str]:
         """URLs of files that a version of a table names and that are not there."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from helpers.errors import ConnectionFailed, LoadError, MigrationError, UsageError
+from helpers.errors import MigrationError, UsageError
+from helpers.platforms.faults import kafka as faults
 from helpers.progress import Progress
-from helpers.redaction import redact
 from helpers.settings import Kafka
 
 TIMEOUT_SECONDS = 20.0
@@ -75,10 +75,13 @@ def topics(kafka: Kafka) -> list[Topic]:
     Raises:
         ConnectionFailed: the brokers do not answer.
     """
+    before: list[KafkaError] = []
+    client = AdminClient({**configuration(kafka), "error_cb": before.append})
     try:
-        found = AdminClient(configuration(kafka)).list_topics(timeout=TIMEOUT_SECONDS).topics
+        found = client.list_topics(timeout=TIMEOUT_SECONDS).topics
     except KafkaException as error:
-        raise failed(kafka, "list the topics", address(kafka), error) from None
+        client.poll(0)
+        raise failed(kafka, "list the topics", address(kafka), error, before) from None
     named = (Topic(name, len(topic.partitions)) for name, topic in sorted(found.items()))
     return [topic for topic in named if not topic.name.startswith("__")]
 
@@ -159,27 +162,11 @@ def produce(
     return sending.finish()
 
 
-def failed(kafka: Kafka, doing: str, on: str, error: KafkaException | KafkaError) -> MigrationError:
+def failed(
+    kafka: Kafka, doing: str, on: str, error: KafkaException | KafkaError, before: Sequence[KafkaError] = ()
+) -> MigrationError:
     """The error that says what was tried: transient where the brokers could not be reached, else their refusal."""
-    told = error.args[0] if isinstance(error, KafkaException) else error
-    why = redact(str(told.str() if isinstance(told, KafkaError) else told))
-    if isinstance(told, KafkaError) and (told.retriable() or told.code() in _UNREACHED):
-        return ConnectionFailed(
-            doing,
-            on=f"{on}, {address(kafka)}" if on != address(kafka) else on,
-            why=why,
-            next_step="check bootstrap, security and user in the profile (locally: runbook local status), then run it again",
-        )
-    return LoadError(
-        doing, on=f"{on}, {address(kafka)}", why=why, next_step="correct what the message names, then run it again"
-    )
-
-
-_UNREACHED = frozenset(
-    (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._MSG_TIMED_OUT,
-     KafkaError._RESOLVE, KafkaError._SSL, KafkaError._AUTHENTICATION)
-)  # fmt: skip
-"""librdkafka's own codes for brokers that it does not get through to, or that do not let it in."""
+    return faults.told(error, doing, on=f"{on}, {address(kafka)}" if on != address(kafka) else on, before=before)
 
 
 class _Sending:

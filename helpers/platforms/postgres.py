@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +10,8 @@ import psycopg2
 import psycopg2.errors
 from psycopg2.extensions import make_dsn
 
-from helpers.errors import ConnectionFailed
 from helpers.platforms import pg_session
+from helpers.platforms.faults import postgres as faults
 from helpers.settings import Source
 
 
@@ -50,12 +49,6 @@ def dsn(source: Source, *, application: str = "migration-runbooks", settings: di
     )
 
 
-_REFUSED = re.compile(
-    "authentication failed|no pg_hba.conf entry|FATAL: .* does not exist|permission denied|unsupported startup parameter"
-)
-"""In a message of the server that answers, and would answer the same again; libpq gives no code for it."""
-
-
 def address(source: Source) -> str:
     """How the server is named to people."""
     return f"PostgreSQL {source.dbname} at {source.host}:{source.port} as {source.user}"
@@ -74,23 +67,7 @@ def connect(
     try:
         return pg_session.connect(dsn(source, application=application, settings=settings), wanted, address(source))
     except psycopg2.OperationalError as error:
-        failed = ConnectionFailed(
-            "connect",
-            on=address(source),
-            why=str(error),
-            next_step=_WITHOUT_OPTIONS
-            if "unsupported startup parameter" in str(error)
-            else "check that the server runs and that host, port, user and password in the profile are right "
-            "(locally: runbook local status)",
-        )
-        failed.transient = not _REFUSED.search(str(error))
-        raise failed from None
-
-
-_WITHOUT_OPTIONS = (
-    "connect directly, or let PgBouncer pass them over (ignore_startup_parameters = extra_float_digits,options): what they "
-    "say is set again in each transaction"
-)
+        raise faults.entry_refused(error, on=address(source)) from None
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from urllib.parse import urlparse
 import boto3
 import pyarrow.fs
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from fsspec.spec import AbstractFileSystem
 
-from helpers.errors import StageError, UsageError
+from helpers.errors import MigrationError, StageError, UsageError
+from helpers.platforms.faults import s3 as faults
 from helpers.settings import Stage
 
 PART_BYTES = 64 << 20
@@ -309,18 +310,9 @@ class Bucket:
         except (BotoCoreError, ClientError) as error:
             raise self._failed("delete", f"{len(names)} objects", error) from None
 
-    def _failed(self, verb: str, name: str, error: Exception) -> StageError:
-        unreachable = isinstance(error, ConnectionError | HTTPClientError)
-        failed = StageError(
-            f"{verb} {name or 'the stage'}",
-            on=f"{self.location}{f' at {self.stage.endpoint}' if self.stage.endpoint else ''}",
-            why=str(error),
-            next_step="see that the service answers (locally: runbook local up), then run the same command again"
-            if unreachable
-            else "check the bucket's name, the credentials and the free space, then run the same command again",
-        )
-        failed.transient = unreachable
-        return failed
+    def _failed(self, verb: str, name: str, error: Exception) -> MigrationError:
+        where = f"{self.location}{f' at {self.stage.endpoint}' if self.stage.endpoint else ''}"
+        return faults.told(error, f"{verb} {name or 'the stage'}", on=where)
 
     def filesystem(self) -> pyarrow.fs.S3FileSystem:
         """Arrow's client: multipart uploads in the background."""

@@ -8,11 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import snowflake.connector
-from snowflake.connector.errors import DatabaseError, Error, InterfaceError, OperationalError
+from snowflake.connector.errors import Error
 
-from helpers.errors import ConnectionFailed, LoadError
+from helpers.platforms.faults import snowflake as faults
 from helpers.platforms.naming import NameRules
-from helpers.redaction import redact
 from helpers.settings import Snowflake
 
 SESSION = {
@@ -61,13 +60,8 @@ def open_connection(target: Snowflake) -> Any:
             options[name] = value
     try:
         return snowflake.connector.connect(account=target.account, user=target.user, **options)
-    except (Error, OSError, ValueError) as error:
-        raise ConnectionFailed(
-            "connect",
-            on=address(target),
-            why=redact(str(error)),
-            next_step="check account, user and credentials in the profile (locally: runbook local status)",
-        ) from None
+    except (Error, OSError, ValueError, TypeError) as error:
+        raise faults.entry_refused(error, on=address(target)) from None
 
 
 class Session:
@@ -110,23 +104,8 @@ class Session:
     def _errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError, OSError) as error:
-            # A connection that breaks in the middle of an answer is an OSError of the connector's own HTTP client.
-            raise ConnectionFailed(
-                doing, on=self._where, why=_message(error), next_step="run the same command again"
-            ) from None
-        except DatabaseError as error:
-            raise LoadError(
-                doing,
-                on=self._where,
-                why=_message(error),
-                next_step="correct what the message names (rights, space, a name) and run the same command again",
-            ) from None
-
-
-def _message(error: Error | OSError) -> str:
-    text = redact(str(getattr(error, "msg", None) or error))
-    return text.splitlines()[0] if text else type(error).__name__
+        except (Error, OSError) as error:
+            raise faults.told(error, doing, on=self._where) from None
 
 
 def identifier(*parts: str) -> str:

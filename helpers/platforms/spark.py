@@ -10,9 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from helpers.errors import ConnectionFailed, LoadError
+from helpers.platforms.faults import spark as faults
 from helpers.platforms.naming import NameRules
-from helpers.redaction import redact
 from helpers.settings import Databricks
 
 SETTINGS = {
@@ -45,8 +44,6 @@ _SESSION_CATALOGS = frozenset({"spark_catalog", "hive_metastore"})
 
 RETRIES = {"spark": 8, "pysail": 2}
 """Of a call that does not get through; eight of them take about three minutes, in which a stopped cluster may start."""
-
-MAX_MESSAGE = 400
 
 
 def address(target: Databricks) -> str:
@@ -90,7 +87,7 @@ def connect(target: Databricks) -> Iterator[Session]:
         session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES[target.engine])])
         session.conf.set("spark.sql.session.timeZone", "UTC")
     except (PySparkException, RpcError, OSError, ValueError) as error:
-        raise _unreachable("connect", where, error) from None
+        raise faults.entry_refused(error, on=where) from None
     for name, value in SETTINGS.items():
         with suppress(PySparkException):
             session.conf.set(name, value)
@@ -162,17 +159,8 @@ class Session:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the client, on standard error; what it means is in its exception
                 yield
-        except RpcError as error:
-            raise _unreachable(doing, self._where, error) from None
-        except PySparkException as error:
-            if "UNAVAILABLE" in str(error) or type(error).__name__ == "RetriesExceeded":
-                raise _unreachable(doing, self._where, error) from None
-            raise LoadError(
-                doing,
-                on=self._where,
-                why=_message(error),
-                next_step="correct what the message names (rights, space, a name) and run the same command again",
-            ) from None
+        except (PySparkException, RpcError) as error:
+            raise faults.told(error, doing, on=self._where) from None
 
 
 def identifier(*parts: str) -> str:
@@ -211,17 +199,3 @@ def _url(target: Databricks) -> str:
     cluster = f"x-databricks-cluster-id={target.cluster_id};" if target.cluster_id else ""
     parameters = f"use_ssl=true;{token}{cluster}" if token or cluster else ""
     return f"{url.rstrip('/')}/;{parameters}" if parameters else url
-
-
-def _unreachable(doing: str, where: str, error: Exception) -> ConnectionFailed:
-    return ConnectionFailed(
-        doing,
-        on=where,
-        why=_message(error),
-        next_step="check host, cluster and token in the profile (locally: runbook local status), then run it again",
-    )
-
-
-def _message(error: Exception) -> str:
-    lines = redact(str(error)).strip().splitlines()
-    return lines[0][:MAX_MESSAGE] if lines else type(error).__name__

@@ -14,14 +14,15 @@ from helpers import limits as limiting
 from helpers import types
 from helpers.catalog import Column, Table
 from helpers.census import TableCensus
-from helpers.errors import MigrationError, SourceRefused, StageError
+from helpers.errors import MigrationError
 from helpers.limits import Server
 from helpers.load.snowflake import declared_type
 from helpers.manifest import Manifest, StagedColumn
 from helpers.platforms import duck, snowflake
+from helpers.platforms.faults import duck as duck_faults
+from helpers.platforms.faults import postgres as postgres_faults
 from helpers.platforms.postgres import identifier, literal
 from helpers.platforms.s3 import Bucket
-from helpers.redaction import redact
 from helpers.verify import forms
 from helpers.verify.dialects import DUCKDB, POSTGRES, SNOWFLAKE, Dialect
 from helpers.verify.forms import Form, Held, form_of, target_form
@@ -162,14 +163,7 @@ class PostgresEngine:
             self._cursor.execute(sql)
             return list(self._cursor.fetchall())
         except psycopg2.Error as error:
-            if self._cursor.connection.closed:
-                raise  # whoever opened the connection says that it was lost
-            raise SourceRefused(
-                doing,
-                on=self.name,
-                why=redact(str(error)).splitlines()[0],
-                next_step="correct what the message names (rights, a time-out) and run the same command again",
-            ) from None
+            raise postgres_faults.told(error, doing, on=self.name) from None
 
     def zone(self) -> str | None:
         rows = self.rows(_ZONE, doing="read the time zone that is set for the database")
@@ -295,12 +289,8 @@ class StageEngine:
         try:
             return list(self._connection.execute(sql).fetchall())
         except duckdb.Error as error:
-            raise StageError(
-                doing,
-                on=str(self._bucket.location),
-                why=redact(str(error)).splitlines()[0],
-                next_step="export again if files are gone or were changed by hand",
-            ) from None
+            cure = "export again if files are gone or were changed by hand"
+            raise duck_faults.told(error, doing, on=str(self._bucket.location), cure=cure) from None
 
     def zone(self) -> str | None:
         return None

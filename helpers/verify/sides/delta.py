@@ -11,6 +11,7 @@ from helpers.errors import LoadError
 from helpers.load.delta_catalog import of_version
 from helpers.platforms import duck
 from helpers.platforms.delta import DeltaVersion, Lake
+from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
 from helpers.shapes import TableShape
 from helpers.types import Comparison
@@ -119,11 +120,10 @@ class DeltaSide:
             try:
                 return connection.execute(sql).to_arrow_table()
             except duckdb.Error as error:
-                raise LoadError(
-                    "read the files of a Delta table",
-                    on=str(self._lake.bucket.location),
-                    why=str(error),
-                    next_step="a file is gone or damaged: load the table again",
+                where = str(self._lake.bucket.location)
+                cure = "a file is gone or damaged: load the table again"
+                raise faults.told(
+                    error, "read the files of a Delta table", on=where, kind=LoadError, cure=cure
                 ) from None
 
 

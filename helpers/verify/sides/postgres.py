@@ -17,12 +17,12 @@ from helpers.canonical import FormColumn
 from helpers.canonical import postgres as canonical_postgres
 from helpers.catalog import Table
 from helpers.digests import ENGINES, Method, Sums
-from helpers.errors import ConnectionFailed
+from helpers.errors import MigrationError, SourceFailed
 from helpers.manifest import StagedColumn
 from helpers.platforms import postgres
+from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
 from helpers.readers import Range, Readers, ranges
-from helpers.redaction import redact
 from helpers.settings import Export, Source
 from helpers.shapes import TableShape
 from helpers.types import Comparison
@@ -192,7 +192,7 @@ class PostgresSide:
     def _where(self, plan: TablePlan) -> str:
         return plan.where("postgresql target" if self._is_target else "postgresql")
 
-    def _no_digest(self, error: duckdb.Error) -> NoDigest | ConnectionFailed:
+    def _no_digest(self, error: duckdb.Error) -> NoDigest | MigrationError:
         of_a_value = error if isinstance(error, digests.Unfit) else digests.unfit(error)
         if of_a_value is None:
             return self._failed(error)
@@ -200,15 +200,10 @@ class PostgresSide:
         self._readers.interrupt()
         self._readers.close()
         self._readers = self._readers_of()
-        return NoDigest(redact(str(of_a_value)).splitlines()[0])
+        return NoDigest(faults.said(of_a_value))
 
-    def _failed(self, error: Exception) -> ConnectionFailed:
-        return ConnectionFailed(
-            "read the source",
-            on=postgres.address(self._source),
-            why=redact(str(error)),
-            next_step="check the server's log, then run the same command again",
-        )
+    def _failed(self, error: Exception) -> MigrationError:
+        return faults.told(error, "read the source", on=postgres.address(self._source), kind=SourceFailed)
 
 
 def insert(into: DuckDB, name: str, rows: pa.Table | pa.RecordBatchReader, selected: str = "*") -> None:

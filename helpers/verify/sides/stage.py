@@ -7,12 +7,12 @@ import pyarrow as pa
 
 from helpers import digests, shapes
 from helpers.digests import DIALECT, ENGINES, Method, StageChanged, Sums
-from helpers.errors import StageError
+from helpers.errors import MigrationError
 from helpers.manifest import Manifest, StagedTable
 from helpers.platforms import duck
+from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier
 from helpers.platforms.s3 import Bucket
-from helpers.redaction import redact
 from helpers.shapes import TableShape
 from helpers.types import Comparison
 from helpers.verify import row_forms, texts
@@ -104,13 +104,9 @@ class StageSide:
             except duckdb.Error as error:
                 raise self._unreadable(error) from None
 
-    def _unreadable(self, error: duckdb.Error) -> StageError:
-        return StageError(
-            "read the staged files",
-            on=str(self._bucket.location),
-            why=redact(str(error)).splitlines()[0],
-            next_step="a file is gone or damaged: export again",
-        )
+    def _unreadable(self, error: duckdb.Error) -> MigrationError:
+        cure = "a file is gone or damaged: export again"
+        return faults.told(error, "read the staged files", on=str(self._bucket.location), cure=cure)
 
 
 class ManifestSide(StageSide):

@@ -1,0 +1,70 @@
+"""DuckDB's errors: it passes on what PostgreSQL, S3, a Python file system or this machine's disk said, without their codes."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+
+from helpers.errors import ConnectionFailed, DiskRefused, MigrationError, StageError
+from helpers.platforms.faults import Fault, in_one_line, postgres, s3
+from helpers.redaction import redact
+
+AGAIN = "run the same command again"
+
+_OF_POSTGRES = re.compile(
+    r"\b(?:ERROR|FATAL|PANIC):\s|Unable to connect to Postgres|Failed to [a-z ]*(?:COPY|query|Postgres)"
+)
+_LOST = Fault(ConnectionFailed, f"see in the server's log why the connection ended, then {AGAIN}", transient=True)
+_DISK = Fault(
+    DiskRefused,
+    f"make room on this machine's disk where DuckDB spills (the working folder, TMPDIR), then {AGAIN}: it goes on",
+)
+_MEMORY = Fault(
+    DiskRefused,
+    f"give this machine memory or room to spill, or take fewer workers at once (export.workers), then {AGAIN}",
+)
+_OF_THE_DISK = re.compile("No space left on device|Disk quota exceeded|Read-only file system|max_temp_directory_size")
+
+
+def fault(error: Exception) -> Fault | None:
+    """What an error of DuckDB means, or None where nobody knows."""
+    text = str(error)
+    if _OF_POSTGRES.search(text):
+        return postgres.fault(text) or (_LOST if not _reason(text) else None)
+    if isinstance(error, duckdb.InterruptException):
+        return Fault(ConnectionFailed, f"another reader failed, and this one was stopped: {AGAIN}", transient=True)
+    if _OF_THE_DISK.search(text):
+        return _DISK
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return _MEMORY
+    return s3.fault(error)
+
+
+def told(
+    error: Exception, doing: str, *, on: str, kind: type[MigrationError] = StageError, cure: str = ""
+) -> MigrationError:
+    """The error that says what was tried.
+
+    Args:
+        error: of DuckDB, or an OSError of a file system that it writes to.
+        doing: the clause that it begins with.
+        on: the thing it was tried on.
+        kind: for an error that nobody knows.
+        cure: likewise.
+    """
+    found = fault(error) or Fault(kind, cure or f"mend what the message names, then {AGAIN}")
+    return found.told(doing, on=on, why=said(error))
+
+
+def said(error: Exception) -> str:
+    """What was said, in one line, without the statement that it was said of."""
+    text = str(error)
+    if _OF_POSTGRES.search(text):
+        return postgres.said_through(text) or "the connection ended"
+    text = re.sub(r"\x1b\[\d*m|↳", "", text.partition("\n\nLINE ")[0].partition("\n\nAt:\n")[0])
+    return redact(in_one_line(text))[: s3.MOST] or type(error).__name__
+
+
+def _reason(text: str) -> str:
+    return postgres.said_through(text).strip(" :")
