@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg2
 
+from helpers.comments import NO_TEXT, read_comments
 from helpers.errors import UsageError
 from helpers.platforms.postgres import identifier
 from helpers.relations import DETACHING, Choice, not_found, survey
@@ -231,7 +232,9 @@ def read_catalog(
             reason, cure = not_found(glob, relations, choice)
             raise UsageError("find the tables to migrate", on=f"--tables {glob}", why=reason, next_step=cure)
     oids = [relation.oid for relation in chosen]
-    columns, indexes, heirs = _columns(cursor, oids), _indexes(cursor, oids), _heirs(cursor, oids)
+    comments = read_comments(cursor, oids)
+    columns = _columns(cursor, oids, comments.texts)
+    indexes, heirs = _indexes(cursor, oids), _heirs(cursor, oids)
     heaps, through = _heaps(cursor, oids)
     return Catalog(
         tuple(
@@ -242,7 +245,7 @@ def read_catalog(
                 columns=columns[row.oid],
                 key=next((index.key.columns for index in indexes.get(row.oid, ()) if index.tells_apart), ()),
                 heaps=heaps.get(row.oid, ()),
-                comment=row.comment,
+                comment=comments.texts.get((row.oid, 0)),
                 estimated_rows=row.estimate,
                 kind=row.kind,
                 keys=tuple(dict.fromkeys(index.key for index in indexes.get(row.oid, ()))),
@@ -251,8 +254,24 @@ def read_catalog(
             )
             for row in chosen
         ),
-        {str(relation): why[relation.oid] for relation in relations if why[relation.oid]},
+        {
+            **{str(relation): why[relation.oid] for relation in relations if why[relation.oid]},
+            **{f"the comment on {name}": NO_TEXT for name in _named(cursor, comments.lost)},
+        },
     )
+
+
+def _named(cursor: Any, lost: Collection[tuple[int, int]]) -> list[str]:
+    """Tables and columns by their OID and number."""
+    if not lost:
+        return []
+    cursor.execute(
+        "SELECT concat_ws('.', n.nspname, c.relname, a.attname) FROM unnest(%s::oid[], %s::int[]) AS l (relation, number) "
+        "JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "LEFT JOIN pg_attribute a ON a.attrelid = l.relation AND a.attnum = l.number AND l.number > 0 ORDER BY 1",
+        [list(numbers) for numbers in zip(*lost, strict=True)],
+    )
+    return [str(name) for (name,) in cursor.fetchall()]
 
 
 def _rows(cursor: Any, sql: str, *values: Any) -> Iterable[dict[str, Any]]:
@@ -272,7 +291,7 @@ _UNCHECKED = (
 """A NOT NULL constraint that is NOT VALID, since PostgreSQL 18: rows from before it may still hold NULL."""
 
 
-def _columns(cursor: Any, oids: list[int]) -> dict[int, tuple[Column, ...]]:
+def _columns(cursor: Any, oids: list[int], comments: Mapping[tuple[int, int], str]) -> dict[int, tuple[Column, ...]]:
     found: dict[int, list[Column]] = {}
     defaults = _defaults(cursor, oids)
     for row in _rows(
@@ -288,7 +307,7 @@ def _columns(cursor: Any, oids: list[int]) -> dict[int, tuple[Column, ...]]:
         )
         SELECT r.attrelid AS relation, r.attnum AS number, r.attname AS name, r.attnotnull AS not_null, r.modifier,
                t.typname AS type, format_type(t.oid, r.modifier) AS sql, t.typtype::text AS kind,
-               e.typname AS element, col_description(r.attrelid, r.attnum) AS comment,
+               e.typname AS element,
                ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder) AS labels
         FROM resolved r
         JOIN pg_type t ON t.oid = r.type AND t.typtype <> 'd'
@@ -299,7 +318,8 @@ def _columns(cursor: Any, oids: list[int]) -> dict[int, tuple[Column, ...]]:
     ):
         kind = PgType(row["type"], row["sql"], row["kind"], row["element"], row["modifier"], tuple(row["labels"]))
         default = defaults.get((row["relation"], row["number"]), "") if defaults is not None else None
-        column = Column(row["name"], kind, row["not_null"], row["comment"], default)
+        comment = comments.get((row["relation"], row["number"]))
+        column = Column(row["name"], kind, row["not_null"], comment, default)
         found.setdefault(row["relation"], []).append(column)
     return {oid: tuple(columns) for oid, columns in found.items()}
 

@@ -35,7 +35,6 @@ class Relation:
     name: str
     kind: str
     estimate: int
-    comment: str | None
     temporary: bool
     extension: str
     configured: bool
@@ -129,7 +128,7 @@ def survey(cursor: Any) -> list[Relation]:
     cursor.execute(
         f"""
         SELECT c.oid, n.nspname, c.relname, c.relkind::text, greatest(t.estimate, 0)::int8,
-               obj_description(c.oid, 'pg_class'), c.relpersistence = 't', coalesce(e.extname, ''),
+               c.relpersistence = 't', coalesce(e.extname, ''),
                coalesce(c.oid = ANY (e.extconfig), false),
                EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
                NOT (t.unlogged AND pg_is_in_recovery()), c.relispartition

@@ -1,0 +1,59 @@
+"""What the source holds that cannot move: the cure is one that helps, and a comment keeps back nothing but itself.
+
+Would catch: a policy advised against what no policy touches, and an invalid byte in one comment that blocks every table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from helpers import export as exporting
+from helpers.catalog import PgType
+from helpers.errors import SourceRefused
+from helpers.limits import BY_POLICY, Server, limits
+
+
+@pytest.fixture
+def ascii_only(fresh_migration: Any) -> Iterator[Any]:
+    with fresh_migration("ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0") as found:
+        yield found
+
+
+def test_a_comment_that_is_no_text_stays_behind_alone(ascii_only: Any) -> None:
+    ascii_only.source(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)", "CREATE TABLE u (id int)", "INSERT INTO t VALUES (1, 'a')",
+        r"COMMENT ON TABLE t IS E'caf\xe9'", r"COMMENT ON COLUMN t.v IS E'na\xefve'", "COMMENT ON COLUMN t.id IS 'the key'",
+        r"COMMENT ON TABLE u IS E'caf\xc3\xa9'",
+    )  # fmt: skip
+    manifest = ascii_only.migrate()
+    assert {name: "COMMENT ON" in why for name, why in manifest.left_out.items()} == {
+        "the comment on public.t": True, "the comment on public.t.v": True,
+    }  # fmt: skip
+    t, u = manifest.tables
+    assert (t.comment, [c.comment for c in t.columns], u.comment) == (None, ["the key", None], "café")
+    assert ascii_only.verify().equal
+
+
+def test_bytes_without_a_meaning_are_not_answered_with_a_policy(ascii_only: Any) -> None:
+    ascii_only.source("CREATE TABLE t (v text)", r"INSERT INTO t VALUES (E'caf\xe9')")
+    with exporting.planned(ascii_only.settings) as plan, pytest.raises(SourceRefused) as told:
+        exporting.export(plan)
+    assert "createdb -E UTF8" in told.value.next_step
+    assert BY_POLICY not in told.value.next_step
+
+
+def test_values_that_a_policy_helps_are_answered_with_one(migration: Any) -> None:
+    migration.source("CREATE TABLE t (v numeric)", "INSERT INTO t VALUES ('NaN')")
+    with exporting.planned(migration.settings) as plan, pytest.raises(SourceRefused) as told:
+        exporting.export(plan)
+    assert told.value.next_step == BY_POLICY
+
+
+@pytest.mark.parametrize("kind", ["text", "bytea", "jsonb", "numeric", "timestamptz", "time"])
+def test_each_limit_has_a_cure_that_can_help(kind: str) -> None:
+    for as_text in (False, True):
+        for limit in limits(PgType(kind, kind), Server("SQL_ASCII"), as_text=as_text):
+            assert (limit.cure == BY_POLICY) is (limit.masked or limit.as_text), limit
