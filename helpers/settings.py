@@ -6,6 +6,7 @@ The file names things; secrets are read from where it points: `{ env = "NAME" }`
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import tomllib
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import psycopg2
 from dotenv import dotenv_values
@@ -40,14 +41,14 @@ DEFAULT_PROFILE = "local"
 Section = TypeVar("Section")
 
 
-class _Resolved(str):
+class Resolved(str):
     """A value that a reference led to, as opposed to one written in the file."""
 
 
 def _only_by_reference(value: object) -> object:
-    if isinstance(value, str) and not isinstance(value, _Resolved):
+    if isinstance(value, str) and not isinstance(value, Resolved):
         raise ValueError('a secret does not belong in this file; write { env = "NAME" } and set NAME')
-    return str(value) if isinstance(value, _Resolved) else value
+    return str(value) if isinstance(value, Resolved) else value
 
 
 Secret = Annotated[SecretStr | None, BeforeValidator(_only_by_reference)]
@@ -594,7 +595,9 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
     environment = {**dotenv_values(path.parent / ".env"), **os.environ}
     raw = _resolve(written, environment, f"profiles.{name}", path)
     if raw.get("stack") == "local":
-        raw = _merge(_local_stack(), raw)
+        from helpers.local import profile as local  # only such a profile needs it
+
+        raw = local.filled(raw, name, path)
     try:
         values = Profile.model_validate(raw)
     except ValidationError as error:
@@ -616,7 +619,9 @@ def load_approvals(profile: str | None = None, file: Path | None = None) -> Sett
     name, path, written = _written(profile, file)
     keys = {key: written[key] for key in ("stack", "approvals") if key in written}
     if keys.get("stack") == "local":
-        keys["approvals"] = _merge({"people": _local_people()}, keys.get("approvals", {}))
+        from helpers.local import profile as local
+
+        keys["approvals"] = {"people": local.signers(), **keys.get("approvals", {})}
     try:
         return Settings(profile=name, file=path, values=Profile.model_validate(keys))
     except ValidationError as error:
@@ -636,7 +641,7 @@ def source_from_dsn(variable: str) -> Source:
             f"read the environment variable {variable}", on="the environment", why="it is not set", next_step=example
         )
     try:
-        return Source.model_validate(_source_keys(dsn))
+        return Source.model_validate(source_keys(dsn))
     except (ValidationError, psycopg2.ProgrammingError):
         raise SettingsError(
             f"parse the DSN in {variable}",
@@ -652,13 +657,26 @@ def local_source() -> Source:
     Raises:
         LocalStackError: the stack is not up.
     """
-    return Source.model_validate(_local_stack()["source"])
+    from helpers.local import profile as local
+
+    return Source.model_validate(local.source())
 
 
 def _written(profile: str | None, file: Path | None) -> tuple[str, Path, dict[str, Any]]:
     name = profile or os.environ.get("RUNBOOK_PROFILE") or DEFAULT_PROFILE
     path = file or next((p for p in (Path.cwd() / FILE, PROJECT / FILE) if p.exists()), PROJECT / FILE)
-    tree = _parse(path).get("profiles", {})
+    whole = _parse(path)
+    if unknown := next((key for key in whole if key != "profiles"), None):
+        belongs = unknown in Profile.model_fields or (isinstance(whole[unknown], dict) and name in whole[unknown])
+        raise SettingsError(
+            f"read [{unknown}]",
+            on=str(path),
+            why="the file has nothing but tables under [profiles.NAME]",
+            next_step=f"write it as [profiles.{name}{f'.{unknown}' if unknown in Profile.model_fields else ''}]"
+            if belongs
+            else "take it away, or correct its name",
+        )
+    tree = whole.get("profiles", {})
     if name not in tree:
         raise SettingsError(
             f"find profile {name!r}",
@@ -669,74 +687,12 @@ def _written(profile: str | None, file: Path | None) -> tuple[str, Path, dict[st
     return name, path, tree[name]
 
 
-def _source_keys(dsn: str) -> dict[str, Any]:
+def source_keys(dsn: str) -> dict[str, Any]:
+    """A libpq DSN or URL as keys of a section `source`; raises `psycopg2.ProgrammingError` for what is none."""
     parsed = parse_dsn(dsn)
     if "password" in parsed:
-        parsed["password"] = _Resolved(remember(parsed["password"]))
+        parsed["password"] = Resolved(remember(parsed["password"]))
     return {key: value for key, value in parsed.items() if key in Source.model_fields}
-
-
-def _local_stack() -> dict[str, Any]:
-    from helpers.local import stack  # the stack reads no settings, and only this profile needs it
-
-    environment = stack.environment().as_dict()
-    s3, connect = environment["s3"], dict(environment["snowflake"])
-    named = {key: connect.pop(key) for key in ("account", "user", "database", "schema")}
-    return {
-        "source": _source_keys(environment["postgres_dsn"]),
-        "stage": {
-            "url": f"s3://{s3['bucket']}/migration/",
-            "endpoint": s3["endpoint"],
-            "access_key": s3["access_key"],
-            "secret_key": _Resolved(s3["secret_key"]),
-        },
-        "snowflake": {**named, "password": _Resolved(connect.pop("password")), "connect": connect},
-        "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
-        "approvals": {"people": _local_people()},
-        "archive": {"url": "s3://archive/legacy/", "retention_days": 1},
-        "kafka": {"engine": "noida-db", "partitions": 3, "replicas": 1, "landing": f"s3://{s3['bucket']}/events/"},
-        "aws": {"engine": "moto"},
-        "sla": {
-            "views": ["open_orders", "product_ranking"],
-            "seconds": {"sales_daily": 60, "sales_monthly": 60, "open_orders": 60, "product_ranking": 60},
-        },
-        "compliance": {"require_tls": False},
-        "hybrid": {"stay": ["event_log"]},
-        **_local_airflow(),
-        "dbt": {"threads": 1},
-        "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
-        "dns": {
-            "zone": "sales.example.com",
-            "record": "reports.sales.example.com",
-            "legacy": "legacy.sales.example.com",
-            "modern": "modern.sales.example.com",
-            "ttl": 0,
-            "seconds": 0,
-        },
-        "cutover": {"probes": 5},
-    }
-
-
-def _local_people() -> dict[str, str]:
-    from helpers.local import people, stack
-
-    return people.public_keys(stack.default_root().resolve())
-
-
-def _local_airflow() -> dict[str, Any]:
-    """Only while it is up: without it, phases that can do without say so."""
-    from helpers.local import stack
-
-    if (found := stack.airflow_if_up()) is None:
-        return {}
-    return {"airflow": {**found, "password": _Resolved(found["password"]), "engine": "local"}}
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        merged[key] = _merge(merged[key], value) if isinstance(value, dict) and key in merged else value
-    return merged
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -755,8 +711,15 @@ def _resolve(tree: dict[str, Any], environment: Mapping[str, str | None], at: st
         here = f"{at}.{key}"
         if isinstance(value, dict):
             reference = next((kind for kind in _REFERENCES if kind in value), None)
+            if reference and (unread := sorted(set(value) - _KEYS_OF[reference])):
+                raise SettingsError(
+                    f"read {here}.{unread[0]}",
+                    on=str(path),
+                    why=f"a reference by {reference} has no such key",
+                    next_step=f"take it away; its keys are {', '.join(sorted(_KEYS_OF[reference]))}",
+                )
             resolved[key] = (
-                _Resolved(_REFERENCES[reference](value, environment, here, path))
+                Resolved(_REFERENCES[reference](value, environment, here, path))
                 if reference
                 else _resolve(value, environment, here, path)
             )
@@ -826,18 +789,60 @@ def _field(secret: str, key: str | None, at: str, where: str) -> str:
         ) from None
 
 
+_KEYS_OF = {"env": {"env"}, "aws_secret": {"aws_secret", "key", "region"}, "vault": {"vault", "key"}}
 _REFERENCES = {"env": _from_environment, "aws_secret": _from_aws, "vault": _from_vault}
 
 
 def _settings_error(error: ValidationError, profile: str, path: Path) -> SettingsError:
-    first = error.errors(include_input=False, include_url=False)[0]
+    found = error.errors(include_input=False, include_url=False)
+    # A key that is missing may be the one that is misspelt.
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     key = ".".join(["profiles", profile, *(str(part) for part in first["loc"])])
     example = _EXAMPLES.get(
         str(first["loc"][-1]) if first["loc"] else "", "see the commented profile in migration.toml"
     )
-    unknown = first["type"] == "extra_forbidden"
-    why = "there is no such key" if unknown else first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        cure = _meant(profile, [str(part) for part in first["loc"]]) or f"correct it; {example}"
+        return SettingsError(f"read {key}", on=str(path), why="there is no such key", next_step=cure)
+    why = first["msg"].removeprefix("Value error, ")
     return SettingsError(f"read {key}", on=str(path), why=why, next_step=f"correct it; {example}")
+
+
+def _meant(profile: str, unknown: list[str]) -> str:
+    """What a key that there is not was probably meant for: the nearest in its place, else its place elsewhere."""
+    *place, key = unknown
+    known = _keys(Profile) if not place else _SECTIONS.get(place[0], set())
+    if near := difflib.get_close_matches(key, sorted(known), 1):
+        return f"write {near[0]}" if key not in known else ""
+    others = [name for name, keys in _SECTIONS.items() if key in keys and name not in place]
+    if others:
+        return "it belongs under " + " or ".join(f"[profiles.{profile}.{name}]" for name in others)
+    if key in _SECTIONS:
+        return f"it is a section: [profiles.{profile}.{key}]"
+    return f"take it away; known here: {', '.join(sorted(known))}" if known else ""
+
+
+def _keys(section: type[BaseModel]) -> set[str]:
+    return {each.alias or name for name, each in section.model_fields.items()}
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    return next(
+        (
+            each
+            for each in (annotation, *get_args(annotation))
+            if isinstance(each, type) and issubclass(each, BaseModel)
+        ),
+        None,
+    )
+
+
+_SECTIONS = {
+    name: _keys(section)
+    for name, field in Profile.model_fields.items()
+    if (section := _section_of(field.annotation)) is not None
+}
+"""The keys of each section by its name."""
 
 
 _EXAMPLES = {

@@ -1,0 +1,164 @@
+"""What the local stack gives to a profile with `stack = "local"`, and what it leaves to the profile.
+
+A key that a stand-in heeds is merged into its section: another database, a schema, a prefix. A key that names a server of the
+profile's own makes the whole section the profile's, and with it what would otherwise be written to that server. A key that a
+stand-in does not heed is refused: nobody is served by a stand-in who meant the service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import SettingsError
+from helpers.local import people, stack
+from helpers.settings import Resolved, source_keys
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What keys of one section say beside the local stack.
+
+    Attributes:
+        own: each names a server of the profile's own.
+        unheeded: mean nothing to the stand-in, so that without one of `own` they are refused.
+        engines: of the stack; together with one of `own` they contradict.
+        takes: sections that are not filled either where this one is the profile's own.
+        kept: keys that name no server, and are given beside one of the profile's own too.
+    """
+
+    own: tuple[str, ...]
+    unheeded: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+_RULES = {
+    # The other sections describe the sample, which lies in the stack's own database.
+    "source": _Rule(("host",), takes=("sla", "hybrid", "compliance", "downstream")),
+    # What lies there is reached with the stage's credentials.
+    "stage": _Rule(("endpoint", "region"), takes=("archive", "kafka", "databricks")),
+    "snowflake": _Rule(("account",), ("private_key_file", "private_key_passphrase", "storage_integration")),
+    "databricks": _Rule(("url", "host"), ("cluster_id", "token", "catalog"), ("pysail",)),
+    "kafka": _Rule(
+        ("bootstrap",),
+        ("user", "password", "security", "mechanism", "ca_file"),
+        ("noida-db",),
+        kept=("partitions", "replicas", "landing"),
+    ),
+    "aws": _Rule(("endpoint", "access_key", "secret_key"), engines=("moto",), takes=("dns",)),
+    "airflow": _Rule(("url",), engines=("local",)),
+}
+_WHOLE = {"approvals": "people", "hybrid": "stay", "sla": "seconds"}
+"""Tables and lists that a profile gives as a whole: more keys would be more people who may sign, more tables that stay."""
+
+
+def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
+    """The profile with the local stack's servers where it names none of its own.
+
+    Args:
+        written: as the file has it, its references resolved.
+        profile: its name, for an error.
+        file: likewise.
+
+    Raises:
+        SettingsError: a key that the stand-in would not heed, or that contradicts the stack's engine.
+        LocalStackError: the stack is not up.
+    """
+    given = dict(_sections())
+    for name, rule in _RULES.items():
+        section = written.get(name, {})
+        own = [key for key in rule.own if key in section and section[key] != given.get(name, {}).get(key)]
+        engine = section.get("engine")
+        where = f"profiles.{profile}.{name}"
+        if own and engine in rule.engines:
+            keys = f"{where}.{own[0]} and {where}.engine = {engine!r}"
+            raise _refused(keys, file, "the one names a server, the other the local stack's", "take one of them away")
+        if own or (engine is not None and rule.engines and engine not in rule.engines):
+            for dropped in rule.takes:
+                given.pop(dropped, None)
+            given[name] = {key: value for key, value in given.get(name, {}).items() if key in rule.kept}
+        elif ignored := [key for key in rule.unheeded if key in section]:
+            raise _refused(
+                ", ".join(f"{where}.{key}" for key in ignored), file,
+                "stack = \"local\" gives the section a stand-in that does not heed it",
+                f"name the server, too ({' or '.join(f'{where}.{key}' for key in rule.own)}), or take it away",
+            )  # fmt: skip
+    for name, key in _WHOLE.items():
+        if name in given and key in written.get(name, {}):
+            given[name] = {k: v for k, v in given[name].items() if k != key}
+    if set(written.get("dns", {})) & {"zone", "record", "legacy", "modern"} and "dns" in given:
+        given["dns"] = {key: given["dns"][key] for key in ("ttl", "seconds")}
+    if "downstream" in written:
+        given.pop("downstream", None)
+    return merged({name: section for name, section in given.items() if section or name in written}, written)
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` with what it lacks from `base`, table by table."""
+    found = dict(base)
+    for key, value in over.items():
+        found[key] = merged(found[key], value) if isinstance(value, dict) and key in found else value
+    return found
+
+
+def source() -> dict[str, Any]:
+    """The stack's own server, as keys of a section; raises `LocalStackError` where it is not up."""
+    return source_keys(stack.environment().as_dict()["postgres_dsn"])
+
+
+def signers() -> dict[str, str]:
+    """The two people of the local stack and their public keys."""
+    return people.public_keys(stack.default_root().resolve())
+
+
+def _refused(keys: str, file: Path, why: str, next_step: str) -> SettingsError:
+    return SettingsError(f"read {keys}", on=str(file), why=why, next_step=next_step)
+
+
+def _sections() -> dict[str, Any]:
+    environment = stack.environment().as_dict()
+    s3, connect = environment["s3"], dict(environment["snowflake"])
+    named = {key: connect.pop(key) for key in ("account", "user", "database", "schema")}
+    return {
+        "source": source_keys(environment["postgres_dsn"]),
+        "stage": {
+            "url": f"s3://{s3['bucket']}/migration/",
+            "endpoint": s3["endpoint"],
+            "access_key": s3["access_key"],
+            "secret_key": Resolved(s3["secret_key"]),
+        },
+        "snowflake": {**named, "password": Resolved(connect.pop("password")), "connect": connect},
+        "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
+        "approvals": {"people": signers()},
+        "archive": {"url": "s3://archive/legacy/", "retention_days": 1},
+        "kafka": {"engine": "noida-db", "partitions": 3, "replicas": 1, "landing": f"s3://{s3['bucket']}/events/"},
+        "aws": {"engine": "moto"},
+        "sla": {
+            "views": ["open_orders", "product_ranking"],
+            "seconds": {"sales_daily": 60, "sales_monthly": 60, "open_orders": 60, "product_ranking": 60},
+        },
+        "compliance": {"require_tls": False},
+        "hybrid": {"stay": ["event_log"]},
+        **_airflow(),
+        "dbt": {"threads": 1},
+        "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
+        "dns": {
+            "zone": "sales.example.com",
+            "record": "reports.sales.example.com",
+            "legacy": "legacy.sales.example.com",
+            "modern": "modern.sales.example.com",
+            "ttl": 0,
+            "seconds": 0,
+        },
+        "cutover": {"probes": 5},
+    }
+
+
+def _airflow() -> dict[str, Any]:
+    """Only while it is up: without it, phases that can do without say so."""
+    if (found := stack.airflow_if_up()) is None:
+        return {}
+    return {"airflow": {**found, "password": Resolved(found["password"]), "engine": "local"}}
