@@ -122,7 +122,7 @@ def test_a_role_without_rights_closes_the_first_gates_and_with_them_passes(
     with pytest.raises(GateClosed, match=f"the role {role} may not select from it") as closed:
         walk(source=reader).check_usage()
     assert f"GRANT SELECT ON public.orders TO {role}" in closed.value.next_step
-    with pytest.raises(SourceRefused, match="permission denied"):
+    with pytest.raises(SourceRefused, match="GRANT SELECT"):
         walk(source=reader).check_volume()
     with pytest.raises(GateClosed, match="the list may be incomplete") as closed:
         walk(source=reader).check_integrations()
