@@ -442,6 +442,12 @@ def export(
             progress("export") as report,
             exporting.planned(settings, progress=report, release=not hold_snapshot or plan, **options) as what,
         ):
+            if views := [str(c.table) for c in what.census if c.table.kind == "v"]:
+                screen.print(
+                    f"{', '.join(views)}: reading a view runs the functions in it as {settings.source.user}, whoever owns them",
+                    markup=False,
+                    soft_wrap=True,
+                )
             if what.resumed:
                 done = sum(1 for table in what.state.tables for part in table.parts if part.file)
                 all_parts = sum(len(table.parts) for table in what.state.tables)

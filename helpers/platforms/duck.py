@@ -74,8 +74,8 @@ def attach_postgres(
     connection.execute(f"ATTACH {literal(connection_string)} AS source (TYPE postgres, READ_ONLY)")
     connection.execute("BEGIN")
     wanted = {**pg_session.wanted(settings), "application_name": application}
-    first = f"SET TRANSACTION SNAPSHOT {literal(snapshot)}; " if snapshot else ""
-    execute_remotely(connection, first + pg_session.setting(wanted))
+    first = [f"SET TRANSACTION SNAPSHOT {literal(snapshot)}"] if snapshot else []
+    execute_remotely(connection, pg_session.setting(wanted, first=first))
     found = connection.execute(f"FROM postgres_query('source', {literal(pg_session.READING_BACK)})").fetchall()
     modes = {"transaction_isolation": "repeatable read", "transaction_read_only": "on"}
     pg_session.check(dict(found), {**wanted, **modes}, on=address(source))

@@ -6,7 +6,7 @@ in a transaction before may have been set on another server process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -91,17 +91,19 @@ def restrict(cursor: Any, kinds: set[str]) -> None:
     )
 
 
-def setting(settings: Mapping[str, str], *, local: bool = True) -> str:
+def setting(settings: Mapping[str, str], *, local: bool = True, first: Sequence[str] = ()) -> str:
     """The statements that set them, in one text; no name in it can be another's.
 
     Args:
         local: for the transaction (SET LOCAL); otherwise for the session.
+        first: statements that have to come before the transaction's first query, and with it its snapshot.
     """
     scope = "LOCAL" if local else "SESSION"
     values = ", ".join(f"({_literal(name)}, {_literal(value)})" for name, value in settings.items())
-    return (
-        # The role's own limit must not end what lifts it.
-        f"SET {scope} search_path = pg_catalog, pg_temp; SET {scope} statement_timeout = 0; "
+    return "; ".join(
+        # The role's own limit must not end what comes before it is lifted.
+        [f"SET {scope} statement_timeout = 0", *first, f"SET {scope} search_path = pg_catalog, pg_temp", ""]
+    ) + (
         f"SELECT set_config(name, value, {str(local).lower()}) FROM (VALUES {values}) AS wanted (name, value) "
         "WHERE current_setting(name, true) IS NOT NULL"
     )
@@ -172,7 +174,7 @@ class Connection(psycopg2.extensions.connection):  # type: ignore[misc]
             modes["transaction_read_only"] = "on"
         if self.isolation_level == ISOLATION_LEVEL_REPEATABLE_READ:
             modes["transaction_isolation"] = "repeatable read"
-        self._hold("; ".join(filter(None, (mode, first, setting(self.settings)))), modes)
+        self._hold(setting(self.settings, first=[*filter(None, (mode, first))]), modes)
 
     def _hold_session(self) -> None:
         if self._process is None:

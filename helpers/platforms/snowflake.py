@@ -10,16 +10,36 @@ import pyarrow as pa
 import snowflake.connector
 from snowflake.connector.errors import Error
 
+from helpers.errors import SessionRefused
 from helpers.platforms.faults import snowflake as faults
 from helpers.platforms.naming import NameRules
 from helpers.settings import Snowflake
 
-SESSION = {
+SESSION: dict[str, str | int | bool] = {
+    "AUTOCOMMIT": True,
     "TIMEZONE": "UTC",
-    "QUERY_TAG": "migration-runbooks",
     "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
+    "BINARY_INPUT_FORMAT": "HEX",
     "BINARY_OUTPUT_FORMAT": "HEX",
+    "DATE_INPUT_FORMAT": "AUTO",
+    "DATE_OUTPUT_FORMAT": "YYYY-MM-DD",
+    "TIME_INPUT_FORMAT": "AUTO",
+    "TIME_OUTPUT_FORMAT": "HH24:MI:SS",
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",
+    "TIMESTAMP_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM",
+    "TIMESTAMP_NTZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF3",
+    "TIMESTAMP_LTZ_OUTPUT_FORMAT": "",
+    "TIMESTAMP_TZ_OUTPUT_FORMAT": "",
+    "TWO_DIGIT_CENTURY_START": 1970,
+    "WEEK_START": 0,
+    "WEEK_OF_YEAR_POLICY": 0,
+    "JSON_INDENT": 2,
+    "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
+    "ROWS_PER_RESULTSET": 0,
+    "ERROR_ON_NONDETERMINISTIC_MERGE": True,
 }
+"""What an answer rests on, set at login and read back, whatever the account or the user has: all but the first four are the service's
+own defaults (https://docs.snowflake.com/en/sql-reference/parameters). A time-out ends in an error and is left to the account."""
 
 NAMES = NameRules("Snowflake", longest=255)
 """Between double quotes every character is allowed (https://docs.snowflake.com/en/sql-reference/identifiers-syntax)."""
@@ -45,9 +65,18 @@ def connect(target: Snowflake) -> Iterator[Session]:
 
 
 def open_connection(target: Snowflake) -> Any:
-    """The connector's own connection; raises `ConnectionFailed`."""
+    """The connector's own connection.
+
+    Raises:
+        ConnectionFailed: no answer, or no entry.
+        SessionRefused: a parameter of `SESSION` does not hold.
+    """
     options = dict(target.connect)
-    options["session_parameters"] = {**SESSION, **options.get("session_parameters", {})}
+    options["session_parameters"] = {
+        "QUERY_TAG": "migration-runbooks",
+        **SESSION,
+        **options.get("session_parameters", {}),
+    }
     if target.password:
         options["password"] = target.password.get_secret_value()
     if target.private_key_file:
@@ -59,9 +88,30 @@ def open_connection(target: Snowflake) -> Any:
         if value := getattr(target, name):
             options[name] = value
     try:
-        return snowflake.connector.connect(account=target.account, user=target.user, **options)
+        connection = snowflake.connector.connect(account=target.account, user=target.user, **options)
     except (Error, OSError, ValueError, TypeError) as error:
         raise faults.entry_refused(error, on=address(target)) from None
+    try:
+        _check(connection, address(target))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: Any, where: str) -> None:
+    rows = Session(connection, where).execute("SHOW PARAMETERS IN SESSION", doing="read the session's parameters")
+    held = {str(row["key"]): str(row["value"]) for row in rows}
+    for name, value in SESSION.items():
+        found = held.get(name)
+        if found is None or found.casefold() != str(value).casefold():
+            raise SessionRefused(
+                "hold the session's parameters",
+                on=where,
+                why=f"{name} is {found!r} after it was set to {str(value)!r}",
+                next_step=f"take {name} out of connect.session_parameters in [profiles.X.snowflake], or let the user set it "
+                "(ALTER SESSION needs no right of its own)",
+            )
 
 
 class Session:

@@ -10,17 +10,26 @@ from typing import Any
 
 import pyarrow as pa
 
+from helpers.errors import SessionRefused
 from helpers.platforms.faults import spark as faults
 from helpers.platforms.naming import NameRules
 from helpers.settings import Databricks
 
 SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    # A cast fails instead of giving NULL, and so does a value that a column cannot hold.
     "spark.sql.ansi.enabled": "true",
+    "spark.sql.storeAssignmentPolicy": "ANSI",
+    # The proleptic Gregorian calendar, which PostgreSQL has too.
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    # TIMESTAMP is an instant.
+    "spark.sql.timestampType": "TIMESTAMP_LTZ",
+    # Texts are left as they are, and a backslash in a constant is an escape.
     "spark.sql.variable.substitute": "false",
+    "spark.sql.parser.escapedStringLiterals": "false",
+    "spark.sql.caseSensitive": "false",
 }
-"""Asked for where the server lets a session set them: a cast that fails instead of giving NULL, the proleptic Gregorian
-calendar that PostgreSQL has too, and texts that are left as they are."""
+"""Set and read back (https://spark.apache.org/docs/latest/configuration.html#spark-sql)."""
 
 UNITY_CATALOG = NameRules(
     "Unity Catalog",
@@ -70,10 +79,11 @@ def engine(target: Databricks) -> str:
 
 @contextmanager
 def connect(target: Databricks) -> Iterator[Session]:
-    """A session in UTC that is closed with the block.
+    """A session that holds `SETTINGS`, and is closed with the block.
 
     Raises:
         ConnectionFailed: no answer, or no entry.
+        SessionRefused: a setting does not hold.
     """
     # A quarter of a second of every command's start, for the few that need it.
     from grpc import RpcError
@@ -85,17 +95,35 @@ def connect(target: Databricks) -> Iterator[Session]:
     try:
         session: Any = SparkSession.builder.remote(_url(target)).create()
         session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES[target.engine])])
-        session.conf.set("spark.sql.session.timeZone", "UTC")
+        refused = _hold(session, PySparkException)
     except (PySparkException, RpcError, OSError, ValueError) as error:
         raise faults.entry_refused(error, on=where) from None
-    for name, value in SETTINGS.items():
-        with suppress(PySparkException):
-            session.conf.set(name, value)
     try:
+        if refused:
+            raise SessionRefused(
+                "hold the session's settings",
+                on=where,
+                why="; ".join(refused),
+                next_step="let the session set it, or have whoever administers the cluster set it so",
+            )
         yield Session(session, where)
     finally:
         with suppress(PySparkException, RpcError):
             session.stop()
+
+
+def _hold(session: Any, error: type[Exception]) -> list[str]:
+    """Sets what `SETTINGS` says; what does not hold, in words. What a server does not know, it does in its own one way."""
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the client, about names that it takes for mistakes
+        for name, value in SETTINGS.items():
+            with suppress(error):
+                session.conf.set(name, value)
+            with suppress(error):
+                if (held := session.conf.get(name)).casefold() != value.casefold():
+                    found.append(f"{name} is {held} after it was set to {value}")
+    return found
 
 
 class Session:

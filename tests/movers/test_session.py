@@ -12,7 +12,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,19 +63,22 @@ OTHERWISE = {
 """Each another value than ours."""
 
 
-def _superuser(source: Source) -> Source:
+@contextmanager
+def _as_superuser(source: Source) -> Iterator[Any]:
+    """A cursor in autocommit."""
     state = json.loads((Path(os.environ["RUNBOOK_LOCAL_ROOT"]) / "state.json").read_text())
-    return source.model_copy(update={"user": "postgres", "password": SecretStr(state["passwords"]["superuser"])})
+    own = {"user": "postgres", "password": SecretStr(state["passwords"]["superuser"])}
+    with closing(postgres.connect(source.model_copy(update=own))) as connection:
+        connection.autocommit = True
+        yield connection.cursor()
 
 
 @contextmanager
-def _otherwise(migration: Any, **more: str) -> Iterator[None]:
+def otherwise(migration: Any, settings: Mapping[str, str] = OTHERWISE, **more: str) -> Iterator[None]:
     """The role and the database have every setting otherwise; a superuser says so, for we would no longer get in."""
     source = migration.settings.source
-    with closing(postgres.connect(_superuser(source))) as connection:
-        connection.autocommit = True
-        cursor = connection.cursor()
-        for number, (name, value) in enumerate({**OTHERWISE, **more}.items()):
+    with _as_superuser(source) as cursor:
+        for number, (name, value) in enumerate({**settings, **more}.items()):
             whose = f"DATABASE {source.dbname}" if number % 2 else f"ROLE {source.user} IN DATABASE {source.dbname}"
             value = value if name in ("search_path", "datestyle") else postgres.literal(value)
             cursor.execute(f"ALTER {whose} SET {name} = {value}")
@@ -94,7 +97,7 @@ def dropped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return bool(request.param.startswith("dropped"))
 
 
-def _digests(migration: Any) -> dict[str, str]:
+def fingerprints(migration: Any) -> dict[str, str]:
     manifest = migration.export()
     return {str(table): table.digest.fingerprint for table in manifest.tables}
 
@@ -102,9 +105,9 @@ def _digests(migration: Any) -> dict[str, str]:
 def test_what_the_role_and_the_database_say_changes_no_value(migration: Any, dropped: bool) -> None:
     migration.source(*NASTY)
     migration.settings = migration.settings.with_workers(2)
-    before = _digests(migration)
-    with _otherwise(migration):
-        assert _digests(migration) == before
+    before = fingerprints(migration)
+    with otherwise(migration):
+        assert fingerprints(migration) == before
         assert migration.verify("stage").verdict == "equal"
         if not dropped:
             assert migration.source("SHOW timezone") == [("UTC",)]
@@ -120,7 +123,7 @@ def test_what_the_role_and_the_database_say_changes_no_value(migration: Any, dro
 
 def test_no_time_out_of_the_role_ends_a_snapshot(migration: Any, dropped: bool) -> None:
     migration.source("CREATE TABLE t (id int)")
-    with _otherwise(migration):
+    with otherwise(migration):
         taken = snapshot.take(migration.settings.source)
         try:
             with snapshot.reading(migration.settings.source, taken.name) as cursor:
@@ -133,7 +136,7 @@ def test_no_time_out_of_the_role_ends_a_snapshot(migration: Any, dropped: bool) 
 
 
 def test_every_transaction_of_a_connection_begins_with_the_settings(migration: Any, dropped: bool) -> None:
-    with _otherwise(migration), closing(postgres.connect(migration.settings.source)) as connection:
+    with otherwise(migration), closing(postgres.connect(migration.settings.source)) as connection:
         for end in (connection.commit, connection.rollback, connection.commit):
             with connection.cursor() as cursor, connection.cursor("named") as named:
                 named.execute("SELECT current_setting('datestyle'), current_setting('search_path')")
@@ -153,9 +156,9 @@ def test_quotes_that_mean_another_thing_are_refused(migration: Any, monkeypatch:
         "INSERT INTO t (id) VALUES (1)",
         "INSERT INTO t VALUES (2, 'c\\d')",
     )
-    before = _digests(migration)
-    with _otherwise(migration, standard_conforming_strings="off"):
-        assert _digests(migration) == before
+    before = fingerprints(migration)
+    with otherwise(migration, standard_conforming_strings="off"):
+        assert fingerprints(migration) == before
         with snapshot.reading(migration.settings.source, _snapshot(migration)) as cursor:
             (table,) = read_catalog(cursor, tables=["t"]).tables
             assert table.columns[1].default == "'a\\b'::text"
@@ -207,9 +210,8 @@ def test_a_setting_that_does_not_hold_is_refused(migration: Any, monkeypatch: py
 
 def test_what_only_a_superuser_sets_is_read_back(migration: Any) -> None:
     source = migration.settings.source
-    with closing(postgres.connect(_superuser(source))) as connection:
-        connection.autocommit = True
-        connection.cursor().execute(f"ALTER DATABASE {source.dbname} SET zero_damaged_pages = on")
+    with _as_superuser(source) as cursor:
+        cursor.execute(f"ALTER DATABASE {source.dbname} SET zero_damaged_pages = on")
     with pytest.raises(SessionRefused, match="zero_damaged_pages") as refused:
         migration.export()
     assert "ALTER" in refused.value.next_step
@@ -221,7 +223,7 @@ def test_rows_that_a_policy_hides_are_an_error(migration: Any, dropped: bool) ->
         "ALTER TABLE t ENABLE ROW LEVEL SECURITY", "ALTER TABLE t FORCE ROW LEVEL SECURITY",
         "CREATE POLICY half ON t USING (id <= 5)",
     )  # fmt: skip
-    with _otherwise(migration, row_security="on"), pytest.raises(MigrationError) as refused:
+    with otherwise(migration, row_security="on"), pytest.raises(MigrationError) as refused:
         migration.export()
     assert "row-level security" in str(refused.value) and "BYPASSRLS" in str(refused.value)
 
@@ -241,7 +243,7 @@ def test_a_table_that_was_exchanged_for_a_view_is_not_read(migration: Any) -> No
 
 def test_a_program_that_cannot_be_told_is_not_run(migration: Any, tmp_path: Path, dropped: bool) -> None:
     migration.source(*NASTY)
-    with _otherwise(migration):
+    with otherwise(migration):
         if dropped:
             with pytest.raises(SessionRefused, match="connect directly"):
                 backup.dump(migration.settings.source, tmp_path / "dump")
@@ -325,13 +327,12 @@ def besieged(migration: Any) -> Iterator[Any]:
     source = migration.settings.source
     role = f"{source.dbname}_mallory"
     migration.source(*SHOP)
-    with closing(postgres.connect(_superuser(source), settings={"search_path": "pg_catalog"})) as connection:
-        connection.autocommit = True
-        cursor = connection.cursor()
+    with _as_superuser(source) as cursor:
         cursor.execute(f"CREATE ROLE {role}; GRANT CREATE, USAGE ON SCHEMA public TO {role}; SET ROLE {role}")
         cursor.execute(";\n".join(_shadows(cursor)))
         cursor.execute(f"RESET ROLE; ALTER ROLE {source.user} IN DATABASE {source.dbname} SET search_path = public")
-        yield migration
+    yield migration
+    with _as_superuser(source) as cursor:
         cursor.execute(
             f"ALTER ROLE {source.user} IN DATABASE {source.dbname} RESET ALL; DROP OWNED BY {role} CASCADE; DROP ROLE {role}"
         )

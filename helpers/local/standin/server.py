@@ -186,7 +186,9 @@ def _login(
         names = [_identifier(request.query_params.get(key)) for key in ("databaseName", "schemaName")]
         parameters = data.get("SESSION_PARAMETERS") or {}
         autocommit = str(parameters.get("AUTOCOMMIT", True)).lower() != "false"
-        session = Session(duck.cursor(), folder, stages, database=names[0], schema=names[1], autocommit=autocommit)
+        session = Session(
+            duck.cursor(), folder, stages, database=names[0], schema=names[1], autocommit=autocommit, given=parameters
+        )
         token = secrets.token_urlsafe(32)
         fakesnow.server.sessions[token] = session
         return JSONResponse({"data": _session_data(session, token, autocommit), "success": True})

@@ -11,7 +11,7 @@ import re
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from fakesnow.dialect import parse_one
 from snowflake.connector.errors import Error, ProgrammingError
 from sqlglot import exp
 
-from helpers.local.standin import expressions, stages, tables
+from helpers.local.standin import expressions, parameters, stages, tables
 from helpers.local.standin.tables import identifier, text
 
 Name = tuple[str, str, str]
@@ -72,11 +72,13 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         database: str | None = None,
         schema: str | None = None,
         autocommit: bool = True,
+        given: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(duck, ResultsCache(), None, None, False, False, autocommit=autocommit)
         self.database: str | None = None
         self._schema: str | None = None
         self._in_transaction = False
+        self.parameters = parameters.given(given or {})
         self.duck = duck
         self.folder = folder
         self.stages = shared_stages
@@ -312,15 +314,22 @@ def _show(session: Session, statement: Any) -> str | None:
 
 
 def _alter_session(session: Session, statement: Any) -> str:
-    """Any parameter is taken; only UTC as the time zone, because the stand-in has no other."""
-    for item in statement.find_all(exp.EQ):
-        name, value = item.this.name.upper(), item.expression
-        if name == "TIMEZONE" and value.name.upper() not in ("UTC", "ETC/UTC"):
-            raise tables.unsupported(f"TIMEZONE = {value.name}: only UTC")
+    for item in statement.find_all(exp.SetItem):
+        if isinstance(item.this, exp.Identifier):
+            parameters.altered(session.parameters, item.this.name.upper(), None)
+            continue
+        name, value = item.this.this.name.upper(), item.this.expression
+        parameters.altered(session.parameters, name, bool(value.this) if isinstance(value, exp.Boolean) else value.name)
         if name == "AUTOCOMMIT" and isinstance(value, exp.Boolean):
             session.end("COMMIT")
             session._autocommit = bool(value.this)
     return _said("Statement executed successfully.")
+
+
+def _command(session: Session, statement: Any) -> str | None:
+    if str(statement.this).upper() != "SHOW":
+        return None
+    return parameters.show_query(session.parameters, str(statement.args["expression"]))
 
 
 def _use(session: Session, statement: Any) -> str:
@@ -391,6 +400,7 @@ HANDLERS: tuple[tuple[type, Callable[[Session, Any], str | None]], ...] = (
     (exp.Use, _use),
     (exp.Describe, _describe),
     (exp.Show, _show),
+    (exp.Command, _command),
     (exp.Copy, _copy),
     (exp.Transaction, _transaction),
     (exp.Commit, _commit),
