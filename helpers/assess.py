@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from helpers import snapshot as snapshots
 from helpers.catalog import measured, read_catalog
 from helpers.census import ColumnCensus, TableCensus, check_policies
 from helpers.census_worker import take_censuses
+from helpers.names import Refusal
 from helpers.platforms import postgres
 from helpers.progress import Progress
 from helpers.settings import Settings
@@ -28,12 +30,19 @@ class Stock:
     left_out: dict[str, str]
 
 
-def census(settings: Settings, tables: tuple[str, ...] = (), *, progress: Progress | None = None) -> Stock:
+def census(
+    settings: Settings,
+    tables: tuple[str, ...] = (),
+    *,
+    exclude: tuple[str, ...] = (),
+    progress: Progress | None = None,
+) -> Stock:
     """Counts every table that matches, in one snapshot.
 
     Args:
         settings: the profile; its source and its policies.
         tables: globs over table names; empty means all.
+        exclude: globs of what is left out of them.
         progress: told about each table.
 
     Raises:
@@ -43,8 +52,8 @@ def census(settings: Settings, tables: tuple[str, ...] = (), *, progress: Progre
     """
     policies = settings.export.policies
     with postgres.reading(settings.source, application="migration-runbooks census") as cursor:
-        catalog = read_catalog(cursor, schemas=settings.source.schemas, tables=tables)
-        check_policies(catalog.tables, policies, complete=not tables)
+        catalog = read_catalog(cursor, schemas=settings.source.schemas, tables=tables, exclude=exclude)
+        check_policies(catalog.tables, policies, complete=not tables and not exclude)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
         cursor.execute("SELECT pg_export_snapshot()")
         (snapshot,) = cursor.fetchone()
@@ -53,10 +62,12 @@ def census(settings: Settings, tables: tuple[str, ...] = (), *, progress: Progre
         return Stock(counted, catalog.left_out)
 
 
-def as_dict(found: Stock) -> dict[str, Any]:
-    """The census as `runbook assess --census --json` prints it."""
+def as_dict(found: Stock, by_target: Mapping[str, Sequence[Refusal]]) -> dict[str, Any]:
+    """The census as `runbook assess --census --json` prints it, with what each target refuses of the names."""
+    refused = any(table.refused for table in found.tables) or any(by_target.values())
     return {
-        "verdict": "refused" if any(table.refused for table in found.tables) else "accepted",
+        "verdict": "refused" if refused else "accepted",
+        "targets": {where: [vars(refusal) for refusal in refusals] for where, refusals in by_target.items()},
         "left_out": found.left_out,
         "tables": [
             {

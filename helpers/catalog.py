@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg2
 
+from helpers import globs
 from helpers.comments import NO_TEXT, read_comments
 from helpers.errors import UsageError
 from helpers.platforms.postgres import identifier
@@ -206,17 +207,20 @@ def read_catalog(
     exclude: Sequence[str] = (),
     include_views: bool = False,
     also: Collection[str] = (),
+    left_before: Mapping[str, str] | None = None,
 ) -> Catalog:
     """Reads the tables that match, in the cursor's own snapshot, and says why the other relations do not move.
 
+    Of the others no more is read than their names: none of them need be readable.
+
     Args:
         cursor: a psycopg2 cursor.
-        schemas, tables, exclude, include_views, also: see `relations.Choice`.
+        schemas, tables, exclude, include_views, also, left_before: see `relations.Choice`.
 
     Raises:
-        UsageError: a glob or schema that matches nothing; names what there is.
+        UsageError: a glob or schema that matches nothing, which names what there is; or nothing is left.
     """
-    choice = Choice(schemas, tables, exclude, include_views, also)
+    choice = Choice(schemas, tables, exclude, include_views, also, left_before or {})
     relations = survey(cursor)
     if missing := set(schemas) - _schemas(cursor):
         raise UsageError(
@@ -231,6 +235,9 @@ def read_catalog(
         if not any(relation.matches([glob]) for relation in chosen):
             reason, cure = not_found(glob, relations, choice)
             raise UsageError("find the tables to migrate", on=f"--tables {glob}", why=reason, next_step=cure)
+    globs.refuse_unknown("--exclude", exclude, [(r.schema, r.name) for r in relations if r.kind != "S"], "the source")
+    if exclude and not chosen:
+        globs.refuse_nothing_left(exclude)
     oids = [relation.oid for relation in chosen]
     comments = read_comments(cursor, oids)
     columns = _columns(cursor, oids, comments.texts)

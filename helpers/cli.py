@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -24,11 +24,13 @@ from helpers import assess as assessing
 from helpers import export as exporting
 from helpers import left_out as leaving
 from helpers import manifest as manifests
+from helpers import names as naming
 from helpers import settings as profiles
 from helpers import snapshot as snapshots
 from helpers import type_document
 from helpers import verify as verifying
 from helpers.errors import MigrationError, NotBuilt, Unexpected, UsageError
+from helpers.export_state import TableState
 from helpers.load import delta as loading_delta
 from helpers.load import snowflake as loading
 from helpers.platforms import faults, spark
@@ -74,6 +76,10 @@ Profile = Annotated[str | None, typer.Option(help="Profile of migration.toml; wi
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 Run = Annotated[str | None, typer.Option(help="The run this belongs to; its files go to outputs/RUN.")]
 Tables = Annotated[list[str] | None, typer.Option(help="Glob over table or schema.table; repeat for more.")]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(help="Glob over table or schema.table: left out, not counted, not locked; repeat for more."),
+]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")]
 
 
@@ -401,6 +407,7 @@ def export(
     ] = None,
     output_format: Annotated[str, typer.Option(help="Only parquet.")] = "parquet",
     tables: Tables = None,
+    exclude: Exclude = None,
     hold_snapshot: Annotated[
         bool, typer.Option(help="Keep the snapshot for the verification, up to six hours.")
     ] = False,
@@ -432,9 +439,23 @@ def export(
         settings = settings.with_workers(workers)
     location = target_location or settings.stage.url
     options: dict[str, Any] = {
-        "location": location, "tables": tuple(tables or ()), "include_views": include_views,
+        "location": location, "tables": tuple(tables or ()), "exclude": tuple(exclude or ()),
+        "include_views": include_views,
         "resume": _unfinished_export(pointer, location), "keep_for_resume": run is not None and not plan,
     }  # fmt: skip
+    warned: list[str] = []
+
+    def of_targets(planned: Sequence[TableState]) -> list[naming.Refusal]:
+        """Where one target takes the tables, the others' words are only said: nobody knows yet which is meant."""
+        found = naming.of_profile(settings, planned)
+        if all(found.values()):
+            return [refusal for each in found.values() for refusal in each]
+        warned.extend(
+            f"{where} will refuse {each} → {each.cure}" for where, all_of_it in found.items() for each in all_of_it
+        )
+        return []
+
+    options["objections"] = of_targets
     manifest = None
     begun = False
     try:
@@ -448,6 +469,8 @@ def export(
                     markup=False,
                     soft_wrap=True,
                 )
+            for line in warned:
+                screen.print(line, markup=False, soft_wrap=True)
             if what.resumed:
                 done = sum(1 for table in what.state.tables for part in table.parts if part.file)
                 all_parts = sum(len(table.parts) for table in what.state.tables)
@@ -474,7 +497,7 @@ def export(
         raise
     if manifest is None:
         rows = [
-            (str(c.table), c.rows, len(t.parts), "; ".join(c.refused) or "exact")
+            (str(c.table), c.rows, len(t.parts), "; ".join(what.refusals(str(c.table))) or "exact")
             for c, t in zip(what.census, what.state.tables, strict=True)
         ]
 
@@ -510,6 +533,7 @@ def load(
         str | None, typer.Option(help="s3://bucket/prefix/ of an export; without it the profile's stage.")
     ] = None,
     target_table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
+    exclude: Exclude = None,
     plan: PlanOnly = False,
     run: Run = None,
     profile: Profile = None,
@@ -530,10 +554,12 @@ def load(
     )
     planned: loading.LoadPlan | loading_delta.LoadPlan
     if target == "databricks":
-        planned = loading_delta.plan_load(manifest, bucket, settings.databricks, table=target_table)
+        planned = loading_delta.plan_load(
+            manifest, bucket, settings.databricks, table=target_table, exclude=exclude or ()
+        )
         screen.print(f"into {spark.address(settings.databricks)}", markup=False)
     else:
-        planned = loading.plan_load(manifest, bucket, settings.snowflake, table=target_table)
+        planned = loading.plan_load(manifest, bucket, settings.snowflake, table=target_table, exclude=exclude or ())
     if plan:
         rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in planned.tables]
         _show(as_json, {"plan": [dict(zip(("table", "action", "rows", "files"), row, strict=True)) for row in rows]},
@@ -565,6 +591,7 @@ def verify(
     target: Annotated[str, typer.Option(help="snowflake, databricks, stage or postgresql.")] = "snowflake",
     check: Annotated[str, typer.Option(help="row-counts, schema, data-quality, sample-data or full.")] = "full",
     tables: Tables = None,
+    exclude: Exclude = None,
     where: Annotated[str | None, typer.Option(help="Only rows with this condition, in PostgreSQL's SQL.")] = None,
     since: Annotated[str | None, typer.Option(help="COLUMN=VALUE: only rows from this watermark on.")] = None,
     sample: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Share of the rows, such as 0.01.")] = None,
@@ -615,6 +642,7 @@ def verify(
             source_name=source,  # type: ignore[arg-type]
             check=check,  # type: ignore[arg-type]
             tables=tuple(tables or ()),
+            exclude=tuple(exclude or ()),
             source=profiles.source_from_dsn(source_dsn_env) if source_dsn_env else None,
             target_source=profiles.source_from_dsn(target_dsn_env) if target_dsn_env else None,
             location=location,
@@ -637,11 +665,11 @@ def verify(
     if folder:
         # Of what narrows it, only what was given: an equal verdict on less does not outweigh a difference.
         given = {
-            "check": check if check != "full" else None, "tables": tables, "where": where, "since": since, "sample": sample,
+            "check": check if check != "full" else None, "tables": tables, "exclude": exclude, "where": where, "since": since, "sample": sample,
             "map": names, "tolerance": tolerance, "location": location,
         }  # fmt: skip
         _keep(folder, found, what, {name: value for name, value in given.items() if value})
-    if found.equal and check == "full" and not tables and what.snapshot:
+    if found.equal and check == "full" and not tables and not exclude and what.snapshot:
         snapshots.release_named(what.snapshot)
 
     def show() -> None:
@@ -877,6 +905,7 @@ def assess(
     census: Annotated[bool, typer.Option("--census", help="Count the values that would change on their way.")] = False,
     types: Annotated[bool, typer.Option("--types", help="Render docs/types.md from the table of types.")] = False,
     tables: Tables = None,
+    exclude: Exclude = None,
     run: Run = None,
     profile: Profile = None,
     as_json: Json = False,
@@ -899,9 +928,10 @@ def assess(
         )
     settings = profiles.load(profile)
     with progress("census") as report:
-        found = assessing.census(settings, tuple(tables or ()), progress=report)
-    _show(as_json, assessing.as_dict(found), lambda: _show_census(found))
-    raise typer.Exit(1 if any(table.refused for table in found.tables) else 0)
+        found = assessing.census(settings, tuple(tables or ()), exclude=tuple(exclude or ()), progress=report)
+    by_target = naming.of_profile(settings, [each.table for each in found.tables])
+    _show(as_json, assessing.as_dict(found, by_target), lambda: _show_census(found, by_target))
+    raise typer.Exit(1 if any(table.refused for table in found.tables) or any(by_target.values()) else 0)
 
 
 def _show_left_out(left_out: Mapping[str, str]) -> None:
@@ -909,7 +939,7 @@ def _show_left_out(left_out: Mapping[str, str]) -> None:
         screen.print(line, markup=False, soft_wrap=True)
 
 
-def _show_census(found: assessing.Stock) -> None:
+def _show_census(found: assessing.Stock, by_target: Mapping[str, Sequence[naming.Refusal]]) -> None:
     for table in found.tables:
         rows = [
             (c.column.name, c.column.type.sql, c.verdict, c.mapping.snowflake, c.policy or "", c.touched,
@@ -920,6 +950,8 @@ def _show_census(found: assessing.Stock) -> None:
         _table(f"{table.table}: {table.rows:,} rows", *headings, rows=rows)
     for sentence in (sentence for table in found.tables for sentence in table.refused):
         screen.print(f"refused: {sentence}", markup=False, soft_wrap=True)
+    for where, refusal in ((where, each) for where, refusals in by_target.items() for each in refusals):
+        screen.print(f"refused by {where}: {refusal} → {refusal.cure}", markup=False, soft_wrap=True)
     _show_left_out(found.left_out)
 
 

@@ -9,7 +9,7 @@ mixture.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,6 +30,7 @@ from helpers.export_state import ExportState, PartState, TableState, unfinished
 from helpers.export_worker import Workers, is_unchanged
 from helpers.limits import BY_POLICY
 from helpers.manifest import Manifest, StagedTable
+from helpers.names import Refusal
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
@@ -39,6 +40,8 @@ from helpers.snapshot import Snapshot
 from helpers.staging import staged_columns
 
 POLL_SECONDS = 0.5
+
+Objections = Callable[[Sequence[TableState]], Sequence[Refusal]]
 
 EXPORT_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6,12}")
 
@@ -50,6 +53,8 @@ class ExportPlan:
     Attributes:
         state: the tables with their parts; of a resumed export, with the files that are already there.
         census: empty for a resumed export, whose census was taken before.
+        refused: every reason why it cannot be made, in sentences.
+        names: those of them that a target gives for a name.
         digests: whether to sum up the staged rows once they are written.
     """
 
@@ -64,11 +69,17 @@ class ExportPlan:
     digests: bool = True
     complete: bool = True
     refused: tuple[str, ...] = field(default=())
+    names: tuple[Refusal, ...] = ()
 
     @property
     def rows(self) -> int:
         """Rows in the snapshot."""
         return sum(table.rows for table in self.state.tables)
+
+    def refusals(self, table: str) -> list[str]:
+        """Why a table, given as `schema.name`, cannot be moved."""
+        losses = [sentence for census in self.census if str(census.table) == table for sentence in census.refused]
+        return losses + [str(refusal) for refusal in self.names if table in refusal.tables]
 
 
 @contextmanager
@@ -77,6 +88,8 @@ def planned(
     *,
     location: str | None = None,
     tables: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+    objections: Objections | None = None,
     include_views: bool = False,
     snapshot: Snapshot | None = None,
     resume: str | None = None,
@@ -90,6 +103,8 @@ def planned(
         settings: the profile.
         location: `s3://bucket/prefix/`; without it, the profile's stage.
         tables: globs over table names; empty means all.
+        exclude: globs of what is left out of them: not counted, not locked, and no right is needed for it.
+        objections: what the targets refuse of the tables; nothing is asked where the stage is all that is wanted.
         include_views: export views and materialized views too.
         snapshot: one that somebody else holds; it is then not released.
         resume: the name of an unfinished export at the location; it goes on in its own snapshot while that is held,
@@ -112,7 +127,10 @@ def planned(
         if former and chosen.name == former.snapshot:
             plan = _go_on(settings, bucket, chosen, former, progress)
         else:
-            plan = plan_export(settings, bucket, chosen, tables, include_views=include_views, progress=progress)
+            plan = plan_export(
+                settings, bucket, chosen, tables, exclude=exclude, objections=objections, include_views=include_views,
+                progress=progress,
+            )  # fmt: skip
             plan = _with_kept_tables(plan, former, progress) if former else plan
         if keep_for_resume and not plan.refused:
             plan.state.write(bucket)
@@ -139,14 +157,19 @@ def plan_export(
     snapshot: Snapshot,
     tables: tuple[str, ...] = (),
     *,
+    exclude: tuple[str, ...] = (),
+    objections: Objections | None = None,
     include_views: bool = False,
     progress: Progress | None = None,
 ) -> ExportPlan:
     """Reads the catalog and takes the census of every table in `snapshot`."""
     source, options = settings.source, settings.export
+    complete = not tables and not exclude
     with snapshots.reading(source, snapshot.name) as cursor:
-        catalog = read_catalog(cursor, schemas=source.schemas, tables=tables, include_views=include_views)
-        check_policies(catalog.tables, options.policies, complete=not tables)
+        catalog = read_catalog(
+            cursor, schemas=source.schemas, tables=tables, exclude=exclude, include_views=include_views
+        )
+        check_policies(catalog.tables, options.policies, complete=complete)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
         catalog = left_out.complete(cursor, measured(cursor, catalog))
         census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
@@ -162,10 +185,13 @@ def plan_export(
         why_approximate=snapshot.why_approximate,
         tables=tuple(_planned_table(c, options.workers) for c in census),
         left_out=catalog.left_out,
-        complete=not tables,
+        complete=complete,
     )
-    refused = tuple(sentence for table in census for sentence in table.refused)
-    return ExportPlan(source, options, bucket, snapshot, catalog, census, state, complete=not tables, refused=refused)
+    names = tuple(dict.fromkeys(objections(state.tables) if objections else ()))
+    refused = (*(sentence for table in census for sentence in table.refused), *map(str, names))
+    return ExportPlan(
+        source, options, bucket, snapshot, catalog, census, state, complete=complete, refused=refused, names=names
+    )
 
 
 def marked(plan: ExportPlan, mark: str, *, progress: Progress | None = None) -> ExportPlan:
@@ -238,11 +264,14 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
 def refuse_losses(plan: ExportPlan) -> None:
     """Raises `SourceRefused` where a column of `plan` cannot be moved without loss."""
     if plan.refused:
+        names = [refusal.cure for refusal in plan.names]
+        losses = len(plan.refused) > len(plan.names)
+        cures = [cure for table in plan.census for cure in table.cures] or ([BY_POLICY] if losses else [])
         raise SourceRefused(
-            "export without loss",
+            "export without loss" if losses else "export what the target takes",
             on=postgres.address(plan.source),
             why="; ".join(plan.refused),
-            next_step="; ".join(dict.fromkeys(cure for table in plan.census for cure in table.cures)) or BY_POLICY,
+            next_step="; ".join(dict.fromkeys([*cures, *names])),
         )
 
 
@@ -284,7 +313,7 @@ def _go_on(
     """The former plan in the former snapshot; files that are not what was written are forgotten."""
     wanted = [f"{table.schema_}.{table.name}" for table in former.tables]
     with snapshots.reading(settings.source, snapshot.name) as cursor:
-        found = read_catalog(cursor, schemas=settings.source.schemas, also=wanted).tables
+        found = read_catalog(cursor, schemas=settings.source.schemas, also=wanted, left_before=former.left_out).tables
     state = former.without_damaged_files(bucket, progress)
     catalog = Catalog(tuple(table for table in found if str(table) in wanted), former.left_out)
     return ExportPlan(
@@ -308,7 +337,8 @@ def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress 
         tables.append(table)
     state = plan.state.model_copy(update={"tables": tuple(tables)})
     return ExportPlan(
-        plan.source, plan.options, plan.bucket, plan.snapshot, plan.catalog, plan.census, state, True, plan.digests, plan.complete, plan.refused
+        plan.source, plan.options, plan.bucket, plan.snapshot, plan.catalog, plan.census, state, True, plan.digests, plan.complete, plan.refused,
+        plan.names,
     )  # fmt: skip
 
 

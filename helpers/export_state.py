@@ -50,6 +50,9 @@ class TableState(_State):
     parts: tuple[PartState, ...]
     digest: Digest | None = None
 
+    def __str__(self) -> str:
+        return f"{self.schema_}.{self.name}"
+
     @property
     def finished(self) -> bool:
         """Whether every file is written."""

@@ -15,6 +15,7 @@ import psycopg2
 
 from helpers import census_scan
 from helpers.catalog import Catalog, Table
+from helpers.globs import EXCLUDED
 from helpers.platforms.postgres import identifier
 from helpers.relations import FIRST_OF_USERS
 
@@ -33,7 +34,12 @@ def complete(cursor: Any, catalog: Catalog) -> Catalog:
         SourceRefused: rows of a table may not be read.
     """
     moved = {str(table) for table in catalog.tables}
-    rows = {f"rows that {table} inherits": _inherited(cursor, table, moved) for table in catalog.tables if table.heirs}
+    excluded = {name for name, why in catalog.left_out.items() if why.startswith(EXCLUDED)}
+    rows = {
+        f"rows that {table} inherits": _inherited(cursor, table, moved, excluded)
+        for table in catalog.tables
+        if table.heirs
+    }
     return replace(catalog, left_out={**rows, **catalog.left_out, **_large_objects(cursor), **_others(cursor)})
 
 
@@ -63,9 +69,9 @@ def by_table(rows: str) -> str:
     return f"SELECT tableoid::int8, count(*) FROM {rows} GROUP BY 1"
 
 
-def _inherited(cursor: Any, table: Table, moved: set[str]) -> str:
+def _inherited(cursor: Any, table: Table, moved: set[str], excluded: set[str]) -> str:
     how = [(heir, "moves as a table of its own" if heir.name in moved else "does not move") for heir in table.heirs]
-    if any(heir.foreign for heir in table.heirs):
+    if any(heir.foreign or heir.name in excluded for heir in table.heirs):  # nothing is asked of either
         return "; ".join(f"those of {heir.name}, which {goes}" for heir, goes in how)
     with census_scan.reading(table):
         cursor.execute(by_table(identifier(table.schema, table.name)))

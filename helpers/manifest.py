@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from helpers import globs
 from helpers.errors import StageError
 from helpers.platforms.s3 import Bucket
 from helpers.types import Comparison
@@ -121,9 +123,36 @@ class Manifest(_Record):
     left_out: dict[str, str]
     complete: bool = True
 
+    @property
+    def excluded(self) -> dict[str, str]:
+        """Those of `left_out` that the operator left out."""
+        return {name: why for name, why in self.left_out.items() if why.startswith(globs.EXCLUDED)}
+
     def table(self, schema: str, name: str) -> StagedTable | None:
         """The table of that name, or None."""
         return next((table for table in self.tables if (table.schema_, table.name) == (schema, name)), None)
+
+    def chosen(
+        self, tables: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> tuple[tuple[StagedTable, ...], dict[str, str]]:
+        """The tables that globs mean, and why others that `tables` means are not among them.
+
+        Args:
+            tables: globs over `name` or `schema.name`; empty for all.
+            exclude: globs of what is left out of them.
+
+        Raises:
+            UsageError: a glob matches nothing, or nothing is left.
+        """
+        known = [(table.schema_, table.name) for table in self.tables]
+        globs.refuse_unknown("--tables", tables, known, "the manifest")
+        globs.refuse_unknown("--exclude", exclude, known, "the manifest")
+        excluded = globs.excluded(known, tables, exclude)
+        named = (t for t in self.tables if not tables or globs.match(t.schema_, t.name, tables))
+        chosen = tuple(table for table in named if str(table) not in excluded)
+        if exclude and not chosen:
+            globs.refuse_nothing_left(exclude)
+        return chosen, excluded
 
 
 def read(bucket: Bucket) -> Manifest:

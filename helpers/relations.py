@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from helpers import globs as globs_of
 
 FIRST_OF_USERS = 16384
 """The first OID that PostgreSQL gives to what users make, `FirstNormalObjectId`
@@ -52,7 +53,7 @@ class Relation:
 
     def matches(self, globs: Sequence[str]) -> bool:
         """Whether one of the globs means it, by its name or by its schema and name."""
-        return self.is_named(globs) or any(fnmatchcase(n, glob) for glob in globs for n in (self.name, str(self)))
+        return globs_of.match(self.schema, self.name, globs) is not None
 
     def is_named(self, globs: Sequence[str]) -> bool:
         """Whether it is written out there."""
@@ -66,6 +67,7 @@ class Choice:
     Attributes:
         schemas: empty for all but PostgreSQL's own.
         tables, exclude: globs over `name` or `schema.name`; no globs in `tables` mean all.
+        left_before: why others stay behind, by "schema.table": as an earlier choice left them, none of them is looked at.
         include_views: take views and materialized views for tables.
         also: names as "schema.table" that are taken whatever they are: what an export took, seen by its verification.
     """
@@ -75,21 +77,26 @@ class Choice:
     exclude: Sequence[str] = ()
     include_views: bool = False
     also: Collection[str] = ()
+    left_before: Mapping[str, str] = field(default_factory=dict)
 
     def why_not(self, relation: Relation) -> str:
         """Why `relation` stays behind, empty where it moves; relations that stay for one reason share its words."""
         taken = str(relation) in self.also
         named = taken or relation.is_named(self.tables)
+        if before := self.left_before.get(str(relation)):
+            return before
         if relation.temporary:
             return "a temporary table of a session: it ends with that"
+        if (not self.tables or relation.matches(self.tables)) and (
+            glob := globs_of.match(relation.schema, relation.name, self.exclude)
+        ):
+            return f"{globs_of.EXCLUDED} {glob}"
         if relation.extension and not named:
             return _of_extension(relation)
         if relation.kind in _STAYS and not ((self.include_views or taken) and relation.kind in "vm"):
             return _STAYS[relation.kind]
         if self.schemas and relation.schema not in self.schemas:
             return f"not chosen: `schemas` in migration.toml does not name {relation.schema}"
-        if relation.matches(self.exclude):
-            return "not chosen: --exclude"
         if self.tables and not relation.matches(self.tables):
             return UNNAMED
         if relation.of_the_server and relation.schema not in self.schemas and not named:

@@ -75,7 +75,9 @@ class Loaded:
     action: str
 
 
-def plan_load(manifest: Manifest, bucket: Bucket, target: Databricks, *, table: str | None = None) -> LoadPlan:
+def plan_load(
+    manifest: Manifest, bucket: Bucket, target: Databricks, *, table: str | None = None, exclude: Sequence[str] = ()
+) -> LoadPlan:
     """Compares the manifest with what the target has.
 
     Args:
@@ -83,12 +85,14 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Databricks, *, table: 
         bucket: where its files are.
         target: the Spark Connect server, the schema, and where its tables lie.
         table: only this one, by `name` or `schema.name`.
+        exclude: globs of tables that are left out.
 
     Raises:
         UsageError: no such table in the manifest, or names that the target does not take; all of them, with their cures.
         ConnectionFailed: the server does not answer.
     """
-    chosen = [staged for staged in manifest.tables if table is None or table in (staged.name, str(staged))]
+    left, excluded = manifest.chosen(exclude=exclude)
+    chosen = [staged for staged in left if table is None or table in (staged.name, str(staged))]
     if not chosen:
         raise UsageError(
             "find the table to load",
@@ -103,7 +107,7 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Databricks, *, table: 
     ]
     names.refuse(refused, on=spark.address(target))
     planned = tuple(TableLoad(staged, _action(staged, there.get(key(target, staged.name)))) for staged in chosen)
-    whole = manifest.complete and table is None
+    whole = manifest.complete and table is None and not excluded
     kept = {key(target, staged.name) for staged in chosen}
     stale = {name for name in _loaded_before(bucket, target) if key(target, name) in present - kept}
     return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)) if whole else ())

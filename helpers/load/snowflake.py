@@ -10,7 +10,7 @@ schema holds the migrated tables and nothing else. A load that was broken off go
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlparse
 from uuid import uuid4
@@ -82,7 +82,9 @@ class Loaded:
     action: str
 
 
-def plan_load(manifest: Manifest, bucket: Bucket, target: Snowflake, *, table: str | None = None) -> LoadPlan:
+def plan_load(
+    manifest: Manifest, bucket: Bucket, target: Snowflake, *, table: str | None = None, exclude: Sequence[str] = ()
+) -> LoadPlan:
     """Compares the manifest with what the target has.
 
     Args:
@@ -90,11 +92,13 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Snowflake, *, table: s
         bucket: where its files are.
         target: the Snowflake account, database and schema.
         table: only this one, by `name` or `schema.name`.
+        exclude: globs of tables that are left out.
 
     Raises:
         UsageError: no such table in the manifest, or names that the target does not take; all of them, with their cures.
     """
-    chosen = [staged for staged in manifest.tables if table is None or table in (staged.name, str(staged))]
+    left, excluded = manifest.chosen(exclude=exclude)
+    chosen = [staged for staged in left if table is None or table in (staged.name, str(staged))]
     if not chosen:
         raise UsageError(
             "find the table to load",
@@ -108,7 +112,7 @@ def plan_load(manifest: Manifest, bucket: Bucket, target: Snowflake, *, table: s
         names.refuse(_refusals(session, chosen, present, target), on=snowflake.address(target))
         shapes_there = read_tables(session, target.database, target.schema_, wanted, present)
     planned = tuple(_plan_table(staged, shapes_there) for staged in chosen)
-    whole = manifest.complete and table is None
+    whole = manifest.complete and table is None and not excluded
     stale = {name for name in _loaded_before(bucket, target) if name in present} - set(wanted)
     return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)) if whole else ())
 

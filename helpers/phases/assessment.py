@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import display
 
-from helpers import assess, checklist, left_out
+from helpers import assess, checklist, left_out, names
 from helpers.assessment import access, growth, integrations, inventory, network, performance, recovery, security
 from helpers.assessment.growth import Growth
 from helpers.assessment.integrations import Integrations
@@ -110,10 +110,13 @@ class Assessment(Phase):
                         f"the export would refuse it: {why}",
                         "; ".join(each.cures),
                     )
+            by_target = names.of_profile(self.settings, [each.table for each in self._census])
+            for where, refusal in ((where, each) for where, found in by_target.items() for each in found):
+                yield Finding("warning", refusal.on, f"{where} would refuse it: {refusal.why}", refusal.cure)
             rows = sum(each.rows for each in self._census)
             yield Finding("note", "all tables", f"{rows:,} rows in {len(self._census)} tables")
-            for names, why in left_out.grouped(stock.left_out):
-                yield Finding("note", names, f"would stay behind: {why}")
+            for on, why in left_out.grouped(stock.left_out):
+                yield Finding("note", on, f"would stay behind: {why}")
 
         return self.checked("s00-volume", look)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +21,16 @@ import snowflake.connector
 import sqlalchemy
 from IPython.display import HTML, Markdown
 
-from helpers import charts, export, left_out, manifest, snapshot, verify
+from helpers import charts, export, left_out, manifest, names, snapshot, verify
 from helpers.catalog import read_catalog
 from helpers.errors import MigrationError, SourceFailed, SourceRefused, UsageError
 from helpers.export import ExportPlan
+from helpers.export_state import TableState
+from helpers.globs import EXCLUDED
 from helpers.load import delta, delta_records, snowflake_records
 from helpers.load import snowflake as load
 from helpers.manifest import Manifest
+from helpers.names import Refusal
 from helpers.phases import data_migration_plan
 from helpers.phases.phase import Finding, Phase
 from helpers.platforms import postgres, spark
@@ -56,12 +59,13 @@ class DataMigration(Phase):
     Args:
         profile: of migration.toml.
         tables: globs over table names.
+        exclude: globs of what is left out of them.
         apply: whether steps act; without it they return their plans.
     """
 
-    def __init__(self, profile: str, tables: list[str], *, apply: bool) -> None:
+    def __init__(self, profile: str, tables: list[str], *, exclude: Sequence[str] = (), apply: bool) -> None:
         super().__init__(profile, apply=apply)
-        self._globs = tuple(tables)
+        self._globs, self._exclude = tuple(tables), tuple(exclude)
         self._bucket = Bucket.open(self.settings.stage)
         self._snapshot = self._take()
         if not self._outlives:
@@ -81,8 +85,9 @@ class DataMigration(Phase):
         with self.step("s30-survey", self._inputs(), CHECK) as step:
             with self.timed("survey"), progress("census") as report:
                 self._plan = export.plan_export(
-                    self.settings, self._bucket, self._snapshot, self._globs, progress=report
-                )
+                    self.settings, self._bucket, self._snapshot, self._globs, exclude=self._exclude,
+                    objections=self._of_names, progress=report,
+                )  # fmt: skip
             step.result = {
                 "tables": len(self._plan.census),
                 "rows": self._plan.rows,
@@ -95,7 +100,7 @@ class DataMigration(Phase):
                 "columns": len(census.columns),
                 "key": ", ".join(census.table.key) or "none: compared as a multiset",
                 "re-encoded": sum(c.verdict == "re-encoded" for c in census.columns),
-                "refused": "; ".join(census.refused),
+                "refused": "; ".join(self._plan.refusals(str(census.table))),
             }
             for census in self._plan.census
         ).set_index("table")
@@ -109,8 +114,10 @@ class DataMigration(Phase):
         """Writes the stage, or shows what would be written; what it would refuse it refuses in a rehearsal too."""
         plan = self._planned()
         with self.step("s30-export", self._inputs(), probe=self._is_staged) as step:
-            if not self.apply:
+            if not step.skipped:
                 export.refuse_losses(plan)
+                data_migration_plan.ask_targets(plan, self._bucket, self.settings)
+            if not self.apply:
                 return self.shown(step, data_migration_plan.of_export(plan, self.settings))
             if step.skipped:
                 self._manifest = manifest.read(self._bucket)
@@ -307,6 +314,7 @@ class DataMigration(Phase):
         policies = {name: str(policy) for name, policy in values.export.policies.items()}
         return {
             "source": postgres.address(values.source), "schemas": list(values.source.schemas), "tables": list(self._globs),
+            **({"exclude": list(self._exclude)} if self._exclude else {}),
             "snapshot": self._snapshot.name, "lsn": self._snapshot.lsn, "stage": str(self._bucket.location),
             "policies": policies,
         }  # fmt: skip
@@ -318,7 +326,7 @@ class DataMigration(Phase):
             return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
         try:
             with snapshot.reading(source, kept.name) as cursor:
-                tables = read_catalog(cursor, schemas=source.schemas, tables=self._globs).tables
+                tables = read_catalog(cursor, schemas=source.schemas, tables=self._globs, exclude=self._exclude).tables
                 snapshot.lock(cursor, tables, timeout_seconds=self.settings.export.lock_timeout_seconds)
         except SourceFailed:
             raise  # the snapshot is still there
@@ -418,14 +426,28 @@ class DataMigration(Phase):
         if self._globs:
             only = f"only what matches {', '.join(self._globs)} was asked for"
             yield Finding("warning", "tables", only, "run the phase without the parameter tables")
-        for names, why in left_out.grouped(self._planned().state.left_out):
-            yield Finding("note", names, f"left where it is: {why}")
+        for on, why in left_out.grouped(self._planned().state.left_out):
+            if why.startswith(EXCLUDED):
+                yield Finding(
+                    "warning", on, why, "run the phase without it in the parameter exclude once it can be moved"
+                )
+            else:
+                yield Finding("note", on, f"left where it is: {why}")
+
+    def _of_names(self, tables: Sequence[TableState]) -> list[Refusal]:
+        """What any of the targets refuses: this phase loads them all."""
+        return [refusal for found in names.of_profile(self.settings, tables).values() for refusal in found]
 
     def _verify(self, target: TargetName) -> Report:
         path = report_path(f"verify-{target}.json")
         with self.timed(f"verify {target}"), progress(f"compare with {target}") as report:
             planned = verify.planned(
-                self.settings, target=target, tables=self._globs, cells_folder=path.with_suffix(""), progress=report
+                self.settings,
+                target=target,
+                tables=self._globs,
+                exclude=self._exclude,
+                cells_folder=path.with_suffix(""),
+                progress=report,
             )
             with planned as plan:
                 found = self._reports[target] = verify.verify(plan, progress=report)

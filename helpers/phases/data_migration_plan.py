@@ -8,6 +8,7 @@ import pandas as pd
 
 from helpers import manifest
 from helpers.catalog import Table
+from helpers.errors import UsageError
 from helpers.export import ExportPlan
 from helpers.load import delta, snowflake
 from helpers.manifest import Manifest, StagedTable
@@ -55,6 +56,28 @@ def of_delta_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepP
     found = delta.plan_load(_unwritten(plan), bucket, settings.databricks)
     what = f"load {spark.address(settings.databricks)}, each table in one commit"
     return _of_tables("s30-load-databricks", what, found, plan, settings)
+
+
+def ask_targets(plan: ExportPlan, bucket: Bucket, settings: Settings) -> None:
+    """Asks every target of the profile whether it would take the export, before there is one.
+
+    Raises:
+        ConnectionFailed: one of them does not answer.
+        UsageError: what any of them refuses, all of it.
+    """
+    refused: list[UsageError] = []
+    for ask in (of_load, of_delta_load) if settings.values.databricks else (of_load,):
+        try:
+            ask(plan, bucket, settings)
+        except UsageError as error:
+            refused.append(error)
+    if len(refused) > 1:
+        raise UsageError(
+            refused[0].what, on="every target", why="; ".join(dict.fromkeys(f"{each.on}: {each.why}" for each in refused)),
+            next_step="; ".join(dict.fromkeys(each.next_step for each in refused)),
+        )  # fmt: skip
+    if refused:
+        raise refused[0]
 
 
 def _of_tables(

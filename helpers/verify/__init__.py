@@ -11,6 +11,7 @@ from pathlib import Path
 from helpers import snapshot as snapshots
 from helpers.catalog import measured, read_catalog
 from helpers.errors import LoadError
+from helpers.globs import EXCLUDED
 from helpers.platforms import duck, snowflake, spark
 from helpers.platforms.delta import Lake
 from helpers.progress import Progress
@@ -116,8 +117,14 @@ def _target(plan: VerifyPlan, stack: ExitStack) -> Side:
             snapshot = snapshots.take(other)
             stack.callback(snapshots.release, snapshot)
             with snapshots.reading(other, snapshot.name) as cursor:
-                catalog = measured(cursor, read_catalog(cursor, schemas=other.schemas))
-            side = PostgresSide(other, snapshot.name, catalog.tables, plan.settings.export, is_target=True)
+                catalog = read_catalog(cursor, schemas=other.schemas)
+                wanted = {(p.table.schema, p.there) for p in plan.tables}
+                compared = tuple(table for table in catalog.tables if (table.schema, table.name) in wanted)
+                compared = measured(cursor, replace(catalog, tables=compared)).tables
+            side = PostgresSide(
+                other, snapshot.name, compared, plan.settings.export, is_target=True,
+                others=[table for table in catalog.tables if (table.schema, table.name) not in wanted],
+            )  # fmt: skip
             return stack.enter_context(side)
 
 
@@ -133,11 +140,17 @@ def _added_tables(plan: VerifyPlan, target: Side) -> list[TableReport]:
     if not plan.complete or plan.check == "row-counts":
         return []
     known = {p.there for p in plan.tables}
+    # A catalog may keep their names in small letters.
+    excluded = {
+        plan.options.names.get(name, name.partition(".")[2]).lower()
+        for name, why in plan.left_out.items()
+        if why.startswith(EXCLUDED)
+    }
     finding = SchemaFinding("table-added", "error", None, None, "a table that the source does not have")
     return [
         TableReport(schema, name, "different", 0, count, extra=count or 0, schema_findings=(finding,), method=method)
         for name, schema in sorted(target.tables().items())
-        if name not in known
+        if name not in known and name.lower() not in excluded
         for count, method in (_counted(target, schema, name),)
     ]
 

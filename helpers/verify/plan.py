@@ -64,7 +64,7 @@ class VerifyPlan:
         lsn_note: which snapshot that is.
         same_snapshot: whether the source is read as the export read it.
         bucket: the stage, where the manifest comes from.
-        complete: whether every table of the source is among `tables`.
+        complete: whether every table of the source is among `tables`, but for those that were excluded.
         left_out: what of the source is not compared, and why.
     """
 
@@ -100,6 +100,7 @@ def planned(
     source_name: SourceName = "postgresql",
     check: Check = "full",
     tables: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
     source: Source | None = None,
     target_source: Source | None = None,
     location: str | None = None,
@@ -119,6 +120,7 @@ def planned(
         source_name: the source itself, or its values at the export's LSN by the digests in the manifest.
         check: how deep.
         tables: globs over table names; empty means all of the source.
+        exclude: globs of what is left out of them; where neither is given, what the export left out.
         source: another source than the profile's.
         target_source: the server of `target="postgresql"`.
         location: of the stage, without it the profile's.
@@ -144,11 +146,13 @@ def planned(
                 next_step="use --source postgresql, or --target snowflake",
             )  # fmt: skip
         note = "the export's LSN, by the digests in its manifest"
-        plans = tuple(_of_staged(manifest, tables, options, target))
-        _all_used(options, plans, complete=not tables)
+        staged, excluded = manifest.chosen(tables, exclude)
+        plans = tuple(_of_staged(staged, manifest.lsn, options, target))
+        _all_used(options, plans, complete=not tables and not exclude)
         yield VerifyPlan(
             chosen, source_name, target, check, "", manifest.lsn, _noted(note, manifest.lsn_exact), True, plans, folder,
-            manifest, bucket, settings, options, target_source, complete=not tables, left_out=_not_compared(manifest, plans),
+            manifest, bucket, settings, options, target_source, complete=not tables,
+            left_out={**_not_compared(manifest, plans), **excluded},
         )  # fmt: skip
         return
     own: Snapshot | None = None
@@ -164,7 +168,9 @@ def planned(
         own = snapshots.take(chosen)
         name, lsn, note, exact = own.name, own.lsn, "a snapshot taken for this verification", own.exact
     try:
-        plans, left = _of_source(settings, chosen, name, tables, manifest, target, options, lsn)
+        of_source = manifest and manifest.source == postgres.address(chosen) and target != "postgresql"
+        before = manifest.excluded if manifest and of_source and not (tables or exclude) else {}
+        plans, left = _of_source(settings, chosen, name, tables, exclude, before, manifest, target, options, lsn)
         yield VerifyPlan(
             chosen, source_name, target, check, name, lsn, _noted(note, exact), same, plans, folder,
             manifest, bucket, settings, options, target_source, complete=not tables, left_out=left,
@@ -196,30 +202,14 @@ def _dialect(target: TargetName) -> Dialect:
     return "delta" if target == "databricks" else "snowflake"
 
 
-def _of_staged(
-    manifest: Manifest, tables: tuple[str, ...], options: Options, target: TargetName
-) -> Iterator[TablePlan]:
-    from fnmatch import fnmatchcase
-
-    known = {str(staged): staged for staged in manifest.tables}
-    chosen = {
-        name: staged
-        for name, staged in known.items()
-        if not tables or any(fnmatchcase(text, glob) for glob in tables for text in (name, staged.name))
-    }
-    for glob in tables:
-        if not any(fnmatchcase(text, glob) for name, staged in known.items() for text in (name, staged.name)):
-            raise UsageError(
-                "find the tables to compare", on=f"--tables {glob}", why="the manifest names no such table",
-                next_step=f"name one of: {', '.join(known)}",
-            )  # fmt: skip
-    for staged in chosen.values():
+def _of_staged(tables: tuple[StagedTable, ...], lsn: str, options: Options, target: TargetName) -> Iterator[TablePlan]:
+    for staged in tables:
         table = Table(
             staged.schema_, staged.name, 0,
             tuple(Column(c.name, PgType(c.postgres, c.postgres), c.not_null) for c in staged.columns), staged.key, (),
         )  # fmt: skip
         expected = shapes.of_staged(staged, dialect=_dialect(target))
-        yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, manifest.lsn, target)
+        yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, lsn, target)
 
 
 def _of_source(
@@ -227,6 +217,8 @@ def _of_source(
     source: Source,
     snapshot: str,
     tables: tuple[str, ...],
+    exclude: tuple[str, ...],
+    excluded_before: Mapping[str, str],
     manifest: Manifest | None,
     target: TargetName,
     options: Options,
@@ -234,7 +226,9 @@ def _of_source(
 ) -> tuple[tuple[TablePlan, ...], Mapping[str, str]]:
     with snapshots.reading(source, snapshot) as cursor:
         exported = [str(staged) for staged in manifest.tables] if manifest else []
-        catalog = read_catalog(cursor, schemas=source.schemas, tables=tables, also=exported)
+        catalog = read_catalog(
+            cursor, schemas=source.schemas, tables=tables, exclude=exclude, also=exported, left_before=excluded_before
+        )
         snapshots.lock(cursor, [t for t in catalog.tables if t.kind in "rp"], timeout_seconds=settings.export.lock_timeout_seconds)  # fmt: skip
         pg_session.restrict(cursor, kinds_read(catalog.tables))
         catalog = left_out.complete(cursor, measured(cursor, catalog))
@@ -257,7 +251,7 @@ def _of_source(
                 )
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
             plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn, target))
-        _all_used(options, plans, complete=not tables)
+        _all_used(options, plans, complete=not tables and not exclude and not excluded_before)
         return tuple(plans), catalog.left_out
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from run_support import own_project
 
-from helpers.errors import SourceRefused
+from helpers.errors import SourceRefused, UsageError
 from helpers.load import delta as delta_load
 from helpers.load import snowflake as load
 from helpers.phases.data_migration import DataMigration
@@ -114,4 +114,24 @@ def test_what_would_change_is_said_and_nothing_changes(migration: Any, planned: 
 def test_what_would_be_refused_is_refused(migration: Any, planned: Any) -> None:
     migration.source("CREATE TABLE a (d date)", "INSERT INTO a VALUES ('infinity')")
     with pytest.raises(SourceRefused, match="infinity"):
+        planned()
+
+
+def test_what_any_target_would_refuse_is_said_before_the_export(migration: Any, planned: Any) -> None:
+    """All of it at once: of names, of the values, and of what lies in the target."""
+    migration.source("CREATE TABLE t (id int)", "CREATE TABLE b (id int)")
+    migration.migrate()
+    migration.source(
+        'CREATE TABLE "Odd Name; x" (id int)', "CREATE SCHEMA other", "CREATE TABLE other.t (d date)",
+        "INSERT INTO other.t VALUES ('infinity')",
+    )  # fmt: skip
+    with pytest.raises(SourceRefused) as caught:
+        planned()
+    said = str(caught.value)
+    assert all(
+        word in said for word in ("infinity", "Odd Name; x: Unity Catalog", "other.t and public.t: both", "--exclude")
+    )
+    migration.source('DROP TABLE "Odd Name; x", other.t')
+    migration.target('DROP TABLE "b"', 'CREATE VIEW "b" AS SELECT * FROM "t"')
+    with pytest.raises(UsageError, match="a view of that name"):
         planned()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -41,10 +41,11 @@ class PostgresSide:
     """A PostgreSQL server; its rows are fetched as `value::text`, which is another path than the export's.
 
     Args:
-        tables: as the snapshot has them, with the size of their heaps.
+        tables: as the snapshot has them, with the size of their heaps; every reader locks them.
         witness: compute digests inside PostgreSQL and not over its stream, so that a fault of the reader that the export
             and the stream share cannot hide on both sides.
         is_target: whether the target's names of columns apply.
+        others: which the server has, too; they are only named, and their rows counted.
     """
 
     name = "postgresql"
@@ -58,9 +59,10 @@ class PostgresSide:
         *,
         witness: bool = False,
         is_target: bool = False,
+        others: Collection[Table] = (),
     ) -> None:
         self._source = source
-        self._tables = {(table.schema, table.name): table for table in tables}
+        self._tables = {(table.schema, table.name): table for table in (*tables, *others)}
         self._readers_of = partial(Readers, source, options, snapshot, tables, memory=MEMORY_OF_READERS)
         self._readers = self._readers_of()
         self._witness = witness
