@@ -176,15 +176,6 @@ class Table:
         name = identifier(self.schema, self.name)
         return f"ONLY {name}" if self.kind in "rm" else name
 
-    @property
-    def lock_for_reading(self) -> str:
-        """The statement that locks it in ACCESS SHARE until the end of the transaction.
-
-        LOCK TABLE takes no materialized view; whoever reads one holds the same lock.
-        """
-        name = identifier(self.schema, self.name)
-        return f"SELECT FROM {name} LIMIT 0" if self.kind == "m" else f"LOCK TABLE {name} IN ACCESS SHARE MODE"
-
 
 def kinds_read(tables: Iterable[Table]) -> set[str]:
     """The kinds of relations (`pg_class.relkind`) that are opened where these tables are read."""

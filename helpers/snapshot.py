@@ -30,7 +30,7 @@ from helpers.keeper import lives, record_of
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.faults import Fault
 from helpers.platforms.faults import postgres as faults
-from helpers.platforms.postgres import identifier, literal
+from helpers.platforms.postgres import literal
 from helpers.relations import DETACHING
 from helpers.settings import PROJECT, Source
 
@@ -228,10 +228,13 @@ def lock(cursor: Any, tables: Sequence[Table], *, timeout_seconds: float) -> Non
 
 
 def lock_statement(table: Table) -> str:
-    """What locks `table`, and the tables behind a view, in ACCESS SHARE; a materialized view is locked only by reading it."""
+    """What locks `table`, and the tables behind a view, in ACCESS SHARE; a materialized view is locked only by reading it.
+
+    Tables that inherit from it are not locked with it: each is read by itself or not at all.
+    """
     if table.kind == "m":
         return f"SELECT FROM {table.sql} LIMIT 0"
-    return f"LOCK TABLE {identifier(table.schema, table.name)} IN ACCESS SHARE MODE"
+    return f"LOCK TABLE {table.sql} IN ACCESS SHARE MODE"
 
 
 _MOVED = f"""

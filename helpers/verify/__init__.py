@@ -11,7 +11,6 @@ from pathlib import Path
 from helpers import snapshot as snapshots
 from helpers.catalog import measured, read_catalog
 from helpers.errors import LoadError
-from helpers.globs import EXCLUDED
 from helpers.platforms import duck, snowflake, spark
 from helpers.platforms.delta import Lake
 from helpers.progress import Progress
@@ -57,7 +56,8 @@ def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> 
             progress(done, plan.rows, f"comparing {table.table}")
         if not duck.answers(connection):
             connection = _rows_here(Path(tempfile.mkdtemp(dir=spill)), stack)
-        reports.append(as_counted(table, ends.source, compare_table(plan, table, ends, connection)))
+        found = compare_table(plan, table, ends, connection)
+        reports.append(as_counted(table, ends.source, found, plan.excluded))
         done += table.rows
     reports += _added_tables(plan, ends.target)
     if progress:
@@ -141,11 +141,7 @@ def _added_tables(plan: VerifyPlan, target: Side) -> list[TableReport]:
         return []
     known = {p.there for p in plan.tables}
     # A catalog may keep their names in small letters.
-    excluded = {
-        plan.options.names.get(name, name.partition(".")[2]).lower()
-        for name, why in plan.left_out.items()
-        if why.startswith(EXCLUDED)
-    }
+    excluded = {plan.options.names.get(name, name.partition(".")[2]).lower() for name in plan.excluded}
     finding = SchemaFinding("table-added", "error", None, None, "a table that the source does not have")
     return [
         TableReport(schema, name, "different", 0, count, extra=count or 0, schema_findings=(finding,), method=method)

@@ -18,6 +18,7 @@ from helpers.census import take_census
 from helpers.declared import Dialect
 from helpers.digests import DOES_NOT_FIT
 from helpers.errors import StageError, UsageError
+from helpers.globs import EXCLUDED
 from helpers.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.s3 import Bucket
@@ -85,6 +86,11 @@ class VerifyPlan:
     target_source: Source | None = None
     complete: bool = True
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def excluded(self) -> set[str]:
+        """What the operator left out, as `schema.name`."""
+        return {name for name, why in self.left_out.items() if why.startswith(EXCLUDED)}
 
     @property
     def rows(self) -> int:
