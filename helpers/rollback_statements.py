@@ -35,9 +35,9 @@ class Change(Protocol):
 
 def run(cursor: Any, kind: str, table: Table, columns: Sequence[StagedColumn], rows: Sequence[Change]) -> int:
     """Inserts, updates or deletes rows; returns how many were as expected and are now changed."""
-    done = 0
+    done, same_key = 0, _same_key(cursor, table)
     for names, some in _alike(kind, table, columns, rows, _generated(cursor, table)):
-        sql, values = _STATEMENTS[kind](table, columns, names, some)
+        sql, values = _STATEMENTS[kind](table, columns, names, some, same_key)
         for start in range(0, len(values), ROWS_PER_STATEMENT):
             batch = values[start : start + ROWS_PER_STATEMENT]
             execute_values(cursor, sql, batch, template=_template(len(batch[0])), page_size=len(batch))
@@ -47,7 +47,7 @@ def run(cursor: Any, kind: str, table: Table, columns: Sequence[StagedColumn], r
 
 def first_that_differs(cursor: Any, table: Table, columns: Sequence[StagedColumn], rows: Sequence[Change]) -> str:
     """The first row that does not hold what was written to it, in words; empty where all do."""
-    own = _own(columns)
+    own, same_key = _own(columns), _same_key(cursor, table)
     for names, some in _alike("update", table, columns, rows, set()):
         for start in range(0, len(some), ROWS_PER_STATEMENT):
             batch = some[start : start + ROWS_PER_STATEMENT]
@@ -57,7 +57,7 @@ def first_that_differs(cursor: Any, table: Table, columns: Sequence[StagedColumn
             sql = _with_values(
                 f"SELECT jsonb_build_array({', '.join(f'v.{k}' for k in keys)})::text, "
                 f"ARRAY[{', '.join(differs)}]::bool[], ARRAY[{', '.join(_text(own[name]) for name in names)}]::text[] "
-                f"FROM ({_VALUES}) AS v ({', '.join([*keys, *news])}) JOIN {_name(table)} AS t ON {_same_key(table)} "
+                f"FROM ({_VALUES}) AS v ({', '.join([*keys, *news])}) JOIN {_name(table)} AS t ON {same_key} "
                 f"WHERE {' OR '.join(differs)} LIMIT 1"
             )
             found = execute_values(
@@ -76,7 +76,7 @@ def beside(
 ) -> dict[tuple[str | None, ...], dict[str, str | None]]:
     """What rows hold in the columns that are not written to them, by key: it has to be the same before and after."""
     own = _own(columns)
-    keys = _names("k", len(table.key))
+    keys, same_key = _names("k", len(table.key)), _same_key(cursor, table)
     found: dict[tuple[str | None, ...], dict[str, str | None]] = {}
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
         batch = rows[start : start + ROWS_PER_STATEMENT]
@@ -84,7 +84,7 @@ def beside(
         sql = _with_values(
             f"SELECT ARRAY[{', '.join(f'v.{k}' for k in keys)}]::text[], "
             f"ARRAY[{', '.join(_text(column) for column in own.values())}]::text[] "
-            f"FROM ({_VALUES}) AS v ({', '.join(keys)}) JOIN {_name(table)} AS t ON {_same_key(table)}"
+            f"FROM ({_VALUES}) AS v ({', '.join(keys)}) JOIN {_name(table)} AS t ON {same_key}"
         )
         written = {tuple(_of_key(table, row)): row.new for row in batch}
         for key, held in execute_values(
@@ -171,20 +171,20 @@ _VALUES = "<<values>>"
 
 
 def _delete(
-    table: Table, columns: Sequence[StagedColumn], names: Sequence[str], rows: Sequence[Change]
+    table: Table, columns: Sequence[StagedColumn], names: Sequence[str], rows: Sequence[Change], same_key: str
 ) -> tuple[str, list[list[str | None]]]:
     own = _own(columns)
     keys, olds = _names("k", len(table.key)), _names("o", len(names))
     same = [f"{_text(own[name])} IS NOT DISTINCT FROM v.{old}" for name, old in zip(names, olds, strict=True)]
     sql = (
         f"DELETE FROM {_name(table)} AS t USING ({_VALUES}) AS v ({', '.join([*keys, *olds])}) "
-        f"WHERE {' AND '.join([_same_key(table), *same])}"
+        f"WHERE {' AND '.join([same_key, *same])}"
     )
     return _with_values(sql), [[*_of_key(table, row), *(row.old.get(name) for name in names)] for row in rows]
 
 
 def _update(
-    table: Table, columns: Sequence[StagedColumn], names: Sequence[str], rows: Sequence[Change]
+    table: Table, columns: Sequence[StagedColumn], names: Sequence[str], rows: Sequence[Change], same_key: str
 ) -> tuple[str, list[list[str | None]]]:
     own = _own(columns)
     keys, olds, news = _names("k", len(table.key)), _names("o", len(names)), _names("n", len(names))
@@ -192,14 +192,14 @@ def _update(
     given = [f"{identifier(name)} = v.{new}::{own[name].postgres}" for name, new in zip(names, news, strict=True)]
     sql = (
         f"UPDATE {_name(table)} AS t SET {', '.join(given)} FROM ({_VALUES}) AS v ({', '.join([*keys, *olds, *news])}) "
-        f"WHERE {' AND '.join([_same_key(table), *same])}"
+        f"WHERE {' AND '.join([same_key, *same])}"
     )
     values = [[*_of_key(table, r), *(r.old[name] for name in names), *(r.new[name] for name in names)] for r in rows]
     return _with_values(sql), values
 
 
 def _insert(
-    table: Table, columns: Sequence[StagedColumn], names: Sequence[str], rows: Sequence[Change]
+    table: Table, columns: Sequence[StagedColumn], names: Sequence[str], rows: Sequence[Change], same_key: str
 ) -> tuple[str, list[list[str | None]]]:
     own = _own(columns)
     given = [f"v.{name}::{own[column].postgres}" for name, column in zip(_names("n", len(names)), names, strict=True)]
@@ -253,10 +253,26 @@ def _text(column: StagedColumn) -> str:
     return column.text.format(c=f"t.{identifier(column.source)}")
 
 
-def _same_key(table: Table) -> str:
+def _same_key(cursor: Any, table: Table) -> str:
+    """The condition that a row `t` has the key of `v`, by the operators of the key's own index, whatever schema they are in."""
+    cursor.execute(_EQUALS, (table.oid,))
+    equals = {column: f"OPERATOR({identifier(schema)}.{operator})" for column, schema, operator in cursor.fetchall()}
     types = {column.name: column.type.sql for column in table.columns}
     pairs = zip(table.key, _names("k", len(table.key)), strict=True)
-    return " AND ".join(f"t.{identifier(name)} = v.{value}::{types[name]}" for name, value in pairs)
+    return " AND ".join(f"t.{identifier(name)} {equals[name]} v.{value}::{types[name]}" for name, value in pairs)
+
+
+_EQUALS = """
+SELECT DISTINCT ON (a.attname) a.attname, n.nspname, o.oprname
+FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) AS k (number, class)
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number JOIN pg_opclass c ON c.oid = k.class
+JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype AND m.amopstrategy = 3
+JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+WHERE i.indrelid = %s AND i.indisunique
+ORDER BY a.attname, i.indisprimary DESC, i.indexrelid
+"""
+"""Strategy 3 of a B-tree, which every unique index is, is equality
+(https://www.postgresql.org/docs/current/xindex.html#XINDEX-STRATEGIES)."""
 
 
 def _of_key(table: Table, row: Change) -> list[str | None]:

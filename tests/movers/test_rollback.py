@@ -126,6 +126,20 @@ def test_a_lost_write_is_seen(cut_over: Callable[..., CutOver]) -> None:
     assert name in sentence and "note" in sentence and "overwritten" in sentence, row
 
 
+def test_a_key_of_an_extension_s_type_is_found_by_its_own_operator(cut_over: Callable[..., CutOver]) -> None:
+    """With nothing but pg_catalog in the path, `=` alone would not be found, or be another's."""
+    done = cut_over(
+        "CREATE EXTENSION citext", "CREATE EXTENSION ltree", "CREATE EXTENSION isn", "CREATE DOMAIN code AS citext",
+        "CREATE TABLE keyed (a citext, b ltree, c ean13, d code, note text, PRIMARY KEY (a, b, c, d))",
+        "INSERT INTO keyed SELECT 'A' || n, ('a.b' || n)::ltree, '4006381333931', 'D' || n, 'x' FROM generate_series(1, 3) n",
+    )  # fmt: skip
+    done.migration.target(
+        'UPDATE "keyed" SET "note" = \'y\' WHERE "a" = \'A1\'', 'DELETE FROM "keyed" WHERE "a" = \'A2\''
+    )
+    rollback.bring_back(done.plan())
+    assert done.source("SELECT a::text, note FROM keyed ORDER BY 1") == [("A1", "y"), ("A3", "x")]
+
+
 def test_every_kind_of_value_comes_back(cut_over: Callable[..., CutOver]) -> None:
     done = cut_over()
     done.migration.target(
