@@ -110,7 +110,7 @@ def plan_load(written: Manifest, bucket: Bucket, target: Snowflake, changed: Seq
         UsageError: as `load.plan_load`.
     """
     plan = load.plan_load(written, bucket, target)
-    tables = tuple(t for t in plan.tables if str(t.staged) in changed or t.definition)
+    tables = tuple(t for t in plan.tables if str(t.staged) in changed or not t.serves)
     return replace(plan, tables=tables)
 
 

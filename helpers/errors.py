@@ -92,6 +92,12 @@ class LoadError(MigrationError):
     """A target did not take the staged rows as they are."""
 
 
+class TargetRefused(MigrationError):  # noqa: N818
+    """The target holds something that is not ours to replace, or that a load could not keep; nothing was changed."""
+
+    exit_code = 1
+
+
 class InfrastructureError(MigrationError):
     """Terraform could not validate, plan or apply; what it had made until then is in its state."""
 

@@ -3,35 +3,36 @@
 Each table is one transaction: readers see its former rows or its new ones. A second load replaces the first, so it
 neither duplicates rows nor depends on which files Snowflake remembers having loaded.
 
-Which load a table's rows are of stands in a schema beside the target's, committed with the rows themselves: the target's own
-schema holds the migrated tables and nothing else. A load that was broken off goes on behind the tables it committed.
+Only what a load of ours made is replaced or dropped (`snowflake_records`); anything else of that name is refused before
+anything is changed. A table stays the same table wherever Snowflake can alter it, and with it what its owner put on it; where
+another has to take its place, grants, policies and tags are carried to it, or the load is refused (`snowflake_owner`). What
+others wrote into a table of ours since its load is kept as a copy beside the target's schema.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlparse
 from uuid import uuid4
 
-from helpers import declared, defaults, names, shapes
+from helpers import names, shapes
 from helpers.errors import LoadError, UsageError
+from helpers.load import snowflake_definition as definitions
+from helpers.load import snowflake_owner as owner
 from helpers.load import snowflake_records
-from helpers.load.snowflake_catalog import TABLE, Present, read_names, read_tables
+from helpers.load.snowflake_catalog import Present, read_names, read_tables
 from helpers.load.snowflake_catalog import declared_type as declared_type
-from helpers.load.snowflake_records import Record
+from helpers.load.snowflake_definition import Alteration
+from helpers.load.snowflake_records import Made, Record, beside
 from helpers.manifest import Manifest, StagedColumn, StagedTable
-from helpers.names import Refusal
 from helpers.platforms import snowflake
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.progress import Progress
 from helpers.settings import Snowflake, Stage
-from helpers.shapes import ColumnShape, TableShape
-
-LOADED = "loaded.json"
-NEW_SUFFIX = "__migration_new"
+from helpers.shapes import TableShape
 
 FILES_PER_COPY = 1000
 """The most that COPY's FILES takes (https://docs.snowflake.com/en/sql-reference/sql/copy-into-table)."""
@@ -39,21 +40,39 @@ FILES_PER_COPY = 1000
 
 @dataclass(frozen=True)
 class TableLoad:
-    """What will happen to one table."""
+    """What will happen to one table.
+
+    Attributes:
+        staged: with the comments that it will have.
+        action: "create", "replace the rows", "alter the table: …" or "replace the table: …" with the reason.
+        source_comments: the source's comments, which are recorded with the load.
+        definition: columns, key and comment of a new table; empty where the present one stays.
+        made: the present table's time of creation; None where there is none.
+        alteration: of the present table.
+        comments: statements that give the present table its comments.
+        carried: statements that put on the new table what the owner put on the present one, with {table} for its name.
+        written: whether others wrote to the present table since its load.
+    """
 
     staged: StagedTable
     action: str
-    """"create", "replace the rows", or "replace the table: …" with the reason."""
+    source_comments: str = "{}"
     definition: str = ""
-    """Columns, key and comment of a new table; empty where the present one serves."""
-    exists: bool = False
+    made: int | None = None
+    alteration: Alteration = field(default_factory=Alteration)
     comments: tuple[str, ...] = ()
-    """Statements that give the present table the source's comments."""
+    carried: tuple[str, ...] = ()
+    written: bool = False
 
     @property
     def target(self) -> str:
         """The table's name in Snowflake."""
         return self.staged.name
+
+    @property
+    def serves(self) -> bool:
+        """Whether the present table is as the source's: only its rows are replaced."""
+        return not self.definition and self.alteration == Alteration()
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,9 @@ class LoadPlan:
     target: Snowflake
     tables: tuple[TableLoad, ...]
     stale: tuple[str, ...] = ()
-    """Tables that an earlier load made and the source no longer has; they are dropped."""
+    """Tables that an earlier load from this stage made and the source no longer has; they are dropped."""
+    written: tuple[str, ...] = ()
+    """Those of the stale ones to which others wrote since."""
 
     @property
     def rows(self) -> int:
@@ -96,6 +117,8 @@ def plan_load(
 
     Raises:
         UsageError: no such table in the manifest, or names that the target does not take; all of them, with their cures.
+        TargetRefused: something lies at a table's name that no load made, or a table that has to be replaced would lose what its
+            owner put on it.
     """
     left, excluded = manifest.chosen(exclude=exclude)
     chosen = [staged for staged in left if table is None or table in (staged.name, str(staged))]
@@ -106,15 +129,20 @@ def plan_load(
             why="the manifest does not name it",
             next_step=f"name one of: {', '.join(str(staged) for staged in manifest.tables)}",
         )
-    wanted = [staged.name for staged in chosen]
     with snowflake.connect(target) as session:
-        present = _present(session, target)
-        names.refuse(_refusals(session, chosen, present, target), on=snowflake.address(target))
-        shapes_there = read_tables(session, target.database, target.schema_, wanted, present)
-    planned = tuple(_plan_table(staged, shapes_there) for staged in chosen)
-    whole = manifest.complete and table is None and not excluded
-    stale = {name for name in _loaded_before(bucket, target) if name in present} - set(wanted)
-    return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)) if whole else ())
+        there = _There.of(session, target, [staged.name for staged in chosen])
+        names.refuse(owner.refusals(session, chosen, there.objects, target), on=snowflake.address(target))
+        # A table whose place is taken by a new one has this name for a moment.
+        needed = [name for staged in chosen for name in (staged.name, staged.name + snowflake_records.NEW_SUFFIX)]
+        owner.refuse_foreign(target, owner.foreign(needed, there.objects, there.recorded))
+        planned = tuple(_plan_table(session, target, staged, there) for staged in chosen)
+    stale: set[str] = set()
+    if manifest.complete and table is None and not excluded:
+        ours = {
+            name for name, made in there.recorded.items() if made.stage == str(bucket.location)
+        } & there.objects.keys()
+        stale = ours - owner.foreign(sorted(ours), there.objects, there.recorded).keys() - set(needed)
+    return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)), tuple(sorted(stale & there.written)))
 
 
 def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | None = None) -> tuple[Loaded, ...]:
@@ -130,27 +158,34 @@ def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | Non
     """
     done = 0
     loaded = []
-    record = Record(plan.target, plan.manifest.export, load_id or uuid4().hex)
+    record = Record(plan.target, plan.manifest.export, load_id or uuid4().hex, str(plan.bucket.location))
     with snowflake.connect(plan.target) as session:
         for sql in _prepare(plan.target):
             session.execute(sql, doing="create the database and schema")
-        recorded = snowflake_records.recorded_rows(session, plan.target, record.load_id)
+        recorded = snowflake_records.read(session, plan.target)
+        present = read_names(session, plan.target.database, plan.target.schema_)
         stage = f"migration_{plan.manifest.export}"
         session.execute(_create_stage(stage, plan.bucket, plan.target), doing="create the external stage")
         for table in plan.tables:
             if progress:
                 progress(done, plan.rows, f"loading {table.staged}")
-            if _is_loaded(session, plan.target, table, recorded):
+            if (left := table.target + snowflake_records.NEW_SUFFIX) in present:
+                # Of a load that was broken off; planning has seen that it is ours.
+                session.execute(f"DROP TABLE {identifier(left)}", doing=f"drop {left}")
+                record.forget(session, left)
+            asked = (table.target, table.staged.rows, record.load_id, recorded, present)
+            if table.serves and snowflake_records.holds(session, plan.target, *asked):
                 loaded.append(_commented(session, table, "kept the rows of this load"))
             else:
                 loaded.append(_load_table(session, stage, table, record))
             done += table.staged.rows
         for name in plan.stale:
+            if name in plan.written:
+                _keep_a_copy(session, plan.target, name)
             session.execute(
                 f"DROP TABLE IF EXISTS {identifier(name)}", doing=f"drop {name}, which the source has no more"
             )
-        names = {t.target for t in plan.tables} | (set(_loaded_before(plan.bucket, plan.target)) - set(plan.stale))
-        plan.bucket.write(LOADED, json.dumps({snowflake.address(plan.target): sorted(names)}).encode())
+            record.forget(session, name)
         with session.transaction(doing="record the load"):
             record.write(session, snowflake_records.WHOLE, plan.rows)
         if progress:
@@ -158,117 +193,73 @@ def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | Non
     return tuple(loaded)
 
 
-def _is_loaded(session: Session, target: Snowflake, table: TableLoad, recorded: dict[str, int]) -> bool:
-    rows = table.staged.rows
-    same = not table.definition and recorded.get(table.target) == rows
-    return same and snowflake_records.count(session, target, table.target) == rows
-
-
-def _loaded_before(bucket: Bucket, target: Snowflake) -> list[str]:
-    """Names of the tables that loads from this stage have made in the target."""
-    content = bucket.read(LOADED)
-    return list(json.loads(content).get(snowflake.address(target), [])) if content else []
-
-
-def column_definition(column: StagedColumn) -> str:
-    """A column of the final table as DDL."""
-    parts = [identifier(column.name), column.snowflake]
-    if default := defaults.in_snowflake(column.default, column.postgres, column.snowflake):
-        parts.append(f"DEFAULT {default}")
-    if column.not_null:
-        parts.append("NOT NULL")
-    if column.comment:
-        parts.append(f"COMMENT {literal(column.comment)}")
-    return " ".join(parts)
-
-
-def table_definition(staged: StagedTable) -> str:
-    """What follows CREATE TABLE and its name. Snowflake keeps the key as information for those who read the catalog, and
-    does not enforce it (https://docs.snowflake.com/en/sql-reference/constraints-overview).
+@dataclass(frozen=True)
+class _There:
+    """What the target has: definitions of the wanted tables, everything at the names it has, what is recorded, and those of
+    ours to which others wrote since.
     """
-    parts = [column_definition(column) for column in staged.columns]
-    if staged.key:
-        parts.append(f"PRIMARY KEY ({', '.join(identifier(name) for name in staged.key)})")
-    comment = f" COMMENT = {literal(staged.comment)}" if staged.comment else ""
-    return f"({', '.join(parts)}){comment}"
+
+    shapes: dict[str, TableShape]
+    objects: dict[str, Present]
+    recorded: dict[str, Made]
+    written: set[str]
+
+    @classmethod
+    def of(cls, session: Session, target: Snowflake, wanted: list[str]) -> _There:
+        if not snowflake_records.has_database(session, target):
+            return cls({}, {}, {}, set())
+        present = read_names(session, target.database, target.schema_)
+        recorded = snowflake_records.read(session, target)
+        ours = {
+            name: made.changed for name, made in recorded.items()
+            if made.changed is not None and name in present and present[name].created == made.created
+        }  # fmt: skip
+        now = snowflake_records.changes(session, target, ours)
+        shapes = read_tables(session, target.database, target.schema_, wanted, present)
+        return cls(shapes, present, recorded, {name for name, changed in ours.items() if now[name] != changed})
 
 
-def _refusals(
-    session: Session, chosen: list[StagedTable], present: Mapping[str, Present], target: Snowflake
-) -> list[Refusal]:
-    """Of names alone, of those that lie in the target already, and of what is no table there."""
-    found = list(names.refusals(chosen, snowflake.NAMES, target.schema_))
-    for staged in chosen:
-        if (there := present.get(staged.name)) and there.kind != TABLE:
-            found.append(names.in_the_way(staged, there.kind.lower()))
-    others = [names.Other(name) for name in present if name not in {staged.name for staged in chosen}]
-    ours = {str(staged) for staged in chosen}
-    only_case = [each for each in names.alike([*others, *chosen], _FOLDING) if ours & set(each.tables)]
-    if only_case and not _tells_case_apart(session):
-        found = [*(refusal for refusal in found if refusal.on not in {each.on for each in only_case}), *only_case]
-    return found
+def _plan_table(session: Session, target: Snowflake, staged: StagedTable, there: _There) -> TableLoad:
+    name, found = staged.name, there.shapes.get(staged.name)
+    said = definitions.comments_of(staged)
+    source_comments = json.dumps(said, ensure_ascii=False)
+    if found is None or name not in there.objects:
+        return TableLoad(staged, "create", source_comments, definitions.table_definition(staged))
+    made = there.recorded.get(name)
+    staged = definitions.with_kept_comments(staged, found, made.comments if made else said)
+    wanted = shapes.of_staged(staged)
+    plan = TableLoad(
+        staged, "replace the rows", source_comments, made=there.objects[name].created, written=name in there.written,
+        comments=tuple(definitions.comment_statements(name, found, wanted)),
+    )  # fmt: skip
+    if differs := definitions.difference(found, wanted):
+        plan = _of_another_definition(session, target, plan, differs, found, wanted)
+    if plan.written:
+        plan = replace(
+            plan, action=f"{plan.action}; others wrote to it since its load: a copy is kept in {beside(target)}"
+        )
+    return plan
 
 
-_FOLDING = replace(
-    snowflake.NAMES,
-    engine="this target, other than Snowflake itself (the local stand-in is such a one),",
-    tells_case_apart=False,
-)
-
-
-def _tells_case_apart(session: Session) -> bool:
-    asked = 'SELECT COUNT(*) AS N FROM (SELECT 1 AS "a", 2 AS "A") AS T WHERE T."a" <> T."A"'
-    (row,) = session.execute(asked, doing="ask whether names that differ only in case are two")
-    return int(row["N"]) == 1
-
-
-def _present(session: Session, target: Snowflake) -> dict[str, Present]:
-    databases = session.execute("SHOW DATABASES", doing="list the databases")
-    if target.database not in {row["name"] for row in databases}:
-        return {}
-    return read_names(session, target.database, target.schema_)
-
-
-def _plan_table(staged: StagedTable, present: dict[str, TableShape]) -> TableLoad:
-    wanted, found = shapes.of_staged(staged), present.get(staged.name)
-    if found is None:
-        return TableLoad(staged, "create", table_definition(staged))
-    if differs := _difference(found, wanted):
-        return TableLoad(staged, f"replace the table: {differs}", table_definition(staged), exists=True)
-    return TableLoad(staged, "replace the rows", exists=True, comments=tuple(_comments(staged.name, found, wanted)))
-
-
-def _difference(found: TableShape, wanted: TableShape) -> str:
-    """Why the present table cannot take the rows, or would not be what the source is; empty where it serves."""
-    names, needed = [column.name for column in found.columns], [column.name for column in wanted.columns]
-    if lacking := [name for name in needed if name not in names]:
-        return f"it lacks {', '.join(lacking)}"
-    if surplus := [name for name in names if name not in needed]:
-        return f"it also has {', '.join(surplus)}"
-    for have, want in zip(found.columns, wanted.columns, strict=True):
-        same_type = declared.change(want.type, have.type, "snowflake") is None
-        if (have.name, have.not_null) != (want.name, want.not_null) or not same_type:
-            return f"its column {have.name} {have.type} must be {want.name} {want.type}{' NOT NULL' if want.not_null else ''}"
-        if _defaults_differ(have, want):
-            return f"its column {have.name} has the default {have.default or 'NULL'} for {want.default or 'NULL'}"
-    if found.keys is not None and found.keys != wanted.keys:
-        have_key, want_key = (", ".join(map(str, keys)) or "none" for keys in (found.keys, wanted.keys or ()))
-        return f"its key is {have_key}, and the source's {want_key}"
-    return ""
-
-
-def _defaults_differ(have: ColumnShape, want: ColumnShape) -> bool:
-    if have.default is None or want.default is None:
-        return False
-    return defaults.same(want.default, have.default, want.type, "snowflake") is False
-
-
-def _comments(table: str, found: TableShape, wanted: TableShape) -> Iterable[str]:
-    if found.comment is not None and found.comment != wanted.comment:
-        yield f"COMMENT ON TABLE {identifier(table)} IS {literal(wanted.comment or '')}"
-    for have, want in zip(found.columns, wanted.columns, strict=True):
-        if have.comment != want.comment:
-            yield f"COMMENT ON COLUMN {identifier(table, want.name)} IS {literal(want.comment or '')}"
+def _of_another_definition(
+    session: Session, target: Snowflake, plan: TableLoad, differs: str, found: TableShape, wanted: TableShape
+) -> TableLoad:
+    """The present table altered where Snowflake can do that, or else another in its place with what is put on the present one."""
+    alteration = definitions.alteration(found, wanted, plan.staged)
+    if alteration and not alteration.gone:
+        return replace(plan, action=f"alter the table: {differs}", alteration=alteration)
+    on_it = owner.attached(session, target, plan.target)
+    gone = {column.name for column in found.columns if wanted.column(column.name) is None}
+    if alteration:
+        owner.refuse_lost(target, plan.target, differs, [one for one in on_it if gone & set(one.columns)])
+        return replace(plan, action=f"alter the table: {differs}", alteration=alteration)
+    retyped = set(definitions.changed_columns(found, wanted))
+    lost = [one for one in on_it if not one.clause or (retyped if one.typed else gone) & set(one.columns)]
+    owner.refuse_lost(target, plan.target, differs, lost)
+    return replace(
+        plan, action=f"replace the table: {differs}", definition=definitions.table_definition(plan.staged), comments=(),
+        carried=tuple(one.clause for one in on_it),
+    )  # fmt: skip
 
 
 def _prepare(target: Snowflake) -> list[str]:
@@ -309,40 +300,73 @@ def _create_stage(name: str, bucket: Bucket, target: Snowflake) -> str:
 
 def _load_table(session: Session, stage: str, table: TableLoad, record: Record) -> Loaded:
     """Rows go to a temporary table, then to the final one, or to a new one that takes its place when it is whole."""
-    staged, doing = table.staged, f"load {table.staged}"
-    landing = identifier(f"landing_{staged.name}")
+    staged, target, doing = table.staged, record.target, f"load {table.staged}"
+    landing = beside(target, f"landing_{staged.name}")
     columns = ", ".join(f"{identifier(c.field)} {_landing_type(c)}" for c in staged.columns)
     session.execute(f"CREATE OR REPLACE TEMPORARY TABLE {landing} ({columns})", doing=doing)
     copied = sum(_copy(session, stage, landing, staged, doing))
     if copied != staged.rows:
         raise _miscounted(staged, "COPY read", copied)
+    if table.written:
+        _keep_a_copy(session, target, staged.name)
     final = identifier(staged.name)
-    into = identifier(staged.name + NEW_SUFFIX) if table.definition else final
-    if table.definition:
-        session.execute(f"CREATE OR REPLACE TABLE {into} {table.definition}", doing=f"create the table for {staged}")
+    into, created = (_new_table(session, table, record)) if table.definition else (final, table.made or 0)
+    for clause in table.alteration.before:
+        session.execute(f"ALTER TABLE {final} {clause}", doing=f"alter {staged.name}")
     with session.transaction(doing=doing):
-        session.execute(f"DELETE FROM {into}", doing=doing)
         names = ", ".join(identifier(c.name) for c in staged.columns)
         casts = ", ".join(f"{identifier(c.field)}::{c.snowflake}" for c in staged.columns)
-        session.execute(f"INSERT INTO {into} ({names}) SELECT {casts} FROM {landing}", doing=doing)
+        # Rows that a row access policy hides from this role go too: OVERWRITE empties the table, DELETE would leave them.
+        session.execute(f"INSERT OVERWRITE INTO {into} ({names}) SELECT {casts} FROM {landing}", doing=doing)
         (count,) = session.execute(f"SELECT COUNT(*) AS N FROM {into}", doing=doing)
         if count["N"] != staged.rows:
             raise _miscounted(staged, "the final table holds", count["N"])
-        if table.definition:
-            # These rows are not in their place yet, and the former record must not stand for them.
-            record.forget(session, staged.name)
-        else:
-            record.write(session, staged.name, staged.rows)
-    if table.definition and table.exists:
-        session.execute(f"ALTER TABLE {into} SWAP WITH {final}", doing=doing)
-        session.execute(f"DROP TABLE {into}", doing=doing)
-    elif table.definition:
-        session.execute(f"ALTER TABLE {into} RENAME TO {final}", doing=doing)
+        if not table.definition:
+            record.write(session, staged.name, staged.rows, created=created, comments=table.source_comments)
     if table.definition:
-        with session.transaction(doing=doing):
-            record.write(session, staged.name, staged.rows)
+        _put_in_place(session, table, record, into, created)
+    for clause in table.alteration.after:
+        session.execute(f"ALTER TABLE {final} {clause}", doing=f"alter {staged.name}")
     session.execute(f"DROP TABLE IF EXISTS {landing}", doing=doing)
-    return _commented(session, table, table.action)
+    done = _commented(session, table, table.action)
+    record.settle(session, staged.name)
+    return done
+
+
+def _new_table(session: Session, table: TableLoad, record: Record) -> tuple[str, int]:
+    """An empty table beside the target's schema, recorded as ours before it goes there: its name and time of creation."""
+    target, name = record.target, table.staged.name + snowflake_records.NEW_SUFFIX
+    new, doing = beside(target, name), f"create the table for {table.staged}"
+    session.execute(f"CREATE OR REPLACE TABLE {new} {table.definition}", doing=doing)
+    there = read_names(session, target.database, target.schema_ + snowflake_records.SCHEMA_SUFFIX)
+    record.write(session, name, 0, created=there[name].created)
+    return new, there[name].created
+
+
+def _put_in_place(session: Session, table: TableLoad, record: Record, new: str, created: int) -> None:
+    staged, doing = table.staged, f"load {table.staged}"
+    final, name = identifier(staged.name), staged.name + snowflake_records.NEW_SUFFIX
+    for clause in table.carried:
+        session.execute(clause.replace("{table}", new, 1), doing=f"keep what its owner put on {staged.name}")
+    if table.made is None:
+        session.execute(
+            f"ALTER TABLE {new} RENAME TO {identifier(record.target.database, record.target.schema_)}.{final}",
+            doing=doing,
+        )
+    else:
+        full = identifier(record.target.database, record.target.schema_, name)
+        session.execute(f"ALTER TABLE {new} RENAME TO {full}", doing=doing)
+        session.execute(f"ALTER TABLE {full} SWAP WITH {final}", doing=doing)
+        session.execute(f"DROP TABLE {full}", doing=doing)
+    with session.transaction(doing=doing):
+        record.write(session, staged.name, staged.rows, created=created, comments=table.source_comments)
+        record.forget(session, name)
+
+
+def _keep_a_copy(session: Session, target: Snowflake, name: str) -> None:
+    copy = beside(target, f"{name}__{uuid4().hex[:8]}")
+    source = identifier(target.database, target.schema_, name)
+    session.execute(f"CREATE TABLE {copy} CLONE {source}", doing=f"keep a copy of {name}, to which others wrote")
 
 
 def _commented(session: Session, table: TableLoad, action: str) -> Loaded:

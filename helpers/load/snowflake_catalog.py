@@ -32,10 +32,12 @@ class Present:
 
     Attributes:
         kind: its TABLE_TYPE; only a `TABLE` takes rows.
+        created: milliseconds since 1970; what is dropped and made again has another, what is renamed or swapped keeps its own.
     """
 
     kind: str
     comment: str
+    created: int
 
 
 def read_names(session: Session, database: str, schema: str) -> dict[str, Present]:
@@ -50,11 +52,12 @@ def read_names(session: Session, database: str, schema: str) -> dict[str, Presen
         LoadError: the database is not there, or not for this role.
     """
     rows = session.execute(
-        f"SELECT TABLE_NAME, TABLE_TYPE, COMMENT FROM {identifier(database)}.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = %s",
+        "SELECT TABLE_NAME, TABLE_TYPE, COMMENT, DATE_PART(EPOCH_MILLISECOND, CREATED) AS CREATED "
+        f"FROM {identifier(database)}.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = %s",
         [schema],
         doing="list the tables of the target",
     )
-    return {row["TABLE_NAME"]: Present(row["TABLE_TYPE"], row["COMMENT"] or "") for row in rows}
+    return {row["TABLE_NAME"]: Present(row["TABLE_TYPE"], row["COMMENT"] or "", int(row["CREATED"])) for row in rows}
 
 
 def read_tables(

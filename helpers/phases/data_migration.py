@@ -88,6 +88,8 @@ class DataMigration(Phase):
                     self.settings, self._bucket, self._snapshot, self._globs, exclude=self._exclude,
                     objections=self._of_names, progress=report,
                 )  # fmt: skip
+            if not self._plan.refused:
+                data_migration_plan.refuse_what_loads_would(self._plan, self._bucket, self.settings)
             step.result = {
                 "tables": len(self._plan.census),
                 "rows": self._plan.rows,

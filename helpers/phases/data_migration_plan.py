@@ -36,6 +36,19 @@ def of_export(plan: ExportPlan, settings: Settings) -> StepPlan:
     return StepPlan("s30-export", what, objects.set_index("table"), _named(totals), _cost(settings))
 
 
+def refuse_what_loads_would(plan: ExportPlan, bucket: Bucket, settings: Settings) -> None:
+    """Raises what loading this export into the profile's targets would raise before it changes anything, such as for a table
+    there that no load of ours made; the targets are asked, and nothing is written.
+
+    Raises:
+        ConnectionFailed, TargetRefused, UsageError: as `load.snowflake.plan_load` and `load.delta.plan_load`.
+    """
+    if settings.values.snowflake:
+        snowflake.plan_load(_unwritten(plan), bucket, settings.snowflake)
+    if settings.values.databricks:
+        delta.plan_load(_unwritten(plan), bucket, settings.databricks)
+
+
 def of_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepPlan:
     """What a load of this export would make, replace and drop; asks the target what it has, and writes nothing.
 

@@ -62,7 +62,7 @@ from ({COLUMNS.replace("$condition", OWN)})""",
 select database_name as TABLE_CATALOG, schema_name as TABLE_SCHEMA, table_name as TABLE_NAME,
        'ACCOUNTADMIN' as TABLE_OWNER, 'BASE TABLE' as TABLE_TYPE, 'NO' as IS_TRANSIENT,
        null::varchar as CLUSTERING_KEY, estimated_size as ROW_COUNT, 0 as BYTES, 1 as RETENTION_TIME,
-       to_timestamp(0) as CREATED, to_timestamp(0) as LAST_ALTERED, 'NO' as AUTO_CLUSTERING_ON,
+       to_timestamp(coalesce((case when comment is not null then comment::json ->> '$.created' end)::bigint, 0) / 1000) as CREATED, to_timestamp(0) as LAST_ALTERED, 'NO' as AUTO_CLUSTERING_ON,
        case when comment is not null then comment::json ->> '$.comment' end as COMMENT,
        'NO' as IS_TEMPORARY, 'NO' as IS_ICEBERG, 'NO' as IS_DYNAMIC, 'NO' as IS_HYBRID
 from duckdb_tables() where {OWN}

@@ -34,7 +34,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from helpers.local.standin import expressions, tables
+from helpers.local.standin import attached, expressions, tables
 from helpers.local.standin.session import VERSION, Name, Session
 from helpers.local.standin.stages import Stage
 
@@ -147,6 +147,7 @@ def _cure_fakesnow() -> None:
     transforms.to_timestamp = expressions.timestamps_from_integers
     transforms.current_version = _current_version
     server: Any = fakesnow.server
+    server.parse_one = attached.parsed  # of statements that sqlglot does not know
     server.from_binding = bound_value
     server.describe_as_rowtype = row_type
     server.to_sf = to_wire

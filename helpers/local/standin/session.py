@@ -23,7 +23,7 @@ from fakesnow.dialect import parse_one
 from snowflake.connector.errors import Error, ProgrammingError
 from sqlglot import exp
 
-from helpers.local.standin import expressions, parameters, stages, tables
+from helpers.local.standin import alterations, attached, expressions, parameters, stages, tables
 from helpers.local.standin.tables import identifier, text
 
 Name = tuple[str, str, str]
@@ -31,6 +31,7 @@ Name = tuple[str, str, str]
 VERSION = "10.0.0 local-stand-in"
 INFORMATION_SCHEMA = "_FS_INFORMATION_SCHEMA"
 
+DML = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
 DDL = (exp.Create, exp.Drop, exp.Alter, exp.Comment, exp.TruncateTable)
 
 # From what DuckDB says to what the real service would have said: number, state and text.
@@ -46,6 +47,7 @@ ERRORS: tuple[tuple[str, int, str, str], ...] = (
 )
 
 
+_OVERWRITE = re.compile(r"INSERT\s+OVERWRITE\s+INTO", re.IGNORECASE)
 _QUOTED = re.compile(r"""('(?:[^'\\]|\\.)*'|"[^"]*")""", re.DOTALL)
 
 
@@ -159,6 +161,8 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
     """A statement at a time, on the session's DuckDB cursor."""
 
     _conn: Session
+    _arrow_table: Any
+    _rowcount: Any
 
     def _inline_variables(self, sql: str) -> str:
         # fakesnow takes a $ within a text or a quoted name for a session variable.
@@ -188,6 +192,9 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
 
     def _run(self, command: str, params: Any, kwargs: dict[str, Any]) -> None:
         session = self._conn
+        if not session.failed and (answer := attached.answer(session, command)) is not None:
+            self._answer(attached.parsed(command), answer)
+            return
         statement = parse_one(command)
         if session.failed and not isinstance(statement, exp.Rollback | exp.Commit):
             raise ProgrammingError(
@@ -205,10 +212,36 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
             answer = handler(session, named)
             if answer is not None:
                 self._answer(named, answer)
+                if isinstance(statement, exp.TruncateTable):
+                    tables.note_change(session, named.expressions[0])
                 return
-        if not session._autocommit and isinstance(statement, exp.Insert | exp.Update | exp.Delete | exp.Merge):
-            session.begin()
+        if isinstance(statement, DML):
+            self._change(statement, command, params, kwargs)
+            return
         super().execute(command, params, **kwargs)
+
+    def _change(self, statement: exp.Expression, command: str, params: Any, kwargs: dict[str, Any]) -> None:
+        """Rows are changed, and that they were is remembered, together; OVERWRITE empties the table first."""
+        session, alone = self._conn, not self._conn._in_transaction
+        session.begin()
+        try:
+            named = statement.transform(lambda one: transforms.identifier(one, None)).transform(
+                transforms.upper_case_unquoted_identifiers
+            )
+            table = named.this.find(exp.Table)
+            if isinstance(statement, exp.Insert) and statement.args.get("overwrite"):
+                session.duck.execute(f"DELETE FROM {session.place(*session.qualified(table))}")
+                command = _OVERWRITE.sub("INSERT INTO", command, count=1)
+            super().execute(command, params, **kwargs)
+            kept: Any = (self._arrow_table, self._rowcount)
+            tables.note_change(session, table)
+            self._arrow_table, self._rowcount = kept
+        except BaseException:
+            if alone:
+                session.end("ROLLBACK")
+            raise
+        if alone and session._autocommit:
+            session.end("COMMIT")
 
     def _transform(self, expression: Any, params: Any) -> Any:
         session = self._conn
@@ -219,6 +252,18 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
             if (table.catalog or session.database, table.db or session.schema, table.name) in session.temporary:
                 table.set("catalog", exp.to_identifier("temp"))
                 table.set("db", exp.to_identifier("main"))
+        for call in list(named.find_all(exp.Anonymous)):
+            if call.name.upper() == "SYSTEM$LAST_CHANGE_COMMIT_TIME":
+                call.replace(
+                    exp.Literal.number(
+                        tables.last_change(session, attached.named_table(session, call.expressions[0].name))
+                    )
+                )
+        for rows in list(named.find_all(exp.TableFromRows)):
+            if query := attached.of_function(session, rows):
+                rows.replace(
+                    exp.Subquery(this=parse_one(query), alias=exp.TableAlias(this=exp.to_identifier("_REFERENCES")))
+                )
         made = super()._transform(named, params)
         return expressions.rewrite(made, self._types_of)
 
@@ -275,8 +320,10 @@ def _create(session: Session, statement: Any) -> str | None:
         return _said(tables.create_schema(session, statement))
     if kind == "STAGE":
         return _said(stages.create_stage(session, statement))
+    if kind == "TABLE" and statement.args.get("clone"):
+        return _said(alterations.clone(session, statement))
     if kind == "TABLE" and not statement.find(
-        exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint, exp.Clone
+        exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint
     ):
         query = statement.expression
         return _said(tables.create_table(session, statement, session.translated(query) if query else None))
@@ -296,7 +343,8 @@ def _alter(session: Session, statement: Any) -> str | None:
     if len(actions) == 1 and isinstance(actions[0], exp.SwapTable):
         return _said(tables.swap(session, statement, actions[0].this))
     if len(actions) == 1 and isinstance(actions[0], exp.AlterRename):
-        return _said(tables.rename(session, statement, actions[0].this))
+        moved = alterations.move(session, statement.this, session.qualified(actions[0].this))
+        return _said(moved or tables.rename(session, statement, actions[0].this))
     if len(actions) == 1 and isinstance(actions[0], exp.AddConstraint):
         if key := actions[0].find(exp.PrimaryKey):
             return _said(tables.set_key(session, statement.this, [part.name for part in key.expressions]))
@@ -304,7 +352,8 @@ def _alter(session: Session, statement: Any) -> str | None:
     # sqlglot leaves what it does not know as the words that it read.
     if len(actions) == 1 and actions[0].sql("snowflake").upper() == "DROP PRIMARY KEY":
         return _said(tables.set_key(session, statement.this, []))
-    return None
+    altered = alterations.alter_columns(session, statement) if statement.args.get("kind") == "TABLE" else None
+    return _said(altered) if altered else None
 
 
 def _show(session: Session, statement: Any) -> str | None:
@@ -362,15 +411,22 @@ def _describe(session: Session, statement: Any) -> str | None:
 def _copy(session: Session, statement: Any) -> str:
     """One transaction a COPY, so that a file that fails leaves nothing of those before it."""
     if session._in_transaction:
-        return stages.copy_into(session, statement)
+        return _copied(session, statement)
     session.begin()
     try:
-        result = stages.copy_into(session, statement)
+        result = _copied(session, statement)
     except BaseException:
         session.end("ROLLBACK")
         raise
     if session._autocommit:
         session.end("COMMIT")
+    return result
+
+
+def _copied(session: Session, statement: Any) -> str:
+    result = stages.copy_into(session, statement)
+    if table := statement.this.find(exp.Table):
+        tables.note_change(session, table)
     return result
 
 

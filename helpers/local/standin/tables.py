@@ -7,6 +7,7 @@ keeps for a table or a column. It is written with the table, lives in the same f
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,13 @@ def attach(duck: duckdb.DuckDBPyConnection, folder: Path, name: str) -> None:
         f"CREATE TABLE IF NOT EXISTS {database}._fs_information_schema._loads"
         "(table_id VARCHAR, file VARCHAR, etag VARCHAR, rows BIGINT, loaded_at TIMESTAMPTZ DEFAULT now())"
     )
+    duck.execute(
+        f"CREATE TABLE IF NOT EXISTS {database}._fs_information_schema._changes (object VARCHAR, moment BIGINT)"
+    )
+    duck.execute(
+        f"CREATE TABLE IF NOT EXISTS {database}._fs_information_schema._policies_and_tags "
+        "(schema VARCHAR, name VARCHAR, kind VARCHAR, signature VARCHAR)"
+    )
     for view, query in VIEWS.items():
         duck.execute(
             f"CREATE OR REPLACE VIEW {database}._fs_information_schema.{view} AS "
@@ -169,13 +177,19 @@ def create_table(session: Session, statement: exp.Create, query: str | None) -> 
             return f"{name} already exists, statement succeeded."
         raise already_exists(name)
     columns = [part for part in declaration.expressions if isinstance(part, exp.ColumnDef)]
-    _refuse_equal_names([column.name for column in columns])
-    place = f"temp.main.{identifier(name)}" if temporary else _path(database, schema, name)
+    refuse_equal_names([column.name for column in columns])
+    place = f"temp.main.{identifier(name)}" if temporary else path(database, schema, name)
     comment = properties.find(exp.SchemaCommentProperty) if properties else None
+    note = new_note() | ({"comment": comment.name} if comment else {})
+    if exists and properties and properties.find(exp.CopyGrantsProperty):
+        note |= {name: kept for name, kept in read_note(session, table).items() if name == "grants"}
     keys = _key_columns(declaration)
     duck = session.duck
     duck.begin()
     try:
+        if exists and query is not None:  # it may read the table that it replaces
+            duck.execute(f"CREATE OR REPLACE TEMP TABLE _replacing AS {query}")
+            query = "FROM temp.main._replacing"
         if exists:
             duck.execute(f"DROP TABLE {place}")
         kind = "TEMP TABLE" if temporary else "TABLE"
@@ -188,9 +202,9 @@ def create_table(session: Session, statement: exp.Create, query: str | None) -> 
         for column in columns:
             if column.kind is not None:
                 position = keys.index(column.name) + 1 if column.name in keys else None
-                note = Declared.read(column.kind).note(_column_comment(column), position)
-                duck.execute(f"COMMENT ON COLUMN {place}.{identifier(column.name)} IS {text(note)}")
-        _write_table_note(duck, place, comment.name if comment else None, str(uuid.uuid4()))
+                said = Declared.read(column.kind).note(column_comment(column), position)
+                duck.execute(f"COMMENT ON COLUMN {place}.{identifier(column.name)} IS {text(said)}")
+        write_table_note(duck, place, note)
         duck.commit()
     except BaseException:
         duck.rollback()
@@ -217,8 +231,7 @@ def truncate(session: Session, statement: exp.TruncateTable) -> str:
     (table,) = statement.expressions
     place = session.place(*session.qualified(table))
     session.duck.execute(f"DELETE FROM {place}")
-    note = read_note(session, table)
-    _write_table_note(session.duck, place, note.get("comment"), str(uuid.uuid4()))
+    update_note(session, table, id=str(uuid.uuid4()))
     return "Statement executed successfully."
 
 
@@ -235,7 +248,7 @@ def swap(session: Session, statement: exp.Alter, other: exp.Table) -> str:
     session.duck.begin()
     try:
         for old, new in ((first[2], between), (second[2], first[2]), (between, second[2])):
-            session.duck.execute(f"ALTER TABLE {_path(*schema, old)} RENAME TO {identifier(new)}")
+            session.duck.execute(f"ALTER TABLE {path(*schema, old)} RENAME TO {identifier(new)}")
         session.duck.commit()
     except BaseException:
         session.duck.rollback()
@@ -247,7 +260,9 @@ def rename(session: Session, statement: exp.Alter, new: exp.Table) -> str:
     old = session.qualified(statement.this)
     target = session.qualified(new)
     if target[:2] != old[:2]:
-        raise unsupported("RENAME TO another schema")
+        raise unsupported("RENAME TO another database, or of a temporary table to another schema")
+    if exists(session, *target):
+        raise already_exists(target[2])
     session.duck.execute(f"ALTER TABLE {session.place(*old)} RENAME TO {identifier(target[2])}")
     if old in session.temporary:
         session.temporary.discard(old)
@@ -260,9 +275,7 @@ def comment(session: Session, statement: exp.Comment) -> str:
     said = statement.expression.name
     target = statement.this
     if statement.args["kind"] == "TABLE":
-        note = read_note(session, target)
-        place = session.place(*session.qualified(target))
-        _write_table_note(session.duck, place, said, note.get("id") or str(uuid.uuid4()))
+        update_note(session, target, comment=said)
     elif statement.args["kind"] == "COLUMN":
         parts = [part.name for part in target.parts]
         table = exp.Table(**{kind: exp.to_identifier(part, quoted=True) for kind, part in _table_parts(parts[:-1])})
@@ -270,7 +283,7 @@ def comment(session: Session, statement: exp.Comment) -> str:
         row = first(
             session.duck,
             "select comment from duckdb_columns() where column_name = ? and table_oid = ?",
-            [parts[-1], _oid(session, table)],
+            [parts[-1], oid(session, table)],
         )
         note = json.loads(row[0]) if row and row[0] else {}
         _write_column_note(session.duck, place, parts[-1], {**note, "comment": said})
@@ -281,7 +294,7 @@ def set_key(session: Session, table: exp.Table, columns: list[str]) -> str:
     """ADD and DROP PRIMARY KEY: informative, but its columns take no NULL from then on, and keep to that."""
     place = session.place(*session.qualified(table))
     notes = session.duck.execute(
-        "select column_name, comment from duckdb_columns() where table_oid = ?", [_oid(session, table)]
+        "select column_name, comment from duckdb_columns() where table_oid = ?", [oid(session, table)]
     ).fetchall()
     if unknown := [name for name in columns if name not in dict(notes)]:
         raise missing("Column", unknown[0])
@@ -316,12 +329,12 @@ def describe_query(session: Session, table: exp.Table) -> str:
     database, schema, name = session.qualified(table)
     if not _existing_name(session, database, schema, name, temporary=(database, schema, name) in session.temporary):
         raise missing("Table", name)
-    condition = f"table_oid = {_oid(session, table)}"
+    condition = f"table_oid = {oid(session, table)}"
     return DESCRIBE.replace("$columns", COLUMNS.replace("$condition", condition))
 
 
 def read_note(session: Session, table: exp.Table) -> dict[str, Any]:
-    row = first(session.duck, "select comment from duckdb_tables() where table_oid = ?", [_oid(session, table)])
+    row = first(session.duck, "select comment from duckdb_tables() where table_oid = ?", [oid(session, table)])
     note: dict[str, Any] = json.loads(row[0]) if row and row[0] else {}
     return note
 
@@ -331,8 +344,47 @@ def table_id(session: Session, table: exp.Table) -> str:
     note = read_note(session, table)
     if "id" not in note:
         note["id"] = str(uuid.uuid4())
-        _write_table_note(session.duck, session.place(*session.qualified(table)), note.get("comment"), note["id"])
+        update_note(session, table, id=note["id"])
     return str(note["id"])
+
+
+def new_note() -> dict[str, Any]:
+    """What is kept of a table that is made now: what its loaded files go by, itself, and when."""
+    return {"id": str(uuid.uuid4()), "object": str(uuid.uuid4()), "created": time.time_ns() // 1_000_000}
+
+
+def update_note(session: Session, table: exp.Table, **kept: Any) -> None:
+    write_table_note(session.duck, session.place(*session.qualified(table)), {**read_note(session, table), **kept})
+
+
+def note_change(session: Session, table: exp.Table) -> None:
+    """Remembers, in the transaction that is open, that rows of a table were changed."""
+    name = session.qualified(table)
+    if name not in session.temporary and attached(session.duck, name[0]):
+        changes = f"{identifier(name[0])}._fs_information_schema._changes"
+        session.duck.execute(
+            f"INSERT INTO {changes} VALUES (?, ?)", [read_note(session, table).get("object"), time.time_ns()]
+        )
+
+
+def last_change(session: Session, table: exp.Table) -> int:
+    """The token of SYSTEM$LAST_CHANGE_COMMIT_TIME: greater after each change of the rows."""
+    note, name = read_note(session, table), session.qualified(table)
+    changes = f"{identifier(name[0])}._fs_information_schema._changes"
+    row = first(session.duck, f"select max(moment) from {changes} where object = ?", [note.get("object")])
+    return int(row[0]) if row and row[0] else int(note.get("created", 0)) * 1_000_000
+
+
+def declared_type(session: Session, table: exp.Table, column: str) -> str:
+    """The name of a column's type; raises where there is no such column."""
+    row = first(
+        session.duck,
+        "select comment, data_type from duckdb_columns() where table_oid = ? and column_name = ?",
+        [oid(session, table), column],
+    )
+    if row is None:
+        raise missing("Column", column)
+    return str(json.loads(row[0] or "{}").get("type", row[1]))
 
 
 def first(duck: duckdb.DuckDBPyConnection, query: str, parameters: list[Any] | None = None) -> tuple[Any, ...] | None:
@@ -396,11 +448,16 @@ def _key_columns(declaration: exp.Expression) -> list[str]:
     return columns or [column.name for column in own]
 
 
-def _column_comment(column: exp.ColumnDef) -> str | None:
+def column_comment(column: exp.ColumnDef) -> str | None:
     for constraint in column.constraints:
         if isinstance(constraint.kind, exp.CommentColumnConstraint):
             return str(constraint.kind.this.name)
     return None
+
+
+def exists(session: Session, database: str, schema: str, name: str) -> bool:
+    """Whether there is a table of this name that is not temporary."""
+    return _existing_name(session, database, schema, name, temporary=False)
 
 
 def _existing_name(session: Session, database: str, schema: str, name: str, *, temporary: bool) -> bool:
@@ -417,7 +474,7 @@ def _existing_name(session: Session, database: str, schema: str, name: str, *, t
     return found is not None
 
 
-def _refuse_equal_names(names: list[str]) -> None:
+def refuse_equal_names(names: list[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.lower(), name)
@@ -443,12 +500,11 @@ def _write_column_note(duck: duckdb.DuckDBPyConnection, place: str, column: str,
     duck.execute(f"COMMENT ON COLUMN {place}.{identifier(column)} IS {text(kept)}")
 
 
-def _write_table_note(duck: duckdb.DuckDBPyConnection, place: str, said: str | None, id_: str) -> None:
-    note = {"id": id_} | ({"comment": said} if said else {})
+def write_table_note(duck: duckdb.DuckDBPyConnection, place: str, note: dict[str, Any]) -> None:
     duck.execute(f"COMMENT ON TABLE {place} IS {text(json.dumps(note, ensure_ascii=False))}")
 
 
-def _oid(session: Session, table: exp.Table) -> int:
+def oid(session: Session, table: exp.Table) -> int:
     database, schema, name = session.qualified(table)
     place = ("temp", "main") if (database, schema, name) in session.temporary else (database, schema)
     row = first(
@@ -468,7 +524,7 @@ def _only_name(statement: exp.Expression) -> str:
     return str(found.this)
 
 
-def _path(database: str, schema: str, name: str) -> str:
+def path(database: str, schema: str, name: str) -> str:
     return f"{identifier(database)}.{identifier(schema)}.{identifier(name)}"
 
 

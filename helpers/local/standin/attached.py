@@ -1,0 +1,334 @@
+"""What an owner puts on a table: grants, masking and row access policies, tags.
+
+They are kept with the table and answered to those who ask (SHOW GRANTS, POLICY_REFERENCES, TAG_REFERENCES). A rename and a swap
+take them along, CREATE OR REPLACE loses them but for the grants that COPY GRANTS copies. Nothing acts on them: there is one role,
+which sees every row, and a grant to any other name is written down.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fakesnow.dialect import parse_one
+from snowflake.connector.errors import ProgrammingError
+from sqlglot import exp
+
+from helpers.local.standin import tables
+from helpers.local.standin.tables import first, identifier, text
+
+if TYPE_CHECKING:
+    from helpers.local.standin.session import Session
+
+_PART = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
+_NAME = rf"{_PART}(?:\s*\.\s*{_PART}){{0,2}}"
+_COLUMN = rf"(?:(?:ALTER|MODIFY)\s+(?:COLUMN\s+)?(?P<column>{_PART})\s+)?"
+_KINDS = {"MASKING": "MASKING_POLICY", "ROW ACCESS": "ROW_ACCESS_POLICY"}
+
+POLICY_COLUMNS = (
+    "POLICY_DB", "POLICY_SCHEMA", "POLICY_NAME", "POLICY_KIND", "REF_DATABASE_NAME", "REF_SCHEMA_NAME", "REF_ENTITY_NAME",
+    "REF_ENTITY_DOMAIN", "REF_COLUMN_NAME", "REF_ARG_COLUMN_NAMES", "TAG_DATABASE", "TAG_SCHEMA", "TAG_NAME", "POLICY_STATUS",
+)  # fmt: skip
+TAG_COLUMNS = (
+    "TAG_DATABASE", "TAG_SCHEMA", "TAG_NAME", "TAG_VALUE", "LEVEL", "OBJECT_DATABASE", "OBJECT_SCHEMA", "OBJECT_NAME", "DOMAIN",
+    "COLUMN_NAME",
+)  # fmt: skip
+GRANT_COLUMNS = (
+    "created_on", "privilege", "granted_on", "name", "granted_to", "grantee_name", "grant_option", "granted_by",
+)  # fmt: skip
+
+
+def answer(session: Session, command: str) -> str | None:
+    """What DuckDB answers to a statement of this subject; None where it is another's."""
+    said = command.strip().rstrip(";")
+    for pattern, handle in _STATEMENTS:
+        if match := re.fullmatch(pattern, said, re.IGNORECASE | re.DOTALL):
+            if session._in_transaction:
+                session.end("COMMIT")
+            return handle(session, match)
+    return None
+
+
+def parsed(command: str) -> exp.Expression:
+    """A statement as sqlglot has it; one of this subject, which it does not know, as the words that it is."""
+    said = command.strip().rstrip(";")
+    if any(re.fullmatch(pattern, said, re.IGNORECASE | re.DOTALL) for pattern, _ in _STATEMENTS):
+        return exp.Command(this="ATTACHED", expression=said)
+    statement: exp.Expression = parse_one(command)
+    return statement
+
+
+def of_function(session: Session, rows: exp.TableFromRows) -> str | None:
+    """A query that gives what POLICY_REFERENCES, TAG_REFERENCES or TAG_REFERENCES_ALL_COLUMNS say of a table."""
+    call = rows.find(exp.Anonymous)
+    function = call.name.upper() if call else ""
+    if call is None or function not in ("POLICY_REFERENCES", "TAG_REFERENCES", "TAG_REFERENCES_ALL_COLUMNS"):
+        return None
+    given = [one.expression if isinstance(one, exp.Kwarg) else one for one in call.expressions]
+    if function == "POLICY_REFERENCES" and [one.name.upper() for one in call.expressions] != [
+        "REF_ENTITY_NAME",
+        "REF_ENTITY_DOMAIN",
+    ]:
+        raise tables.unsupported("POLICY_REFERENCES but with REF_ENTITY_NAME and REF_ENTITY_DOMAIN")
+    if given[1].name.upper() != "TABLE":
+        raise tables.unsupported(f"{function} of a {given[1].name}")
+    columns = POLICY_COLUMNS if function == "POLICY_REFERENCES" else TAG_COLUMNS
+    return rows_query(columns, _references(session, function, given[0].name))
+
+
+def _references(session: Session, function: str, name: str) -> list[dict[str, Any]]:
+    database, schema, table = _qualified(session, name)
+    note = tables.read_note(session, named_table(session, name))
+    if function == "POLICY_REFERENCES":
+        entity = {
+            "REF_DATABASE_NAME": database,
+            "REF_SCHEMA_NAME": schema,
+            "REF_ENTITY_NAME": table,
+            "REF_ENTITY_DOMAIN": "TABLE",
+        }
+        return [
+            dict.fromkeys(POLICY_COLUMNS) | policy | entity | {"POLICY_STATUS": "ACTIVE"}
+            for policy in note.get("policies", ())
+        ]
+    entity = {"OBJECT_DATABASE": database, "OBJECT_SCHEMA": schema, "OBJECT_NAME": table}
+    of_columns = function == "TAG_REFERENCES_ALL_COLUMNS"
+    return [
+        dict.fromkeys(TAG_COLUMNS) | tag | entity
+        for tag in note.get("tags", ())
+        if (tag["LEVEL"] == "COLUMN") == of_columns
+    ]
+
+
+def of_column(note: dict[str, Any], column: str) -> list[str]:
+    """Policies that a column carries or that read it."""
+    return [
+        policy["POLICY_NAME"]
+        for policy in note.get("policies", ())
+        if column == policy["REF_COLUMN_NAME"] or f'"{column}"' in (policy["REF_ARG_COLUMN_NAMES"] or "")
+    ]
+
+
+def _create_policy(session: Session, match: re.Match[str]) -> str:
+    database, schema, name = _qualified(session, match["name"])
+    kind = _KINDS[" ".join(match["kind"].upper().split())]
+    _add_object(session, match, database, schema, name, kind, match["signature"])
+    return _said(f"{kind.replace('_', ' ').capitalize()} {name} successfully created.")
+
+
+def _create_tag(session: Session, match: re.Match[str]) -> str:
+    database, schema, name = _qualified(session, match["name"])
+    _add_object(session, match, database, schema, name, "TAG", "")
+    return _said(f"Tag {name} successfully created.")
+
+
+def _add_object(
+    session: Session, match: re.Match[str], database: str, schema: str, name: str, kind: str, signature: str
+) -> None:
+    if _object(session, database, schema, name, kind) is not None:
+        if match["exists"]:
+            return
+        if not match["replace"]:
+            raise tables.already_exists(name)
+        session.duck.execute(
+            f"DELETE FROM {_objects(database)} WHERE schema = ? AND name = ? AND kind = ?", [schema, name, kind]
+        )
+    session.duck.execute(f"INSERT INTO {_objects(database)} VALUES (?, ?, ?, ?)", [schema, name, kind, signature])
+
+
+def _set_masking(session: Session, match: re.Match[str]) -> str:
+    table, column, policy = (
+        named_table(session, match["table"]),
+        _named(match["column"]),
+        _qualified(session, match["policy"]),
+    )
+    signature = _known(session, policy, "MASKING_POLICY")
+    note, declared = tables.read_note(session, table), tables.declared_type(session, table, column)
+    wanted = exp.DataType.build(re.split(r"\s+", signature.split(",")[0].strip(), maxsplit=1)[1], dialect="snowflake")
+    if tables.Declared.read(wanted).name != declared:
+        raise ProgrammingError(
+            msg=f"SQL compilation error:\nColumn {column} of type {declared} does not have the type of the masking policy "
+            f"{policy[2]}: {signature}", errno=3505, sqlstate="42601",
+        )  # fmt: skip
+    if any(p["REF_COLUMN_NAME"] == column for p in note.get("policies", ())) and not match["force"]:
+        raise ProgrammingError(
+            msg=f"SQL compilation error:\nSpecified column already attached to another masking policy: {column}",
+            errno=3001,
+        )
+    arguments = _list(match["using"])[1:] if match["using"] else []
+    others = [p for p in note.get("policies", ()) if p["REF_COLUMN_NAME"] != column]
+    return _noted(session, table, policies=[*others, _policy(policy, "MASKING_POLICY", column, arguments)])
+
+
+def _unset_masking(session: Session, match: re.Match[str]) -> str:
+    table, column = named_table(session, match["table"]), _named(match["column"])
+    note = tables.read_note(session, table)
+    return _noted(session, table, policies=[p for p in note.get("policies", ()) if p["REF_COLUMN_NAME"] != column])
+
+
+def _add_row_access(session: Session, match: re.Match[str]) -> str:
+    table, policy = named_table(session, match["table"]), _qualified(session, match["policy"])
+    _known(session, policy, "ROW_ACCESS_POLICY")
+    note, columns = tables.read_note(session, table), _list(match["columns"])
+    for column in columns:
+        tables.declared_type(session, table, column)
+    if any(p["POLICY_KIND"] == "ROW_ACCESS_POLICY" for p in note.get("policies", ())):
+        raise ProgrammingError(
+            msg=f"SQL compilation error:\nObject {table.name} already has a ROW_ACCESS_POLICY.", errno=3007
+        )
+    return _noted(
+        session, table, policies=[*note.get("policies", ()), _policy(policy, "ROW_ACCESS_POLICY", None, columns)]
+    )
+
+
+def _drop_row_access(session: Session, match: re.Match[str]) -> str:
+    table = named_table(session, match["table"])
+    note = tables.read_note(session, table)
+    return _noted(
+        session, table, policies=[p for p in note.get("policies", ()) if p["POLICY_KIND"] != "ROW_ACCESS_POLICY"]
+    )
+
+
+def _set_tag(session: Session, match: re.Match[str]) -> str:
+    table, tag = named_table(session, match["table"]), _qualified(session, match["tag"])
+    _known(session, tag, "TAG")
+    column = _named(match["column"]) if match["column"] else None
+    if column:
+        tables.declared_type(session, table, column)
+    value = match["value"].replace("''", "'").replace("\\\\", "\\")
+    made = dict(zip(("TAG_DATABASE", "TAG_SCHEMA", "TAG_NAME"), tag, strict=True)) | {
+        "TAG_VALUE": value, "LEVEL": "COLUMN" if column else "TABLE", "DOMAIN": "COLUMN" if column else "TABLE", "COLUMN_NAME": column,
+    }  # fmt: skip
+    return _noted(session, table, tags=[*_tags_but(session, table, tag, column), made])
+
+
+def _unset_tag(session: Session, match: re.Match[str]) -> str:
+    table, tag = named_table(session, match["table"]), _qualified(session, match["tag"])
+    column = _named(match["column"]) if match["column"] else None
+    return _noted(session, table, tags=_tags_but(session, table, tag, column))
+
+
+def _tags_but(
+    session: Session, table: exp.Table, tag: tuple[str, str, str], column: str | None
+) -> list[dict[str, Any]]:
+    this = (*tag, column)
+    keys = ("TAG_DATABASE", "TAG_SCHEMA", "TAG_NAME", "COLUMN_NAME")
+    return [t for t in tables.read_note(session, table).get("tags", ()) if tuple(t[key] for key in keys) != this]
+
+
+def _grant(session: Session, match: re.Match[str]) -> str:
+    table, role = named_table(session, match["table"]), _named(match["role"])
+    option = "true" if match["option"] else "false"
+    wanted = [" ".join(p.upper().split()) for p in match["privileges"].split(",")]
+    if "OWNERSHIP" in wanted:
+        raise tables.unsupported("GRANT OWNERSHIP: there is one role")
+    kept = [g for g in tables.read_note(session, table).get("grants", ()) if g[1] != role or g[0] not in wanted]
+    return _noted(session, table, grants=[*kept, *([p, role, option] for p in wanted)])
+
+
+def _revoke(session: Session, match: re.Match[str]) -> str:
+    table, role = named_table(session, match["table"]), _named(match["role"])
+    gone = [" ".join(p.upper().split()) for p in match["privileges"].split(",")]
+    grants = tables.read_note(session, table).get("grants", ())
+    return _noted(session, table, grants=[g for g in grants if g[1] != role or g[0] not in gone])
+
+
+def _show_grants(session: Session, match: re.Match[str]) -> str:
+    name = ".".join(_qualified(session, match["table"]))
+    note = tables.read_note(session, named_table(session, match["table"]))
+    grants = [["OWNERSHIP", "ACCOUNTADMIN", "true"], *note.get("grants", ())]
+    rows = [
+        dict(zip(GRANT_COLUMNS, ("", privilege, "TABLE", name, "ROLE", role, option, "ACCOUNTADMIN"), strict=True))
+        for privilege, role, option in grants
+    ]
+    return rows_query(GRANT_COLUMNS, rows)
+
+
+def rows_query(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    """A query of DuckDB's that gives these rows of texts."""
+    made = [
+        ", ".join(f"{'NULL::VARCHAR' if row[c] is None else text(str(row[c]))} AS {identifier(c)}" for c in columns)
+        for row in rows
+    ]
+    nothing = ", ".join(f"NULL::VARCHAR AS {identifier(c)}" for c in columns)
+    return " UNION ALL ".join(f"SELECT {row}" for row in made) or f"SELECT {nothing} WHERE false"
+
+
+def _noted(session: Session, table: exp.Table, **kept: Any) -> str:
+    tables.update_note(session, table, **kept)
+    return _said("Statement executed successfully.")
+
+
+def _policy(name: tuple[str, str, str], kind: str, column: str | None, arguments: list[str]) -> dict[str, Any]:
+    listed = f"[ {', '.join(identifier(argument) for argument in arguments)} ]" if arguments else None
+    return {
+        "POLICY_DB": name[0], "POLICY_SCHEMA": name[1], "POLICY_NAME": name[2], "POLICY_KIND": kind, "REF_COLUMN_NAME": column,
+        "REF_ARG_COLUMN_NAMES": listed,
+    }  # fmt: skip
+
+
+def _known(session: Session, name: tuple[str, str, str], kind: str) -> str:
+    found = _object(session, *name, kind)
+    if found is None:
+        raise tables.missing(kind.replace("_", " ").capitalize(), name[2])
+    return found
+
+
+def _object(session: Session, database: str, schema: str, name: str, kind: str) -> str | None:
+    if not tables.attached(session.duck, database):
+        raise tables.missing("Database", database)
+    row = first(
+        session.duck,
+        f"select signature from {_objects(database)} where schema = ? and name = ? and kind = ?",
+        [schema, name, kind],
+    )
+    return row[0] if row else None
+
+
+def _objects(database: str) -> str:
+    return f"{identifier(database)}._fs_information_schema._policies_and_tags"
+
+
+def _named(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name.upper()
+
+
+def _list(names: str) -> list[str]:
+    return [_named(name) for name in re.findall(_PART, names)]
+
+
+def named_table(session: Session, name: str) -> exp.Table:
+    database, schema, table = _qualified(session, name)
+    quoted = [exp.to_identifier(part, quoted=True) for part in (table, schema, database)]
+    return exp.Table(**dict(zip(("this", "db", "catalog"), quoted, strict=True)))
+
+
+def _qualified(session: Session, name: str) -> tuple[str, str, str]:
+    parts = _list(name)
+    quoted = [exp.to_identifier(part, quoted=True) for part in reversed(parts)]
+    return session.qualified(exp.Table(**dict(zip(("this", "db", "catalog"), quoted, strict=False))))
+
+
+def _said(message: str) -> str:
+    return f'select {text(message)} as "status"'
+
+
+_MADE = r"CREATE\s+(?P<replace>OR\s+REPLACE\s+)?"
+_ALTER = rf"ALTER\s+TABLE\s+(?P<table>{_NAME})\s+"
+
+_STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], str]], ...] = (
+    (rf"{_MADE}(?P<kind>MASKING|ROW\s+ACCESS)\s+POLICY\s+(?P<exists>IF\s+NOT\s+EXISTS\s+)?(?P<name>{_NAME})\s+AS\s*"
+     r"\((?P<signature>[^)]*(?:\([^)]*\)[^)]*)*)\)\s*RETURNS\s+.+?->.+", _create_policy),
+    (rf"{_MADE}TAG\s+(?P<exists>IF\s+NOT\s+EXISTS\s+)?(?P<name>{_NAME})", _create_tag),
+    (rf"{_ALTER}(?:ALTER|MODIFY)\s+(?:COLUMN\s+)?(?P<column>{_PART})\s+SET\s+MASKING\s+POLICY\s+(?P<policy>{_NAME})"
+     r"(?:\s+USING\s*\((?P<using>[^)]*)\))?(?P<force>\s+FORCE)?", _set_masking),
+    (rf"{_ALTER}(?:ALTER|MODIFY)\s+(?:COLUMN\s+)?(?P<column>{_PART})\s+UNSET\s+MASKING\s+POLICY", _unset_masking),
+    (rf"{_ALTER}ADD\s+ROW\s+ACCESS\s+POLICY\s+(?P<policy>{_NAME})\s+ON\s*\((?P<columns>[^)]*)\)", _add_row_access),
+    (rf"{_ALTER}DROP\s+(?:ROW\s+ACCESS\s+POLICY\s+{_NAME}|ALL\s+ROW\s+ACCESS\s+POLICIES)", _drop_row_access),
+    (rf"{_ALTER}{_COLUMN}SET\s+TAG\s+(?P<tag>{_NAME})\s*=\s*'(?P<value>(?:[^']|'')*)'", _set_tag),
+    (rf"{_ALTER}{_COLUMN}UNSET\s+TAG\s+(?P<tag>{_NAME})", _unset_tag),
+    (rf"GRANT\s+(?P<privileges>[A-Z ,]+?)\s+ON\s+TABLE\s+(?P<table>{_NAME})\s+TO\s+(?:ROLE\s+)?(?P<role>{_PART})"
+     r"(?P<option>\s+WITH\s+GRANT\s+OPTION)?", _grant),
+    (rf"REVOKE\s+(?P<privileges>[A-Z ,]+?)\s+ON\s+TABLE\s+(?P<table>{_NAME})\s+FROM\s+(?:ROLE\s+)?(?P<role>{_PART})", _revoke),
+    (rf"SHOW\s+GRANTS\s+ON\s+TABLE\s+(?P<table>{_NAME})", _show_grants),
+)  # fmt: skip
