@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 from helpers import declared, names, shapes
 from helpers.errors import LoadError, UsageError
+from helpers.load import comments
+from helpers.load import delta_owner as owner
 from helpers.load.delta_catalog import key, of_version, qualified, read_table, table_names, view_names
 from helpers.load.delta_records import Record, Versions
 from helpers.manifest import Manifest, StagedColumn, StagedTable
@@ -42,6 +45,8 @@ class TableLoad:
 
     staged: StagedTable
     action: str
+    source_comments: Mapping[str, str] = field(default_factory=dict)
+    """The source's, of which the owner's may stand in `staged`."""
 
     @property
     def target(self) -> str:
@@ -89,6 +94,8 @@ def plan_load(
 
     Raises:
         UsageError: no such table in the manifest, or names that the target does not take; all of them, with their cures.
+        TargetRefused: a table of that name is there that no load made; one that is to be replaced or dropped would lose what its
+            owner put on it or wrote.
         ConnectionFailed: the server does not answer.
     """
     left, excluded = manifest.chosen(exclude=exclude)
@@ -106,11 +113,25 @@ def plan_load(
         names.in_the_way(s, in_the_way[key(target, s.name)]) for s in chosen if key(target, s.name) in in_the_way
     ]
     names.refuse(refused, on=spark.address(target))
-    planned = tuple(TableLoad(staged, _action(staged, there.get(key(target, staged.name)))) for staged in chosen)
-    whole = manifest.complete and table is None and not excluded
-    kept = {key(target, staged.name) for staged in chosen}
-    stale = {name for name in _loaded_before(bucket, target) if key(target, name) in present - kept}
-    return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)) if whole else ())
+    with _connected(target) as session:
+        versions = Versions.of(target, bucket, session)
+        stands = {name: owner.standing(versions, name) for name in sorted(there)}
+        foreign = [staged.name for staged in chosen if (s := stands.get(key(target, staged.name))) and s.mark is None]
+        if session:
+            unknown = [staged.name for staged in chosen if key(target, staged.name) not in present]
+            foreign += [name for name in unknown if owner.at_its_place(session, target, name)]
+        owner.refuse_foreign(target, foreign)
+        planned = tuple(_plan_table(session, target, s, there, stands) for s in chosen)
+        stale: set[str] = set()
+        if manifest.complete and table is None and not excluded:
+            kept = {key(target, staged.name) for staged in chosen}
+            gone = {name for name in _loaded_before(bucket, target) if key(target, name) in present - kept}
+            found = {name: owner.standing(versions, name) for name in sorted(gone)}
+            stale = {name for name, stand in found.items() if stand.mark is not None}
+            for name in sorted(stale):
+                if found[name].written:
+                    owner.refuse_written(target, name, found[name].written)
+    return LoadPlan(manifest, bucket, target, planned, tuple(sorted(stale)))
 
 
 def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | None = None) -> tuple[Loaded, ...]:
@@ -197,11 +218,35 @@ def _read(
     return found, unreadable
 
 
-def _action(staged: StagedTable, found: TableShape | None) -> str:
-    if found is None:
-        return "create"
-    differs = _difference(found, shapes.of_staged(staged, dialect="delta"))
-    return f"replace the table: {differs}" if differs else "replace the rows"
+@contextmanager
+def _connected(target: Databricks) -> Iterator[Session | None]:
+    """A session; none for the local stack, whose tables are known by their logs alone."""
+    if target.engine == "pysail":
+        yield None
+    else:
+        with spark.connect(target) as session:
+            yield session
+
+
+def _plan_table(
+    session: Session | None, target: Databricks, staged: StagedTable, there: Mapping[str, TableShape],
+    stands: Mapping[str, owner.Standing],
+) -> TableLoad:  # fmt: skip
+    said = comments.of_staged(staged)
+    found, stand = there.get(key(target, staged.name)), stands.get(key(target, staged.name))
+    if found is None or stand is None:
+        return TableLoad(staged, "create", said)
+    staged = comments.with_kept(
+        staged, found, stand.mark.comments if stand.mark and stand.mark.version is not None else said
+    )
+    action = "replace the rows"
+    if differs := _difference(found, shapes.of_staged(staged, dialect="delta")):
+        action = f"replace the table: {differs}"
+        if session:
+            owner.refuse_governed(session, target, staged.name, differs)
+    if stand.written:
+        action += f"; others wrote to it since its load: as it was, it is version {stand.version} of its history"
+    return TableLoad(staged, action, said)
 
 
 def _difference(found: TableShape, wanted: TableShape) -> str:
@@ -222,10 +267,11 @@ def _difference(found: TableShape, wanted: TableShape) -> str:
 
 def _loaded(session: Session, plan: LoadPlan, table: TableLoad, record: Record, versions: Versions) -> Loaded:
     name, rows = table.target, table.staged.rows
-    recorded = table.action == "replace the rows" and name in record.tables
+    recorded = table.action.startswith("replace the rows") and name in record.tables
     if recorded and record.holds(name, rows, versions.now(name)):
         return Loaded(str(table.staged), rows, "kept the rows of this load")
     loaded = _load_table(session, plan, table)
+    owner.leave_mark(session, versions, name, dict(table.source_comments))
     if now := versions.now(name):
         record.keep(plan.bucket, name, now, rows)
     return loaded
@@ -283,9 +329,10 @@ def _options(target: Databricks, staged: StagedTable) -> str:
         options += f" LOCATION {literal(f'{root}/{folder(target.schema_)}/{folder(staged.name)}')}"
     if staged.comment:
         options += f" COMMENT {literal(staged.comment)}"
+    mapping = ""
     if target.engine == "spark" and any(_MAPPED.search(column.name) for column in staged.columns):
-        options += f" TBLPROPERTIES ({_MAPPING})"
-    return options
+        mapping = f", {_MAPPING}"
+    return f"{options} TBLPROPERTIES ({literal(owner.MARK)} = {literal(owner.NEW)}{mapping})"
 
 
 def _require_rows(session: Session, rows: str, staged: StagedTable, where: str, next_step: str) -> None:

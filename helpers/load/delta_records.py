@@ -75,12 +75,34 @@ class Versions:
         if self.lake:
             found = self.lake.read(table)
             return None if self.lake.lost(table, found) else Version(table_id=found.id, number=found.version)
+        return self.look(table)[0]
+
+    def look(self, table: str) -> tuple[Version, dict[str, str]]:
+        """The version of a table and its properties.
+
+        Raises:
+            ConnectionFailed, LoadError: the target cannot be asked, or has no such table.
+        """
+        if self.lake:
+            found = self.lake.read(table)
+            return Version(table_id=found.id, number=found.version), found.properties
         assert self.session
         # https://docs.delta.io/latest/delta-utility.html: the details have one row, the history has the last commit first.
         name, doing = qualified(self.target, table), f"ask for the version of {table}"
         (detail,) = self.session.execute(f"DESCRIBE DETAIL {name}", doing=doing)
         (last,) = self.session.execute(f"DESCRIBE HISTORY {name} LIMIT 1", doing=doing)
-        return Version(table_id=str(detail["id"]), number=int(last["version"]))
+        properties = detail.get("properties") or {}
+        return Version(table_id=str(detail["id"]), number=int(last["version"])), dict(properties)
+
+    def operations(self, table: str, after: int) -> list[str]:
+        """What the log says was done to a table behind a version, the last first."""
+        if self.lake:
+            done = self.lake.history(table)
+        else:
+            assert self.session
+            name = qualified(self.target, table)
+            done = self.session.execute(f"DESCRIBE HISTORY {name}", doing=f"ask what was done to {table}")
+        return [str(commit["operation"]) for commit in done if int(commit["version"]) > after]
 
 
 class Record(BaseModel):

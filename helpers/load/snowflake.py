@@ -19,9 +19,9 @@ from uuid import uuid4
 
 from helpers import names, shapes
 from helpers.errors import LoadError, UsageError
+from helpers.load import comments, snowflake_records
 from helpers.load import snowflake_definition as definitions
 from helpers.load import snowflake_owner as owner
-from helpers.load import snowflake_records
 from helpers.load.snowflake_catalog import Present, read_names, read_tables
 from helpers.load.snowflake_catalog import declared_type as declared_type
 from helpers.load.snowflake_definition import Alteration
@@ -221,12 +221,12 @@ class _There:
 
 def _plan_table(session: Session, target: Snowflake, staged: StagedTable, there: _There) -> TableLoad:
     name, found = staged.name, there.shapes.get(staged.name)
-    said = definitions.comments_of(staged)
+    said = comments.of_staged(staged)
     source_comments = json.dumps(said, ensure_ascii=False)
     if found is None or name not in there.objects:
         return TableLoad(staged, "create", source_comments, definitions.table_definition(staged))
     made = there.recorded.get(name)
-    staged = definitions.with_kept_comments(staged, found, made.comments if made else said)
+    staged = comments.with_kept(staged, found, made.comments if made else said)
     wanted = shapes.of_staged(staged)
     plan = TableLoad(
         staged, "replace the rows", source_comments, made=there.objects[name].created, written=name in there.written,

@@ -111,26 +111,6 @@ def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Al
     return Alteration(tuple(before), tuple(after), gone)
 
 
-def comments_of(staged: StagedTable) -> dict[str, str]:
-    """The source's comments by column, the table's own under ""; those that there are."""
-    said = {"": staged.comment, **{column.name: column.comment for column in staged.columns}}
-    return {name: comment for name, comment in said.items() if comment}
-
-
-def with_kept_comments(staged: StagedTable, found: TableShape, written: dict[str, str]) -> StagedTable:
-    """The table with the comments that its owner gave it since in the place of the source's.
-
-    Args:
-        staged: with the source's comments.
-        found: the present table.
-        written: the comments that the last load wrote.
-    """
-    present = {"": found.comment, **{column.name: column.comment for column in found.columns}}
-    owned = {name: said for name, said in present.items() if said and said != written.get(name, "")}
-    columns = tuple(c.model_copy(update={"comment": owned.get(c.name, c.comment)}) for c in staged.columns)
-    return staged.model_copy(update={"comment": owned.get("", staged.comment), "columns": columns})
-
-
 def comment_statements(table: str, found: TableShape, wanted: TableShape) -> Iterable[str]:
     """Statements that give the present table the wanted comments."""
     if found.comment is not None and found.comment != wanted.comment:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from deltalake import DeltaTable
@@ -16,6 +17,9 @@ from helpers.platforms.s3 import Bucket
 from helpers.settings import Databricks, Stage
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-")
+
+_OF_A_TABLE = re.compile(r"/(_delta_log/.*|part-[^/]*\.parquet|_change_data/.*|deletion_vector_[^/]*\.bin)$")
+"""Names that Delta's writers give the files of a table (https://github.com/delta-io/delta/blob/master/PROTOCOL.md)."""
 
 _TYPES = {
     "byte": "TINYINT", "short": "SMALLINT", "integer": "INT", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE",
@@ -48,6 +52,7 @@ class DeltaVersion:
         files: their URLs; none where the table is empty.
         whole: empty, or why these files alone are not what the table holds.
         id: of the table; one that is dropped and made again has another.
+        properties: as TBLPROPERTIES has them.
     """
 
     version: int
@@ -56,6 +61,7 @@ class DeltaVersion:
     files: tuple[str, ...]
     whole: str = ""
     id: str = ""
+    properties: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,9 @@ class Lake:
                 whole = "its log allows deletion vectors, which hide rows that the files still have"
             columns = tuple(_column(field) for field in schema["fields"])
             files = tuple(table.file_uris())
-            return DeltaVersion(table.version(), columns, metadata.description or "", files, whole, str(metadata.id))
+            return DeltaVersion(
+                table.version(), columns, metadata.description or "", files, whole, str(metadata.id), dict(metadata.configuration)
+            )  # fmt: skip
         except (DeltaError, OSError, ValueError, KeyError) as error:
             doing, cure = (
                 f"read the log of the Delta table {name}",
@@ -105,15 +113,23 @@ class Lake:
             )
             raise faults.told(error, doing, on=self.location(name), kind=LoadError, cure=cure) from None
 
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """A table's commits, the last first, each with its `version` and `operation`."""
+        table = DeltaTable(self.location(name), storage_options=storage_options(self.bucket.stage))
+        commits = table.history()
+        return [{"version": table.version() - number, **commit} for number, commit in enumerate(commits)]
+
     def lost(self, name: str, version: DeltaVersion) -> list[str]:
         """URLs of files that a version of a table names and that are not there."""
         there = {f"{self.bucket.location}{path}" for path in self.bucket.sizes(f"{folder(name)}/")}
         return [url for url in version.files if url not in there]
 
     def remove(self, name: str) -> None:
-        """Deletes a table with its history; the log goes first, so that no reader finds files missing."""
-        paths = sorted(self.bucket.sizes(f"{folder(name)}/"), key=lambda path: "/_delta_log/" not in path)
-        self.bucket.remove(paths)
+        """Deletes a table with its history, and nothing else that lies in its folder; the log goes first, so that no reader
+        finds files missing.
+        """
+        paths = [path for path in self.bucket.sizes(f"{folder(name)}/") if _OF_A_TABLE.search(path)]
+        self.bucket.remove(sorted(paths, key=lambda path: "/_delta_log/" not in path))
 
 
 def folder(name: str) -> str:

@@ -94,8 +94,10 @@ def test_a_second_load_replaces_and_what_is_gone_from_the_source_is_dropped(migr
     assert set(_lake(migration).tables()) == {"months", "nothing"}
     report = migration.verify("databricks")
     assert (report.verdict, {t.name: t.rows_target for t in report.tables}) == ("equal", {"months": 50, "nothing": 1})
-    # Created, filled, overwritten: each load is one commit of rows.
-    assert _log(migration, "months").version() == 2
+    # Created, then for each load one commit of rows and one of its mark.
+    assert [commit["operation"] for commit in reversed(_log(migration, "months").history())] == [
+        "CREATE TABLE", "WRITE", "SET TBLPROPERTIES", "WRITE", "SET TBLPROPERTIES",
+    ]  # fmt: skip
 
 
 def test_a_flag_column_that_a_policy_adds_arrives_and_is_no_finding(migration: Any) -> None:
@@ -293,7 +295,7 @@ def test_what_databricks_is_asked_for(migration: Any) -> None:
     replacing, *constraints = [sql for sql in asked.statements if not sql.startswith("SELECT")]
     assert replacing.startswith(
         "CREATE OR REPLACE TABLE `main`.`m`.`sélect 'é` USING DELTA LOCATION 's3://lake/x/m/s.c3.a9lect.20.27.c3.a9' "
-        "COMMENT 'it\\'s a \\\\ comment' TBLPROPERTIES ('delta.columnMapping.mode' = 'name', "
+        "COMMENT 'it\\'s a \\\\ comment' TBLPROPERTIES ('migration.loaded' = 'new', 'delta.columnMapping.mode' = 'name', "
     )
     assert "AS SELECT CAST(`order` AS BIGINT) AS `order`, CAST(`Group By` AS STRING) AS `Group By`," in replacing
     assert constraints == [

@@ -6,6 +6,8 @@ whatever has to differ is in here, one small function a difference:
     server.py       logging in, closing a session, how results travel
     session.py      one connection: transactions, temporary tables, errors
     tables.py       CREATE, ALTER, DROP, and what was declared
+    alterations.py  ALTER TABLE of columns, RENAME to another schema, CLONE
+    attached.py     grants, masking and row access policies, tags
     information_schema.py  what the catalogue says of it
     stages.py       stages, COPY INTO and what it remembers of loaded files
     expressions.py  functions and types
