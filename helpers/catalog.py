@@ -118,12 +118,12 @@ class Heir:
     """A table that inherits from another.
 
     Attributes:
-        foreign: whether its rows live elsewhere.
+        elsewhere: whether its rows are not on this server: a foreign table, or an unlogged one of which this is a standby.
     """
 
     oid: int
     name: str
-    foreign: bool
+    elsewhere: bool
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def read_catalog(
     chosen = [relation for relation in relations if not why[relation.oid]]
     for glob in tables:
         if not any(relation.matches([glob]) for relation in chosen):
-            reason, cure = not_found(glob, relations, choice)
+            reason, cure = not_found(cursor, glob, relations, choice)
             raise UsageError("find the tables to migrate", on=f"--tables {glob}", why=reason, next_step=cure)
     globs.refuse_unknown("--exclude", exclude, [(r.schema, r.name) for r in relations if r.kind != "S"], "the source")
     if exclude and not chosen:
@@ -446,14 +446,15 @@ def _heirs(cursor: Any, oids: list[int]) -> dict[int, tuple[Heir, ...]]:
             UNION
             SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
         )
-        SELECT t.root, c.oid, n.nspname || '.' || c.relname AS name, c.relkind = 'f' AS foreign
+        SELECT t.root, c.oid, n.nspname || '.' || c.relname AS name,
+               c.relkind = 'f' OR c.relpersistence = 'u' AND pg_is_in_recovery() AS elsewhere
         FROM tree t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE t.root <> t.relid AND c.relpersistence <> 't'
         ORDER BY t.root, n.nspname, c.relname
         """,
         oids,
     ):
-        heirs.setdefault(row["root"], []).append(Heir(row["oid"], row["name"], row["foreign"]))
+        heirs.setdefault(row["root"], []).append(Heir(row["oid"], row["name"], row["elsewhere"]))
     return {oid: tuple(found) for oid, found in heirs.items()}
 
 

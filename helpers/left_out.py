@@ -71,7 +71,7 @@ def by_table(rows: str) -> str:
 
 def _inherited(cursor: Any, table: Table, moved: set[str], excluded: set[str]) -> str:
     how = [(heir, "moves as a table of its own" if heir.name in moved else "does not move") for heir in table.heirs]
-    if any(heir.foreign or heir.name in excluded for heir in table.heirs):  # nothing is asked of either
+    if any(heir.elsewhere or heir.name in excluded for heir in table.heirs):  # nothing is asked of either
         return "; ".join(f"those of {heir.name}, which {goes}" for heir, goes in how)
     with census_scan.reading(table):
         cursor.execute(by_table(identifier(table.schema, table.name)))

@@ -166,8 +166,16 @@ def survey(cursor: Any) -> list[Relation]:
     ]
 
 
-def not_found(glob: str, relations: Sequence[Relation], choice: Choice) -> tuple[str, str]:
+def not_found(cursor: Any, glob: str, relations: Sequence[Relation], choice: Choice) -> tuple[str, str]:
     """Why a glob of `choice.tables` matches no table that moves, and what to write instead."""
+    cursor.execute(
+        "SELECT s.nspname || '.' || r.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "JOIN pg_class r ON r.oid = pg_partition_root(c.oid) JOIN pg_namespace s ON s.oid = r.relnamespace "
+        "WHERE c.relispartition AND %s IN (c.relname, n.nspname || '.' || c.relname)",
+        [glob],
+    )
+    if root := cursor.fetchone():
+        return f"it is a partition of {root[0]}, and moves with that", f"name the table: --tables {root[0]}"
     if meant := next((relation for relation in relations if relation.matches([glob])), None):
         return f"{meant} does not move: {choice.why_not(meant)}", "choose another table, or remove what keeps it back"
     others = Choice(choice.schemas, (), choice.exclude, choice.include_views)

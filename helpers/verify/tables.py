@@ -120,7 +120,7 @@ def as_counted(table: TablePlan, source: Side, report: TableReport, excluded: Co
         ConnectionFailed: the source cannot be reached.
     """
     counted = isinstance(source, PostgresSide) and report.rows_source is not None and report.verdict == "equal"
-    unasked = any(heir.foreign or heir.name in excluded for heir in table.table.heirs)
+    unasked = any(heir.elsewhere or heir.name in excluded for heir in table.table.heirs)
     if not counted or table.selection or table.table.kind == "v" or unasked:
         return report
     assert isinstance(source, PostgresSide)
