@@ -6,8 +6,8 @@ in a transaction before may have been set on another server process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
@@ -165,6 +165,24 @@ class Connection(psycopg2.extensions.connection):  # type: ignore[misc]
                 self.rollback()
                 raise
 
+    @contextmanager
+    def statement(self) -> Iterator[None]:
+        """What one statement is executed in; where a read-only session commits by itself, a transaction for it alone, so that
+        it needs no session that lasts."""
+        access = self.settings.get("default_transaction_read_only")
+        if not (self.autocommit and access == "on"):
+            self.begin()
+            yield
+            return
+        with self.cursor(cursor_factory=psycopg2.extensions.cursor) as aside:
+            aside.execute("BEGIN READ ONLY")
+            try:
+                self._hold(setting(self.settings), {"transaction_read_only": "on"})
+                yield
+            finally:
+                if not self.closed:
+                    aside.execute("COMMIT")
+
     def _hold_transaction(self, first: str) -> None:
         # What the session's default says comes too late for a transaction that has begun.
         access = self.settings.get("default_transaction_read_only")
@@ -195,8 +213,8 @@ class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
     """A cursor of a `Connection`."""
 
     def execute(self, query: Any, vars: Any = None) -> None:
-        self.connection.begin()
-        super().execute(query, vars)
+        with self.connection.statement():
+            super().execute(query, vars)
 
     def executemany(self, query: Any, vars_list: Any) -> None:
         self.connection.begin()

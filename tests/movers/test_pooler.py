@@ -144,6 +144,15 @@ def test_what_takes_a_session_is_refused_behind_transaction_pooling(source: Any,
     source.source(*NASTY)
     with pooled(source, folder, "transaction") as through:
         here = through.settings.source
+        read_only = {"default_transaction_read_only": "on"}
+        with closing(postgres.connect(here, settings=read_only)) as looking:  # as the cells of a notebook do
+            looking.autocommit = True
+            for _ in range(3):
+                with looking.cursor() as cursor:
+                    cursor.execute("SELECT price::text FROM public.nasty WHERE id = 1")
+                    assert cursor.fetchall() == [("$1.50",)]
+            with looking.cursor() as cursor, pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+                cursor.execute("DELETE FROM public.nasty")
         for tried in (
             lambda: freeze.freeze(freeze.plan_freeze(here), patience=0),
             lambda: backup.dump(here, folder / "dump"),

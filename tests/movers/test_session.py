@@ -338,6 +338,11 @@ def besieged(migration: Any) -> Iterator[Any]:
         )
 
 
+@pytest.mark.parametrize(
+    "dropped",
+    ["dropped at the start", pytest.param("as start-up options, too", marks=pytest.mark.slow)],
+    indirect=True,
+)
 def test_nothing_of_another_role_runs_as_ours(besieged: Any, dropped: bool, tmp_path: Path) -> None:
     settings: Settings = besieged.settings
     source = settings.source
