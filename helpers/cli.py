@@ -934,8 +934,8 @@ def assess(
     raise typer.Exit(1 if any(table.refused for table in found.tables) or any(by_target.values()) else 0)
 
 
-def _show_left_out(left_out: Mapping[str, str]) -> None:
-    for line in leaving.lines(left_out):
+def _show_left_out(left_out: Mapping[str, str], said: str = "left out") -> None:
+    for line in leaving.lines(left_out, said):
         screen.print(line, markup=False, soft_wrap=True)
 
 
@@ -1422,7 +1422,7 @@ def archive(
             markup=False,
             soft_wrap=True,
         )
-        _show_left_out(done.left_out)
+        _show_left_out(done.left_out, "not in the Parquet files")
         _show_restore(done.restore_test)
 
     _show(as_json, done.model_dump(mode="json"), show)

@@ -53,9 +53,9 @@ def grouped(left_out: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield f"{', '.join(names[:NAMED])}{more}", why
 
 
-def lines(left_out: Mapping[str, str]) -> list[str]:
+def lines(left_out: Mapping[str, str], said: str = "left out") -> list[str]:
     """The same as sentences, for a terminal."""
-    return [f"left out: {names} ({why})" for names, why in grouped(left_out)]
+    return [f"{said}: {names} ({why})" for names, why in grouped(left_out)]
 
 
 def own_rows(rows: Iterable[tuple[int, int]], table: Table) -> int:

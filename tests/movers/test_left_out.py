@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from helpers import assess, census_worker, left_out, readers
 from helpers import export as exporting
 from helpers.errors import UsageError
+from helpers.load import delta
 from helpers.manifest import Manifest
 from helpers.platforms import postgres
 from helpers.settings import Settings
@@ -124,8 +125,10 @@ def test_partitioned_tables_without_rows_or_without_partitions_move(migration: A
         exporting.planned(migration.settings, tables=("january",)),
     ):
         pass
-    assert _rows(migration.migrate()) == {"public.branches": 0, "public.empty": 0, "public.months": 5000}
-    for target in ("snowflake", "stage"):
+    manifest = migration.migrate()
+    assert _rows(manifest) == {"public.branches": 0, "public.empty": 0, "public.months": 5000}
+    delta.load(delta.plan_load(manifest, migration.bucket, migration.settings.databricks))
+    for target in ("snowflake", "stage", "databricks"):
         assert migration.verify(target).verdict == "equal"
 
 
