@@ -13,13 +13,19 @@ import base64
 import copy
 import hashlib
 import json
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
 
-import bleach  # type: ignore[import-untyped]
 import nbformat
 import plotly.offline
 from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer  # type: ignore[import-untyped]
+from bleach.html5lib_shim import Filter  # type: ignore[import-untyped]
+from bleach.sanitizer import Cleaner  # type: ignore[import-untyped]
 from jinja2 import Environment
 from markupsafe import Markup
 from nbconvert.filters import Highlight2HTML, ansi2html
@@ -49,6 +55,65 @@ _ATTRIBUTES: dict[str, Any] = {
 _CSS = [*ALLOWED_CSS_PROPERTIES, "white-space", "overflow-x", "text-align", "padding", "border", "margin", "opacity"]
 
 
+@dataclass(frozen=True)
+class Links:
+    """What a page may link to.
+
+    Attributes:
+        folder: where it lies, a phase's in the run's; None where it lies nowhere.
+    """
+
+    folder: Path | None = None
+
+    def working(self, link: str) -> str | None:
+        """The link as it works where the page is read: a runbook's is to that phase's last attempt; None where it leads nowhere."""
+        try:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc or not parts.path:
+                return link
+            return self._in_the_run(parts, link) if self.folder else None
+        except (ValueError, OSError):  # what an output links to may be anything
+            return None
+
+    def _in_the_run(self, parts: SplitResult, link: str) -> str | None:
+        assert self.folder
+        place = self.folder / unquote(parts.path)
+        if place.suffix == ".ipynb":
+            attempts = sorted(
+                self.folder.parent.glob(f"{place.stem}/attempt-*.html"), key=lambda path: (len(path.name), path.name)
+            )
+            return f"../{place.stem}/{attempts[-1].name}" if attempts else None
+        run = self.folder.parent.resolve()
+        return link if place.exists() and place.resolve().is_relative_to(run) else None
+
+
+class _WorkingLinks(Filter):  # type: ignore[misc]
+    """Makes text of each link that leads nowhere: its words, and the path in the project."""
+
+    def __init__(self, source: Any, links: Links) -> None:
+        super().__init__(source)
+        self._links = links
+
+    def __iter__(self) -> Iterator[Any]:
+        path = ""
+        for token in super().__iter__():
+            if (
+                token["type"] == "StartTag"
+                and token["name"] == "a"
+                and (link := token["data"].pop((None, "href"), None))
+            ):
+                working = self._links.working(link)
+                path = (
+                    "" if working else posixpath.normpath(posixpath.join("runbooks", unquote(link.partition("#")[0])))
+                )
+                if working:
+                    token["data"][None, "href"] = working
+            yield token
+            if token["type"] == "EndTag" and token["name"] == "a" and path:
+                yield {"type": "Characters", "data": f" ({path})"}
+                path = ""
+
+
 def render(notebook: Path, target: Path | None = None) -> Path:
     """Writes the HTML of an executed notebook.
 
@@ -63,12 +128,19 @@ def render(notebook: Path, target: Path | None = None) -> Path:
         OSError: it cannot be written. Whatever else fails here comes from a damaged notebook.
     """
     target = target or notebook.with_suffix(".html")
-    write_atomically(target, page(nbformat.read(notebook, as_version=4), title=notebook.stem))
+    nb = nbformat.read(notebook, as_version=4)
+    write_atomically(target, page(nb, title=notebook.stem, links=Links(notebook.parent)))
     return target
 
 
-def page(nb: Any, *, title: str) -> str:
-    """The HTML of a notebook as text; each cell's id is an anchor."""
+def page(nb: Any, *, title: str, links: Links | None = None) -> str:
+    """The HTML of a notebook as text; each cell's id is an anchor.
+
+    Args:
+        nb: the notebook, which stays as it is.
+        title: where it has no heading.
+        links: what may be linked to; nothing but anchors and the web when None.
+    """
     figures = _prepare(nb := copy.deepcopy(nb))
     scripts = [plotly.offline.get_plotlyjs(), _asset("page.js")] if figures else []
     environment = Environment(autoescape=False)  # noqa: S701 - the template escapes each value, or cleans it
@@ -76,7 +148,7 @@ def page(nb: Any, *, title: str) -> str:
         ansi=ansi2html,
         as_json=_as_json,
         base64=lambda text: base64.b64encode(text.encode()).decode(),
-        clean=_clean,
+        clean=partial(_clean, links=links or Links()),
         highlight=Highlight2HTML(pygments_lexer="ipython3"),
         markdown=markdown2html_mistune,
     )
@@ -138,16 +210,17 @@ def _as_json(value: object) -> Markup:
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - it stands in a data block, where "<" alone matters
 
 
-def _clean(html: str) -> Markup:
-    """HTML from a cell without what acts, loads or posts."""
-    text = bleach.clean(
-        _without_blocks(html),
+def _clean(html: str, *, links: Links) -> Markup:
+    """HTML from a cell without what acts, loads or posts, and with links that work where it is read."""
+    cleaner = Cleaner(
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         protocols=["http", "https", "mailto", "data"],
         css_sanitizer=CSSSanitizer(allowed_css_properties=_CSS),
         strip=True,
+        filters=[partial(_WorkingLinks, links=links)],
     )
+    text = cleaner.clean(_without_blocks(html))
     return Markup(text)  # noqa: S704 - cleaned above
 
 

@@ -7,11 +7,13 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import plotly.graph_objects as go
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from run_support import PROJECT
 
 from helpers.runs.html import PLOTLY_MIME, page, render
 from helpers.runs.kernel import ERROR_MIME
@@ -121,3 +123,67 @@ def test_a_browser_without_a_network_draws_the_figure(tmp_path: Path) -> None:
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert 'class="main-svg"' in dom
     assert "<title>Export" in dom
+
+
+class Hrefs(HTMLParser):
+    """Every anchor's target, and every text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.ids: set[str] = set()
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        self.ids.add(values.get("id") or values.get("name") or "")
+        if tag == "a" and values.get("href") is not None:
+            self.found.append(values["href"] or "")
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def dead(html: Path, run: Path) -> list[str]:
+    """The links of a page that lead to nothing within the run."""
+    page = Hrefs(html.read_text(encoding="utf-8"))
+    wrong = []
+    for href in page.found:
+        parts = urlsplit(href)
+        if parts.scheme in ("http", "https", "mailto"):
+            continue
+        place = (html.parent / unquote(parts.path)).resolve() if parts.path else None
+        inside = place is None or (place.is_relative_to(run.resolve()) and place.exists())
+        if not inside or (place is None and parts.fragment not in page.ids):
+            wrong.append(href)
+    return wrong
+
+
+def test_every_link_of_every_runbook_works_where_the_archive_is_read(tmp_path: Path) -> None:
+    """Would catch: an auditor who unpacks the archive, follows a link, and finds that the file is not in it."""
+    run = tmp_path / "run"
+    for name in sorted((PROJECT / "runbooks").glob("[0-9]*.ipynb")):
+        (run / name.stem).mkdir(parents=True)
+        copy = run / name.stem / "attempt-01.ipynb"
+        shutil.copy(name, copy)
+        assert dead(render(copy), run) == []
+    checklist = Hrefs((run / "30_data_migration/attempt-01.html").read_text(encoding="utf-8"))
+    assert "The checklist (docs/migration-checklist.md)" in checklist.words
+    # What ran before is linked to, by its last attempt; what has not run is named.
+    assert "../30_data_migration/attempt-01.html" in Hrefs((run / "50_cutover/attempt-01.html").read_text()).found
+    assert "90_rollback (runbooks/90_rollback.ipynb)" in Hrefs((run / "50_cutover/attempt-01.html").read_text()).words
+
+
+def test_a_link_out_of_the_run_or_to_nothing_becomes_text(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "30_x"
+    folder.mkdir(parents=True)
+    (folder / "there.html").touch()
+    (tmp_path / "secret.txt").touch()
+    links = ["there.html", "there.html#row", "../../secret.txt", "/etc/passwd", "gone.html", "%00", "x" * 5000, "#s30-a", "http://e.example/"]  # fmt: skip
+    html = "".join(f'<a href="{link}">word</a>' for link in links)
+    nb = new_notebook(cells=[cell("s30-a", {"text/html": html, "text/plain": "x"})])
+    nbformat.write(nb, folder / "attempt-01.ipynb")
+    page = render(folder / "attempt-01.ipynb")
+    assert set(Hrefs(page.read_text()).found) == {"there.html", "there.html#row", "#s30-a", "http://e.example/"}
+    assert dead(page, tmp_path / "run") == []
