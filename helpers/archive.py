@@ -210,10 +210,13 @@ def _held(plan: ArchivePlan) -> Iterator[tuple[Snapshot, bool]]:
     Its name alone does not tell: a server that was restarted gives the same names again.
     """
     source = plan.settings.source
-    known = next((each for each in snapshots.held() if each.name == plan.state.snapshot), None)
+    mine = (plan.state.snapshot, postgres.address(source))
+    known = next((each for each in snapshots.held() if (each.name, each.source) == mine), None)
     if known and not snapshots.is_held(source, known.name):
         known = None
-    chosen = known or snapshots.take(source, outlive=True)
+    chosen = known or snapshots.take(
+        source, hold_hours=plan.settings.export.hold_snapshot_hours, purpose=f"archive {plan.state.name}"
+    )
     try:
         yield chosen, known is not None
     except SourceRefused:
@@ -271,6 +274,7 @@ def _lock_all(plan: ArchivePlan, state: ArchiveState, manifest: Manifest, progre
         if progress:
             progress(done, total, "locking the dump")
         state = _lock(plan, state, DUMP, _whole_dump(plan, state), None)
+    plan.bucket.abort_uploads(state.name)
     return state
 
 

@@ -1,7 +1,7 @@
-"""The migration checklist as data: every box of docs/migration-checklist.md is one step, whether it is built or not.
+"""The migration checklist as data: every box of docs/migration-checklist.md is one step.
 
-The steps stand in `checklist.toml` in the document's order. Status, seal and notebooks read them from here, so that a box
-that nobody has built yet is shown as such and never passed over.
+The steps stand in `checklist.toml` in the document's order. Status, seal and notebooks read them from here, so that no box is
+passed over.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ ROLLBACK = PHASES[-1]
 
 Option = Literal["A", "B", "C"]
 Kind = Literal["check", "action", "word"]
-State = Literal["built", "not built"]
 Word = Literal["training", "announcement", "document", "window"]
 Approval = Literal["cutover", "destructive", "other"]
 
@@ -47,15 +46,15 @@ class Part(_Row):
         id: as the ledger names it.
         text: what it does.
         cell: of the phase's notebook.
-        state: whether that cell exists.
         approval: the class of approval that it needs before it acts; None where it needs none.
+        undoes: id of the step or part whose effect it takes back.
     """
 
     id: str
     text: str
     cell: str
-    state: State
     approval: Approval | None = None
+    undoes: str | None = None
 
 
 class Step(_Row):
@@ -73,7 +72,6 @@ class Step(_Row):
         minutes: planned.
         minutes_from: "timeline" where the document has them, otherwise the reason for the estimate.
         cell: of the phase's notebook, that performs it.
-        state: whether that cell exists.
         approval: the class of approval that it needs before it acts; None where it needs none.
         part: what else must be done before the box is.
     """
@@ -89,7 +87,6 @@ class Step(_Row):
     minutes: int
     minutes_from: str
     cell: str
-    state: State
     approval: Approval | None = None
     part: tuple[Part, ...] = ()
 
@@ -102,14 +99,8 @@ class Step(_Row):
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """What the ledger must hold as done before the box is: the step and its built parts."""
-        return self.id, *(part.id for part in self.part if part.state == "built")
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Ids of what is not built, of the step itself or of its parts."""
-        own = (self.id,) if self.state == "not built" else ()
-        return own + tuple(part.id for part in self.part if part.state == "not built")
+        """What the ledger must hold as done before the box is: the step and its parts."""
+        return self.id, *(part.id for part in self.part)
 
 
 class _File(_Row):
@@ -132,3 +123,13 @@ def approval_of(name: str) -> Approval | None:
     """The class of approval that a step, or a part of one, needs; None where it needs none, or is no step."""
     known: list[Step | Part] = [*steps(), *(part for step in steps() for part in step.part)]
     return next((each.approval for each in known if each.id == name), None)
+
+
+def words() -> frozenset[str]:
+    """Ids of the steps that a person's word is enough for."""
+    return frozenset(step.id for step in steps() if step.kind == "word")
+
+
+def undone_by() -> dict[str, str]:
+    """By step, the one of the rollback that takes its effect back."""
+    return {part.undoes: part.id for step in steps() for part in step.part if part.undoes}

@@ -5,12 +5,14 @@ Exit codes: 0 done and true; 1 ran, and the answer is no; 2 could not run; 3 awa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -29,11 +31,12 @@ from helpers import settings as profiles
 from helpers import snapshot as snapshots
 from helpers import type_document
 from helpers import verify as verifying
-from helpers.errors import MigrationError, NotBuilt, Unexpected, UsageError
+from helpers.checklist import ROLLBACK
+from helpers.errors import MigrationError, SettingsError, Unexpected, UsageError
 from helpers.export_state import TableState
 from helpers.load import delta as loading_delta
 from helpers.load import snowflake as loading
-from helpers.platforms import faults, spark
+from helpers.platforms import faults, postgres, spark
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress, duration, progress
 from helpers.runs import objections
@@ -409,7 +412,8 @@ def export(
     tables: Tables = None,
     exclude: Exclude = None,
     hold_snapshot: Annotated[
-        bool, typer.Option(help="Keep the snapshot for the verification, up to six hours.")
+        bool,
+        typer.Option(help="Keep the snapshot for the verification, for the profile's hours; six unless it says other."),
     ] = False,
     include_views: Annotated[bool, typer.Option(help="Export views and materialized views too.")] = False,
     workers: Annotated[
@@ -434,6 +438,7 @@ def export(
             next_step="use parquet",
         )
     pointer = _open_run_folder(run) / "export.json" if run else None
+    _tell_held(run, profile)
     settings = profiles.load(profile)
     if workers:
         settings = settings.with_workers(workers)
@@ -442,6 +447,7 @@ def export(
         "location": location, "tables": tuple(tables or ()), "exclude": tuple(exclude or ()),
         "include_views": include_views,
         "resume": _unfinished_export(pointer, location), "keep_for_resume": run is not None and not plan,
+        "run": run or "",
     }  # fmt: skip
     warned: list[str] = []
 
@@ -487,13 +493,11 @@ def export(
                     )
                 manifest = exporting.export(what, progress=report)
     except BaseException:
-        if begun:
+        if begun and snapshots.held(run):
             screen.print(
-                f"what is written stays: `runbook export --run {run}` goes on with it; runbook status shows the snapshot "
-                "that is held for it on the source",
-                markup=False,
-                soft_wrap=True,
+                f"what is written stays: `runbook export --run {run}` goes on with it", markup=False, soft_wrap=True
             )
+            _tell_held(run, profile)
         raise
     if manifest is None:
         rows = [
@@ -552,26 +556,43 @@ def load(
         markup=False,
         soft_wrap=True,
     )
+    _tell_held(run, profile)
     planned: loading.LoadPlan | loading_delta.LoadPlan
-    if target == "databricks":
-        planned = loading_delta.plan_load(
-            manifest, bucket, settings.databricks, table=target_table, exclude=exclude or ()
-        )
-        screen.print(f"into {spark.address(settings.databricks)}", markup=False)
-    else:
-        planned = loading.plan_load(manifest, bucket, settings.snowflake, table=target_table, exclude=exclude or ())
-    if plan:
-        rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in planned.tables]
-        _show(as_json, {"plan": [dict(zip(("table", "action", "rows", "files"), row, strict=True)) for row in rows]},
-              lambda: _table("would load", "table", "action", "rows", "files", rows=rows))  # fmt: skip
-        return
-    with progress("load") as report:
-        loaded = _load(planned, report)
+    with contextlib.nullcontext() if plan else _letting_go_when_refused(manifest):
+        if target == "databricks":
+            planned = loading_delta.plan_load(
+                manifest, bucket, settings.databricks, table=target_table, exclude=exclude or ()
+            )
+            screen.print(f"into {spark.address(settings.databricks)}", markup=False)
+        else:
+            planned = loading.plan_load(manifest, bucket, settings.snowflake, table=target_table, exclude=exclude or ())
+        if plan:
+            rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in planned.tables]
+            _show(as_json, {"plan": [dict(zip(("table", "action", "rows", "files"), row, strict=True)) for row in rows]},
+                  lambda: _table("would load", "table", "action", "rows", "files", rows=rows))  # fmt: skip
+            return
+        with progress("load") as report:
+            loaded = _load(planned, report)
     _show(
         as_json,
         {"tables": [vars(table) for table in loaded]},
         lambda: _table("loaded", "table", "rows", "action", rows=[(t.table, t.rows, t.action) for t in loaded]),
     )
+
+
+@contextlib.contextmanager
+def _letting_go_when_refused(manifest: manifests.Manifest) -> Iterator[None]:
+    """A load that was refused for good leaves nothing to verify, so the snapshot of its export is held for nobody."""
+    try:
+        yield
+    except MigrationError as error:
+        final = not error.transient and not isinstance(error, UsageError | SettingsError)
+        if final and snapshots.release_named(manifest.snapshot, manifest.source):
+            screen.print(
+                f"let go the snapshot of the export, at LSN {manifest.lsn}: a verification reads the source as it is then",
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
+        raise
 
 
 def _load(
@@ -624,6 +645,7 @@ def verify(
     _one_of("--target", target, ("snowflake", "databricks", "stage", "postgresql"))
     _one_of("--check", check, ("row-counts", "schema", "data-quality", "sample-data", "full"))
     folder = _open_run_folder(run) if run else None
+    _tell_held(run, profile)
     settings = profiles.load(profile)
     if target == "postgresql" and not target_dsn_env:
         raise UsageError(
@@ -670,7 +692,7 @@ def verify(
         }  # fmt: skip
         _keep(folder, found, what, {name: value for name, value in given.items() if value})
     if found.equal and check == "full" and not tables and not exclude and what.snapshot:
-        snapshots.release_named(what.snapshot)
+        snapshots.release_named(what.snapshot, postgres.address(what.source))
 
     def show() -> None:
         _show_report(found)
@@ -830,6 +852,8 @@ def run_phase(
 
     _one_of("--option", option, ("A", "B", "C"))
     refuse_sealed(_run_folder(run))
+    if not quiet:  # a phase that `run all` has started is told of by that
+        _tell_held(run, profile)
     name = profile or os.environ.get("RUNBOOK_PROFILE") or profiles.DEFAULT_PROFILE
     shared = parameters.from_file(parameters_file) if parameters_file else {}
     shared |= parameters.from_arguments(parameter or ())
@@ -863,8 +887,6 @@ def run_phase(
         )  # fmt: skip
 
     result = execute_patiently(once, retries=retries or 0, say=lambda line: screen.print(line, markup=False))
-    if result.status == "done":
-        _release_snapshots(run)
     failure = result.failure
     summary = {
         "run": run, "phase": notebook.stem, "status": result.status, "exit_code": result.exit_code,
@@ -885,9 +907,11 @@ def run_phase(
         )
 
     _show(as_json, summary, show)
-    if result.status == "done":
-        # The last thing: a command that is killed before goes on in this snapshot when it is repeated.
-        _release_snapshots(run)
+    # The last thing that is done: a command that is killed before goes on in this snapshot when it is repeated.
+    if given["apply"]:
+        _settle_snapshots(run, profile, result)
+    elif result.status == "done" and not as_json:
+        _say_how_to_apply()
     raise typer.Exit(result.exit_code)
 
 
@@ -898,6 +922,18 @@ def _show_phases(whole: AllResult) -> None:
     ]
     _table(f"run {whole.run}, option {whole.option}", "phase", "state", "seconds", "why", rows=rows)
     screen.print(whole.summary(), markup=False, soft_wrap=True, style="bold")
+    # The rollback is rehearsed in any case.
+    if not whole.exit_code and set(whole.rehearsed) - {ROLLBACK}:
+        _say_how_to_apply()
+
+
+def _say_how_to_apply() -> None:
+    """The last line of a rehearsal: the same command, which acts."""
+    words = [word for word in sys.argv[1:] if word != "--rehearse"]
+    screen.print(
+        f"this was a rehearsal: what it shows was only planned; to do it: {shlex.join(['runbook', *words, '--apply'])}",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 @app.command()
@@ -910,23 +946,24 @@ def assess(
     profile: Profile = None,
     as_json: Json = False,
 ) -> None:
-    """Take stock of the source: which values no target holds; exit 1 when something is refused.
+    """Take stock of the source: what there is and what stands in the way, or with --census which values no target holds; exit 1
+    when something stops or is refused.
 
-    Example: runbook assess --census --tables "sales_*"
+    Example: runbook assess; runbook assess --census --tables "sales_*"
     """
     if types:
         changed = type_document.write()
         summary = {"file": str(type_document.FILE), "changed": changed}
         _show(as_json, summary, lambda: screen.print(f"{type_document.FILE}: {'written' if changed else 'unchanged'}"))
         return
-    if not census:
-        raise NotBuilt(
-            "assess the source",
-            on="runbook assess",
-            why="of the assessment only the census and the table of types are built yet",
-            next_step="use --census or --types",
-        )
     settings = profiles.load(profile)
+    if not census:
+        if named := [*(tables or ()), *(exclude or ())]:
+            raise UsageError(
+                "assess the source", on=named[0], why="only a census is of single tables",
+                next_step="add --census, or leave --tables and --exclude out",
+            )  # fmt: skip
+        _take_inventory(settings, as_json)
     with progress("census") as report:
         found = assessing.census(settings, tuple(tables or ()), exclude=tuple(exclude or ()), progress=report)
     by_target = naming.of_profile(settings, [each.table for each in found.tables])
@@ -937,6 +974,35 @@ def assess(
 def _show_left_out(left_out: Mapping[str, str], said: str = "left out") -> None:
     for line in leaving.lines(left_out, said):
         screen.print(line, markup=False, soft_wrap=True)
+
+
+def _take_inventory(settings: profiles.Settings, as_json: bool) -> NoReturn:
+    from helpers.assessment import inventory
+
+    found = inventory.take(settings.source)
+    said = list(inventory.findings(found))
+
+    def show() -> None:
+        _table(
+            f"{found.database}, PostgreSQL {found.version}, as {found.role}",
+            "kind",
+            "objects",
+            rows=list(found.objects.items()),
+        )
+        relations = [
+            (str(r), r.kind, r.rows, r.bytes, "yes" if r.keyed else "no", "yes" if r.readable else "no")
+            for r in found.relations
+        ]
+        _table("what holds rows", "object", "kind", "rows (about)", "bytes", "key", "readable", rows=relations)
+        for each in said:
+            fix = f" → {each.fix}" if each.fix else ""
+            screen.print(f"{each.severity}: {each.on}: {each.what}{fix}", markup=False, soft_wrap=True)
+        screen.print("`runbook assess --census` counts the values that a target cannot hold", markup=False)
+
+    _show(as_json, {"inventory": vars(found) | {"since": str(found.since) if found.since else None,
+                                                "relations": [vars(each) for each in found.relations]},
+                    "findings": [vars(each) for each in said]}, show)  # fmt: skip
+    raise typer.Exit(1 if any(each.severity == "stop" for each in said) else 0)
 
 
 def _show_census(found: assessing.Stock, by_target: Mapping[str, Sequence[naming.Refusal]]) -> None:
@@ -1105,7 +1171,15 @@ def aggregate(profile: Profile = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def status(run: Run = None, profile: Profile = None, as_json: Json = False) -> None:
+def status(
+    run: Run = None,
+    let_go: Annotated[
+        bool,
+        typer.Option("--let-go", help="Let go the snapshots that are held for the run, or without --run for none."),
+    ] = False,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
     """Show a run: the checklist, its attempts, and the snapshots that are held on a source.
 
     Example: runbook status --run first
@@ -1124,6 +1198,8 @@ def status(run: Run = None, profile: Profile = None, as_json: Json = False) -> N
         recorded = found.attempts if found else {}
         attempt["status"] = recorded.get(f"{attempt['phase']}/{attempt['attempt']}", attempt["status"])
     following = _following(run, found) if run and found else None
+    if let_go:
+        _let_go(run, found)
     held = snapshots.held()
     behind = snapshots.transactions_held_back(profiles.load(profile).source) if held else 0
 
@@ -1132,12 +1208,23 @@ def status(run: Run = None, profile: Profile = None, as_json: Json = False) -> N
             _show_checklist(found, following)
             rows = [(a["phase"], a["attempt"], a["status"], str(a["html"])) for a in attempts]
             _table(f"run {run}", "phase", "attempt", "status", "html", rows=rows)
-        holders = [(s.source, s.lsn, s.taken_at, s.until, str(s.keeper)) for s in held]
-        _table("snapshots held", "source", "LSN", "since", "until", "keeper", rows=holders)
+        holders = [
+            (
+                s.source,
+                s.run or "none",
+                s.purpose or "a command that is at work",
+                s.lsn,
+                s.taken_at,
+                s.until,
+                str(s.keeper),
+            )
+            for s in held
+        ]
+        _table("snapshots held", "source", "run", "for", "LSN", "since", "until", "keeper", rows=holders)
         if held:
             screen.print(
-                f"vacuum on the source is held back by {behind:,} transactions (age of xmin); "
-                "an export that goes on needs its snapshot, and kill with the keeper's number lets one go at once",
+                f"vacuum on the source is held back by {behind:,} transactions (age of xmin); what goes on needs its snapshot, "
+                "and `runbook status --run NAME --let-go` (without --run: of no run) lets go what is held for later",
                 soft_wrap=True,
             )
 
@@ -1188,13 +1275,8 @@ def _show_checklist(found: RunStatus, following: Following | None) -> None:
         rows = []
         for step in (step for step in found.steps if step.phase == phase):
             depth[step.id] = depth[step.under] + 1 if step.under else 0
-            state = (
-                f"{step.state}, but for {', '.join(step.missing)}"
-                if step.missing and step.state != "not built"
-                else step.state
-            )
             actual = "" if step.actual_minutes is None else duration(60 * step.actual_minutes)
-            rows.append((step.mark, "  " * depth[step.id] + step.title, step.id, state, step.who or "", (step.at or "")[:19],
+            rows.append((step.mark, "  " * depth[step.id] + step.title, step.id, step.state, step.who or "", (step.at or "")[:19],
                          step.planned_minutes or "", actual))  # fmt: skip
         _table(phase, "", "box", "step", "state", "who", "when (UTC)", "planned min", "actual", rows=rows)
     for step in found.steps:
@@ -1208,20 +1290,61 @@ def _show_checklist(found: RunStatus, following: Following | None) -> None:
     for objection in found.objections:
         screen.print(f"stands against sealing: {objection}", markup=False, soft_wrap=True)
     screen.print(f"blocked by: {found.blocked_by or 'nothing'}", markup=False, soft_wrap=True)
-    done = sum(step.state == "done" for step in found.steps)
+    done = sum(step.over for step in found.steps)
     screen.print(
-        f"{done} of {len(found.steps)} boxes of option {found.option} done, {found.not_built} not built or not whole; "
-        f"ledger of {found.entries} lines, {'broken' if found.findings else 'intact'}"
+        f"{done} of {len(found.steps)} boxes of option {found.option} done; ledger of {found.entries} lines, {'broken' if found.findings else 'intact'}"
     )
 
 
-def _release_snapshots(run: str) -> None:
-    """Lets go what a run held for its next attempt, once it needs none."""
-    from helpers.runs.ledger import Ledger
+def _let_go(run: str | None, found: RunStatus | None) -> None:
+    if found and "running" in found.attempts.values():
+        raise UsageError(
+            "let the snapshot go",
+            on=f"run {run}",
+            why="an attempt of it is running",
+            next_step="wait for it, or stop it first",
+        )
+    for each in snapshots.held(run or ""):
+        if each.abandoned:
+            snapshots.release(each)
+            screen.print(f"let go {_held(each)}", markup=False, soft_wrap=True)
 
-    for entry in Ledger.open(_run_folder(run)).entries():
-        if entry.event == "step-done" and (name := entry.get("result").get("snapshot")):
-            snapshots.release_named(name)
+
+def _settle_snapshots(run: str, profile: str | None, result: AttemptResult) -> None:
+    """Lets go what a phase of a run held for its next attempt, once that needs none; says what stays held."""
+    failure = result.failure
+    final = failure is not None and result.exit_code in (1, 2) and not failure.transient
+    # Whether an export that was broken off is gone on with, its own step has decided.
+    if result.status == "done" or (final and failure and not (failure.cell or "").startswith("s30-export")):
+        for each in snapshots.held(run):
+            if each.purpose != result.attempt.phase:
+                continue
+            snapshots.release(each)
+            if final:
+                screen.print(f"let go {_held(each)}: the next attempt takes another", markup=False, soft_wrap=True)
+    _tell_held(run, profile)
+
+
+def _tell_held(run: str | None, profile: str | None, *, ask: bool = False) -> None:
+    """Says what a run holds on a source, and in a terminal asks whether it is to go on; `ask` where the command needs it not."""
+    for each in snapshots.held(run) if run else ():
+        cost = ""
+        with contextlib.suppress(MigrationError):
+            source = profiles.load(profile).source
+            if postgres.address(source) == each.source:
+                cost = f", which is held back by {snapshots.transactions_held_back(source):,} transactions"
+        screen.print(
+            f"held: {_held(each)}, until {each.until}, or until `runbook status --run {run} --let-go`; vacuum "
+            f"waits for it{cost}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+        asked = ask and each.abandoned and sys.stdin.isatty() and sys.stderr.isatty()
+        if asked and typer.confirm("Let it go now?", default=False, err=True):
+            snapshots.release(each)
+
+
+def _held(snapshot: snapshots.Snapshot) -> str:
+    return f"the snapshot at LSN {snapshot.lsn} of {snapshot.source} for {snapshot.purpose}, since {snapshot.taken_at}"
 
 
 def _attempt(path: Path) -> dict[str, Any]:
@@ -1265,6 +1388,7 @@ def attest(
     """
     from helpers.runs import signing
 
+    _tell_held(run, profile, ask=not as_json)
     done = signing.attest(_run_folder(run), step, by=by, key=key.expanduser(), note=note, profile=profile)
     _show(as_json, done, lambda: screen.print(f"{step} attested by {by}: {done['envelope']}", markup=False))
 
@@ -1287,6 +1411,7 @@ def approve(
     """
     from helpers.runs import signing
 
+    _tell_held(run, profile, ask=not as_json)
     done = signing.approve(_run_folder(run), step, by=by, key=key.expanduser(), plan_sha256=plan, profile=profile)
     line = f"{step} approved by {by}: plan {done['plan_sha256']}, LSN {done['lsn']}"
     _show(as_json, done, lambda: screen.print(line, markup=False, soft_wrap=True))
@@ -1310,6 +1435,9 @@ def seal(
     done = signing.seal(
         _run_folder(run), key=key.expanduser(), previous=previous, profile=profile, upload_only=upload_only
     )
+    for each in snapshots.held(run):
+        snapshots.release(each)
+        screen.print(f"let go {_held(each)}: a sealed run goes on with nothing", markup=False, soft_wrap=True)
 
     def show() -> None:
         if not upload_only:
@@ -1449,7 +1577,7 @@ def _notebook(phase: str) -> Path:
         "find the phase",
         on=phase,
         why=f"runbooks/ has {', '.join(path.stem for path in known)}",
-        next_step="name one of these; the other phases of the checklist are not built yet",
+        next_step="name one of these",
     )
 
 
@@ -1473,25 +1601,6 @@ def _open_run_folder(run: str) -> Path:
     folder = _run_folder(run)
     refuse_sealed(folder)
     return folder
-
-
-def _declare_not_built(name: str, what: str) -> None:
-    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-    @app.command(name, help=f"Not built yet: {what}.", context_settings=settings)
-    def command(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
-        raise NotBuilt(
-            what,
-            on=f"runbook {name}",
-            why="this part of the design is not built yet",
-            next_step="see README.md for what works today",
-        )
-
-
-for _name, _what in {
-    "sync": "carry over changes after the snapshot",
-}.items():
-    _declare_not_built(_name, _what)
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:

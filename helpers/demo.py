@@ -18,6 +18,7 @@ from helpers.local import people, stack
 from helpers.runs import keys
 from helpers.runs.ledger import NAME as LEDGER
 from helpers.runs.ledger import Ledger
+from helpers.runs.view import view
 from helpers.settings import PROJECT
 
 OUTPUTS = PROJECT / "outputs"
@@ -80,12 +81,8 @@ def make_keys(home: Path) -> None:
 
 def _sign(run: str, home: Path) -> None:
     """Whatever the run waits for is signed by as many people as there are; the next call looks whether that was enough."""
-    waiting: dict[str, str] = {}
-    for entry in Ledger(OUTPUTS / run / LEDGER).entries():
-        if entry.event == "awaiting":
-            waiting[entry.get("step")] = entry.get("what")
-        elif entry.event in ("attested", "step-done"):
-            waiting.pop(entry.get("step"), None)
+    found = view(Ledger(OUTPUTS / run / LEDGER).entries())
+    waiting = {each.step: each.line.get("what") for each in found if each.state == "awaiting" and each.line}
     if not waiting:
         raise _stopped("sign what is awaited", run, "it waits for a person, and no step says for whose signature")
     for step, what in waiting.items():

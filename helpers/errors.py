@@ -140,10 +140,6 @@ class EvidenceRefused(MigrationError):  # noqa: N818
     exit_code = 1
 
 
-class NotBuilt(MigrationError):  # noqa: N818
-    """Part of the design that does not exist yet; never a stub that answers yes."""
-
-
 class DiskRefused(MigrationError):  # noqa: N818
     """This machine's disk did not take or give what it should."""
 

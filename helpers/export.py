@@ -25,7 +25,7 @@ from helpers import snapshot as snapshots
 from helpers.catalog import Catalog, Table, measured, read_catalog
 from helpers.census import TableCensus, check_policies
 from helpers.census_worker import take_censuses
-from helpers.errors import SourceRefused, StageError
+from helpers.errors import MigrationError, SourceRefused, StageError
 from helpers.export_state import ExportState, PartState, TableState, unfinished
 from helpers.export_worker import Workers, is_unchanged
 from helpers.limits import BY_POLICY
@@ -95,6 +95,7 @@ def planned(
     resume: str | None = None,
     keep_for_resume: bool = False,
     release: bool = True,
+    run: str = "",
     progress: Progress | None = None,
 ) -> Iterator[ExportPlan]:
     """Takes a snapshot and plans an export in it; the snapshot is released with the block.
@@ -109,8 +110,10 @@ def planned(
         snapshot: one that somebody else holds; it is then not released.
         resume: the name of an unfinished export at the location; it goes on in its own snapshot while that is held,
             otherwise under a new one, keeping the tables that are equal there.
-        keep_for_resume: write the plan to the stage before the block, and leave the snapshot held when the block fails.
+        keep_for_resume: write the plan to the stage before the block, and leave the snapshot held when the block fails behind a
+            file that another attempt need not write again.
         release: let the snapshot go when the block succeeds.
+        run: that the export is for.
         progress: told about each table counted.
 
     Raises:
@@ -120,9 +123,14 @@ def planned(
     bucket = Bucket.open(settings.stage, location)
     former = unfinished(bucket, resume) if resume else None
     own = _still_held(settings.source, former) if former else None
-    chosen = own or snapshot or snapshots.take(settings.source, outlive=keep_for_resume or not release)
+    outlives = keep_for_resume or not release
+    chosen = own or snapshot or snapshots.take(
+        settings.source, hold_hours=settings.export.hold_snapshot_hours, run=run,
+        purpose=f"export to {bucket.location}" if outlives else "",
+    )  # fmt: skip
     own = None if chosen is snapshot else chosen
     begun = former is not None
+    name = resume or ""
     try:
         if former and chosen.name == former.snapshot:
             plan = _go_on(settings, bucket, chosen, former, progress)
@@ -134,20 +142,41 @@ def planned(
             plan = _with_kept_tables(plan, former, progress) if former else plan
         if keep_for_resume and not plan.refused:
             plan.state.write(bucket)
-        begun = True
+        begun, name = True, plan.state.export
         yield plan
     except BaseException as error:
         # What failed while it was planned has written nothing that another attempt could go on with.
-        final = isinstance(error, SourceRefused) and not error.transient
-        if own and not (keep_for_resume and begun and not final):
+        if own and not (keep_for_resume and begun and is_worth_holding(bucket, name, error)):
             snapshots.release(own)
         raise
     if own and release:
         snapshots.release(own)
 
 
+def is_worth_holding(bucket: Bucket, name: str, error: BaseException) -> bool:
+    """Whether the snapshot of a broken-off export is held for the next attempt.
+
+    Args:
+        bucket: where it went to.
+        name: the export's, or the mark that its name ends with.
+        error: what broke it off. What may pass or was a kill is gone on from; a source that has moved needs another
+            snapshot; after anything else it depends on whether a file was written that another attempt need not write again.
+    """
+    if not isinstance(error, Exception) or getattr(error, "transient", False):
+        return True
+    if isinstance(error, SourceRefused):
+        return False
+    try:
+        folders = {path.partition("/")[0] for path in bucket.sizes()}
+        states = [unfinished(bucket, each) for each in folders if each.endswith(name)]
+    except MigrationError:
+        return False  # nobody can say that there is anything to go on with
+    return any(part.file for state in states if state for table in state.tables for part in table.parts)
+
+
 def _still_held(source: Source, former: ExportState) -> Snapshot | None:
-    found = next((held for held in snapshots.held() if held.name == former.snapshot), None)
+    mine = (former.snapshot, former.source)
+    found = next((held for held in snapshots.held() if (held.name, held.source) == mine), None)
     return found if found and snapshots.is_held(source, found.name) else None
 
 
@@ -424,6 +453,7 @@ def _remove_leftovers(plan: ExportPlan, kept: set[str]) -> None:
     for folder, paths in folders.items():
         state = unfinished(plan.bucket, folder)
         if state is None or not snapshots.is_held(plan.source, state.snapshot):
+            plan.bucket.abort_uploads(folder)
             plan.bucket.remove([path for path in paths if path not in kept])
 
 

@@ -54,6 +54,7 @@ def main() -> None:
         "source": order["source"],
         "keeper": me.pid,
         "keeper_started": me.create_time(),
+        **{name: order[name] for name in ("taken_by", "taken_by_started", "run", "purpose")},
     }
     record = record_of(Path(order["records"]), found["name"], me.pid)
     record.write_text(json.dumps(found))
@@ -63,7 +64,8 @@ def main() -> None:
     released = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: released.set())
     try:
-        while not released.wait(1) and time.time() < until and (not order["parent"] or lives(*order["parent"])):
+        parent = (order["taken_by"], order["taken_by_started"])
+        while not released.wait(1) and time.time() < until and (order["purpose"] or lives(*parent)):
             connection.cursor().execute("SELECT 1")
     except psycopg2.Error:
         pass  # the server is gone, and the snapshot with it

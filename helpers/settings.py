@@ -166,6 +166,8 @@ class Export(_Section):
     lock_timeout_seconds: float = Field(default=5.0, gt=0)
     statement_timeout_seconds: float = Field(default=0.0, ge=0)
     """0 for no limit, whatever the server, the database or the role say."""
+    hold_snapshot_hours: float = Field(default=6.0, gt=0, le=168)
+    """How long a snapshot is held for a verification or for an export that goes on; vacuum on the source waits for it."""
     policies: dict[str, Policy] = Field(default_factory=dict)
     """Per "schema.table.column", "schema.table.*" or PostgreSQL type name, the first of these that is there: what to do with
     values that a target cannot hold."""

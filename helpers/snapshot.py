@@ -35,7 +35,6 @@ from helpers.relations import DETACHING
 from helpers.settings import PROJECT, Source
 
 RECORDS = PROJECT / "outputs" / ".snapshots"
-HELD_FOR_SECONDS = 6 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,9 @@ class Snapshot:
         why_approximate: empty where exact.
         keeper: the holding process.
         keeper_started: its start as the system counts it; a PID alone may be another process by now.
+        taken_by, taken_by_started: the process that took it, likewise.
+        run: that it is held for; empty where it is for none.
+        purpose: what it is held for, in words; empty where it goes with the process that took it.
     """
 
     name: str
@@ -61,6 +63,15 @@ class Snapshot:
     source: str
     keeper: int
     keeper_started: float
+    taken_by: int = 0
+    taken_by_started: float = 0.0
+    run: str = ""
+    purpose: str = ""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether it is held for later, and who took it is no more."""
+        return bool(self.purpose) and not lives(self.taken_by, self.taken_by_started)
 
     @property
     def record(self) -> Path:
@@ -68,13 +79,15 @@ class Snapshot:
         return record_of(RECORDS, self.name, self.keeper)
 
 
-def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: bool = False) -> Snapshot:
+def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str = "") -> Snapshot:
     """Exports a snapshot and starts its keeper.
 
     Args:
         source: the server.
-        hold_seconds: after which the keeper lets go by itself.
-        outlive: hold on when this process is gone, for a verification or a resumed export; otherwise let go with it.
+        hold_hours: after which the keeper lets go by itself; `hold_snapshot_hours` of the profile.
+        purpose: what it is held for when this process is gone; a former one for the same purpose of the same run, which nobody
+            who lives has taken, is let go. Without a purpose it goes with this process.
+        run: that it is for.
 
     Raises:
         ConnectionFailed: the server cannot be reached.
@@ -86,8 +99,11 @@ def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: boo
         "slot": postgres.dsn(source, application="migration-runbooks slot"),
         "source": postgres.address(source),
         "records": str(RECORDS),
-        "hold_seconds": hold_seconds,
-        "parent": None if outlive else [os.getpid(), psutil.Process().create_time()],
+        "hold_seconds": hold_hours * 3600,
+        "taken_by": os.getpid(),
+        "taken_by_started": psutil.Process().create_time(),
+        "run": run,
+        "purpose": purpose,
     }
     keeper = subprocess.Popen(
         [sys.executable, "-m", "helpers.keeper"],
@@ -121,7 +137,11 @@ def take(source: Source, *, hold_seconds: float = HELD_FOR_SECONDS, outlive: boo
         raise cause.told("export a snapshot", on=postgres.address(source), why=found["error"])
     # The parent may go on for hours; somebody has to collect the child's exit.
     threading.Thread(target=keeper.wait, daemon=True).start()
-    return Snapshot(**found)
+    taken = Snapshot(**found)
+    for former in held():
+        if former.abandoned and (former.source, former.run, former.purpose) == (taken.source, run, purpose):
+            release(former)
+    return taken
 
 
 def release(snapshot: Snapshot) -> None:
@@ -134,21 +154,31 @@ def release(snapshot: Snapshot) -> None:
     snapshot.record.unlink(missing_ok=True)
 
 
-def release_named(name: str) -> None:
-    """Ends the keeper of the snapshot `name`, if it is one of this machine's."""
-    for snapshot in held():
-        if snapshot.name == name:
-            release(snapshot)
+def release_named(name: str, source: str) -> bool:
+    """Ends the keeper of a snapshot, if it is one of this machine's; another server may have one of the same name.
+
+    Args:
+        name: of the snapshot.
+        source: the server's address, as a manifest has it.
+
+    Returns:
+        Whether there was one.
+    """
+    mine = [each for each in held() if (each.name, each.source) == (name, source)]
+    for snapshot in mine:
+        release(snapshot)
+    return bool(mine)
 
 
-def held() -> list[Snapshot]:
-    """Snapshots whose keeper lives; records of dead ones are removed."""
+def held(run: str | None = None) -> list[Snapshot]:
+    """Snapshots whose keeper lives, of a run or all; records of dead ones are removed."""
     found = []
     for path in sorted(RECORDS.glob("*.json")):
         with suppress(FileNotFoundError, ValueError, TypeError):
             snapshot = Snapshot(**json.loads(path.read_text()))
             if lives(snapshot.keeper, snapshot.keeper_started):
-                found.append(snapshot)
+                if run in (None, snapshot.run):
+                    found.append(snapshot)
             else:
                 path.unlink(missing_ok=True)
     return found

@@ -21,7 +21,7 @@ RUN = "RUNBOOK_CONTROL_ROOM_RUN"
 KEY = "RUNBOOK_CONTROL_ROOM_KEY"
 """What `runbook control-room` tells the notebook: the folder of all runs, the run to begin with, the sealer's public key."""
 
-_NOTHING = RunStatus("A", "", (), None, "", 0, {}, 0, "")
+_NOTHING = RunStatus("A", "", (), None, "", {}, 0, "")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,17 @@ def title() -> str:
 
 def overview(found: Overview) -> str:
     """The next thing to do, what runs, and the boxes by state."""
-    states = ("done", "planned", "running", "awaiting", "failed", "interrupted", "open", "not built")
+    states = (
+        "done",
+        "not applicable",
+        "planned",
+        "running",
+        "awaiting",
+        "failed",
+        "interrupted",
+        "rolled back",
+        "open",
+    )
     counts = [(state, found.count(state)) for state in states if found.count(state)]
     return _rendered("overview.html.j2", found=found, counts=counts, phases=_phases(found))
 

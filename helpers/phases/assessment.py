@@ -349,8 +349,7 @@ def downstream(phase: Phase) -> list[dict[str, Any]] | None:
     """
     from helpers.runs.folders import run_folder
 
-    entry = phase.earlier("s00-integrations")
-    path = entry.get("result", {}).get(INTEGRATIONS) if entry else None
+    path = (phase.run.view()["s00-integrations"].result or {}).get(INTEGRATIONS)
     if path is None:
         return None
     found: list[dict[str, Any]] = json.loads((run_folder() / path).read_text(encoding="utf-8"))

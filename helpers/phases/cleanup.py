@@ -24,6 +24,7 @@ from helpers.progress import progress
 from helpers.runs.folders import run_folder
 from helpers.runs.gate import Token, gate, rehearse, require
 from helpers.runs.steps import Found
+from helpers.runs.view import NOT_APPLICABLE
 
 MONITORED, ARCHIVED = "s50-monitor", "s50-archive"
 DOCUMENTS = ("s50-runbooks", "s50-team-documentation", "s50-documentation")
@@ -71,7 +72,7 @@ class Cleanup(Phase):
 
     def archived(self) -> pd.DataFrame:
         """What lies in the archive."""
-        done = earlier.result(earlier.entries(self.run), ARCHIVED) if self.apply else None
+        done = self.run.view()[ARCHIVED].result if self.apply else None
         return pd.DataFrame({"archive": list((done or {}).values())}, index=list(done or {}))
 
     def remove_legacy(self, archived: object) -> pd.DataFrame:
@@ -149,7 +150,7 @@ class Cleanup(Phase):
             if step.phase == PHASE and step.under in under:
                 under.add(step.id)
                 boxes.append(step)
-        self._found = list(earlier.open_boxes(earlier.entries(self.run), boxes))
+        self._found = list(earlier.open_boxes(self.run.view(), boxes))
         return self._found
 
     def _has(self, name: str) -> bool:
@@ -164,7 +165,7 @@ class Cleanup(Phase):
             "add [profiles.NAME.aws] to migration.toml, or build the dashboard in the tool that you use",
         )  # fmt: skip
         with self.step("s50-dashboards", {"where": "nowhere"}) as step:
-            step.result = {"switched": False, "what": finding.what}
+            step.result = {NOT_APPLICABLE: finding.what}
         return table([finding])
 
     def _variables(self) -> dict[str, str]:

@@ -31,6 +31,7 @@ from helpers.progress import progress
 from helpers.runs.folders import report_path
 from helpers.runs.gate import Token, gate, rehearse, require
 from helpers.runs.steps import Found, Probe
+from helpers.runs.view import NOT_APPLICABLE
 from helpers.snapshot import Snapshot
 
 PHASE = "50_cutover"
@@ -147,7 +148,7 @@ class Cutover(Phase):
         target = self.settings.snowflake
         if self._is_past("s50-delta-load"):
             return pd.DataFrame()
-        delta = earlier.result(earlier.entries(self.run), "s50-delta") if self.apply else None
+        delta = self.run.view()["s50-delta"].result if self.apply else None
         if self.apply and delta is None:
             raise _out_of_order("load the final delta", "it was not exported in this run")
         inputs = {"target": snowflake_platform.address(target), "delta": delta or {}}
@@ -167,7 +168,7 @@ class Cutover(Phase):
     def verify(self) -> Token:
         """The gate in front of every switch: source and target are equal, cell by cell, while nobody writes."""
         if self._is_past(FINAL):
-            done = earlier.result(earlier.entries(self.run), FINAL) or {}
+            done = self.run.view()[FINAL].result or {}
             return gate(FINAL, done.get("stops") == 0, evidence=done, next_step="roll back: runbook run 90_rollback")
         try:
             return self._checked(FINAL, self._of_target())
@@ -236,28 +237,25 @@ class Cutover(Phase):
 
     def milestone(self) -> Token:
         """Whether every box of the phase is done."""
-        lines = earlier.entries(self.run)
         boxes = (s for s in checklist.of_option(self.option) if s.phase == PHASE and s.id != "s50-milestone")
-        return self._checked("s50-milestone", earlier.open_boxes(lines, boxes))
+        return self._checked("s50-milestone", earlier.open_boxes(self.run.view(), boxes))
 
     def minutes(self) -> pd.DataFrame:
         """Planned and actual minutes, box by box."""
-        return earlier.minutes(earlier.entries(self.run), PHASE, self.option)
+        return earlier.minutes(self.run.view(), PHASE, self.option)
 
     def summary(self) -> str:
         """One sentence."""
         if not self.apply:
             return f"REHEARSED: {len(self._catalog())} tables would be cut over; nothing was changed"
-        done = earlier.result(earlier.entries(self.run), "s50-delta") or {}
+        done = self.run.view()["s50-delta"].result or {}
         return f"CUT OVER at LSN {done.get('lsn')}: the source is frozen, and the target serves"
 
     def _missing(self) -> Iterator[Finding]:
         if self.run.ledger is None:
             yield Finding("note", "the ledger", "outside a run nothing is known of earlier phases")
             return
-        yield from earlier.open_boxes(
-            earlier.entries(self.run), (s for s in checklist.of_option(self.option) if s.phase < PHASE)
-        )
+        yield from earlier.open_boxes(self.run.view(), (s for s in checklist.of_option(self.option) if s.phase < PHASE))
 
     def _checked(self, name: str, found: Iterator[Finding]) -> Token:
         def look() -> list[Finding]:
@@ -333,21 +331,22 @@ class Cutover(Phase):
 
     def _undone(self, result: dict[str, Any], finding: Finding) -> pd.DataFrame:
         """Says in the record and to the operator what a step did not do."""
-        result.update({"switched": False, "what": finding.what})
+        result.update({NOT_APPLICABLE: finding.what})
         return table([finding])
 
     def _carried(self, done: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        done = done or earlier.result(earlier.entries(self.run), "s50-delta") or {}
+        done = done or self.run.view()["s50-delta"].result or {}
         rows = [(name, "exported again") for name in done.get("changed", ())]
         rows += [(name, "unchanged: its files stay") for name in done.get("kept", ())]
         return pd.DataFrame(rows, columns=["table", "what"]).set_index("table")
 
     def _is_past(self, name: str) -> bool:
         """Whether the new side may have been written to since, so that carrying over again would undo its writes."""
-        lines = earlier.entries(self.run) if self.apply else []
-        switched = [line.n for line in lines if line.get("step") in SWITCHED and line.event == "step-started"]
-        back = [line.n for line in lines if line.get("step") == BACK and line.event == "step-done"]
-        past = bool(switched) and max(switched) > max(back, default=0)
+        if not self.apply:
+            return False
+        found = self.run.view()
+        back = found[BACK].done
+        past = any(each and each.n > (back.n if back else 0) for each in (found[step].started for step in SWITCHED))
         if past:
             print(f"{name}: behind the point of no return; what was carried over stands as it is")  # noqa: T201
         return past
@@ -355,7 +354,7 @@ class Cutover(Phase):
     def _former(self) -> tuple[Stored, ...]:
         """What was stored before the freeze, which the ledger knows once it is frozen."""
         now = freeze.plan_freeze(self.settings.source).former
-        known = earlier.result(earlier.entries(self.run), APPROVED) or {}
+        known = self.run.view()[APPROVED].result or {}
         return former(known) if "former" in known and freeze.is_frozen(self.settings.source) else now
 
     def _catalog(self) -> tuple[Table, ...]:
@@ -383,7 +382,7 @@ class Cutover(Phase):
         return Found("done", f"the manifest at {self._bucket.location} is of this export", result)
 
     def _is_loaded(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        delta = earlier.result(earlier.entries(self.run), "s50-delta") or {}
+        delta = self.run.view()["s50-delta"].result or {}
         changed = _names(delta.get("changed", ()))
         done, how = cutover.is_loaded(self._final(), self.settings.snowflake, changed, load_id)
         return Found("done" if done else "not done", how, result)

@@ -19,11 +19,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import snowflake.connector
 import sqlalchemy
+from IPython import get_ipython
 from IPython.display import HTML, Markdown
 
 from helpers import charts, export, left_out, manifest, names, snapshot, verify
 from helpers.catalog import read_catalog
-from helpers.errors import MigrationError, SourceFailed, SourceRefused, UsageError
+from helpers.errors import AwaitingPerson, MigrationError, SourceFailed, SourceRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.export_state import TableState
 from helpers.globs import EXCLUDED
@@ -40,6 +41,7 @@ from helpers.progress import progress
 from helpers.runs.folders import PHASE, report_path, run_folder
 from helpers.runs.gate import Token, gate, rehearse, require
 from helpers.runs.steps import CHECK, Declares, Found, Probe, Step
+from helpers.runs.view import NOT_APPLICABLE
 from helpers.snapshot import Snapshot
 from helpers.verify import TargetName, frames, page
 from helpers.verify.about import About
@@ -54,7 +56,7 @@ class DataMigration(Phase):
     """One walk through the phase; holds the snapshot from the survey until it is closed.
 
     Within a run the snapshot outlives the process, so that the next attempt goes on in it: what was exported and loaded is
-    then not exported and loaded again. A check that said no lets it go.
+    then not exported and loaded again. A check that said no lets it go, and so does whatever else failed for good.
 
     Args:
         profile: of migration.toml.
@@ -292,8 +294,12 @@ class DataMigration(Phase):
         inputs = {"source": postgres.address(source)}
         with self.run.step("s30-snapshot", inputs=inputs, probe=self._is_held, apply=self.apply) as step:
             if step.skipped:
-                return next(held for held in snapshot.held() if held.name == step.result["snapshot"])
-            taken = snapshot.take(source, outlive=self._outlives)
+                mine = (step.result["snapshot"], postgres.address(source))
+                return next(held for held in snapshot.held() if (held.name, held.source) == mine)
+            run = run_folder().name if self._outlives else ""
+            purpose = self.run.phase if self._outlives else ""
+            hours = self.settings.export.hold_snapshot_hours
+            taken = snapshot.take(source, hold_hours=hours, purpose=purpose, run=run)
             step.result = {"snapshot": taken.name, "lsn": taken.lsn, "exact": taken.exact}
         return taken
 
@@ -301,14 +307,21 @@ class DataMigration(Phase):
     def step(
         self, name: str, inputs: Mapping[str, Any], declares: Declares | None = None, probe: Probe | None = None
     ) -> Iterator[Step]:
-        """As `Phase.step`; a check that said no lets the snapshot go."""
+        """As `Phase.step`; what failed for good lets the snapshot go, since the next attempt looks at the source as it is then."""
         try:
             with super().step(name, inputs, declares, probe) as step:
                 yield step
         except MigrationError as error:
-            if error.exit_code == 1 and self._outlives:
-                snapshot.release(self._snapshot)  # the next attempt looks at the source as it is then
+            if self._outlives and not self._goes_on(name, error):
+                snapshot.release(self._snapshot)
             raise
+
+    def _goes_on(self, name: str, error: MigrationError) -> bool:
+        if error.transient or error.exit_code == AwaitingPerson.exit_code:
+            return True
+        begun = self.run.view()[name].started
+        mark = _mark(str(begun.get("load_id"))) if begun else ""
+        return bool(name == "s30-export" and mark and export.is_worth_holding(self._bucket, mark, error))
 
     def _inputs(self) -> dict[str, Any]:
         """What decides what the phase moves."""
@@ -323,7 +336,8 @@ class DataMigration(Phase):
 
     def _is_held(self, load_id: str, result: Mapping[str, Any]) -> Found:
         name, source = result.get("snapshot"), self.settings.source
-        kept = next((held for held in snapshot.held() if held.name == name), None)
+        mine = (name, postgres.address(source))
+        kept = next((held for held in snapshot.held() if (held.name, held.source) == mine), None)
         if kept is None:
             return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
         try:
@@ -403,7 +417,7 @@ class DataMigration(Phase):
     def _without_delta(self, step: Step) -> pd.DataFrame:
         """What a step on Delta tables does where none are wanted: it says so, and its result says so in the ledger."""
         why = f"not configured: the profile {self.settings.profile} has no section databricks, so there are no Delta tables"
-        step.result = {"what": why}
+        step.result = {NOT_APPLICABLE: why}
         print(why)  # noqa: T201 - the operator and the auditor read it in the cell's output
         return pd.DataFrame({"table": [], "rows": []}).set_index("table")
 
@@ -459,10 +473,18 @@ class DataMigration(Phase):
         return found
 
 
-def quiet_jupysql() -> None:
-    """Keeps jupysql from reporting its use to its makers; call before `%load_ext sql`."""
+def load_jupysql() -> None:
+    """Registers `%sql` and `%%sql`, as `%load_ext sql` does; but reads no settings of the user's, whose notices would stand in the
+    evidence, and reports no use to jupysql's makers."""
     os.environ["PLOOMBER_STATS_ENABLED"] = "false"
     os.environ["PLOOMBER_VERSION_CHECK_DISABLED"] = "true"
+    from sql._current import _set_sql_magic  # type: ignore[import-untyped]  # half a second, for one cell alone
+    from sql.magic import SqlMagic  # type: ignore[import-untyped]
+
+    shell = get_ipython()
+    magic = SqlMagic(shell)
+    _set_sql_magic(magic)
+    shell.register_magics(magic)
 
 
 def _mark(load_id: str) -> str:

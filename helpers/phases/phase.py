@@ -34,7 +34,7 @@ from helpers.runs import approvals, steps
 from helpers.runs.approvals import ApprovalToken
 from helpers.runs.folders import report_path, run_folder
 from helpers.runs.gate import Token, gate, rehearse
-from helpers.runs.ledger import Entry, Ledger
+from helpers.runs.ledger import Ledger
 from helpers.runs.steps import CHECK, Declares, Probe, Step
 
 
@@ -168,22 +168,10 @@ class Phase:
 
         return AttestationForm(names, self.settings.profile)
 
-    def earlier(self, name: str) -> Entry | None:
-        """The line of the run's ledger that says last how a step ended; None outside a run, or where it never did."""
-        if self.run.ledger is None:
-            return None
-        ends = ("step-done", "step-failed", "step-planned", "step-skipped", "attested")
-        return next((e for e in reversed(self.run.ledger.entries()) if e.get("step") == name and e.event in ends), None)
-
     def lsn(self) -> str | None:
         """Of the snapshot that this run has moved; None before the data migration, or outside a run."""
-        if self.run.ledger is None:
-            return None
-        for entry in reversed(self.run.ledger.entries()):
-            if entry.get("step") == "s30-snapshot" and entry.event in ("step-done", "step-skipped"):
-                found = entry if entry.event == "step-done" else self.run.ledger.entries()[entry.get("of") - 1]
-                return str(found.get("result")["lsn"])
-        return None
+        moved = self.run.view()["s30-snapshot"].result
+        return str(moved["lsn"]) if moved else None
 
     def report(self, name: str, value: object) -> str:
         """Writes a report beside the notebook as JSON; returns its path within the run."""
@@ -217,9 +205,9 @@ class Phase:
         return self.run.ledger
 
     def _await_words(self, ledger: Ledger, missing: Sequence[str]) -> None:
+        found = self.run.view()
         for name in missing:
-            last = next((e for e in reversed(ledger.entries()) if e.get("step") == name), None)
-            if last is None or last.event != "awaiting":
+            if found[name].state != "awaiting":
                 ledger.append("awaiting", step=name, phase=self.run.phase, attempt=self.run.attempt, what="attestation")
         raise AwaitingPerson(
             "go on without a person's word",

@@ -7,8 +7,6 @@ operational ones rest on a person's word, but for the recovery, which is done.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -38,7 +36,7 @@ class PostMigration(Boxes):
         def act(step: Step) -> pd.DataFrame:
             with progress("compare") as report:
                 rows = self._answered("s60-pipeline", step, self.subject.holds(report))
-            last = last_run_findings(self._last(FULL_RUN), self.subject.name)
+            last = last_run_findings(self.run.view()[FULL_RUN].result, self.subject.name)
             self._found["s60-pipeline"] = [*last, *self._found["s60-pipeline"]]
             return rows
 
@@ -125,12 +123,3 @@ class PostMigration(Boxes):
         return (
             f"VERIFIED: {len(self._found)} checks, {warnings} findings for a person to weigh, {len(WORDS)} words given"
         )
-
-    def _last(self, name: str) -> Mapping[str, Any] | None:
-        """What a step of an earlier phase recorded when it was done last; None where it never was."""
-        entry = self.earlier(name)
-        if entry is None or self.run.ledger is None:
-            return None
-        if entry.event == "step-skipped":
-            entry = self.run.ledger.entries()[entry.get("of") - 1]
-        return dict(entry.get("result") or {}) if entry.event == "step-done" else None

@@ -27,6 +27,7 @@ from helpers.runs.folders import report_path
 from helpers.runs.gate import Token, gate, rehearse, require
 from helpers.runs.notify import Webhook
 from helpers.runs.steps import Found
+from helpers.runs.view import NOT_APPLICABLE
 from helpers.verify import Report
 
 CUT_OVER, FITS, EQUAL = "s90-preflight", "s90-compare", "s90-verify"
@@ -175,32 +176,32 @@ class Rollback(Phase):
 
     def minutes(self) -> pd.DataFrame:
         """Planned and actual minutes, box by box."""
-        return earlier.minutes(earlier.entries(self.run), ROLLBACK, "A")
+        return earlier.minutes(self.run.view(), ROLLBACK, "A")
 
     def summary(self) -> str:
         """One sentence."""
         if not self.apply:
             return "REHEARSED: nothing was changed; `runbook rehearse-rollback` takes data there and back on a scratch copy"
-        done = earlier.result(earlier.entries(self.run), "s90-recovery") or {}
+        done = self.run.view()["s90-recovery"].result or {}
         return f"ROLLED BACK: {done.get('changes', 0):,} rows came back, source and target are equal, and the source serves"
 
     def _of_cutover(self) -> Iterator[Finding]:
-        lines = earlier.entries(self.run)
-        approved = earlier.result(lines, APPROVED)
+        found = self.run.view()
+        approved = found[APPROVED].result
         fix = "a rollback undoes a cutover of its own run: name that run with --run"
         if approved is None:
             yield Finding("stop" if self.apply else "note", "the cutover", "this run has approved none", fix)
             return
         yield Finding("note", "the approval", f"by {', '.join(map(str, approved.get('approved_by', ())))}")
         for name in ("s50-freeze", "s50-delta", "s50-final-gate"):
-            if earlier.result(lines, name) is None:
+            if found[name].result is None:
                 yield Finding(
                     "stop", name, "it was not done in this run, so there is no final state to go back from", fix
                 )
         yield Finding("note", "the source", f"is {'' if freeze.is_frozen(self.settings.source) else 'not '}frozen")
 
     def _of_differences(self) -> Iterator[Finding]:
-        delta = earlier.result(earlier.entries(self.run), "s50-delta") or {}
+        delta = self.run.view()["s50-delta"].result or {}
         with self.timed("compare"), progress("compare") as report:
             folder = report_path("rollback.json").with_suffix("")
             self._plan = rollback.plan_rollback(
@@ -268,7 +269,7 @@ class Rollback(Phase):
         )
 
     def _undone(self, result: dict[str, Any], finding: Finding) -> pd.DataFrame:
-        result.update({"switched": False, "what": finding.what})
+        result.update({NOT_APPLICABLE: finding.what})
         return table([finding])
 
     def _checked(self, name: str, found: Iterator[Finding]) -> Token:
@@ -280,20 +281,21 @@ class Rollback(Phase):
 
     def _is_over(self) -> bool:
         """Whether the source serves again since this run's freeze: what it takes now, nobody may compare with the target."""
-        lines = earlier.entries(self.run) if self.apply else []
-        frozen = [line.n for line in lines if line.get("step") == "s50-freeze" and line.event == "step-started"]
-        served = [line.n for line in lines if line.get("step") == "s90-unfreeze" and line.event == "step-done"]
-        return bool(served) and max(served) > max(frozen, default=0)
+        if not self.apply:
+            return False
+        found = self.run.view()
+        frozen, served = found["s50-freeze"].started, found["s90-unfreeze"].done
+        return served is not None and served.n > (frozen.n if frozen else 0)
 
     def _over(self, name: str) -> Token | None:
         if not self._is_over():
             return None
-        done = earlier.result(earlier.entries(self.run), name) or {}
+        done = self.run.view()[name].result or {}
         print(f"{name}: the source serves again; what was found before that stands")  # noqa: T201
         return gate(name, done.get("stops") == 0, evidence=done, next_step="begin a new run")
 
     def _former(self) -> tuple[Stored, ...]:
-        approved = earlier.result(earlier.entries(self.run), APPROVED)
+        approved = self.run.view()[APPROVED].result
         return former(approved) if approved else freeze.plan_freeze(self.settings.source).former
 
     def _is_back(self, load_id: str, result: Mapping[str, Any]) -> Found:

@@ -198,8 +198,7 @@ class TestingValidation(Boxes):
 
     def _listed(self) -> tuple[Listed, ...] | None:
         """Phase 00's list of the systems around the source; None where there is none."""
-        entry = self.earlier("s00-integrations")
-        name = entry.get("result", {}).get("integrations") if entry and entry.event == "step-done" else None
+        name = (self.run.view()["s00-integrations"].result or {}).get("integrations")
         return downstream.read_list(run_folder() / str(name)) if name else None
 
 

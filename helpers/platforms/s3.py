@@ -95,6 +95,24 @@ class Bucket:
         except (BotoCoreError, ClientError) as error:
             raise self._failed("write", name, error) from None
 
+    def abort_uploads(self, folder: str) -> int:
+        """Ends uploads below a folder that were begun and never finished: their parts are in no listing, and are paid for.
+
+        Args:
+            folder: below the location; nobody may be writing there.
+
+        Returns:
+            How many there were; none where the service has no such thing or the role may not ask for them.
+        """
+        where, count = {"Bucket": self.location.bucket}, 0
+        with suppress(ClientError):
+            pages = self.client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(**where, Prefix=self.location.key(f"{folder}/")):
+                for each in page.get("Uploads", ()):
+                    self.client.abort_multipart_upload(**where, Key=each["Key"], UploadId=each["UploadId"])
+                    count += 1
+        return count
+
     def refuse_without_lock(self) -> None:
         """Asks whether the bucket is there and can lock; nothing is written.
 

@@ -23,7 +23,7 @@ from helpers.runs.check_record import record_findings
 from helpers.runs.container import ARCHIVE, Container, Folder, opened
 from helpers.runs.finding import Finding
 from helpers.runs.lines import LEDGER, named_differences, read
-from helpers.runs.seal_manifest import MANIFEST, PREVIOUS, SEAL, SealManifest
+from helpers.runs.seal_manifest import MANIFEST, PREVIOUS, SEAL, VERSION, SealManifest
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def check(
         The verdict.
 
     Raises:
-        UsageError: there is nothing to check: no folder or archive, or a run that was never sealed.
+        UsageError: there is nothing to check: no folder or archive, a run that was never sealed, or one that another version of
+            this program sealed.
     """
     with opened(path) as (files, wrong):
         if any(each.kind == "zip-damaged" for each in wrong):
@@ -88,6 +89,8 @@ def check(
             if manifest:
                 found += record_findings(files, manifest, run_key)
                 found += _chain(path, files, manifest, previous)
+        except _OtherVersion:
+            raise
         except Exception as error:  # a checker that fails on forged evidence must not pass it
             found.append(Finding("unreadable", MANIFEST, f"{type(error).__name__} while it was checked"))
         if isinstance(files, Folder) and (path / ARCHIVE).exists():
@@ -129,6 +132,18 @@ def in_words(checked: Checked) -> list[str]:
     ]
 
 
+class _OtherVersion(UsageError):  # noqa: N818
+    """The seal holds, and is over a manifest of another form."""
+
+
+def _version(data: bytes | None) -> int | None:
+    try:
+        found = json.loads(data or b"")["version"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if type(found) is int else None
+
+
 def _claims_a_seal(files: Container) -> bool:
     lines, _ = read(files.read(LEDGER) or b"")
     return any(line.event == "sealed" for line in lines) or MANIFEST in files.names()
@@ -149,6 +164,11 @@ def _against_the_seal(files: Container, seal: bytes | None, key: SSlibKey) -> tu
             found.append(Finding("file-missing", name, "it was sealed, and is gone"))
         elif statement and statement.subjects.get(name) != dsse.sha256(content):
             found.append(Finding("file-changed", name, "its SHA-256 is not the one that was signed"))
+    if not found and (other := _version(data)) not in (None, VERSION):
+        raise _OtherVersion(
+            "check the evidence", on=MANIFEST, why=f"its form is number {other}, and this program reads number {VERSION}",
+            next_step="check it with the version that sealed it, whose commit environment.json names",
+        )  # fmt: skip
     try:
         manifest = SealManifest.model_validate_json(data or b"")
     except (ValidationError, ValueError):

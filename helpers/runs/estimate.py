@@ -55,12 +55,8 @@ def of_phases(outputs: Path, run: str, wanted: dict[str, bool], *, profile: str,
 
 
 def planned(phase: str, option: str, over: Set[str] = frozenset()) -> Estimate:
-    """What the checklist plans for a phase's built boxes, without those of the steps that are over."""
-    minutes = sum(
-        step.minutes
-        for step in checklist.of_option(option)
-        if step.phase == phase and step.state == "built" and step.id not in over
-    )
+    """What the checklist plans for a phase's boxes, without those of the steps that are over."""
+    minutes = sum(step.minutes for step in checklist.of_option(option) if step.phase == phase and step.id not in over)
     return Estimate(minutes * 60.0, planned=True)
 
 

@@ -9,6 +9,7 @@ from helpers import checklist
 from helpers.runs.dsse import short
 from helpers.runs.ledger import Entry
 from helpers.runs.status import RunStatus, StepStatus
+from helpers.runs.view import view
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,6 @@ def find_following(run: str, status: RunStatus, entries: Sequence[Entry], *, sea
 
 
 def _command(run: str, status: RunStatus, step: StepStatus, entries: Sequence[Entry]) -> str:
-    if step.state == "not built":
-        return f"runbook seal --run {run} --key PATH" if any(s.state == "done" for s in status.steps) else ""
     if step.state == "running":
         return ""
     if step.state == "awaiting" and (waits := _awaited(step, entries)):
@@ -73,4 +72,5 @@ def _command(run: str, status: RunStatus, step: StepStatus, entries: Sequence[En
 
 def _awaited(step: StepStatus, entries: Sequence[Entry]) -> Entry | None:
     ids = next((each.ids for each in checklist.steps() if each.id == step.id), (step.id,))
-    return next((e for e in reversed(entries) if e.event == "awaiting" and e.get("step") in ids), None)
+    waiting = [each.line for each in map(view(entries).__getitem__, ids) if each.state == "awaiting" and each.line]
+    return max(waiting, key=lambda line: line.n, default=None)

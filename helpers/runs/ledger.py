@@ -61,7 +61,7 @@ class Entry:
     @property
     def waits(self) -> bool:
         """Whether a step stopped here for a person, which is no failure of it."""
-        return self.event == "step-failed" and self.get("error")["type"] == AwaitingPerson.__name__
+        return self.event == "step-failed" and (self.get("error") or {}).get("type") == AwaitingPerson.__name__
 
 
 @dataclass(frozen=True)

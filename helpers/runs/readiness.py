@@ -11,10 +11,12 @@ from securesystemslib.signer import SSlibKey
 
 from helpers.runs.check_record import belongs, code_cells, open_record_findings, status_of
 from helpers.runs.container import Folder
+from helpers.runs.ledger import Ledger
 from helpers.runs.lines import LEDGER, Line, read
 from helpers.runs.objections import find_objections
-from helpers.runs.seal_manifest import DONE, DeclaredStep, states
+from helpers.runs.seal_manifest import DeclaredStep
 from helpers.runs.secret_scan import scan
+from helpers.runs.view import View, view
 
 _ERROR_MIME = "application/vnd.runbook.error+json"
 
@@ -38,7 +40,9 @@ def reasons(
     found += [f"{name} is a symbolic link" for name in files.links()]
     found += [str(each) for each in open_record_findings(files, lines, run_folder.name, dict(people), cells, needed)]
     found += _attempts(files, lines, cells)
-    found += _steps(lines, declared)
+    if not wrong:
+        words = {each.step for each in declared if each.word}
+        found += _steps(lines, view(Ledger(run_folder / LEDGER).entries(), words=words), declared)
     found += [f"{each}: {each.command(run_folder.name)}" for each in find_objections(lines)]
     found += scan(files, known)
     return list(dict.fromkeys(found))
@@ -73,10 +77,9 @@ def _is_error(output: Mapping[str, Any]) -> bool:
     return output.get("output_type") == "error" or _ERROR_MIME in json.dumps(output.get("data", {}))
 
 
-def _steps(lines: Sequence[Line], declared: Sequence[DeclaredStep]) -> Iterator[str]:
+def _steps(lines: Sequence[Line], found: View, declared: Sequence[DeclaredStep]) -> Iterator[str]:
     ran = last_attempts(lines)
     known = {each.step: each for each in declared}
-    said = states(lines, declared)
     words = {each.step for each in declared if each.word}
     for step in dict.fromkeys(line.text("step") for line in lines if line.event == "attested"):
         if step not in words:
@@ -85,11 +88,9 @@ def _steps(lines: Sequence[Line], declared: Sequence[DeclaredStep]) -> Iterator[
         if not any(each.phase == phase for each in declared):
             yield f"the phase {phase} is not one of the checklist"
     for each in declared:
-        line = said.get(each.step)
-        if each.built and each.phase in ran and (line is None or line.event not in DONE):
-            yield f"{each.step} is declared, and the ledger says {line.event if line else 'nothing'} of it"
-        if not each.built and line is not None:
-            yield f"{each.step} is declared as not built, and the ledger says {line.event} of it"
-    for step, line in said.items():
-        if step not in known:
-            yield f"{step} is in the ledger ({line.event}), and not declared"
+        standing = found[each.step]
+        if each.phase in ran and not (standing.over or standing.state in ("planned", "rolled back")):
+            yield f"{each.step} is declared, and the ledger shows it {standing.state}"
+    for standing in found:
+        if standing.step not in known:
+            yield f"{standing.step} is in the ledger ({standing.state}), and not declared"

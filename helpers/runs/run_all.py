@@ -2,7 +2,7 @@
 
 It stops at the first phase that says no, cannot run, waits for a person or is stopped, and exits with that phase's code. The
 next call goes on there: a phase that the run's ledger shows as done, with the same notebook and parameters, is not executed
-again unless one before it was. A phase without a notebook is named and passed over, and makes the run PARTIAL.
+again unless one before it was. A phase whose notebook is not in the folder is named and passed over, and makes the run PARTIAL.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from helpers.runs.parameters import declared, resolve
 
 State = Literal[
     "done", "rehearsed", "done before", "rehearsed before", "no", "could not run", "awaiting", "aborted", "not reached",
-    "not built",
+    "no notebook",
 ]  # fmt: skip
 
 _ENDS: dict[int, State] = {1: "no", 2: "could not run", 3: "awaiting", 4: "aborted"}
@@ -99,9 +99,9 @@ class AllResult:
     phases: tuple[PhaseResult, ...]
 
     @property
-    def not_built(self) -> tuple[str, ...]:
-        """Phases that nobody has built."""
-        return tuple(each.phase for each in self.phases if each.state == "not built")
+    def without_notebook(self) -> tuple[str, ...]:
+        """Phases whose notebook is not in the folder."""
+        return tuple(each.phase for each in self.phases if each.state == "no notebook")
 
     @property
     def rehearsed(self) -> tuple[str, ...]:
@@ -118,18 +118,18 @@ class AllResult:
         if stopped := self.stopped_at:
             words = f"{stopped.state.upper()} at {stopped.phase} (exit {self.exit_code}): {stopped.why}"
         else:
-            words = "every built phase is through"
+            words = "every phase is through"
         if self.rehearsed:
             words += f". REHEARSED, nothing was changed by: {', '.join(self.rehearsed)}"
-        if self.not_built:
-            words += f". PARTIAL, not built: {', '.join(self.not_built)}"
+        if self.without_notebook:
+            words += f". PARTIAL, no notebook: {', '.join(self.without_notebook)}"
         return words
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {
-            "run": self.run, "option": self.option, "exit_code": self.exit_code, "partial": bool(self.not_built),
-            "not_built": list(self.not_built), "rehearsed": list(self.rehearsed), "summary": self.summary(),
+            "run": self.run, "option": self.option, "exit_code": self.exit_code, "partial": bool(self.without_notebook),
+            "without_notebook": list(self.without_notebook), "rehearsed": list(self.rehearsed), "summary": self.summary(),
             "phases": [asdict(each) for each in self.phases],
         }  # fmt: skip
 
@@ -161,7 +161,7 @@ def run_all(order: Order, *, display: Display, webhook: Webhook) -> AllResult:
         The result; a phase that fails or is stopped, also by Ctrl-C, is a result.
 
     Raises:
-        UsageError: a name, the option or a parameter cannot be used, no phase is built, the run is at work already, or a
+        UsageError: a name, the option or a parameter cannot be used, no phase has a notebook, the run is at work already, or a
             notebook of a run calls this. Nothing was started.
         EvidenceError: the run's ledger is broken.
     """
@@ -170,7 +170,7 @@ def run_all(order: Order, *, display: Display, webhook: Webhook) -> AllResult:
     with _alone(folder, display.line) as lock:
         results: list[PhaseResult] = []
         say = _told(order, webhook, display)
-        say(f"▶ begins: {sum(p.notebook is not None for p in phases)} of {len(phases)} phases are built")
+        say(f"▶ begins: {sum(p.notebook is not None for p in phases)} of {len(phases)} phases have a notebook")
         walk = _Walk(order, phases, display, lock)
         for phase in phases:
             stopped = phase.notebook is not None and any(each.exit_code for each in results)
@@ -201,7 +201,7 @@ class _Walk:
 
     def take(self, phase: _Phase) -> PhaseResult:
         if phase.notebook is None:
-            return PhaseResult(phase.name, "not built", why="it has no notebook yet")
+            return PhaseResult(phase.name, "no notebook", why=f"{self._order.runbooks} has none of it")
         ledger = Ledger(self._order.outputs / self._order.run / "ledger.jsonl")
         entries = ledger.entries()
         if done := _done_before(entries, phase, behind=self._behind):
@@ -346,7 +346,7 @@ def _told(order: Order, webhook: Webhook, display: Display) -> Callable[[str], N
 
 
 def _say_how_it_ended(result: PhaseResult, display: Display) -> None:
-    mark = {"done": "✔", "rehearsed": "◌", "done before": "✔", "rehearsed before": "◌", "not built": "–", "awaiting": "☐",
+    mark = {"done": "✔", "rehearsed": "◌", "done before": "✔", "rehearsed before": "◌", "no notebook": "–", "awaiting": "☐",
             "not reached": "☐"}.get(result.state, "✘")  # fmt: skip
     took = f" after {duration(result.seconds)}" if result.seconds is not None else ""
     display.line(f"{mark} {result.phase}: {result.state}{took}{f': {result.why}' if result.why else ''}")

@@ -84,7 +84,7 @@ def seal(
         run_folder: the run's.
         signer: the key of the one who seals.
         ledger: of the run.
-        declared: the steps of the checklist for the run's option, built or not.
+        declared: the steps of the checklist for the run's option.
         people: whose public key is whose, by the settings.
         known_secrets: values that must not be in any file.
         project: the folder of the code that ran.

@@ -19,8 +19,10 @@ PREVIOUS = "previous-seal.dsse.json"
 
 SealVerdict = Literal["SEALED", "PARTIAL", "REHEARSAL"]
 
-_STATES = frozenset({"step-started", "step-done", "step-skipped", "step-planned", "step-failed"})
-DONE = frozenset({"step-done", "step-skipped", "step-planned", "attested"})
+VERSION = 2
+"""Of the manifest's form, and of the rule by which its verdict follows from the ledger."""
+
+_STATES = frozenset({"step-started", "step-done", "step-skipped", "step-planned", "step-failed", "awaiting"})
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,6 @@ class DeclaredStep:
     Attributes:
         step: its id.
         phase: the notebook that performs it, without the suffix.
-        built: False for a box that is declared and not built yet.
         cell: the id, or its beginning, of the cells that perform it; the step's own when None.
         approvals: how many people have to approve it; 0 where nobody has to.
         word: whether a person's word is enough for it.
@@ -38,7 +39,6 @@ class DeclaredStep:
 
     step: str
     phase: str
-    built: bool = True
     cell: str | None = None
     approvals: int = 0
     word: bool = False
@@ -69,7 +69,6 @@ class SealedStep(_Part):
 
     step: str
     phase: str
-    built: bool
     cell: str | None
     approvals: int
     word: bool
@@ -92,7 +91,7 @@ class PreviousSeal(_Part):
 class SealManifest(_Part):
     """The whole of `manifest.json`."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     run: str
     verdict: SealVerdict
     why: list[str]
@@ -108,31 +107,43 @@ class SealManifest(_Part):
 
 
 def states(lines: Iterable[Line], declared: Iterable[DeclaredStep | SealedStep]) -> dict[str, Line]:
-    """What the ledger says last of each step; a person's word counts only where it is enough."""
+    """The line that tells how each step stands: the last that acted, or of a step that was only rehearsed the last of that.
+
+    The checker's own reading of the rule in docs/evidence.md; `view` has it for everybody else, and a test compares the two. A
+    person's word counts only where it is enough.
+    """
     words = {each.step for each in declared if each.word}
-    return {
-        line.text("step"): line
-        for line in lines
-        if line.event in _STATES or (line.event == "attested" and line.text("step") in words)
-    }
+    rehearsals, acted, found = set(), set(), {}
+    for line in lines:
+        place, step = (line.text("phase"), line.text("attempt")), line.text("step")
+        parameters = line.fields.get("parameters")
+        if line.event == "attempt-started" and isinstance(parameters, dict) and parameters.get("apply") is False:
+            rehearsals.add(place)
+        if line.event not in _STATES and not (line.event == "attested" and step in words):
+            continue
+        rehearsed = line.event == "step-planned" or (line.event == "step-failed" and place in rehearsals)
+        if rehearsed and step in acted:
+            continue
+        found[step] = line
+        if not rehearsed:
+            acted.add(step)
+    return found
 
 
 def verdict_of(lines: Sequence[Line], declared: Iterable[DeclaredStep | SealedStep]) -> tuple[SealVerdict, list[str]]:
     """How much of the checklist a ledger proves.
 
     Returns:
-        REHEARSAL when a step was only planned, PARTIAL when a declared step is not built or its phase did not run,
-        else SEALED; and the reasons, each a sentence. A rollback that was only planned is as it should be.
+        REHEARSAL when a step was only planned, PARTIAL when the phase of a declared step did not run, else SEALED; and
+        the reasons, each a sentence. A rollback that was only planned is as it should be.
     """
     declared = list(declared)
     way_back = {each.step for each in declared if each.phase == ROLLBACK}
     only_planned = [step for step, line in states(lines, declared).items() if line.event == "step-planned"]
     planned = [step for step in only_planned if step not in way_back]
     ran = {line.text("phase") for line in lines if line.event == "attempt-started"}
-    not_built = [each.step for each in declared if not each.built]
-    not_run = dict.fromkeys(each.phase for each in declared if each.built and each.phase not in ran)
+    not_run = dict.fromkeys(each.phase for each in declared if each.phase not in ran)
     why = [f"{step} was planned and not applied" for step in planned]
-    why += [f"{step} is not built" for step in not_built]
     why += [f"the phase {phase} did not run" for phase in not_run]
     verdict: SealVerdict = "REHEARSAL" if planned else "PARTIAL" if why else "SEALED"
     if way_back & set(only_planned):

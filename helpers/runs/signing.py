@@ -66,7 +66,7 @@ def seal(
 
 
 def declared_steps(option: str, known: Roll) -> Iterator[DeclaredStep]:
-    """The checklist's steps for an option, each box and what belongs to it, built or not.
+    """The checklist's steps for an option, each box and what belongs to it.
 
     Args:
         option: the migration path.
@@ -75,7 +75,7 @@ def declared_steps(option: str, known: Roll) -> Iterator[DeclaredStep]:
 
     def declared(each: checklist.Step | checklist.Part, phase: str, *, word: bool = False) -> DeclaredStep:
         needed = known.asked(each.id, each.approval) if each.approval else 0
-        return DeclaredStep(each.id, phase, each.state == "built", each.cell, needed, word)
+        return DeclaredStep(each.id, phase, each.cell, needed, word)
 
     for step in checklist.of_option(option or "A"):
         yield declared(step, step.phase, word=step.kind == "word")
@@ -98,14 +98,13 @@ def open_ledger(run_folder: Path) -> Ledger:
 
 def _refuse_what_is_no_word(run_folder: Path, step: str, known: Roll) -> None:
     # What is in the ledger stays there: a word that does not count would stand against the seal for good.
-    words = [each for each in declared_steps(_lines(run_folder)[0].text("option"), known) if each.word]
-    if step not in {each.step for each in words if each.built}:
-        declared = step in {each.step for each in words}
+    words = [each.step for each in declared_steps(_lines(run_folder)[0].text("option"), known) if each.word]
+    if step not in words:
         raise UsageError(
             "attest a step",
             on=step,
-            why="it is not built yet" if declared else "it is no step that a person's word is enough for",
-            next_step=f"these are: {', '.join(each.step for each in words if each.built) or '(none is built yet)'}",
+            why="it is no step that a person's word is enough for",
+            next_step=f"these are: {', '.join(words)}",
         )
 
 

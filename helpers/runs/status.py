@@ -1,30 +1,28 @@
-"""Where a run stands: the checklist, box by box, as its ledger says it."""
+"""Where a run stands: the checklist, box by box, as the view of its ledger has it."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from helpers import checklist
 from helpers.checklist import ROLLBACK, Step
 from helpers.errors import EvidenceError
 from helpers.runs import attempts
-from helpers.runs.ledger import NAME, Entry, Ledger
+from helpers.runs.ledger import NAME, Ledger
 from helpers.runs.objections import Objection, find_objections
-
-State = Literal["done", "planned", "failed", "running", "interrupted", "awaiting", "open", "not built"]
+from helpers.runs.view import OVER, Standing, State, View, view
 
 MARKS: dict[State, str] = {
     "done": "✔", "planned": "◌", "failed": "✘", "running": "…", "interrupted": "✘", "awaiting": "☐", "open": "☐",
-    "not built": "–",
+    "not applicable": "–", "rolled back": "↺",
 }  # fmt: skip
 
-_ENDS = {
-    "step-done": "done", "attested": "done", "step-planned": "planned", "step-failed": "failed",
-    "awaiting": "awaiting",
-}  # fmt: skip
+_WORST_FIRST: tuple[State, ...] = (
+    "running", "failed", "interrupted", "awaiting", "open", "rolled back", "planned", "done", "not applicable",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,11 @@ class StepStatus:
 
     Attributes:
         id, title, phase, kind, under: as the checklist has them.
-        state: "done" only when everything that belongs to the box is; "interrupted" began in an attempt that is gone.
+        state: that of the part that stands worst, so "done" only when everything that belongs to the box is.
         who: the operating system's user of that attempt, or the person who signed.
         at: when it reached its state, as the ledger has it.
         planned_minutes: of the checklist.
-        actual_minutes: of its steps together; None where none of them ran.
-        missing: ids of what belongs to the box and is not built.
+        actual_minutes: of the last time that each of its steps ended, together; None where none did.
         why: what stands in the way, where it failed, was interrupted or waits.
     """
 
@@ -52,13 +49,17 @@ class StepStatus:
     at: str | None = None
     planned_minutes: int = 0
     actual_minutes: float | None = None
-    missing: tuple[str, ...] = ()
     why: str = ""
 
     @property
     def mark(self) -> str:
         """One character."""
         return MARKS[self.state]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do for it."""
+        return self.state in OVER
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,8 @@ class RunStatus:
     Attributes:
         option, profile: as the run was opened; an unopened one is shown as option A.
         steps: in the order of a run.
-        next: the first built step that is not done, where there is none the first that is not built, or None; those of a
-            rollback only once it was begun.
+        next: the first step that something is left to do for, or None; those of a rollback only once it was begun.
         blocked_by: what is in its way; empty when nothing is.
-        not_built: how many boxes of the option nobody has built.
         attempts: by "phase/attempt", how each ended: a status of `run.execute`, "killed" or "running".
         entries: lines of the ledger.
         head: SHA-256 of the last.
@@ -84,7 +83,6 @@ class RunStatus:
     steps: tuple[StepStatus, ...]
     next: str | None
     blocked_by: str
-    not_built: int
     attempts: dict[str, str]
     entries: int
     head: str
@@ -121,10 +119,9 @@ def read_status(folder: Path, *, record_killed: bool = True) -> RunStatus:
     entries = ledger.entries() if not findings else []
     opened = next((entry for entry in entries if entry.event == "run-opened"), None)
     option = str(opened.get("option")) if opened else "A"
-    ended = _attempts(entries)
-    steps = tuple(_status(step, entries, ended) for step in checklist.of_option(option))
-    left = sorted((step for step in steps if _is_left(step)), key=lambda step: step.state == "not built")
-    following = left[0] if left else None
+    found = view(entries)
+    steps = tuple(box_status(step, found) for step in checklist.of_option(option))
+    following = next((step for step in steps if _is_left(step)), None)
     objections = find_objections(entries)
     return RunStatus(
         option=option,
@@ -132,8 +129,7 @@ def read_status(folder: Path, *, record_killed: bool = True) -> RunStatus:
         steps=steps,
         next=following.id if following else None,
         blocked_by="; ".join(findings) or _blocked_by(following, objections),
-        not_built=sum(step.state == "not built" or bool(step.missing) for step in steps),
-        attempts=ended,
+        attempts=dict(found.attempts),
         entries=len(entries),
         head=entries[-1].sha256 if entries else "",
         findings=findings,
@@ -141,103 +137,39 @@ def read_status(folder: Path, *, record_killed: bool = True) -> RunStatus:
     )
 
 
+def box_status(step: Step, found: View) -> StepStatus:
+    """How a box stands by the view of a ledger; of its parts the one that stands worst tells, and of those the last."""
+    parts = [found[name] for name in step.ids]
+    worst = min((part.state for part in parts), key=_WORST_FIRST.index)
+    if worst == "open" and any(part.state != "open" for part in parts) and _is_running(step.phase, found):
+        worst = "running"
+    telling = [part for part in parts if part.line and (part.state == worst or worst == "running")]
+    latest = max(telling, key=lambda part: part.line.n if part.line else 0, default=None)
+    seconds = [part.seconds for part in parts if part.seconds is not None]
+    return StepStatus(
+        id=step.id, title=step.title, phase=step.phase, kind=step.kind, under=step.under, state=worst,
+        who=latest.who if latest else None,
+        at=latest.line.at if latest and latest.line else None,
+        planned_minutes=step.minutes,
+        actual_minutes=round(sum(seconds) / 60, 3) if seconds else None,
+        why=_why(worst, latest),
+    )  # fmt: skip
+
+
 def _is_left(step: StepStatus) -> bool:
     """A rollback that nobody began is not what comes next."""
-    return step.state != "done" and not (step.phase == ROLLBACK and step.state in ("open", "planned"))
+    return not step.over and not (step.phase == ROLLBACK and step.state in ("open", "planned"))
 
 
-def _attempts(entries: list[Entry]) -> dict[str, str]:
-    found = {}
-    for entry in entries:
-        if entry.event in ("attempt-started", "attempt-ended"):
-            began = entry.event == "attempt-started"
-            found[_name(entry)] = ("killed" if attempts.is_gone(entry) else "running") if began else entry.get("status")
-    return found
+def _is_running(phase: str, found: View) -> bool:
+    return any(name.startswith(f"{phase}/") and status == "running" for name, status in found.attempts.items())
 
 
-def _name(entry: Entry) -> str:
-    return f"{entry.get('phase')}/{entry.get('attempt')}"
-
-
-def _status(step: Step, entries: list[Entry], ended: dict[str, str]) -> StepStatus:
-    known = {"id": step.id, "title": step.title, "phase": step.phase, "kind": step.kind, "under": step.under}
-    if step.state == "not built":
-        return StepStatus(**known, state="not built", planned_minutes=step.minutes, missing=step.missing)  # type: ignore[arg-type]
-    parts = {name: _last(name, entries) for name in step.ids}
-    states = {name: _state(entry, ended) for name, entry in parts.items()}
-    # The part that stands worst tells of the box; of those that stand alike, the last in the ledger.
-    order: list[State] = ["running", "failed", "interrupted", "awaiting", "open", "planned", "done"]
-    worst = min(states.values(), key=order.index)
-    if worst == "open" and any(state != "open" for state in states.values()) and _is_running(step.phase, ended):
-        worst = "running"
-    telling = [entry for name, entry in parts.items() if entry and (states[name] == worst or worst == "running")]
-    latest = max(telling, key=lambda entry: entry.n, default=None)
-    return StepStatus(
-        **known,  # type: ignore[arg-type]
-        state=worst,
-        who=_who(latest, entries),
-        at=latest.at if latest else None,
-        planned_minutes=step.minutes,
-        actual_minutes=_minutes(parts.keys(), entries),
-        missing=step.missing,
-        why=_why(worst, latest),
-    )
-
-
-def _last(step: str, entries: list[Entry]) -> Entry | None:
-    """The line that tells how the step stands: a rehearsal after it was done takes nothing away."""
-    own = [e for e in entries if e.get("step") == step and (e.event in _ENDS or e.event == "step-started")]
-    acted = [e for e in own if e.event != "step-planned"]
-    last = acted[-1] if acted else own[-1] if own else None
-    if last and last.waits:
-        return next((e for e in reversed(acted) if e.event == "awaiting"), last)
-    return last
-
-
-def _state(entry: Entry | None, ended: dict[str, str]) -> State:
-    if entry is None:
-        return "open"
-    if entry.event == "step-started":
-        return "running" if ended.get(_name(entry)) == "running" else "interrupted"
-    return _ENDS[entry.event]  # type: ignore[return-value]
-
-
-def _is_running(phase: str, ended: dict[str, str]) -> bool:
-    return any(name.startswith(f"{phase}/") and status == "running" for name, status in ended.items())
-
-
-def _who(entry: Entry | None, entries: list[Entry]) -> str | None:
-    if entry is None:
-        return None
-    if by := entry.get("by"):
-        return str(by)
-    started = (e for e in entries if e.event == "attempt-started" and _name(e) == _name(entry))
-    return next((str(e.get("by")) for e in started), None)
-
-
-def _minutes(names: Any, entries: list[Entry]) -> float | None:
-    """Of the last time that each step ended."""
-    last = {e.get("step"): e.get("seconds") for e in entries if e.event in ("step-done", "step-failed")}
-    seconds = [last[name] for name in names if name in last]
-    return round(sum(seconds) / 60, 3) if seconds else None
-
-
-def _why(state: State, entry: Entry | None) -> str:
-    if entry is None:
+def _why(state: State, telling: Standing | None) -> str:
+    if telling is None:
         return ""
-    if state == "failed":
-        error = entry.get("error")
-        return f"{entry.get('step')}: {error['type']}: {error['why']}" + (
-            f" → {error['next']}" if error["next"] else ""
-        )
-    if state == "interrupted":
-        return f"{entry.get('step')} began in {entry.get('attempt')}, which was ended before it was"
-    if state == "awaiting":
-        return f"{entry.get('step')} awaits an {entry.get('what')}"
-    return f"{entry.get('attempt')} is running" if state == "running" else ""
+    return replace(telling, state=state).why
 
 
 def _blocked_by(step: StepStatus | None, objections: tuple[Objection, ...]) -> str:
-    if step is None:
-        return "; ".join(map(str, objections))
-    return "it is not built yet" if step.state == "not built" else step.why
+    return step.why if step else "; ".join(map(str, objections))

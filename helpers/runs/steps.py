@@ -23,6 +23,7 @@ from uuid import uuid4
 from helpers.errors import EvidenceError, MigrationError, UsageError
 from helpers.runs.folders import ATTEMPT, PHASE, RUN, RUN_DIR
 from helpers.runs.ledger import Entry, Ledger, digest
+from helpers.runs.view import Standing, View, view
 
 Changed = Literal["again", "refuse"]
 
@@ -95,6 +96,10 @@ class Run:
         """Whether this is an attempt of a run."""
         return self.ledger is not None
 
+    def view(self) -> View:
+        """How the run's steps stand; all are open outside a run."""
+        return view(self.ledger.entries()) if self.ledger else View()
+
     @contextmanager
     def step(
         self,
@@ -139,7 +144,7 @@ class Run:
         self, ledger: Ledger, facts: dict[str, Any], declares: Declares, probe: Probe | None, began: float
     ) -> Step:
         entries = ledger.entries()
-        former = _former(entries, facts["step"])
+        former = _former(view(entries)[facts["step"]])
         if former is None or declares.always:
             return self._start(ledger, facts, uuid4().hex)
         if no := _no_after(entries, former.last, self.phase):
@@ -227,13 +232,11 @@ class _Changed:
     refused: bool
 
 
-def _former(entries: list[Entry], step: str) -> _Former | None:
-    own = [entry for entry in entries if entry.get("step") == step]
-    started = next((entry for entry in reversed(own) if entry.event == "step-started"), None)
+def _former(standing: Standing) -> _Former | None:
+    started, done = standing.started, standing.done
     if started is None:
         return None
-    done = next((entry for entry in reversed(own) if entry.event == "step-done" and entry.n > started.n), None)
-    return _Former(started, done)
+    return _Former(started, done if done and done.n > started.n else None)
 
 
 def _no_after(entries: list[Entry], last: Entry, phase: str) -> Entry | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from helpers import snapshot as snapshots
 from helpers.catalog import read_catalog
-from helpers.errors import NotBuilt, UsageError
+from helpers.errors import UsageError
 from helpers.platforms import duck, snowflake
 from helpers.progress import Progress
 from helpers.verify import quality
@@ -97,8 +97,8 @@ def _target(plan: VerifyPlan, columns: Mapping[str, Columns], stack: ExitStack) 
             assert plan.manifest
             return StageEngine(stack.enter_context(duck.connect()), plan.bucket, plan.manifest)
         case "databricks":
-            raise NotBuilt(
-                "check the data's quality", on="--target databricks", why="rules and figures are not asked of Delta yet",
+            raise UsageError(
+                "check the data's quality", on="--target databricks", why="rules and figures are not asked of Delta tables",
                 next_step="use --target stage for the same rows, and --check full for the Delta tables",
             )  # fmt: skip
         case _:

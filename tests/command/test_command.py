@@ -129,7 +129,7 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
         (["load", "--source", "s3://migration/empty/"], "no export has finished there"),
         (["load", "--source", "file:///x"], "S3 URL"),
         (["export", "--no-such-option"], "No such option"),
-        (["sync", "--now"], "not built"),
+        (["sync"], "No such command"),
         (["seal", "--run", "x", "--key", "none.pem"], "find the run"),
         (["status", "--run", "no-such-run"], "there is no such run"),
         (["run", "70", "--run", "x"], "30_data_migration"),
@@ -191,3 +191,16 @@ def test_every_command_shows_an_example() -> None:
 def test_local_profile_is_one_of_the_file() -> None:
     assert os.environ["RUNBOOK_LOCAL_ROOT"]
     assert profiles.load("local").profile == "local"
+
+
+def test_taking_stock_says_what_there_is_and_the_census_what_no_target_holds(environment: Any) -> None:
+    plain = _runbook("assess", "--json")
+    found = _json(plain)
+    assert plain.returncode == (1 if any(each["severity"] == "stop" for each in found["findings"]) else 0)
+    assert "customers" in {each["name"] for each in found["inventory"]["relations"]}
+    shown = _runbook("assess")
+    assert (shown.returncode, shown.stdout) == (plain.returncode, "")
+    assert "public.customers" in shown.stderr or "customers" in shown.stderr
+    narrowed = _runbook("assess", "--tables", "customers", "--json")
+    assert (narrowed.returncode, _json(narrowed)["error"]["type"]) == (2, "UsageError")
+    assert _json(_runbook("assess", "--census", "--tables", "customers", "--json"))["verdict"] == "accepted"

@@ -37,7 +37,7 @@ from helpers.runs.steps import Run
 
 PROJECT = Path(__file__).resolve().parents[2]
 PHASE = "30_data_migration"
-BUILT = [step for step in checklist.of_option("A") if step.state == "built" and step.phase == PHASE]
+BUILT = [step for step in checklist.of_option("A") if step.phase == PHASE]
 
 
 def opened(folder: Path, **process: Any) -> Run:
@@ -53,11 +53,11 @@ def opened(folder: Path, **process: Any) -> Run:
 
 
 def take_all_before(run: Run, step: str) -> None:
-    """Takes every built step of the checklist that stands before one."""
+    """Takes every step of the checklist that stands before one."""
     for each in checklist.of_option("A"):
         if each.id == step:
             return
-        for name in each.ids if each.state == "built" else ():
+        for name in each.ids:
             with run.step(name, inputs={}):
                 pass
 

@@ -211,7 +211,8 @@ def test_an_archive_whose_snapshot_is_lost_starts_again_in_another(
     folder = tmp_path / "work"
     killed_at(profile, folder, "dumping public.sales")
     (lost,) = held(legacy)
-    snapshots.release_named(lost)
+    (source,) = {each.source for each in legacy.held()}
+    snapshots.release_named(lost, source)
     legacy.source("INSERT INTO sales VALUES (501, 1, 'later', now())")
     done = run(legacy, folder)
     assert done.proved

@@ -219,7 +219,7 @@ def test_the_keeper_outlives_its_parent_and_ends_at_its_deadline(migration: Any)
     program = (
         "import os, signal, sys\nfrom pydantic import SecretStr\nfrom helpers.settings import Source\nfrom helpers import snapshot\n"
         "source = Source.model_validate_json(sys.argv[1]).model_copy(update={'password': SecretStr(os.environ['PGPASSWORD'])})\n"
-        "print(snapshot.take(source, hold_seconds=10, outlive=True).name, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+        "print(snapshot.take(source, hold_hours=10 / 3600, purpose='a test').name, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     child = subprocess.run(
         [sys.executable, "-c", program, source.model_copy(update={"password": None}).model_dump_json()],

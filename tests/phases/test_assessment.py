@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import backup, checklist
+from helpers import backup
 from helpers.assessment import access, growth, hybrid, network, paths, recovery
 from helpers.errors import AwaitingPerson, ConnectionFailed, GateClosed, SettingsError, SourceRefused, UsageError
 from helpers.finding import Finding
@@ -610,8 +610,3 @@ def test_what_is_measured_moves_the_recommendation() -> None:
     assert paths.recommended(paths.score(paths.Facts(10**6, 100, 100, 0.01, 3, 0, today))) == "C"
     assert not paths.support_has_ended(dt.date(2025, 9, 30))
     assert paths.support_has_ended(dt.date(2025, 10, 1))
-
-
-def test_the_boxes_are_built() -> None:
-    own = [step for step in checklist.steps() if step.phase == PHASE]
-    assert {each.state for step in own for each in (step, *step.part)} == {"built"}

@@ -36,13 +36,11 @@ bob = "bob.pem.pub"
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project whose checklist has built the steps that rest on words, and one that needs two approvals."""
+    """A project whose checklist has a step that needs two approvals."""
     text = checklist.FILE.read_text().split("[[step]]")
     for number, part in enumerate(text):
-        if 'kind = "word"' in part:
-            text[number] = part.replace('state = "not built"', 'state = "built"')
         if 'id = "s50-remove-legacy"' in part and "approval" not in part:
-            text[number] = part.replace("state = ", 'approval = "destructive"\nstate = ', 1)
+            text[number] = part.replace("cell = ", 'approval = "destructive"\ncell = ', 1)
     own = tmp_path / "checklist.toml"
     own.write_text("[[step]]".join(text))
     monkeypatch.setattr(checklist, "FILE", own)

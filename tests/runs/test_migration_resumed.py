@@ -358,7 +358,7 @@ def test_without_a_delta_target_it_says_so(
         e for e in project.ledger.entries() if str(e.get("step")).endswith("databricks") and e.event != "step-started"
     ]
     assert [e.event for e in ends] == ["step-done" if apply else "step-planned"] * 3
-    assert all(e.get("result")["what"].startswith("not configured") for e in ends)
+    assert all(e.get("result")["not applicable"].startswith("not configured") for e in ends)
     assert not Lake.of(project.migration.settings.databricks, project.migration.settings.stage).tables()
 
 

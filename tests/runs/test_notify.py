@@ -152,7 +152,7 @@ cli.main()
 @pytest.mark.parametrize(
     ("code", "ends", "exit_code"),
     [
-        ("1", "✔ ends: every built phase is through", 0),
+        ("1", "✔ ends: every phase is through", 0),
         ("raise GateClosed('pass', on='g', why='3 rows', next_step='n')", "✘ stops: NO at 00_assessment (exit 1)", 1),
         ("class W(MigrationError): exit_code = 3\nraise W('go', on='s', why='w', next_step='n')",
          "☐ waits: AWAITING at 00_assessment (exit 3)", 3),
@@ -172,7 +172,7 @@ def test_a_run_tells_its_start_and_its_end(
     assert done.returncode == exit_code, done.stderr
     texts = [told["text"] for _, _, told in room.told]
     assert len(texts) == 2
-    assert texts[0].startswith("run r (profile test, option A) ▶ begins: 1 of 8 phases are built")
+    assert texts[0].startswith("run r (profile test, option A) ▶ begins: 1 of 8 phases have a notebook")
     assert ends in texts[1]
     assert "PARTIAL" in texts[1]
     assert KEY not in done.stderr + done.stdout

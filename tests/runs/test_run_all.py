@@ -1,7 +1,7 @@
 """`runbook run all` goes as far as the answers allow, says how far that was, and goes on there.
 
 Would catch: a phase behind a "no" that runs, an exit code that is not the phase's, a done phase that runs twice or one that is
-believed though what it builds on was done anew, a phase that is not built and not named, a Ctrl-C that leaves a kernel or an
+believed though what it builds on was done anew, a phase without a notebook that is not named, a Ctrl-C that leaves a kernel or an
 attempt without an end, a killed command whose notebook goes on, a check that is repeated until it says yes, a rollback that
 is taken because somebody said `all`.
 """
@@ -127,11 +127,11 @@ def test_in_order_and_again_only_what_changed(project: Project) -> None:
     assert len({pid for _, _, pid, _ in lines}) == 3
     assert {name for *_, name in lines} == {"0123"}
     assert states(told) == {
-        "00": "done", "10": "not built", "20": "not built", "30": "done", "40": "not built", "50": "not built",
-        "60": "not built", "90": "rehearsed",
+        "00": "done", "10": "no notebook", "20": "no notebook", "30": "done", "40": "no notebook", "50": "no notebook",
+        "60": "no notebook", "90": "rehearsed",
     }  # fmt: skip
     assert told["partial"]
-    assert "PARTIAL, not built: 10_infrastructure" in told["summary"]
+    assert "PARTIAL, no notebook: 10_infrastructure" in told["summary"]
     assert "REHEARSED" in told["summary"]
 
     code, told, shown = project.run("--apply", "-p", "name=0123")
@@ -169,7 +169,7 @@ def test_it_stops_and_goes_on_there(project: Project, code: int, state: str, cel
 
     assert (exit_code, told["exit_code"]) == (code, code)
     reached = [states(told)[each] for each in ("00", "10", "20", "30")]
-    assert reached == ["rehearsed", state, "not reached", "not built"]
+    assert reached == ["rehearsed", state, "not reached", "no notebook"]
     assert told["partial"]
     assert "3 rows differ" in told["summary"]
     assert project.order == ["00 False", "10 False"]
@@ -312,7 +312,7 @@ def test_the_time_left_is_that_of_the_last_time_or_the_planned_one(tmp_path: Pat
 
     planned = estimated({"30_data_migration": True})["30_data_migration"]
     assert planned.endswith("left as planned")
-    minutes = sum(s.minutes for s in checklist.of_option("A") if s.phase == "30_data_migration" and s.state == "built")
+    minutes = sum(s.minutes for s in checklist.of_option("A") if s.phase == "30_data_migration")
     assert (
         of_phases(tmp_path, "r", {"30_data_migration": True}, profile="test", option="A")["30_data_migration"].seconds
         == minutes * 60

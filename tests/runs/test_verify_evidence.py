@@ -210,6 +210,12 @@ def _event(each: list[dict[str, Any]], event: str) -> dict[str, Any]:
     return next(line for line in each if line["event"] == event)
 
 
+def _only_planned(each: list[dict[str, Any]]) -> None:
+    for line in each:
+        if line.get("step") == "s30-export" and line["event"].startswith("step-"):
+            line["event"] = "step-planned"
+
+
 def _step(each: list[dict[str, Any]], event: str, step: str) -> dict[str, Any]:
     return next(line for line in each if (line["event"], line.get("step")) == (event, step))
 
@@ -331,8 +337,7 @@ BY_THE_SEALER: dict[str, tuple[Tamper, dict[str, Any], str]] = {
         lambda run: rewrite_ledger(run, lambda each: each[0].update(run="second"), chain=True), {}, "run-renamed",
     ),
     "a planned step as sealed": (
-        lambda run: rewrite_ledger(run, lambda each: _event(each, "step-skipped").update(event="step-planned"), chain=True),
-        {"verdict": "SEALED"}, "verdict",
+        lambda run: rewrite_ledger(run, _only_planned, chain=True), {"verdict": "SEALED"}, "verdict",
     ),
     "a phase that did not run as sealed": (
         lambda run: None, {"declared": (*DECLARED, replace(DECLARED[0], step="s50", phase="50")), "verdict": "SEALED"}, "verdict",

@@ -1,0 +1,169 @@
+"""Nothing is held on a source that nobody needs, and what is held is said and can be let go.
+
+Would catch: the source's vacuum held back for hours by an export that was made again, a load that was refused or a command that was
+killed before it could say what it held; a snapshot of another server's let go because it has the same name; parts of an upload
+that are paid for and in no listing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from helpers import cli, snapshot
+from helpers.errors import MigrationError
+from helpers.platforms import postgres
+from helpers.settings import PROJECT
+
+TABLES = [
+    "CREATE TABLE a (id int PRIMARY KEY, v text)",
+    "INSERT INTO a SELECT n, n::text FROM generate_series(1, 500) n",
+]
+XMIN = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_xmin IS NOT NULL "
+    "AND pid <> pg_backend_pid()"
+)
+"""What the server itself knows of whom vacuum waits for."""
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def other_process(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command in a folder whose profile is this test's database, each time in a process that ends."""
+    own = migration.settings.values
+    (tmp_path / "migration.toml").write_text(
+        '[profiles.local]\nstack = "local"\n'
+        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
+        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
+        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
+        "[profiles.local.export]\nhold_snapshot_hours = 0.5\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "OUTPUTS", tmp_path / "outputs")
+    migration.source(*TABLES)
+
+    def run(*words: str, code: int = 0) -> str:
+        program = (
+            "from pathlib import Path\nfrom helpers import cli\ncli.OUTPUTS = Path('outputs').resolve()\ncli.main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return done.stderr
+
+    return run
+
+
+def here(*words: str) -> None:
+    """The same in this process, which is much faster."""
+    try:
+        cli.app(list(words), prog_name="runbook", standalone_mode=False)
+    except typer.Exit as ended:
+        assert ended.exit_code == 0
+
+
+def test_an_export_that_is_made_again_holds_one_snapshot_and_each_command_says_so(
+    migration: Any, other_process: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other_process("export", "--run", "r", "--hold-snapshot")
+    (first,) = migration.held()
+    assert (first.run, first.abandoned) == ("r", True)
+    assert migration.source(XMIN) == [(1,)]
+    told = other_process("export", "--run", "r", "--hold-snapshot")
+    assert f"held: the snapshot at LSN {first.lsn}" in told
+    (second,) = migration.held()
+    assert second.name != first.name
+    assert migration.source(XMIN) == [(1,)]
+    (until, since) = (second.until, second.taken_at)
+    assert until[:10] >= since[:10]
+    assert 25 < (_at(until) - _at(since)) / 60 < 35
+
+    capfd.readouterr()
+    here("load", "--run", "r")
+    shown = " ".join(capfd.readouterr().err.split())
+    for part in (f"the snapshot at LSN {second.lsn}", f"since {since}", f"until {until}", "transactions", "--let-go"):
+        assert part in shown
+    here("status", "--let-go")  # of no run
+    assert [each.name for each in migration.held()] == [second.name]
+    (cli.OUTPUTS / "r").mkdir(exist_ok=True)
+    here("status", "--run", "r", "--let-go")
+    assert migration.held() == []
+    assert migration.source(XMIN) == [(0,)]
+
+
+def _at(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_a_load_that_is_refused_leaves_nothing_to_verify(
+    migration: Any, other_process: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other_process("export", "--run", "r", "--hold-snapshot")
+    assert len(migration.held()) == 1
+    with pytest.raises(MigrationError):
+        here("load", "--run", "r", "--target-table", "nosuch")  # a slip, after which the same load is called rightly
+    assert len(migration.held()) == 1
+    staged = [path for path in migration.bucket.sizes() if path.endswith(".parquet")]
+    migration.bucket.remove(staged)
+    with pytest.raises(MigrationError):
+        here("load", "--run", "r")
+    assert "let go the snapshot of the export" in capfd.readouterr().err
+    assert migration.held() == []
+    assert migration.source(XMIN) == [(0,)]
+
+
+def test_what_a_killed_command_took_and_could_not_tell_of_goes_with_the_next(migration: Any) -> None:
+    source = migration.settings.source
+    program = (
+        "import os, signal, sys\nfrom pydantic import SecretStr\nfrom helpers.settings import Source\nfrom helpers import snapshot\n"
+        "source = Source.model_validate_json(sys.argv[1]).model_copy(update={'password': SecretStr(os.environ['PGPASSWORD'])})\n"
+        "for run in ('r', 's'):\n    snapshot.take(source, purpose='p', run=run)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    words = [sys.executable, "-c", program, source.model_copy(update={"password": None}).model_dump_json()]
+    subprocess.run(words, env={**os.environ, "PGPASSWORD": source.password.get_secret_value()}, check=False)
+    left = {each.run: each for each in migration.held()}
+    assert set(left) == {"r", "s"}
+    taken = snapshot.take(source, purpose="p", run="r")
+    try:
+        now = {each.run: each.name for each in migration.held()}
+        assert now == {"r": taken.name, "s": left["s"].name}
+        # One that a living process has taken is let alone, and so is one of the same name on another server.
+        again = snapshot.take(source, purpose="p", run="r")
+        assert {each.name for each in migration.held()} == {taken.name, again.name, left["s"].name}
+        assert not snapshot.release_named(again.name, "another server")
+        assert snapshot.release_named(again.name, postgres.address(source))
+    finally:
+        for each in migration.held():
+            snapshot.release(each)
+    assert migration.source(XMIN) == [(0,)]
+
+
+def test_parts_of_uploads_that_nobody_finishes_go_with_the_next_export(migration: Any) -> None:
+    migration.source(*TABLES)
+    first = migration.export()
+    bucket = migration.bucket
+    where = {"Bucket": bucket.location.bucket}
+    mine, others = bucket.location.key(f"{first.export}/a/left.parquet"), bucket.location.key("of-somebody-else/x")
+    for key in (mine, others):
+        begun = bucket.client.create_multipart_upload(**where, Key=key)["UploadId"]
+        bucket.client.upload_part(**where, Key=key, UploadId=begun, PartNumber=1, Body=b"x")
+
+    def open_uploads() -> set[str]:
+        found = bucket.client.list_multipart_uploads(**where, Prefix=bucket.location.prefix)
+        return {each["Key"] for each in found.get("Uploads", ())}
+
+    assert open_uploads() == {mine, others}
+    migration.export()
+    assert open_uploads() == {others}
