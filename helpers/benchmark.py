@@ -8,7 +8,6 @@ timed. A figure of a stand-in says how fast the stand-in is: it carries its name
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from helpers.parity import LEGACY_NAMES
 from helpers.platforms import dbt, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
+from helpers.scratch_folder import scratch_folder
 from helpers.settings import Settings, Sla
 
 Pipeline = Literal["legacy", "modern"]
@@ -306,7 +306,7 @@ def _legacy(own: Settings, volume: str, lines: int, tell: Callable[[str], None])
 
 def _modern(own: Settings, volume: str, lines: int, tell: Callable[[str], None]) -> Iterator[Measurement]:
     bucket = Bucket.open(own.stage)
-    with tempfile.TemporaryDirectory(prefix="runbook-benchmark-") as folder:
+    with scratch_folder("benchmark") as folder:
         file = Path(folder, "marts.duckdb")
         stages: dict[str, list[float]] = {}
         tell(f"{volume}: modern, export")

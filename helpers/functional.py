@@ -6,7 +6,6 @@ import ast
 import os
 import subprocess
 import sys
-import tempfile
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from helpers.errors import UsageError
 from helpers.local import stack
 from helpers.redaction import redact
 from helpers.runs.folders import ATTEMPT, PHASE, RUN, RUN_DIR
+from helpers.scratch_folder import scratch_folder
 from helpers.settings import PROJECT, Settings
 
 FILE = PROJECT / "tests" / "integration" / "test_modern_pipeline.py"
@@ -43,7 +43,7 @@ def run(settings: Settings, file: Path = FILE) -> tuple[CaseResult, ...]:
     """
     environment = {name: value for name, value in os.environ.items() if name not in (RUN, RUN_DIR, PHASE, ATTEMPT)}
     environment |= {"RUNBOOK_PROFILE": settings.profile, "RUNBOOK_LOCAL_ROOT": str(stack.default_root())}
-    with tempfile.TemporaryDirectory(prefix="runbook-tests-") as folder:
+    with scratch_folder("tests") as folder:
         results = Path(folder, "results.xml")
         command = [
             sys.executable, "-m", "pytest", str(file), "-c", str(PROJECT / "pyproject.toml"), "--rootdir", str(PROJECT),

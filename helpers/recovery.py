@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from helpers import backup, verify
 from helpers.backup import Dump
 from helpers.platforms import postgres
 from helpers.progress import Progress
+from helpers.scratch_folder import scratch_folder
 from helpers.settings import Settings
 from helpers.verify.report import Report
 
@@ -44,7 +44,7 @@ def recover(settings: Settings, *, cells_folder: Path, progress: Progress | None
     """
     source = settings.source
     with (
-        tempfile.TemporaryDirectory(prefix="runbook-recovery-") as folder,
+        scratch_folder("recovery") as folder,
         verify.planned(
             settings, target="postgresql", target_source=source, cells_folder=cells_folder, progress=progress
         ) as plan,

@@ -6,7 +6,6 @@ own, all of which go when it ends. What it does not rehearse are the switches ar
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +21,7 @@ from helpers.local.scratch import scratch
 from helpers.manifest import Manifest
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
+from helpers.scratch_folder import scratch_folder
 from helpers.settings import Settings
 
 Say = Callable[[str], None]
@@ -109,7 +109,7 @@ def rehearse(
         yield
         seconds[stage] = round(time.monotonic() - began, 2)
 
-    with scratch(settings, orders=orders) as own, tempfile.TemporaryDirectory(prefix="runbook-rehearsal-") as folder:
+    with scratch(settings, orders=orders) as own, scratch_folder("rehearsal") as folder:
         with timed("migrate"):
             _migrated(own)
         _write(own, *_AFTER_THE_EXPORT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from helpers.assessment.asking import asking, one
 from helpers.errors import BackupError
 from helpers.finding import Finding
 from helpers.progress import Progress
+from helpers.scratch_folder import scratch_folder
 from helpers.settings import Settings
 from helpers.verify.report import Report
 
@@ -50,7 +50,7 @@ def prove(settings: Settings, folder: Path | None = None, *, progress: Progress 
         ConnectionFailed: the server cannot be reached.
     """
     source = settings.source
-    with tempfile.TemporaryDirectory(prefix="runbook-backup-", dir=folder) as own:
+    with scratch_folder("backup", folder=folder) as own:
         with asking(source, "ask for the database's size") as cursor:
             size = int(one(cursor, "SELECT pg_database_size(current_database())"))
         if (free := shutil.disk_usage(own).free) < size:

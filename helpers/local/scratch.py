@@ -20,6 +20,9 @@ from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Settings
 
+NAME, VOUCHES = "scratch_", "migration-runbooks of "
+"""What a scratch database is called, and the session of its process, whose name ends with the database's."""
+
 
 @contextmanager
 def scratch(settings: Settings, *, orders: int, progress: Progress | None = None) -> Iterator[Settings]:
@@ -35,7 +38,21 @@ def scratch(settings: Settings, *, orders: int, progress: Progress | None = None
         ConnectionFailed: a server did not answer.
     """
     server = profiles.local_source()
-    name = f"scratch_{token_hex(4)}"
+    name = f"{NAME}{token_hex(4)}"
+    own = _own(settings, server, name)
+    _remove_left(settings, server)
+    # Its session vouches for the database as long as this process lives, however it ends.
+    with _session(server, VOUCHES + name) as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        try:
+            report = (lambda what, share: progress(int(share * orders), orders, what)) if progress else None
+            sample.build(postgres.dsn(own.source), orders=orders, report=report)
+            yield own
+        finally:
+            _remove(own, server, name)
+
+
+def _own(settings: Settings, server: profiles.Source, name: str) -> Settings:
     values = settings.values
     update: dict[str, object] = {
         "source": server.model_copy(update={"dbname": name, "schemas": ("public",)}),
@@ -45,15 +62,20 @@ def scratch(settings: Settings, *, orders: int, progress: Progress | None = None
         update["stage"] = values.stage.model_copy(update={"url": f"{values.stage.url.rstrip('/')}-{name}/"})
     if values.snowflake:
         update["snowflake"] = values.snowflake.model_copy(update={"schema_": name.upper()})
-    own = replace(settings, values=values.model_copy(update=update))
+    return replace(settings, values=values.model_copy(update=update))
+
+
+def _remove_left(settings: Settings, server: profiles.Source) -> None:
+    """Removes what killed processes have left: the databases for which no session vouches, and what belongs to them."""
     with _session(server) as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
-    try:
-        report = (lambda what, share: progress(int(share * orders), orders, what)) if progress else None
-        sample.build(postgres.dsn(own.source), orders=orders, report=report)
-        yield own
-    finally:
-        _remove(own, server, name)
+        cursor.execute(
+            "SELECT d.datname FROM pg_database d WHERE d.datname ~ %s AND NOT EXISTS "
+            "(SELECT FROM pg_stat_activity WHERE application_name = %s || d.datname)",
+            (rf"^{NAME}[0-9a-f]{{8}}$", VOUCHES),
+        )
+        left = [name for (name,) in cursor.fetchall()]
+    for name in left:
+        _remove(_own(settings, server, name), server, name)
 
 
 def _remove(own: Settings, server: profiles.Source, name: str) -> None:
@@ -72,8 +94,10 @@ def _remove(own: Settings, server: profiles.Source, name: str) -> None:
 
 
 @contextmanager
-def _session(server: profiles.Source) -> Iterator[Any]:
+def _session(server: profiles.Source, application: str = "migration-runbooks scratch") -> Iterator[Any]:
     # The source may be frozen for a cutover, that is, read-only by default; a scratch database beside it is not its data.
-    with closing(postgres.connect(server, settings={"default_transaction_read_only": "off"})) as connection:
+    with closing(
+        postgres.connect(server, application=application, settings={"default_transaction_read_only": "off"})
+    ) as connection:
         connection.autocommit = True
         yield connection.cursor()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 from helpers.errors import LoadError, UsageError
 from helpers.local import environments
 from helpers.redaction import redact
+from helpers.scratch_folder import scratch_folder
 from helpers.settings import PROJECT, Settings
 
 FOLDER = PROJECT / "pipeline" / "dbt"
@@ -126,7 +126,7 @@ def build(
         )  # fmt: skip
     python = environments.python("dbt", report=report)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="runbook-dbt-") as made:
+    with scratch_folder("dbt") as made:
         command = [
             str(python.with_name("dbt")), "build", "--select", *select, "--target", engine,
             "--vars", json.dumps(dict(variables or {})), "--project-dir", str(folder), "--profiles-dir", str(folder),

@@ -14,6 +14,7 @@ from helpers.errors import LoadError
 from helpers.platforms import duck, snowflake, spark
 from helpers.platforms.delta import Lake
 from helpers.progress import Progress
+from helpers.scratch_folder import scratch_folder
 from helpers.verify import texts
 from helpers.verify.apart import apart_from_the_verdict
 from helpers.verify.business import check_business
@@ -46,8 +47,7 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
 
 
 def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> Report:
-    folder = tempfile.TemporaryDirectory(prefix="runbook-verify-", ignore_cleanup_errors=True)
-    spill = Path(stack.enter_context(folder))
+    spill = stack.enter_context(scratch_folder("verify"))
     ends = Ends(_source(plan, stack), _target(plan, stack), _stage(plan))
     reports, done = [], 0
     connection = _rows_here(spill, stack)

@@ -25,6 +25,7 @@ from helpers.phases import cutover as cutover_phase
 from helpers.phases.plan import StepPlan
 from helpers.phases.rollback import Rollback
 from helpers.platforms import postgres
+from helpers.runs.view import view
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_rehearsed_box_is_not_a_done_one(project: Project) -> None:
     lines = [e for e in project.ledger.entries() if e.get("step") != "s30-load"]
     assert "was only rehearsed" in "".join(
         f.what for f in cutover_phase.earlier.open_boxes(
-            [*lines, project.ledger.append("step-planned", step="s30-load", phase="30", attempt="a", inputs="b", result={})],
+            view([*lines, project.ledger.append("step-planned", step="s30-load", phase="30", attempt="a", inputs="b", result={})]),
             (s for s in checklist.steps() if s.id == "s30-load"),
         )
     )  # fmt: skip

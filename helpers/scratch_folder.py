@@ -1,0 +1,54 @@
+"""Temporary folders that hold rows or a whole dump: they go with their block, and those that killed commands left with the next."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PREFIX = "runbook-"
+
+_BEING_MADE_SECONDS = 60.0
+"""Younger folders are let alone: their makers may not have locked them yet."""
+
+
+@contextmanager
+def scratch_folder(kind: str, *, folder: Path | None = None) -> Iterator[Path]:
+    """A folder of this process's own.
+
+    Args:
+        kind: what it is for, part of its name; others of that kind whose process is gone are removed first.
+        folder: where it is made; the system's place for temporary files when None (TMPDIR moves that).
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    parent = folder or Path(tempfile.gettempdir())
+    _remove_left(parent, f"{PREFIX}{kind}-")
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{kind}-", dir=parent, ignore_cleanup_errors=True) as made:
+        handle = os.open(made, os.O_RDONLY)
+        try:
+            # Held as long as this process lives, however it ends.
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield Path(made)
+        finally:
+            os.close(handle)
+
+
+def _remove_left(parent: Path, prefix: str) -> None:
+    for path in parent.glob(f"{prefix}*"):
+        with suppress(OSError):
+            about = path.lstat()
+            if about.st_uid != os.getuid() or time.time() - about.st_mtime < _BEING_MADE_SECONDS:
+                continue
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(handle)
