@@ -175,7 +175,7 @@ _held: list[snapshot.Snapshot] = []
 
 
 def _snapshot(migration: Any) -> str:
-    _held.append(snapshot.take(migration.settings.source, hold_seconds=30))
+    _held.append(snapshot.take(migration.settings.source, hold_hours=30 / 3600))
     return _held[-1].name
 
 
