@@ -25,7 +25,7 @@ from helpers import snapshot as snapshots
 from helpers.catalog import Catalog, Table, measured, read_catalog
 from helpers.census import TableCensus, check_policies
 from helpers.census_worker import take_censuses
-from helpers.errors import MigrationError, SourceRefused, StageError
+from helpers.errors import MigrationError, SourceFailed, SourceRefused, StageError
 from helpers.export_state import ExportState, PartState, TableState, unfinished
 from helpers.export_worker import Workers, is_unchanged
 from helpers.limits import BY_POLICY
@@ -164,7 +164,7 @@ def is_worth_holding(bucket: Bucket, name: str, error: BaseException) -> bool:
     """
     if not isinstance(error, Exception) or getattr(error, "transient", False):
         return True
-    if isinstance(error, SourceRefused):
+    if isinstance(error, SourceRefused) and not isinstance(error, SourceFailed):
         return False
     try:
         folders = {path.partition("/")[0] for path in bucket.sizes()}
