@@ -62,7 +62,7 @@ class Workers:
         try:
             answer = self._readers.connection().execute(
                 f"COPY (SELECT {digests.casts(table.columns)} FROM postgres_query('source', {literal(rows)})) "
-                f"TO 'upload://{path}' (FORMAT parquet, COMPRESSION zstd, {ROW_GROUP}, KV_METADATA {{{metadata}}})"
+                f"TO {literal(f'upload://{path}')} (FORMAT parquet, COMPRESSION zstd, {ROW_GROUP}, KV_METADATA {{{metadata}}})"
             )
             count = answer.fetchall()[0][0]
         except (duckdb.Error, OSError) as error:

@@ -25,6 +25,7 @@ from psycopg2.extras import LogicalReplicationConnection
 from helpers.errors import SessionRefused
 from helpers.platforms import pg_session
 from helpers.platforms.faults import postgres as faults
+from helpers.platforms.postgres import literal
 
 CLOCK_TOLERANCE_SECONDS = 5.0
 
@@ -99,7 +100,7 @@ def _export(holder: str, slot: str, source: str) -> tuple[Any, dict[str, Any]]:
                 # Not before: it would be idle for as long as the slot takes, which no setting of a transaction allows.
                 connection = _connect(holder, source, "REPEATABLE READ")
                 cursor = connection.cursor()
-                connection.begin(f"SET TRANSACTION SNAPSHOT '{name}'")
+                connection.begin(f"SET TRANSACTION SNAPSHOT {literal(name)}")
                 cursor.execute("SELECT pg_export_snapshot()")
                 (own,) = cursor.fetchone()
             return connection, {"name": own, "lsn": lsn, "exact": True, "why_approximate": ""}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -129,6 +130,14 @@ class Snowflake(_Section):
     """Further keyword arguments of `snowflake.connector.connect`."""
 
 
+def _plain_location(value: str | None) -> str | None:
+    if value and not re.fullmatch(r"s3a?://[A-Za-z0-9][A-Za-z0-9.-]*(/[A-Za-z0-9._=/-]*)?", value):
+        raise ValueError(
+            "write it like s3://your-bucket/delta: letters, digits and . _ = - /, which every reader takes alike"
+        )
+    return value
+
+
 class Databricks(_Section):
     """The Spark Connect server, and where the Delta tables go."""
 
@@ -140,7 +149,7 @@ class Databricks(_Section):
     catalog: str | None = None
     """Of Unity Catalog; without it, the server's current one."""
     schema_: str = Field(alias="schema")
-    delta_root: str | None = Field(default=None, pattern=r"^s3a?://[^/]+/?.*$")
+    delta_root: Annotated[str | None, AfterValidator(_plain_location)] = None
     """Below which each table has its folder; without it, the catalog says where a table lies."""
     files: Literal["s3", "s3a"] = "s3"
     """The scheme by which the server reads the stage: Databricks knows s3, Apache Spark with hadoop-aws only s3a."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 import duckdb
 import pyarrow as pa
@@ -51,6 +52,13 @@ def replace(lake: Lake, staged: StagedTable, stage: Bucket) -> None:
         except (DeltaError, duckdb.Error, pa.ArrowException, OSError, ValueError) as error:
             cure = "the table is as it was before; read the message, then run the same command again"
             raise faults.told(error, f"replace {staged}", on=url, kind=LoadError, cure=cure) from None
+
+
+def as_url(key: str) -> str:
+    """An object's key as pysail reads it: percent-encoded; Spark takes a path as it stands
+    (https://hadoop.apache.org/docs/stable/api/org/apache/hadoop/fs/Path.html).
+    """
+    return quote(key)
 
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:

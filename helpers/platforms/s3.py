@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import boto3
 import pyarrow.fs
@@ -26,6 +26,10 @@ PART_BYTES = 64 << 20
 """A larger file is put in parts of this size."""
 
 
+_NOT_LITERAL = re.compile(r"[?*\[\]{}\\\x00-\x1f\x7f]|/(?:\.{0,2})(?=/)")
+"""DuckDB takes `?` for a query and, as Spark does, the others for a pattern; clients of S3 resolve the parts of a path."""
+
+
 @dataclass(frozen=True)
 class Location:
     """A prefix in a bucket; `prefix` is empty or ends with a slash."""
@@ -35,17 +39,30 @@ class Location:
 
     @classmethod
     def parse(cls, url: str) -> Location:
-        """Reads `s3://bucket/prefix/`; raises `UsageError` for anything else."""
-        parts = urlparse(url)
-        if parts.scheme != "s3" or not parts.netloc:
+        """Reads `s3://bucket/prefix/`, every character as it stands: what looks percent-encoded is not decoded.
+
+        Raises:
+            UsageError: it is anything else, or one of its readers would not take it literally.
+        """
+        scheme, _, rest = url.partition("://")
+        bucket, _, path = rest.partition("/")
+        if scheme != "s3" or not bucket:
             raise UsageError(
                 "read the location of the stage",
                 on=url,
                 why="it is no S3 URL",
                 next_step="write it like s3://your-bucket/migration/",
             )
-        prefix = parts.path.strip("/")
-        return cls(parts.netloc, f"{prefix}/" if prefix else "")
+        prefix = path.strip("/")
+        if odd := _NOT_LITERAL.search(f"/{prefix}/" if prefix else ""):
+            raise UsageError(
+                "read the location of the stage",
+                on=url,
+                why=f"{odd[0]!r} means something else to a program that reads files there: a pattern, a query or another folder",
+                next_step="choose a prefix without ? * [ ] { } \\, control characters, empty parts, . and .. (spaces, %, #, + and "
+                "letters of any language are taken as they stand)",
+            )
+        return cls(bucket, f"{prefix}/" if prefix else "")
 
     def key(self, name: str) -> str:
         """The object key of `name` below this prefix."""

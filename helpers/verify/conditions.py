@@ -25,7 +25,7 @@ from helpers.canonical import kind_of
 from helpers.canonical import snowflake as canonical_snowflake
 from helpers.catalog import Table
 from helpers.errors import UsageError
-from helpers.platforms import snowflake
+from helpers.platforms import snowflake, spark
 from helpers.platforms.postgres import identifier, literal
 from helpers.verify.columns import DIALECTS, ComparedColumn
 
@@ -73,7 +73,7 @@ class _Operand:
         written = {
             "duckdb": lambda: identifier(self.column.staged.field),
             "snowflake": lambda: snowflake.identifier(self.column.there),
-            "spark": lambda: "`" + self.column.there.replace("`", "``") + "`",
+            "spark": lambda: spark.identifier(self.column.there),
         }[dialect]()
         if dialect == "snowflake" and self.column.type.startswith("TIME("):
             return canonical_snowflake.TIME_OF_DAY.format(c=written)
@@ -370,10 +370,7 @@ def _text(node: exp.Expr, operand: _Operand) -> Write:
     if isinstance(node, exp.Literal) and not node.is_string:
         raise _Unusable(f"{operand.name} is a text", f"write '{node.this}'")
     text = _as_printed(_text_of(node, operand.name), operand.column.postgres, operand.name)
-    forms = {
-        "snowflake": snowflake.literal(text),
-        "spark": "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'",
-    }
+    forms = {"snowflake": snowflake.literal(text), "spark": spark.literal(text)}
     return lambda dialect: forms.get(dialect, literal(text))
 
 
