@@ -201,7 +201,7 @@ def _both(cursor: Any, where: Source, census: TableCensus) -> tuple[list[Any], l
         texts.append(field.mapping.text.format(c=quoted))
     query = literal(f"SELECT {', '.join(reads)} FROM {census.table.sql} ORDER BY id")
     with duck.connect() as engine:
-        duck.attach_postgres(engine, where)
+        duck.attach_postgres(engine, where, settings={"search_path": "public"})
         engine.execute("SET preserve_insertion_order = true")
         staged = engine.execute(f"SELECT {', '.join(casts)} FROM postgres_query('source', {query})").fetchall()
     cursor.execute(f"SELECT {', '.join(texts)} FROM {census.table.sql} ORDER BY id")

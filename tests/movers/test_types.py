@@ -240,7 +240,7 @@ def reader(local_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -
             duck.connect() as engine,
         ):
             connection.autocommit = True
-            duck.attach_postgres(engine, source)
+            duck.attach_postgres(engine, source, settings={"search_path": "public"})
             yield Reader(source, connection.cursor(), engine, tmp_path_factory.mktemp("types"))
         postgres.drop_database(server.cursor(), name)
 
