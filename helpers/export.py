@@ -76,6 +76,22 @@ class ExportPlan:
         """Rows in the snapshot."""
         return sum(table.rows for table in self.state.tables)
 
+    @property
+    def unwritten(self) -> Manifest:
+        """The manifest that the export would write, without the files: enough to ask a target what a load would do."""
+        state = self.state
+        tables = tuple(
+            StagedTable(
+                schema_=t.schema_, name=t.name, key=t.key, comment=t.comment, columns=t.columns, files=(), rows=t.rows
+            )
+            for t in state.tables
+        )
+        return Manifest(
+            export=state.export, exported_at="", source=state.source, server_version=state.server_version,
+            snapshot=state.snapshot, lsn=state.lsn, lsn_exact=state.lsn_exact, engine="", tables=tables,
+            left_out=state.left_out, complete=self.complete,
+        )  # fmt: skip
+
     def refusals(self, table: str) -> list[str]:
         """Why a table, given as `schema.name`, cannot be moved."""
         losses = [sentence for census in self.census if str(census.table) == table for sentence in census.refused]
@@ -440,15 +456,19 @@ def _objects(manifest: Manifest) -> Iterator[str]:
         yield from (f"{manifests.home(table)}/{name}" for name in digests.OBJECTS)
 
 
+_OF_AN_EXPORT = re.compile(rf"state\.json|[^/]+/(\d{{5,}}\.parquet|{'|'.join(map(re.escape, digests.OBJECTS))})")
+"""Names of the objects that an export writes in its folder; what else lies there is somebody's."""
+
+
 def _remove_leftovers(plan: ExportPlan, kept: set[str]) -> None:
-    """Removes the files of earlier exports, but not of one that may still go on: its snapshot is held.
+    """Removes the files of earlier exports, and of others nothing, but not of one that may still go on: its snapshot is held.
 
     The former manifest's files stay until the next export: somebody may be loading them.
     """
     folders: dict[str, list[str]] = {}
     for path in plan.bucket.sizes():
         folder, _, name = path.partition("/")
-        if name and EXPORT_NAME.fullmatch(folder):
+        if EXPORT_NAME.fullmatch(folder) and _OF_AN_EXPORT.fullmatch(name):
             folders.setdefault(folder, []).append(path)
     for folder, paths in folders.items():
         state = unfinished(plan.bucket, folder)

@@ -238,6 +238,8 @@ class _Chain:
         self._manifest: Manifest | None = None
 
     def export(self, plan: exporting.ExportPlan) -> tuple[bool, str]:
+        # What the load would refuse is refused before anything is written.
+        loading.plan_load(plan.unwritten, Bucket.open(self._settings.stage), self._settings.snowflake)
         own = exporting.marked(plan, self._load_id[:MARK], progress=self._progress)
         made = self._manifest = exporting.export(own, progress=self._progress)
         return True, f"{sum(table.rows for table in made.tables):,} rows of {len(made.tables)} tables at LSN {made.lsn}"

@@ -134,6 +134,8 @@ class Cutover(Phase):
                 self._snapshot = snapshot.take(self.settings.source)
                 with self.timed("final export"), progress("export") as report:
                     delta = cutover.plan_delta(self.settings, self._bucket, self._snapshot, progress=report)
+                    # What the load would refuse is refused before anything is written.
+                    load.plan_load(delta.export.unwritten, self._bucket, self.settings.snowflake)
                     written = export.export(
                         export.marked(delta.export, _mark(step.load_id), progress=report), progress=report
                     )

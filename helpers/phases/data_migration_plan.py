@@ -11,7 +11,6 @@ from helpers.catalog import Table
 from helpers.errors import UsageError
 from helpers.export import ExportPlan
 from helpers.load import delta, snowflake
-from helpers.manifest import Manifest, StagedTable
 from helpers.phases.plan import StepPlan
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms import spark
@@ -44,9 +43,9 @@ def refuse_what_loads_would(plan: ExportPlan, bucket: Bucket, settings: Settings
         ConnectionFailed, TargetRefused, UsageError: as `load.snowflake.plan_load` and `load.delta.plan_load`.
     """
     if settings.values.snowflake:
-        snowflake.plan_load(_unwritten(plan), bucket, settings.snowflake)
+        snowflake.plan_load(plan.unwritten, bucket, settings.snowflake)
     if settings.values.databricks:
-        delta.plan_load(_unwritten(plan), bucket, settings.databricks)
+        delta.plan_load(plan.unwritten, bucket, settings.databricks)
 
 
 def of_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepPlan:
@@ -55,7 +54,7 @@ def of_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepPlan:
     Raises:
         ConnectionFailed, UsageError: as `load.snowflake.plan_load`, such as for two names that the target would take for one.
     """
-    found = snowflake.plan_load(_unwritten(plan), bucket, settings.snowflake)
+    found = snowflake.plan_load(plan.unwritten, bucket, settings.snowflake)
     what = f"load {snowflake_platform.address(settings.snowflake)}, each table in one transaction"
     return _of_tables("s30-load", what, found, plan, settings)
 
@@ -66,7 +65,7 @@ def of_delta_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepP
     Raises:
         ConnectionFailed, UsageError: as `load.delta.plan_load`.
     """
-    found = delta.plan_load(_unwritten(plan), bucket, settings.databricks)
+    found = delta.plan_load(plan.unwritten, bucket, settings.databricks)
     what = f"load {spark.address(settings.databricks)}, each table in one commit"
     return _of_tables("s30-load-databricks", what, found, plan, settings)
 
@@ -116,22 +115,6 @@ def _of_tables(
 
 def _size(table: Table) -> tuple[int, int]:
     return sum(heap.pages for heap in table.heaps), sum(heap.bytes for heap in table.heaps)
-
-
-def _unwritten(plan: ExportPlan) -> Manifest:
-    """The manifest that the export would write, without the files."""
-    state = plan.state
-    tables = tuple(
-        StagedTable(
-            schema_=t.schema_, name=t.name, key=t.key, comment=t.comment, columns=t.columns, files=(), rows=t.rows
-        )
-        for t in state.tables
-    )
-    return Manifest(
-        export=state.export, exported_at="", source=state.source, server_version=state.server_version,
-        snapshot=state.snapshot, lsn=state.lsn, lsn_exact=state.lsn_exact, engine="", tables=tables,
-        left_out=state.left_out, complete=plan.complete,
-    )  # fmt: skip
 
 
 def _named(totals: Mapping[str, int]) -> dict[str, int]:

@@ -542,3 +542,107 @@ def test_a_long_result_comes_in_parts_that_end_with_the_session(
         assert found["T"].to_pylist() == [f"n{n}" for n in range(rows)]
         assert len(set(results.glob("*/*")) - before) == 2
     assert not set(results.glob("*/*")) - before
+
+
+class TestWhatAnOwnerPutsOnATable:
+    """As the documentation of SWAP WITH, CREATE OR REPLACE TABLE, COPY GRANTS, CLONE and ALTER TABLE has it."""
+
+    def own(self, run: Run) -> None:
+        run("CREATE TABLE t (a VARCHAR, n NUMBER(10,2), r VARCHAR(5))")
+        run("CREATE TABLE u (a VARCHAR, n NUMBER(10,2), r VARCHAR(5))")
+        run(
+            "CREATE MASKING POLICY hide AS (val VARCHAR, who VARCHAR) RETURNS VARCHAR -> CASE WHEN who = 'x' THEN val END"
+        )
+        run("CREATE ROW ACCESS POLICY mine AS (r VARCHAR) RETURNS BOOLEAN -> r = 'EU'")
+        run("CREATE TAG class")
+        run("GRANT SELECT, UPDATE ON TABLE t TO ROLE analyst")
+        run("ALTER TABLE t MODIFY COLUMN a SET MASKING POLICY hide USING (a, r)")
+        run("ALTER TABLE t ADD ROW ACCESS POLICY mine ON (r)")
+        run("ALTER TABLE t SET TAG class = 'secret'")
+
+    def on(self, run: Run, table: str) -> tuple[list[str], list[str], list[str]]:
+        schema = one(run("SELECT CURRENT_SCHEMA()"))
+        called = f"'{schema}.{table}'"
+        return (
+            sorted(row[1] for row in run(f"SHOW GRANTS ON TABLE {table}") if row[1] != "OWNERSHIP"),
+            sorted(row[2] for row in run(
+                f"SELECT * FROM TABLE(INFORMATION_SCHEMA.POLICY_REFERENCES(REF_ENTITY_NAME => {called}, REF_ENTITY_DOMAIN => 'table'))"
+            )),
+            [row[3] for row in run(f"SELECT * FROM TABLE(INFORMATION_SCHEMA.TAG_REFERENCES({called}, 'TABLE'))")],
+        )  # fmt: skip
+
+    EVERYTHING = (["SELECT", "UPDATE"], ["HIDE", "MINE"], ["secret"])
+    NOTHING: tuple[list[str], list[str], list[str]] = ([], [], [])
+
+    def test_it_goes_where_the_table_goes(self, run: Run) -> None:
+        self.own(run)
+        assert (self.on(run, "t"), self.on(run, "u")) == (self.EVERYTHING, self.NOTHING)
+        run("ALTER TABLE t SWAP WITH u")
+        assert (self.on(run, "t"), self.on(run, "u")) == (self.NOTHING, self.EVERYTHING)
+        run("ALTER TABLE u RENAME TO v")
+        run("ALTER TABLE v ALTER COLUMN n SET DATA TYPE NUMBER(12,2)")
+        assert self.on(run, "v") == self.EVERYTHING
+        run("CREATE TABLE w CLONE v")
+        assert self.on(run, "w") == ([], *self.EVERYTHING[1:])
+
+    def test_a_table_that_is_replaced_loses_it_but_for_copied_grants(self, run: Run) -> None:
+        self.own(run)
+        run("CREATE OR REPLACE TABLE t (a VARCHAR) COPY GRANTS")
+        assert self.on(run, "t") == (self.EVERYTHING[0], [], [])
+        run("CREATE OR REPLACE TABLE t (a VARCHAR)")
+        assert self.on(run, "t") == self.NOTHING
+
+    def test_it_can_be_taken_off(self, run: Run) -> None:
+        self.own(run)
+        run("REVOKE UPDATE ON TABLE t FROM ROLE analyst")
+        run("ALTER TABLE t ALTER COLUMN a UNSET MASKING POLICY")
+        run("ALTER TABLE t DROP ROW ACCESS POLICY mine")
+        run("ALTER TABLE t UNSET TAG class")
+        assert self.on(run, "t") == (["SELECT"], [], [])
+
+    @pytest.mark.parametrize(
+        ("statement", "why"),
+        [
+            ("ALTER TABLE t ALTER COLUMN n SET DATA TYPE NUMBER(12,4)", "cannot change column N"),
+            ("ALTER TABLE t ALTER COLUMN n SET DATA TYPE VARCHAR", "cannot change column N"),
+            ("ALTER TABLE t ALTER COLUMN r SET DATA TYPE VARCHAR(4)", "cannot change column R"),
+            ("ALTER TABLE t DROP COLUMN r", "cannot be dropped: the policy"),
+            ("ALTER TABLE t ALTER COLUMN n SET MASKING POLICY hide", "does not have the type of the masking policy"),
+            ("ALTER TABLE t ALTER COLUMN a SET MASKING POLICY hide", "already attached"),
+            ("ALTER TABLE t ADD ROW ACCESS POLICY mine ON (a)", "already has a ROW_ACCESS_POLICY"),
+            ("ALTER TABLE u ADD ROW ACCESS POLICY no_such ON (a)", "does not exist"),
+            ("ALTER TABLE u ADD ROW ACCESS POLICY mine ON (no_such)", "does not exist"),
+            ("ALTER TABLE u SET TAG no_such = 'x'", "does not exist"),
+            ("GRANT SELECT ON TABLE no_such TO ROLE analyst", "does not exist"),
+            ("ALTER TABLE t SET AGGREGATION POLICY mine", ""),
+            ("GRANT SELECT ON ALL TABLES IN SCHEMA x TO ROLE analyst", ""),
+        ],
+    )
+    def test_what_the_service_refuses_is_refused(self, run: Run, statement: str, why: str) -> None:
+        self.own(run)
+        with pytest.raises(ProgrammingError, match=why):
+            run(statement)
+        assert self.on(run, "t") == self.EVERYTHING
+
+    def test_a_change_of_rows_is_told_and_nothing_else_is(self, run: Run) -> None:
+        run("CREATE TABLE t (a NUMBER(5,0))")
+
+        def token() -> int:
+            schema = one(run("SELECT CURRENT_SCHEMA()"))
+            return int(one(run(f"SELECT SYSTEM$LAST_CHANGE_COMMIT_TIME('{schema}.T')")))
+
+        seen = [token()]
+        for statement in (
+            "INSERT INTO t VALUES (1)", "UPDATE t SET a = 2", "INSERT OVERWRITE INTO t SELECT 3", "DELETE FROM t", "TRUNCATE TABLE t",
+        ):  # fmt: skip
+            run(statement)
+            seen.append(token())
+        assert seen == sorted(set(seen))
+        run("BEGIN")
+        run("INSERT INTO t VALUES (4)")
+        run("ROLLBACK")
+        run("COMMENT ON TABLE t IS 'x'")
+        run("ALTER TABLE t RENAME TO v")
+        run("ALTER TABLE v RENAME TO t")
+        assert token() == seen[-1]
+        assert run("SELECT * FROM t") == []

@@ -258,3 +258,21 @@ def _break_off_at(patch: pytest.MonkeyPatch, words: str) -> None:
 
 def test_a_refusal_is_an_error_like_the_others() -> None:
     assert issubclass(TargetRefused, MigrationError)
+
+
+def test_objects_of_others_on_the_stage_stay(migration: Any) -> None:
+    migration.source(*SOURCE)
+    first = migration.export().export
+    theirs = [
+        "notes.txt",
+        f"{first}/notes.txt",
+        f"{first}/public.customer/notes.parquet",
+        "20240101T000000Z-abcdef/00001.txt",
+    ]
+    for name in theirs:
+        migration.bucket.write(name, b"theirs")
+    for _ in range(2):
+        migration.export()
+    there = migration.bucket.sizes()
+    assert set(theirs) <= there.keys()
+    assert {name for name in there if name.startswith(first)} == set(theirs[1:3])

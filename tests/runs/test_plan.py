@@ -9,14 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from run_support import own_project
 
-from helpers.errors import SourceRefused, UsageError
+from helpers.errors import SourceRefused, TargetRefused, UsageError
 from helpers.load import delta as delta_load
 from helpers.load import snowflake as load
 from helpers.phases.data_migration import DataMigration
-from helpers.platforms.delta import Lake
+from helpers.platforms import snowflake
+from helpers.platforms.delta import Lake, storage_options
 from helpers.runs import folders
 from helpers.runs.ledger import Entry, Ledger
 
@@ -29,11 +32,11 @@ def planned(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     own_project(tmp_path, migration)
     monkeypatch.chdir(tmp_path)
 
-    def rehearsed() -> tuple[Any, Any, Any, list[Entry]]:
+    def rehearsed(*, apply: bool = False) -> tuple[Any, Any, Any, list[Entry]]:
         attempt = folders.open_attempt(tmp_path / "outputs", "r", PHASE)
         for name, value in attempt.environment().items():
             monkeypatch.setenv(name, value)
-        phase = DataMigration("local", [], apply=False)
+        phase = DataMigration("local", [], apply=apply)
         try:
             phase.survey()
             export = phase.export()
@@ -110,6 +113,25 @@ def test_what_would_change_is_said_and_nothing_changes(migration: Any, planned: 
     found = load.plan_load(migration.export(), migration.bucket, migration.settings.snowflake)
     assert {str(t.staged): t.action for t in found.tables} | {"(no more in the source)": "drop"} == altered
     assert found.stale == ("gone",)
+
+
+def test_a_table_of_others_stops_a_run_before_the_export(migration: Any, planned: Any) -> None:
+    migration.source("CREATE TABLE customer (id int)")
+    own = migration.settings.snowflake
+    with snowflake.connect(own) as session:
+        session.execute(f"CREATE SCHEMA {snowflake.identifier(own.database, own.schema_)}", doing="be its owner")
+    migration.target('CREATE TABLE "customer" ("only" VARCHAR)', "INSERT INTO \"customer\" VALUES ('our only copy')")
+    for apply in (False, True):
+        with pytest.raises(TargetRefused, match="no load of ours made customer"):
+            planned(apply=apply)
+    migration.target('DROP TABLE "customer"')
+    rows = pa.table({"id": pa.array([9], pa.int32())})
+    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    write_deltalake(lake.location("customer"), rows, storage_options=storage_options(migration.settings.stage))
+    for apply in (False, True):
+        with pytest.raises(TargetRefused, match="no load of ours made customer"):
+            planned(apply=apply)
+    assert not migration.bucket.sizes()
 
 
 def test_what_would_be_refused_is_refused(migration: Any, planned: Any) -> None:
