@@ -501,16 +501,18 @@ def export(
         raise
     if manifest is None:
         rows = [
-            (str(c.table), c.rows, len(t.parts), "; ".join(what.refusals(str(c.table))) or "exact")
+            (str(c.table), c.rows, len(t.parts), "; ".join(dict.fromkeys(what.refusals(str(c.table)))) or "exact")
             for c, t in zip(what.census, what.state.tables, strict=True)
         ]
 
         def preview() -> None:
             _table(f"would export to {what.bucket.location}", "table", "rows", "files", "verdict", rows=rows)
+            for refusal in what.names:
+                screen.print(f"refused: {refusal} → {refusal.cure}", markup=False, soft_wrap=True)
             _show_left_out(what.state.left_out)
 
         planned = [dict(zip(("table", "rows", "files", "verdict"), row, strict=True)) for row in rows]
-        _show(as_json, {"plan": planned, "left_out": what.state.left_out}, preview)
+        _show(as_json, {"plan": planned, "refused": list(what.refused), "left_out": what.state.left_out}, preview)
         raise typer.Exit(1 if what.refused else 0)
     summary = {
         "export": manifest.export, "location": str(what.bucket.location), "lsn": manifest.lsn, "lsn_exact": manifest.lsn_exact,
