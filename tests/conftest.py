@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -19,6 +20,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+from empty_databases import EmptyDatabases
+from profile_support import local_profile
 from pydantic import SecretStr
 
 from helpers import export as exporting
@@ -165,20 +168,28 @@ class Migration:
             return verifying.verify(plan)
 
     @property
+    def name(self) -> str:
+        """A name that no other test has: that of the stage's prefix and of the targets' schemas."""
+        return str(self.settings.databricks.schema_)
+
+    @property
+    def profile(self) -> str:
+        """The text of profile `local`, as this test has it."""
+        return local_profile(self.settings)
+
+    @property
     def bucket(self) -> Bucket:
         return Bucket.open(self.settings.stage)
 
 
 @contextmanager
-def _fresh(local_settings: Settings, options: str = "") -> Iterator[Migration]:
+def _fresh(local_settings: Settings, databases: EmptyDatabases, options: str = "") -> Iterator[Migration]:
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    with closing(postgres.connect(local_settings.source, settings={"search_path": "public"})) as connection:
-        connection.autocommit = True
-        connection.cursor().execute(f"CREATE DATABASE {name} {options}")
+    with _made(local_settings, name, options) if options else databases.one() as database:
         values = local_settings.values
         own = values.model_copy(
             update={
-                "source": values.source.model_copy(update={"dbname": name}),
+                "source": values.source.model_copy(update={"dbname": database}),
                 "stage": values.stage.model_copy(update={"url": f"s3://migration/{name}/"}),
                 "snowflake": values.snowflake.model_copy(update={"schema_": name.upper()}),
                 "databricks": values.databricks.model_copy(update={"schema_": name}),
@@ -186,7 +197,6 @@ def _fresh(local_settings: Settings, options: str = "") -> Iterator[Migration]:
         )
         found = Migration(Settings("local", local_settings.file, own))
         yield found
-        postgres.drop_database(connection.cursor(), name)
     for bucket in (found.bucket, Lake.of(own.databricks, own.stage).bucket):
         bucket.remove(list(bucket.sizes()))
     with snowflake.connect(own.snowflake) as session:
@@ -196,10 +206,30 @@ def _fresh(local_settings: Settings, options: str = "") -> Iterator[Migration]:
         session.execute(f"DROP SCHEMA IF EXISTS {records}", doing="clean up after a test")
 
 
+@contextmanager
+def _made(local_settings: Settings, name: str, options: str) -> Iterator[str]:
+    """A database with options of its own, which no other test can use."""
+    with closing(postgres.connect(local_settings.source, settings={"search_path": "public"})) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {name}_own {options}")
+        yield f"{name}_own"
+        postgres.drop_database(connection.cursor(), f"{name}_own")
+
+
 @pytest.fixture(scope="session")
-def fresh_migration(local_settings: Settings) -> Callable[..., AbstractContextManager[Migration]]:
+def empty_databases(local_settings: Settings) -> Iterator[EmptyDatabases]:
+    """Empty databases of this process, each used by one test at a time."""
+    databases = EmptyDatabases(local_settings.source)
+    yield databases
+    databases.drop()
+
+
+@pytest.fixture(scope="session")
+def fresh_migration(
+    local_settings: Settings, empty_databases: EmptyDatabases
+) -> Callable[..., AbstractContextManager[Migration]]:
     """Makes a fresh, empty source with somewhere to go, for the length of a block: `fresh_migration("ENCODING 'LATIN1' …")`."""
-    return partial(_fresh, local_settings)
+    return partial(_fresh, local_settings, empty_databases)
 
 
 @pytest.fixture(scope="session")
@@ -211,7 +241,7 @@ def fresh_migration_15(local_settings: Settings) -> Iterator[Callable[..., Abstr
     passwords = json.loads((stack.default_root() / "state.json").read_text())["passwords"]
     home = Path(next(row.detail for row in stack.status() if row.name == "postgres")).parent.parent
     server = Postgres(
-        home / "postgres-15", binaries, Account.for_postgres(), processes.free_port(set()), passwords["superuser"], passwords["owner"],
+        home / f"postgres-15-{os.getpid()}", binaries, Account.for_postgres(), processes.free_port(set()), passwords["superuser"], passwords["owner"],
     )  # fmt: skip
     shutil.rmtree(server.folder, ignore_errors=True)
     server.folder.mkdir(mode=0o711)
@@ -233,7 +263,8 @@ def fresh_migration_15(local_settings: Settings) -> Iterator[Callable[..., Abstr
         server.wait(running, 0)
         values = local_settings.values
         source = values.source.model_copy(update={"port": server.port})
-        yield partial(_fresh, Settings("local", local_settings.file, values.model_copy(update={"source": source})))
+        own = Settings("local", local_settings.file, values.model_copy(update={"source": source}))
+        yield partial(_fresh, own, EmptyDatabases(source))
     finally:
         processes.stop(running, server.marker, by=server.stop_signal)
         shutil.rmtree(server.folder)
@@ -244,3 +275,44 @@ def migration(fresh_migration: Callable[..., AbstractContextManager[Migration]])
     """A fresh, empty source with somewhere to go."""
     with fresh_migration() as found:
         yield found
+
+
+@pytest.fixture
+def migration_toml(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a migration.toml, into the test's folder or others: `migration_toml(migration.profile + more, *folders)`."""
+
+    def written(text: str, *folders: Path) -> Path:
+        files = [folder / "migration.toml" for folder in folders or (tmp_path,)]
+        for file in files:
+            file.write_text(text)
+        return files[0]
+
+    return written
+
+
+@pytest.fixture
+def runbook(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command in this process, `runbook("verify", "--json")`: exit code and what it wrote, without the seconds of a start.
+
+    A test starts a process of its own where one is killed, limited or started otherwise, or where that is what is tested.
+    """
+    from helpers import cli, redaction
+
+    def called(*arguments: str, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        handler = signal.getsignal(signal.SIGTERM)
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.chdir(folder)
+            patch.setattr(sys, "argv", ["runbook", *arguments])
+            patch.setattr(threading, "excepthook", threading.excepthook)
+            patch.setattr(redaction, "_known", set(redaction.known()))
+            try:
+                cli.main()
+            finally:
+                signal.signal(signal.SIGTERM, handler)
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out, err)
+
+    return called

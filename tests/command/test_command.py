@@ -5,10 +5,12 @@ Would catch: a "no" that exits 0, text beside the JSON, a password in the output
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from helpers.errors import StageError
 from helpers.local import sample, stack
 from helpers.platforms.s3 import Bucket
 from helpers.settings import PROJECT, Settings, Stage
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def _runbook(
@@ -39,10 +43,12 @@ def _json(done: subprocess.CompletedProcess[str]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def environment(local_settings: Settings) -> Any:
-    """The session's stack with the sample in it, migrated by the command."""
-    sample.build(stack.environment().postgres_dsn, replace=True)
-    return _json(_runbook("local", "env", "--json"))
+def environment(local_settings: Settings) -> Iterator[Any]:
+    """The session's stack with the sample in it, migrated by the command; another worker waits, where it runs these tests too."""
+    with (stack.home() / "sample.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sample.build(stack.environment().postgres_dsn, replace=True)
+        yield _json(_runbook("local", "env", "--json"))
 
 
 def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
@@ -118,6 +124,12 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
         assert not any(secret in done.stdout + done.stderr for secret in secrets)
 
 
+def test_a_refusal_leaves_the_process_as_an_exit_code_and_one_object() -> None:
+    done = _runbook("verify", "--target", "oracle", "--json")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "oracle" in json.dumps(_json(done)["error"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -137,32 +149,38 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
         (["run", "30", "--run", "x", "-p", "tabels=a"], "tables"),
     ],
 )
-def test_what_cannot_run_exits_2_and_says_what_to_do(environment: Any, arguments: list[str], why: str) -> None:
-    done = _runbook(*arguments)
+def test_what_cannot_run_exits_2_and_says_what_to_do(
+    environment: Any, runbook: Command, arguments: list[str], why: str
+) -> None:
+    done = runbook(*arguments)
     assert done.returncode == 2, done.stderr
     assert why in done.stderr
     assert "Traceback" not in done.stderr
-    error = _json(_runbook(*arguments, "--json"))["error"]
+    error = _json(runbook(*arguments, "--json"))["error"]
     assert why in json.dumps(error)
     assert error["next"]
 
 
-def test_an_unreachable_server_is_one_sentence(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_one_sentence(
+    environment: Any, runbook: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("THERE", "postgresql://me:hidden-password@127.0.0.1:1/sales")
-    done = _runbook("verify", "--source-dsn-env", "THERE", "--json")
+    done = runbook("verify", "--source-dsn-env", "THERE", "--json")
     assert done.returncode == 2
     assert _json(done)["error"]["transient"]
     assert "hidden-password" not in done.stdout + done.stderr
 
 
-def test_only_what_may_pass_by_itself_is_transient(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_may_pass_by_itself_is_transient(
+    environment: Any, runbook: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Would catch: a retry of a wrong password, and a night that ends because S3 restarted."""
     right = environment["postgres_dsn"]
     before, _, host = right.rpartition("@")
     user, _, _ = before.rpartition(":")
     for name, dsn in {"PASSWORD": f"{user}:wrong@{host}", "DATABASE": f"{right.rpartition('/')[0]}/nowhere"}.items():
         monkeypatch.setenv(name, dsn)
-        error = _json(_runbook("verify", "--source-dsn-env", name, "--json"))["error"]
+        error = _json(runbook("verify", "--source-dsn-env", name, "--json"))["error"]
         assert (error["type"], error["transient"]) == ("ConnectionFailed", False), error
     stage = Stage(url="s3://migration/", endpoint="http://127.0.0.1:1", access_key="a").model_copy(
         update={"secret_key": SecretStr("wrong")}
@@ -177,15 +195,15 @@ def test_only_what_may_pass_by_itself_is_transient(environment: Any, monkeypatch
     assert not refused.value.transient
 
 
-def test_another_postgresql_is_a_target(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_postgresql_is_a_target(environment: Any, runbook: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THERE", environment["postgres_dsn"])
-    done = _runbook("verify", "--target", "postgresql", "--target-dsn-env", "THERE", "--tables", "sales_*", "--json")
+    done = runbook("verify", "--target", "postgresql", "--target-dsn-env", "THERE", "--tables", "sales_*", "--json")
     assert (done.returncode, _json(done)["verdict"]) == (0, "equal")
 
 
-def test_every_command_shows_an_example() -> None:
+def test_every_command_shows_an_example(runbook: Command) -> None:
     for command in ("export", "load", "verify", "run", "status", "local up", "local env", "local load-orders"):
-        assert "Example:" in _runbook(*command.split(), "--help").stdout
+        assert "Example:" in runbook(*command.split(), "--help").stdout
 
 
 def test_local_profile_is_one_of_the_file() -> None:

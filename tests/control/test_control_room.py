@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -454,24 +454,16 @@ def test_a_browser_follows_a_running_run_within_two_seconds(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_real_migration_is_shown_from_source_to_target(
-    migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from helpers.runs.progress import Silence
     from helpers.runs.run import execute
 
     migration.source("CREATE TABLE orders (id int PRIMARY KEY, price numeric(9,2))",
                      "INSERT INTO orders SELECT i, i * 1.5 FROM generate_series(1, 200) i")  # fmt: skip
-    own = migration.settings.values
-    text = (
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
-    )
     runbooks = tmp_path / "runbooks"
     runbooks.mkdir()
-    for folder in (tmp_path, runbooks):
-        (folder / "migration.toml").write_text(text)
+    migration_toml(migration.profile, tmp_path, runbooks)
     shutil.copy(PROJECT / "runbooks" / f"{PHASE}.ipynb", runbooks)
     result = execute(
         runbooks / f"{PHASE}.ipynb", run="r", parameters={"apply": True}, outputs=tmp_path / "outputs", report=Silence()

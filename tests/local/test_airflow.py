@@ -140,13 +140,7 @@ def test_passwords_are_in_no_process_list_and_ports_on_loopback_alone(server: Se
 
 
 def own_project(folder: Path, migration: Any) -> None:
-    own = migration.settings.values
-    (folder / "migration.toml").write_text(
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
-    )
+    (folder / "migration.toml").write_text(migration.profile)
 
 
 def attempt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:

@@ -12,9 +12,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -48,23 +50,15 @@ def legacy(migration: Migration) -> Migration:
     )
     values = migration.settings.values
     assert values.archive
-    url = f"s3://archive/{migration.settings.source.dbname}/"
+    url = f"s3://archive/{migration.name}/"
     own = values.model_copy(update={"archive": values.archive.model_copy(update={"url": url})})
     return Migration(replace(migration.settings, values=own))
 
 
 @pytest.fixture
-def profile(legacy: Migration, tmp_path: Path) -> Path:
+def profile(legacy: Migration, migration_toml: Callable[..., Path]) -> Path:
     """The same for another process."""
-    own = legacy.settings
-    file = tmp_path / "migration.toml"
-    file.write_text(
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.archive]\nurl = "{own.archive.url}"\n'
-    )
-    return file
+    return migration_toml(f'{legacy.profile}[profiles.local.archive]\nurl = "{legacy.settings.archive.url}"\n')
 
 
 def run(own: Migration, folder: Path) -> Archive:
@@ -350,25 +344,19 @@ def test_a_large_file_is_locked_in_parts(
         bucket.client.delete_object(Bucket=bucket.location.bucket, Key=bucket.location.key(name), VersionId=version)
 
 
-def command(folder: Path, *arguments: str) -> tuple[int, dict[str, object]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "helpers", "archive", *arguments, "--json"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, json.loads(done.stdout)
+def test_the_command_previews_acts_and_tests_again(
+    legacy: Migration, profile: Path, tmp_path: Path, runbook: Callable[..., Any]
+) -> None:
+    def command(*arguments: str) -> tuple[int, dict[str, object]]:
+        done = runbook("archive", *arguments, "--json", folder=tmp_path)
+        return done.returncode, json.loads(done.stdout)
 
-
-def test_the_command_previews_acts_and_tests_again(legacy: Migration, profile: Path, tmp_path: Path) -> None:
-    name = legacy.settings.source.dbname
-    code, planned = command(tmp_path, "--plan", "--run", name)
+    name = legacy.name
+    code, planned = command("--plan", "--run", name)
     assert code == 0
     assert {"table": "public.log"}.items() <= planned["plan"][0].items()  # type: ignore[index]
     assert objects(legacy) == {}
-    code, done = command(tmp_path, "--run", name)
+    code, done = command("--run", name)
     kept = PROJECT / "outputs" / name / "archive"
     try:
         assert (code, done["restore_test"]["verdict"]) == (0, "equal")  # type: ignore[index]
@@ -378,5 +366,5 @@ def test_the_command_previews_acts_and_tests_again(legacy: Migration, profile: P
             path.unlink()
         kept.rmdir()
         kept.parent.rmdir()
-    code, tested = command(tmp_path, "--retest", str(done["name"]))
+    code, tested = command("--retest", str(done["name"]))
     assert (code, tested["verdict"]) == (0, "equal")

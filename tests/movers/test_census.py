@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +25,7 @@ from helpers.census import ColumnCensus, TableCensus, check_policies, take_censu
 from helpers.errors import SettingsError
 from helpers.platforms import duck, postgres
 from helpers.platforms.postgres import identifier, literal
-from helpers.settings import PROJECT, Export, Settings, Source
+from helpers.settings import Export, Settings, Source
 
 ODD = (
     """CREATE TABLE odd (id int PRIMARY KEY, price numeric(5,2), free numeric, day date, at timestamp, instant timestamptz,
@@ -408,29 +407,24 @@ def test_an_sql_ascii_database_is_refused_only_where_it_says_more_than_ascii(loc
             postgres.drop_database(server.cursor(), name)
 
 
-def test_the_command_shows_the_census_and_says_no_when_something_is_refused(source: Any, tmp_path: Path) -> None:
+def test_the_command_shows_the_census_and_says_no_when_something_is_refused(
+    source: Any, tmp_path: Path, migration_toml: Callable[..., Path], runbook: Callable[..., Any]
+) -> None:
     cursor, where = source
     _table(cursor, "odd", *ODD)
-    (tmp_path / "migration.toml").write_text(
+    file = migration_toml(
         f'[profiles.local]\nstack = "local"\n[profiles.local.source]\ndbname = "{where.dbname}"\n'
         '[profiles.local.export.policies]\n"public.odd.*" = "null+flag"\n"public.odd.day" = { sentinel = 9999-12-31 }\n'
     )
 
-    def assess(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "helpers", "assess", *arguments], cwd=tmp_path, capture_output=True, text=True,
-            check=False, env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        )  # fmt: skip
-
-    done = assess("--census", "--json", "--tables", "odd")
+    done = runbook("assess", "--census", "--json", "--tables", "odd", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     (table,) = json.loads(done.stdout)["tables"]
     columns = {c["name"]: c for c in table["columns"]}
     assert (columns["day"]["policy"], columns["day"]["touched"], columns["day"]["flag"]) == (
         "sentinel+flag 9999-12-31", 2, "day__original",
     )  # fmt: skip
-    text = (tmp_path / "migration.toml").read_text().partition("[profiles.local.export.policies]")[0]
-    (tmp_path / "migration.toml").write_text(text)
-    refused = assess("--census")
+    file.write_text(file.read_text().partition("[profiles.local.export.policies]")[0])
+    refused = runbook("assess", "--census", folder=tmp_path)
     assert refused.returncode == 1 and "24:00" in refused.stderr and "id=4" in refused.stderr
-    assert assess().returncode == 2
+    assert runbook("assess", folder=tmp_path).returncode == 2

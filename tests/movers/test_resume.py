@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from profile_support import whole_profile
 
 from helpers import digests, export_state, manifest, readers, snapshot
 from helpers import export as exporting
@@ -159,24 +160,13 @@ def test_the_digest_is_the_same_from_the_source_and_from_the_files(migration: An
 
 def _command(migration: Any, tmp_path: Path, run: str) -> subprocess.Popen[str]:
     """`runbook export --run`, on the test's own database, in a process that can be killed."""
-    source = migration.settings.source
-    toml = tmp_path / "migration.toml"
-    stage = migration.settings.stage
-    toml.write_text(
-        f'[profiles.t.source]\nhost = "{source.host}"\nport = {source.port}\ndbname = "{source.dbname}"\nuser = "{source.user}"\n'
-        'password = { env = "T_PASSWORD" }\n'
-        f'[profiles.t.stage]\nurl = "{stage.url}"\nendpoint = "{stage.endpoint}"\naccess_key = "{stage.access_key}"\n'
-        'secret_key = { env = "T_SECRET" }\n[profiles.t.export]\nworkers = 2\n'
-    )
+    text, secrets = whole_profile(migration.settings, "t")
+    (tmp_path / "migration.toml").write_text(f"{text}[profiles.t.export]\nworkers = 2\n")
     program = "from helpers import readers; readers.BYTES_PER_RANGE = 512 * 1024\nfrom helpers.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", program, "export", "--profile", "t", "--run", run, "--json"],
         cwd=tmp_path,
-        env={
-            **os.environ,
-            "T_PASSWORD": source.password.get_secret_value(),
-            "T_SECRET": stage.secret_key.get_secret_value(),
-        },
+        env={**os.environ, **secrets},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -141,12 +141,8 @@ class Project:
 
 
 def write_profile(folder: Path, migration: Any, extra: str = "") -> None:
-    own = migration.settings.values
     (folder / "migration.toml").write_text(
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
+        f"{migration.profile}"
         '[profiles.local.approvals.people]\nalice = "alice.pem.pub"\nbob = "bob.pem.pub"\n'
         "[profiles.local.cutover]\nprobes = 2\npatience_seconds = 0.2\nmax_latency_seconds = 60.0\n" + extra
     )

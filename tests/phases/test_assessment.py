@@ -45,7 +45,7 @@ READER_PASSWORD = "ReaderOfTests-1"
 
 
 @pytest.fixture
-def walk(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Walk:
+def walk(migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Walk:
     """An assessment of a small source with the legacy tables' names: `walk("B", extra="[profiles.local.hybrid] …")`."""
     migration.source(
         "CREATE TABLE stores (store_id int PRIMARY KEY, name text)",
@@ -73,7 +73,7 @@ def walk(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wal
         sla: str = "",
         extra: str = "",
     ) -> Assessment:
-        (tmp_path / "migration.toml").write_text(
+        migration_toml(
             '[profiles.local]\nstack = "local"\n'
             f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n{source}\n'
             f'[profiles.local.stage]\n{stage or f"""url = "{own.stage.url}" """}\n'

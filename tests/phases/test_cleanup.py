@@ -45,7 +45,7 @@ def test_it_is_archived_then_destroyed_by_two_and_documented(project: Project) -
         project.folder, project.migration,
         "[profiles.local.approvals.thresholds]\ndestructive = 2\n"
         f'[profiles.local.terraform]\nfolder = "{project.folder}/terraform"\n'
-        f'[profiles.local.archive]\nurl = "s3://archive/{project.migration.settings.source.dbname}/"\n',
+        f'[profiles.local.archive]\nurl = "s3://archive/{project.migration.name}/"\n',
     )  # fmt: skip
     first = walk(project)
     variables = first._variables()
@@ -85,7 +85,7 @@ def test_it_is_archived_then_destroyed_by_two_and_documented(project: Project) -
 def test_an_archive_that_does_not_restore_removes_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     write_profile(
         project.folder, project.migration,
-        f'[profiles.local.archive]\nurl = "s3://archive/{project.migration.settings.source.dbname}/"\n',
+        f'[profiles.local.archive]\nurl = "s3://archive/{project.migration.name}/"\n',
     )  # fmt: skip
     real = archive.restore_test
 

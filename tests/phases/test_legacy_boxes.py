@@ -80,14 +80,33 @@ class Source:
         return PostMigration("kept", ["small"], option="C", apply=True)
 
 
-@pytest.fixture
-def source(local_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+@contextmanager
+def copied(sample: profiles.Source) -> Iterator[profiles.Source]:
+    """Another database with the same content, for the length of a block."""
+    name = f"{sample.dbname}_copy"
+    server = closing(postgres.connect(sample.model_copy(update={"dbname": "postgres"})))
+    with server as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {name} TEMPLATE {sample.dbname}")
+        yield sample.model_copy(update={"dbname": name})
+        postgres.drop_database(connection.cursor(), name)
+
+
+@pytest.fixture(scope="module")
+def sample(local_settings: Settings) -> Iterator[profiles.Source]:
+    """The legacy pipeline's database, which is copied for each test: that takes a tenth of the time of filling it."""
     with scratch(local_settings, orders=300) as own:
-        there = own.source
+        yield own.source
+
+
+@pytest.fixture
+def source(
+    sample: profiles.Source, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Source]:
+    with copied(sample) as there:
         assert there.password
         monkeypatch.setenv("KEPT_PASSWORD", there.password.get_secret_value())
-        file = tmp_path / "migration.toml"
-        file.write_text(
+        file = migration_toml(
             f'[profiles.kept.source]\nhost = "{there.host}"\nport = {there.port}\ndbname = "{there.dbname}"\n'
             f'user = "{there.user}"\npassword = {{ env = "KEPT_PASSWORD" }}\nschemas = ["public"]\n'
         )
@@ -392,13 +411,7 @@ def reader(source: Source) -> Iterator[str]:
     name = f"bi_{source.settings.source.dbname}"
     source.write(f"CREATE ROLE {name}", f"GRANT SELECT ON sales_monthly, open_orders TO {name}")
     yield name
-    source.write(f"DROP OWNED BY {name}", f"DROP ROLE {name}") if role_is_there(source, name) else None
-
-
-def role_is_there(source: Source, name: str) -> bool:
-    with postgres.reading(source.settings.source) as cursor:
-        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,))
-        return bool(cursor.fetchone())
+    source.write(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {name}", f"DROP ROLE {name}")
 
 
 def test_a_role_that_lost_its_right_closes_the_gate(

@@ -5,6 +5,7 @@ Would catch: a milestone that is reached while a target differs, while a table w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,10 @@ from helpers.phases.data_migration import DataMigration
 from helpers.platforms import snowflake
 
 
-def test_a_target_that_differs_is_no_milestone(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = migration.settings.values
-    (tmp_path / "migration.toml").write_text(
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
-        f'[profiles.local.databricks]\ndelta_root = "{own.stage.url}delta/"\n'
-    )
+def test_a_target_that_differs_is_no_milestone(
+    migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migration_toml(migration.profile)
     monkeypatch.chdir(tmp_path)
     migration.source("CREATE TABLE a (id int PRIMARY KEY, v text)", "INSERT INTO a VALUES (1, 'x'), (2, 'y')")
     phase = DataMigration("local", [], apply=True)

@@ -8,6 +8,7 @@ second run gives other totals.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,21 +25,12 @@ from helpers.platforms import airflow, postgres
 GOOD = 'from airflow.sdk import DAG\nwith DAG(dag_id="a", schedule="@daily", tags=["deprecated"]) as dag:\n    pass\n'
 
 
-def own_project(folder: Path, migration: Any) -> None:
-    """A migration.toml whose profile `local` is one test's source, stage and target."""
-    own = migration.settings.values
-    (folder / "migration.toml").write_text(
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
-    )
-
-
 @pytest.fixture
-def project(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def project(
+    migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """The source with one table, and a migration.toml of its own where the phase is called."""
-    own_project(tmp_path, migration)
+    migration_toml(migration.profile)
     monkeypatch.chdir(tmp_path)
     migration.source("CREATE TABLE a (id int PRIMARY KEY)")
     return migration

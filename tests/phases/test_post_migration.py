@@ -8,7 +8,7 @@ tested with phase 40, whose functions these boxes call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,15 +37,11 @@ def severities(findings: Any) -> list[str]:
 
 
 @pytest.fixture
-def project(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A migration.toml whose profile `local` is this test's source, stage and target."""
-    own = migration.settings.values
-    (tmp_path / "migration.toml").write_text(
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
-    )
+def project(
+    migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """This test's source, stage and target, where the phase is called."""
+    migration_toml(migration.profile)
     (tmp_path / "runbooks").mkdir()
     (tmp_path / "outputs").mkdir()
     monkeypatch.chdir(tmp_path)

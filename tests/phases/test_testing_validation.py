@@ -6,7 +6,7 @@ read, a stage of the full run that fails, a test of dbt that finds rows. The slo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,24 +32,15 @@ from helpers.settings import Downstream, Settings
 BOX_METHODS = {box: box.removeprefix("s40-").replace("-", "_") for box in BOXES}
 
 
-def own_project(folder: Path, migration: Any) -> None:
-    """A migration.toml whose profile `local` is one test's source, stage and target."""
-    own = migration.settings.values
-    (folder / "migration.toml").write_text(
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
-    )
-
-
 def severities(findings: list[Finding]) -> list[str]:
     return [finding.severity for finding in findings]
 
 
 @pytest.fixture
-def rehearsal(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestingValidation:
-    own_project(tmp_path, migration)
+def rehearsal(
+    migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> TestingValidation:
+    migration_toml(migration.profile)
     monkeypatch.chdir(tmp_path)
     return TestingValidation("local", ["small"], apply=False)
 
@@ -78,9 +69,9 @@ def test_a_rehearsal_plans_every_box_and_acts_on_none(
 
 
 def test_a_box_that_was_not_done_does_not_pass_its_gate(
-    migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own_project(tmp_path, migration)
+    migration_toml(migration.profile)
     monkeypatch.chdir(tmp_path)
     walk = TestingValidation("local", ["small"], apply=True)
     with pytest.raises(GateClosed, match="not done in this session"):

@@ -39,16 +39,8 @@ def alive(pid: int) -> bool:
 
 def own_project(folder: Path, migration: Any, *runbooks: str) -> None:
     """A migration.toml whose profile `local` is one test's source, stage and target, beside copies of runbooks."""
-    own = migration.settings.values
     (folder / "runbooks").mkdir()
-    text = (
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
-        f'[profiles.local.databricks]\nschema = "{own.databricks.schema_}"\n'
-    )
     for path in (folder, folder / "runbooks"):
-        (path / "migration.toml").write_text(text)
+        (path / "migration.toml").write_text(migration.profile)
     for name in runbooks:
         shutil.copy(PROJECT / "runbooks" / f"{name}.ipynb", folder / "runbooks")

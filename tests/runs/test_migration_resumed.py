@@ -84,19 +84,12 @@ class Project:
 
 
 @pytest.fixture
-def project(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    own = migration.settings.values
-    (tmp_path / "migration.toml").write_text(
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
-        f'[profiles.local.databricks]\nschema = "{own.databricks.schema_}"\n'
-        "[profiles.local.export]\nworkers = 2\n"
-    )
+def project(
+    migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
     (tmp_path / "runbooks").mkdir()
+    migration_toml(f"{migration.profile}[profiles.local.export]\nworkers = 2\n", tmp_path, tmp_path / "runbooks")
     shutil.copy(PROJECT / f"runbooks/{PHASE}.ipynb", tmp_path / "runbooks")
-    shutil.copy(tmp_path / "migration.toml", tmp_path / "runbooks")
     monkeypatch.chdir(tmp_path)
     migration.source(*TABLES)
     found = Project(tmp_path, migration)

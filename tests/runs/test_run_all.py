@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import nbformat
 import pytest
 from run_support import PROJECT, Write, alive, wait_for
 
-from helpers import checklist
+from helpers import checklist, cli
 from helpers.errors import UsageError
 from helpers.runs import estimate, folders, run_all
 from helpers.runs.display import Display
@@ -57,6 +57,7 @@ class Project:
 
     folder: Path
     write: Write
+    runbook: Callable[..., subprocess.CompletedProcess[str]]
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def phase(self, name: str, code: str = "", *, parameters: str = PARAMETERS) -> None:
@@ -86,10 +87,10 @@ class Project:
         return process
 
     def run(self, *words: str) -> tuple[int, dict[str, Any], str]:
-        process = self.start("--json", *words)
-        out, err = process.communicate(timeout=200)
-        assert len(out.splitlines()) == 1, out + err
-        return process.returncode, json.loads(out), err
+        """The command in this process; the phases have theirs."""
+        done = self.runbook("run", "all", "--run", "r", "--profile", "test", "--json", *words, folder=self.folder)
+        assert len(done.stdout.splitlines()) == 1, done.stdout + done.stderr
+        return done.returncode, json.loads(done.stdout), done.stderr
 
     @property
     def order(self) -> list[str]:
@@ -103,9 +104,19 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, write: Write) -> Iterator[Project]:
-    (tmp_path / "migration.toml").write_text("[profiles.test]\n")
-    found = Project(tmp_path, write)
+def project(
+    tmp_path: Path,
+    write: Write,
+    migration_toml: Callable[..., Path],
+    runbook: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Project]:
+    migration_toml("[profiles.test]\n")
+    monkeypatch.setattr(cli, "RUNBOOKS", tmp_path)
+    monkeypatch.setattr(cli, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(cli, "COMMAND", (sys.executable, "-c", PROGRAM.format(program=""), str(tmp_path)))
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    found = Project(tmp_path, write, runbook)
     yield found
     for process in found.started:
         process.kill()

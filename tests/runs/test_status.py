@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
-from run_support import PROJECT, Write, wait_for
+from run_support import Write, wait_for
 
-from helpers import checklist
+from helpers import checklist, cli, snapshot
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
 from helpers.runs import attempts
 from helpers.runs.display import Display
@@ -286,26 +285,23 @@ def test_a_broken_ledger_opens_no_attempt(write: Write, tmp_path: Path) -> None:
     assert not (tmp_path / "outputs/r/30_x/attempt-02.ipynb").exists()
 
 
-def test_the_command_shows_it_to_people_and_programs(tmp_path: Path) -> None:
+def test_the_command_shows_it_to_people_and_programs(
+    tmp_path: Path, runbook: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = opened(tmp_path / "outputs" / "r", started=1.0)
     take(run, *BEFORE, *EXPORT)
     folder = tmp_path / "outputs" / "r" / PHASE
     folder.mkdir()
     nbformat.write(nbformat.v4.new_notebook(metadata={"runbook": {"status": "running"}}), folder / "attempt-01.ipynb")
-    code = f"import sys; from pathlib import Path; from helpers import cli, snapshot; cli.OUTPUTS = Path({str(tmp_path / 'outputs')!r}); snapshot.RECORDS = cli.OUTPUTS; cli.main()"
-
-    def told(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code, "status", "--run", "r", *words],
-            cwd=PROJECT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-
-    value = json.loads(told("--json").stdout)
+    monkeypatch.setattr(cli, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(snapshot, "RECORDS", tmp_path / "outputs")
+    value = json.loads(runbook("status", "--run", "r", "--json").stdout)
     assert {"attempts", "snapshots", "xmin_age"} <= set(value)
     assert [(a["attempt"], a["status"]) for a in value["attempts"]] == [("attempt-01", "killed")]
     assert (value["run"], value["option"], value["next"], value["findings"]) == ("r", "A", "s30-load", [])
     assert {s["id"]: s["state"] for s in value["steps"]}["s30-export"] == "done"
-    page = told()
+    page = runbook("status", "--run", "r")
+    assert page.returncode == 0
     assert page.stdout == ""
     for step in checklist.of_option("A"):
         assert step.id in page.stderr

@@ -1,35 +1,23 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
+from helpers.local import stack
 from helpers.platforms import postgres
 
 
 @pytest.fixture(scope="session")
-def server_dsn() -> Iterator[str]:
+def server_dsn() -> str:
     """A PostgreSQL server: the one named in TEST_POSTGRES_DSN, or the local stack's."""
     given = os.environ.get("TEST_POSTGRES_DSN")
-    if given:
-        yield given
-        return
-    from helpers.local import stack
-
-    with tempfile.TemporaryDirectory(prefix="sample-stack-", ignore_cleanup_errors=True) as folder:
-        root = Path(folder)
-        root.chmod(0o755)  # PostgreSQL may have to run as another user
-        try:
-            yield str(stack.up(root).as_dict()["postgres_dsn"])
-        finally:
-            stack.down(root)
+    return given or str(stack.up().as_dict()["postgres_dsn"])
 
 
 @pytest.fixture(scope="session")

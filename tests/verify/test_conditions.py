@@ -6,6 +6,7 @@ padding, a float that is read back as another, a construct that is taken for one
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -55,6 +56,8 @@ TRANSLATED = [
     "name = E'a\\\\b'", "whole = price", "wide > whole",
 ]  # fmt: skip
 
+SCHEMA = f"conditions_{os.getpid()}"
+
 REFUSED = [
     "whole % 2 = 0", "lower(name) = name", "name ~ '^a'", "name > 'b'", "price::int > 1", "details ->> 'a' = 'b'", "tags = '{}'",
     "day > now()::date", "code::char(5) = 'x'", "day > 'infinity'", "whole + other > 1", "coalesce(whole, 0) > 1",
@@ -70,10 +73,10 @@ def table(local_settings: Settings) -> Iterator[tuple[Any, Table]]:
     connection = postgres.connect(local_settings.source, settings={"search_path": "public"})
     try:
         with connection.cursor() as cursor:
-            cursor.execute("CREATE SCHEMA conditions; SET search_path TO conditions")
+            cursor.execute(f"CREATE SCHEMA {SCHEMA}; SET search_path TO {SCHEMA}")
             cursor.execute("CREATE TYPE mood AS ENUM ('sad', 'glad')")
             cursor.execute(f"CREATE TABLE kinds ({COLUMNS}); INSERT INTO kinds VALUES {ROWS}")
-            (found,) = read_catalog(cursor, schemas=("conditions",)).tables
+            (found,) = read_catalog(cursor, schemas=(SCHEMA,)).tables
             yield cursor, found
     finally:
         connection.close()

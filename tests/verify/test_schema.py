@@ -7,6 +7,7 @@ what the target does not tell.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,7 +24,7 @@ from helpers.platforms import postgres
 from helpers.shapes import ColumnShape, TableShape
 from helpers.verify.schema import compare_schema, counterparts, not_compared, renames
 
-SOURCE, TARGET = "schema_source", "schema_target"
+SOURCE, TARGET = f"schema_source_{os.getpid()}", f"schema_target_{os.getpid()}"
 
 LABELS = "CREATE TYPE mood AS ENUM ('glad', 'sad', 'so, so')"
 TABLE = """CREATE TABLE t (

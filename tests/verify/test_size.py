@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from profile_support import whole_profile
 
 from helpers.platforms import postgres
 from helpers.settings import Settings
@@ -58,22 +59,12 @@ runpy.run_module("helpers", run_name="__main__")
 
 def command(settings: Settings, folder: Path, *arguments: str) -> tuple[int, Any, int]:
     """`runbook verify --json` in a process of its own: its exit code, what it printed, and the most memory it had, in KB."""
-    source, stage, target = settings.source, settings.stage, settings.snowflake
-    lines = [
-        "[profiles.t.source]", *(f"{key} = {json.dumps(getattr(source, key))}" for key in ("host", "port", "dbname", "user")),
-        'password = { env = "T_PASSWORD" }',
-        "[profiles.t.stage]", *(f"{key} = {json.dumps(getattr(stage, key))}" for key in ("url", "endpoint", "access_key")),
-        'secret_key = { env = "T_SECRET" }',
-        "[profiles.t.snowflake]", *(f"{key} = {json.dumps(getattr(target, key))}" for key in ("account", "user", "database")),
-        f"schema = {json.dumps(target.schema_)}", 'password = { env = "T_SNOWFLAKE" }',
-        "[profiles.t.snowflake.connect]", *(f"{key} = {json.dumps(value)}" for key, value in target.connect.items()),
-    ]  # fmt: skip
-    (folder / "migration.toml").write_text("\n".join(lines) + "\n")
-    secrets = {"T_PASSWORD": source.password, "T_SECRET": stage.secret_key, "T_SNOWFLAKE": target.password}
+    text, secrets = whole_profile(settings, "t")
+    (folder / "migration.toml").write_text(text)
     process = subprocess.run(
         [sys.executable, "-c", MEASURED, str(folder / "peak"), "verify", "--profile", "t", "--json", *arguments],
         cwd=folder,
-        env={**os.environ, **{name: value.get_secret_value() for name, value in secrets.items() if value}},
+        env={**os.environ, **secrets},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=False,
