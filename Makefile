@@ -6,6 +6,7 @@ RUN ?= demo
 OPTION ?= A
 BIN := .venv/bin
 LOCAL_SNOWFLAKE := .venv-snowflake
+CHECK := $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m helpers.runs.lint runbooks
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
@@ -55,25 +56,24 @@ lab: stack  ## JupyterLab on the runbooks
 	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders
 	@$(BIN)/jupyter lab --notebook-dir runbooks
 
-# A stack of their own, so that tests never meet what a user has loaded.
+# A stack of their own, so that tests never meet what a user has loaded. The lint runs beside them and speaks when they have.
 test: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
-test: setup check  ## set up, lint, run the tests and compare the notebooks' outputs
+test: setup  ## set up, lint, run the tests and compare the notebooks' outputs
 	@$(BIN)/runbook local down > /dev/null 2>&1 || true  # one that runs may run an older version's stand-in
-	@trap '$(BIN)/runbook local down' EXIT; set -e; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile; \
-	$(BIN)/runbook local up; \
-	$(BIN)/runbook local sample --scale 10000 --replace; \
-	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with runbooks/nbval-sanitize.cfg runbooks -p no:cacheprovider
+	@said=$$(mktemp); { $(CHECK); } > $$said 2>&1 & check=$$!; \
+	trap 'kill $$check 2> /dev/null; rm -f $$said; $(BIN)/runbook local down' EXIT; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal \
+	&& $(BIN)/runbook local up \
+	&& $(BIN)/runbook local sample --scale 10000 --replace \
+	&& $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-sanitize-with runbooks/nbval-sanitize.cfg runbooks -p no:cacheprovider; \
+	tests=$$?; wait $$check; lint=$$?; cat $$said; exit $$((tests || lint))
 
 test-slow: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
 test-slow: setup  ## the tests that take longer
 	@$(BIN)/python -m pytest -m slow
 
 check: setup  ## format, lint, types, notebooks' lint
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/python -m helpers.runs.lint runbooks
+	@$(CHECK)
 
 format: setup  ## put the code into its form
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
