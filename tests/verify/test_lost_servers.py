@@ -10,12 +10,18 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers import export as exporting
+from helpers import manifest as manifests
 from helpers import verify as verifying
-from helpers.errors import MigrationError
+from helpers.errors import MigrationError, StageError
+from helpers.runs.engine import Failure
+from helpers.runs.retry import execute_patiently
+from helpers.runs.run import AttemptResult
 from helpers.settings import Settings
 from helpers.verify import Options
 
@@ -132,7 +138,8 @@ def test_a_server_that_is_lost_at_any_point_is_an_error(
         try:
             report = _verify(settings, gates[lost], after, **options)
         except MigrationError as error:
-            assert error.exit_code == 2, error
+            assert (error.exit_code, error.transient) == (2, True), error
+            assert not isinstance(error, StageError), error
         else:
             # The whole conversation was shorter than that.
             assert [t.missing + t.changed for t in report.tables] == [1, 1]
@@ -150,7 +157,39 @@ def test_a_server_that_is_not_there_is_an_error(migration: Any, gates: dict[str,
     gates[lost].cut()
     with pytest.raises(MigrationError) as failed:
         _verify(_behind(migration, gates), None, 0)
-    assert failed.value.exit_code == 2
+    assert (failed.value.exit_code, failed.value.transient) == (2, True)
+
+
+def test_a_source_that_is_cut_in_the_middle_of_an_export_may_be_asked_again(
+    migration: Any, gates: dict[str, Gate]
+) -> None:
+    """Would catch: advice about the bucket where the source is gone, and a night that ends because nobody tried again."""
+    migration.source(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT i, repeat(md5(i::text), 20) FROM generate_series(1, 3000) i",
+        "CREATE TABLE u AS TABLE t",
+    )
+    settings = _behind(migration, gates)
+    said: list[str] = []
+    of: Any = None  # the retry asks only how it ended
+
+    def attempt() -> AttemptResult:
+        """As `runbook run` makes one: the first meets a connection that is cut while rows are on their way."""
+        gates["source"].left = None
+        try:
+            with exporting.planned(settings) as plan:
+                gates["source"].left = 300_000 if not said else None
+                exporting.export(plan)
+        except MigrationError as error:
+            assert "bucket" not in error.next_step
+            failure = Failure(None, type(error).__name__, str(error), error.exit_code, error.transient)
+            return AttemptResult(of, "failed", error.exit_code, 0.0, Path(), None, failure)
+        return AttemptResult(of, "done", 0, 0.0, Path(), None, None)
+
+    assert execute_patiently(attempt, retries=2, say=said.append, first_wait=0.01).status == "done"
+    assert len(said) == 1
+    assert said[0].startswith("ConnectionFailed may pass")
+    assert manifests.read(migration.bucket).tables[0].rows == 3000
 
 
 def test_another_postgresql_that_is_lost_is_an_error(migration: Any, gates: dict[str, Gate]) -> None:
