@@ -13,8 +13,13 @@ from helpers.redaction import redact
 AGAIN = "run the same command again"
 
 _OF_POSTGRES = re.compile(
-    r"\b(?:ERROR|FATAL|PANIC):\s|Unable to connect to Postgres|Failed to [a-z ]*(?:COPY|query|Postgres)"
+    r"\b(?:ERROR|FATAL|PANIC):\s|Unable to (?:connect to Postgres|read binary COPY data)|"
+    "Failed to (?:execute query|prepare (?:COPY|query)|fetch header for COPY|fetch enough rows)|Expected Postgres binary COPY header"
 )
+"""What its reader of PostgreSQL says before the server's words, or of an answer that broke off
+(https://github.com/duckdb/duckdb-postgres)."""
+
+_BROKEN_OFF = re.compile("invalid header|got something else|fetch enough rows")
 _LOST = Fault(ConnectionFailed, f"see in the server's log why the connection ended, then {AGAIN}", transient=True)
 _DISK = Fault(
     DiskRefused,
@@ -31,7 +36,7 @@ def fault(error: Exception) -> Fault | None:
     """What an error of DuckDB means, or None where nobody knows."""
     text = str(error)
     if _OF_POSTGRES.search(text):
-        return postgres.fault(text) or (_LOST if not _reason(text) else None)
+        return postgres.fault(text) or (_LOST if _BROKEN_OFF.search(text) or not _reason(text) else None)
     if isinstance(error, duckdb.InterruptException):
         return Fault(ConnectionFailed, f"another reader failed, and this one was stopped: {AGAIN}", transient=True)
     if _OF_THE_DISK.search(text):

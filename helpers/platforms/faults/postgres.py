@@ -243,9 +243,7 @@ _SHOWS_A_ROW = frozenset({"23502", "23514", "44000"})
 """Codes whose detail is the whole row."""
 
 _SAID = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)", re.DOTALL)
-_PASSED_ON = re.compile(
-    r'^.*?(?:Failed to |Unable to connect to Postgres at )(?:[A-Za-z ]*".*":|[A-Za-z ]*:)\s*', re.DOTALL
-)
+_PASSED_ON = re.compile(r'^.*?(?:Failed|Unable) to (?:[A-Za-z ]*".*":|[A-Za-z ]*:)\s*', re.DOTALL)
 
 
 def fault(text: str, code: str | None = None) -> Fault | None:
