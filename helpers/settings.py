@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
@@ -440,6 +440,33 @@ class Profile(_Section):
     downstream: dict[str, Downstream] = Field(default_factory=dict)
     dns: Dns | None = None
     cutover: Cutover = Cutover()
+
+    @model_validator(mode="after")
+    def _every_key_is_heeded(self) -> Profile:
+        if why := next(_unheeded(self), None):
+            raise ValueError(why)
+        return self
+
+
+def _unheeded(profile: Profile) -> Iterator[str]:
+    """Keys that another one of the profile would make nobody read."""
+    source, stage, snowflake, kafka = profile.source, profile.stage, profile.snowflake, profile.kafka
+    if source and source.sslrootcert and source.sslmode == "disable":
+        yield 'source.sslrootcert says nothing beside source.sslmode = "disable": take one of them away'
+    for name in ("stage", "archive", "evidence", "aws"):
+        section = getattr(profile, name)
+        if section and (section.access_key is None) != (section.secret_key is None):
+            yield f"{name} has one of access_key and secret_key: name both, or none for the default chain"
+    if snowflake and snowflake.password and snowflake.private_key_file:
+        yield "snowflake.password and snowflake.private_key_file are two ways to log in: take one of them away"
+    if snowflake and snowflake.private_key_passphrase and not snowflake.private_key_file:
+        yield "snowflake.private_key_passphrase needs snowflake.private_key_file"
+    if snowflake and snowflake.storage_integration and stage and stage.endpoint:
+        yield "snowflake.storage_integration reads AWS alone, and stage.endpoint names another service: take one of them away"
+    if kafka and kafka.engine == "kafka" and kafka.security != "SASL_SSL":
+        for key in ("user", "password", "mechanism"):
+            if key in kafka.model_fields_set:
+                yield f'kafka.{key} says nothing beside kafka.security = "{kafka.security}": take one of them away'
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,28 @@ def test_what_a_stand_in_does_not_heed_is_refused(load: Any, text: str, names: l
     assert all(name in str(told.value) for name in names), told.value
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('source]\nhost = "h"\ndbname = "d"\nuser = "u"\nsslmode = "disable"\nsslrootcert = "r.pem"', ["sslrootcert", "sslmode"]),
+        ('stage]\nurl = "s3://b/"\naccess_key = "a"', ["stage", "secret_key"]),
+        ('aws]\nsecret_key = { env = "A_SECRET" }', ["aws", "access_key"]),
+        (
+            'snowflake]\naccount = "a"\nuser = "u"\ndatabase = "d"\nschema = "s"\npassword = { env = "A_SECRET" }\nprivate_key_file = "k"',
+            ["password", "private_key_file"],
+        ),
+        (
+            'kafka]\nbootstrap = "b:1"\nsecurity = "SSL"\nuser = "u"\nlanding = "s3://b/"',
+            ["kafka.user", "kafka.security"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_key_that_another_makes_void_is_refused(load: Any, text: str, names: list[str]) -> None:
+    with pytest.raises(SettingsError) as told:
+        load(f"[profiles.mine.{text}\n")
+    assert all(name in str(told.value) for name in names), told.value
+
+
 def test_what_the_local_stack_heeds_is_merged(load: Any, local_settings: Settings) -> None:
     found = load(
         f'{HEAD}[profiles.mine.source]\ndbname = "other"\n[profiles.mine.stage]\nurl = "s3://migration/p/"\n'

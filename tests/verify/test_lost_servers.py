@@ -186,7 +186,8 @@ def test_a_source_that_is_cut_in_the_middle_of_an_export_may_be_asked_again(
             return AttemptResult(of, "failed", error.exit_code, 0.0, Path(), None, failure)
         return AttemptResult(of, "done", 0, 0.0, Path(), None, None)
 
-    assert execute_patiently(attempt, retries=2, say=said.append, first_wait=0.01).status == "done"
+    ended = execute_patiently(attempt, retries=2, say=said.append, first_wait=0.01)
+    assert ended.status == "done", ended.failure
     assert len(said) == 1
     assert said[0].startswith("ConnectionFailed may pass")
     assert manifests.read(migration.bucket).tables[0].rows == 3000
