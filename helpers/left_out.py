@@ -40,7 +40,7 @@ def complete(cursor: Any, catalog: Catalog) -> Catalog:
         for table in catalog.tables
         if table.heirs
     }
-    return replace(catalog, left_out={**rows, **catalog.left_out, **_large_objects(cursor), **_others(cursor)})
+    return replace(catalog, left_out={**rows, **catalog.left_out, **_no_relations(cursor)})
 
 
 def grouped(left_out: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -78,6 +78,20 @@ def _inherited(cursor: Any, table: Table, moved: set[str], excluded: set[str]) -
     rows = dict(cursor.fetchall())
     parts = "; ".join(f"{rows.get(heir.oid, 0):,} of {heir.name}, which {goes}" for heir, goes in how)
     return f"SELECT count(*) FROM {table} answers {sum(rows.values()):,}, and {own_rows(rows.items(), table):,} are its own; {parts}"
+
+
+def _no_relations(cursor: Any) -> dict[str, str]:
+    """What is no relation. It is read for the list alone: where a server does not tell, the list says so."""
+    cursor.execute("SAVEPOINT others")
+    try:
+        found = _large_objects(cursor) | _others(cursor)
+    except (psycopg2.errors.InternalError, psycopg2.ProgrammingError) as error:
+        # A right on the system tables is missing, or, before PostgreSQL 14, something was dropped since the snapshot.
+        cursor.execute("ROLLBACK TO SAVEPOINT others")
+        why = " ".join(str(error).split())
+        return {"large objects, functions, types, triggers and rules": f"they could not be listed: {why}"}
+    cursor.execute("RELEASE SAVEPOINT others")
+    return found
 
 
 def _large_objects(cursor: Any) -> dict[str, str]:
@@ -127,21 +141,13 @@ def _others(cursor: Any) -> dict[str, str]:
         f"WHERE d.classid = '{catalog}'::regclass AND d.objid = o.oid AND d.deptype = 'e')"
         for kind, (catalog, which, _) in _OTHERS.items()
     ]
-    cursor.execute("SAVEPOINT others")
-    try:
-        cursor.execute(
-            f"SELECT kind, coalesce((named).type, kind) || ' ' || (named).identity FROM ({' UNION ALL '.join(queries)}) o "
-            "WHERE (named).identity IS NOT NULL"
-        )
-        found = {name: _OTHERS[kind][2] for kind, name in cursor.fetchall()}
-        cursor.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
-        found |= {f"prepared transaction {gid}": _PREPARED for (gid,) in cursor.fetchall()}
-    except psycopg2.errors.InternalError:
-        # The names are those of this moment: before PostgreSQL 14, what was dropped since the snapshot has none.
-        cursor.execute("ROLLBACK TO SAVEPOINT others")
-        return {"functions, types, triggers and rules": "they change while they are listed"}
-    cursor.execute("RELEASE SAVEPOINT others")
-    return found
+    cursor.execute(
+        f"SELECT kind, coalesce((named).type, kind) || ' ' || (named).identity FROM ({' UNION ALL '.join(queries)}) o "
+        "WHERE (named).identity IS NOT NULL"
+    )
+    found = {name: _OTHERS[kind][2] for kind, name in cursor.fetchall()}
+    cursor.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
+    return found | {f"prepared transaction {gid}": _PREPARED for (gid,) in cursor.fetchall()}
 
 
 _PREPARED = "neither committed nor rolled back: what it wrote is not in the snapshot"

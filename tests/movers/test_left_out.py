@@ -221,6 +221,16 @@ def test_what_holds_no_rows_of_a_table_is_named_too(migration: Any) -> None:
     )
 
 
+def test_a_server_that_does_not_list_its_code_still_moves_its_rows(migration: Any) -> None:
+    migration.source("CREATE TABLE t (id int)", "CREATE VIEW v AS SELECT id FROM t")
+    with migration.superuser() as cursor:
+        cursor.execute("REVOKE SELECT ON pg_catalog.pg_proc FROM PUBLIC")
+    manifest = migration.export()
+    assert (_rows(manifest), "public.v" in manifest.left_out) == ({"public.t": 0}, True)
+    why = manifest.left_out["large objects, functions, types, triggers and rules"]
+    assert why == "they could not be listed: permission denied for table pg_proc"
+
+
 def test_a_partition_that_is_being_detached_is_named_until_that_has_ended(migration: Any) -> None:
     migration.source(*PARTITIONED, "CREATE TABLE p (id int) PARTITION BY LIST (id)")
     migration.source(
