@@ -76,6 +76,11 @@ def test_dotenv_beside_the_file_is_read_and_the_environment_wins(
             ["profiles.production.source.dbname", 'dbname = "sales"'],
         ),
         ('[profiles.production.source]\nhostt = "h"\n', ["profiles.production.source"]),
+        ("[profiles.production.export]\nhold_snapshot_hours = 0\n", ["profiles.production.export.hold_snapshot_hours"]),
+        (
+            "[profiles.production.export]\nhold_snapshot_hours = 169\n",
+            ["profiles.production.export.hold_snapshot_hours"],
+        ),
         ("[profiles.other]\n", ["production", "other"]),
         ("profiles = [", ["not valid TOML"]),
     ],
