@@ -90,13 +90,12 @@ def refuse_foreign(target: Snowflake, found: dict[str, str]) -> None:
     """Raises `TargetRefused` that names everything in the way."""
     if not found:
         return
-    where = identifier(target.database, target.schema_)
     raise TargetRefused(
         "load into what belongs to others",
         on=snowflake.address(target),
         why="no load of ours made " + "; ".join(f"{name} ({what})" for name, what in found.items()),
-        next_step="nothing was changed. Its owner renames it (ALTER TABLE … RENAME TO …) or moves it to another schema, or set "
-        f"another `schema` than {where} under the profile's snowflake section, or leave it out with --exclude",
+        next_step="nothing was changed. Its owner renames it (ALTER TABLE … RENAME TO …) or moves it to another schema; or set "
+        "another `schema` under the profile's snowflake section, or leave the table out with --exclude",
     )
 
 
