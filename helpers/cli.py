@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from typer._click.exceptions import UsageError as WrongArguments  # typer carries its own click and exports no base
 
@@ -43,8 +41,9 @@ from helpers.runs import objections
 from helpers.runs.credentials import remember_environment
 from helpers.runs.folders import checked_name, refuse_sealed
 from helpers.runs.parent import heed_parent
-from helpers.verify.business import Business
-from helpers.verify.report import Report
+from helpers.screen import Screen, open_streams, silence
+from helpers.verify.about import About
+from helpers.verify.apart import apart_from_the_verdict
 
 if TYPE_CHECKING:
     from helpers.archive_record import RestoreTest
@@ -72,8 +71,8 @@ app.add_typer(kafka_app, name="kafka")
 local_app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3 and a Snowflake stand-in.")
 app.add_typer(local_app, name="local")
 
-screen = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
-"""For people; standard output carries what another program reads."""
+screen = Screen()
+"""For people: what was asked for goes to standard output, whatever else is said to standard error."""
 
 Profile = Annotated[str | None, typer.Option(help="Profile of migration.toml; without it RUNBOOK_PROFILE or local.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
@@ -89,6 +88,7 @@ PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done,
 def main() -> None:
     """Runs the command; every expected failure becomes one sentence and an exit code."""
     as_json = "--json" in sys.argv[1:]
+    open_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.excepthook = _in_a_thread
     remember_environment(os.environ)
@@ -133,17 +133,15 @@ def _fail(error: MigrationError, as_json: bool) -> NoReturn:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False))  # noqa: T201
-
-
-def _table(title: str, *columns: str, rows: list[tuple[Any, ...]]) -> None:
-    table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="dim")
-    numeric = [bool(rows) and all(isinstance(row[n], int | float) for row in rows) for n in range(len(columns))]
-    for column, right in zip(columns, numeric, strict=True):
-        table.add_column(Text(column), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row))
-    screen.print(table)
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        silence(sys.stdout)
 
 
 @local_app.command("up")
@@ -208,14 +206,14 @@ def local_status(as_json: Json = False) -> None:
     from helpers.local import stack
 
     servers = stack.status()
-    if as_json:
-        _print_json({"servers": [vars(server) for server in servers]})
-    else:
-        rows = [
-            (s.name, "running" if s.running else "stopped", str(s.pid or ""), str(s.port or ""), s.detail)
-            for s in servers
-        ]
-        _table("local stack", "server", "state", "pid", "port", "detail", rows=rows)
+    rows = [
+        (s.name, "running" if s.running else "stopped", str(s.pid or ""), str(s.port or ""), s.detail) for s in servers
+    ]
+    _show(
+        as_json,
+        {"servers": [vars(server) for server in servers]},
+        lambda: screen.table("local stack", "server", "state", "pid", "port", "detail", rows=rows),
+    )
     raise typer.Exit(0 if all(server.running or server.on_demand for server in servers) else 1)
 
 
@@ -228,10 +226,8 @@ def local_env(as_json: Json = False) -> None:
     from helpers.local import stack
 
     environment = stack.environment()
-    if as_json:
-        print(json.dumps(environment.as_dict()))  # noqa: T201 - the one place whose purpose is to hand over credentials
-    else:
-        screen.print(repr(environment), markup=False)
+    # With --json this is the one place whose purpose is to hand over credentials.
+    _show(as_json, environment.as_dict() if as_json else {}, lambda: screen.print(repr(environment), markup=False))
 
 
 @local_app.command("sample")
@@ -319,7 +315,7 @@ def kafka_topics(profile: Profile = None, as_json: Json = False) -> None:
     _show(
         as_json,
         {"brokers": kafka.address(settings), "topics": [vars(topic) for topic in found]},
-        lambda: _table(f"topics of {kafka.address(settings)}", "topic", "partitions", rows=rows),
+        lambda: screen.table(f"topics of {kafka.address(settings)}", "topic", "partitions", rows=rows),
     )
 
 
@@ -506,7 +502,7 @@ def export(
         ]
 
         def preview() -> None:
-            _table(f"would export to {what.bucket.location}", "table", "rows", "files", "verdict", rows=rows)
+            screen.table(f"would export to {what.bucket.location}", "table", "rows", "files", "verdict", rows=rows)
             for refusal in what.names:
                 screen.print(f"refused: {refusal} → {refusal.cure}", markup=False, soft_wrap=True)
             _show_left_out(what.state.left_out)
@@ -522,7 +518,7 @@ def export(
 
     def show() -> None:
         rows = [(str(t), t.rows, len(t.files), t.bytes) for t in manifest.tables]
-        _table(
+        screen.table(
             f"exported to {what.bucket.location} at LSN {manifest.lsn}", "table", "rows", "files", "bytes", rows=rows
         )
         if not manifest.lsn_exact:
@@ -571,14 +567,14 @@ def load(
         if plan:
             rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in planned.tables]
             _show(as_json, {"plan": [dict(zip(("table", "action", "rows", "files"), row, strict=True)) for row in rows]},
-                  lambda: _table("would load", "table", "action", "rows", "files", rows=rows))  # fmt: skip
+                  lambda: screen.table("would load", "table", "action", "rows", "files", rows=rows))  # fmt: skip
             return
         with progress("load") as report:
             loaded = _load(planned, report)
     _show(
         as_json,
         {"tables": [vars(table) for table in loaded]},
-        lambda: _table("loaded", "table", "rows", "action", rows=[(t.table, t.rows, t.action) for t in loaded]),
+        lambda: screen.table("loaded", "table", "rows", "action", rows=[(t.table, t.rows, t.action) for t in loaded]),
     )
 
 
@@ -659,7 +655,7 @@ def verify(
         verifying.Selection(where, since, sample), settings.verify.names | _pairs("--map", names), tolerances, witness
     )
     with (
-        progress("verify") as report,
+        progress("verify", unit="tables" if check == "data-quality" else "rows") as report,
         verifying.planned(
             settings,
             target=target,  # type: ignore[arg-type]
@@ -683,44 +679,37 @@ def verify(
         ]
         headings = ("table", "rows", "key", "compared")
         _show(as_json, {"plan": [dict(zip(headings, row, strict=True)) for row in rows]},
-              lambda: _table("would compare", "table", "rows (about)", "by key", "compared", rows=rows))  # fmt: skip
+              lambda: screen.table("would compare", "table", "rows (about)", "by key", "compared", rows=rows))  # fmt: skip
         return
-    page = _write_page(found, what) if found.tables and not found.business else None
+    from helpers.verify.page import (
+        write as write_page,
+    )  # its templates cost half a second, which other commands need not wait
+    from helpers.verify.terminal import show as show_verification
+
+    about = About.of(what)
+    page: Path | None = None
+    if found.tables and not found.business:
+        with apart_from_the_verdict("the report page could not be written"):
+            page = write_page(found, what.cells_folder / "report.html", about=about)
     if folder:
         # Of what narrows it, only what was given: an equal verdict on less does not outweigh a difference.
         given = {
             "check": check if check != "full" else None, "tables": tables, "exclude": exclude, "where": where, "since": since, "sample": sample,
             "map": names, "tolerance": tolerance, "location": location,
         }  # fmt: skip
-        _keep(folder, found, what, {name: value for name, value in given.items() if value})
+        with apart_from_the_verdict(f"{folder.name} was not told of this verification"):
+            objections.record(folder, found, what, {name: value for name, value in given.items() if value})
     if found.equal and check == "full" and not tables and not exclude and what.snapshot:
-        snapshots.release_named(what.snapshot, postgres.address(what.source))
+        with apart_from_the_verdict("the export's snapshot was not let go"):
+            snapshots.release_named(what.snapshot, postgres.address(what.source))
 
     def show() -> None:
-        _show_report(found)
+        show_verification(screen, found, about)
         if page:
             screen.print(f"the report for people: {page}", markup=False, soft_wrap=True)
 
     _show(as_json, found.as_dict() | {"page": str(page) if page else None}, show)
     raise typer.Exit(0 if found.equal else 1)
-
-
-def _write_page(report: Report, what: verifying.VerifyPlan) -> Path | None:
-    from helpers.verify.about import About
-    from helpers.verify.page import write
-
-    try:
-        return write(report, what.cells_folder / "report.html", about=About.of(what))
-    except OSError as error:  # the answer is known, and must not be lost for a full disk
-        screen.print(f"the report page could not be written: {error}", markup=False, soft_wrap=True)
-        return None
-
-
-def _keep(folder: Path, report: Report, what: verifying.VerifyPlan, asked: dict[str, Any]) -> None:
-    try:
-        objections.record(folder, report, what, asked)
-    except (OSError, MigrationError) as error:  # the answer is known, and must not be lost
-        screen.print(f"{folder.name} was not told of this verification: {error}", markup=False, soft_wrap=True)
 
 
 def _new_folder(wanted: Path) -> Path:
@@ -749,68 +738,6 @@ def _number(name: str, text: str) -> float:
             why=f"{text} is no number",
             next_step="write 1e-9",
         ) from None
-
-
-_VERDICTS = {
-    "equal": "[bold green]EQUAL[/]", "different": "[bold red]DIFFERENT[/]", "refused": "[bold red]REFUSED[/]",
-}  # fmt: skip
-
-
-def _show_business(report: Report, business: Business) -> None:
-    _table(f"{report.source} against {report.target} at LSN {report.lsn} ({report.lsn_note})",
-           "table", "verdict", "found", rows=[(str(t), t.verdict, t.method) for t in report.tables])  # fmt: skip
-    broken = [
-        (r.rule.table, r.rule.words, r.verdict, r.violations or 0,
-         "" if r.violations_source is None else r.violations_source, r.why)
-        for r in business.rules if r.verdict != "pass"
-    ]  # fmt: skip
-    if broken:
-        _table("rules", "table", "rule", "verdict", "rows", "in the source", "why", rows=broken)
-    figures = business.figures.frame(differing=True)
-    if len(figures):
-        names = [str(name) for name in figures.columns]
-        rows = [tuple("" if value is None else str(value) for value in row) for row in figures.head(40).to_numpy()]
-        _table("figures that differ (the first 40)", *names, rows=rows)
-    _show_left_out(report.left_out)
-    screen.print(_VERDICTS[report.verdict])
-
-
-def _show_report(report: Report) -> None:
-    if report.business:
-        _show_business(report, report.business)
-        return
-    rows = [
-        (str(t), t.verdict, t.rows_source if t.rows_source is not None else "", t.rows_target if t.rows_target is not None else "",
-         t.differences or (t.method if t.verdict == "refused" else ""), f"{t.seconds:.1f}")
-        for t in report.tables
-    ]  # fmt: skip
-    _table(f"{report.source} against {report.target} at LSN {report.lsn} ({report.lsn_note})",
-           "table", "verdict", "source rows", "target rows", "differences", "seconds", rows=rows)  # fmt: skip
-    shown = [(str(t), json.dumps(c.key, ensure_ascii=False) if c.key else "", c.column, _value(c.source), _value(c.target))
-             for t in report.tables for c in t.cells[:10]]  # fmt: skip
-    if shown:
-        _table(
-            "differing cells (the first ten of each table)", "table", "key", "column", "source", "target", rows=shown
-        )
-    for finding, table in ((f, t) for t in report.tables for f in t.schema_findings):
-        screen.print(
-            f"{table}: {finding.name} {finding.column or ''}: expected {finding.expected}, found {finding.found}",
-            markup=False,
-        )
-    for table in report.tables:
-        if table.cells_file:
-            screen.print(f"every differing cell of {table}: {table.cells_file}", markup=False)
-    _show_left_out(report.left_out)
-    chosen = "; ".join(dict.fromkeys(table.selection for table in report.tables if table.selection))
-    screen.print(
-        f"{_VERDICTS[report.verdict]}: {report.rows:,} rows, {report.cells:,} cells compared"
-        f"{f', of no others than: {chosen}' if chosen else ''}",
-        markup=False,
-    )
-
-
-def _value(text: str | None) -> str:
-    return "NULL" if text is None else repr(text)
 
 
 @app.command("run")
@@ -898,8 +825,8 @@ def run_phase(
     }  # fmt: skip
 
     def show() -> None:
-        stages = [(title, f"{seconds:.1f}") for title, seconds in result.stages().items()]
-        _table(f"{notebook.stem}: {result.status} after {result.seconds:.1f} s", "stage", "seconds", rows=stages)
+        stages = [(title, duration(seconds)) for title, seconds in result.stages().items()]
+        screen.table(f"{notebook.stem}: {result.status} after {duration(result.seconds)}", "stage", "took", rows=stages)
         if failure:
             screen.print(f"cell {failure.cell}: {failure.message}", markup=False, soft_wrap=True)
         if words := result.summary():
@@ -919,10 +846,10 @@ def run_phase(
 
 def _show_phases(whole: AllResult) -> None:
     rows = [
-        (each.phase, each.state, "" if each.seconds is None else f"{each.seconds:.1f}", each.why)
+        (each.phase, each.state, "" if each.seconds is None else duration(each.seconds), each.why)
         for each in whole.phases
     ]
-    _table(f"run {whole.run}, option {whole.option}", "phase", "state", "seconds", "why", rows=rows)
+    screen.table(f"run {whole.run}, option {whole.option}", "phase", "state", "took", "why", rows=rows)
     screen.print(whole.summary(), markup=False, soft_wrap=True, style="bold")
     # The rollback is rehearsed in any case.
     if not whole.exit_code and set(whole.rehearsed) - {ROLLBACK}:
@@ -985,7 +912,7 @@ def _take_inventory(settings: profiles.Settings, as_json: bool) -> NoReturn:
     said = list(inventory.findings(found))
 
     def show() -> None:
-        _table(
+        screen.table(
             f"{found.database}, PostgreSQL {found.version}, as {found.role}",
             "kind",
             "objects",
@@ -995,7 +922,7 @@ def _take_inventory(settings: profiles.Settings, as_json: bool) -> NoReturn:
             (str(r), r.kind, r.rows, r.bytes, "yes" if r.keyed else "no", "yes" if r.readable else "no")
             for r in found.relations
         ]
-        _table("what holds rows", "object", "kind", "rows (about)", "bytes", "key", "readable", rows=relations)
+        screen.table("what holds rows", "object", "kind", "rows (about)", "bytes", "key", "readable", rows=relations)
         for each in said:
             fix = f" → {each.fix}" if each.fix else ""
             screen.print(f"{each.severity}: {each.on}: {each.what}{fix}", markup=False, soft_wrap=True)
@@ -1015,7 +942,7 @@ def _show_census(found: assessing.Stock, by_target: Mapping[str, Sequence[naming
             for c in table.columns
         ]  # fmt: skip
         headings = ("column", "type", "verdict", "Snowflake", "policy", "touched", "note")
-        _table(f"{table.table}: {table.rows:,} rows", *headings, rows=rows)
+        screen.table(f"{table.table}: {table.rows:,} rows", *headings, rows=rows)
     for sentence in (sentence for table in found.tables for sentence in table.refused):
         screen.print(f"refused: {sentence}", markup=False, soft_wrap=True)
     for where, refusal in ((where, each) for where, refusals in by_target.items() for each in refusals):
@@ -1044,9 +971,9 @@ def rehearse_rollback(
 
     def show() -> None:
         kinds = [(kind, count, done.brought_back[kind]) for kind, count in done.writes.items()]
-        _table("writes to the new side", "kind", "written", "rows brought back", rows=kinds)
-        _table(
-            "stages", "stage", "seconds", rows=[(stage, f"{seconds:.1f}") for stage, seconds in done.seconds.items()]
+        screen.table("writes to the new side", "kind", "written", "rows brought back", rows=kinds)
+        screen.table(
+            "stages", "stage", "took", rows=[(stage, duration(seconds)) for stage, seconds in done.seconds.items()]
         )
         for sentence in done.lost:
             screen.print(f"lost: {sentence}", markup=False, soft_wrap=True)
@@ -1083,7 +1010,7 @@ def benchmark(
         planned = [(volume, each, benchmarking.VOLUMES[volume]) for volume in what.volumes for each in what.pipelines]
         headings = ("volume", "pipeline", "order lines")
         _show(as_json, {"plan": [dict(zip(headings, row, strict=True)) for row in planned]},
-              lambda: _table("would measure", *headings, rows=list(planned)))  # fmt: skip
+              lambda: screen.table("would measure", *headings, rows=list(planned)))  # fmt: skip
         return
     with progress("benchmark") as report:
         found = benchmarking.benchmark(what, benchmarking.limits_of(settings), progress=report)
@@ -1104,7 +1031,7 @@ def benchmark(
             frames["limits"] = found.judged()
         for title, frame in frames.items():
             flat = frame.reset_index()
-            _table(title, *map(str, flat.columns), rows=[tuple(row) for row in flat.itertuples(index=False)])
+            screen.table(title, *map(str, flat.columns), rows=[tuple(row) for row in flat.itertuples(index=False)])
 
     _show(as_json, found.as_dict(), show)
     raise typer.Exit(0 if found.kept else 1)
@@ -1145,13 +1072,13 @@ def marts(
 
     def show() -> None:
         nodes = [(n.name, n.kind, n.status, n.failures, "" if n.good else n.message) for n in built.nodes]
-        _table(f"dbt build --select {select}", "name", "kind", "status", "failing rows", "message", rows=nodes)
+        screen.table(f"dbt build --select {select}", "name", "kind", "status", "failing rows", "message", rows=nodes)
         for name, rows in failing.items():
             for row in rows:
                 screen.print(f"{name}: {', '.join(f'{k}={v}' for k, v in row.items())}", markup=False, soft_wrap=True)
         if compared:
             flat = compared.frame().reset_index()
-            _table(f"parity, source at LSN {compared.lsn}, marts in {compared.engine}", *map(str, flat.columns),
+            screen.table(f"parity, source at LSN {compared.lsn}, marts in {compared.engine}", *map(str, flat.columns),
                    rows=[tuple(row) for row in flat.itertuples(index=False)])  # fmt: skip
             for difference in compared.differences[:40]:
                 screen.print(str(difference), markup=False, soft_wrap=True)
@@ -1169,7 +1096,7 @@ def aggregate(profile: Profile = None, as_json: Json = False) -> None:
     from helpers import legacy_aggregation
 
     rows = legacy_aggregation.aggregate(profiles.load(profile).source)
-    _show(as_json, {"rows": rows}, lambda: _table("aggregated", "table", "rows", rows=list(rows.items())))
+    _show(as_json, {"rows": rows}, lambda: screen.table("aggregated", "table", "rows", rows=list(rows.items())))
 
 
 @app.command()
@@ -1209,7 +1136,7 @@ def status(
         if found:
             _show_checklist(found, following)
             rows = [(a["phase"], a["attempt"], a["status"], str(a["html"])) for a in attempts]
-            _table(f"run {run}", "phase", "attempt", "status", "html", rows=rows)
+            screen.table(f"run {run}", "phase", "attempt", "status", "html", rows=rows)
         holders = [
             (
                 s.source,
@@ -1222,7 +1149,7 @@ def status(
             )
             for s in held
         ]
-        _table("snapshots held", "source", "run", "for", "LSN", "since", "until", "keeper", rows=holders)
+        screen.table("snapshots held", "source", "run", "for", "LSN", "since", "until", "keeper", rows=holders)
         if held:
             screen.print(
                 f"vacuum on the source is held back by {behind:,} transactions (age of xmin); what goes on needs its snapshot, "
@@ -1280,7 +1207,7 @@ def _show_checklist(found: RunStatus, following: Following | None) -> None:
             actual = "" if step.actual_minutes is None else duration(60 * step.actual_minutes)
             rows.append((step.mark, "  " * depth[step.id] + step.title, step.id, step.state, step.who or "", (step.at or "")[:19],
                          step.planned_minutes or "", actual))  # fmt: skip
-        _table(phase, "", "box", "step", "state", "who", "when (UTC)", "planned min", "actual", rows=rows)
+        screen.table(phase, "", "box", "step", "state", "who", "when (UTC)", "planned min", "actual", rows=rows)
     for step in found.steps:
         if step.why:
             screen.print(f"{step.mark} {step.why}", markup=False, soft_wrap=True)
@@ -1522,7 +1449,7 @@ def archive(
         }  # fmt: skip
 
         def preview() -> None:
-            _table("would archive", "table", "rows (about)", "bytes in the source", rows=rows)
+            screen.table("would archive", "table", "rows (about)", "bytes in the source", rows=rows)
             goes_on = "goes on with" if what.resumed else "to"
             days = f"{own.retention_days:,} day{'' if own.retention_days == 1 else 's'}"
             screen.print(f"{goes_on} {value['location']}, locked for {days} ({own.mode})", markup=False, soft_wrap=True)
@@ -1542,7 +1469,7 @@ def archive(
 
     def show() -> None:
         dump = done.file(done.dump)
-        _table(
+        screen.table(
             f"archive {done.name} at LSN {done.lsn}",
             "what", "files", "bytes",
             rows=[(f"Parquet, {done.rows:,} rows", len(done.files) - 1, done.bytes - dump.bytes), ("dump", 1, dump.bytes)],
@@ -1563,11 +1490,11 @@ def _show_restore(tested: RestoreTest) -> None:
     rows = [(t.table, t.verdict, t.rows if t.rows is not None else "", t.differences) for t in tested.tables]
     if rows:
         screen.print(f"the dump was restored on {tested.server}", markup=False, soft_wrap=True)
-        _table("restored dump against the Parquet files", "table", "verdict", "rows", "differences", rows=rows)  # fmt: skip
+        screen.table("restored dump against the Parquet files", "table", "verdict", "rows", "differences", rows=rows)  # fmt: skip
     for sentence in tested.findings:
         screen.print(sentence, markup=False, soft_wrap=True)
     verdict = "[bold green]RESTORES[/]" if tested.verdict == "equal" else f"[bold red]{tested.verdict.upper()}[/]"
-    screen.print(f"{verdict}: {tested.rows:,} rows compared cell by cell in {tested.seconds:.1f} s")
+    screen.print(f"{verdict}: {tested.rows:,} rows compared cell by cell in {duration(tested.seconds)}")
 
 
 def _notebook(phase: str) -> Path:
@@ -1616,7 +1543,10 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _show(as_json: bool, value: dict[str, Any], show: Callable[[], None]) -> None:
-    if as_json:
-        _print_json(value)
-    else:
-        show()
+    """Prints what was found; whatever hinders that, the exit code says it too."""
+    with apart_from_the_verdict("the result could not be shown"):
+        if as_json:
+            _print_json(value)
+        else:
+            with screen.answer():
+                show()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 Progress = Callable[[int, int, str], None]
 """Called with rows (or what else is counted) done, in all (an estimate may be exceeded), and what is being done."""
+
+SOONEST_SECONDS, SOONEST_SHARE = 10.0, 0.05
+"""Before so much time, or such a share of the work, the remaining time would be a guess."""
 
 LOG_EVERY_SECONDS = 10.0
 """In a log every line stays, so they are rare."""
@@ -23,7 +26,25 @@ def progress(title: str, *, unit: str = "rows") -> Iterator[Progress]:
     else:
         shown = _in_terminal(title, unit) if sys.stderr.isatty() else _in_log(title, unit)
     with shown as report:
-        yield report
+        yield _unless_deaf(report)
+
+
+def _unless_deaf(report: Progress) -> Progress:
+    """Whoever reads of the progress may stop reading: the work goes on."""
+
+    def told(done: int, total: int, what: str) -> None:
+        with suppress(OSError, ValueError):  # a closed pipe, or a closed stream
+            report(done, total, what)
+
+    return told
+
+
+def _left(done: int, total: int, seconds: float) -> str:
+    """How long it will take as it goes; empty until enough is done that it says something."""
+    if not 0 < done < total or seconds < SOONEST_SECONDS or done < SOONEST_SHARE * total:
+        return ""
+    left = seconds * (total - done) / done
+    return f", about {roughly(left)} left" if left >= 1 else ""
 
 
 def _notebook() -> bool:
@@ -35,11 +56,15 @@ def _notebook() -> bool:
 def _in_terminal(title: str, unit: str) -> Iterator[Progress]:
     from tqdm import tqdm
 
-    with tqdm(desc=title, unit=f" {unit}", unit_scale=True, file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
+    started = time.monotonic()
+    shape = "{desc} {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} {unit}{postfix}"
+    with tqdm(
+        desc=title, unit=unit, unit_scale=True, file=sys.stderr, leave=False, dynamic_ncols=True, bar_format=shape
+    ) as bar:
 
         def report(done: int, total: int, what: str) -> None:
             bar.total = max(done, total)
-            bar.set_postfix_str(what, refresh=False)
+            bar.set_postfix_str(f"{what}{_left(done, total, time.monotonic() - started)}", refresh=False)
             bar.n = done
             bar.refresh()
 
@@ -54,7 +79,7 @@ def _in_log(title: str, unit: str) -> Iterator[Progress]:
         nonlocal told
         if time.monotonic() - told >= LOG_EVERY_SECONDS:
             told = time.monotonic()
-            left = f", about {(told - started) * (total - done) / done:.0f} s left" if 0 < done < total else ""
+            left = _left(done, total, told - started)
             print(f"{title}: {done:,} of {max(done, total):,} {unit}, {what}{left}", file=sys.stderr, flush=True)  # noqa: T201
 
     yield report
@@ -95,3 +120,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def roughly(seconds: float) -> str:
+    """As exact as an estimate is: 42 s, 7 min, 3.5 hours, 5 days."""
+    for size, unit, digits in ((86400, "days", 0), (3600, "hours", 1), (60, "min", 0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"

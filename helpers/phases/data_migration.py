@@ -7,7 +7,6 @@ its gate, and a step that changes something is only planned unless `apply` is se
 from __future__ import annotations
 
 import atexit
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from helpers.manifest import Manifest
 from helpers.names import Refusal
 from helpers.phases import data_migration_plan
 from helpers.phases.phase import Finding, Phase
+from helpers.phases.verification import keep
 from helpers.platforms import postgres, spark
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
@@ -241,7 +241,7 @@ class DataMigration(Phase):
     def report_page(self, target: TargetName = "snowflake") -> Markdown:
         """A link to a verification's report for people, beside the files with all differing cells."""
         if target not in self._pages:
-            return Markdown("Nothing was compared, so there is no report.")  # type: ignore[no-untyped-call]
+            return Markdown("There is no report: nothing was compared, or its page could not be written.")  # type: ignore[no-untyped-call]
         # The archived notebook lies in its phase's folder; an open one is where Jupyter has started its kernel.
         folder = run_folder() / os.environ[PHASE] if PHASE in os.environ else Path.cwd()
         link = quote(os.path.relpath(self._pages[target], folder))
@@ -468,8 +468,8 @@ class DataMigration(Phase):
             with planned as plan:
                 found = self._reports[target] = verify.verify(plan, progress=report)
                 about = About.of(plan)
-        self._pages[target] = page.write(found, path.with_suffix("") / "report.html", about=about)
-        path.write_text(json.dumps(found.as_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
+        if written := keep(found, path, about):
+            self._pages[target] = written
         return found
 
 

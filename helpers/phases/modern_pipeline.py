@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from helpers.phases import post_migration_plan, testing_plan
 from helpers.phases.box_findings import output_findings, performance_findings, quality_findings, target_findings
 from helpers.phases.plan import StepPlan
 from helpers.phases.subject import Answer
+from helpers.phases.verification import keep
 from helpers.pipeline_run import PipelineRun
 from helpers.platforms import airflow
 from helpers.platforms.dbt import DbtResult
@@ -27,7 +27,6 @@ from helpers.progress import Progress
 from helpers.runs.folders import report_path
 from helpers.runs.steps import Found
 from helpers.settings import Downstream, Settings
-from helpers.verify import page
 from helpers.verify.about import About
 
 ROWS_SHOWN = 10
@@ -135,8 +134,7 @@ class ModernPipeline:
         folder = path.with_suffix("")
         with verify.planned(self._settings, target="snowflake", cells_folder=folder, progress=progress) as plan:
             found, about = verify.verify(plan, progress=progress), About.of(plan)
-        page.write(found, folder / "report.html", about=about)
-        path.write_text(json.dumps(found.as_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
+        keep(found, path, about)
         rows = [(str(t), t.verdict, t.rows_source, t.rows_target, t.differences) for t in found.tables]
         columns = ["table", "verdict", "source rows", "target rows", "differences"]
         return Answer(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from helpers import checklist
 from helpers.errors import EvidenceError
+from helpers.progress import roughly
 from helpers.runs.ledger import NAME, Entry, Ledger
 
 FORMER_RUNS = 20
@@ -30,7 +31,7 @@ class Estimate:
         return Estimate(max(0.0, self.seconds - seconds), self.planned)
 
     def __str__(self) -> str:
-        return f"about {_roughly(self.seconds)} left{' as planned' if self.planned else ''}"
+        return f"about {roughly(self.seconds)} left{' as planned' if self.planned else ''}"
 
 
 NONE = Estimate(0.0, False)
@@ -58,14 +59,6 @@ def planned(phase: str, option: str, over: Set[str] = frozenset()) -> Estimate:
     """What the checklist plans for a phase's boxes, without those of the steps that are over."""
     minutes = sum(step.minutes for step in checklist.of_option(option) if step.phase == phase and step.id not in over)
     return Estimate(minutes * 60.0, planned=True)
-
-
-def _roughly(seconds: float) -> str:
-    """As exact as an estimate is: `42 s`, `7 min`, `3.5 h`, `5.0 d`."""
-    for size, unit, digits in ((86400, "d", 1), (3600, "h", 1), (60, "min", 0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.{digits}f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _ledgers(outputs: Path, run: str, profile: str) -> Iterable[list[Entry]]:

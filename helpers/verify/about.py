@@ -12,6 +12,8 @@ import duckdb
 from helpers.platforms import postgres, snowflake, spark
 from helpers.verify.plan import VerifyPlan
 
+_STAND_INS = {"Snowflake": "fakesnow", "Databricks": "pysail"}
+
 
 @dataclass(frozen=True)
 class About:
@@ -29,6 +31,11 @@ class About:
     target: str = ""
     stand_in: Literal["", "Snowflake", "Databricks"] = ""
     settings: tuple[str, ...] = ()
+
+    @property
+    def on_stand_in(self) -> str:
+        """What a verdict says behind its word where the target is not the service itself; else empty."""
+        return f" on the stand-in {_STAND_INS[self.stand_in]}, no {self.stand_in}" if self.stand_in else ""
 
     @classmethod
     def of(cls, plan: VerifyPlan) -> About:

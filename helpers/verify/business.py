@@ -19,6 +19,7 @@ from helpers.verify.figures import Figures, figures
 from helpers.verify.plan import VerifyPlan
 from helpers.verify.report import Report, TableReport
 from helpers.verify.rules.result import RuleResult
+from helpers.verify.verdict import counted as number
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,14 @@ def _of_table(full: str, schema: str, name: str, found: Business, seconds: float
     compared = [table for table in found.figures.tables if table.table == full]
     differing = sum(len(table.differences) for table in compared)
     equal = quality.kept(mine) and all(table.equal for table in compared)
+    figures = sum(len(table.figures) for table in compared)
     words = [
-        f"{counted['pass']} rules kept",
-        *(f"{n} {what}" for n, what in ((counted["fail"], "broken"), (counted["warn"], "expectations not met"),
-                                        (counted["not checked"], "not checked")) if n),
-        f"{sum(len(table.figures) for table in compared):,} figures, {differing:,} of them different",
+        f"{number(counted['pass'], 'rule')} kept",
+        *(f"{number(n, noun)} {what}" for n, noun, what in (
+            (counted["fail"], "rule", "broken"), (counted["warn"], "expectation", "not met"),
+            (counted["not checked"], "rule", "not checked"),
+        ) if n),
+        f"{differing:,} of {number(figures, 'figure')} different" if differing else f"{number(figures, 'figure')} the same",
     ]  # fmt: skip
     return TableReport(schema, name, "equal" if equal else "different", method=", ".join(words), seconds=seconds)
 

@@ -162,14 +162,15 @@ def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_sin
     untold: list[str] = []
     cells: tuple[Cell, ...] = ()
     written, copies = None, Copies()
+    duck.execute("CREATE OR REPLACE TABLE copies (id BIGINT, side VARCHAR)")
+    if missing or extra:
+        with apart_from_the_verdict("whether rows are there more than once was not found out", untold.append):
+            copies = _find_copies(duck, table)
     if shown:
         with apart_from_the_verdict("the differing cells cannot be shown", untold.append):
             cells = _show_cells(duck, ends, table, shown)
             with apart_from_the_verdict("the file of the differing cells could not be written", untold.append):
                 written = _write_cells(duck, file)
-    if missing or extra:
-        with apart_from_the_verdict("whether rows are there twice was not found out", untold.append):
-            copies = _count_copies(duck, table)
     if not table.key:
         missing, extra, changed = missing + changed, extra + changed, 0
     return Compared(
@@ -379,24 +380,26 @@ def _write_cells(duck: DuckDB, file: Path) -> Path:
     return file
 
 
-def _count_copies(duck: DuckDB, table: TablePlan) -> Copies:
-    """Of the rows that one side lacks, those which the other has more than once: the same key, or without one the same row."""
+def _find_copies(duck: DuckDB, table: TablePlan) -> Copies:
+    """Puts into `copies` the rows that one side lacks and the other has more than once: the same key, or without one the row."""
     names = [column.name for column in table.columns]
     same = [names.index(name) for name in table.key] or list(range(len(names)))
-    found = []
+    row = f"hash({', '.join(f'c{n}' for n in same)})"
     for side, other, rows in (("s", "t", "source"), ("t", "s", "target")):
-        row = f"hash({', '.join(f'c{n}' for n in same)})"
-        alone = f"(SELECT {row} AS row FROM rest WHERE id IN (SELECT {side} FROM pairs WHERE {other} IS NULL))"
-        ((count,),) = duck.execute(
-            f"SELECT count(*) FROM {alone} SEMI JOIN (SELECT {row} AS row FROM {rows} WHERE {row} IN (SELECT row FROM {alone}) "
-            "GROUP BY row HAVING count(*) > 1) USING (row)"
-        ).fetchall()
-        found.append(int(count))
-    return Copies(*found)
+        alone = f"(SELECT id, {row} AS row FROM rest WHERE id IN (SELECT {side} FROM pairs WHERE {other} IS NULL))"
+        duck.execute(
+            f"INSERT INTO copies SELECT id, '{side}' FROM {alone} SEMI JOIN (SELECT {row} AS row FROM {rows} "
+            f"WHERE {row} IN (SELECT row FROM {alone}) GROUP BY row HAVING count(*) > 1) USING (row)"
+        )
+    ((source, target),) = duck.execute(
+        "SELECT count(*) FILTER (side = 's'), count(*) FILTER (side = 't') FROM copies"
+    ).fetchall()
+    return Copies(source, target)
 
 
 def _first_cells(duck: DuckDB) -> tuple[Cell, ...]:
     rows = duck.execute(
-        f"SELECT key, column_name, source, target, pair, sides FROM cells ORDER BY pair, number LIMIT {CELLS_IN_JSON}"
+        "SELECT key, column_name, source, target, pair, sides, pair IN (SELECT id FROM copies) FROM cells "
+        f"ORDER BY pair, number LIMIT {CELLS_IN_JSON}"
     ).fetchall()
     return tuple(Cell(json.loads(key) if key else None, *rest) for key, *rest in rows)

@@ -35,8 +35,6 @@ COLUMNS, LINES = 5, 3
 
 TABLES_IN_A_NOTEBOOK = 20
 
-_NAMES = {"postgresql": "PostgreSQL", "snowflake": "Snowflake", "stage": "the stage", "manifest": "the manifest"}
-
 
 @dataclass(frozen=True)
 class Bar:
@@ -110,7 +108,7 @@ def write(report: Report, path: Path, *, about: About | None = None, made_at: da
     Raises:
         OSError: it cannot be written.
     """
-    title = f"{_named(report.source)} against {_named(report.target)}"
+    title = f"{verdict.named(report.source)} against {verdict.named(report.target)}"
     text = render(report, title=title, made_at=made_at or datetime.now(UTC), about=about)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
@@ -168,7 +166,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(alone=visible.alone, bars=BARS, null=visible.alone(None), pair=visible.pair)
     environment.filters.update(
-        beside=_beside, blocks=_blocks, counted=counted, duration=duration, method=_short_method, percent=_percent,
+        beside=_beside, blocks=_blocks, counted=counted, duration=duration, method=_short_method, percent=verdict.percent,
         severe=_severe, shown=shown,
     )  # fmt: skip
     return environment
@@ -288,15 +286,3 @@ def _short_method(table: TableReport) -> str:
     for end in (",", ";", " ("):
         words = words.partition(end)[0]
     return words
-
-
-def _percent(share: float) -> str:
-    if 0 < share < 0.001:
-        return "under 0.1%"
-    if 0.999 < share < 1:
-        return "over 99.9%"
-    return f"{share:.1%}".replace(".0%", "%")
-
-
-def _named(side: str) -> str:
-    return _NAMES.get(side, side)

@@ -13,6 +13,7 @@ from typing import Any
 
 from helpers.catalog import Table
 from helpers.progress import Progress
+from helpers.verify.apart import apart_from_the_verdict
 from helpers.verify.engines import Engine
 from helpers.verify.forms import Held, form_of
 from helpers.verify.rules.conditions import Condition, IsNull, Untranslatable, columns_of, write
@@ -310,7 +311,9 @@ class _Check:
         return self._named(names, sql)
 
     def _named(self, names: Sequence[str], sql: str) -> tuple[dict[str, str | None], ...]:
-        rows = self._target.rows(sql, doing=f"find examples in {self._table}")
+        rows: Sequence[tuple[Any, ...]] = ()
+        with apart_from_the_verdict(f"no examples of {self._table} can be shown"):
+            rows = self._target.rows(sql, doing=f"find examples in {self._table}")
         return tuple(dict(zip(names, row, strict=True)) for row in rows)
 
 

@@ -39,6 +39,7 @@ class Cell:
     Attributes:
         row: the same number for the cells of one row; it says nothing else.
         on: which sides have the row.
+        again: whether the one side that has it holds it more than once.
     """
 
     key: dict[str, str | None] | None
@@ -47,6 +48,7 @@ class Cell:
     target: str | None
     row: int = 0
     on: Literal["both", "source", "target"] = "both"
+    again: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """As in the contract."""

@@ -60,7 +60,8 @@ def postgres_float(number: float, single: bool) -> str:
         return "NaN"
     if math.isinf(number):
         return "Infinity" if number > 0 else "-Infinity"
-    fits = single and float(np.float32(number)) == number
+    with np.errstate(over="ignore"):  # what does not fit is infinite, and then another number
+        fits = single and float(np.float32(number)) == number
     digits = np.format_float_scientific(np.float32(number) if fits else number, unique=True, trim="-")
     mantissa, _, power = digits.partition("e")
     exponent = int(power)

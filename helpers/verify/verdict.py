@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from helpers.verify.report import Report, TableReport
+
+if TYPE_CHECKING:
+    from helpers.verify.business import Business
 
 State = Literal["refused", "different", "moved on", "equal"]
 """A table's verdict as a person needs it: a difference that the source made itself is no fault of the target."""
@@ -22,6 +25,8 @@ def sentence(report: Report) -> str:
     at = f" at {about}LSN {report.lsn}" if report.lsn else ""
     if not report.tables:
         return "REFUSED: no table was compared, so nothing is proved"
+    if report.business and not found["refused"]:
+        return f"{_of_quality(report.business, report.tables)}{at}"
     if found["refused"]:
         return _refused(report, found, at)
     if found["different"]:
@@ -123,11 +128,66 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+_NAMES = {"postgresql": "PostgreSQL", "snowflake": "Snowflake", "stage": "the stage", "manifest": "the manifest"}
+
+
+def named(side: str) -> str:
+    """A side as people call it."""
+    return _NAMES.get(side, side)
+
+
+def percent(share: float) -> str:
+    """For example "4.8%"; what is neither none nor all is not rounded to it."""
+    if 0 < share < 0.001:
+        return "under 0.1%"
+    if 0.999 < share < 1:
+        return "over 99.9%"
+    return f"{share:.1%}".replace(".0%", "%")
+
+
 def wrong_rows(tables: Sequence[TableReport]) -> tuple[str, ...]:
     """Rows that differ through no change of the source, by kind; empty where there are none."""
     kinds = {"changed": "changed", "missing": "missing in the target", "extra": "only in the target"}
     counts = {words: sum(getattr(table, name) for table in tables) for name, words in kinds.items()}
-    return tuple(f"{counted(count, 'row')} {words}" for words, count in counts.items() if count)
+    copies = {
+        kinds["missing"]: sum(table.copies.source for table in tables),
+        kinds["extra"]: sum(table.copies.target for table in tables),
+    }
+    return tuple(
+        f"{counted(count, 'row')} {words}{_copies(copies.get(words, 0), count)}"
+        for words, count in counts.items()
+        if count
+    )
+
+
+def _copies(copies: int, of: int) -> str:
+    """Rows that are not wrong by what they hold, but by being there again."""
+    if not copies:
+        return ""
+    which = "" if copies == of else f"{copies:,} of them "
+    return f" ({which}there more than once)"
+
+
+def _of_quality(business: Business, tables: Sequence[TableReport]) -> str:
+    rules = {
+        word: sum(rule.verdict == word for rule in business.rules) for word in ("pass", "warn", "fail", "not checked")
+    }
+    figures = [figure for table in business.figures.tables for figure in table.figures]
+    differing = sum(not figure.equal for figure in figures)
+    of = counted(len(tables), "table")
+    rest = [
+        f"{counted(rules['warn'], 'expectation')} not met" if rules["warn"] else "",
+        f"{counted(rules['not checked'], 'rule')} not checked, for the reasons above" if rules["not checked"] else "",
+    ]
+    behind = "".join(f"; {words}" for words in rest if words)
+    if any(table.verdict != "equal" for table in tables):
+        broken = (
+            f"{counted(rules['fail'], 'rule')} broken, {differing:,} of {counted(len(figures), 'figure')} different"
+        )
+        return f"DIFFERENT: in {of} {broken}{behind}"
+    word = "EQUAL IN WHAT WAS CHECKED" if behind else "EQUAL"
+    kept = f"{counted(rules['pass'], 'rule')} kept and {counted(len(figures), 'figure')} the same on both sides"
+    return f"{word}: in {of} {kept}{behind}"
 
 
 def _refused(report: Report, found: Mapping[State, Sequence[TableReport]], at: str) -> str:

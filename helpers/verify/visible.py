@@ -73,28 +73,37 @@ class Visible:
     length: int | None = None
 
 
-def pair(source: str | None, target: str | None) -> tuple[Visible, Visible]:
-    """Two values with their differences marked, each cut to a few hundred characters."""
+def pair(
+    source: str | None, target: str | None, *, context: int = CONTEXT, longest: int = LONGEST_DIFFERENCE
+) -> tuple[Visible, Visible]:
+    """Two values with their differences marked, each cut to a few hundred characters.
+
+    Args:
+        context: characters of what is equal that are kept before and after a difference.
+        longest: characters of one difference that are kept.
+    """
     if source is None or target is None:
-        return _alone(source, True), _alone(target, True)
+        return _alone(source, True, context, longest + 2 * context), _alone(
+            target, True, context, longest + 2 * context
+        )
     runs = list(_runs(source, target))
-    ours = _cut([(a, differs) for a, _, differs in runs], source)
-    theirs = _cut([(b, differs) for _, b, differs in runs], target)
+    ours = _cut([(a, differs) for a, _, differs in runs], source, context, longest)
+    theirs = _cut([(b, differs) for _, b, differs in runs], target, context, longest)
     return ours, theirs
 
 
-def alone(text: str | None) -> Visible:
-    """One value with nothing to compare it with."""
-    return _alone(text, False)
+def alone(text: str | None, *, context: int = CONTEXT, longest: int = LONGEST_ALONE) -> Visible:
+    """One value with nothing to compare it with, of which so many characters are kept, some of them at its end."""
+    return _alone(text, False, context, longest)
 
 
-def _alone(text: str | None, differs: bool) -> Visible:
+def _alone(text: str | None, differs: bool, context: int, longest: int) -> Visible:
     if text is None:
         return Visible(null=True, differs=differs)
     inner = _inner(text)
-    if len(text) <= LONGEST_ALONE:
+    if len(text) <= longest:
         return Visible(tuple(_pieces(text, 0, inner, differs)), differs=differs)
-    head, tail = LONGEST_ALONE - CONTEXT, len(text) - CONTEXT
+    head, tail = longest - context, len(text) - context
     ends = _pieces(text[:head], 0, inner, differs), _pieces(text[tail:], tail, inner, differs)
     return Visible((*ends[0], _left_out(tail - head, differs), *ends[1]), differs=differs, length=len(text))
 
@@ -136,13 +145,13 @@ def _common(a: str, b: str) -> int:
     return low
 
 
-def _cut(runs: Sequence[tuple[str, bool]], whole: str) -> Visible:
+def _cut(runs: Sequence[tuple[str, bool]], whole: str, context: int, longest: int) -> Visible:
     pieces: list[Piece] = []
     inner, place, complete = _inner(whole), 0, True
     for text, differs in runs:
-        head = LONGEST_DIFFERENCE - CONTEXT if differs else CONTEXT
-        tail = max(head, len(text) - CONTEXT)
-        if tail - head <= CONTEXT:
+        head = longest - context if differs else context
+        tail = max(head, len(text) - context)
+        if tail - head <= context:
             pieces += _pieces(text, place, inner, differs)
         else:
             pieces += _pieces(text[:head], place, inner, differs)

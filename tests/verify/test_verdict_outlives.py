@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import permutations
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from helpers.verify import texts
+from helpers.verify.hypotheses import belief
+from helpers.verify.hypotheses.base import ANY, Hypothesis
+from helpers.verify.report import Copies
+from tests.conftest import Migration
 from tests.verify.diagnosis_support import Value, diagnosed
 
 # Of each type what is extreme for arithmetic, for the calendar, for Unicode or for a parser.
@@ -77,3 +82,56 @@ def test_every_extreme_value_with_every_other(duck: duckdb.DuckDBPyConnection, k
         diagnosed(duck, kind, [pair] * 30, rows=30)
     for one in values:
         diagnosed(duck, kind, [(one, other) for other in values if other != one], rows=len(values))
+
+
+def test_neither_values_nor_a_full_disk_take_a_verdict(migration: Migration, monkeypatch: pytest.MonkeyPatch) -> None:
+    migration.source(
+        "CREATE TABLE odd (id int PRIMARY KEY, f8 float8, blob bytea, note text)",
+        "INSERT INTO odd SELECT n, 1e-310, decode(repeat('ab', 5000), 'hex'), 'x' FROM generate_series(1, 40) AS n",
+        "CREATE TABLE loose (a int, b text)",
+        "INSERT INTO loose VALUES (1, 'x'), (2, 'y'), (3, 'z')",
+        "CREATE TABLE plain (id int PRIMARY KEY)",
+        "INSERT INTO plain VALUES (1)",
+    )
+    migration.migrate()
+    migration.target(
+        """UPDATE "odd" SET "f8" = 0.30000000000000004 WHERE "id" <= 30""",
+        """UPDATE "odd" SET "note" = 'y' WHERE "id" = 40""",
+        """INSERT INTO "odd" SELECT * FROM "odd" WHERE "id" = 35""",
+        """INSERT INTO "loose" VALUES (1, 'x'), (4, 'w')""",
+    )
+    failing = Hypothesis("failing", ANY, lambda pairs: [1 / 0 for _ in "s" if pairs.family == "text"])
+    monkeypatch.setattr(belief, "HYPOTHESES", (*belief.HYPOTHESES, failing))
+    report = migration.verify(cells_folder=Path("/dev/full/cells"))
+    found = {table.name: table for table in report.tables}
+    assert {name: table.verdict for name, table in found.items()} == {
+        "odd": "different",
+        "loose": "different",
+        "plain": "equal",
+    }
+    odd, loose = found["odd"], found["loose"]
+    assert (odd.changed, odd.missing, odd.extra, odd.changed_cells["f8"]) == (31, 0, 1, 30)
+    assert (odd.copies, loose.extra, loose.copies) == (Copies(0, 1), 2, Copies(0, 1))
+    assert [cell.again for cell in loose.cells if cell.column == "a"].count(True) == 1
+    assert odd.cells and odd.cells_file is None and "could not be written" in odd.method
+    assert list(odd.unexplained) == ["note"] and "ZeroDivisionError" in odd.as_dict()["columns"]["note"]["diagnosis"]
+    assert "f8" in odd.diagnoses
+
+
+def test_a_float_in_a_column_that_became_text(migration: Migration) -> None:
+    migration.source(
+        "CREATE TABLE f (id int PRIMARY KEY, d float8, r real)", "INSERT INTO f VALUES (1, 1.5, 1.5), (2, 2, 2)"
+    )
+    migration.migrate()
+    migration.target(
+        """CREATE TABLE "g" AS SELECT "id", CASE WHEN "id" = 1 THEN 'none' ELSE '2' END AS "d",
+        CASE WHEN "id" = 1 THEN '1e300' ELSE '2' END AS "r" FROM "f" """,
+        'DROP TABLE "f"',
+        'ALTER TABLE "g" RENAME TO "f"',
+    )
+    (table,) = migration.verify().tables
+    assert (table.verdict, table.changed) == ("different", 1)
+    assert {(cell.column, cell.source, cell.target) for cell in table.cells} == {
+        ("d", "1.5", "none"),
+        ("r", "1.5", "1e+300"),
+    }
