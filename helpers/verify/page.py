@@ -91,7 +91,8 @@ class Part:
     @property
     def unexplained(self) -> tuple[str, ...]:
         """Columns that differ without a diagnosis."""
-        return tuple(bar.column for bar in self.bars if not self.table.diagnoses.get(bar.column))
+        told = {name for name, found in self.table.diagnoses.items() if found} | self.table.unexplained.keys()
+        return tuple(bar.column for bar in self.bars if bar.column not in told)
 
 
 def write(report: Report, path: Path, *, about: About | None = None, made_at: datetime | None = None) -> Path:

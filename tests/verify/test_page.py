@@ -363,3 +363,12 @@ def test_a_planted_difference_is_on_the_page_of_a_real_verification(migration: A
     assert (tmp_path / Path(events.cells_file or "").name).exists()
     equal = replace(found, tables=tuple(t for t in found.tables if t.name == "moving"))
     assert verdict.sentence(equal).startswith("THE SOURCE MOVED ON: 1 row changed there after the export")
+
+
+def test_an_explanation_that_failed_is_told_as_such() -> None:
+    found = replace(
+        changed(), diagnoses={}, unexplained={"amount": "no explanation could be looked for: ZeroDivisionError"}
+    )
+    text = Page(rendered(found)).text
+    assert "amount: no explanation could be looked for: ZeroDivisionError" in text
+    assert "No single cause explains" not in text
