@@ -561,7 +561,7 @@ def load(
             planned = loading_delta.plan_load(
                 manifest, bucket, settings.databricks, table=target_table, exclude=exclude or ()
             )
-            screen.print(f"into {spark.address(settings.databricks)}", markup=False)
+            screen.print(f"into {spark.address(settings.databricks)}", markup=False, soft_wrap=True)
         else:
             planned = loading.plan_load(manifest, bucket, settings.snowflake, table=target_table, exclude=exclude or ())
         if plan:
