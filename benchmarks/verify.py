@@ -28,15 +28,17 @@ from rich.console import Console
 
 from benchmarks import tables, verify_ways
 from benchmarks.export import machine, watch
-from helpers import digests, export, manifest, snapshot
+from helpers import digests, export
 from helpers.errors import MigrationError
 from helpers.load import snowflake as loading
+from helpers.model import manifest
 from helpers.platforms import duck, postgres
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.postgres import identifier, literal
 from helpers.platforms.s3 import Bucket
 from helpers.redaction import redact
 from helpers.settings import PROJECT
+from helpers.source import snapshot
 
 DOCS = PROJECT / "docs" / "benchmarks"
 FULL_ROWS = 5_000_000

@@ -1,5 +1,5 @@
 """`python -m helpers` is the command `runbook`."""
 
-from helpers.cli import main
+from helpers.commands import main
 
 main()

@@ -26,19 +26,20 @@ from pydantic import SecretStr
 
 from helpers import export as exporting
 from helpers import settings as profiles
-from helpers import snapshot
 from helpers import verify as verifying
 from helpers.load import snowflake as loading
-from helpers.load.snowflake_records import SCHEMA_SUFFIX
-from helpers.local import processes, stack
-from helpers.local.postgres import Postgres
-from helpers.local.processes import Account
-from helpers.manifest import Manifest
+from helpers.load.snowflake.records import SCHEMA_SUFFIX
+from helpers.local import stack
+from helpers.local.servers import processes
+from helpers.local.servers.postgres import Postgres
+from helpers.local.servers.processes import Account
+from helpers.model.manifest import Manifest
 from helpers.platforms import pg_tools, postgres, snowflake
 from helpers.platforms.delta import Lake
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
-from helpers.snapshot import Snapshot
+from helpers.source import snapshot
+from helpers.source.snapshot import Snapshot
 from helpers.verify.report import Report
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -298,7 +299,7 @@ def runbook(
 
     A test starts a process of its own where one is killed, limited or started otherwise, or where that is what is tested.
     """
-    from helpers import cli, redaction
+    from helpers import commands, redaction
 
     def called(*arguments: str, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
         capfd.readouterr()
@@ -309,7 +310,7 @@ def runbook(
             patch.setattr(threading, "excepthook", threading.excepthook)
             patch.setattr(redaction, "_known", set(redaction.known()))
             try:
-                cli.main()
+                commands.main()
             finally:
                 signal.signal(signal.SIGTERM, handler)
         out, err = capfd.readouterr()

@@ -14,9 +14,9 @@ from typing import Any
 
 import psycopg2
 
-from helpers import snapshot
 from helpers.platforms import postgres
 from helpers.settings import Source
+from helpers.source import snapshot
 
 OF_THE_SERVER = """
 SELECT datdba, datacl::text, datallowconn, datconnlimit, datistemplate, shobj_description(d.oid, 'pg_database'),

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from helpers.assessment.asking import asking, rows
-from helpers.catalog import Catalog, Table, read_catalog
+from helpers.model.catalog import Catalog, Table, read_catalog
 from helpers.platforms.postgres import identifier
 from helpers.settings import Source
+from helpers.source.asking import asking, rows
 
 DATED = ("date", "timestamp", "timestamptz")
 

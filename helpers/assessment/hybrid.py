@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from helpers.assessment.asking import OF_USERS, asking, rows
 from helpers.finding import Finding
 from helpers.settings import Hybrid, Source
+from helpers.source.asking import OF_USERS, asking, rows
 
 
 @dataclass(frozen=True)

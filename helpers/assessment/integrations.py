@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from helpers.assessment.asking import OF_USERS, asking, one, rows
 from helpers.finding import Finding
 from helpers.settings import Source
+from helpers.source.asking import OF_USERS, asking, one, rows
 
 Kind = Literal["application", "role", "replication slot", "publication", "subscription", "foreign server"]
 

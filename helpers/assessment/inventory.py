@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from helpers.assessment.asking import OF_USERS, asking, one, rows
 from helpers.finding import Finding
 from helpers.settings import Source
+from helpers.source.asking import OF_USERS, asking, one, rows
 
 _KINDS = {
     "r": "table",

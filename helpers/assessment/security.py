@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from helpers.assessment.asking import OF_USERS, asking, one, rows
 from helpers.assessment.integrations import OURS
 from helpers.finding import Finding, Severity
 from helpers.settings import Compliance, Source
+from helpers.source.asking import OF_USERS, asking, one, rows
 
 _PERSONAL = re.compile(
     r"(?:^|_)(?:e?mail|phone|mobile|fax|birth|birthday|birthdate|dob|ssn|passport|iban|surname|firstname|lastname|street|"

@@ -11,13 +11,13 @@ from securesystemslib.signer import SSlibKey
 
 from helpers import settings as profiles
 from helpers.errors import MigrationError
-from helpers.runs import dsse, keys, signing
-from helpers.runs.check import check
-from helpers.runs.finding import Finding
-from helpers.runs.lines import LEDGER, Line, read
-from helpers.runs.people import Roll, roll
-from helpers.runs.seal_manifest import MANIFEST, SEAL, SealManifest, verdict_of
-from helpers.runs.signatures import why_not
+from helpers.evidence import dsse, keys, signing
+from helpers.evidence.check import check
+from helpers.evidence.finding import Finding
+from helpers.evidence.ledger_reader import LEDGER, Line, read
+from helpers.evidence.people import Roll, roll
+from helpers.evidence.seal_manifest import MANIFEST, SEAL, SealManifest, verdict_of
+from helpers.evidence.signatures import why_not
 
 CHECKED_AT_ONCE = 256_000_000
 """Bytes of a run up to which its seal is checked without being asked."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import manifest as manifests
 from helpers import settings as profiles
 from helpers.control_room.differences import Verification, VerifiedTable, verifications
 from helpers.errors import MigrationError
-from helpers.manifest import Manifest
+from helpers.ledger.ledger import NAME, Ledger
+from helpers.ledger.view import view
+from helpers.model import manifest as manifests
+from helpers.model.manifest import Manifest
 from helpers.platforms.s3 import Bucket
-from helpers.runs.ledger import NAME, Ledger
-from helpers.runs.view import view
 
 _STAGE = "stage"
 

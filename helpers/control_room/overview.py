@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers.errors import EvidenceError
+from helpers.evidence.seal_manifest import SEAL
+from helpers.ledger.ledger import NAME, Entry, Ledger
+from helpers.ledger.view import is_gone
 from helpers.runs import attempts
 from helpers.runs.following import Following, find_following
-from helpers.runs.ledger import NAME, Entry, Ledger
-from helpers.runs.seal_manifest import SEAL
 from helpers.runs.status import RunStatus, read_status
 
 OUTPUTS = "RUNBOOK_CONTROL_ROOM_OUTPUTS"
@@ -100,7 +101,7 @@ def version(folder: Path) -> str:
             seen.append((path.name, found.st_size, found.st_mtime_ns))
     try:
         entries, _ = _entries(folder)
-        seen.append([(e.n, attempts.is_gone(e)) for e in attempts.open_attempts(entries)])
+        seen.append([(e.n, is_gone(e)) for e in attempts.open_attempts(entries)])
     except Exception as error:
         seen.append(str(error))
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]

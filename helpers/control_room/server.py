@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from helpers.control_room import overview, view
 from helpers.errors import UsageError
-from helpers.runs.folders import checked_name
+from helpers.ledger.folders import checked_name
 from helpers.settings import PROJECT
 
 NOTEBOOK = PROJECT / "runbooks" / "control_room.py"

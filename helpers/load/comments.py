@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from helpers.manifest import StagedTable
-from helpers.shapes import TableShape
+from helpers.load.shapes import TableShape
+from helpers.model.manifest import StagedTable
 
 
 def of_staged(staged: StagedTable) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from helpers.errors import LoadError
-from helpers.manifest import Manifest, StagedTable
+from helpers.model.manifest import Manifest, StagedTable
 from helpers.platforms import duck
 from helpers.platforms.postgres import identifier, literal
 from helpers.platforms.s3 import Bucket

@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import LocalStackError
-from helpers.local import airflow, processes
-from helpers.local.airflow import Airflow
-from helpers.local.aws import Aws
-from helpers.local.kafka import Kafka
-from helpers.local.postgres import Postgres, binaries_for
-from helpers.local.processes import LOOPBACK, LOWEST_FREE_SPACE, Account, Running
-from helpers.local.s3 import ACCESS_KEY, BUCKET, S3
-from helpers.local.snowflake import Snowflake
-from helpers.local.spark import Spark
+from helpers.local.servers import airflow, processes
+from helpers.local.servers.airflow import Airflow
+from helpers.local.servers.aws import Aws
+from helpers.local.servers.kafka import Kafka
+from helpers.local.servers.postgres import Postgres, binaries_for
+from helpers.local.servers.processes import LOOPBACK, LOWEST_FREE_SPACE, Account, Running
+from helpers.local.servers.s3 import ACCESS_KEY, BUCKET, S3
+from helpers.local.servers.snowflake import Snowflake
+from helpers.local.servers.spark import Spark
 
 PROJECT = Path(__file__).resolve().parents[2]
 RELOCATED = Path("/var/tmp")  # noqa: S108 - only under a name nobody else can have made, see `_relocate`

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.errors import LocalStackError
-from helpers.local import environments, stack
-from helpers.local.aws import ACCESS_KEY, SECRET_KEY, Aws
+from helpers.local import stack
+from helpers.local.servers.aws import ACCESS_KEY, SECRET_KEY, Aws
+from helpers.platforms import environments
 from helpers.settings import Settings
 
 AWS_VERSION = "3.39.0"

@@ -14,6 +14,7 @@ from typing import Any
 
 from helpers.errors import ConnectionFailed, MigrationError
 from helpers.settings import Aws
+from helpers.settings.local_stack import local_stack
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,10 +34,7 @@ def access(aws: Aws) -> Access:
         LocalStackError: the local stack is not up, or the stand-in did not start.
     """
     if aws.engine == "moto":
-        from helpers.local import stack  # only the local profile needs it
-        from helpers.local.aws import ACCESS_KEY, SECRET_KEY
-
-        return Access(aws.region, stack.aws(), ACCESS_KEY, SECRET_KEY)
+        return Access(aws.region, *local_stack().aws())
     secret = aws.secret_key.get_secret_value() if aws.secret_key else None
     return Access(aws.region, aws.endpoint, aws.access_key, secret)
 

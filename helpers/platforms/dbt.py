@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import LoadError, UsageError
-from helpers.local import environments
+from helpers.platforms import environments
+from helpers.platforms.scratch_folder import scratch_folder
 from helpers.redaction import redact
-from helpers.scratch_folder import scratch_folder
 from helpers.settings import PROJECT, Settings
 
 FOLDER = PROJECT / "pipeline" / "dbt"

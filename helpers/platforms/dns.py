@@ -14,6 +14,7 @@ from typing import Any
 from helpers.errors import ConnectionFailed, UsageError
 from helpers.platforms import aws as platform
 from helpers.settings import Aws, Dns
+from helpers.settings.local_stack import local_stack
 
 LEGACY, MODERN = "legacy", "modern"
 """Names of the two record sets (`SetIdentifier`)."""
@@ -64,9 +65,7 @@ class Record:
         self._account = account
         self._client = platform.client(account, "route53")
         if account.engine == "moto":
-            from helpers.local import dns as local
-
-            local.prepare(self._client, options)
+            local_stack().prepare_dns(self._client, options)
         self._zone = self._zone_id()
 
     def __str__(self) -> str:

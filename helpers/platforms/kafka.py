@@ -13,6 +13,7 @@ from helpers.errors import MigrationError, UsageError
 from helpers.platforms.faults import kafka as faults
 from helpers.progress import Progress
 from helpers.settings import Kafka
+from helpers.settings.local_stack import local_stack
 
 TIMEOUT_SECONDS = 20.0
 """For one answer of the brokers."""
@@ -52,9 +53,7 @@ def configuration(kafka: Kafka) -> dict[str, Any]:
         LocalStackError: the local stack is not up, or the stand-in did not start.
     """
     if kafka.engine == "noida-db":
-        from helpers.local import stack  # only the local profile needs it
-
-        return {"bootstrap.servers": stack.kafka(), "client.id": "migration-runbooks", "log_level": 0}
+        return {"bootstrap.servers": local_stack().kafka(), "client.id": "migration-runbooks", "log_level": 0}
     found = {
         "bootstrap.servers": kafka.bootstrap,
         "client.id": "migration-runbooks",

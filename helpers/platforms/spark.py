@@ -14,6 +14,7 @@ from helpers.errors import SessionRefused
 from helpers.platforms.faults import spark as faults
 from helpers.platforms.naming import NameRules
 from helpers.settings import Databricks
+from helpers.settings.local_stack import local_stack
 
 SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
@@ -219,9 +220,7 @@ def _data_type(name: str) -> Any:
 
 def _url(target: Databricks) -> str:
     if target.engine == "pysail":
-        from helpers.local import stack  # only the local profile needs it
-
-        return stack.spark()
+        return local_stack().spark()
     url = target.url or f"sc://{target.host}:443"
     token = f"token={target.token.get_secret_value()};" if target.token else ""
     cluster = f"x-databricks-cluster-id={target.cluster_id};" if target.cluster_id else ""

@@ -22,9 +22,10 @@ from typing import Any, Literal
 from dotenv import dotenv_values
 
 from helpers.errors import InfrastructureError
-from helpers.local import environments
+from helpers.platforms import environments
 from helpers.redaction import redact
 from helpers.settings import PROJECT, Settings
+from helpers.settings.local_stack import local_stack
 
 Action = Literal["create", "update", "replace", "delete", "read"]
 
@@ -273,9 +274,7 @@ def _working(module: Path, settings: Settings, *, fresh: bool = True, override: 
             "CHECKPOINT_DISABLE": "1",
         }
         if settings.aws.engine == "moto":
-            from helpers.local import terraform as local  # only the local profile needs it
-
-            environment = local.prepare(folder, settings, environment, override=override)
+            environment = local_stack().prepare_terraform(folder, settings, environment, override=override)
         else:
             environment |= _credentials(settings)
             if override and not settings.terraform.backend:
@@ -308,9 +307,7 @@ def _folder(module: Path, settings: Settings) -> Path:
     if settings.terraform.folder:
         base = settings.file.parent / settings.terraform.folder
     elif settings.values.stack == "local":
-        from helpers.local import stack  # only the local profile needs it
-
-        base = stack.default_root().resolve() / "terraform"
+        base = local_stack().root().resolve() / "terraform"
     else:
         base = settings.file.parent / ".terraform-runbook"
     return base / settings.profile / _name(module)

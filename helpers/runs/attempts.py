@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import pwd
@@ -14,11 +13,11 @@ from typing import Any
 import psutil
 
 from helpers.errors import UsageError
-from helpers.keeper import lives
+from helpers.evidence.heads import run_key_facts, sign_head
+from helpers.ledger.folders import Attempt, checked_folder, open_attempt, refuse_sealed
+from helpers.ledger.ledger import Entry, Ledger, file_digest
+from helpers.ledger.view import is_gone
 from helpers.redaction import redact_values
-from helpers.runs.folders import Attempt, checked_folder, open_attempt, refuse_sealed
-from helpers.runs.heads import run_key_facts, sign_head
-from helpers.runs.ledger import Entry, Ledger, file_digest
 
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -99,18 +98,6 @@ def open_attempts(entries: list[Entry]) -> list[Entry]:
     """The `attempt-started` of attempts without an end."""
     ended = {(e.get("phase"), e.get("attempt")) for e in entries if e.event == "attempt-ended"}
     return [e for e in entries if e.event == "attempt-started" and (e.get("phase"), e.get("attempt")) not in ended]
-
-
-def is_gone(started: Entry) -> bool:
-    """Whether the process of an attempt is no more; of another machine's nobody can tell from here."""
-    process = started.get("process")
-    if not process or process["host"] != platform.node():
-        return False
-    if not lives(process["pid"], process["started"]):
-        return True
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return bool(psutil.Process(process["pid"]).status() == psutil.STATUS_ZOMBIE)
-    return True
 
 
 def _killed(ledger: Ledger) -> Any:

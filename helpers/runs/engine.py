@@ -30,10 +30,10 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
+from helpers.ledger.folders import write_atomically
 from helpers.redaction import redact, redact_values
-from helpers.runs.folders import write_atomically
+from helpers.runs.cell_progress import Report, Silence, title_of
 from helpers.runs.kernel import ERROR_MIME
-from helpers.runs.progress import Report, Silence, title_of
 from helpers.runs.supervisor import Stopped, Supervisor
 
 ENGINE = "runbook"

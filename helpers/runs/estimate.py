@@ -9,8 +9,8 @@ from pathlib import Path
 
 from helpers import checklist
 from helpers.errors import EvidenceError
+from helpers.ledger.ledger import NAME, Entry, Ledger
 from helpers.progress import roughly
-from helpers.runs.ledger import NAME, Entry, Ledger
 
 FORMER_RUNS = 20
 """So many of the latest runs are asked; reading the ledgers of years would take longer than it is worth."""

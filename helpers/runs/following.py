@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from helpers import checklist
-from helpers.runs.dsse import short
-from helpers.runs.ledger import Entry
+from helpers.evidence.dsse import short
+from helpers.ledger.ledger import Entry
+from helpers.ledger.view import view
 from helpers.runs.status import RunStatus, StepStatus
-from helpers.runs.view import view
 
 
 @dataclass(frozen=True)

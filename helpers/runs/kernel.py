@@ -14,9 +14,9 @@ from ipykernel.kernelapp import IPKernelApp
 from IPython.display import display
 
 from helpers.errors import MigrationError
+from helpers.ledger.credentials import remember_environment
 from helpers.redaction import known, redact
-from helpers.runs.credentials import remember_environment
-from helpers.runs.parent import die_with_parent
+from helpers.runs.parent_process import die_with_parent
 
 ERROR_MIME = "application/vnd.runbook.error+json"
 

@@ -10,8 +10,8 @@ import threading
 
 import requests
 
+from helpers.ledger.credentials import secret_in
 from helpers.redaction import redact, remember
-from helpers.runs.credentials import secret_in
 
 LONGEST_WAIT = 4.0
 """Seconds after which nobody waits for the answer."""

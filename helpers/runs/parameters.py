@@ -23,7 +23,7 @@ import nbformat
 import yaml  # type: ignore[import-untyped]
 
 from helpers.errors import UsageError
-from helpers.runs.credentials import named_like_a_secret, secret_in
+from helpers.ledger.credentials import named_like_a_secret, secret_in
 
 TAG = "parameters"
 

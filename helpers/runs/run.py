@@ -15,13 +15,13 @@ from papermill.engines import papermill_engines
 from papermill.parameterize import parameterize_notebook
 
 from helpers.errors import UsageError
+from helpers.evidence.html import render
+from helpers.ledger.folders import RUN, Attempt, checked_name, open_attempt, write_atomically
 from helpers.redaction import redact_values
 from helpers.runs import attempts
+from helpers.runs.cell_progress import Console, Report
 from helpers.runs.engine import ENGINE, METADATA, Failure
-from helpers.runs.folders import RUN, Attempt, checked_name, open_attempt, write_atomically
-from helpers.runs.html import render
 from helpers.runs.parameters import resolve
-from helpers.runs.progress import Console, Report
 from helpers.runs.supervisor import GRACE, Supervisor
 
 __all__ = ["Attempt", "AttemptResult", "Status", "execute", "open_attempt"]

@@ -20,16 +20,16 @@ from typing import Any, Literal
 
 from helpers import checklist
 from helpers.errors import UsageError
+from helpers.ledger.folders import RUN, checked_folder
+from helpers.ledger.ledger import Entry, Ledger, file_digest
 from helpers.progress import duration
 from helpers.redaction import redact_values
 from helpers.runs import estimate
-from helpers.runs.child import Ended, run_child
-from helpers.runs.display import Display
+from helpers.runs.child_process import Ended, run_child
 from helpers.runs.estimate import Estimate
-from helpers.runs.folders import RUN, checked_folder
-from helpers.runs.ledger import Entry, Ledger, file_digest
 from helpers.runs.notify import Webhook
 from helpers.runs.parameters import declared, resolve
+from helpers.runs.phase_display import Display
 
 State = Literal[
     "done", "rehearsed", "done before", "rehearsed before", "no", "could not run", "awaiting", "aborted", "not reached",

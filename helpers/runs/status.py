@@ -10,10 +10,10 @@ from typing import Any
 from helpers import checklist
 from helpers.checklist import ROLLBACK, Step
 from helpers.errors import EvidenceError
+from helpers.ledger.ledger import NAME, Ledger
+from helpers.ledger.objections import Objection, find_objections
+from helpers.ledger.view import OVER, Standing, State, View, view
 from helpers.runs import attempts
-from helpers.runs.ledger import NAME, Ledger
-from helpers.runs.objections import Objection, find_objections
-from helpers.runs.view import OVER, Standing, State, View, view
 
 MARKS: dict[State, str] = {
     "done": "✔", "planned": "◌", "failed": "✘", "running": "…", "interrupted": "✘", "awaiting": "☐", "open": "☐",

@@ -8,16 +8,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import snapshot as snapshots
-from helpers.catalog import measured, read_catalog
 from helpers.errors import LoadError
+from helpers.model.catalog import measured, read_catalog
 from helpers.platforms import duck, snowflake, spark
 from helpers.platforms.delta import Lake
+from helpers.platforms.scratch_folder import scratch_folder
 from helpers.progress import Progress
-from helpers.scratch_folder import scratch_folder
+from helpers.source import snapshot as snapshots
 from helpers.verify import texts
 from helpers.verify.apart import apart_from_the_verdict
-from helpers.verify.business import check_business
+from helpers.verify.data_quality.check import check_business
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.selection import Selection

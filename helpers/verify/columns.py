@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from helpers.catalog import Table
-from helpers.declared import Dialect
-from helpers.manifest import StagedColumn, StagedTable
+from helpers.load.shapes import TableShape
+from helpers.model.capacity import Dialect
+from helpers.model.catalog import Table
+from helpers.model.manifest import StagedColumn, StagedTable
+from helpers.model.types import Comparison
 from helpers.platforms.postgres import identifier
-from helpers.shapes import TableShape
-from helpers.types import Comparison
 
 DIALECTS = ("postgresql", "postgresql target", "duckdb", "snowflake", "spark")
 """Of conditions; a PostgreSQL that is the target may have other names."""

@@ -10,24 +10,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from helpers import left_out, shapes, types
-from helpers import manifest as manifests
-from helpers import snapshot as snapshots
-from helpers.catalog import Column, PgType, Table, kinds_read, measured, read_catalog
-from helpers.census import take_census
-from helpers.declared import Dialect
 from helpers.digests import DOES_NOT_FIT
 from helpers.errors import StageError, UsageError
-from helpers.globs import EXCLUDED
-from helpers.manifest import Manifest, StagedColumn, StagedTable
+from helpers.export.columns import staged_columns
+from helpers.load import shapes
+from helpers.load.shapes import TableShape
+from helpers.model import manifest as manifests
+from helpers.model import types
+from helpers.model.capacity import Dialect
+from helpers.model.catalog import Column, PgType, Table, kinds_read, measured, read_catalog
+from helpers.model.globs import EXCLUDED
+from helpers.model.manifest import Manifest, StagedColumn, StagedTable
+from helpers.model.relations import UNNAMED
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
-from helpers.relations import UNNAMED
 from helpers.settings import PROJECT, Settings, Source
-from helpers.shapes import TableShape
-from helpers.snapshot import Snapshot
-from helpers.staging import staged_columns
+from helpers.source import left_out
+from helpers.source import snapshot as snapshots
+from helpers.source.census import take_census
+from helpers.source.snapshot import Snapshot
 from helpers.verify.columns import TablePlan, as_compared
 from helpers.verify.selection import DEFAULT_SAMPLE, Selection, choose
 

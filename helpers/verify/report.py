@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from helpers.verify.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
-    from helpers.verify.business import Business
+    from helpers.verify.data_quality.check import Business
 
 Verdict = Literal["equal", "different", "refused"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from helpers import digests
-from helpers.canonical import FormColumn, kind_of
-from helpers.canonical import snowflake as canonical_snowflake
+from helpers.digests.canonical import FormColumn, kind_of
+from helpers.digests.canonical import snowflake as canonical_snowflake
 from helpers.platforms import snowflake, spark
 from helpers.platforms.postgres import identifier
 from helpers.verify.columns import ComparedColumn

@@ -29,10 +29,11 @@ from difflib import SequenceMatcher
 from itertools import islice
 from typing import Literal
 
-from helpers import declared, defaults
-from helpers.catalog import Key
-from helpers.declared import Dialect
-from helpers.shapes import ColumnShape, TableShape
+from helpers.load.shapes import ColumnShape, TableShape
+from helpers.model import capacity as declared
+from helpers.model import defaults
+from helpers.model.capacity import Dialect
+from helpers.model.catalog import Key
 from helpers.verify.report import SchemaFinding
 
 Severity = Literal["error", "warning"]

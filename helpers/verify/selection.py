@@ -7,17 +7,17 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from helpers.canonical import Dialect, FormColumn
-from helpers.canonical import duckdb as canonical_duckdb
-from helpers.canonical import postgres as canonical_postgres
-from helpers.canonical import snowflake as canonical_snowflake
-from helpers.canonical import spark as canonical_spark
-from helpers.catalog import Table
+from helpers.digests.canonical import Dialect, FormColumn
+from helpers.digests.canonical import duckdb as canonical_duckdb
+from helpers.digests.canonical import postgres as canonical_postgres
+from helpers.digests.canonical import snowflake as canonical_snowflake
+from helpers.digests.canonical import spark as canonical_spark
 from helpers.errors import UsageError
+from helpers.model.catalog import Table
 from helpers.platforms.postgres import identifier, literal
 from helpers.verify import row_forms
 from helpers.verify.columns import DIALECTS, ComparedColumn
-from helpers.verify.conditions import translated
+from helpers.verify.where import translated
 
 SAMPLE_SEGMENTS = 997
 """A sample takes some of so many segments; a prime, so that keys which are multiples of one number still spread."""

@@ -12,10 +12,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import manifest as manifests
 from helpers.digests import Method, StageChanged, Sums, segments_of
+from helpers.load.shapes import TableShape
+from helpers.model import manifest as manifests
 from helpers.platforms.postgres import literal
-from helpers.shapes import TableShape
 from helpers.verify import cells, since
 from helpers.verify.cells import Compared
 from helpers.verify.columns import Segments, TablePlan

@@ -8,7 +8,7 @@ from decimal import Context, Decimal, InvalidOperation
 import duckdb
 import numpy as np
 
-from helpers.types import Comparison
+from helpers.model.types import Comparison
 from helpers.verify.columns import ComparedColumn
 
 _EXACT = Context(prec=200_000)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from helpers.verify.report import Report, TableReport
 
 if TYPE_CHECKING:
-    from helpers.verify.business import Business
+    from helpers.verify.data_quality.check import Business
 
 State = Literal["refused", "different", "moved on", "equal"]
 """A table's verdict as a person needs it: a difference that the source made itself is no fault of the target."""

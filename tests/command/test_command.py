@@ -20,9 +20,10 @@ import snowflake.connector
 from pydantic import SecretStr
 
 from helpers import settings as profiles
-from helpers.cli import OUTPUTS
+from helpers.commands import OUTPUTS
 from helpers.errors import StageError
-from helpers.local import sample, stack
+from helpers.local import stack
+from helpers.pipelines.sample import sample
 from helpers.platforms.s3 import Bucket
 from helpers.settings import PROJECT, Settings, Stage
 

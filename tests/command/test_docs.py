@@ -12,8 +12,8 @@ import pytest
 import typer
 
 from helpers import errors
-from helpers.cli import app
-from helpers.phases import data_migration
+from helpers.commands import app
+from helpers.phases.p30_data_migration import migration
 from tests.conftest import PROJECT
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md")), PROJECT / "pipeline/kafka/README.md"]
@@ -43,7 +43,7 @@ def test_the_gates_and_commands_that_are_named_are_there() -> None:
     text = GUIDE.read_text(encoding="utf-8")
     gates = set(re.findall(r"the gate `([\w-]+)`", text))
     assert gates == {
-        data_migration.STAGE_HOLDS_THE_SNAPSHOT, data_migration.TARGET_HOLDS_THE_SNAPSHOT, data_migration.DELTA_HOLDS_THE_SNAPSHOT,
+        migration.STAGE_HOLDS_THE_SNAPSHOT, migration.TARGET_HOLDS_THE_SNAPSHOT, migration.DELTA_HOLDS_THE_SNAPSHOT,
     }  # fmt: skip
     command = typer.main.get_command(app)
     known = set(command.commands) | {f"kafka {n}" for n in command.commands["kafka"].commands}  # type: ignore[attr-defined]

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 import typer
 
-from helpers import cli, snapshot
+from helpers import commands
 from helpers.errors import MigrationError
 from helpers.platforms import postgres
 from helpers.settings import PROJECT
+from helpers.source import snapshot
 
 TABLES = [
     "CREATE TABLE a (id int PRIMARY KEY, v text)",
@@ -47,13 +48,11 @@ def other_process(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "[profiles.local.export]\nhold_snapshot_hours = 0.5\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(commands, "OUTPUTS", tmp_path / "outputs")
     migration.source(*TABLES)
 
     def run(*words: str, code: int = 0) -> str:
-        program = (
-            "from pathlib import Path\nfrom helpers import cli\ncli.OUTPUTS = Path('outputs').resolve()\ncli.main()"
-        )
+        program = "from pathlib import Path\nfrom helpers import commands as cli\ncli.OUTPUTS = Path('outputs').resolve()\ncli.main()"
         done = subprocess.run(
             [sys.executable, "-c", program, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PROJECT)},
             capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
@@ -67,7 +66,7 @@ def other_process(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def here(*words: str) -> None:
     """The same in this process, which is much faster."""
     try:
-        cli.app(list(words), prog_name="runbook", standalone_mode=False)
+        commands.app(list(words), prog_name="runbook", standalone_mode=False)
     except typer.Exit as ended:
         assert ended.exit_code == 0
 
@@ -95,7 +94,7 @@ def test_an_export_that_is_made_again_holds_one_snapshot_and_each_command_says_s
         assert part in shown
     here("status", "--let-go")  # of no run
     assert [each.name for each in migration.held()] == [second.name]
-    (cli.OUTPUTS / "r").mkdir(exist_ok=True)
+    (commands.OUTPUTS / "r").mkdir(exist_ok=True)
     here("status", "--run", "r", "--let-go")
     assert migration.held() == []
     assert migration.source(XMIN) == [(0,)]
@@ -127,7 +126,7 @@ def test_a_load_that_is_refused_leaves_nothing_to_verify(
 def test_what_a_killed_command_took_and_could_not_tell_of_goes_with_the_next(migration: Any) -> None:
     source = migration.settings.source
     program = (
-        "import os, signal, sys\nfrom pydantic import SecretStr\nfrom helpers.settings import Source\nfrom helpers import snapshot\n"
+        "import os, signal, sys\nfrom pydantic import SecretStr\nfrom helpers.settings import Source\nfrom helpers.source import snapshot\n"
         "source = Source.model_validate_json(sys.argv[1]).model_copy(update={'password': SecretStr(os.environ['PGPASSWORD'])})\n"
         "for run in ('r', 's'):\n    snapshot.take(source, purpose='p', run=run)\nos.kill(os.getpid(), signal.SIGKILL)"
     )

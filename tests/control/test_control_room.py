@@ -30,10 +30,10 @@ from starlette.testclient import TestClient
 from helpers import checklist
 from helpers.control_room import differences, evidence, flow, overview, server, view
 from helpers.errors import AwaitingPerson, GateClosed
+from helpers.ledger.ledger import NAME, Ledger
+from helpers.ledger.steps import Run
 from helpers.redaction import remember
 from helpers.runs.following import Following
-from helpers.runs.ledger import NAME, Ledger
-from helpers.runs.steps import Run
 
 PROJECT = Path(__file__).resolve().parents[2]
 PHASE = "30_data_migration"
@@ -415,7 +415,7 @@ def test_the_notebooks_cells_run_over_any_run(state: str, tmp_path: Path, monkey
 
 def started(folder: Path, run: str) -> tuple[subprocess.Popen[str], str]:
     """The command, over runs in a folder of the test's own, and the address that it prints."""
-    code = f"from pathlib import Path; from helpers import cli; cli.OUTPUTS = Path({str(folder)!r}); cli.main()"
+    code = f"from pathlib import Path; from helpers import commands as cli; cli.OUTPUTS = Path({str(folder)!r}); cli.main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "control-room", "--run", run], cwd=PROJECT, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
@@ -456,7 +456,7 @@ def test_a_browser_follows_a_running_run_within_two_seconds(tmp_path: Path) -> N
 def test_a_real_migration_is_shown_from_source_to_target(
     migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from helpers.runs.progress import Silence
+    from helpers.runs.cell_progress import Silence
     from helpers.runs.run import execute
 
     migration.source("CREATE TABLE orders (id int PRIMARY KEY, price numeric(9,2))",

@@ -17,14 +17,14 @@ import psycopg2
 import pytest
 from pydantic import SecretStr
 
-from helpers import snapshot as snapshots
-from helpers.catalog import read_catalog
 from helpers.errors import ConnectionFailed, MigrationError, SourceFailed, SourceRefused
+from helpers.model.catalog import read_catalog
 from helpers.platforms import duck, postgres
 from helpers.platforms.faults import duck as duck_faults
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import literal
 from helpers.settings import Source
+from helpers.source import snapshot as snapshots
 
 
 @pytest.fixture(scope="module")

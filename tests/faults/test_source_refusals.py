@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from helpers import export as exporting
-from helpers.catalog import PgType
 from helpers.errors import SourceRefused
-from helpers.limits import BY_POLICY, Server, limits
+from helpers.model.catalog import PgType
+from helpers.model.limits import BY_POLICY, Server, limits
 
 
 @pytest.fixture

@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from helpers import legacy_aggregation, recomputation, source_quality
 from helpers import settings as profiles
 from helpers.errors import SourceRefused, UsageError
 from helpers.local import stack
-from helpers.local.scratch import scratch
+from helpers.pipelines import aggregation as legacy_aggregation
+from helpers.pipelines import recomputation, source_quality
+from helpers.pipelines.sample.scratch import scratch
 from helpers.platforms import postgres
 from helpers.settings import Settings
 

@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from helpers import export as exporting
-from helpers import marts, parity, verify
 from helpers import settings as profiles
+from helpers import verify
 from helpers.load import snowflake as loading
-from helpers.local import legacy, stack
-from helpers.local.scratch import scratch
-from helpers.manifest import Manifest
-from helpers.parity import ParityReport
+from helpers.local import stack
+from helpers.model.manifest import Manifest
+from helpers.pipelines import legacy, marts, parity
+from helpers.pipelines.parity import ParityReport
+from helpers.pipelines.sample.scratch import scratch
 from helpers.platforms import postgres
 from helpers.platforms.dbt import DbtResult
 from helpers.platforms.s3 import Bucket

@@ -29,11 +29,11 @@ from confluent_kafka.admin import AdminClient
 
 from helpers import settings as profiles
 from helpers.errors import ConnectionFailed, SettingsError, StageError, UsageError
-from helpers.landing import Landed, land
+from helpers.events.landing import Landed, land
+from helpers.events.sale_events import sale_events
 from helpers.platforms import kafka
 from helpers.platforms.kafka import Event
 from helpers.platforms.s3 import Bucket
-from helpers.sale_events import sale_events
 from helpers.settings import Kafka, Settings
 from tests.conftest import PROJECT
 
@@ -192,7 +192,7 @@ def test_consumers_at_once_double_nothing(topic: Topic) -> None:
 
 LANDS = """
 import json, sys
-from helpers.landing import land
+from helpers.events.landing import land
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Kafka, load
 from pathlib import Path

@@ -20,16 +20,18 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from helpers import data_sources, settings
+from helpers import settings
 from helpers.errors import ConnectionFailed, PipelineFailed, SettingsError, UsageError
-from helpers.local import sample, stack
-from helpers.local.airflow import Airflow as Server
-from helpers.phases.pipeline_configuration import CLOUD, DEPRECATED, LEGACY, PipelineConfiguration
+from helpers.ledger import folders
+from helpers.ledger.ledger import Ledger
+from helpers.local import stack
+from helpers.local.servers.airflow import Airflow as Server
+from helpers.phases.p20_pipeline_configuration.configuration import CLOUD, DEPRECATED, LEGACY, PipelineConfiguration
+from helpers.pipelines import data_sources
+from helpers.pipelines.sample import sample
 from helpers.platforms import airflow as platform
 from helpers.platforms import postgres
 from helpers.platforms.airflow import Airflow
-from helpers.runs import folders
-from helpers.runs.ledger import Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

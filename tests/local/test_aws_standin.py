@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from helpers.errors import ConnectionFailed
-from helpers.local import processes, stack
+from helpers.local import stack
+from helpers.local.servers import processes
 from helpers.platforms import aws
 from helpers.settings import Aws, Settings
 

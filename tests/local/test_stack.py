@@ -21,7 +21,8 @@ import snowflake.connector
 from botocore.exceptions import ClientError
 
 from helpers.errors import LocalStackError
-from helpers.local import processes, stack
+from helpers.local import stack
+from helpers.local.servers import processes
 from helpers.local.stack import PROJECT
 
 TWO_UPS = "import sys; from pathlib import Path; from helpers.local import stack; print(stack.up(Path(sys.argv[1])))"

@@ -22,18 +22,17 @@ import pytest
 from botocore.exceptions import ClientError
 
 from helpers import archive as archiving
-from helpers import archive_record as records
-from helpers import backup
 from helpers import settings as profiles
-from helpers import snapshot as snapshots
-from helpers.archive import Archive
-from helpers.archive_record import ArchivedFile
-from helpers.archive_restore import restore_test
+from helpers.archive import Archive, backup
+from helpers.archive import record as records
+from helpers.archive.record import ArchivedFile
+from helpers.archive.restore_test import restore_test
 from helpers.errors import BackupError, SettingsError, SourceRefused, StageError, UsageError
-from helpers.manifest import Manifest
+from helpers.model.manifest import Manifest
 from helpers.platforms import s3
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
+from helpers.source import snapshot as snapshots
 from tests.conftest import PROJECT, Migration
 
 

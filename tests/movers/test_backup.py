@@ -24,11 +24,11 @@ import psycopg2.errors
 import pytest
 from pydantic import SecretStr
 
-from helpers import backup
-from helpers import snapshot as snapshots
+from helpers.archive import backup
 from helpers.errors import BackupError, UsageError
 from helpers.platforms import pg_tools, postgres
 from helpers.settings import Source
+from helpers.source import snapshot as snapshots
 from tests.conftest import Migration
 
 ROWS = 2_000
@@ -138,7 +138,8 @@ def test_a_file_that_is_there_is_not_overwritten(filled: Migration, tmp_path: Pa
 DUMPING = """
 import sys
 from pathlib import Path
-from helpers import backup, settings
+from helpers import settings
+from helpers.archive import backup
 backup.dump(settings.source_from_dsn("SOURCE"), Path(sys.argv[1]), report=lambda *words: print(words, flush=True))
 """
 
@@ -239,7 +240,8 @@ def test_what_nobody_vouches_for_is_removed_and_nothing_else(filled: Migration, 
 RESTORING = """
 import os, signal, sys
 from pathlib import Path
-from helpers import backup, settings
+from helpers import settings
+from helpers.archive import backup
 source = settings.source_from_dsn("SOURCE")
 backup.SCRATCH = sys.argv[2]
 with backup.restored(backup.dump(source, Path(sys.argv[1])), source):
@@ -304,10 +306,10 @@ def test_the_error_says_what_the_program_said(filled: Migration, tmp_path: Path)
 
 
 def _dump_as(source: Source, folder: Path) -> None:
-    from helpers.settings import _Resolved
+    from helpers.settings import Resolved
 
     other = Source.model_validate(
         source.model_dump(exclude={"password", "user"})
-        | {"user": "reader_of_nothing", "password": _Resolved("x9-reader-password")}
+        | {"user": "reader_of_nothing", "password": Resolved("x9-reader-password")}
     )
     backup.dump(other, folder / "sales.dump")

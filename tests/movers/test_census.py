@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from property_support import examples
 from pydantic import ValidationError
 
-from helpers.catalog import Table, read_catalog
-from helpers.census import ColumnCensus, TableCensus, check_policies, take_census
 from helpers.errors import SettingsError
+from helpers.model.catalog import Table, read_catalog
 from helpers.platforms import duck, postgres
 from helpers.platforms.postgres import identifier, literal
 from helpers.settings import Export, Settings, Source
+from helpers.source.census import ColumnCensus, TableCensus, check_policies, take_census
 
 ODD = (
     """CREATE TABLE odd (id int PRIMARY KEY, price numeric(5,2), free numeric, day date, at timestamp, instant timestamptz,

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from helpers import assess, census_worker
-from helpers import snapshot as snapshots
-from helpers.catalog import Catalog, measured, read_catalog
-from helpers.census import TableCensus, take_census
-from helpers.census_worker import take_censuses
 from helpers.errors import ConnectionFailed, SourceRefused
+from helpers.model.catalog import Catalog, measured, read_catalog
 from helpers.platforms import postgres
 from helpers.settings import Settings
+from helpers.source import census_worker
+from helpers.source import snapshot as snapshots
+from helpers.source import survey as assess
+from helpers.source.census import TableCensus, take_census
+from helpers.source.census_worker import take_censuses
 
 NUMBERS = "CASE n % 1000 WHEN 0 THEN 'NaN' WHEN 1 THEN 1e38 WHEN 2 THEN 1e29 WHEN 3 THEN 1e-12 ELSE n / 4.0 END"
 DAYS = "CASE n % 700 WHEN 0 THEN 'infinity' WHEN 1 THEN '0044-03-15 BC' ELSE date '2024-01-01' + n % 300 END"

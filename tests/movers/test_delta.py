@@ -17,9 +17,9 @@ from deltalake import DeltaTable
 from helpers import settings as profiles
 from helpers.errors import ConnectionFailed, LoadError, MigrationError, UsageError
 from helpers.load import delta as loading
-from helpers.load.delta_records import Record, Version, is_loaded
+from helpers.load.delta.records import Record, Version, is_loaded
 from helpers.local import stack
-from helpers.manifest import Manifest
+from helpers.model.manifest import Manifest
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake, folder, storage_options, table_name
 from helpers.settings import Databricks

@@ -15,12 +15,13 @@ import pytest
 import typer
 from pydantic import SecretStr
 
-from helpers import assess, globs
 from helpers import export as exporting
-from helpers.cli import app
+from helpers.commands import app
 from helpers.errors import UsageError
 from helpers.load import snowflake as loading
+from helpers.model import globs
 from helpers.platforms import postgres
+from helpers.source import survey as assess
 
 ASCII = "ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
 

@@ -14,10 +14,10 @@ from typing import Any
 import psycopg2
 import pytest
 
-from helpers import freeze
 from helpers.errors import SourceRefused
 from helpers.platforms import postgres
 from helpers.settings import Source
+from helpers.source import freeze
 
 PASSWORD = "of the application"
 

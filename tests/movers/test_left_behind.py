@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 
 from helpers import settings as profiles
-from helpers.local import scratch
+from helpers.pipelines.sample import scratch
 from helpers.platforms import postgres
-from helpers.scratch_folder import PREFIX, scratch_folder
+from helpers.platforms.scratch_folder import PREFIX, scratch_folder
 from helpers.settings import PROJECT, Settings
 
 
@@ -36,7 +36,7 @@ def killed(program: str, *words: str, **environment: str) -> str:
 
 def test_a_folder_of_a_killed_process_goes_and_one_in_use_stays(tmp_path: Path) -> None:
     program = (
-        "import sys, pathlib\nfrom helpers.scratch_folder import scratch_folder\nwith scratch_folder('x', folder=pathlib.Path(sys.argv[1])) as made:\n"
+        "import sys, pathlib\nfrom helpers.platforms.scratch_folder import scratch_folder\nwith scratch_folder('x', folder=pathlib.Path(sys.argv[1])) as made:\n"
         "    (made / 'dump').write_text('rows'); print(made, flush=True)\n    import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     )
     left = Path(killed(program, str(tmp_path)))
@@ -75,7 +75,7 @@ def test_a_scratch_database_of_a_killed_process_goes_and_one_in_use_stays(local_
 def test_a_keeper_without_a_purpose_goes_with_a_killed_command(migration: Any) -> None:
     source = migration.settings.source
     program = (
-        "import os, sys\nfrom pydantic import SecretStr\nfrom helpers import snapshot\nfrom helpers.settings import Source\n"
+        "import os, sys\nfrom pydantic import SecretStr\nfrom helpers.source import snapshot\nfrom helpers.settings import Source\n"
         "source = Source.model_validate_json(sys.argv[1]).model_copy(update={'password': SecretStr(os.environ['PGPASSWORD'])})\n"
         "print(snapshot.take(source).keeper, flush=True)"
     )

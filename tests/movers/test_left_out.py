@@ -15,13 +15,14 @@ import psycopg2
 import pytest
 from pydantic import SecretStr
 
-from helpers import assess, census_worker, left_out, readers
 from helpers import export as exporting
 from helpers.errors import UsageError
 from helpers.load import delta
-from helpers.manifest import Manifest
+from helpers.model.manifest import Manifest
 from helpers.platforms import postgres
 from helpers.settings import Settings
+from helpers.source import census_worker, left_out, readers
+from helpers.source import survey as assess
 from helpers.verify import page
 
 

@@ -121,7 +121,7 @@ def test_one_changed_cell_is_named_with_key_column_and_both_values(migration: An
 
 
 def _manifest(migration: Any) -> Any:
-    from helpers import manifest
+    from helpers.model import manifest
 
     return manifest.read(migration.bucket)
 

@@ -13,7 +13,7 @@ import pytest
 
 from helpers.errors import TargetRefused
 from helpers.load import snowflake as loading
-from helpers.load import snowflake_records
+from helpers.load.snowflake import records as snowflake_records
 from helpers.platforms import snowflake
 
 SOURCE = (

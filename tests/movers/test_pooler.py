@@ -19,12 +19,13 @@ from typing import Any
 import psycopg2
 import pytest
 
-from helpers import backup, freeze
+from helpers.archive import backup
 from helpers.errors import ConnectionFailed, MigrationError, SessionRefused
-from helpers.local import processes
-from helpers.local.processes import Account
+from helpers.local.servers import processes
+from helpers.local.servers.processes import Account
 from helpers.platforms import postgres
 from helpers.settings import Settings
+from helpers.source import freeze
 from tests.movers.test_session import NASTY, OTHERWISE, fingerprints, otherwise
 
 pytestmark = pytest.mark.slow

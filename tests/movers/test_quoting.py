@@ -21,7 +21,7 @@ from helpers.load import delta as loading_delta
 from helpers.platforms import duck, postgres, snowflake, spark
 from helpers.platforms.s3 import Location
 from helpers.settings import Settings
-from helpers.verify.conditions import translated
+from helpers.verify.where import translated
 
 NASTY = (
     "${env:HOME}", "${x}", "$1", "\\", "\\\\", "\\n", "a\\'b", "it's", "''", '"', '""', "`", "``", "%", "%s", "%20", "_", "{c}", "{}",

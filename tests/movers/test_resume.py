@@ -19,10 +19,13 @@ from typing import Any
 import pytest
 from profile_support import whole_profile
 
-from helpers import digests, export_state, manifest, readers, snapshot
+from helpers import digests
 from helpers import export as exporting
 from helpers.errors import StageError, UsageError
+from helpers.export import state as export_state
+from helpers.model import manifest
 from helpers.platforms import postgres
+from helpers.source import readers, snapshot
 
 TABLES = [
     "CREATE TABLE big (id int PRIMARY KEY, a numeric(12,2), b text, at timestamp)",
@@ -162,7 +165,7 @@ def _command(migration: Any, tmp_path: Path, run: str) -> subprocess.Popen[str]:
     """`runbook export --run`, on the test's own database, in a process that can be killed."""
     text, secrets = whole_profile(migration.settings, "t")
     (tmp_path / "migration.toml").write_text(f"{text}[profiles.t.export]\nworkers = 2\n")
-    program = "from helpers import readers; readers.BYTES_PER_RANGE = 512 * 1024\nfrom helpers.cli import main; main()"
+    program = "from helpers.source import readers; readers.BYTES_PER_RANGE = 512 * 1024\nfrom helpers.commands import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", program, "export", "--profile", "t", "--run", run, "--json"],
         cwd=tmp_path,

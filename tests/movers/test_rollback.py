@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from helpers import cutover, export, freeze, rollback, rollback_statements, snapshot
+from helpers import export
+from helpers.cutover import last_difference, later_writes, rollback, rollback_statements
+from helpers.cutover.rollback import RollbackPlan
 from helpers.errors import SourceRefused
 from helpers.load import snowflake as load
-from helpers.local import later_writes
-from helpers.manifest import Manifest
+from helpers.model.manifest import Manifest
 from helpers.platforms import postgres
-from helpers.rollback import RollbackPlan
+from helpers.source import freeze, snapshot
 
 TABLES = [
     "CREATE TABLE shops (id int PRIMARY KEY, name text NOT NULL UNIQUE, open boolean)",
@@ -80,7 +81,7 @@ def cut_over(migration: Any, tmp_path: Path) -> Iterator[Callable[..., CutOver]]
         former.append(plan.former)
         freeze.freeze(plan, patience=0, end_writers=True)
         taken = snapshot.take(migration.settings.source)
-        delta = cutover.plan_delta(migration.settings, migration.bucket, taken)
+        delta = last_difference.plan_delta(migration.settings, migration.bucket, taken)
         final = export.export(delta.export)
         snapshot.release(taken)
         assert delta.changed == ()
@@ -270,15 +271,15 @@ def test_the_delta_is_what_changed_and_nothing_else(migration: Any) -> None:
     first = migration.migrate()
     migration.source("UPDATE sales SET note = 'later' WHERE no = 3", "CREATE TABLE fresh (id int PRIMARY KEY)")
     taken = snapshot.take(migration.settings.source)
-    delta = cutover.plan_delta(migration.settings, migration.bucket, taken)
+    delta = last_difference.plan_delta(migration.settings, migration.bucket, taken)
     assert (delta.changed, delta.kept) == (("public.fresh", "public.sales"), ("public.log", "public.shops"))
     final = export.export(delta.export)
     kept = {str(t): t.files for t in first.tables}
     assert all(table.files == kept[str(table)] for table in final.tables if str(table) in delta.kept)
-    load_plan = cutover.plan_load(final, migration.bucket, migration.settings.snowflake, delta.changed)
+    load_plan = last_difference.plan_load(final, migration.bucket, migration.settings.snowflake, delta.changed)
     assert {t.target for t in load_plan.tables} == {"sales", "fresh"}
     load.load(load_plan, load_id="f" * 32)
-    assert cutover.is_loaded(final, migration.settings.snowflake, delta.changed, "f" * 32)[0]
+    assert last_difference.is_loaded(final, migration.settings.snowflake, delta.changed, "f" * 32)[0]
     snapshot.release(taken)
     assert migration.verify().verdict == "equal"
     assert migration.verify("stage").verdict == "equal"
@@ -286,7 +287,7 @@ def test_the_delta_is_what_changed_and_nothing_else(migration: Any) -> None:
 
 @pytest.mark.slow
 def test_the_rehearsal_loses_nothing_and_leaves_nothing(local_settings: Any) -> None:
-    from helpers import rollback_rehearsal
+    from helpers.cutover import rehearsal as rollback_rehearsal
 
     def databases() -> set[str]:
         with (
@@ -305,7 +306,7 @@ def test_the_rehearsal_loses_nothing_and_leaves_nothing(local_settings: Any) -> 
 
 @pytest.mark.slow
 def test_a_planted_loss_fails_the_rehearsal(local_settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from helpers import rollback_rehearsal
+    from helpers.cutover import rehearsal as rollback_rehearsal
 
     real = rollback.plan_rollback
 

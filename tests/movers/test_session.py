@@ -22,12 +22,15 @@ import psycopg2
 import pytest
 from pydantic import SecretStr
 
-from helpers import assess, backup, freeze, readers, rollback, snapshot
+from helpers.archive import backup
 from helpers.assessment import growth, integrations, inventory, security
-from helpers.catalog import read_catalog
+from helpers.cutover import rollback
 from helpers.errors import MigrationError, SessionRefused
+from helpers.model.catalog import read_catalog
 from helpers.platforms import duck, pg_session, postgres
 from helpers.settings import PROJECT, Settings, Source
+from helpers.source import freeze, readers, snapshot
+from helpers.source import survey as assess
 from helpers.verify.plan import Options
 from helpers.verify.selection import Selection
 

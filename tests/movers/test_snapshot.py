@@ -19,10 +19,10 @@ import psutil
 import pytest
 
 from helpers import export as exporting
-from helpers import snapshot as snapshots
 from helpers import verify as verifying
 from helpers.errors import SourceRefused, StageError
 from helpers.platforms import postgres
+from helpers.source import snapshot as snapshots
 
 ACCOUNTS = (
     "CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL, note text)",
@@ -209,7 +209,7 @@ def test_a_refusing_bucket_leaves_the_former_export(migration: Any) -> None:
     broken = type(migration.settings)("local", migration.settings.file, values)
     with pytest.raises(StageError, match="no-such-bucket"), exporting.planned(broken) as plan:
         exporting.export(plan)
-    from helpers import manifest
+    from helpers.model import manifest
 
     assert manifest.read(migration.bucket) == former
 
@@ -217,7 +217,7 @@ def test_a_refusing_bucket_leaves_the_former_export(migration: Any) -> None:
 def test_the_keeper_outlives_its_parent_and_ends_at_its_deadline(migration: Any) -> None:
     source = migration.settings.source
     program = (
-        "import os, signal, sys\nfrom pydantic import SecretStr\nfrom helpers.settings import Source\nfrom helpers import snapshot\n"
+        "import os, signal, sys\nfrom pydantic import SecretStr\nfrom helpers.settings import Source\nfrom helpers.source import snapshot\n"
         "source = Source.model_validate_json(sys.argv[1]).model_copy(update={'password': SecretStr(os.environ['PGPASSWORD'])})\n"
         "print(snapshot.take(source, hold_hours=10 / 3600, purpose='a test').name, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -21,16 +21,18 @@ from typing import Any
 import psycopg2
 import pytest
 
-from helpers import assess, census_worker, keeper, readers
 from helpers import export as exporting
-from helpers import snapshot as snapshots
 from helpers import verify as verifying
 from helpers.errors import ConnectionFailed, MigrationError, SourceRefused
-from helpers.local import processes, stack
-from helpers.local.postgres import binaries_for
-from helpers.local.processes import Account
+from helpers.local import stack
+from helpers.local.servers import processes
+from helpers.local.servers.postgres import binaries_for
+from helpers.local.servers.processes import Account
 from helpers.platforms import postgres
 from helpers.settings import Settings, Source
+from helpers.source import census_worker, keeper, readers
+from helpers.source import snapshot as snapshots
+from helpers.source import survey as assess
 
 TABLES = (
     "CREATE TABLE odd (id int PRIMARY KEY, price numeric(12,2), free numeric, at timestamptz, doc jsonb, tags text[], raw bytea)",

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from helpers import names
-from helpers.catalog import Column, PgType, Table
 from helpers.errors import UsageError
 from helpers.load import delta as loading_delta
 from helpers.load import snowflake as loading
+from helpers.model import names
+from helpers.model.catalog import Column, PgType, Table
 from helpers.platforms import snowflake, spark
 from helpers.platforms.delta import Lake
 from helpers.settings import Databricks

@@ -23,12 +23,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from property_support import examples
 
-from helpers import type_document, types
-from helpers.catalog import PgType, read_catalog
-from helpers.census import ColumnCensus, TableCensus, take_census
+from helpers.model import types, types_page
+from helpers.model.catalog import PgType, read_catalog
 from helpers.platforms import duck, postgres
 from helpers.platforms.postgres import identifier, literal
 from helpers.settings import Settings, Source
+from helpers.source.census import ColumnCensus, TableCensus, take_census
 
 EXTENSIONS = ("hstore", "citext", "ltree", "cube", "isn", "seg", "intarray")
 
@@ -394,4 +394,4 @@ def test_timestamps_are_equal_or_refused(reader: Reader, microseconds: list[int]
 
 
 def test_the_page_says_what_the_table_says() -> None:
-    assert type_document.FILE.read_text(encoding="utf-8") == type_document.render(), "run: runbook assess --types"
+    assert types_page.FILE.read_text(encoding="utf-8") == types_page.render(), "run: runbook assess --types"

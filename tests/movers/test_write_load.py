@@ -15,13 +15,13 @@ from typing import Any
 import psycopg2
 import pytest
 
-from helpers import census_worker, readers
 from helpers import export as exporting
-from helpers import snapshot as snapshots
 from helpers import verify as verifying
-from helpers.manifest import Manifest
+from helpers.model.manifest import Manifest
 from helpers.platforms import duck, postgres
 from helpers.platforms.postgres import identifier
+from helpers.source import census_worker, readers
+from helpers.source import snapshot as snapshots
 
 ACCOUNTS, SALES, BALANCE = 20_000, 12_000, 100
 

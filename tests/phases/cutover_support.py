@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from helpers import checklist, freeze, snapshot
-from helpers.phases import switches
-from helpers.phases.cutover import Cutover
-from helpers.phases.rollback import Rollback
+from helpers import checklist
+from helpers.evidence import keys, signing
+from helpers.ledger import folders
+from helpers.ledger.ledger import Ledger
+from helpers.phases.common import switches
+from helpers.phases.p50_cutover.cutover import Cutover
+from helpers.phases.p90_rollback.rollback import Rollback
 from helpers.platforms.dns import Weights
-from helpers.runs import folders, keys, signing
-from helpers.runs.ledger import Ledger
+from helpers.source import freeze, snapshot
 
 TABLES = [
     "CREATE TABLE shops (id int PRIMARY KEY, name text, open boolean)",

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.runs.progress import Silence
+from helpers.runs.cell_progress import Silence
 from helpers.runs.run import execute
 from helpers.settings import PROJECT
 

@@ -27,17 +27,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import backup
-from helpers.assessment import access, growth, hybrid, network, paths, recovery
+from helpers.archive import backup, recovery_proof
+from helpers.assessment import access, growth, hybrid, network, paths
 from helpers.errors import AwaitingPerson, ConnectionFailed, GateClosed, SettingsError, SourceRefused, UsageError
+from helpers.evidence import approvals, keys, signing
+from helpers.evidence.people import roll
 from helpers.finding import Finding
-from helpers.phases.assessment import PHASE, Assessment, downstream
-from helpers.phases.path_selection import PathSelection
+from helpers.ledger import folders
+from helpers.ledger.ledger import Ledger
+from helpers.phases.p00_assessment.assessment import PHASE, Assessment, downstream
+from helpers.phases.p00_assessment.path_selection import PathSelection
 from helpers.platforms import snowflake, spark
 from helpers.platforms.s3 import Bucket
-from helpers.runs import approvals, folders, keys, signing
-from helpers.runs.ledger import Ledger
-from helpers.runs.people import roll
 from helpers.settings import Hybrid, Settings
 
 Walk = Callable[..., Assessment]
@@ -456,9 +457,9 @@ def test_a_restore_with_other_rows_closes_the_gate(walk: Walk, migration: Any, m
 
 
 def test_a_full_disk_is_seen_before_anything_is_written(migration: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(recovery.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1})())
-    found = recovery.prove(migration.settings)
-    assert [f.severity for f in recovery.findings(found)] == ["stop"]
+    monkeypatch.setattr(recovery_proof.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1})())
+    found = recovery_proof.prove(migration.settings)
+    assert [f.severity for f in recovery_proof.findings(found)] == ["stop"]
     assert "1 are free" in found.why_not
 
 

@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 from cutover_support import Project, opened, write_profile
 
-from helpers import archive, dashboard, infrastructure
+from helpers import archive
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
-from helpers.phases.cleanup import Cleanup
+from helpers.infrastructure import resources as infrastructure
+from helpers.ledger.gate import gate
+from helpers.phases.p50_cutover.cleanup import Cleanup
+from helpers.pipelines import dashboard
 from helpers.platforms import terraform
-from helpers.runs.gate import gate
 
 pytestmark = pytest.mark.slow
 

@@ -21,11 +21,11 @@ from cutover_support import Crash, Project, opened, write_profile
 
 from helpers import checklist
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
-from helpers.phases import cutover as cutover_phase
-from helpers.phases.plan import StepPlan
-from helpers.phases.rollback import Rollback
+from helpers.ledger.view import view
+from helpers.phases.common.plan import StepPlan
+from helpers.phases.p50_cutover import cutover as cutover_phase
+from helpers.phases.p90_rollback.rollback import Rollback
 from helpers.platforms import postgres
-from helpers.runs.view import view
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_threshold_leads_everybody_back(signed: Project, monkeypatch: pytest.M
 
 
 def test_a_slow_target_is_a_reason_too() -> None:
-    from helpers.cutover import Health, percentile
+    from helpers.cutover.last_difference import Health, percentile
     from helpers.settings import Cutover as Limits
 
     limits = Limits(max_latency_seconds=1.0, max_error_rate=0.1)

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from helpers import checklist, env_file, infrastructure, tf_vars
+from helpers import checklist
 from helpers.errors import GateClosed, SettingsError, UsageError
-from helpers.local import environments
-from helpers.phases.infrastructure import VALID, Infrastructure
-from helpers.runs.gate import Token
-from helpers.runs.ledger import Ledger
-from helpers.runs.progress import Silence
+from helpers.infrastructure import env_file, tf_vars
+from helpers.infrastructure import resources as infrastructure
+from helpers.ledger.gate import Token
+from helpers.ledger.ledger import Ledger
+from helpers.phases.p10_infrastructure.infrastructure import VALID, Infrastructure
+from helpers.platforms import environments
+from helpers.runs.cell_progress import Silence
 from helpers.runs.run import execute
 from helpers.settings import PROJECT, Settings
 
@@ -224,7 +226,7 @@ def test_the_gate_closes_on_a_missing_variable(
     local_settings: Settings, no_terraform: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "helpers.phases.infrastructure_plan.needed", lambda settings: {"RUNBOOK_TEST_ZONE": "it is sought"}
+        "helpers.phases.p10_infrastructure.plan.needed", lambda settings: {"RUNBOOK_TEST_ZONE": "it is sought"}
     )
     phase = Infrastructure("local", "A", apply=False)
     with pytest.raises(GateClosed, match="RUNBOOK_TEST_ZONE"):

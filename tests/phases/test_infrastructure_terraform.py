@@ -16,13 +16,13 @@ from uuid import uuid4
 import pytest
 from infrastructure_support import KEYS, attempt, own_project
 
-from helpers import infrastructure
 from helpers.errors import GateClosed, InfrastructureError, UsageError
-from helpers.phases import infrastructure_plan
-from helpers.phases.infrastructure import Infrastructure
+from helpers.evidence import approvals, keys
+from helpers.infrastructure import resources as infrastructure
+from helpers.ledger.ledger import Ledger
+from helpers.phases.p10_infrastructure import plan as infrastructure_plan
+from helpers.phases.p10_infrastructure.infrastructure import Infrastructure
 from helpers.platforms import aws, snowflake, terraform
-from helpers.runs import approvals, keys
-from helpers.runs.ledger import Ledger
 from helpers.settings import Profile, Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -19,34 +19,24 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from helpers import (
-    alerts,
-    backup,
-    benchmark,
-    downstream,
-    functional,
-    pipeline_run,
-    recomputation,
-    recovery,
-    source_quality,
-)
 from helpers import settings as profiles
+from helpers.archive import backup, recovery
 from helpers.checklist import of_option
-from helpers.downstream import Listed
 from helpers.errors import GateClosed, SourceRefused, UsageError
-from helpers.local import legacy
-from helpers.local.scratch import scratch
-from helpers.phases import post_migration
-from helpers.phases.box_findings import downstream_findings, last_run_findings, source_findings
-from helpers.phases.legacy_pipeline import LegacyPipeline
-from helpers.phases.post_migration import WORDS, PostMigration
-from helpers.phases.testing_validation import BOXES, END_TO_END, TestingValidation
-from helpers.pipeline_run import PipelineRun, Stage
+from helpers.ledger import folders
+from helpers.phases.common.box_findings import downstream_findings, last_run_findings, source_findings
+from helpers.phases.common.legacy_pipeline import LegacyPipeline
+from helpers.phases.p40_testing_validation.testing import BOXES, END_TO_END, TestingValidation
+from helpers.phases.p60_post_migration import post_migration
+from helpers.phases.p60_post_migration.post_migration import WORDS, PostMigration
+from helpers.pipelines import alerts, benchmark, downstream, full_run, functional, legacy, recomputation, source_quality
+from helpers.pipelines.downstream import Listed
+from helpers.pipelines.full_run import PipelineRun, Stage
+from helpers.pipelines.sample.scratch import scratch
+from helpers.pipelines.source_quality import SourceQuality
 from helpers.platforms import postgres
 from helpers.platforms.airflow import Task
-from helpers.runs import folders
 from helpers.settings import Downstream, Settings
-from helpers.source_quality import SourceQuality
 
 METHODS_40 = {box: box.removeprefix("s40-").replace("-", "_") for box in BOXES}
 METHODS_60 = {box: box.removeprefix("s60-") for box in post_migration.BOXES}
@@ -122,7 +112,7 @@ def test_a_rehearsal_plans_every_box_and_acts_on_none(
     source: Source, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for acting, name in ((functional, "run"), (benchmark, "benchmark"), (recomputation, "compare"), (recovery, "recover"),
-                         (pipeline_run, "run_legacy"), (alerts, "send_test_alarm"), (downstream, "validate_source")):  # fmt: skip
+                         (full_run, "run_legacy"), (alerts, "send_test_alarm"), (downstream, "validate_source")):  # fmt: skip
         monkeypatch.delattr(acting, name)
     testing = TestingValidation("kept", ["small"], option="C", apply=False)
     tokens = {}
@@ -191,7 +181,7 @@ def test_a_fault_in_the_sql_fails_the_functional_tests(
     folder = spoilt_sql(tmp_path, *FAULTS[fault])
     file = tmp_path / "test_spoilt.py"
     file.write_text(
-        f"import sys\nfrom pathlib import Path\nfrom helpers.local import legacy\n"
+        f"import sys\nfrom pathlib import Path\nfrom helpers.pipelines import legacy\n"
         f"sys.path.insert(0, {str(LegacyPipeline.tests.parent)!r})\n"
         f"from {LegacyPipeline.tests.stem} import *\nlegacy.SQL_FOLDER = Path({str(folder)!r})\n"
     )
@@ -349,7 +339,7 @@ def test_a_full_run_stands_until_the_aggregates_are_made_anew(source: Source) ->
     done, known_by = subject.full_run("0" * 32, lambda *given: None)
     result = {"run": done.run_id, **known_by}
     assert subject.stands("0" * 32, result).answer == "done"
-    pipeline_run.run_legacy(source.settings)
+    full_run.run_legacy(source.settings)
     assert subject.stands("0" * 32, result).answer == "not done"
 
 
@@ -380,12 +370,12 @@ class Scheduler:
 
 
 def by_airflow(source: Source, monkeypatch: pytest.MonkeyPatch, scheduler: Scheduler) -> PipelineRun:
-    monkeypatch.setattr(pipeline_run.airflow, "connect", lambda settings: scheduler)
-    return pipeline_run.legacy_by_airflow(source.settings, load_id="0" * 32)
+    monkeypatch.setattr(full_run.airflow, "connect", lambda settings: scheduler)
+    return full_run.legacy_by_airflow(source.settings, load_id="0" * 32)
 
 
 def test_airflow_is_believed_only_where_the_source_has_changed(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = by_airflow(source, monkeypatch, Scheduler(lambda: pipeline_run.run_legacy(source.settings)))
+    here = by_airflow(source, monkeypatch, Scheduler(lambda: full_run.run_legacy(source.settings)))
     assert here.done and here.run_id
     elsewhere = by_airflow(source, monkeypatch, Scheduler(lambda: None))
     assert [stage.state for stage in elsewhere.stages] == ["done", "failed"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from helpers.errors import GateClosed, UsageError
-from helpers.phases.data_migration import DataMigration
+from helpers.phases.p30_data_migration.migration import DataMigration
 from helpers.platforms import snowflake
 
 

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import export as exporting
-from helpers import parity
 from helpers.errors import LoadError, UsageError
-from helpers.local.scratch import scratch
-from helpers.parity import AGGREGATES, Aggregate, ParityReport
+from helpers.pipelines import parity
+from helpers.pipelines.parity import AGGREGATES, Aggregate, ParityReport
+from helpers.pipelines.sample.scratch import scratch
 from helpers.platforms import postgres
 from helpers.settings import Settings
 

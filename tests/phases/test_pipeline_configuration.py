@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from helpers import dag_files, data_sources, legacy_aggregation
 from helpers.errors import ConnectionFailed, GateClosed, MigrationError, SettingsError, UsageError
-from helpers.local import sample
-from helpers.phases import pipeline_configuration as phase
-from helpers.phases.pipeline_configuration import CLOUD, DEPRECATED, LEGACY, PipelineConfiguration
+from helpers.phases.p20_pipeline_configuration import configuration as phase
+from helpers.phases.p20_pipeline_configuration.configuration import CLOUD, DEPRECATED, LEGACY, PipelineConfiguration
+from helpers.pipelines import aggregation as legacy_aggregation
+from helpers.pipelines import dag_files, data_sources
+from helpers.pipelines.sample import sample
 from helpers.platforms import airflow, postgres
 
 GOOD = 'from airflow.sdk import DAG\nwith DAG(dag_id="a", schedule="@daily", tags=["deprecated"]) as dag:\n    pass\n'

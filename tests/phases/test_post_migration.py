@@ -15,15 +15,18 @@ from typing import Any
 
 import pytest
 
-from helpers import alerts, backup, benchmark, recovery, target_security, verify
-from helpers.benchmark import Benchmark, Limit, Measurement, Verdict
+from helpers import verify
+from helpers.archive import backup, recovery
+from helpers.assessment import target_security
 from helpers.checklist import of_option
 from helpers.errors import GateClosed, UsageError
-from helpers.phases import planned_actual
-from helpers.phases.box_findings import last_run_findings, target_findings
-from helpers.phases.post_migration import BOXES, WORDS, PostMigration
+from helpers.ledger import folders
+from helpers.phases.common.box_findings import last_run_findings, target_findings
+from helpers.phases.p60_post_migration import planned_actual
+from helpers.phases.p60_post_migration.post_migration import BOXES, WORDS, PostMigration
+from helpers.pipelines import alerts, benchmark
+from helpers.pipelines.benchmark import Benchmark, Limit, Measurement, Verdict
 from helpers.platforms import postgres
-from helpers.runs import folders
 from helpers.runs.status import RunStatus, StepStatus, read_status
 from helpers.settings import Compliance
 from helpers.verify.report import Report

@@ -15,15 +15,15 @@ from typing import Any
 import duckdb
 import pytest
 
-from helpers import alerts, benchmark, downstream, functional, marts, parity, pipeline_run
-from helpers.benchmark import Benchmark, Limit, Measurement
-from helpers.downstream import Listed
 from helpers.errors import EvidenceError, GateClosed, UsageError
 from helpers.finding import Finding
-from helpers.local.scratch import scratch
-from helpers.phases import box_findings
-from helpers.phases.testing_validation import BOXES, END_TO_END, TestingValidation
-from helpers.pipeline_run import PipelineRun, Stage
+from helpers.phases.common import box_findings
+from helpers.phases.p40_testing_validation.testing import BOXES, END_TO_END, TestingValidation
+from helpers.pipelines import alerts, benchmark, downstream, full_run, functional, marts, parity
+from helpers.pipelines.benchmark import Benchmark, Limit, Measurement
+from helpers.pipelines.downstream import Listed
+from helpers.pipelines.full_run import PipelineRun, Stage
+from helpers.pipelines.sample.scratch import scratch
 from helpers.platforms import aws as platform
 from helpers.platforms import dbt, snowflake
 from helpers.platforms.dbt import DbtResult, Node
@@ -290,7 +290,7 @@ def engine_settings(local_settings: Settings, request: pytest.FixtureRequest) ->
 
 @contextmanager
 def _whole_run(settings: Settings, folder: Path) -> Iterator[PipelineRun]:
-    yield pipeline_run.run(settings, load_id="0123456789abcdef0123456789abcdef", cells_folder=folder / "cells")
+    yield full_run.run(settings, load_id="0123456789abcdef0123456789abcdef", cells_folder=folder / "cells")
 
 
 @pytest.mark.slow

@@ -16,11 +16,12 @@ import pytest
 
 from helpers import checklist, settings
 from helpers.errors import AwaitingPerson, UsageError
-from helpers.phases.form import AttestationForm
-from helpers.phases.phase import Finding, Phase
-from helpers.phases.plan import StepPlan
-from helpers.runs import folders, keys, signing
-from helpers.runs.ledger import Ledger
+from helpers.evidence import keys, signing
+from helpers.ledger import folders
+from helpers.ledger.ledger import Ledger
+from helpers.phases.common.form import AttestationForm
+from helpers.phases.common.phase import Finding, Phase
+from helpers.phases.common.plan import StepPlan
 from helpers.runs.status import read_status
 
 PHASE = "60_post_migration"

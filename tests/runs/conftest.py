@@ -17,7 +17,7 @@ from evidence_support import CELLS, PHASE, People, Run, copied, whole_run
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from run_support import KERNELSPEC, PROJECT, Write
 
-from helpers.runs.progress import Silence
+from helpers.runs.cell_progress import Silence
 from helpers.runs.run import execute
 
 

@@ -17,16 +17,16 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner
 
 from helpers.errors import AwaitingPerson
-from helpers.runs import approvals, heads, keys
-from helpers.runs import seal as sealing
-from helpers.runs.people import roll
-from helpers.runs.seal_manifest import DeclaredStep
+from helpers.evidence import approvals, heads, keys
+from helpers.evidence import seal as sealing
+from helpers.evidence.people import roll
+from helpers.evidence.seal_manifest import DeclaredStep
 from helpers.settings import PROJECT, Approvals, Profile, Settings
 
 PHASE = "30_x"
 CELLS = {
     "title": "# A title",
-    "setup": "import json\nfrom helpers.runs.folders import report_path",
+    "setup": "import json\nfrom helpers.ledger.folders import report_path",
     "s30-export-act": "report_path('verify.json').write_text(json.dumps({'verdict': 'equal'}))\nexported = 2",
     "s30-export-check": "exported",
     "s30-load-act": "loaded = exported",
@@ -217,8 +217,8 @@ def seal_anew(run: Run, **options: Any) -> None:
     rewrite_ledger(run, lambda lines: lines.__delitem__(-1), chain=False)
     for name in ("manifest.json", "seal.dsse.json", "evidence.zip"):
         (run.folder / name).unlink(missing_ok=True)
-    from helpers.runs.lines import read
-    from helpers.runs.seal_manifest import PreviousSeal, verdict_of
+    from helpers.evidence.ledger_reader import read
+    from helpers.evidence.seal_manifest import PreviousSeal, verdict_of
 
     lines, _ = read(run.ledger.path.read_bytes())
     declared = options.get("declared", DECLARED)

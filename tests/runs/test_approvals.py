@@ -15,8 +15,8 @@ import pytest
 from evidence_support import LSN, PLAN, People, Run, TestLedger, open_run, rewrite_ledger
 
 from helpers.errors import AwaitingPerson, SettingsError, SignatureRefused, UsageError
-from helpers.runs import approvals
-from helpers.runs.people import roll
+from helpers.evidence import approvals
+from helpers.evidence.people import roll
 from helpers.settings import Approvals, Settings
 
 STEP = "s30-load"

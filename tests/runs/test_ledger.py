@@ -24,8 +24,8 @@ from run_support import PROJECT
 
 from helpers import redaction
 from helpers.errors import EvidenceError
-from helpers.runs import ledger as ledgers
-from helpers.runs.ledger import NAME, ZEROS, Ledger
+from helpers.ledger import ledger as ledgers
+from helpers.ledger.ledger import NAME, ZEROS, Ledger
 
 
 def filled(folder: Path, lines: int = 4) -> Ledger:
@@ -213,7 +213,7 @@ def test_processes_that_write_at_once_take_turns(tmp_path: Path) -> None:
 WRITES = """
 import sys
 from pathlib import Path
-from helpers.runs.ledger import Ledger
+from helpers.ledger.ledger import Ledger
 ledger = Ledger.open(Path(sys.argv[1]))
 number = len([e for e in ledger.entries() if e.event == "step-done"])
 while True:

@@ -25,18 +25,22 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from run_support import PROJECT
 
-from helpers import export, export_state, snapshot
-from helpers import manifest as manifests
+from helpers import export
 from helpers.errors import GateClosed
-from helpers.load import delta, delta_records, snowflake_records
+from helpers.export import state as export_state
+from helpers.ledger import folders
+from helpers.ledger.gate import Token
+from helpers.ledger.ledger import Entry, Ledger
+from helpers.load import delta
 from helpers.load import snowflake as load
-from helpers.phases.data_migration import DataMigration
+from helpers.load.delta import records as delta_records
+from helpers.load.snowflake import records as snowflake_records
+from helpers.model import manifest as manifests
+from helpers.phases.p30_data_migration.migration import DataMigration
 from helpers.platforms.delta import Lake, storage_options
 from helpers.platforms.s3 import Bucket
-from helpers.runs import folders
-from helpers.runs.gate import Token
-from helpers.runs.ledger import Entry, Ledger
 from helpers.runs.status import read_status
+from helpers.source import snapshot
 
 PHASE = "30_data_migration"
 TABLES = [
@@ -369,7 +373,7 @@ def test_the_targets_own_schema_holds_the_migrated_tables_only(
 RUNS = """
 import sys
 from pathlib import Path
-from helpers import cli
+from helpers import commands as cli
 folder = Path(sys.argv.pop(1))
 cli.RUNBOOKS, cli.OUTPUTS = folder / "runbooks", folder / "outputs"
 cli.main()

@@ -12,7 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from run_support import KERNELSPEC, PROJECT
 
-from helpers.runs.lint import lint, main
+from helpers.runs.notebook_lint import lint, main
 
 RUNBOOKS = sorted((PROJECT / "runbooks").glob("*.ipynb"))
 

@@ -141,7 +141,7 @@ def test_the_address_comes_from_elsewhere_and_is_masked(tmp_path: Path, monkeypa
 PROGRAM = """
 import sys
 from pathlib import Path
-from helpers import cli
+from helpers import commands as cli
 folder = Path(sys.argv.pop(1))
 cli.RUNBOOKS, cli.OUTPUTS = folder, folder / "outputs"
 cli.COMMAND = (sys.executable, "-c", {program!r}, str(folder))

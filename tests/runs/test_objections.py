@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from run_support import PROJECT, own_project
 from typer.testing import CliRunner
 
-from helpers import cli
+from helpers import commands
 from helpers import settings as profiles
 from helpers.control_room.differences import verifications
 from helpers.control_room.overview import overview
 from helpers.errors import EvidenceRefused, UsageError
+from helpers.ledger import objections
+from helpers.ledger.ledger import Ledger
+from helpers.ledger.objections import find_objections
 from helpers.platforms import postgres
-from helpers.runs import objections
-from helpers.runs.ledger import Ledger
-from helpers.runs.objections import find_objections
 from helpers.runs.status import read_status
 from helpers.verify.plan import VerifyPlan
 from helpers.verify.report import Report, TableReport
@@ -131,10 +131,10 @@ def test_a_line_that_says_nothing_of_use_is_an_objection(tmp_path: Path) -> None
 def verify(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     own_project(tmp_path, migration)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(commands, "OUTPUTS", tmp_path / "outputs")
 
     def run(*words: str) -> Any:
-        done = CliRunner().invoke(cli.app, ["verify", "--run", "r", "--json", *words])
+        done = CliRunner().invoke(commands.app, ["verify", "--run", "r", "--json", *words])
         return done.exit_code, json.loads(done.stdout)
 
     return run

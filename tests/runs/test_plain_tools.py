@@ -24,14 +24,15 @@ from nbval.plugin import get_sanitize_patterns
 from run_support import KERNELSPEC, PROJECT, own_project
 from typer.testing import CliRunner
 
-from helpers.cli import app
+from helpers.commands import app
 
 PHASE = "30_data_migration"
 SANITIZE = PROJECT / "runbooks" / "nbval-sanitize.cfg"
 
 SPOIL = """
 import hashlib, io, pyarrow, pyarrow.parquet
-from helpers import manifest, settings
+from helpers import settings
+from helpers.model import manifest
 from helpers.platforms.s3 import Bucket
 bucket = Bucket.open(settings.load("local").stage)
 found = manifest.read(bucket)

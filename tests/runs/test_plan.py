@@ -15,13 +15,13 @@ from deltalake import write_deltalake
 from run_support import own_project
 
 from helpers.errors import SourceRefused, TargetRefused, UsageError
+from helpers.ledger import folders
+from helpers.ledger.ledger import Entry, Ledger
 from helpers.load import delta as delta_load
 from helpers.load import snowflake as load
-from helpers.phases.data_migration import DataMigration
+from helpers.phases.p30_data_migration.migration import DataMigration
 from helpers.platforms import snowflake
 from helpers.platforms.delta import Lake, storage_options
-from helpers.runs import folders
-from helpers.runs.ledger import Entry, Ledger
 
 PHASE = "30_data_migration"
 

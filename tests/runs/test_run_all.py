@@ -23,14 +23,15 @@ import nbformat
 import pytest
 from run_support import PROJECT, Write, alive, wait_for
 
-from helpers import checklist, cli
+from helpers import checklist, commands
 from helpers.errors import UsageError
-from helpers.runs import estimate, folders, run_all
-from helpers.runs.display import Display
+from helpers.ledger import folders
+from helpers.ledger.ledger import Entry, Ledger
+from helpers.runs import estimate, run_all
+from helpers.runs.cell_progress import Silence
 from helpers.runs.estimate import of_phases
-from helpers.runs.ledger import Entry, Ledger
 from helpers.runs.notify import Webhook
-from helpers.runs.progress import Silence
+from helpers.runs.phase_display import Display
 from helpers.runs.retry import execute_patiently
 from helpers.runs.run import execute
 from helpers.runs.run_all import Order, applies
@@ -38,7 +39,7 @@ from helpers.runs.run_all import Order, applies
 PROGRAM = """
 import sys
 from pathlib import Path
-from helpers import cli
+from helpers import commands as cli
 folder = Path(sys.argv.pop(1))
 cli.RUNBOOKS, cli.OUTPUTS = folder, folder / "outputs"
 cli.COMMAND = (sys.executable, "-c", {program!r}, str(folder))
@@ -62,7 +63,7 @@ class Project:
 
     def phase(self, name: str, code: str = "", *, parameters: str = PARAMETERS) -> None:
         full = next(each for each in checklist.PHASES if each.startswith(name))
-        setup = "from helpers.errors import *\nfrom helpers.runs import steps\nrun = steps.current()"
+        setup = "from helpers.errors import *\nfrom helpers.ledger import steps\nrun = steps.current()"
         self.write(full, {"parameters": parameters, "setup": setup, f"s{name}-a": WRITES, f"s{name}-b": code or "1"})
 
     def start(self, *words: str) -> subprocess.Popen[str]:
@@ -112,9 +113,9 @@ def project(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Project]:
     migration_toml("[profiles.test]\n")
-    monkeypatch.setattr(cli, "RUNBOOKS", tmp_path)
-    monkeypatch.setattr(cli, "OUTPUTS", tmp_path / "outputs")
-    monkeypatch.setattr(cli, "COMMAND", (sys.executable, "-c", PROGRAM.format(program=""), str(tmp_path)))
+    monkeypatch.setattr(commands, "RUNBOOKS", tmp_path)
+    monkeypatch.setattr(commands, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(commands, "COMMAND", (sys.executable, "-c", PROGRAM.format(program=""), str(tmp_path)))
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     found = Project(tmp_path, write, runbook)
     yield found

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.errors import UsageError
-from helpers.runs import folders
+from helpers.ledger import folders
 
 
 def _take(outputs: Path, times: int) -> list[int]:

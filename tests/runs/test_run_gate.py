@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.errors import GateClosed, UsageError
-from helpers.runs.gate import Token, gate, rehearse, require
+from helpers.ledger.gate import Token, gate, rehearse, require
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from run_support import PROJECT
 
-from helpers.runs.html import PLOTLY_MIME, page, render
+from helpers.evidence.html import PLOTLY_MIME, page, render
 from helpers.runs.kernel import ERROR_MIME
 
 EVIL = (

@@ -11,7 +11,7 @@ from run_support import Write, alive, statuses, wait_for
 
 from helpers.errors import UsageError
 from helpers.runs import engine
-from helpers.runs.progress import Silence
+from helpers.runs.cell_progress import Silence
 from helpers.runs.run import AttemptResult, execute
 
 
@@ -33,7 +33,7 @@ def test_a_run_knows_its_folder_its_interpreter_and_hides_secrets(
         "30_x",
         {
             "parameters": "tables: list[str] = ['*']",
-            "setup": "import os, sys\nfrom helpers.redaction import remember\nfrom helpers.runs.folders import report_path",
+            "setup": "import os, sys\nfrom helpers.redaction import remember\nfrom helpers.ledger.folders import report_path",
             "s30-a": "report_path('x.json').write_text('1'); print(report_path('x.json').name, sys.executable, tables)",
             "s30-b": "os.system('echo shouted >&1'); os.write(1, b'shouted')\nsecret = remember('hunter2' * 2)",
             "s30-c": "print('it is ' + secret)",
@@ -106,7 +106,7 @@ def test_a_failing_cell_ends_the_run(
         "30_x",
         {
             "setup": (
-                "from helpers.errors import MigrationError, SettingsError\nfrom helpers.runs.gate import gate\n"
+                "from helpers.errors import MigrationError, SettingsError\nfrom helpers.ledger.gate import gate\n"
                 "class AwaitingSomebody(MigrationError):\n    exit_code = 3"
             ),
             "s30-text": "# Text",

@@ -27,11 +27,11 @@ from botocore.exceptions import ClientError
 from evidence_support import DECLARED, PHASE, People, Run, TestLedger, digest, rewrite_ledger, whole_run
 
 from helpers.errors import DiskRefused, EvidenceRefused, StageError, Unexpected, UsageError
+from helpers.evidence import approvals, check, heads, keys
+from helpers.evidence import seal as sealing
+from helpers.evidence.ledger_reader import read
+from helpers.evidence.seal_manifest import DeclaredStep, verdict_of
 from helpers.platforms.s3 import Bucket
-from helpers.runs import approvals, check, heads, keys
-from helpers.runs import seal as sealing
-from helpers.runs.lines import read
-from helpers.runs.seal_manifest import DeclaredStep, verdict_of
 from helpers.settings import Evidence, Settings
 
 SECRET = "correct/horse+battery=staple&9"
@@ -303,7 +303,7 @@ def test_what_a_kill_left_of_a_seal_is_finished(ready: Run, monkeypatch: pytest.
 
     for place in ("_manifest", "dsse.sign", "_finished"):
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(f"helpers.runs.seal.{place}", killed)
+            patch.setattr(f"helpers.evidence.seal.{place}", killed)
             ready.seal()
     sealed = ready.seal()
     assert sealed.verdict == "SEALED"

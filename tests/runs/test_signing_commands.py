@@ -17,9 +17,9 @@ import pytest
 from evidence_support import DECLARED, LSN, PHASE, PLAN, People, Run, TestLedger, digest, open_run
 from typer.testing import CliRunner
 
-from helpers import cli
+from helpers import commands
 from helpers.errors import AwaitingPerson, MigrationError
-from helpers.runs import approvals, heads, signing
+from helpers.evidence import approvals, heads, signing
 from helpers.settings import load_approvals
 
 MIGRATION = """
@@ -36,12 +36,12 @@ people = { alice = "alice.pem.pub" }
 @pytest.fixture
 def run(tmp_path: Path, people: People, executed: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run that awaits an approval, among the outputs of a project of its own."""
-    if importlib.util.find_spec("helpers.runs.ledger") is None:
-        module = ModuleType("helpers.runs.ledger")
+    if importlib.util.find_spec("helpers.ledger.ledger") is None:
+        module = ModuleType("helpers.ledger.ledger")
         module.Ledger = TestLedger  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "helpers.runs.ledger", module)
+        monkeypatch.setitem(sys.modules, "helpers.ledger.ledger", module)
     monkeypatch.setattr(signing, "declared_steps", lambda option, known: iter(DECLARED))
-    monkeypatch.setattr(cli, "OUTPUTS", tmp_path / "runs")
+    monkeypatch.setattr(commands, "OUTPUTS", tmp_path / "runs")
     monkeypatch.chdir(people.folder)
     (people.folder / "migration.toml").write_text(MIGRATION)
     (tmp_path / "runs/first").mkdir(parents=True)
@@ -56,7 +56,7 @@ def require(run: Run) -> approvals.ApprovalToken:
 
 
 def runbook(*arguments: str) -> tuple[int, Any]:
-    done = CliRunner().invoke(cli.app, [*arguments, "--json"])
+    done = CliRunner().invoke(commands.app, [*arguments, "--json"])
     if isinstance(done.exception, MigrationError):
         return done.exception.exit_code, done.exception.as_dict()
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception

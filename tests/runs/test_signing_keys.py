@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.errors import UsageError
-from helpers.runs import dsse, keys
+from helpers.evidence import dsse, keys
 
 
 def test_a_key_pair_is_its_owners_and_is_never_replaced(tmp_path: Path) -> None:

@@ -19,16 +19,17 @@ import psutil
 import pytest
 from run_support import Write, wait_for
 
-from helpers import checklist, cli, snapshot
+from helpers import checklist, commands
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
+from helpers.ledger.ledger import NAME, Ledger
+from helpers.ledger.steps import Run
 from helpers.runs import attempts
-from helpers.runs.display import Display
+from helpers.runs.cell_progress import Silence
 from helpers.runs.estimate import Estimate
-from helpers.runs.ledger import NAME, Ledger
-from helpers.runs.progress import Silence
+from helpers.runs.phase_display import Display
 from helpers.runs.run import execute
 from helpers.runs.status import RunStatus, StepStatus, read_status
-from helpers.runs.steps import Run
+from helpers.source import snapshot
 
 PHASE = "30_data_migration"
 
@@ -251,7 +252,7 @@ def test_an_attempt_leaves_its_facts(write: Write, tmp_path: Path) -> None:
         "30_x",
         {
             "parameters": "word: str = ''",
-            "s30-a": "from helpers.runs.folders import report_path\nreport_path('x.json').write_text('1')",
+            "s30-a": "from helpers.ledger.folders import report_path\nreport_path('x.json').write_text('1')",
         },
     )
     result = execute(
@@ -293,7 +294,7 @@ def test_the_command_shows_it_to_people_and_programs(
     folder = tmp_path / "outputs" / "r" / PHASE
     folder.mkdir()
     nbformat.write(nbformat.v4.new_notebook(metadata={"runbook": {"status": "running"}}), folder / "attempt-01.ipynb")
-    monkeypatch.setattr(cli, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(commands, "OUTPUTS", tmp_path / "outputs")
     monkeypatch.setattr(snapshot, "RECORDS", tmp_path / "outputs")
     value = json.loads(runbook("status", "--run", "r", "--json").stdout)
     assert {"attempts", "snapshots", "xmin_age"} <= set(value)

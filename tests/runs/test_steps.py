@@ -20,9 +20,9 @@ from property_support import examples
 from run_support import PROJECT
 
 from helpers.errors import ConnectionFailed, EvidenceError, GateClosed, UsageError
-from helpers.runs import folders, steps
-from helpers.runs.ledger import Entry, Ledger
-from helpers.runs.steps import CHECK, Declares, Found, Run
+from helpers.ledger import folders, steps
+from helpers.ledger.ledger import Entry, Ledger
+from helpers.ledger.steps import CHECK, Declares, Found, Run
 
 PHASE = "30_data_migration"
 
@@ -275,13 +275,13 @@ def test_wherever_it_crashes_the_effect_is_there_once(crashes: list[str]) -> Non
 def test_a_cell_says_what_it_skips_in_the_notebook(tmp_path: Path) -> None:
     """As an operator meets it: the same notebook twice in one run, each in a process of its own."""
     code = (
-        "from helpers.runs import steps\n"
+        "from helpers.ledger import steps\n"
         "with steps.current().step('s30-export', inputs={'a': 1}) as step:\n"
         "    if not step.skipped: print('acts')"
     )
     script = (
         "import sys, nbformat; from pathlib import Path; from nbformat.v4 import new_code_cell, new_notebook\n"
-        "from helpers.runs.run import execute; from helpers.runs.progress import Silence\n"
+        "from helpers.runs.run import execute; from helpers.runs.cell_progress import Silence\n"
         f"folder = Path({str(tmp_path)!r}); path = folder / '30_x.ipynb'\n"
         f"nbformat.write(new_notebook(cells=[new_code_cell({code!r}, id='s30-export')]), path)\n"
         "result = execute(path, run='r', parameters={}, outputs=folder / 'outputs', report=Silence())\n"

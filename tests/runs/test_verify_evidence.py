@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 from property_support import examples
 
 from helpers.errors import UsageError
-from helpers.runs import check, container, dsse, heads
-from helpers.runs.people import roll
-from helpers.runs.seal_manifest import PreviousSeal
+from helpers.evidence import check, container, dsse, heads
+from helpers.evidence.people import roll
+from helpers.evidence.seal_manifest import PreviousSeal
 from helpers.settings import PROJECT
 
 Tamper = Callable[[Run], None]
@@ -222,7 +222,7 @@ def _step(each: list[dict[str, Any]], event: str, step: str) -> dict[str, Any]:
 
 def _new_heads(run: Run, who: str, *, key: bool) -> None:
     """Signs the heads anew, as `who`; with `key` that one's key is named as the machine's."""
-    from helpers.runs.keys import public_pem
+    from helpers.evidence.keys import public_pem
 
     for path in (run.folder / "heads").iterdir():
         path.unlink()
@@ -502,7 +502,7 @@ def test_it_is_checked_offline_with_the_public_key_alone(sealed: Run, tmp_path: 
         "import sys, socket\n"
         "def refuse(*a, **k): raise OSError('no network')\n"
         "socket.socket.connect = refuse\n"
-        "from helpers.runs.check import main\n"
+        "from helpers.evidence.check import main\n"
         "code = main(sys.argv[1:])\n"
         "used = {'duckdb', 'psycopg2', 'snowflake', 'nbformat', 'papermill', 'helpers.settings', 'helpers.local'}\n"
         "assert not used & set(sys.modules), used & set(sys.modules)\n"

@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from helpers import checklist
 from helpers.control_room import flow
 from helpers.errors import AwaitingPerson, GateClosed, LoadError
-from helpers.phases import earlier
-from helpers.runs.dsse import sha256
+from helpers.evidence.dsse import sha256
+from helpers.evidence.ledger_reader import Line, read
+from helpers.evidence.seal_manifest import DeclaredStep, states, verdict_of
+from helpers.ledger.ledger import NAME, Entry, Ledger
+from helpers.ledger.steps import Run
+from helpers.ledger.view import View, view
+from helpers.phases.common import earlier
 from helpers.runs.following import find_following
-from helpers.runs.ledger import NAME, Entry, Ledger
-from helpers.runs.lines import Line, read
-from helpers.runs.seal_manifest import DeclaredStep, states, verdict_of
 from helpers.runs.status import box_status, read_status
-from helpers.runs.steps import Run
-from helpers.runs.view import View, view
 
 FULL_RUN, WORD, FREEZE, UNFREEZE = "s40-full-run", "s60-training", "s50-freeze", "s90-unfreeze"
 STEPS = (FULL_RUN, WORD, FREEZE, UNFREEZE)

@@ -17,9 +17,9 @@ from property_support import examples
 from sample_database import fingerprint, query
 
 from helpers.errors import SourceRefused, UsageError
-from helpers.local import sample
-from helpers.local.order_file import COLUMNS
-from helpers.local.orders import load_orders
+from helpers.pipelines.sample import sample
+from helpers.pipelines.sample.order_file import COLUMNS
+from helpers.pipelines.sample.orders import load_orders
 
 FOLDER = Path(__file__).parent / "orders"
 HEADER = list(COLUMNS.values())

@@ -1,6 +1,6 @@
 """Values of every staged kind, their canonical form by plain Python, and how each engine writes them as constants.
 
-The form is written here a second time on purpose, from the definition in `helpers.canonical` and with nothing of its code:
+The form is written here a second time on purpose, from the definition in `helpers.digests.canonical` and with nothing of its code:
 `struct` for the bits of floats, `hashlib` for the digest.
 """
 
@@ -15,8 +15,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from helpers.canonical import Dialect, FormColumn, kind_of
-from helpers.canonical import snowflake as canonical_snowflake
+from helpers.digests.canonical import Dialect, FormColumn, kind_of
+from helpers.digests.canonical import snowflake as canonical_snowflake
 from helpers.platforms import snowflake
 from helpers.platforms.postgres import identifier, literal
 

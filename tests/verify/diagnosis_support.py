@@ -8,8 +8,8 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 
-from helpers.manifest import StagedColumn
-from helpers.types import Comparison
+from helpers.model.manifest import StagedColumn
+from helpers.model.types import Comparison
 from helpers.verify.diagnosis import Diagnosis, diagnose
 from helpers.verify.sides import ComparedColumn
 from helpers.verify.texts import value

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from helpers import manifest as manifests
-from helpers import snapshot
-from helpers.catalog import Table, read_catalog
-from helpers.manifest import Manifest
+from helpers.model import manifest as manifests
+from helpers.model.catalog import Table, read_catalog
+from helpers.model.manifest import Manifest
 from helpers.platforms import duck, snowflake
-from helpers.verify import quality
-from helpers.verify.engines import Engine, PostgresEngine, SnowflakeEngine, StageEngine, expected
-from helpers.verify.figures import Figures, Spec, figures
-from helpers.verify.quality import Rule, RuleResult
+from helpers.source import snapshot
+from helpers.verify import data_quality
+from helpers.verify.data_quality import Rule, RuleResult
+from helpers.verify.data_quality.engines import Engine, PostgresEngine, SnowflakeEngine, StageEngine, expected
+from helpers.verify.data_quality.figures import Figures, Spec, figures
 
 STAR = (
     "CREATE TYPE channel AS ENUM ('shop', 'web')",
@@ -58,7 +58,7 @@ class Sides:
     session: Any = None
 
     def results(self) -> tuple[RuleResult, ...]:
-        return quality.check_rules(self.source, self.target, self.rules, self.tables)
+        return data_quality.check_rules(self.source, self.target, self.rules, self.tables)
 
     def figures(self, *specs: Spec) -> Figures:
         return figures(self.source, self.target, self.tables, self.rules, specs=specs)
@@ -107,7 +107,7 @@ def in_snowflake(migration: Any) -> Iterator[Sides]:
         session.execute(f"USE SCHEMA {place}", doing="find the target")
         there = {str(table): expected(table.columns) for table in manifest.tables}
         target = SnowflakeEngine(session, options.database, options.schema_, there)
-        yield Sides(source, target, tables, quality.rules(cursor, tables), session)
+        yield Sides(source, target, tables, data_quality.rules(cursor, tables), session)
 
 
 @contextmanager
@@ -115,7 +115,9 @@ def in_stage(migration: Any) -> Iterator[Sides]:
     """Source and staged files of a database that was exported."""
     manifest = manifests.read(migration.bucket)
     with source_side(migration, manifest) as (cursor, tables, source), duck.connect() as connection:
-        yield Sides(source, StageEngine(connection, migration.bucket, manifest), tables, quality.rules(cursor, tables))
+        yield Sides(
+            source, StageEngine(connection, migration.bucket, manifest), tables, data_quality.rules(cursor, tables)
+        )
 
 
 @contextmanager
@@ -123,4 +125,4 @@ def in_postgres(migration: Any) -> Iterator[Sides]:
     """A database beside itself, as after a copy to another server."""
     with source_side(migration, None) as (cursor, tables, source):
         target = PostgresEngine(cursor, tables, name="the other PostgreSQL")
-        yield Sides(source, target, tables, quality.rules(cursor, tables))
+        yield Sides(source, target, tables, data_quality.rules(cursor, tables))

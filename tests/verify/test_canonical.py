@@ -29,12 +29,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
-from helpers.canonical import FOLD, Dialect, FormColumn, segments_for
-from helpers.canonical import duckdb as canonical_duckdb
-from helpers.canonical import postgres as canonical_postgres
-from helpers.canonical import snowflake as canonical_snowflake
-from helpers.canonical import spark as canonical_spark
-from helpers.canonical.ieee import bits
+from helpers.digests.canonical import FOLD, Dialect, FormColumn, segments_for
+from helpers.digests.canonical import duckdb as canonical_duckdb
+from helpers.digests.canonical import postgres as canonical_postgres
+from helpers.digests.canonical import snowflake as canonical_snowflake
+from helpers.digests.canonical import spark as canonical_spark
+from helpers.digests.canonical.ieee import bits
 from helpers.platforms import duck, postgres, snowflake
 from helpers.platforms.postgres import literal
 from helpers.settings import Settings

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
-from helpers.catalog import PgType, Table, read_catalog
+from helpers.model.catalog import PgType, Table, read_catalog
 from helpers.platforms import duck, postgres
 from helpers.settings import Settings
-from helpers.verify.dialects import DUCKDB, POSTGRES, SNOWFLAKE
-from helpers.verify.engines import PostgresEngine
-from helpers.verify.forms import Held, target_form
-from helpers.verify.rules.conditions import Compare, Constant, Pair, Untranslatable, write
-from helpers.verify.rules.reading import read
+from helpers.verify.data_quality.dialects import DUCKDB, POSTGRES, SNOWFLAKE
+from helpers.verify.data_quality.engines import PostgresEngine
+from helpers.verify.data_quality.forms import Held, target_form
+from helpers.verify.data_quality.rules.conditions import Compare, Constant, Pair, Untranslatable, write
+from helpers.verify.data_quality.rules.reading import read
 
 COLUMNS = """
     small smallint, whole int, big bigint, price numeric(6,2), free numeric, wide numeric(38,10), single real, twice float8,

@@ -23,13 +23,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
-from helpers import digests, readers
-from helpers import manifest as manifests
+from helpers import digests
 from helpers.digests import ENGINES, Method, StageChanged, Sums
 from helpers.errors import StageError
-from helpers.manifest import StagedColumn
+from helpers.model import manifest as manifests
+from helpers.model.manifest import StagedColumn
 from helpers.platforms import duck
 from helpers.platforms.postgres import identifier
+from helpers.source import readers
 from helpers.verify import Options
 
 METHODS: tuple[Method, ...] = ("native", "canonical")

@@ -21,20 +21,20 @@ from property_support import examples
 from psycopg2.extensions import make_dsn
 from quality_support import STAR, in_postgres, in_snowflake, in_stage
 
-from helpers import charts
-from helpers.catalog import Table, read_catalog
 from helpers.errors import UsageError
-from helpers.local import sample
+from helpers.model.catalog import Table, read_catalog
+from helpers.phases.common import charts
+from helpers.pipelines.sample import sample
 from helpers.platforms import duck, postgres
 from helpers.settings import Export, Settings
-from helpers.verify import figures as figures_module
-from helpers.verify.dialects import DUCKDB
-from helpers.verify.engines import PostgresEngine
-from helpers.verify.figures import Figures, Spec
-from helpers.verify.forms import Held, target_form
-from helpers.verify.sums import aggregates
-from helpers.verify.sums.amounts import Amount, Figure, why_not_exact
-from helpers.verify.sums.cubes import Cube, Dimension, cubes
+from helpers.verify.data_quality import figures as figures_module
+from helpers.verify.data_quality.dialects import DUCKDB
+from helpers.verify.data_quality.engines import PostgresEngine
+from helpers.verify.data_quality.figures import Figures, Spec
+from helpers.verify.data_quality.forms import Held, target_form
+from helpers.verify.data_quality.sums import aggregates
+from helpers.verify.data_quality.sums.amounts import Amount, Figure, why_not_exact
+from helpers.verify.data_quality.sums.cubes import Cube, Dimension, cubes
 
 
 def _differing(found: Figures) -> dict[tuple[str, str, str], tuple[int, str]]:

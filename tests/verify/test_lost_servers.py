@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from helpers import export as exporting
-from helpers import manifest as manifests
 from helpers import verify as verifying
 from helpers.errors import MigrationError, StageError
+from helpers.model import manifest as manifests
 from helpers.runs.engine import Failure
 from helpers.runs.retry import execute_patiently
 from helpers.runs.run import AttemptResult

@@ -17,9 +17,9 @@ import psycopg2
 import pytest
 
 from helpers import export as exporting
-from helpers import snapshot as snapshots
 from helpers.errors import SourceRefused
 from helpers.platforms import postgres
+from helpers.source import snapshot as snapshots
 from helpers.verify import Options
 
 TABLES = (

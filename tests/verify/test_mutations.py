@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from mutation_corpus import COLUMNS, Corpus
 
-from helpers import manifest as manifests
+from helpers.model import manifest as manifests
 from helpers.platforms import postgres
 from helpers.platforms.postgres import identifier
 from helpers.settings import Source

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from property_support import examples
 
 from helpers import verify as verifying
-from helpers.verify import frames, page, verdict
+from helpers.verify import page, tables_for_notebooks, verdict
 from helpers.verify.about import About
 from helpers.verify.diagnosis import Diagnosis, Example
 from helpers.verify.report import Cell, Report, SchemaFinding, TableReport
@@ -257,7 +257,7 @@ def test_a_diagnosis_is_shown_with_its_share_its_examples_and_its_cause() -> Non
         assert words in text
     assert "No single cause" not in text
     assert "No single cause explains the differences of amount" in Page(rendered(changed())).text
-    frame = frames.diagnoses(report(both, changed("other")))
+    frame = tables_for_notebooks.diagnoses(report(both, changed("other")))
     assert frame.loc[("public.sales", "amount"), "likely cause"] == diagnosis.likely
     assert frame.loc[("public.other", "amount"), "what"] == "no single cause was found"
 
@@ -309,7 +309,7 @@ def test_it_is_written_whole_beside_the_cells(tmp_path: Path) -> None:
 
 
 def test_differences_for_a_notebook_count_every_kind() -> None:
-    found = frames.differences(
+    found = tables_for_notebooks.differences(
         report(changed(missing=2, extra=3, changed_since=4, schema_findings=(FINDING,)), table("equal"))
     )
     assert [tuple(row) for row in found.reset_index().itertuples(index=False)] == [
@@ -319,7 +319,7 @@ def test_differences_for_a_notebook_count_every_kind() -> None:
         ("public.sales", "(the whole row)", "rows changed in the source since the export", 4),
         ("public.sales", "amount", "error: type-narrowed", 1),
     ]
-    assert frames.differences(report(table())).empty
+    assert tables_for_notebooks.differences(report(table())).empty
     assert page.first_rows(report(table())) == "<p>No row differs.</p>"
 
 

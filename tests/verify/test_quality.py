@@ -14,10 +14,10 @@ import pytest
 from quality_support import STAR, broken, in_postgres, in_snowflake, in_stage
 
 from helpers.settings import Export, Settings
-from helpers.verify import quality
-from helpers.verify.quality import RuleResult
-from helpers.verify.rules import declared
-from helpers.verify.rules.conditions import Compare, Constant
+from helpers.verify import data_quality
+from helpers.verify.data_quality import RuleResult
+from helpers.verify.data_quality.rules import declared
+from helpers.verify.data_quality.rules.conditions import Compare, Constant
 
 
 def test_an_untouched_migration_keeps_every_rule_and_the_others_are_named(migration: Any) -> None:
@@ -27,7 +27,7 @@ def test_an_untouched_migration_keeps_every_rule_and_the_others_are_named(migrat
         with side(migration) as sides:
             results = sides.results()
             assert broken(results) == {}, side.__name__
-            assert quality.kept(results)
+            assert data_quality.kept(results)
             unchecked = {r.rule.id: r.why for r in results if r.verdict == "not checked"}
             assert list(unchecked) == ["public.sales:check:odd"], side.__name__
             assert "amount % " in unchecked["public.sales:check:odd"]
@@ -113,16 +113,16 @@ def test_each_way_of_spoiling_the_target_breaks_its_rule_by_the_right_count(migr
             with sides.spoilt(statement):
                 results = sides.results()
             assert broken(results) == expected, statement
-            assert quality.kept(results) == all(verdict != "fail" for verdict, _ in expected.values())
+            assert data_quality.kept(results) == all(verdict != "fail" for verdict, _ in expected.values())
             found = {result.rule.id.removeprefix("public."): result for result in results}[next(iter(expected))]
             first = found.examples[0] if found.examples else {}
             assert {k: v and v[: len(example[k] or "")] for k, v in first.items() if k in example} == example, statement
-            assert len(found.examples) == min(found.violations or 0, quality.EXAMPLES) * bool(example)
+            assert len(found.examples) == min(found.violations or 0, data_quality.EXAMPLES) * bool(example)
         assert broken(sides.results()) == {}
         with sides.spoilt("""UPDATE "sales" SET "via" = 'fax' WHERE "sale_id" = 7"""):
             results = sides.results()
         _check_json(results)
-        first = quality.frame(results).iloc[0]
+        first = data_quality.frame(results).iloc[0]
         assert (first["rule"], first["verdict"], first["violations"], first["examples"]) == (
             "via is one of the 2 labels of channel", "fail", 1, "sale_id=7, via=fax",
         )  # fmt: skip
@@ -201,7 +201,7 @@ def test_a_table_or_column_that_the_target_lacks_keeps_no_rule(migration: Any) -
     assert reference["sales_product_key_fkey"] == (
         "fail", "product_key of public.products is VARCHAR in the target",
     )  # fmt: skip
-    assert not quality.kept(results)
+    assert not data_quality.kept(results)
 
 
 KEYS = (

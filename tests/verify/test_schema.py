@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
-from helpers import declared, shapes
-from helpers.catalog import Key, read_catalog
+from helpers.load import shapes
+from helpers.load.shapes import ColumnShape, TableShape
+from helpers.model import capacity as declared
+from helpers.model.catalog import Key, read_catalog
 from helpers.platforms import postgres
-from helpers.shapes import ColumnShape, TableShape
 from helpers.verify.schema import compare_schema, counterparts, not_compared, renames
 
 SOURCE, TARGET = f"schema_source_{os.getpid()}", f"schema_target_{os.getpid()}"

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from helpers import shapes
-from helpers.catalog import read_catalog
-from helpers.census import take_census
 from helpers.errors import LoadError, UsageError
+from helpers.load import shapes
 from helpers.load import snowflake as loading
-from helpers.load import snowflake_definition as definitions
-from helpers.load import snowflake_records
-from helpers.load.snowflake_catalog import read_names, read_tables
+from helpers.load.shapes import TableShape
+from helpers.load.snowflake import definition as definitions
+from helpers.load.snowflake import records as snowflake_records
+from helpers.load.snowflake.catalog import read_names, read_tables
+from helpers.model.catalog import read_catalog
 from helpers.platforms import postgres, snowflake
 from helpers.platforms.snowflake import Session
-from helpers.shapes import TableShape
+from helpers.source.census import take_census
 from helpers.verify.schema import compare_schema, not_compared
 
 TABLE = (

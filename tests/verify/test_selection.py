@@ -18,16 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.catalog import Column, PgType, Table
 from helpers.errors import UsageError
-from helpers.manifest import StagedColumn
+from helpers.model.catalog import Column, PgType, Table
+from helpers.model.manifest import StagedColumn
 from helpers.platforms import duck, postgres
 from helpers.settings import Source
 from helpers.verify import Options, Selection
 from helpers.verify import selection as selecting
 from helpers.verify.columns import ComparedColumn, as_compared
-from helpers.verify.conditions import translated
 from helpers.verify.selection import choose
+from helpers.verify.where import translated
 
 WIDE = """CREATE TABLE w (id int PRIMARY KEY, n int, price numeric(12,2), loose numeric, f float8, r real, name text,
     padded char(4), u uuid, clock time, ts timestamp, tz timestamptz, flag boolean, raw bytea, d date, j jsonb, "Quo""ted" text)"""
@@ -85,7 +85,7 @@ def migrated(fresh_migration: Callable[..., AbstractContextManager[Any]]) -> Ite
 
 @pytest.fixture(scope="module")
 def columns(migrated: Any) -> list[ComparedColumn]:
-    from helpers import manifest as manifests
+    from helpers.model import manifest as manifests
 
     (staged,) = manifests.read(migrated.bucket).tables
     return [as_compared(column, column.name, None) for column in staged.columns]
@@ -102,7 +102,7 @@ def where(migrated: Any, target: str, condition: str, **options: Any) -> Any:
 def test_a_condition_means_the_same_rows_in_every_engine(migrated: Any, columns: list[ComparedColumn]) -> None:
     """Each engine counts what the translation gives; PostgreSQL counts the condition as it was written, too."""
     from helpers import digests
-    from helpers import manifest as manifests
+    from helpers.model import manifest as manifests
 
     (staged,) = manifests.read(migrated.bucket).tables
     files = digests.files_of(migrated.bucket, [file.path for file in staged.files])
@@ -483,7 +483,7 @@ def test_a_tolerance_forgives_what_lies_within_it_and_nothing_else(migration: An
 
 
 def _manifest(migration: Any) -> Any:
-    from helpers import manifest
+    from helpers.model import manifest
 
     return manifest.read(migration.bucket)
 

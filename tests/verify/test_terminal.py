@@ -11,12 +11,12 @@ import pytest
 from helpers.progress import _left
 from helpers.screen import Screen, open_streams
 from helpers.verify.about import About
-from helpers.verify.business import Business
+from helpers.verify.data_quality.check import Business
+from helpers.verify.data_quality.figures import Figures
+from helpers.verify.data_quality.rules.result import RuleResult
+from helpers.verify.data_quality.rules.rule import NotChecked, Rule
 from helpers.verify.diagnosis import Diagnosis
-from helpers.verify.figures import Figures
 from helpers.verify.report import Cell, Copies, Report, SchemaFinding, TableReport
-from helpers.verify.rules.result import RuleResult
-from helpers.verify.rules.rule import NotChecked, Rule
 from helpers.verify.terminal import CELLS_OF_A_TABLE, CELLS_SHOWN, folded, show, spread
 
 STAND_IN = About(stand_in="Snowflake")

@@ -15,12 +15,12 @@ from deltalake import DeltaTable, Field
 from deltalake.schema import PrimitiveType
 
 from helpers import verify as verifying
-from helpers.canonical import FormColumn, kind_of
-from helpers.canonical import duckdb as canonical_duckdb
-from helpers.canonical import spark as canonical_spark
+from helpers.digests.canonical import FormColumn, kind_of
+from helpers.digests.canonical import duckdb as canonical_duckdb
+from helpers.digests.canonical import spark as canonical_spark
 from helpers.errors import LoadError
 from helpers.load import delta as loading
-from helpers.load.delta_catalog import qualified
+from helpers.load.delta.catalog import qualified
 from helpers.platforms import duck, spark
 from helpers.platforms.delta import Lake, storage_options
 from helpers.platforms.postgres import identifier

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 
-from helpers.verify import dialects
+from helpers.verify.data_quality import dialects
 from helpers.verify.hypotheses.base import NUMBERS, Fit, Hypothesis, Said, digits_cost, fitted, fixed
 from helpers.verify.hypotheses.pairs import Family, Pairs, digits
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from helpers import types
+from helpers.model import types
 from helpers.verify.sides import ComparedColumn, DuckDB
 
 Family = Literal["number", "float", "moment", "date", "time", "boolean", "json", "array", "binary", "text"]

@@ -8,10 +8,10 @@ from typing import Protocol
 
 import duckdb
 
-from helpers.canonical import Dialect, FormColumn
 from helpers.digests import Method, Sums
-from helpers.shapes import TableShape
-from helpers.types import Comparison
+from helpers.digests.canonical import Dialect, FormColumn
+from helpers.load.shapes import TableShape
+from helpers.model.types import Comparison
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 from helpers.verify.row_forms import of_key
 

@@ -12,20 +12,22 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from helpers import digests, left_out, shapes
-from helpers.canonical import FormColumn
-from helpers.canonical import postgres as canonical_postgres
-from helpers.catalog import Table
+from helpers import digests
 from helpers.digests import ENGINES, Method, Sums
+from helpers.digests.canonical import FormColumn
+from helpers.digests.canonical import postgres as canonical_postgres
 from helpers.errors import MigrationError, SourceFailed
-from helpers.manifest import StagedColumn
+from helpers.load import shapes
+from helpers.load.shapes import TableShape
+from helpers.model.catalog import Table
+from helpers.model.manifest import StagedColumn
+from helpers.model.types import Comparison
 from helpers.platforms import postgres
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
-from helpers.readers import Range, Readers, ranges
 from helpers.settings import Export, Source
-from helpers.shapes import TableShape
-from helpers.types import Comparison
+from helpers.source import left_out
+from helpers.source.readers import Range, Readers, ranges
 from helpers.verify import row_forms, texts
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 from helpers.verify.sides import MOST_SEGMENTS_CHOSEN, DuckDB, NoDigest, both, in_segments, key_of

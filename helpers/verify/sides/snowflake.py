@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from helpers.canonical import snowflake as canonical_snowflake
 from helpers.digests import ENGINES, Method, Sums, gathered
-from helpers.load.snowflake_catalog import TABLE, read_names, read_tables
+from helpers.digests.canonical import snowflake as canonical_snowflake
+from helpers.load.shapes import TableShape
+from helpers.load.snowflake.catalog import TABLE, read_names, read_tables
+from helpers.model.types import Comparison
 from helpers.platforms import snowflake
-from helpers.shapes import TableShape
-from helpers.types import Comparison
 from helpers.verify import row_forms, texts
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 from helpers.verify.sides import DuckDB, both, in_segments, key_of

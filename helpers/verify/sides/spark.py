@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from helpers.canonical import spark as canonical_spark
 from helpers.digests import ENGINES, Method, Sums, gathered
-from helpers.load.delta_catalog import key, qualified, read_table, table_names, view_names
+from helpers.digests.canonical import spark as canonical_spark
+from helpers.load.delta.catalog import key, qualified, read_table, table_names, view_names
+from helpers.load.shapes import TableShape
+from helpers.model.types import Comparison
 from helpers.platforms.spark import Session, identifier
 from helpers.settings import Databricks
-from helpers.shapes import TableShape
-from helpers.types import Comparison
 from helpers.verify import row_forms, texts
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 from helpers.verify.sides import DuckDB, both, in_segments, key_of

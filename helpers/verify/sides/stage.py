@@ -5,16 +5,17 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
-from helpers import digests, shapes
+from helpers import digests
 from helpers.digests import DIALECT, ENGINES, Method, StageChanged, Sums
 from helpers.errors import MigrationError
-from helpers.manifest import Manifest, StagedTable
+from helpers.load import shapes
+from helpers.load.shapes import TableShape
+from helpers.model.manifest import Manifest, StagedTable
+from helpers.model.types import Comparison
 from helpers.platforms import duck
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier
 from helpers.platforms.s3 import Bucket
-from helpers.shapes import TableShape
-from helpers.types import Comparison
 from helpers.verify import row_forms, texts
 from helpers.verify.columns import ComparedColumn, Segments, TablePlan
 from helpers.verify.sides import MOST_SEGMENTS_CHOSEN, DuckDB, key_of

@@ -1,0 +1,314 @@
+"""Attestations and approvals: who signed what, with which key, and whether that is enough for a step.
+
+An approval is bound to its run, to the SHA-256 of the plan, and to the LSN of the snapshot that the plan was made
+from. When one of them changes, what was signed before no longer counts. Each signature also names the ledger's head
+as it was, so that what came before a signature cannot be rewritten without that person's key.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from securesystemslib.signer import CryptoSigner
+
+from helpers.errors import AwaitingPerson, SignatureRefused, UsageError
+from helpers.evidence import dsse, keys
+from helpers.evidence.heads import Ledger, write_exclusively
+from helpers.evidence.ledger_reader import LEDGER, Line, read
+from helpers.evidence.people import Roll, roll
+from helpers.evidence.signatures import FOLDER, approvals_of, attestation, awaited, valid_approvals, verified
+from helpers.ledger.credentials import secret_in
+from helpers.ledger.folders import checked_name
+from helpers.ledger.gate import plain
+from helpers.settings import Settings
+
+_PROCESS = secrets.token_bytes(32)
+
+Class = Literal["cutover", "destructive", "other"]
+
+
+@dataclass(frozen=True)
+class ApprovalToken:
+    """Enough people have approved this plan at this LSN. Made by `require` only; `accept` knows one that was not."""
+
+    run: str
+    step: str
+    plan_sha256: str
+    lsn: str
+    by: tuple[str, ...]
+    seal: str = field(repr=False, default="")
+
+
+def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, settings: Settings, ledger: Ledger) -> Path:
+    """Signs a person's word that a step is done.
+
+    Args:
+        run_folder: the run's.
+        step: the step's id.
+        by: the person, as named in the settings.
+        key: that person's private key.
+        note: what the person says about it; may be empty.
+        settings: who may sign.
+        ledger: of the run.
+
+    Returns:
+        The envelope's file.
+
+    Raises:
+        SignatureRefused: the key is not that person's, or the person has attested this step already.
+        UsageError: the person, the key or the run cannot be used, or the note holds a secret.
+    """
+    lines = _open_run(run_folder, step)
+    signer = _signer(by, key, roll(settings))
+    if any(line.text("step") == step and _same(line, by, signer) for line in lines if line.event == "attested"):
+        raise _twice("attest", step, by)
+    if kind := secret_in(note):
+        raise UsageError(
+            "attest a step", on=step, why=f"the note seems to hold {kind}", next_step="say it without the secret"
+        )
+    subject, predicate = attestation(run_folder.name, step, by, note)
+    fields = {"step": step, "by": by, "note": note, "key_id": signer.public_key.keyid}
+    return _sign(run_folder, "attestation", subject, predicate, signer, ledger, "attested", fields)
+
+
+def approve(
+    run_folder: Path,
+    step: str,
+    *,
+    by: str,
+    key: Path,
+    settings: Settings,
+    ledger: Ledger,
+    plan_sha256: str | None = None,
+) -> Path:
+    """Signs the plan that a step waits with.
+
+    Args:
+        run_folder: the run's.
+        step: the step's id.
+        by: the person, as named in the settings.
+        key: that person's private key.
+        settings: who may sign.
+        ledger: of the run.
+        plan_sha256: the plan that the person has read, in full or its beginning; whatever is awaited when None.
+
+    Returns:
+        The envelope's file.
+
+    Raises:
+        SignatureRefused: the key is not that person's, the person has approved this plan already, or another plan
+            is awaited than the one that was read.
+        UsageError: nothing awaits an approval there, or the person or the key cannot be used.
+    """
+    lines = _open_run(run_folder, step)
+    payload = awaited(lines, step)
+    if payload is None:
+        raise UsageError(
+            "approve a step",
+            on=step,
+            why="no plan of it awaits an approval",
+            next_step=f"runbook status --run {run_folder.name} shows what does",
+        )
+    if plan_sha256 is not None and not payload["plan_sha256"].startswith(plan_sha256.lower()):
+        raise SignatureRefused(
+            "approve a step",
+            on=step,
+            why=f"the plan that awaits is {payload['plan_sha256']}, not {plan_sha256}",
+            next_step="read the new plan below approvals/ in the run's folder",
+        )
+    signer = _signer(by, key, roll(settings))
+    if any(_same(line, by, signer) for line in approvals_of(lines, payload)):
+        raise _twice("approve", step, by)
+    predicate = {**payload, "by": by}
+    fields: dict[str, object] = {
+        "step": step,
+        "by": by,
+        "key_id": signer.public_key.keyid,
+        "plan_sha256": payload["plan_sha256"],
+        "lsn": payload["lsn"],
+    }
+    return _sign(
+        run_folder, "approval", {"plan": payload["plan_sha256"]}, predicate, signer, ledger, "approved", fields
+    )
+
+
+def require(
+    run_folder: Path,
+    step: str,
+    plan: object,
+    lsn: str,
+    settings: Settings,
+    *,
+    ledger: Ledger,
+    kind: Class = "destructive",
+) -> ApprovalToken:
+    """Lets a step pass once enough people have approved exactly this plan at this LSN.
+
+    Args:
+        run_folder: the run's.
+        step: the step's id.
+        plan: plain values, a dataclass, a pydantic model, or something with as_dict().
+        lsn: of the snapshot that the plan was made from.
+        settings: who may sign, and how many have to.
+        ledger: of the run; gets an `awaiting` when this plan was not awaited yet.
+        kind: the step's class.
+
+    Returns:
+        The token that the step takes.
+
+    Raises:
+        AwaitingPerson: not enough of them have; the plan lies below `approvals/` for them to read.
+        SettingsError: fewer people may sign than have to.
+        UsageError: the plan cannot be digested.
+    """
+    known = roll(settings)
+    needed = known.needed(step, kind)
+    text = _canonical(step, plan)
+    payload = {"run": run_folder.name, "step": step, "plan_sha256": dsse.sha256(text), "lsn": lsn}
+    lines = _open_run(run_folder, step)
+    signed = valid_approvals(_reader(run_folder), lines, payload, known.people)
+    if len(signed) >= needed:
+        return _sealed(ApprovalToken(run_folder.name, step, payload["plan_sha256"], lsn, tuple(sorted(signed))))
+    if awaited(lines, step) != payload:
+        write_exclusively(run_folder, f"{FOLDER}/{step}.{dsse.short(payload['plan_sha256'])}.plan.json", text + b"\n")
+        digest = dsse.sha256(dsse.canonical(payload))
+        ledger.append("awaiting", step=step, what="approval", payload_sha256=digest, payload=payload, needed=needed)
+    free = ", ".join(sorted(set(known.people) - set(signed)))
+    raise AwaitingPerson(
+        "go on without approval",
+        on=f"{step}, plan {dsse.short(payload['plan_sha256'])}, LSN {lsn}",
+        why=f"{len(signed)} of {needed} people have approved this plan; who may: {free}",
+        next_step=f"runbook approve {step} --run {run_folder.name} --by PERSON --key PATH"
+        f" --plan {dsse.short(payload['plan_sha256'])}, then the same command again",
+    )
+
+
+def accept(token: object, step: str, plan: object, lsn: str) -> ApprovalToken:
+    """Called by a protected step before it acts: the token is `require`'s, for this step, plan and LSN.
+
+    Raises:
+        UsageError: it is not.
+    """
+    digest = dsse.sha256(_canonical(step, plan))
+    fits = (
+        isinstance(token, ApprovalToken)
+        and hmac.compare_digest(token.seal, _seal(token))
+        and (token.step, token.plan_sha256, token.lsn) == (step, digest, lsn)
+    )
+    if not fits or not isinstance(token, ApprovalToken):
+        raise UsageError(
+            "take a step that needs an approval",
+            on=step,
+            why="what it was given is no approval of this plan at this LSN",
+            next_step="pass what approvals.require returned for it in this notebook",
+        )
+    return token
+
+
+def attested(run_folder: Path, step: str, settings: Settings) -> str | None:
+    """Who has attested a step, as far as the signature holds; None when nobody has."""
+    lines, _ = read((run_folder / LEDGER).read_bytes())
+    for line in lines:
+        if line.event == "attested" and line.text("step") == step:
+            key = roll(settings).people.get(line.text("by"))
+            if key and verified(_reader(run_folder), run_folder.name, line, key, lines):
+                return line.text("by")
+    return None
+
+
+def _canonical(step: str, plan: object) -> bytes:
+    try:
+        return dsse.canonical(plain(plan))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            "digest a plan",
+            on=step,
+            why=str(error),
+            next_step="pass plain values, a dataclass, a pydantic model, or something with as_dict()",
+        ) from None
+
+
+def _reader(run_folder: Path) -> Callable[[str], bytes | None]:
+    def read_file(name: str) -> bytes | None:
+        try:
+            return (run_folder / name).read_bytes()
+        except OSError:
+            return None
+
+    return read_file
+
+
+def _open_run(run_folder: Path, step: str) -> list[Line]:
+    checked_name(step, kind="step")
+    try:
+        lines, wrong = read((run_folder / LEDGER).read_bytes())
+    except OSError:
+        raise UsageError(
+            "find the run", on=run_folder.name, why="it has no ledger", next_step="start it with runbook run"
+        ) from None
+    # A torn last line is a writer that was killed; the ledger mends it before it appends.
+    if broken := [each for each in wrong if each.kind != "ledger-truncated"]:
+        raise UsageError(
+            "read the ledger", on=run_folder.name, why=str(broken[0]), next_step="keep it, and start a new run"
+        )
+    if any(line.event == "sealed" for line in lines):
+        raise UsageError("sign a step", on=run_folder.name, why="the run is sealed", next_step="start a new run")
+    return lines
+
+
+def _signer(by: str, key: Path, known: Roll) -> CryptoSigner:
+    expected = known.key(by)
+    signer = keys.signer(key)
+    if signer.public_key.keyid != expected.keyid:
+        raise SignatureRefused(
+            f"sign as {by}",
+            on=str(key),
+            why=f"the key of {by} in the settings is {dsse.short(expected.keyid)}, this one is "
+            f"{dsse.short(signer.public_key.keyid)}",
+            next_step="sign as the person whose key this is",
+        )
+    return signer
+
+
+def _same(line: Line, by: str, signer: CryptoSigner) -> bool:
+    return line.text("by") == by or line.text("key_id") == signer.public_key.keyid
+
+
+def _twice(verb: str, step: str, by: str) -> SignatureRefused:
+    return SignatureRefused(
+        f"{verb} a step twice",
+        on=f"{step} by {by}",
+        why="this person, or this key under another name, has signed it already",
+        next_step="another person has to sign, if one is needed still",
+    )
+
+
+def _sign(
+    run_folder: Path,
+    kind: dsse.Kind,
+    subjects: Mapping[str, str],
+    predicate: Mapping[str, Any],
+    signer: CryptoSigner,
+    ledger: Ledger,
+    event: str,
+    fields: Mapping[str, object],
+) -> Path:
+    envelope = dsse.sign(kind, subjects, {**predicate, "ledger_head": ledger.head}, signer)
+    name = f"{predicate['step']}.{dsse.short(signer.public_key.keyid)}.{kind}.dsse.json"
+    path = write_exclusively(run_folder, f"{FOLDER}/{name}", envelope)
+    ledger.append(event, **fields, envelope=path.relative_to(run_folder).as_posix())
+    return path
+
+
+def _sealed(token: ApprovalToken) -> ApprovalToken:
+    return replace(token, seal=_seal(token))
+
+
+def _seal(token: ApprovalToken) -> str:
+    text = dsse.canonical([token.run, token.step, token.plan_sha256, token.lsn, *token.by])
+    return hmac.new(_PROCESS, text, "sha256").hexdigest()

@@ -1,0 +1,70 @@
+"""Where and with what a run was made, as `environment.json`: of this machine, and of the servers as the ledger has them."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from helpers.evidence.dsse import sha256
+from helpers.evidence.ledger_reader import Line
+
+_OF_SERVERS = frozenset(
+    "server_version version versions server role time_zone timezone snapshot lsn lsn_exact warehouse database".split()
+)
+
+
+def capture(project: Path, lines: Sequence[Line]) -> dict[str, Any]:
+    """What is known of the code, the packages and the servers.
+
+    Args:
+        project: the folder of the code that ran.
+        lines: the ledger; what steps reported of servers, roles, time zones, snapshots and LSNs is taken from it.
+
+    Returns:
+        Plain values. `servers` has an entry for each step that reported something, so that two steps that saw two
+        servers, or two LSNs, both stand there.
+    """
+    lock = project / "requirements.txt"
+    return {
+        "git": {"commit": _git(project, "rev-parse", "HEAD"), "dirty": _dirty(project)},
+        "requirements_sha256": sha256(lock.read_bytes()) if lock.exists() else None,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": sorted({f"{each.name}=={each.version}" for each in metadata.distributions()}, key=str.lower),
+        "run": {key: value for key, value in (lines[0].fields if lines else {}).items() if key not in ("prev", "n")},
+        "servers": [
+            {"step": line.text("step"), "line": line.n, **known}
+            for line in lines
+            if line.event == "step-done" and (known := _known(line.fields.get("result")))
+        ],
+    }
+
+
+def _known(value: object) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key in _OF_SERVERS:
+                found[key] = each
+            elif inner := _known(each):
+                found[key] = inner
+    return found
+
+
+def _dirty(project: Path) -> bool | None:
+    changed = _git(project, "status", "--porcelain")
+    return None if changed is None else bool(changed)
+
+
+def _git(project: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project), *arguments], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

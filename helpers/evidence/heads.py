@@ -1,0 +1,88 @@
+"""The engine's own signature under the ledger, at the end of each attempt.
+
+A chain of hashes alone can be computed anew by anybody. The machine's key signs the chain's end as it was then, so
+that whoever rewrites what came before needs that key too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from securesystemslib.signer import CryptoSigner
+
+from helpers.errors import UsageError
+from helpers.evidence import dsse, keys
+from helpers.ledger.folders import create_exclusively
+
+FOLDER = "heads"
+
+
+class Ledger(Protocol):
+    """What this package asks of `helpers.ledger.ledger.Ledger`."""
+
+    @property
+    def head(self) -> str:
+        """SHA-256 of the last line."""
+
+    def append(self, event: str, **fields: Any) -> object:
+        """Writes one line."""
+
+
+def run_key_facts() -> dict[str, str]:
+    """Fields of `run-opened` by which the run's later signatures are checked.
+
+    Returns:
+        `run_key`, the public key of this machine as PEM text.
+
+    Raises:
+        UsageError: the key cannot be read or made.
+    """
+    return {"run_key": keys.public_pem(keys.run_signer().public_key)}
+
+
+def sign_head(run_folder: Path, ledger: Ledger, signer: CryptoSigner | None = None) -> Path:
+    """Signs the ledger's last line and records that as `head-signed`. The engine calls it after `attempt-ended`.
+
+    Args:
+        run_folder: the run's.
+        ledger: of that run; a line that somebody else writes meanwhile is not covered.
+        signer: the machine's key when None.
+
+    Returns:
+        The envelope's file.
+
+    Raises:
+        UsageError: the machine's key cannot be read.
+    """
+    signer = signer or keys.run_signer()
+    head = ledger.head
+    envelope = dsse.sign(
+        "ledger-head", {"ledger-line": head}, {"run": run_folder.name, "key_id": signer.public_key.keyid}, signer
+    )
+    path = write_exclusively(run_folder, f"{FOLDER}/{dsse.short(head)}.dsse.json", envelope)
+    ledger.append(
+        "head-signed",
+        head=head,
+        key_id=signer.public_key.keyid,
+        envelope=path.relative_to(run_folder).as_posix(),
+    )
+    return path
+
+
+def write_exclusively(run_folder: Path, name: str, content: bytes) -> Path:
+    """Writes a new file of a run; one of that name is never replaced, the new one gets a number.
+
+    Raises:
+        UsageError: every number up to a thousand is taken.
+    """
+    wanted = run_folder / name
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    stem, suffix = wanted.name.split(".", 1)
+    for number in range(1, 1000):
+        path = wanted if number == 1 else wanted.with_name(f"{stem}-{number}.{suffix}")
+        if create_exclusively(path, content.decode()):
+            return path
+    raise UsageError(
+        "write a file of the run", on=str(wanted), why="a thousand of that name exist", next_step="look into the folder"
+    )

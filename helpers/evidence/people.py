@@ -1,0 +1,117 @@
+"""Who may sign, by the settings: every person one key, every key one person."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from securesystemslib.signer import SSlibKey
+
+from helpers.errors import SettingsError, UsageError
+from helpers.evidence import keys
+from helpers.settings import Settings
+
+_ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})
+"""Alphabets that share the look of many letters."""
+
+_BY_TWO = frozenset({"cutover", "destructive"})
+
+
+@dataclass(frozen=True)
+class Roll:
+    """The people of one profile, and how many of them each step needs."""
+
+    people: Mapping[str, SSlibKey]
+    settings: Settings
+
+    def key(self, name: str) -> SSlibKey:
+        """That person's public key; raises UsageError for somebody unknown."""
+        if name not in self.people:
+            raise UsageError(
+                f"sign as {name}",
+                on=f"[profiles.{self.settings.profile}.approvals.people] of {self.settings.file}",
+                why=f"the people known there are {', '.join(sorted(self.people)) or '(nobody)'}",
+                next_step=f'add the public key, for example: {name} = "keys/{name}.pem.pub"',
+            )
+        return self.people[name]
+
+    def asked(self, step: str, kind: str) -> int:
+        """How many approvals the settings ask for, whether or not there are so many people."""
+        own = self.settings.approvals
+        usual = 2 if kind in _BY_TWO and self.settings.values.stack != "local" else 1
+        return own.thresholds.get(step) or own.thresholds.get(kind) or max(own.threshold, usual)
+
+    def needed(self, step: str, kind: str) -> int:
+        """How many have to approve a step of this class.
+
+        Raises:
+            SettingsError: there are fewer people than that.
+        """
+        needed = self.asked(step, kind)
+        if needed > len(self.people):
+            raise SettingsError(
+                f"find who may approve {step}",
+                on=f"[profiles.{self.settings.profile}.approvals] of {self.settings.file}",
+                why=f"it needs {needed} approvals, and {len(self.people)} people are named",
+                next_step='name them under people, for example: alice = "keys/alice.pem.pub"',
+            )
+        return needed
+
+
+def roll(settings: Settings) -> Roll:
+    """Reads the public keys of a profile's people.
+
+    Raises:
+        SettingsError: a key cannot be read, two names share one, two names are one but for case or spaces, or a name can be
+            taken for another.
+    """
+    section = f"profiles.{settings.profile}.approvals.people"
+    people: dict[str, SSlibKey] = {}
+    seen: dict[str, str] = {}
+    for name, given in settings.approvals.people.items():
+        if why := _unreadable(name):
+            raise SettingsError(
+                f"read {section}",
+                on=str(settings.file),
+                why=f"the name {name!a} {why}",
+                next_step="write the person's name in plain letters of one alphabet",
+            )
+        try:
+            key = keys.public_key(given, base=settings.file.parent)
+        except UsageError as error:
+            raise SettingsError(
+                f"read {section}.{name}",
+                on=str(settings.file),
+                why=f"{error.on}: {error.why}",
+                next_step=error.next_step,
+            ) from None
+        for mark in (_plain(name), key.keyid):
+            if mark in seen:
+                raise SettingsError(
+                    f"read {section}",
+                    on=str(settings.file),
+                    why=f"{seen[mark]} and {name} are one person: they share a key, or a name but for case and spaces",
+                    next_step="give every person one name and one key of their own",
+                )
+            seen[mark] = name
+        people[name] = key
+    return Roll(people, settings)
+
+
+def _unreadable(name: str) -> str:
+    """Why a reader may take the name for another one's; empty where it is plain.
+
+    Letters of one alphabet that look like those of another are told only within one name (Unicode TR 39, "mixed-script").
+    """
+    if not name.strip():
+        return "is empty"
+    if not name.isprintable():
+        return "holds a character that nobody sees"
+    scripts = {unicodedata.name(each, "").partition(" ")[0] for each in unicodedata.normalize("NFKC", name)}
+    mixed = sorted(scripts & _ALIKE)
+    return f"mixes the letters of {' and '.join(mixed)}" if len(mixed) > 1 else ""
+
+
+def _plain(name: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())

@@ -1,0 +1,94 @@
+"""Whether what people signed holds, by the ledger, the envelopes and the public keys alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from securesystemslib.signer import SSlibKey
+
+from helpers.evidence import dsse
+from helpers.evidence.ledger_reader import Line
+
+FOLDER = "approvals"
+
+Reader = Callable[[str], bytes | None]
+"""A file's bytes by its name relative to the run's folder; None where there is none."""
+
+
+def attestation(run: str, step: str, by: str, note: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Subjects and predicate of a person's word."""
+    payload = {"run": run, "step": step, "note": note}
+    return {"attestation": dsse.sha256(dsse.canonical(payload))}, {**payload, "by": by}
+
+
+def awaited(lines: Sequence[Line], step: str) -> dict[str, str] | None:
+    """What the step waits with, by its last `awaiting`; None where it never did."""
+    for line in reversed(lines):
+        if line.event == "awaiting" and line.text("step") == step and line.text("what") == "approval":
+            payload = line.fields.get("payload")
+            return dict(payload) if isinstance(payload, dict) else None
+    return None
+
+
+def approvals_of(lines: Sequence[Line], payload: Mapping[str, str]) -> Iterator[Line]:
+    """The lines that claim an approval of `payload`, unverified."""
+    for line in lines:
+        bound = (line.text("step"), line.text("plan_sha256"), line.text("lsn"))
+        if line.event == "approved" and bound == (payload["step"], payload["plan_sha256"], payload["lsn"]):
+            yield line
+
+
+def valid_approvals(
+    file: Reader, lines: Sequence[Line], payload: Mapping[str, str], people: Mapping[str, SSlibKey]
+) -> dict[str, str]:
+    """The people whose approvals of `payload` hold, with their keys' identities: one key, one person, one voice."""
+    found: dict[str, str] = {}
+    for line in approvals_of(lines, payload):
+        by = line.text("by")
+        key = people.get(by)
+        if key and key.keyid not in found.values() and verified(file, payload["run"], line, key, lines):
+            found[by] = key.keyid
+    return found
+
+
+def verified(file: Reader, run: str, line: Line, key: SSlibKey, lines: Sequence[Line]) -> bool:
+    """Whether `why_not` has nothing to say."""
+    return why_not(file, run, line, key, lines) is None
+
+
+def why_not(file: Reader, run: str, line: Line, key: SSlibKey, lines: Sequence[Line]) -> str | None:
+    """Why the envelope of an `approved` or `attested` line does not say what the line says; None when it does.
+
+    Args:
+        file: reads the run's files.
+        run: the run's name.
+        line: the claim.
+        key: the public key of the person whom it names.
+        lines: the ledger, of which the envelope names the head at the time of signing.
+    """
+    # The name comes from the ledger: only its last part counts, so that it leads nowhere else.
+    data = file(f"{FOLDER}/{line.text('envelope').rsplit('/', 1)[-1]}")
+    if data is None:
+        return "its envelope is missing"
+    approves = line.event == "approved"
+    try:
+        statement = dsse.opened(data, key, "approval" if approves else "attestation")
+    except dsse.BadEnvelope as error:
+        return str(error)
+    step, by = line.text("step"), line.text("by")
+    subjects, said = attestation(run, step, by, line.text("note"))
+    if approves:
+        plan = line.text("plan_sha256")
+        subjects, said = (
+            {"plan": plan},
+            {"run": run, "step": step, "plan_sha256": plan, "lsn": line.text("lsn"), "by": by},
+        )
+    head = statement.predicate.get("ledger_head")
+    if statement.subjects != subjects or statement.predicate != {**said, "ledger_head": head}:
+        return "what was signed is not what the ledger says"
+    if line.text("key_id") != key.keyid:
+        return "the ledger names another key than the one that signed"
+    if head not in {each.digest for each in lines[: line.n - 1]}:
+        return "when it was signed, the ledger was another one"
+    return None

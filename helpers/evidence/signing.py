@@ -1,0 +1,151 @@
+"""What the commands attest, approve, seal and verify-evidence do, from a run's name and a profile on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import CryptoSigner
+
+from helpers import checklist, redaction
+from helpers import settings as profiles
+from helpers.errors import UsageError
+from helpers.evidence import approvals, keys
+from helpers.evidence import seal as sealing
+from helpers.evidence.ledger_reader import LEDGER, Line, read
+from helpers.evidence.people import Roll, roll
+from helpers.evidence.seal_manifest import SEAL, DeclaredStep
+from helpers.evidence.signatures import awaited
+from helpers.ledger.ledger import Ledger
+from helpers.settings import PROJECT, Settings
+
+
+def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, profile: str | None) -> dict[str, Any]:
+    """Signs a person's word; raises as `approvals.attest` does, and UsageError where no person's word is enough."""
+    settings = profiles.load_approvals(_profile(run_folder, profile))
+    _refuse_what_is_no_word(run_folder, step, roll(settings))
+    ledger = open_ledger(run_folder)
+    path = approvals.attest(run_folder, step, by=by, key=key, note=note, settings=settings, ledger=ledger)
+    return {"run": run_folder.name, "step": step, "by": by, "note": note, "envelope": str(path)}
+
+
+def approve(
+    run_folder: Path, step: str, *, by: str, key: Path, plan_sha256: str | None, profile: str | None
+) -> dict[str, Any]:
+    """Signs the plan that a step waits with; raises as `approvals.approve` does."""
+    settings = profiles.load_approvals(_profile(run_folder, profile))
+    path = approvals.approve(
+        run_folder, step, by=by, key=key, settings=settings, ledger=open_ledger(run_folder), plan_sha256=plan_sha256
+    )
+    payload = awaited(_lines(run_folder), step) or {}
+    return {**payload, "by": by, "envelope": str(path)}
+
+
+def seal(
+    run_folder: Path, *, key: Path, previous: str | None, profile: str | None, upload_only: bool = False
+) -> dict[str, Any]:
+    """Seals a run, and archives it where the profile says so; raises as `seal.seal` and `seal.upload` do."""
+    settings = profiles.load(_profile(run_folder, profile))
+    signer = keys.signer(key)
+    summary: dict[str, Any] = {"run": run_folder.name}
+    archive = run_folder / "evidence.zip"
+    if not upload_only:
+        sealed = (
+            sealing.finish(run_folder)
+            if (run_folder / SEAL).exists()
+            else _sealed(run_folder, signer, settings, previous)
+        )
+        archive = sealed.archive
+        summary |= {**vars(sealed), "why": list(sealed.why), "seal": str(sealed.seal), "archive": str(archive)}
+    elif not archive.exists():
+        raise UsageError(
+            "upload the evidence", on=run_folder.name, why="the run is not sealed", next_step="leave out --upload-only"
+        )
+    return {**summary, "uploaded": _uploaded(archive, run_folder.name, settings, upload_only)}
+
+
+def declared_steps(option: str, known: Roll) -> Iterator[DeclaredStep]:
+    """The checklist's steps for an option, each box and what belongs to it.
+
+    Args:
+        option: the migration path.
+        known: who may approve, and how many a step needs.
+    """
+
+    def declared(each: checklist.Step | checklist.Part, phase: str, *, word: bool = False) -> DeclaredStep:
+        needed = known.asked(each.id, each.approval) if each.approval else 0
+        return DeclaredStep(each.id, phase, each.cell, needed, word)
+
+    for step in checklist.of_option(option or "A"):
+        yield declared(step, step.phase, word=step.kind == "word")
+        for part in step.part:
+            yield declared(part, step.phase)
+
+
+def open_ledger(run_folder: Path) -> Ledger:
+    """The ledger of a run that exists.
+
+    Raises:
+        UsageError: there is no such run, or it is sealed.
+    """
+    _lines(run_folder)
+    if (run_folder / SEAL).exists():
+        # Its files are read-only, which would be a less clear answer.
+        raise UsageError("write to the run", on=run_folder.name, why="the run is sealed", next_step="start a new run")
+    return Ledger.open(run_folder)
+
+
+def _refuse_what_is_no_word(run_folder: Path, step: str, known: Roll) -> None:
+    # What is in the ledger stays there: a word that does not count would stand against the seal for good.
+    words = [each.step for each in declared_steps(_lines(run_folder)[0].text("option"), known) if each.word]
+    if step not in words:
+        raise UsageError(
+            "attest a step",
+            on=step,
+            why="it is no step that a person's word is enough for",
+            next_step=f"these are: {', '.join(words)}",
+        )
+
+
+def _sealed(run_folder: Path, signer: CryptoSigner, settings: Settings, previous: str | None) -> sealing.Sealed:
+    known = roll(settings)
+    return sealing.seal(
+        run_folder,
+        signer=signer,
+        ledger=open_ledger(run_folder),
+        declared=declared_steps(_lines(run_folder)[0].text("option"), known),
+        people=known.people,
+        known_secrets=redaction.known(),
+        project=PROJECT,
+        previous=previous,
+    )
+
+
+def _lines(run_folder: Path) -> list[Line]:
+    try:
+        lines, _ = read((run_folder / LEDGER).read_bytes())
+    except OSError:
+        lines = []
+    if not lines:
+        raise UsageError("find the run", on=run_folder.name, why="it has no ledger", next_step="start it: runbook run")
+    return lines
+
+
+def _profile(run_folder: Path, given: str | None) -> str:
+    """The run's own: who may sign is not chosen by the one who signs."""
+    own = _lines(run_folder)[0].text("profile")
+    if given and own and given != own:
+        raise UsageError(
+            "sign a run of another profile",
+            on=f"--profile {given}",
+            why=f"the run was opened with the profile {own}",
+            next_step="leave out --profile",
+        )
+    return own or given or profiles.DEFAULT_PROFILE
+
+
+def _uploaded(archive: Path, run: str, settings: Settings, asked: bool) -> str | None:
+    if settings.values.evidence is None and not asked:
+        return None
+    return sealing.upload(archive, run, settings)

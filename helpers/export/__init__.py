@@ -1,0 +1,500 @@
+"""PostgreSQL → Parquet on S3: every table in one snapshot, and a manifest that is written last.
+
+Each part of a table (a heap, or a range of its pages) is one SELECT inside PostgreSQL and one Parquet file. After each
+file the export's state is written beside the files, so that an export that was killed goes on where it was, in the
+same snapshot. The manifest is one object replaced at the end, so a reader sees the former export or this one, never a
+mixture.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+
+from helpers import digests
+from helpers.errors import MigrationError, SourceFailed, SourceRefused, StageError
+from helpers.export.columns import staged_columns
+from helpers.export.state import ExportState, PartState, TableState, unfinished
+from helpers.export.worker import Workers, is_unchanged
+from helpers.model import manifest as manifests
+from helpers.model.catalog import Catalog, Table, measured, read_catalog
+from helpers.model.limits import BY_POLICY
+from helpers.model.manifest import Manifest, StagedTable
+from helpers.model.names import Refusal
+from helpers.platforms import postgres
+from helpers.platforms.s3 import Bucket
+from helpers.progress import Progress
+from helpers.settings import Export, Settings, Source
+from helpers.source import left_out
+from helpers.source import snapshot as snapshots
+from helpers.source.census import TableCensus, check_policies
+from helpers.source.census_worker import take_censuses
+from helpers.source.readers import ranges
+from helpers.source.snapshot import Snapshot
+
+POLL_SECONDS = 0.5
+
+Objections = Callable[[Sequence[TableState]], Sequence[Refusal]]
+
+EXPORT_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6,12}")
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What an export will read and write; nothing was written to make it.
+
+    Attributes:
+        state: the tables with their parts; of a resumed export, with the files that are already there.
+        census: empty for a resumed export, whose census was taken before.
+        refused: every reason why it cannot be made, in sentences.
+        names: those of them that a target gives for a name.
+        digests: whether to sum up the staged rows once they are written.
+    """
+
+    source: Source
+    options: Export
+    bucket: Bucket
+    snapshot: Snapshot
+    catalog: Catalog
+    census: tuple[TableCensus, ...]
+    state: ExportState
+    resumed: bool = False
+    digests: bool = True
+    complete: bool = True
+    refused: tuple[str, ...] = field(default=())
+    names: tuple[Refusal, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows in the snapshot."""
+        return sum(table.rows for table in self.state.tables)
+
+    @property
+    def unwritten(self) -> Manifest:
+        """The manifest that the export would write, without the files: enough to ask a target what a load would do."""
+        state = self.state
+        tables = tuple(
+            StagedTable(
+                schema_=t.schema_, name=t.name, key=t.key, comment=t.comment, columns=t.columns, files=(), rows=t.rows
+            )
+            for t in state.tables
+        )
+        return Manifest(
+            export=state.export, exported_at="", source=state.source, server_version=state.server_version,
+            snapshot=state.snapshot, lsn=state.lsn, lsn_exact=state.lsn_exact, engine="", tables=tables,
+            left_out=state.left_out, complete=self.complete,
+        )  # fmt: skip
+
+    def refusals(self, table: str) -> list[str]:
+        """Why a table, given as `schema.name`, cannot be moved."""
+        losses = [sentence for census in self.census if str(census.table) == table for sentence in census.refused]
+        return losses + [str(refusal) for refusal in self.names if table in refusal.tables]
+
+
+@contextmanager
+def planned(
+    settings: Settings,
+    *,
+    location: str | None = None,
+    tables: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+    objections: Objections | None = None,
+    include_views: bool = False,
+    snapshot: Snapshot | None = None,
+    resume: str | None = None,
+    keep_for_resume: bool = False,
+    release: bool = True,
+    run: str = "",
+    progress: Progress | None = None,
+) -> Iterator[ExportPlan]:
+    """Takes a snapshot and plans an export in it; the snapshot is released with the block.
+
+    Args:
+        settings: the profile.
+        location: `s3://bucket/prefix/`; without it, the profile's stage.
+        tables: globs over table names; empty means all.
+        exclude: globs of what is left out of them: not counted, not locked, and no right is needed for it.
+        objections: what the targets refuse of the tables; nothing is asked where the stage is all that is wanted.
+        include_views: export views and materialized views too.
+        snapshot: one that somebody else holds; it is then not released.
+        resume: the name of an unfinished export at the location; it goes on in its own snapshot while that is held,
+            otherwise under a new one, keeping the tables that are equal there.
+        keep_for_resume: write the plan to the stage before the block, and leave the snapshot held when the block fails behind a
+            file that another attempt need not write again.
+        release: let the snapshot go when the block succeeds.
+        run: that the export is for.
+        progress: told about each table counted.
+
+    Raises:
+        ConnectionFailed, SourceRefused, UsageError: see `snapshot.take`, `snapshot.lock` and `read_catalog`.
+        StageError: the plan could not be written.
+    """
+    bucket = Bucket.open(settings.stage, location)
+    former = unfinished(bucket, resume) if resume else None
+    own = _still_held(settings.source, former) if former else None
+    outlives = keep_for_resume or not release
+    chosen = own or snapshot or snapshots.take(
+        settings.source, hold_hours=settings.export.hold_snapshot_hours, run=run,
+        purpose=f"export to {bucket.location}" if outlives else "",
+    )  # fmt: skip
+    own = None if chosen is snapshot else chosen
+    begun = former is not None
+    name = resume or ""
+    try:
+        if former and chosen.name == former.snapshot:
+            plan = _go_on(settings, bucket, chosen, former, progress)
+        else:
+            plan = plan_export(
+                settings, bucket, chosen, tables, exclude=exclude, objections=objections, include_views=include_views,
+                progress=progress,
+            )  # fmt: skip
+            plan = _with_kept_tables(plan, former, progress) if former else plan
+        if keep_for_resume and not plan.refused:
+            plan.state.write(bucket)
+        begun, name = True, plan.state.export
+        yield plan
+    except BaseException as error:
+        # What failed while it was planned has written nothing that another attempt could go on with.
+        if own and not (keep_for_resume and begun and is_worth_holding(bucket, name, error)):
+            snapshots.release(own)
+        raise
+    if own and release:
+        snapshots.release(own)
+
+
+def is_worth_holding(bucket: Bucket, name: str, error: BaseException) -> bool:
+    """Whether the snapshot of a broken-off export is held for the next attempt.
+
+    Args:
+        bucket: where it went to.
+        name: the export's, or the mark that its name ends with.
+        error: what broke it off. What may pass or was a kill is gone on from; a source that has moved needs another
+            snapshot; after anything else it depends on whether a file was written that another attempt need not write again.
+    """
+    if not isinstance(error, Exception) or getattr(error, "transient", False):
+        return True
+    if isinstance(error, SourceRefused) and not isinstance(error, SourceFailed):
+        return False
+    try:
+        folders = {path.partition("/")[0] for path in bucket.sizes()}
+        states = [unfinished(bucket, each) for each in folders if each.endswith(name)]
+    except MigrationError:
+        return False  # nobody can say that there is anything to go on with
+    return any(part.file for state in states if state for table in state.tables for part in table.parts)
+
+
+def _still_held(source: Source, former: ExportState) -> Snapshot | None:
+    mine = (former.snapshot, former.source)
+    found = next((held for held in snapshots.held() if (held.name, held.source) == mine), None)
+    return found if found and snapshots.is_held(source, found.name) else None
+
+
+def plan_export(
+    settings: Settings,
+    bucket: Bucket,
+    snapshot: Snapshot,
+    tables: tuple[str, ...] = (),
+    *,
+    exclude: tuple[str, ...] = (),
+    objections: Objections | None = None,
+    include_views: bool = False,
+    progress: Progress | None = None,
+) -> ExportPlan:
+    """Reads the catalog and takes the census of every table in `snapshot`."""
+    source, options = settings.source, settings.export
+    complete = not tables and not exclude
+    with snapshots.reading(source, snapshot.name) as cursor:
+        catalog = read_catalog(
+            cursor, schemas=source.schemas, tables=tables, exclude=exclude, include_views=include_views
+        )
+        check_policies(catalog.tables, options.policies, complete=complete)
+        snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
+        catalog = left_out.complete(cursor, measured(cursor, catalog))
+        census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
+        cursor.execute("SHOW server_version")
+        (version,) = cursor.fetchone()
+    state = ExportState(
+        export=_new_name(uuid4().hex[:6]),
+        source=postgres.address(source),
+        server_version=version,
+        snapshot=snapshot.name,
+        lsn=snapshot.lsn,
+        lsn_exact=snapshot.exact,
+        why_approximate=snapshot.why_approximate,
+        tables=tuple(_planned_table(c, options.workers) for c in census),
+        left_out=catalog.left_out,
+        complete=complete,
+    )
+    names = tuple(dict.fromkeys(objections(state.tables) if objections else ()))
+    refused = (*(sentence for table in census for sentence in table.refused), *map(str, names))
+    return ExportPlan(
+        source, options, bucket, snapshot, catalog, census, state, complete=complete, refused=refused, names=names
+    )
+
+
+def marked(plan: ExportPlan, mark: str, *, progress: Progress | None = None) -> ExportPlan:
+    """`plan` under a name that ends with a mark by which its caller knows it again.
+
+    Args:
+        mark: 6 to 12 hexadecimal digits.
+        progress: told about each file checked.
+
+    Returns:
+        The plan; where an unfinished export of that mark is at the location, in the same snapshot, one that goes on with it.
+
+    Raises:
+        StageError: the stage cannot be read.
+    """
+    folders = {path.partition("/")[0] for path in plan.bucket.sizes()}
+    for name in sorted(folder for folder in folders if EXPORT_NAME.fullmatch(folder) and folder.endswith(f"-{mark}")):
+        former = unfinished(plan.bucket, name)
+        if former and former.snapshot == plan.snapshot.name:
+            return replace(plan, state=former.without_damaged_files(plan.bucket, progress), resumed=True)
+    return replace(plan, state=plan.state.model_copy(update={"export": _new_name(mark)}))
+
+
+def since(plan: ExportPlan, former: Manifest, *, progress: Progress | None = None) -> ExportPlan:
+    """`plan` without the tables whose rows are still those of a finished export: it takes over their files.
+
+    Args:
+        plan: in its own snapshot.
+        former: the manifest at the plan's location.
+        progress: told about each file checked and each table compared.
+
+    Returns:
+        A plan whose tables are `finished` where the source has not changed them, by the digests kept with the manifest.
+    """
+    state = plan.state.model_copy(update={"tables": tuple(_finished(table) for table in former.tables)})
+    return _with_kept_tables(plan, state, progress)
+
+
+def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
+    """Writes the files of `plan`, then its manifest, then removes the files of exports before the former one.
+
+    Raises:
+        SourceRefused: a column cannot be moved without loss; nothing was written.
+        StageError: the bucket did not take a file; the former export still stands.
+    """
+    refuse_losses(plan)
+    former = _former(plan.bucket)
+    plan.state.write(plan.bucket)
+    state = _write_parts(plan, progress)
+    manifest = Manifest(
+        export=state.export,
+        exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        source=state.source,
+        server_version=state.server_version,
+        snapshot=state.snapshot,
+        lsn=state.lsn,
+        lsn_exact=state.lsn_exact,
+        why_approximate=state.why_approximate,
+        engine=f"duckdb {duckdb.__version__}",
+        tables=tuple(_staged(table) for table in state.tables),
+        complete=plan.complete,
+        left_out=state.left_out,
+    )
+    plan.bucket.write(manifests.NAME, manifest.model_dump_json(indent=1).encode())
+    plan.bucket.remove([state.path])
+    _remove_leftovers(plan, {path for kept in (manifest, former) if kept for path in _objects(kept)})
+    return manifest
+
+
+def refuse_losses(plan: ExportPlan) -> None:
+    """Raises `SourceRefused` where a column of `plan` cannot be moved without loss."""
+    if plan.refused:
+        names = [refusal.cure for refusal in plan.names]
+        losses = len(plan.refused) > len(plan.names)
+        cures = [cure for table in plan.census for cure in table.cures] or ([BY_POLICY] if losses else [])
+        raise SourceRefused(
+            "export without loss" if losses else "export what the target takes",
+            on=postgres.address(plan.source),
+            why="; ".join(plan.refused),
+            next_step="; ".join(dict.fromkeys([*cures, *names])),
+        )
+
+
+def parts(table: Table, workers: int) -> tuple[PartState, ...]:
+    """A table's files: one for each of its ranges."""
+    folder = manifests.folder(table.schema, table.name)
+    return tuple(
+        PartState(
+            name=f"{folder}/{number:05d}.parquet",
+            relation=part.relation,
+            first_page=part.first_page,
+            end_page=part.end_page,
+            pages=part.pages,
+        )
+        for number, part in enumerate(ranges(table, workers), 1)
+    )
+
+
+def _new_name(mark: str) -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + mark
+
+
+def _planned_table(census: TableCensus, workers: int) -> TableState:
+    table = census.table
+    return TableState(
+        schema_=table.schema,
+        name=table.name,
+        key=table.key,
+        comment=table.comment,
+        columns=staged_columns(census),
+        rows=census.rows,
+        parts=parts(table, workers),
+    )
+
+
+def _go_on(
+    settings: Settings, bucket: Bucket, snapshot: Snapshot, former: ExportState, progress: Progress | None
+) -> ExportPlan:
+    """The former plan in the former snapshot; files that are not what was written are forgotten."""
+    wanted = [f"{table.schema_}.{table.name}" for table in former.tables]
+    with snapshots.reading(settings.source, snapshot.name) as cursor:
+        found = read_catalog(cursor, schemas=settings.source.schemas, also=wanted, left_before=former.left_out).tables
+    state = former.without_damaged_files(bucket, progress)
+    catalog = Catalog(tuple(table for table in found if str(table) in wanted), former.left_out)
+    return ExportPlan(
+        settings.source, settings.export, bucket, snapshot, catalog, (), state, True, complete=state.complete
+    )
+
+
+def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress | None) -> ExportPlan:
+    """A new plan that takes over the finished tables of `former` whose rows are the same in the new snapshot."""
+    sound = former.without_damaged_files(plan.bucket, progress)
+    finished = {(t.schema_, t.name): t for t in sound.tables if t.finished and t.digest}
+    tables = []
+    for number, table in enumerate(plan.state.tables):
+        old = finished.get((table.schema_, table.name))
+        if old and old.digest and old.columns == table.columns and old.rows == table.rows:
+            if progress:
+                progress(number, len(plan.state.tables), f"is {table.schema_}.{table.name} still the same?")
+            source = next(t for t in plan.catalog.tables if (t.schema, t.name) == (table.schema_, table.name))
+            same = is_unchanged(plan.source, plan.options, plan.snapshot.name, source, table.columns, old)
+            table = old if same else table
+        tables.append(table)
+    state = plan.state.model_copy(update={"tables": tuple(tables)})
+    return ExportPlan(
+        plan.source, plan.options, plan.bucket, plan.snapshot, plan.catalog, plan.census, state, True, plan.digests, plan.complete, plan.refused,
+        plan.names,
+    )  # fmt: skip
+
+
+def _finished(staged: StagedTable) -> TableState:
+    parts = tuple(
+        PartState(name=file.path.partition("/")[2], relation="", first_page=0, end_page=None, pages=0, file=file)
+        for file in staged.files
+    )
+    return TableState(
+        schema_=staged.schema_, name=staged.name, key=staged.key, comment=staged.comment, columns=staged.columns,
+        rows=staged.rows, parts=parts, digest=staged.digest,
+    )  # fmt: skip
+
+
+def _write_parts(plan: ExportPlan, progress: Progress | None) -> ExportState:
+    state = plan.state
+    waiting = [(table, part) for table in state.tables for part in table.parts if part.file is None]
+    waiting.sort(key=lambda item: -item[1].pages)
+    timeout = plan.options.lock_timeout_seconds
+    with snapshots.reading(plan.source, plan.snapshot.name) as cursor:
+        snapshots.lock(cursor, plan.catalog.tables, timeout_seconds=timeout)
+        workers = Workers(plan.source, plan.options, plan.snapshot.name, plan.bucket, plan.catalog.tables, state.export)
+        try:
+            running: dict[Future[Any], tuple[TableState, PartState]] = {
+                workers.submit(table, part): (table, part) for table, part in waiting
+            }
+            while running:
+                finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    table, part = running.pop(future)
+                    state = state.with_file(table, part, future.result())
+                if finished:
+                    state = _with_digests(plan, state)
+                    state.write(plan.bucket)
+                if progress:
+                    done = sum(p.file.rows for t in state.tables for p in t.parts if p.file)
+                    progress(done + workers.rows_under_way(cursor), plan.rows, f"{len(running)} files to go")
+        except BaseException:
+            workers.interrupt()
+            raise
+        finally:
+            workers.close()
+    return state
+
+
+def _with_digests(plan: ExportPlan, state: ExportState) -> ExportState:
+    if not plan.digests:
+        return state
+    tables = tuple(_with_digest(plan, t) if t.finished and t.digest is None else t for t in state.tables)
+    return state.model_copy(update={"tables": tables})
+
+
+def _with_digest(plan: ExportPlan, table: TableState) -> TableState:
+    paths = [part.file.path for part in table.parts if part.file]
+    sums = digests.of_files(plan.bucket, paths, table.columns, table.key, table.rows, "native")
+    kept = digests.write(plan.bucket, f"{paths[0].rpartition('/')[0]}/{digests.NATIVE}", sums)
+    return table.model_copy(update={"digest": kept})
+
+
+def _former(bucket: Bucket) -> Manifest | None:
+    try:
+        return manifests.read_if_any(bucket)
+    except StageError:
+        return None  # of another version: this export replaces it
+
+
+def _objects(manifest: Manifest) -> Iterator[str]:
+    for table in manifest.tables:
+        yield from (file.path for file in table.files)
+        yield from (f"{manifests.home(table)}/{name}" for name in digests.OBJECTS)
+
+
+_OF_AN_EXPORT = re.compile(rf"state\.json|[^/]+/(\d{{5,}}\.parquet|{'|'.join(map(re.escape, digests.OBJECTS))})")
+"""Names of the objects that an export writes in its folder; what else lies there is somebody's."""
+
+
+def _remove_leftovers(plan: ExportPlan, kept: set[str]) -> None:
+    """Removes the files of earlier exports, and of others nothing, but not of one that may still go on: its snapshot is held.
+
+    The former manifest's files stay until the next export: somebody may be loading them.
+    """
+    folders: dict[str, list[str]] = {}
+    for path in plan.bucket.sizes():
+        folder, _, name = path.partition("/")
+        if EXPORT_NAME.fullmatch(folder) and _OF_AN_EXPORT.fullmatch(name):
+            folders.setdefault(folder, []).append(path)
+    for folder, paths in folders.items():
+        state = unfinished(plan.bucket, folder)
+        if state is None or not snapshots.is_held(plan.source, state.snapshot):
+            plan.bucket.abort_uploads(folder)
+            plan.bucket.remove([path for path in paths if path not in kept])
+
+
+def _staged(table: TableState) -> StagedTable:
+    files = tuple(part.file for part in table.parts if part.file)
+    rows = sum(file.rows for file in files)
+    if rows != table.rows:
+        raise StageError(
+            "export every row",
+            on=f"{table.schema_}.{table.name}",
+            why=f"the snapshot has {table.rows:,} rows, {rows:,} were staged",
+            next_step="report this: it must not happen within one snapshot",
+        )
+    return StagedTable(
+        schema_=table.schema_,
+        name=table.name,
+        key=table.key,
+        comment=table.comment,
+        columns=table.columns,
+        files=files,
+        rows=rows,
+        digest=table.digest,
+    )

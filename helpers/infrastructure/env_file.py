@@ -1,0 +1,184 @@
+"""`.env`: what a profile needs of it, what is wrong with it, and its first copy from `.env.example`."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+
+from helpers.errors import SettingsError
+from helpers.ledger.credentials import named_like_a_secret
+from helpers.ledger.folders import create_exclusively
+from helpers.redaction import SHORTEST
+from helpers.settings import FILE, PROJECT
+
+NAME = ".env"
+EXAMPLE = ".env.example"
+MODE = 0o600
+
+_COMMENTED = re.compile(r"^#?\s*(?:export\s+)?([A-Za-z_]\w*)=")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing about the environment that is not as it should be.
+
+    Attributes:
+        severity: "stop" for what the phases need, "warning" for what looks like a mistake.
+        on: the variable or the file.
+        what: what is so.
+        fix: what to do about it.
+    """
+
+    severity: Literal["stop", "warning"]
+    on: str
+    what: str
+    fix: str
+
+
+def referred(profile: str, file: Path) -> dict[str, str]:
+    """The variables that a profile refers to as `{ env = "NAME" }`, each with the key that does so.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError("read the settings", on=str(file), why=str(error), next_step=f"correct {FILE}") from None
+    return dict(_references(tree.get("profiles", {}).get(profile, {}), f"profiles.{profile}"))
+
+
+def faults(profile: str, file: Path, needed: Mapping[str, str], *, folder: Path | None = None) -> list[Fault]:
+    """What is wrong with the environment of a profile.
+
+    Args:
+        profile: of the settings.
+        file: the settings.
+        needed: further variables without which a phase cannot act, each with what it is for.
+        folder: of `.env` and `.env.example`; that of the settings when None.
+
+    Raises:
+        SettingsError: the settings cannot be read.
+    """
+    folder = folder or file.parent
+    path, example = folder / NAME, folder / EXAMPLE
+    own = dotenv_values(path) if path.exists() else {}
+    values = {name: value for name, value in {**own, **os.environ}.items() if value}
+    wanted = {**{name: f"{key} refers to it" for name, key in referred(profile, file).items()}, **needed}
+    found = [
+        Fault("stop", name, f"neither the environment nor {NAME} has it, and {why}", f"set {name} in {NAME}")
+        for name, why in sorted(wanted.items())
+        if name not in values
+    ]
+    if path.exists():
+        found += _of_the_file(path, own, example)
+    return found + [
+        Fault(
+            "stop", file_name, f"git tracks it, and it holds the value of {name}", "take it out, and change that secret"
+        )
+        for name, file_name in _tracked_secrets(folder, own, _secret_ones(referred(profile, file)))
+    ]
+
+
+def plan_copy(folder: Path = PROJECT) -> str | None:
+    """What `copy` would do: the names that the new file would offer; None where `.env` is there already.
+
+    Raises:
+        SettingsError: there is no `.env.example` to copy.
+    """
+    if (folder / NAME).exists():
+        return None
+    return ", ".join(offered(folder / EXAMPLE))
+
+
+def copy(folder: Path = PROJECT) -> bool:
+    """Writes `.env` as a copy of `.env.example`, for its owner alone to read.
+
+    Returns:
+        Whether it was made; one that is there is never touched.
+
+    Raises:
+        SettingsError: there is no `.env.example` to copy.
+    """
+    text = _text(folder / EXAMPLE)
+    mask = os.umask(0o077)  # the file is made with the rights that this leaves
+    try:
+        return create_exclusively(folder / NAME, text)
+    finally:
+        os.umask(mask)
+
+
+def offered(example: Path) -> tuple[str, ...]:
+    """The names that `.env.example` shows, set or as a comment."""
+    return tuple(match[1] for line in _text(example).splitlines() if (match := _COMMENTED.match(line)))
+
+
+def _text(example: Path) -> str:
+    try:
+        return example.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(
+            f"copy {EXAMPLE}", on=str(example), why="it does not exist", next_step="restore it from git"
+        ) from None
+
+
+def _references(tree: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            if isinstance(value.get("env"), str):
+                yield value["env"], f"{at}.{key}"
+            elif "vault" in value:
+                yield from (("VAULT_ADDR", f"{at}.{key}"), ("VAULT_TOKEN", f"{at}.{key}"))
+            else:
+                yield from _references(value, f"{at}.{key}")
+
+
+def _of_the_file(path: Path, own: Mapping[str, str | None], example: Path) -> Iterator[Fault]:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        yield Fault("stop", NAME, f"others may read it (mode {mode:o})", f"chmod 600 {NAME}")
+    if _git(path.parent, "ls-files", "--error-unmatch", NAME) is not None:
+        yield Fault("stop", NAME, "git tracks it", f"git rm --cached {NAME}, and change every secret in it")
+    if example.exists():
+        known = set(offered(example))
+        for name in sorted(set(own) - known):
+            yield Fault("warning", name, f"{NAME} has it and {EXAMPLE} does not", "correct the name, or add it there")
+
+
+def _secret_ones(references: Mapping[str, str]) -> Set[str]:
+    """The variables that stand for a secret by the key that refers to them: PGPASSWORD does not look like one."""
+    keys = {name: key.rpartition(".")[2] for name, key in references.items() if name != "VAULT_ADDR"}
+    return {name for name, key in keys.items() if key == "webhook" or named_like_a_secret(key)}
+
+
+def _tracked_secrets(folder: Path, own: Mapping[str, str | None], secret: Set[str]) -> Iterator[tuple[str, str]]:
+    """Each secret of `.env` that stands in a file that git tracks, as far as a search for its text finds it."""
+    for name, value in sorted(own.items()):
+        if not value or len(value) < 2 * SHORTEST or not (name in secret or named_like_a_secret(name)):
+            continue
+        # By standard input, since a command line is everybody's to read; a key's longest line stands for the key.
+        line = max(value.splitlines(), key=len)
+        listed = _git(folder, "grep", "--files-with-matches", "--fixed-strings", "-z", "-f", "-", given=line)
+        for file in sorted((listed or "").split("\0")):
+            if file:
+                yield name, file
+
+
+def _git(folder: Path, *arguments: str, given: str = "") -> str | None:
+    """What git prints; None where it says no, or there is no git or repository."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, input=given, capture_output=True, text=True, check=False, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

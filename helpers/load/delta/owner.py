@@ -1,0 +1,165 @@
+"""Whose a Delta table is: a load of ours leaves a mark in the table's own properties, and nothing without it is replaced.
+
+The mark names the table's id, which a copy of the table does not share, and the version that the load left, behind which what
+others wrote is seen. A table that was dropped and made again has no mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from helpers.errors import LoadError, TargetRefused
+from helpers.load.delta.catalog import qualified
+from helpers.load.delta.records import Version, Versions
+from helpers.platforms import spark
+from helpers.platforms.delta import folder
+from helpers.platforms.spark import Session, literal
+from helpers.settings import Databricks
+
+MARK = "migration.loaded"
+NEW = "new"
+"""The mark of a table that a load has made and not yet filled."""
+
+_NO_ROWS = frozenset({
+    "OPTIMIZE", "VACUUM START", "VACUUM END", "ANALYZE", "COMPUTE STATS", "REORG", "FSCK", "CLUSTER BY", "SET TBLPROPERTIES",
+    "UNSET TBLPROPERTIES", "ADD CONSTRAINT", "DROP CONSTRAINT", "CHANGE COLUMN", "UPGRADE PROTOCOL", "ADD FEATURE",
+    "SET TABLE COMMENT", "UPDATE TABLE METADATA", "UPDATE FIELD METADATA", "AUTO_OPTIMIZE",
+})  # fmt: skip
+"""Operations of a log that change no row; Databricks runs some by itself
+(https://docs.databricks.com/en/optimizations/predictive-optimization.html)."""
+
+
+class Mark(BaseModel):
+    """What a load left in a table's properties.
+
+    Attributes:
+        table_id: of the table that it was left in.
+        version: of the commit that left it, the last of the load.
+        comments: of the source at that load, by column, and of the table itself under "".
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table_id: str = ""
+    version: int | None = None
+    comments: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a table stands that has the name of one of ours.
+
+    Attributes:
+        mark: of the load that left it; None where it is another's.
+        written: what others did to its rows since.
+        version: that it has now.
+    """
+
+    mark: Mark | None
+    written: tuple[str, ...]
+    version: int
+
+
+def standing(versions: Versions, name: str) -> Standing:
+    """Looks at one table that is there.
+
+    Raises:
+        ConnectionFailed, LoadError: the target cannot be asked.
+    """
+    now, properties = versions.look(name)
+    mark = _read(properties.get(MARK), now)
+    if mark is None or mark.version is None:
+        return Standing(mark, (), now.number)
+    since = versions.operations(name, mark.version) if now.number > mark.version else []
+    return Standing(mark, tuple(one for one in since if one not in _NO_ROWS), now.number)
+
+
+def at_its_place(session: Session, target: Databricks, name: str) -> bool:
+    """Whether a Delta table lies in the folder of a table that the catalog does not know."""
+    if not target.delta_root:
+        return False
+    root = target.delta_root.rstrip("/")
+    path = f"{root}/{folder(target.schema_)}/{folder(name)}"
+    try:
+        session.execute(f"DESCRIBE DETAIL delta.{spark.identifier(path)}", doing=f"look at the folder of {name}")
+    except LoadError:
+        return False
+    return True
+
+
+def refuse_foreign(target: Databricks, names: Iterable[str]) -> None:
+    """Raises `TargetRefused` that names every table in the way which no load of ours made."""
+    if found := sorted(names):
+        raise TargetRefused(
+            "load into what belongs to others",
+            on=spark.address(target),
+            why=f"no load of ours made {', '.join(found)}",
+            next_step="nothing was changed. Its owner renames or moves the table, or set another `schema` under the profile's "
+            "databricks section, or leave it out with --exclude",
+        )
+
+
+def refuse_written(target: Databricks, name: str, written: tuple[str, ...]) -> None:
+    """Raises `TargetRefused` for a table that would be dropped with what others wrote to it."""
+    raise TargetRefused(
+        f"drop {name}, which the source has no more",
+        on=spark.address(target),
+        why=f"others wrote to it since its load: {', '.join(dict.fromkeys(written))}",
+        next_step=f"keep what is needed of it and drop it yourself: DROP TABLE {qualified(target, name)}",
+    )
+
+
+def refuse_governed(session: Session, target: Databricks, name: str, differs: str) -> None:
+    """Raises `TargetRefused` for a table that has to be replaced and has row filters, column masks or tags in Unity Catalog.
+
+    Raises:
+        TargetRefused: it names them.
+    """
+    if not target.catalog or target.engine == "pysail":
+        return
+    found = []
+    for view, shown in (
+        ("row_filters", "filter_name"),
+        ("column_masks", "mask_name"),
+        ("table_tags", "tag_name"),
+        ("column_tags", "tag_name"),
+    ):
+        where = f"schema_name = {literal(target.schema_.lower())} AND table_name = {literal(name.lower())}"
+        try:
+            rows = session.execute(
+                f"SELECT {shown} AS n FROM {spark.identifier(target.catalog)}.information_schema.{view} WHERE {where}",
+                doing=f"ask what is on {name}",
+            )
+        except LoadError:
+            continue  # a catalog that has none
+        found += [f"{view.removesuffix('s').replace('_', ' ')} {row['n']}" for row in rows]
+    if found:
+        raise TargetRefused(
+            f"replace {name} and keep what its owner put on it",
+            on=spark.address(target),
+            why=f"{differs}, for which the table is replaced; this cannot be carried: {', '.join(found)}",
+            next_step="nothing was changed. Its owner takes it off, runs the load, and puts it on again",
+        )
+
+
+def leave_mark(session: Session, versions: Versions, name: str, comments: dict[str, str]) -> None:
+    """Says in the table's properties that a load has left it; call it when nothing of it is to be changed any more."""
+    now, _ = versions.look(name)
+    mark = Mark(table_id=now.table_id, version=now.number + 1, comments=comments)
+    session.execute(
+        f"ALTER TABLE {qualified(versions.target, name)} SET TBLPROPERTIES ({literal(MARK)} = {literal(mark.model_dump_json())})",
+        doing=f"record the load of {name}",
+    )
+
+
+def _read(text: str | None, now: Version) -> Mark | None:
+    if text == NEW:
+        return Mark()
+    try:
+        mark = Mark.model_validate_json(text) if text else None
+    except ValidationError:
+        return None
+    return mark if mark and mark.table_id == now.table_id else None

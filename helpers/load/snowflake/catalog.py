@@ -1,0 +1,168 @@
+"""What Snowflake's catalog says of the tables in a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.errors import LoadError
+from helpers.load.shapes import ColumnShape, TableShape
+from helpers.model.catalog import Key
+from helpers.platforms.snowflake import Session, identifier
+
+LONGEST_TEXT = 16_777_216
+LONGEST_BINARY = 8_388_608
+"""Snowflake's VARCHAR and BINARY without a declared length, or the least that they are
+(https://docs.snowflake.com/en/release-notes/bcr-bundles/2025_07/bcr-2118)."""
+
+MOST_LISTED = 10_000
+"""In one IN list, which takes 16,384 expressions (https://docs.snowflake.com/en/sql-reference/functions/in)."""
+
+_OF_TIME = ("TIME", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ")
+
+
+TABLE = "BASE TABLE"
+"""What INFORMATION_SCHEMA calls a permanent or transient table (https://docs.snowflake.com/en/sql-reference/info-schema/tables)."""
+
+
+@dataclass(frozen=True)
+class Present:
+    """An object with rows that a schema has: a table, a view, or something like one.
+
+    Attributes:
+        kind: its TABLE_TYPE; only a `TABLE` takes rows.
+        created: milliseconds since 1970; what is dropped and made again has another, what is renamed or swapped keeps its own.
+    """
+
+    kind: str
+    comment: str
+    created: int
+
+
+def read_names(session: Session, database: str, schema: str) -> dict[str, Present]:
+    """What a schema holds, by name, without looking into any of it.
+
+    Args:
+        session: of a role that may see it.
+        database: which must exist.
+        schema: without it, there is nothing.
+
+    Raises:
+        LoadError: the database is not there, or not for this role.
+    """
+    rows = session.execute(
+        "SELECT TABLE_NAME, TABLE_TYPE, COMMENT, DATE_PART(EPOCH_MILLISECOND, CREATED) AS CREATED "
+        f"FROM {identifier(database)}.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = %s",
+        [schema],
+        doing="list the tables of the target",
+    )
+    return {row["TABLE_NAME"]: Present(row["TABLE_TYPE"], row["COMMENT"] or "", int(row["CREATED"])) for row in rows}
+
+
+def read_tables(
+    session: Session, database: str, schema: str, names: Collection[str], present: Mapping[str, Present]
+) -> dict[str, TableShape]:
+    """Some tables of a schema by their names; nothing else that lies there is looked at.
+
+    Args:
+        session: of a role that may see them.
+        database: which must exist.
+        schema: of the tables.
+        names: of the tables that are wanted, whether they are there or not.
+        present: as `read_names` has it.
+
+    Raises:
+        LoadError: the database is not there, or not for this role.
+    """
+    wanted = dict.fromkeys(name for name in names if name in present)
+    if not wanted:
+        return {}
+    named = f" AND TABLE_NAME IN ({', '.join('%s' for _ in wanted)})" if len(wanted) <= MOST_LISTED else ""
+    rows = session.execute(
+        "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE, NUMERIC_PRECISION, NUMERIC_SCALE, CHARACTER_MAXIMUM_LENGTH, "
+        f"DATETIME_PRECISION, COLUMN_DEFAULT, IS_IDENTITY, COMMENT FROM {identifier(database)}.INFORMATION_SCHEMA.COLUMNS "
+        f"WHERE TABLE_SCHEMA = %s{named} ORDER BY TABLE_NAME, ORDINAL_POSITION",
+        [schema, *(wanted if named else ())],
+        doing="read the columns of the target",
+    )
+    columns: dict[str, list[ColumnShape]] = {}
+    described: dict[str, dict[str, str]] = {}
+    for row in rows:
+        table = row["TABLE_NAME"]
+        if table not in wanted:
+            continue
+        if row["DATA_TYPE"] in _OF_TIME and row["DATETIME_PRECISION"] is None and table not in described:
+            described[table] = _described(session, database, schema, table)
+        columns.setdefault(table, []).append(_column(row, described.get(table, {})))
+    keys = _keys(session, database, schema) if columns else {}
+    return {
+        table: TableShape(
+            "snowflake", tuple(found), None if keys is None else keys.get(table, ()), present[table].comment
+        )
+        for table, found in columns.items()
+    }
+
+
+def declared_type(
+    name: str, precision: int | None, scale: int | None, length: int | None, fraction: int | None = 6
+) -> str:
+    """A type of INFORMATION_SCHEMA as our DDL writes it.
+
+    Args:
+        name: DATA_TYPE.
+        precision: NUMERIC_PRECISION.
+        scale: NUMERIC_SCALE.
+        length: CHARACTER_MAXIMUM_LENGTH.
+        fraction: digits of a second; None where they cannot be told, and then the type goes without them.
+    """
+    match name.upper():
+        case "NUMBER" | "DECIMAL" | "NUMERIC":
+            return f"NUMBER({precision},{scale})"
+        case "TEXT" | "VARCHAR":
+            return "VARCHAR" if length is None or length >= LONGEST_TEXT else f"VARCHAR({length})"
+        case "BINARY":
+            return "BINARY" if length is None or length >= LONGEST_BINARY else f"BINARY({length})"
+        case kind if kind in _OF_TIME:
+            return kind if fraction is None else f"{kind}({fraction})"
+        case kind:
+            return kind
+
+
+def _column(row: dict[str, Any], described: dict[str, str]) -> ColumnShape:
+    name, kind = row["COLUMN_NAME"], row["DATA_TYPE"]
+    fraction = row["DATETIME_PRECISION"]
+    declared = declared_type(
+        kind, row["NUMERIC_PRECISION"], row["NUMERIC_SCALE"], row["CHARACTER_MAXIMUM_LENGTH"], fraction
+    )
+    if kind in _OF_TIME and fraction is None:
+        declared = described.get(name, declared)
+    default = "GENERATED AS IDENTITY" if row["IS_IDENTITY"] == "YES" else row["COLUMN_DEFAULT"] or ""
+    return ColumnShape(name, declared, row["IS_NULLABLE"] == "NO", default, row["COMMENT"] or "")
+
+
+def _described(session: Session, database: str, schema: str, table: str) -> dict[str, str]:
+    """Types of the columns by DESCRIBE TABLE, which always has the digits of a second; INFORMATION_SCHEMA's documentation
+    says of them that they do not apply (https://docs.snowflake.com/en/sql-reference/info-schema/columns).
+    """
+    try:
+        rows = session.execute(
+            f"DESCRIBE TABLE {identifier(database, schema, table)}", doing=f"describe {table} in the target"
+        )
+    except LoadError:
+        return {}
+    return {row["name"]: row["type"] for row in rows}
+
+
+def _keys(session: Session, database: str, schema: str) -> dict[str, tuple[Key, ...]] | None:
+    """Primary keys by table; None where the target does not list them to this role."""
+    try:
+        rows = session.execute(
+            f"SHOW PRIMARY KEYS IN SCHEMA {identifier(database, schema)}", doing="list the primary keys of the target"
+        )
+    except LoadError:
+        return None
+    found: dict[str, list[tuple[int, str]]] = {}
+    for row in rows:
+        found.setdefault(row["table_name"], []).append((int(row["key_sequence"]), row["column_name"]))
+    return {table: (Key(tuple(name for _, name in sorted(parts)), primary=True),) for table, parts in found.items()}

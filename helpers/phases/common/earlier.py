@@ -1,0 +1,47 @@
+"""What a run's ledger says of boxes that were to be done before: what is missing is named, box by box."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+
+from helpers import checklist
+from helpers.checklist import Step
+from helpers.ledger.view import Standing, View
+from helpers.phases.common.phase import Finding
+
+
+def open_boxes(found: View, steps: Iterable[Step]) -> Iterator[Finding]:
+    """A finding for each box, or part of one, that something is left to do for."""
+    for step in steps:
+        for name in step.ids:
+            if not found[name].over:
+                fix = f"runbook run {step.phase[:2]} in this run first"
+                yield Finding("stop", name, f"{step.title}: {_how(found[name])}", fix)
+
+
+def minutes(found: View, phase: str, option: str) -> pd.DataFrame:
+    """Planned and actual minutes of a phase's boxes, in the document's order; a step's time is that of its last taking."""
+    rows = []
+    for step in checklist.of_option(option):
+        if step.phase == phase:
+            spent = [seconds for name in step.ids if (seconds := found[name].seconds) is not None]
+            rows.append((step.id, step.title, step.minutes, round(sum(spent) / 60, 2) if spent else None))
+    return pd.DataFrame(rows, columns=["step", "what", "planned minutes", "actual minutes"]).set_index("step")
+
+
+def _how(standing: Standing) -> str:
+    match standing.state:
+        case "open":
+            return "has not been done in this run"
+        case "planned":
+            return "was only rehearsed in this run"
+        case "running" | "interrupted":
+            return "began and did not end"
+        case "awaiting":
+            return f"awaits an {standing.line.get('what') if standing.line else 'answer'}"
+        case "rolled back":
+            return "was rolled back"
+        case _:
+            return f"did not pass: {((standing.line and standing.line.get('error')) or {}).get('why', '')}"

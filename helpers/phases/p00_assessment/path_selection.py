@@ -1,0 +1,251 @@
+"""The second half of phase 0: what each path is, what speaks for it, and the signed choice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from helpers import checklist
+from helpers.assessment import hybrid, paths
+from helpers.assessment.hybrid import Split
+from helpers.assessment.paths import Criterion
+from helpers.checklist import Option, Step
+from helpers.errors import MigrationError, SettingsError
+from helpers.evidence.people import roll
+from helpers.finding import Finding, Severity
+from helpers.ledger.gate import Token, require
+from helpers.phases.common import charts
+from helpers.phases.common.plan import StepPlan
+from helpers.phases.p00_assessment.assessment import Assessment
+from helpers.pipelines.legacy import SQL_FOLDER
+
+WORKING_DAY = 8 * 60
+WORKING_WEEK = 5
+
+
+class PathSelection:
+    """The choice between the document's three paths, after the assessment and within its run.
+
+    Args:
+        assessment: that has run its checks.
+    """
+
+    def __init__(self, assessment: Assessment) -> None:
+        self._phase = assessment
+        self._facts = assessment.facts()
+        self.criteria: tuple[Criterion, ...] = paths.score(self._facts)
+        self._split: Split | None = None
+
+    def scores(self) -> pd.DataFrame:
+        """Each criterion: its weight, what was measured, and what it gives each option."""
+        rows = [
+            (c.name, c.weight, c.measured, *(f"{points} → {c.weighted(o):.1f}" for o, points in zip(paths.OPTIONS, c.points, strict=True)))
+            for c in self.criteria
+        ]  # fmt: skip
+        found = paths.totals(self.criteria)
+        rows.append(("of 100", sum(c.weight for c in self.criteria), "", *(f"{found[o]:.1f}" for o in paths.OPTIONS)))
+        return pd.DataFrame(rows, columns=["criterion", "weight", "measured", *paths.OPTIONS]).set_index("criterion")
+
+    def chart(self) -> go.Figure:
+        """The same as a picture."""
+        return charts.points_by_option(
+            list(paths.OPTIONS),
+            {c.name: [round(c.weighted(option), 1) for option in paths.OPTIONS] for c in self.criteria},
+        )
+
+    def recommendation(self) -> str:
+        """One sentence."""
+        best, found = paths.recommended(self.criteria), paths.totals(self.criteria)
+        words = ", ".join(f"{option} {points:.1f}" for option, points in found.items())
+        return f"RECOMMENDED: option {best} ({words} of 100); chosen: option {self._phase.option}"
+
+    def target(self, option: Option) -> Token | str:
+        """Whether what the option builds on is there: the targets and Kafka, the tables that stay, or the legacy files."""
+        look = {"A": self._full, "B": self._hybrid, "C": self._legacy}[option]
+        return self._phase.checked_if_chosen(f"s00-{option.lower()}-target", look)
+
+    def benefits(self, option: Option) -> Token | str:
+        """What the document promises of the option, beside what was measured."""
+        name = f"s00-{option.lower()}-benefits"
+
+        def look() -> Iterator[Finding]:
+            yield Finding("note", "the document", _after_the_colon(name))
+            for each in self.criteria:
+                points = each.points[paths.OPTIONS.index(option)]
+                yield Finding("note", each.name, f"{each.measured}: {points} of {paths.MOST_POINTS} points")
+            best = paths.recommended(self.criteria)
+            if best != option:
+                yield Finding(
+                    "warning",
+                    f"option {option}",
+                    f"the score recommends {best}",
+                    "say in the signed choice why it is this one, or choose the other",
+                )
+
+        return self._phase.checked_if_chosen(name, look)
+
+    def effort(self, option: Option) -> Token | str:
+        """The planned minutes, beside the people who may sign."""
+        name = f"s00-{option.lower()}-effort"
+
+        def look() -> Iterator[Finding]:
+            days = planned_days(option)
+            yield Finding("note", "the document", _after_the_colon(name))
+            yield Finding(
+                "note",
+                "the checklist",
+                f"{len(checklist.of_option(option))} boxes, {days:.1f} working days of one person as planned",
+            )
+            settings = self._phase.settings
+            known = roll(settings)
+            steps = checklist.of_option(option)
+            names = [each.id for each in steps] + [part.id for each in steps for part in each.part]
+            most = max((known.asked(each, kind) for each in names if (kind := checklist.approval_of(each))), default=0)
+            have = len(known.people)
+            if have < most:
+                severity: Severity = "warning" if settings.values.stack == "local" else "stop"
+                yield Finding(severity, "people", f"{have} may sign, and a step of this path needs {most}",
+                              "make keys with runbook keygen, and name the people under [profiles.X.approvals.people]")  # fmt: skip
+
+        return self._phase.checked_if_chosen(name, look)
+
+    def timeline(self, option: Option) -> Token | str:
+        """The planned minutes, beside the weeks that the document names."""
+        name = f"s00-{option.lower()}-timeline"
+
+        def look() -> Iterator[Finding]:
+            text, weeks = _after_the_colon(name), planned_days(option) / WORKING_WEEK
+            longest = max(int(number) for number in re.findall(r"\d+", text))
+            yield Finding("note", "the document", text)
+            if weeks > longest:
+                yield Finding(
+                    "warning",
+                    "the checklist",
+                    f"{weeks:.1f} weeks of one person as planned, which is longer",
+                    "let several people work on it, or plan more time",
+                )
+            else:
+                yield Finding("note", "the checklist", f"{weeks:.1f} weeks of one person as planned")
+
+        return self._phase.checked_if_chosen(name, look)
+
+    def note(self) -> Token | str:
+        """What the document warns of in option C; its day is past."""
+
+        def look() -> Iterator[Finding]:
+            yield Finding("note", "the document", _after_the_colon("s00-c-note"))
+            ended = paths.support_has_ended(self._facts.today)
+            what = f"the support of its components {'ended' if ended else 'ends'} with {paths.SUPPORT_ENDED:%B %Y}"
+            yield Finding(
+                "warning", "option C", what, "take option B instead, or name the day by which this one is left behind"
+            )
+
+        return self._phase.checked_if_chosen("s00-c-note", look)
+
+    def choose(self, option: Option, checked: Token | str) -> pd.DataFrame | str:
+        """The choice, signed within an applied run; elsewhere it is shown what would be signed.
+
+        Args:
+            option: whose cell this is.
+            checked: the token of the option's target.
+
+        Raises:
+            AwaitingPerson: it is not signed yet.
+            UsageError: the token is another one.
+        """
+        phase, target = self._phase, f"s00-{option.lower()}-target"
+        if option != phase.option:
+            return f"not asked: option {phase.option} is chosen"
+        require(checked, target, apply=False)
+        plan = self._plan(option)
+        with phase.step(plan.step, plan.result()) as step:
+            if not (phase.apply and phase.run.recorded):
+                return phase.shown(step, plan)
+            by = phase.approve(plan).by
+            step.result = {**plan.result(), "option": option, "by": list(by)}
+        return pd.DataFrame({"option": [option], "signed by": [", ".join(by)]}).set_index("option")
+
+    def summary(self) -> str:
+        """One sentence: how many checks answered, which option was recommended and which is taken."""
+        tokens = self._phase.tokens.values()
+        rehearsed = sum(token.rehearsed for token in tokens)
+        words = f"{len(tokens) - rehearsed} checks passed" + (f", {rehearsed} rehearsed" if rehearsed else "")
+        told = self.recommendation().replace("RECOMMENDED", "recommended")
+        return f"{'ASSESSED' if self._phase.apply else 'REHEARSED'}: {words}; {told}"
+
+    def _plan(self, option: Option) -> StepPlan:
+        """What is signed holds nothing that differs from one hour to the next, so that the signature outlives the attempt."""
+        rows = [(c.name, c.weight, *c.points) for c in self.criteria]
+        if self._split:
+            rows += [(f"stays: {name}", 0, 0, 0, 0) for name in self._split.stay]
+        objects = pd.DataFrame(rows, columns=["criterion", "weight", *paths.OPTIONS]).set_index("criterion")
+        what = f"take option {option}: {_after_the_colon(f's00-{option.lower()}-target')}; {paths.recommended(self.criteria)} is recommended"
+        totals = {
+            "boxes": len(checklist.of_option(option)),
+            "planned_minutes": round(planned_days(option) * WORKING_DAY),
+        }
+        effort, time = (_after_the_colon(f"s00-{option.lower()}-{name}") for name in ("effort", "timeline"))
+        return StepPlan(
+            f"s00-{option.lower()}-choice", what, objects, totals, f"effort {effort}, {time} by the document"
+        )
+
+    def _full(self) -> Iterator[Finding]:
+        values = self._phase.settings.values
+        for name in ("snowflake", "databricks"):
+            if getattr(values, name) is None:
+                yield Finding(
+                    "warning",
+                    name,
+                    "the profile does not name it, and option A has both",
+                    f"add [profiles.X.{name}], or say why one is enough",
+                )
+            else:
+                yield Finding("note", name, "named by the profile; its check above passed")
+        kafka = getattr(values, "kafka", None)
+        if kafka is None:
+            yield Finding(
+                "warning",
+                "Kafka",
+                "the profile does not name it, so changes would not stream",
+                "add [profiles.X.kafka] before phase 10",
+            )
+        else:
+            yield Finding("note", "Kafka", "named by the profile")
+
+    def _hybrid(self) -> Iterator[Finding]:
+        settings = self._phase.settings
+        try:
+            wanted = settings.hybrid
+        except SettingsError as error:
+            yield _no("hybrid", error)
+            return
+        self._split = found = hybrid.split(settings.source, wanted)
+        yield from hybrid.findings(found)
+        yield Finding("note", ", ".join(found.stay) or "nothing", "stays in PostgreSQL")
+        yield Finding("note", ", ".join(found.move) or "nothing", "moves")
+
+    def _legacy(self) -> Iterator[Finding]:
+        files = sorted(path.name for path in SQL_FOLDER.glob("*.sql"))
+        if not files:
+            yield Finding(
+                "stop", "pipeline/legacy", "the legacy components are not there", "restore the folder from git"
+            )
+        else:
+            yield Finding("note", "pipeline/legacy", f"{len(files)} SQL files: {', '.join(files)}")
+
+
+def planned_days(option: str) -> float:
+    """Working days that the checklist plans for an option, all phases but the rollback, which is planned for nobody."""
+    return sum(step.minutes for step in checklist.of_option(option) if step.phase != checklist.PHASES[-1]) / WORKING_DAY
+
+
+def _after_the_colon(name: str) -> str:
+    step: Step = next(each for each in checklist.steps() if each.id == name)
+    return step.text.partition(":** ")[2] or step.text.partition(": ")[2]
+
+
+def _no(on: str, error: MigrationError) -> Finding:
+    return Finding("stop", on, f"could not {error.what}: {error.why}", error.next_step)

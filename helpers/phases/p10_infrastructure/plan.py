@@ -1,0 +1,154 @@
+"""What phase 10 would do: the tables that are shown and approved, and the values that Terraform gets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.infrastructure import env_file, tf_vars
+from helpers.infrastructure import resources as infrastructure
+from helpers.phases.common.plan import StepPlan
+from helpers.platforms.terraform import TerraformPlan
+from helpers.settings import Settings
+from helpers.settings.local_stack import local_stack
+
+COLUMNS = ["address", "action", "type", "what", "values"]
+
+DEFAULTS = {"name": "sales-pipeline", "zone_name": "sales.example.com"}
+"""Of `variables.tf`, where what was deployed is looked for under these names."""
+
+
+def of_env_file(folder: Path) -> StepPlan:
+    """What writing `.env` would do."""
+    offered = env_file.plan_copy(folder)
+    what = f"{env_file.NAME} is there, and is left as it is"
+    if offered is not None:
+        what = f"write {env_file.NAME} as a copy of {env_file.EXAMPLE}, for its owner alone to read"
+    names = env_file.offered(folder / env_file.EXAMPLE)
+    terraform = {each.env: f"TF_VAR_{each.terraform}: {each.what}" for each in tf_vars.VARIABLES}
+    rows = [
+        (name, terraform.get(name, "a provider's" if name in tf_vars.PASSED_ON else "a profile's")) for name in names
+    ]
+    objects = pd.DataFrame(rows, columns=["variable", "for"]).set_index("variable")
+    return StepPlan("s10-environment", what, objects, {"variables offered": len(names)}, "none")
+
+
+def of_files(step: str, what: str, module: Path, targets: Sequence[str], settings: Settings) -> StepPlan:
+    """What a module declares: no plan, since nobody asked Terraform or a service."""
+    left = left_out(module, (), settings)
+    rows = [
+        (each.address, "left out" if each.address in left else "declared", each.type, left.get(each.address, each.file))
+        for each in infrastructure.declared(module, targets)
+    ]
+    objects = pd.DataFrame(rows, columns=COLUMNS[:-1]).set_index("address")
+    totals = {
+        "declared": sum(row[1] == "declared" for row in rows),
+        "left out": sum(row[1] == "left out" for row in rows),
+    }
+    return StepPlan(
+        step, f"{what}\n  read from the files; Terraform plans it when it is applied, or with plan = True", objects, totals,
+        cost(settings),
+    )  # fmt: skip
+
+
+def of_terraform(step: str, what: str, planned: TerraformPlan, targets: Sequence[str], settings: Settings) -> StepPlan:
+    """Terraform's plan, with what the local stack leaves out; `values` changes with any value that is known and not secret."""
+    rows: list[tuple[str, ...]] = [(c.address, c.action, c.type, c.what, c.values) for c in planned.changes]
+    left = left_out(planned.module, targets, settings)
+    rows += [(address, "left out", address.split(".")[-2], why, "") for address, why in left.items()]
+    objects = pd.DataFrame(rows, columns=COLUMNS).set_index("address")
+    kinds = ("create", "update", "replace", "delete")
+    totals = {f"to {kind}": sum(c.action == kind for c in planned.changes) for kind in kinds}
+    return StepPlan(step, what, objects, {**totals, "left out": len(left)}, cost(settings))
+
+
+def left_out(module: Path, targets: Sequence[str], settings: Settings) -> Mapping[str, str]:
+    """What of a module is not made on the local stack, and why; nothing elsewhere."""
+    if settings.aws.engine != "moto":
+        return {}
+    there = {each.address for each in infrastructure.declared(module, targets)}
+    return {address: why for address, why in local_stack().terraform_leaves_out().items() if address in there}
+
+
+def checked_by(module: Path, settings: Settings) -> list[tuple[str, str]]:
+    """Per provider of a module, what its validation rests on."""
+    if settings.aws.engine != "moto":
+        return []
+    aws_version, snowflake_version = local_stack().terraform_providers()
+    found = [(f"hashicorp/aws {aws_version}", "the module is what the genuine provider takes")]
+    if (module / "modules" / "snowflake").is_dir():
+        how = (
+            f"checked against the schema that version {snowflake_version} publishes, by a stand-in: names, types and required "
+            "arguments, not the words that an argument may have; no Snowflake account has seen it"
+        )
+        found.append(("snowflakedb/snowflake", how))
+    return found
+
+
+def variables(settings: Settings, environment: Mapping[str, str], switches: Mapping[str, str]) -> dict[str, str]:
+    """Terraform's variables: what the environment says, above it what the profile knows, above that the step's switches."""
+    given = {**DEFAULTS, **tf_vars.variables(environment)}
+    values = settings.values
+    given["region"] = settings.aws.region
+    if target := values.snowflake:
+        organization, _, account = target.account.partition("-")
+        if account:
+            given |= {"snowflake_organization": organization, "snowflake_account": account}
+        given |= {
+            "snowflake_user": target.user, "snowflake_database": target.database, "snowflake_schema": target.schema_,
+            **({"snowflake_warehouse": target.warehouse} if target.warehouse else {}),
+            **({"snowflake_role": target.role} if target.role else {}),
+        }  # fmt: skip
+    if values.stack == "local" and values.source and values.source.password:
+        given.setdefault("db_password", values.source.password.get_secret_value())
+    return {**given, **switches}
+
+
+def origins(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Where each of Terraform's variables has its value from."""
+    own, given = tf_vars.variables(environment), variables(settings, environment, {})
+    found = {}
+    for each in tf_vars.VARIABLES:
+        if each.terraform not in given:
+            continue
+        if own.get(each.terraform) == given[each.terraform]:
+            found[each.terraform] = f"from {each.env}"
+        else:
+            default = each.terraform in DEFAULTS and each.terraform not in own
+            found[each.terraform] = f"the default, as {each.env} is not set" if default else "from the profile"
+    return found
+
+
+def needed(settings: Settings) -> dict[str, str]:
+    """Variables without which the phase cannot act, each with what it is for; none on the local stack."""
+    if settings.values.stack == "local":
+        return {}
+    found = {
+        "PIPELINE_NAME": "everything that is made is named after it",
+        "DNS_ZONE": "clients find the pipeline by it",
+    }
+    target = settings.values.snowflake
+    if target is None or "-" not in target.account:
+        for name in ("SNOWFLAKE_ORGANIZATION", "SNOWFLAKE_ACCOUNT"):
+            found[name] = "the provider finds the account by it"
+    return found
+
+
+def cost(settings: Settings) -> str:
+    """What can be said of it."""
+    if settings.aws.engine == "moto":
+        return "none: stand-ins on this machine"
+    return (
+        "not estimated: prices are the region's; a Kafka cluster costs from its first hour, a warehouse while it works"
+    )
+
+
+def module_digest(module: Path) -> str:
+    """SHA-256 of all files of a module, by their names."""
+    whole = hashlib.sha256()
+    for file in sorted(module.rglob("*.tf")):
+        whole.update(file.relative_to(module).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return whole.hexdigest()

@@ -1,0 +1,513 @@
+"""Phase 3 of the checklist, as the steps of `runbooks/30_data_migration.ipynb`.
+
+The notebook holds the narrative; each of its cells calls one method here. A step that is protected takes the token of
+its gate, and a step that changes something is only planned unless `apply` is set.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import pandas as pd
+import plotly.graph_objects as go
+import snowflake.connector
+import sqlalchemy
+from IPython import get_ipython
+from IPython.display import HTML, Markdown
+
+from helpers import export, verify
+from helpers.errors import AwaitingPerson, MigrationError, SourceFailed, SourceRefused, UsageError
+from helpers.export import ExportPlan
+from helpers.export.state import TableState
+from helpers.ledger.folders import PHASE, report_path, run_folder
+from helpers.ledger.gate import Token, gate, rehearse, require
+from helpers.ledger.steps import CHECK, Declares, Found, Probe, Step
+from helpers.ledger.view import NOT_APPLICABLE
+from helpers.load import delta
+from helpers.load import snowflake as load
+from helpers.load.delta import records as delta_records
+from helpers.load.snowflake import records as snowflake_records
+from helpers.model import manifest, names
+from helpers.model.catalog import read_catalog
+from helpers.model.globs import EXCLUDED
+from helpers.model.manifest import Manifest
+from helpers.model.names import Refusal
+from helpers.phases.common import charts
+from helpers.phases.common.phase import Finding, Phase
+from helpers.phases.common.verification import keep
+from helpers.phases.p30_data_migration import plan as data_migration_plan
+from helpers.platforms import postgres, spark
+from helpers.platforms import snowflake as snowflake_platform
+from helpers.platforms.s3 import Bucket
+from helpers.progress import progress
+from helpers.source import left_out, snapshot
+from helpers.source.snapshot import Snapshot
+from helpers.verify import TargetName, page, tables_for_notebooks
+from helpers.verify.about import About
+from helpers.verify.report import Report
+
+STAGE_HOLDS_THE_SNAPSHOT = "stage-holds-the-snapshot"
+TARGET_HOLDS_THE_SNAPSHOT = "target-holds-the-snapshot"
+DELTA_HOLDS_THE_SNAPSHOT = "delta-holds-the-snapshot"
+
+
+class DataMigration(Phase):
+    """One walk through the phase; holds the snapshot from the survey until it is closed.
+
+    Within a run the snapshot outlives the process, so that the next attempt goes on in it: what was exported and loaded is
+    then not exported and loaded again. A check that said no lets it go, and so does whatever else failed for good.
+
+    Args:
+        profile: of migration.toml.
+        tables: globs over table names.
+        exclude: globs of what is left out of them.
+        apply: whether steps act; without it they return their plans.
+    """
+
+    def __init__(self, profile: str, tables: list[str], *, exclude: Sequence[str] = (), apply: bool) -> None:
+        super().__init__(profile, apply=apply)
+        self._globs, self._exclude = tuple(tables), tuple(exclude)
+        self._bucket = Bucket.open(self.settings.stage)
+        self._snapshot = self._take()
+        if not self._outlives:
+            atexit.register(self.close)
+        self._plan: ExportPlan | None = None
+        self._manifest: Manifest | None = None
+        self._reports: dict[str, Report] = {}
+        self._pages: dict[str, Path] = {}
+
+    def close(self) -> None:
+        """Lets the snapshot go; until then vacuum on the source waits for it. A run lets it go when its attempt has ended."""
+        if not self._outlives:
+            snapshot.release(self._snapshot)
+
+    def survey(self) -> pd.DataFrame:
+        """What will move: a row a table, every value counted."""
+        with self.step("s30-survey", self._inputs(), CHECK) as step:
+            with self.timed("survey"), progress("census") as report:
+                self._plan = export.plan_export(
+                    self.settings, self._bucket, self._snapshot, self._globs, exclude=self._exclude,
+                    objections=self._of_names, progress=report,
+                )  # fmt: skip
+            if not self._plan.refused:
+                data_migration_plan.refuse_what_loads_would(self._plan, self._bucket, self.settings)
+            step.result = {
+                "tables": len(self._plan.census),
+                "rows": self._plan.rows,
+                "refused": list(self._plan.refused),
+            }
+        return pd.DataFrame(
+            {
+                "table": str(census.table),
+                "rows": census.rows,
+                "columns": len(census.columns),
+                "key": ", ".join(census.table.key) or "none: compared as a multiset",
+                "re-encoded": sum(c.verdict == "re-encoded" for c in census.columns),
+                "refused": "; ".join(self._plan.refusals(str(census.table))),
+            }
+            for census in self._plan.census
+        ).set_index("table")
+
+    def left_out(self) -> pd.DataFrame:
+        """What the source has and the migration leaves where it is."""
+        left = left_out.grouped(self._planned().state.left_out)
+        return pd.DataFrame(left, columns=["objects", "why"]).set_index("objects")
+
+    def export(self) -> pd.DataFrame:
+        """Writes the stage, or shows what would be written; what it would refuse it refuses in a rehearsal too."""
+        plan = self._planned()
+        with self.step("s30-export", self._inputs(), probe=self._is_staged) as step:
+            if not step.skipped:
+                export.refuse_losses(plan)
+                data_migration_plan.ask_targets(plan, self._bucket, self.settings)
+            if not self.apply:
+                return self.shown(step, data_migration_plan.of_export(plan, self.settings))
+            if step.skipped:
+                self._manifest = manifest.read(self._bucket)
+            else:
+                with self.timed("export"), progress("export") as report:
+                    own = export.marked(plan, _mark(step.load_id), progress=report)
+                    self._manifest = export.export(own, progress=report)
+                step.result = self._exported(self._manifest)
+        return pd.DataFrame(
+            {"table": str(t), "rows": t.rows, "files": len(t.files), "MB": round(t.bytes / 1e6, 2)}
+            for t in self._manifest.tables
+        ).set_index("table")
+
+    def check_stage(self) -> Token:
+        """Compares the staged files with the snapshot, cell by cell; the gate in front of loading."""
+        with self.step("s30-stage-gate", self._inputs(), CHECK) as step:
+            if not self.apply:
+                return rehearse(STAGE_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
+            step.result = _summary(report := self._verify("stage"))
+            return gate(
+                STAGE_HOLDS_THE_SNAPSHOT,
+                report.equal,
+                evidence=_summary(report),
+                next_step="do not load; read the differing cells in the report and report a fault of the export",
+            )
+
+    def load(self, stage_checked: Token) -> pd.DataFrame:
+        """Loads the target, each table in one transaction, or shows what would be loaded."""
+        require(stage_checked, STAGE_HOLDS_THE_SNAPSHOT, apply=self.apply)
+        target = self.settings.snowflake
+        inputs = {"target": snowflake_platform.address(target), "export": self._exported(self._manifest)}
+        with self.step("s30-load", inputs, probe=self._is_loaded) as step:
+            if not self.apply:
+                return self.shown(step, data_migration_plan.of_load(self._planned(), self._bucket, self.settings))
+            staged = self._staged()
+            if not step.skipped:
+                with self.timed("load"), progress("load") as report:
+                    plan = load.plan_load(staged, self._bucket, target)
+                    load.load(plan, load_id=step.load_id, progress=report)
+                step.result = _loaded(staged)
+        return pd.DataFrame({"table": str(table), "rows": table.rows} for table in staged.tables).set_index("table")
+
+    def verify(self) -> pd.DataFrame:
+        """Compares source and target, cell by cell; a row a table."""
+        with self.step("s30-verify", self._inputs(), CHECK) as step:
+            return self._verdicts(step, "snowflake")
+
+    def gate(self) -> Token:
+        """The gate in front of every later phase: the target holds the snapshot."""
+        with self.step("s30-gate", self._inputs(), CHECK) as step:
+            return self._gate(step, TARGET_HOLDS_THE_SNAPSHOT, "snowflake")
+
+    def load_databricks(self, stage_checked: Token) -> pd.DataFrame:
+        """Loads the Delta tables, each in one commit, or shows what would be loaded; says so where the profile has no target for them."""
+        require(stage_checked, STAGE_HOLDS_THE_SNAPSHOT, apply=self.apply)
+        target = self.settings.values.databricks
+        inputs = {"target": spark.address(target) if target else None, "export": self._exported(self._manifest)}
+        with self.step("s30-load-databricks", inputs, probe=self._is_loaded_as_delta if target else None) as step:
+            if target is None:
+                return self._without_delta(step)
+            if not self.apply:
+                return self.shown(step, data_migration_plan.of_delta_load(self._planned(), self._bucket, self.settings))
+            staged = self._staged()
+            if not step.skipped:
+                with self.timed("load databricks"), progress("load databricks") as report:
+                    plan = delta.plan_load(staged, self._bucket, target)
+                    delta.load(plan, load_id=step.load_id, progress=report)
+                step.result = _loaded(staged)
+        loaded = ((str(table), table.rows, spark.engine(target)) for table in staged.tables)
+        return pd.DataFrame(loaded, columns=["table", "rows", "engine"]).set_index("table")
+
+    def verify_databricks(self) -> pd.DataFrame:
+        """Compares source and Delta tables, cell by cell; a row a table."""
+        with self.step("s30-verify-databricks", self._inputs(), CHECK) as step:
+            if self.settings.values.databricks is None:
+                return self._without_delta(step)
+            return self._verdicts(step, "databricks")
+
+    def gate_databricks(self) -> Token | Markdown:
+        """The gate behind the Delta tables; a sentence and no token where the profile has no target for them."""
+        with self.step("s30-gate-databricks", self._inputs(), CHECK) as step:
+            if self.settings.values.databricks is None:
+                self._without_delta(step)
+                return Markdown("– no gate: there is no Delta table to hold anything")  # type: ignore[no-untyped-call]
+            return self._gate(step, DELTA_HOLDS_THE_SNAPSHOT, "databricks")
+
+    def milestone(self) -> Token:
+        """All historical data migrated and validated, in every target that is configured."""
+        return self.check("s30-milestone", self._whole, inputs=self._inputs(), acted=True)
+
+    def differences(self) -> pd.DataFrame:
+        """How often each table and column differs, and how; empty when all are equal."""
+        return tables_for_notebooks.differences(self._compared())
+
+    def chart(self) -> go.Figure:
+        """The same as a picture; rows on both sides when all are equal, of which `verify` has the numbers."""
+        report = self._compared()
+        found = tables_for_notebooks.differences(report, definitions=False)
+        if len(found):
+            names = [f"{table} · {column}" for table, column in found.index]
+            return charts.differences_by_column(names, list(found["difference"]), list(found["count"]))
+        return charts.rows_on_both_sides(
+            [str(t) for t in report.tables],
+            [t.rows_source or 0 for t in report.tables],
+            [t.rows_target or 0 for t in report.tables],
+            [t.missing + t.extra + t.changed for t in report.tables],
+        )
+
+    def diagnosis(self) -> pd.DataFrame:
+        """Why values differ, a row an explanation; empty when none do."""
+        return tables_for_notebooks.diagnoses(self._compared())
+
+    def differing_rows(self) -> HTML:
+        """The first differing rows of each table, source above target, with the differing characters marked."""
+        return HTML(page.first_rows(self._compared()))  # type: ignore[no-untyped-call]
+
+    def report_page(self, target: TargetName = "snowflake") -> Markdown:
+        """A link to a verification's report for people, beside the files with all differing cells."""
+        if target not in self._pages:
+            return Markdown("There is no report: nothing was compared, or its page could not be written.")  # type: ignore[no-untyped-call]
+        # The archived notebook lies in its phase's folder; an open one is where Jupyter has started its kernel.
+        folder = run_folder() / os.environ[PHASE] if PHASE in os.environ else Path.cwd()
+        link = quote(os.path.relpath(self._pages[target], folder))
+        return Markdown(f"[The report of this verification]({link})")  # type: ignore[no-untyped-call]
+
+    def timing_chart(self) -> go.Figure:
+        """The same as a picture."""
+        return charts.seconds_by_stage(self.seconds)
+
+    def summary(self) -> str:
+        """One sentence: the verdict, at which LSN, over how much."""
+        if not self.apply:
+            return f"REHEARSED: {self._planned().rows:,} rows would move at LSN {self._snapshot.lsn}"
+        report = self._found("snowflake")
+        exact = "" if self._snapshot.exact else " (approximate)"
+        return (
+            f"{report.verdict.upper()}: {report.rows:,} rows and {report.cells:,} cells of {len(report.tables)} tables "
+            f"in {self.settings.snowflake.database}.{self.settings.snowflake.schema_} against the source at LSN {report.lsn}{exact}; "
+            f"Delta tables: {self._of_delta()}"
+        )
+
+    def source_engine(self) -> sqlalchemy.Engine:
+        """For `%%sql` cells: read-only, and its address holds no password."""
+        read_only = {"default_transaction_read_only": "on"}
+        return sqlalchemy.create_engine(
+            "postgresql+psycopg2://", creator=lambda: postgres.connect(self.settings.source, settings=read_only)
+        )
+
+    def target_connection(self) -> Any:
+        """For `%%sql` cells: the genuine connector's connection, in the target's schema."""
+        target = self.settings.snowflake
+        connection: snowflake.connector.SnowflakeConnection = snowflake_platform.open_connection(target)
+        if self.apply:
+            connection.cursor().execute(f"USE SCHEMA {snowflake_platform.identifier(target.database, target.schema_)}")
+        return connection
+
+    def largest_table(self, side: Literal["source", "target"] = "source") -> str:
+        """What a `%%sql` cell selects from: the table with most rows, or in a rehearsal's target, which may not exist, one row."""
+        census = max(self._planned().census, key=lambda c: c.rows)
+        if side == "source":
+            return postgres.identifier(census.table.schema, census.table.name)
+        return snowflake_platform.identifier(census.table.name) if self.apply else "(SELECT 'rehearsed' AS STATE)"
+
+    @property
+    def _outlives(self) -> bool:
+        return self.run.recorded and self.apply
+
+    def _take(self) -> Snapshot:
+        source = self.settings.source
+        inputs = {"source": postgres.address(source)}
+        with self.run.step("s30-snapshot", inputs=inputs, probe=self._is_held, apply=self.apply) as step:
+            if step.skipped:
+                mine = (step.result["snapshot"], postgres.address(source))
+                return next(held for held in snapshot.held() if (held.name, held.source) == mine)
+            run = run_folder().name if self._outlives else ""
+            purpose = self.run.phase if self._outlives else ""
+            hours = self.settings.export.hold_snapshot_hours
+            taken = snapshot.take(source, hold_hours=hours, purpose=purpose, run=run)
+            step.result = {"snapshot": taken.name, "lsn": taken.lsn, "exact": taken.exact}
+        return taken
+
+    @contextmanager
+    def step(
+        self, name: str, inputs: Mapping[str, Any], declares: Declares | None = None, probe: Probe | None = None
+    ) -> Iterator[Step]:
+        """As `Phase.step`; what failed for good lets the snapshot go, since the next attempt looks at the source as it is then."""
+        try:
+            with super().step(name, inputs, declares, probe) as step:
+                yield step
+        except MigrationError as error:
+            if self._outlives and not self._goes_on(name, error):
+                snapshot.release(self._snapshot)
+            raise
+
+    def _goes_on(self, name: str, error: MigrationError) -> bool:
+        if error.transient or error.exit_code == AwaitingPerson.exit_code:
+            return True
+        begun = self.run.view()[name].started
+        mark = _mark(str(begun.get("load_id"))) if begun else ""
+        return bool(name == "s30-export" and mark and export.is_worth_holding(self._bucket, mark, error))
+
+    def _inputs(self) -> dict[str, Any]:
+        """What decides what the phase moves."""
+        values = self.settings
+        policies = {name: str(policy) for name, policy in values.export.policies.items()}
+        return {
+            "source": postgres.address(values.source), "schemas": list(values.source.schemas), "tables": list(self._globs),
+            **({"exclude": list(self._exclude)} if self._exclude else {}),
+            "snapshot": self._snapshot.name, "lsn": self._snapshot.lsn, "stage": str(self._bucket.location),
+            "policies": policies,
+        }  # fmt: skip
+
+    def _is_held(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        name, source = result.get("snapshot"), self.settings.source
+        mine = (name, postgres.address(source))
+        kept = next((held for held in snapshot.held() if (held.name, held.source) == mine), None)
+        if kept is None:
+            return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
+        try:
+            with snapshot.reading(source, kept.name) as cursor:
+                tables = read_catalog(cursor, schemas=source.schemas, tables=self._globs, exclude=self._exclude).tables
+                snapshot.lock(cursor, tables, timeout_seconds=self.settings.export.lock_timeout_seconds)
+        except SourceFailed:
+            raise  # the snapshot is still there
+        except SourceRefused as error:
+            snapshot.release(kept)
+            return Found("not done", f"the snapshot {name} no longer serves: {error.on}: {error.why}")
+        return Found("done", f"the source still knows the snapshot {name}")
+
+    def _is_staged(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        found = manifest.read_if_any(self._bucket)
+        if found is None or not found.export.endswith(f"-{_mark(load_id)}"):
+            return Found("not done", f"the manifest at {self._bucket.location} is not of this export")
+        now = self._exported(found)
+        if result and now != result:
+            return Found("not done", f"the manifest at {self._bucket.location} was changed since")
+        return Found("done", f"the manifest at {self._bucket.location} is of the export {found.export}", now)
+
+    def _is_loaded(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        done, how = snowflake_records.is_loaded(self._staged(), self.settings.snowflake, load_id)
+        return Found("done" if done else "not done", how, _loaded(self._staged()))
+
+    def _is_loaded_as_delta(self, load_id: str, result: Mapping[str, Any]) -> Found:
+        done, how = delta_records.is_loaded(self._staged(), self._bucket, self.settings.databricks, load_id)
+        return Found("done" if done else "not done", how, _loaded(self._staged()))
+
+    def _exported(self, exported: Manifest | None) -> dict[str, Any]:
+        if exported is None:
+            return {}
+        _, sha256 = self._bucket.sha256(manifest.NAME) or (0, "")
+        rows, size = (sum(getattr(table, name) for table in exported.tables) for name in ("rows", "bytes"))
+        return {"export": exported.export, "lsn": exported.lsn, "rows": rows, "bytes": size, "manifest_sha256": sha256}
+
+    def _staged(self) -> Manifest:
+        if self._manifest is None:
+            raise _out_of_order("load", "the export has not run in this session", "run the cells above first")
+        return self._manifest
+
+    def _planned(self) -> ExportPlan:
+        if self._plan is None:
+            raise _out_of_order("go on", "the survey has not run in this session", "run the cells from the top")
+        return self._plan
+
+    def _found(self, target: str) -> Report:
+        if target not in self._reports:
+            raise _out_of_order(
+                "pass the gate", "the verification has not run in this session", "run the cell above first"
+            )
+        return self._reports[target]
+
+    def _compared(self) -> Report:
+        """The verification's report; one without tables where nothing was compared yet."""
+        return self._reports.get("snowflake") or Report("", "", "postgresql", "snowflake", ())
+
+    def _verdicts(self, step: Step, target: TargetName) -> pd.DataFrame:
+        if not self.apply:
+            return pd.DataFrame({"table": str(c.table), "verdict": "planned"} for c in self._planned().census)
+        report = self._verify(target)
+        step.result = {**_summary(report), "rows": report.rows, "cells": report.cells}
+        return tables_for_notebooks.verdicts(report)
+
+    def _gate(self, step: Step, name: str, target: TargetName) -> Token:
+        if not self.apply:
+            return rehearse(name, str(self._planned().rows))
+        step.result = _summary(report := self._found(target))
+        return gate(
+            name,
+            report.equal,
+            evidence=_summary(report),
+            next_step="look at what differs above, and at the report; correct the cause, then run this phase again",
+        )
+
+    def _without_delta(self, step: Step) -> pd.DataFrame:
+        """What a step on Delta tables does where none are wanted: it says so, and its result says so in the ledger."""
+        why = f"not configured: the profile {self.settings.profile} has no section databricks, so there are no Delta tables"
+        step.result = {NOT_APPLICABLE: why}
+        print(why)  # noqa: T201 - the operator and the auditor read it in the cell's output
+        return pd.DataFrame({"table": [], "rows": []}).set_index("table")
+
+    def _of_delta(self) -> str:
+        if self.settings.values.databricks is None:
+            return "not configured"
+        report = self._reports.get("databricks")
+        return report.verdict if report else "not compared"
+
+    def _whole(self) -> Iterator[Finding]:
+        targets: list[TargetName] = ["snowflake", *(["databricks"] if self.settings.values.databricks else [])]  # type: ignore[list-item]
+        for target in targets:
+            verdicts = {str(table): table.verdict for table in self._found(target).tables}
+            for table in map(str, self._staged().tables):
+                if verdicts.get(table) != "equal":
+                    yield Finding(
+                        "stop",
+                        table,
+                        f"{target} does not hold it: {verdicts.get(table, 'not compared')}",
+                        "run this phase again",
+                    )
+        if self._globs:
+            only = f"only what matches {', '.join(self._globs)} was asked for"
+            yield Finding("warning", "tables", only, "run the phase without the parameter tables")
+        for on, why in left_out.grouped(self._planned().state.left_out):
+            if why.startswith(EXCLUDED):
+                yield Finding(
+                    "warning", on, why, "run the phase without it in the parameter exclude once it can be moved"
+                )
+            else:
+                yield Finding("note", on, f"left where it is: {why}")
+
+    def _of_names(self, tables: Sequence[TableState]) -> list[Refusal]:
+        """What any of the targets refuses: this phase loads them all."""
+        return [refusal for found in names.of_profile(self.settings, tables).values() for refusal in found]
+
+    def _verify(self, target: TargetName) -> Report:
+        path = report_path(f"verify-{target}.json")
+        with self.timed(f"verify {target}"), progress(f"compare with {target}") as report:
+            planned = verify.planned(
+                self.settings,
+                target=target,
+                tables=self._globs,
+                exclude=self._exclude,
+                cells_folder=path.with_suffix(""),
+                progress=report,
+            )
+            with planned as plan:
+                found = self._reports[target] = verify.verify(plan, progress=report)
+                about = About.of(plan)
+        if written := keep(found, path, about):
+            self._pages[target] = written
+        return found
+
+
+def load_jupysql() -> None:
+    """Registers `%sql` and `%%sql`, as `%load_ext sql` does; but reads no settings of the user's, whose notices would stand in the
+    evidence, and reports no use to jupysql's makers."""
+    os.environ["PLOOMBER_STATS_ENABLED"] = "false"
+    os.environ["PLOOMBER_VERSION_CHECK_DISABLED"] = "true"
+    from sql._current import _set_sql_magic  # type: ignore[import-untyped]  # half a second, for one cell alone
+    from sql.magic import SqlMagic  # type: ignore[import-untyped]
+
+    shell = get_ipython()
+    magic = SqlMagic(shell)
+    _set_sql_magic(magic)
+    shell.register_magics(magic)
+
+
+def _mark(load_id: str) -> str:
+    return load_id[:12]
+
+
+def _loaded(staged: Manifest) -> dict[str, Any]:
+    return {"tables": len(staged.tables), "rows": sum(table.rows for table in staged.tables)}
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    return {
+        "verdict": report.verdict,
+        "lsn": report.lsn,
+        "tables": len(report.tables),
+        "differences": {str(t): t.differences or t.verdict for t in report.tables if t.verdict != "equal"},
+    }
+
+
+def _out_of_order(what: str, why: str, next_step: str) -> UsageError:
+    return UsageError(what, on="runbook 30_data_migration", why=why, next_step=next_step)

@@ -1,0 +1,198 @@
+"""How long the legacy pipeline's own queries take today, beside what was promised.
+
+Of each `INSERT INTO … SELECT` only the SELECT runs, by EXPLAIN ANALYZE in a read-only transaction: the server computes every row
+and writes none, and its time has no network in it (https://www.postgresql.org/docs/current/sql-explain.html).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from helpers.errors import SettingsError
+from helpers.finding import Finding
+from helpers.platforms import postgres
+from helpers.platforms.faults import postgres as faults
+from helpers.platforms.postgres import identifier
+from helpers.settings import PROJECT, Settings, Sla
+from helpers.source.asking import APPLICATION
+
+_INSERT = re.compile(
+    r'^\s*INSERT\s+INTO\s+(?P<table>[\w$."]+)\s*(?:\([^)]*\)\s*)?(?P<query>(?:WITH|SELECT)\b.*?);[ \t]*$',
+    re.DOTALL | re.MULTILINE | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is timed; `name` is the table that it fills, or the view."""
+
+    name: str
+    sql: str
+    of: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One query.
+
+    Attributes:
+        of: the file, or the kind of view.
+        seconds: of the server, each time that it ran; empty where it did not.
+        rows: that it gives.
+        limit: seconds that were promised, or None.
+        why_not: why it did not run.
+    """
+
+    name: str
+    of: str
+    seconds: tuple[float, ...]
+    rows: int
+    limit: float | None
+    why_not: str = ""
+
+    @property
+    def slowest(self) -> float:
+        """What is held against the limit."""
+        return max(self.seconds, default=0.0)
+
+    @property
+    def missed(self) -> bool:
+        """Whether the limit was not kept."""
+        return self.limit is not None and self.slowest > self.limit
+
+
+def queries(settings: Settings, sla: Sla) -> tuple[Query, ...]:
+    """The queries of the files that the profile names.
+
+    Raises:
+        SettingsError: a file cannot be read, or holds no `INSERT INTO … SELECT`.
+    """
+    found: list[Query] = []
+    for name in sla.queries:
+        path = next(
+            (p for p in (settings.file.parent / name, PROJECT / name) if p.exists()), settings.file.parent / name
+        )
+        own = [
+            Query(m["table"].replace('"', "").rpartition(".")[2], m["query"], path.name)
+            for m in _INSERT.finditer(_text(settings, path))
+        ]
+        if not own:
+            raise _no_queries(settings, path, "it has no INSERT INTO … SELECT")
+        found += own
+    return tuple(found)
+
+
+def measure(settings: Settings, sla: Sla) -> tuple[Timing, ...]:
+    """Runs each query `sla.repeat` times, one after the other.
+
+    Raises:
+        ConnectionFailed: the server cannot be reached, or went away.
+        SettingsError: as `queries`.
+    """
+    source = settings.source
+    wanted = queries(settings, sla)
+    limit = settings.export.statement_timeout_seconds
+    session = {"statement_timeout": str(int(limit * 1000))}
+    connection = postgres.connect(source, application=APPLICATION, settings=session)
+    try:
+        connection.readonly = True
+        cursor = connection.cursor()
+        views = [_view(cursor, name, source.schemas or ("public",)) for name in sla.views]
+        return tuple(_time(cursor, each, sla) for each in (*wanted, *views))
+    except psycopg2.Error as error:
+        raise faults.told(error, "time the legacy queries", on=postgres.address(source)) from None
+    finally:
+        connection.close()
+
+
+def findings(timings: Sequence[Timing], sla: Sla | None) -> Iterator[Finding]:
+    """What ran, and what was promised and not kept."""
+    for each in timings:
+        if each.why_not:
+            yield Finding(
+                "stop",
+                each.name,
+                f"could not be timed: {each.why_not}",
+                "correct queries and views of [profiles.X.sla]; a query names the schema of each table, since search_path is empty",
+            )
+        elif each.missed:
+            yield Finding(
+                "stop",
+                each.name,
+                f"takes {each.slowest:.2f} s, and {each.limit:g} s were promised",
+                f"find out why, or agree on a limit that holds and write it to sla.seconds.{each.name}",
+            )
+        elif each.limit is not None:
+            yield Finding("note", each.name, f"takes {each.slowest:.3f} s of {each.limit:g} s")
+        else:
+            yield Finding("warning", each.name, "nobody has promised a limit", f"agree on one: sla.seconds.{each.name}")
+    total = sum(each.slowest for each in timings)
+    if sla and sla.total_seconds is not None and total > sla.total_seconds:
+        yield Finding(
+            "stop", "all queries", f"take {total:.2f} s, and {sla.total_seconds:g} s were promised", "agree on sla.total_seconds anew"
+        )  # fmt: skip
+    known = {each.name for each in timings}
+    for name in sorted(set(sla.seconds) - known if sla else ()):
+        yield Finding("stop", name, "has a limit, and no query of that name was timed", f"correct sla.seconds.{name}")
+    if sla is None:
+        yield Finding(
+            "warning", "the profile", "it has no section sla", "write down what was promised: [profiles.X.sla]"
+        )
+
+
+def _text(settings: Settings, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _no_queries(settings, path, str(error)) from None
+
+
+def _no_queries(settings: Settings, path: Path, why: str) -> SettingsError:
+    return SettingsError(
+        f"read profiles.{settings.profile}.sla.queries",
+        on=str(path),
+        why=why,
+        next_step='name the SQL files of the legacy aggregation, such as "pipeline/legacy/40_aggregates.sql"',
+    )
+
+
+def _view(cursor: Any, name: str, schemas: Sequence[str]) -> Query:
+    places = [name, *(f"{identifier(schema)}.{name}" for schema in schemas)]
+    cursor.execute(
+        "SELECT relkind::text, pg_get_viewdef(oid) FROM unnest(%s::text[]) WITH ORDINALITY AS u (place, number) "
+        "JOIN pg_class ON oid = to_regclass(place) ORDER BY number LIMIT 1",
+        [places],
+    )
+    row = cursor.fetchone()
+    if row is None or row[1] is None:
+        return Query(name, "", "")
+    return Query(name, row[1].rstrip().rstrip(";"), "materialized view" if row[0] == "m" else "view")
+
+
+def _time(cursor: Any, query: Query, sla: Sla) -> Timing:
+    limit = sla.seconds.get(query.name)
+    if not query.sql:
+        return Timing(query.name, query.of, (), 0, limit, "there is no such view")
+    seconds, count = [], 0
+    try:
+        for _ in range(sla.repeat):
+            cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query.sql}")
+            answer = cursor.fetchone()[0]
+            (plan,) = json.loads(answer) if isinstance(answer, str) else answer
+            seconds.append((plan["Planning Time"] + plan["Execution Time"]) / 1000)
+            count = int(plan["Plan"]["Actual Rows"])
+    except psycopg2.Error as error:
+        if faults.lost(error):
+            raise
+        return Timing(query.name, query.of, (), 0, limit, faults.said(error))
+    finally:
+        if not cursor.closed:
+            cursor.connection.rollback()
+    return Timing(query.name, query.of, tuple(seconds), count, limit)

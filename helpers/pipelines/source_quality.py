@@ -1,0 +1,159 @@
+"""Does the source keep the rules of its own data? What it declares is counted, and what its figures owe one another is asked.
+
+Only declared rules: a range that was read from the rows is kept by them whatever they are. What no constraint says (that days and
+months add up alike, that a return is negative) stands in pipeline/legacy/checks: each file is a query, and a row of it is
+wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import psycopg2
+
+from helpers.model.catalog import Table, read_catalog
+from helpers.pipelines.legacy import SQL_FOLDER
+from helpers.platforms import postgres
+from helpers.platforms.faults import postgres as faults
+from helpers.progress import Progress
+from helpers.settings import Settings
+from helpers.source import snapshot as snapshots
+from helpers.source.asking import asking
+from helpers.verify import data_quality
+from helpers.verify.data_quality.engines import PostgresEngine
+from helpers.verify.data_quality.rules.conditions import IsNull
+from helpers.verify.data_quality.rules.declared import declared
+from helpers.verify.data_quality.rules.result import RuleResult
+from helpers.verify.data_quality.rules.rule import Breaks, Rule
+
+FOLDER = SQL_FOLDER / "checks"
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One query of pipeline/legacy/checks, and the rows that it found.
+
+    Attributes:
+        words: what is checked, as the file's first line says it.
+        rows: how many are wrong; `examples` the first of them.
+    """
+
+    name: str
+    words: str
+    rows: int
+    examples: tuple[dict[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceQuality:
+    """What was found.
+
+    Attributes:
+        lsn: of the source, about that of the snapshot that was read.
+        tables: that were looked at.
+        rules: what the source declares.
+        checks: what pipeline/legacy/checks asks.
+    """
+
+    lsn: str
+    tables: tuple[str, ...]
+    rules: tuple[RuleResult, ...]
+    checks: tuple[CheckResult, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Whether nothing is broken; of no rule at all that cannot be said."""
+        return bool(self.rules) and data_quality.kept(self.rules) and not any(each.rows for each in self.checks)
+
+    def frame(self) -> pd.DataFrame:
+        """A row a table, then a row a query."""
+        rows = []
+        for table in self.tables:
+            own = [result.verdict for result in self.rules if result.rule.table == table]
+            counted = ", ".join(f"{own.count(verdict)} {verdict}" for verdict in dict.fromkeys(own))
+            rows.append(
+                (table, "broken" if "fail" in own else "kept" if own else "no rule", f"rules: {counted or 'none'}")
+            )
+        rows += [(each.name, "broken" if each.rows else "kept", f"{each.rows:,} wrong rows") for each in self.checks]
+        return pd.DataFrame(rows, columns=["name", "verdict", "found"]).set_index("name")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "verdict": "kept" if self.kept else "broken", "lsn": self.lsn, "tables": list(self.tables),
+            "rules": [result.as_dict() for result in self.rules], "checks": [vars(each) for each in self.checks],
+        }  # fmt: skip
+
+
+def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progress | None = None) -> SourceQuality:
+    """Counts, in one snapshot, the rows that break a rule of the source.
+
+    Args:
+        settings: the profile.
+        tables: globs over the tables whose rules are counted; empty for all. The queries are asked in any case.
+        progress: told about the tables.
+
+    Raises:
+        SourceRefused: the source does not let us read, or lacks what a query asks for.
+        ConnectionFailed: no answer, or no entry.
+    """
+    source = settings.source
+    with asking(source, "check the data of the legacy pipeline") as cursor:
+        catalog = read_catalog(cursor, schemas=source.schemas)
+        snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
+        chosen = read_catalog(cursor, schemas=source.schemas, tables=tables).tables if tables else catalog.tables
+        engine = PostgresEngine(cursor, catalog.tables, expected={}, name=postgres.address(source))
+        wanted = {str(table) for table in chosen}
+        found = [*declared(cursor, catalog.tables), *_not_null_since(cursor, catalog.tables)]
+        rules = [rule for rule in found if rule.table in wanted]
+        results = data_quality.check_alone(engine, rules, catalog.tables, progress=progress)
+        checks = tuple(_asked(cursor, settings))
+        return SourceQuality(_lsn(cursor), tuple(map(str, chosen)), results, checks)
+
+
+def names() -> tuple[str, ...]:
+    """The queries of pipeline/legacy/checks."""
+    return tuple(path.stem for path in sorted(FOLDER.glob("*.sql")))
+
+
+def _not_null_since(cursor: Any, tables: Sequence[Table]) -> Iterator[Rule]:
+    """NOT NULL that PostgreSQL holds for new rows alone: no promise to a target, and so no rule of a migration, but one here."""
+    cursor.execute(
+        "SELECT c.conrelid, a.attname FROM pg_constraint c "
+        "JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] "
+        "WHERE c.contype = 'n' AND NOT c.convalidated ORDER BY 1, 2"
+    )
+    known = {table.oid: str(table) for table in tables}
+    for relation, column in cursor.fetchall():
+        if relation in known:
+            words = f"{column} is never NULL, by a constraint that is not valid"
+            yield Rule(known[relation], column, "not-null", True, (column,), words, Breaks(IsNull(column)))
+
+
+def _asked(cursor: Any, settings: Settings) -> Iterator[CheckResult]:
+    for file in sorted(FOLDER.glob("*.sql")):
+        text = file.read_text(encoding="utf-8")
+        words = text.partition("\n")[0].removeprefix("--").strip()
+        try:
+            cursor.execute(text)
+        except psycopg2.Error as error:
+            where = f"{file.name} in {postgres.address(settings.source)}"
+            raise faults.told(error, "check the data of the legacy pipeline", on=where) from None
+        columns = [column.name for column in cursor.description]
+        yield CheckResult(file.stem, words, cursor.rowcount, _examples(columns, cursor.fetchmany(EXAMPLES)))
+
+
+def _examples(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> tuple[dict[str, str | None], ...]:
+    texts = ([None if value is None else str(value) for value in row] for row in rows)
+    return tuple(dict(zip(columns, row, strict=True)) for row in texts)
+
+
+def _lsn(cursor: Any) -> str:
+    cursor.execute(
+        "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"
+    )
+    return str(cursor.fetchone()[0])

@@ -1,0 +1,79 @@
+"""What the local stack does where a profile names it. The stack registers itself, by an entry point of this project, so that
+nothing which talks to a service needs to know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+ENTRY_POINT = "migration_runbooks.local_stack"
+
+
+class AwsStandIn(NamedTuple):
+    """How the stand-in for AWS is reached."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+
+
+class LocalStack(Protocol):
+    """What a profile with `stack = "local"` is served by. Whatever starts or reaches a server raises `LocalStackError`."""
+
+    def root(self) -> Path:
+        """The folder of its data."""
+
+    def filled(self, written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
+        """The profile with the stack's servers where it names none of its own."""
+
+    def source(self) -> dict[str, Any]:
+        """Its PostgreSQL, as keys of a section."""
+
+    def signers(self) -> dict[str, str]:
+        """The people who may sign there, and their public keys."""
+
+    def kafka(self) -> str:
+        """Starts the stand-in where it does not run; its bootstrap servers."""
+
+    def spark(self) -> str:
+        """Starts pysail where it does not run; its URL."""
+
+    def aws(self) -> AwsStandIn:
+        """Starts the stand-in where it does not run."""
+
+    def airflow(self, report: Callable[[str], None]) -> None:
+        """Installs and starts Airflow."""
+
+    def postgres_programs(self) -> Path | None:
+        """The folder of the embedded server's `pg_dump` and `pg_restore`."""
+
+    def prepare_dns(self, client: Any, options: Any) -> None:
+        """Makes the zone that a real account has already."""
+
+    def prepare_terraform(
+        self, work: Path, settings: Any, environment: Mapping[str, str], *, override: bool
+    ) -> dict[str, str]:
+        """Makes a working copy of a module one that plans and applies here; the environment for it."""
+
+    def terraform_leaves_out(self) -> Mapping[str, str]:
+        """Addresses that no stand-in has, each with the reason."""
+
+    def terraform_providers(self) -> tuple[str, str]:
+        """Versions of the AWS provider, and of the Snowflake provider whose schema is checked."""
+
+    def staged_key(self, key: str) -> str:
+        """An object's key as pysail reads it."""
+
+    def replace_delta_table(self, lake: Any, staged: Any, stage: Any) -> None:
+        """Replaces a table and its definition, which pysail cannot alter."""
+
+
+@cache
+def local_stack() -> LocalStack:
+    """The one that is installed with this project."""
+    (found,) = entry_points(group=ENTRY_POINT)
+    return cast(LocalStack, found.load())

@@ -1,0 +1,148 @@
+"""The process that exports a snapshot and holds it: `python -m helpers.source.keeper`, started by `snapshot.take`.
+
+Whoever starts it waits for its answer, so it imports little. Its order comes as JSON on standard input, connection strings and
+all, since a command line is there for everybody to read; it answers once on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+from psycopg2.extras import LogicalReplicationConnection
+
+from helpers.errors import SessionRefused
+from helpers.platforms import pg_session
+from helpers.platforms.faults import postgres as faults
+from helpers.platforms.postgres import literal
+
+CLOCK_TOLERANCE_SECONDS = 5.0
+
+SLOT_PATIENCE_SECONDS = 15.0
+"""A slot waits for every running transaction that writes; a long one must not stop the export."""
+
+ON_A_STANDBY = "the source is a standby, which exports no snapshot with a slot"
+"""CREATE_REPLICATION_SLOT … EXPORT_SNAPSHOT would wait for the primary to log what runs there, and then be refused."""
+
+
+def main() -> None:
+    """Takes the order, answers, then holds on until it is told to let go, its time is over or its parent is gone."""
+    order = json.loads(sys.stdin.readline())
+    try:
+        connection, found = _export(order["holder"], order["slot"], order["source"])
+    except psycopg2.Error as error:
+        print(json.dumps({"error": faults.said(error), "code": error.pgcode}), flush=True)  # noqa: T201
+        return
+    except SessionRefused as error:
+        print(json.dumps({"refused": error.as_dict()}), flush=True)  # noqa: T201
+        return
+    me = psutil.Process()
+    until = time.time() + order["hold_seconds"]
+    found |= {
+        "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "until": datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds"),
+        "source": order["source"],
+        "keeper": me.pid,
+        "keeper_started": me.create_time(),
+        **{name: order[name] for name in ("taken_by", "taken_by_started", "run", "purpose")},
+    }
+    record = record_of(Path(order["records"]), found["name"], me.pid)
+    record.write_text(json.dumps(found))
+    print(json.dumps(found), flush=True)  # noqa: T201
+    with suppress(BrokenPipeError):
+        sys.stdout.close()
+    released = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: released.set())
+    try:
+        parent = (order["taken_by"], order["taken_by_started"])
+        while not released.wait(1) and time.time() < until and (order["purpose"] or lives(*parent)):
+            connection.cursor().execute("SELECT 1")
+    except psycopg2.Error:
+        pass  # the server is gone, and the snapshot with it
+    finally:
+        record.unlink(missing_ok=True)
+        os._exit(0)
+
+
+def record_of(records: Path, name: str, keeper: int) -> Path:
+    """Where the keeper of a snapshot is written down while it lives."""
+    return records / f"{name}-{keeper}.json"
+
+
+def lives(pid: int, started: float) -> bool:
+    """Whether the process that started then is there; the system's idea of its start moves with the clock."""
+    try:
+        return bool(abs(psutil.Process(pid).create_time() - started) < CLOCK_TOLERANCE_SECONDS)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _export(holder: str, slot: str, source: str) -> tuple[Any, dict[str, Any]]:
+    """A connection with the snapshot, and what `Snapshot` says of it."""
+    with closing(_connect(holder, source, "READ COMMITTED")) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_is_in_recovery()")
+        (standby,) = cursor.fetchone()
+    why = ON_A_STANDBY
+    try:
+        if not standby:
+            with _slot(slot) as (name, lsn):
+                # Not before: it would be idle for as long as the slot takes, which no setting of a transaction allows.
+                connection = _connect(holder, source, "REPEATABLE READ")
+                cursor = connection.cursor()
+                connection.begin(f"SET TRANSACTION SNAPSHOT {literal(name)}")
+                cursor.execute("SELECT pg_export_snapshot()")
+                (own,) = cursor.fetchone()
+            return connection, {"name": own, "lsn": lsn, "exact": True, "why_approximate": ""}
+    except psycopg2.Error as error:
+        why = faults.said(error)
+    # The position is read first: what the snapshot lacks is then behind it, and a synchronization from there misses nothing.
+    # Both are read in one transaction, and so from one server, whoever stands between; each statement of it has its own snapshot.
+    connection = _connect(holder, source, "READ COMMITTED")
+    cursor = connection.cursor()
+    position = "coalesce(pg_last_wal_replay_lsn(), '0/0')" if standby else "pg_current_wal_lsn()"
+    cursor.execute(f"SELECT {position}::text")
+    (lsn,) = cursor.fetchone()
+    cursor.execute("SELECT pg_export_snapshot()")
+    return connection, {"name": cursor.fetchone()[0], "lsn": lsn, "exact": False, "why_approximate": why}
+
+
+def _connect(dsn: str, source: str, isolation_level: str) -> pg_session.Connection:
+    connection = pg_session.connect(dsn, pg_session.wanted(), source)
+    connection.isolation_level, connection.readonly = isolation_level, True
+    return connection
+
+
+@contextmanager
+def _slot(dsn: str) -> Iterator[tuple[str, str]]:
+    connection = psycopg2.connect(dsn, connection_factory=LogicalReplicationConnection)
+    watch = threading.Timer(SLOT_PATIENCE_SECONDS, connection.cancel)
+    slot = f"runbook_{os.getpid()}"
+    try:
+        watch.start()
+        cursor = connection.cursor()
+        # Our own patience decides; a logical replication connection takes SQL, too.
+        cursor.execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        cursor.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT")
+        _, lsn, name, _ = cursor.fetchone()
+        watch.cancel()
+        yield name, lsn
+        # It would go with the connection, but a little later, and keeps its database from being dropped.
+        cursor.execute(f"DROP_REPLICATION_SLOT {slot}")
+    finally:
+        watch.cancel()
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+"""One exported snapshot for every table and every reader, held by a process of its own.
+
+The keeper is detached from the command that took the snapshot, so a crash of that command does not end it, and it
+has a deadline, so a forgotten one does not hold back vacuum for ever. Its LSN comes from a replication slot's
+consistent point where the role may create one: every change up to it is in the snapshot and none after it. The slot
+is dropped at once; only the snapshot is held on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+
+from helpers.errors import ConnectionFailed, SessionRefused, SourceFailed, SourceRefused
+from helpers.model.catalog import Table, kinds_read
+from helpers.model.relations import DETACHING
+from helpers.platforms import pg_session, postgres
+from helpers.platforms.faults import Fault
+from helpers.platforms.faults import postgres as faults
+from helpers.platforms.postgres import literal
+from helpers.settings import PROJECT, Source
+from helpers.source import rights
+from helpers.source.keeper import lives, record_of
+
+RECORDS = PROJECT / "outputs" / ".snapshots"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An exported snapshot and the process that holds it.
+
+    Attributes:
+        name: what `SET TRANSACTION SNAPSHOT` takes.
+        lsn: the position in the source's log that the snapshot shows.
+        exact: whether the snapshot holds exactly the changes up to `lsn`; otherwise the LSN is approximate: a position from
+            just before, after which the snapshot may hold some changes already.
+        why_approximate: empty where exact.
+        keeper: the holding process.
+        keeper_started: its start as the system counts it; a PID alone may be another process by now.
+        taken_by, taken_by_started: the process that took it, likewise.
+        run: that it is held for; empty where it is for none.
+        purpose: what it is held for, in words; empty where it goes with the process that took it.
+    """
+
+    name: str
+    lsn: str
+    exact: bool
+    why_approximate: str
+    taken_at: str
+    until: str
+    source: str
+    keeper: int
+    keeper_started: float
+    taken_by: int = 0
+    taken_by_started: float = 0.0
+    run: str = ""
+    purpose: str = ""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether it is held for later, and who took it is no more."""
+        return bool(self.purpose) and not lives(self.taken_by, self.taken_by_started)
+
+    @property
+    def record(self) -> Path:
+        """Where the keeper is written down while it lives."""
+        return record_of(RECORDS, self.name, self.keeper)
+
+
+def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str = "") -> Snapshot:
+    """Exports a snapshot and starts its keeper.
+
+    Args:
+        source: the server.
+        hold_hours: after which the keeper lets go by itself; `hold_snapshot_hours` of the profile.
+        purpose: what it is held for when this process is gone; a former one for the same purpose of the same run, which nobody
+            who lives has taken, is let go. Without a purpose it goes with this process.
+        run: that it is for.
+
+    Raises:
+        ConnectionFailed: the server cannot be reached.
+        SessionRefused: a setting does not hold.
+    """
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    order = {
+        "holder": postgres.dsn(source, application="migration-runbooks snapshot"),
+        "slot": postgres.dsn(source, application="migration-runbooks slot"),
+        "source": postgres.address(source),
+        "records": str(RECORDS),
+        "hold_seconds": hold_hours * 3600,
+        "taken_by": os.getpid(),
+        "taken_by_started": psutil.Process().create_time(),
+        "run": run,
+        "purpose": purpose,
+    }
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "helpers.source.keeper"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=PROJECT,
+        start_new_session=True,
+        text=True,
+    )
+    assert keeper.stdin and keeper.stdout
+    try:
+        # While the keeper starts; it is this process that tells of a server that is not there.
+        postgres.connect(source, application="migration-runbooks probe").close()
+        keeper.stdin.write(json.dumps(order) + "\n")
+        keeper.stdin.close()
+        answer = keeper.stdout.readline()
+        keeper.stdout.close()
+    except BaseException:
+        keeper.kill()
+        keeper.wait()
+        raise
+    found: dict[str, Any] = json.loads(answer) if answer else {"error": "the keeper ended without a word"}
+    if "refused" in found:
+        refused = found["refused"]
+        raise SessionRefused(refused["what"], on=refused["on"], why=refused["why"], next_step=refused["next"])
+    if "error" in found:
+        cause = faults.fault(found["error"], found.get("code")) or Fault(
+            ConnectionFailed, "see in the server's log what it refused, then run the same command again"
+        )
+        raise cause.told("export a snapshot", on=postgres.address(source), why=found["error"])
+    # The parent may go on for hours; somebody has to collect the child's exit.
+    threading.Thread(target=keeper.wait, daemon=True).start()
+    taken = Snapshot(**found)
+    for former in held():
+        if former.abandoned and (former.source, former.run, former.purpose) == (taken.source, run, purpose):
+            release(former)
+    return taken
+
+
+def release(snapshot: Snapshot) -> None:
+    """Ends the keeper; one that is gone already is no error."""
+    if lives(snapshot.keeper, snapshot.keeper_started):
+        with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            process = psutil.Process(snapshot.keeper)
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+    snapshot.record.unlink(missing_ok=True)
+
+
+def release_named(name: str, source: str) -> bool:
+    """Ends the keeper of a snapshot, if it is one of this machine's; another server may have one of the same name.
+
+    Args:
+        name: of the snapshot.
+        source: the server's address, as a manifest has it.
+
+    Returns:
+        Whether there was one.
+    """
+    mine = [each for each in held() if (each.name, each.source) == (name, source)]
+    for snapshot in mine:
+        release(snapshot)
+    return bool(mine)
+
+
+def held(run: str | None = None) -> list[Snapshot]:
+    """Snapshots whose keeper lives, of a run or all; records of dead ones are removed."""
+    found = []
+    for path in sorted(RECORDS.glob("*.json")):
+        with suppress(FileNotFoundError, ValueError, TypeError):
+            snapshot = Snapshot(**json.loads(path.read_text()))
+            if lives(snapshot.keeper, snapshot.keeper_started):
+                if run in (None, snapshot.run):
+                    found.append(snapshot)
+            else:
+                path.unlink(missing_ok=True)
+    return found
+
+
+def transactions_held_back(source: Source) -> int:
+    """What our snapshots cost the source: vacuum removes nothing that so many transactions ago was still seen."""
+    connection = postgres.connect(source)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT coalesce(max(age(backend_xmin)), 0) FROM pg_stat_activity "
+                "WHERE application_name LIKE 'migration-runbooks%' AND pid <> pg_backend_pid()"
+            )
+            return int(cursor.fetchone()[0])
+    finally:
+        connection.close()
+
+
+def is_held(source: Source, name: str) -> bool:
+    """Whether the server still knows the snapshot."""
+    try:
+        with reading(source, name):
+            return True
+    except SourceFailed:
+        raise
+    except SourceRefused:
+        return False
+
+
+@contextmanager
+def reading(source: Source, name: str) -> Iterator[Any]:
+    """A psycopg2 cursor whose transaction sees the snapshot `name`.
+
+    Raises:
+        SourceRefused: nobody holds that snapshot any more.
+        SessionRefused: a setting does not hold.
+    """
+    connection = postgres.connect(source)
+    try:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with connection.cursor() as cursor:
+            try:
+                connection.begin(f"SET TRANSACTION SNAPSHOT {literal(name)}")
+            except psycopg2.Error as error:
+                raise faults.told(error, "read the snapshot", on=f"{name} of {postgres.address(source)}") from None
+            yield cursor
+    except psycopg2.Error as error:
+        if faults.known(error) is None:
+            raise
+        raise faults.told(error, "read the source", on=postgres.address(source)) from None
+    finally:
+        connection.close()
+
+
+def lock(cursor: Any, tables: Sequence[Table], *, timeout_seconds: float) -> None:
+    """Locks tables in ACCESS SHARE until the cursor's transaction ends, and proves that the snapshot shows them.
+
+    TRUNCATE and rewriting ALTERs are invisible to an older snapshot: it sees an empty table where its rows were.
+    Both give the table a new file, which is what is compared, for the tables behind a view too.
+
+    Raises:
+        SourceFailed: a lock was not to be had in time, a right is missing, or a materialized view was never filled.
+        SourceRefused: a table was rewritten or dropped since the snapshot.
+    """
+    cursor.execute(f"SET LOCAL lock_timeout = {int(timeout_seconds * 1000)}")
+    rights.refuse_missing(cursor, tables)
+    pg_session.restrict(cursor, kinds_read(tables))
+    for table in tables:
+        try:
+            cursor.execute(lock_statement(table))
+        except psycopg2.Error as error:
+            raise faults.told(error, "lock the table for reading", on=str(table)) from None
+        cursor.execute(_MOVED, {"table": table.oid})
+        if moved := cursor.fetchone():
+            raise _moved(table, f"{moved[0]} was {moved[1]} after it")
+
+
+def lock_statement(table: Table) -> str:
+    """What locks `table`, and the tables behind a view, in ACCESS SHARE; a materialized view is locked only by reading it.
+
+    Tables that inherit from it are not locked with it: each is read by itself or not at all.
+    """
+    if table.kind == "m":
+        return f"SELECT FROM {table.sql} LIMIT 0"
+    return f"LOCK TABLE {table.sql} IN ACCESS SHARE MODE"
+
+
+_MOVED = f"""
+WITH RECURSIVE beneath AS (
+    SELECT %(table)s::oid AS relid
+    UNION
+    SELECT n.relid FROM beneath b JOIN pg_class c ON c.oid = b.relid CROSS JOIN LATERAL (
+        -- A table is exported without those that inherit from it; a view may read them.
+        SELECT i.inhrelid AS relid FROM pg_inherits i WHERE i.inhparent = c.oid
+            AND (c.relkind = 'p' AND NOT {DETACHING} OR c.relkind <> 'p' AND c.oid <> %(table)s)
+        UNION ALL SELECT d.refobjid FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid
+            WHERE r.ev_class = c.oid AND c.relkind = 'v'
+              AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+    ) n
+)
+SELECT n.nspname || '.' || c.relname, m.how
+FROM (
+    -- A view or partitioned table has no file, and a mapped relation none of its own.
+    SELECT b.relid, 'truncated, rewritten or dropped' AS how FROM beneath b JOIN pg_class c ON c.oid = b.relid
+    WHERE c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
+    UNION ALL
+    SELECT coalesce(b.relid, p.relid), CASE WHEN b.relid IS NULL THEN 'attached' ELSE 'detached' END
+    FROM beneath b FULL JOIN pg_partition_tree(%(table)s) p ON p.relid = b.relid
+    WHERE (b.relid IS NULL OR p.relid IS NULL)
+      AND EXISTS (SELECT FROM pg_class c WHERE c.oid = %(table)s AND c.relkind = 'p')
+) m
+JOIN pg_class c ON c.oid = m.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+LIMIT 1
+"""
+"""What of a table, its partitions or the tables behind a view is not what the snapshot shows: the system tables are read in the
+snapshot, and functions see the present. A partition that was created since is no part of the snapshot."""
+
+
+def _moved(table: Table, why: str) -> SourceRefused:
+    return SourceRefused(
+        "read the table as the snapshot shows it",
+        on=str(table),
+        why=why,
+        next_step="export again: a new snapshot shows the table as it is now",
+    )

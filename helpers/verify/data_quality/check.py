@@ -1,0 +1,114 @@
+"""`--check data-quality`: the rules that the source's data keep, and the business figures, on both sides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.errors import UsageError
+from helpers.model.catalog import read_catalog
+from helpers.platforms import duck, snowflake
+from helpers.progress import Progress
+from helpers.source import snapshot as snapshots
+from helpers.verify import data_quality
+from helpers.verify.data_quality.engines import Columns, Engine, PostgresEngine, SnowflakeEngine, StageEngine, expected
+from helpers.verify.data_quality.figures import Figures, figures
+from helpers.verify.data_quality.rules.result import RuleResult
+from helpers.verify.plan import VerifyPlan
+from helpers.verify.report import Report, TableReport
+from helpers.verify.verdict import counted as number
+
+
+@dataclass(frozen=True)
+class Business:
+    """What a check of the data's quality found beside the verdict of each table."""
+
+    rules: tuple[RuleResult, ...]
+    figures: Figures
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"rules": [result.as_dict() for result in self.rules], "figures": self.figures.as_dict()}
+
+
+def check_business(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
+    """Checks the rules and compares the figures of every table of `plan`.
+
+    Raises:
+        UsageError: rows or names were chosen, which this check does not know.
+        MigrationError: a side could not be read; a broken rule is part of the report.
+    """
+    if plan.source_name == "manifest" or plan.options.names or any(table.selection for table in plan.tables):
+        raise UsageError(
+            "check the data's quality", on="--source manifest, --map, --where, --since or --sample",
+            why="its rules and figures are those of whole tables of the live source, under their own names",
+            next_step="leave the option out, or use --check full",
+        )  # fmt: skip
+    started = time.monotonic()
+    tables = [p.table for p in plan.tables if not p.refused]
+    with ExitStack() as stack:
+        cursor = stack.enter_context(snapshots.reading(plan.source, plan.snapshot))
+        snapshots.lock(cursor, tables, timeout_seconds=plan.settings.export.lock_timeout_seconds)
+        columns = {
+            str(p.table): expected(p.staged_columns, staged=plan.target == "stage")
+            for p in plan.tables
+            if not p.refused
+        }
+        source = PostgresEngine(cursor, tables, expected=None if plan.target == "postgresql" else columns)
+        target = _target(plan, columns, stack)
+        rules = data_quality.rules(cursor, tables)
+        results = data_quality.check_rules(source, target, rules, tables, progress=progress)
+        found = Business(results, figures(source, target, tables, rules, progress=progress))
+    seconds = time.monotonic() - started
+    reports = tuple(
+        TableReport(
+            p.table.schema, p.table.name, "refused", method=f"not compared: {'; '.join(p.refused)}"
+        ) if p.refused else _of_table(str(p.table), p.table.schema, p.table.name, found, seconds / max(1, len(tables)))
+        for p in plan.tables
+    )  # fmt: skip
+    return Report(plan.lsn, plan.lsn_note, "postgresql", target.name, reports, business=found, left_out=plan.left_out)
+
+
+def _of_table(full: str, schema: str, name: str, found: Business, seconds: float) -> TableReport:
+    mine = [result for result in found.rules if result.rule.table == full]
+    counted = {verdict: sum(r.verdict == verdict for r in mine) for verdict in ("pass", "warn", "fail", "not checked")}
+    compared = [table for table in found.figures.tables if table.table == full]
+    differing = sum(len(table.differences) for table in compared)
+    equal = data_quality.kept(mine) and all(table.equal for table in compared)
+    figures = sum(len(table.figures) for table in compared)
+    words = [
+        f"{number(counted['pass'], 'rule')} kept",
+        *(f"{number(n, noun)} {what}" for n, noun, what in (
+            (counted["fail"], "rule", "broken"), (counted["warn"], "expectation", "not met"),
+            (counted["not checked"], "rule", "not checked"),
+        ) if n),
+        f"{differing:,} of {number(figures, 'figure')} different" if differing else f"{number(figures, 'figure')} the same",
+    ]  # fmt: skip
+    return TableReport(schema, name, "equal" if equal else "different", method=", ".join(words), seconds=seconds)
+
+
+def _target(plan: VerifyPlan, columns: Mapping[str, Columns], stack: ExitStack) -> Engine:
+    match plan.target:
+        case "snowflake":
+            options = plan.settings.snowflake
+            session = stack.enter_context(snowflake.connect(options))
+            return SnowflakeEngine(session, options.database, options.schema_, columns)
+        case "stage":
+            assert plan.bucket
+            assert plan.manifest
+            return StageEngine(stack.enter_context(duck.connect()), plan.bucket, plan.manifest)
+        case "databricks":
+            raise UsageError(
+                "check the data's quality", on="--target databricks", why="rules and figures are not asked of Delta tables",
+                next_step="use --target stage for the same rows, and --check full for the Delta tables",
+            )  # fmt: skip
+        case _:
+            other = plan.target_source or plan.source
+            snapshot = snapshots.take(other)
+            stack.callback(snapshots.release, snapshot)
+            cursor = stack.enter_context(snapshots.reading(other, snapshot.name))
+            catalog = read_catalog(cursor, schemas=other.schemas)
+            return PostgresEngine(cursor, catalog.tables, name="postgresql (target)")

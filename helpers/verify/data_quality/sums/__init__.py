@@ -1,0 +1,1 @@
+"""What a business adds up, computed alike on both sides: the material of `helpers.verify.data_quality.figures`."""

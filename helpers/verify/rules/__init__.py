@@ -1,1 +1,0 @@
-"""What the source says of its data, declared or seen: the material of `helpers.verify.quality`."""

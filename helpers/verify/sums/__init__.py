@@ -1,1 +1,0 @@
-"""What a business adds up, computed alike on both sides: the material of `helpers.verify.figures`."""
