@@ -195,7 +195,7 @@ def test_it_stops_and_goes_on_there(project: Project, code: int, state: str, cel
 
 def test_an_applied_phase_is_not_done_by_its_rehearsal_and_stays_done_after_one(project: Project) -> None:
     project.phase("00")
-    _, shown = project.start().communicate(timeout=200)
+    shown, _ = project.start().communicate(timeout=200)
     assert shown.splitlines()[-1].endswith("to do it: runbook run all --run r --profile test --apply")
     project.run("--apply")
     project.run()
