@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -70,7 +71,10 @@ class Screen(Console):
             self._fit()
 
     def table(self, title: str, *columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Prints rows under headings; numbers to the right, with separators. A column without a value is left out."""
+        """Prints rows under headings; numbers to the right, with separators. A column without a value is left out.
+
+        Where the terminal is too narrow for a table, each value has a line of its own.
+        """
         self.print(Text(printable(title), style="bold"), soft_wrap=True)
         table = Table(header_style="dim", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         used = [n for n in range(len(columns)) if not rows or any(row[n] not in ("", None) for row in rows)]
@@ -83,8 +87,16 @@ class Screen(Console):
             )  # fmt: skip
         for row in rows:
             table.add_row(*(_cell(row[n]) for n in used))
-        self.print(table)
-        self.print()
+        lines = Segment.split_lines(self.render(table, self.options))
+        if max(map(Segment.get_line_length, lines), default=0) <= self.width:
+            self.print(table)
+            self.print()
+            return
+        widest = max(len(columns[n]) for n in used)
+        for row in rows:
+            for n in used:
+                self.print(Text.assemble((f"{columns[n]:<{widest}}  ", "dim"), _cell(row[n])), soft_wrap=True)
+            self.print()
 
     def _fit(self) -> None:
         self._width = self._given_width if self.is_terminal or self._given_width else WIDTH_OF_A_FILE

@@ -58,7 +58,14 @@ def main() -> None:
         **{name: order[name] for name in ("taken_by", "taken_by_started", "run", "purpose")},
     }
     record = record_of(Path(order["records"]), found["name"], me.pid)
-    record.write_text(json.dumps(found))
+    try:
+        record.write_text(json.dumps(found))
+    except OSError as error:
+        with suppress(OSError):
+            record.unlink(missing_ok=True)
+        if order["purpose"]:  # else it goes with its parent, and nobody has to find it later
+            print(json.dumps({"unwritten": [error.errno, error.strerror, str(record)]}), flush=True)  # noqa: T201
+            return
     print(json.dumps(found), flush=True)  # noqa: T201
     with suppress(BrokenPipeError):
         sys.stdout.close()
@@ -71,7 +78,8 @@ def main() -> None:
     except psycopg2.Error:
         pass  # the server is gone, and the snapshot with it
     finally:
-        record.unlink(missing_ok=True)
+        with suppress(OSError):
+            record.unlink(missing_ok=True)
         os._exit(0)
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,10 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
     Raises:
         ConnectionFailed: the server cannot be reached.
         SessionRefused: a setting does not hold.
+        OSError: that it is held for later cannot be written down.
     """
-    RECORDS.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError) if not purpose else nullcontext():
+        RECORDS.mkdir(parents=True, exist_ok=True)
     order = {
         "holder": postgres.dsn(source, application="migration-runbooks snapshot"),
         "slot": postgres.dsn(source, application="migration-runbooks slot"),
@@ -127,6 +129,8 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
         keeper.wait()
         raise
     found: dict[str, Any] = json.loads(answer) if answer else {"error": "the keeper ended without a word"}
+    if "unwritten" in found:
+        raise OSError(*found["unwritten"])
     if "refused" in found:
         refused = found["refused"]
         raise SessionRefused(refused["what"], on=refused["on"], why=refused["why"], next_step=refused["next"])
@@ -151,7 +155,8 @@ def release(snapshot: Snapshot) -> None:
             process = psutil.Process(snapshot.keeper)
             process.send_signal(signal.SIGTERM)
             process.wait(10)
-    snapshot.record.unlink(missing_ok=True)
+    with suppress(OSError):  # the next look at the records removes it
+        snapshot.record.unlink(missing_ok=True)
 
 
 def release_named(name: str, source: str) -> bool:
@@ -180,7 +185,8 @@ def held(run: str | None = None) -> list[Snapshot]:
                 if run in (None, snapshot.run):
                     found.append(snapshot)
             else:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
     return found
 
 

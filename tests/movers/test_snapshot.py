@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -245,3 +246,20 @@ def test_no_password_is_seen_in_the_process_list(migration: Any) -> None:
         assert secret not in snapshot.record.read_text()
     finally:
         snapshots.release(snapshot)
+
+
+def test_a_snapshot_for_this_process_alone_needs_no_room_on_the_disk(
+    migration: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is held for later has to be found later; a verification must not end for want of a record."""
+    migration.source("CREATE TABLE t (id int PRIMARY KEY)")
+    (tmp_path / "no_folder").write_text("")
+    monkeypatch.setattr(snapshots, "RECORDS", tmp_path / "no_folder" / "records")
+    taken = snapshots.take(migration.settings.source)
+    assert snapshots.is_held(migration.settings.source, taken.name)
+    snapshots.release(taken)
+    assert not snapshots.is_held(migration.settings.source, taken.name)
+    for nowhere in (snapshots.RECORDS, Path("/proc")):  # the second is a folder that takes no file
+        monkeypatch.setattr(snapshots, "RECORDS", nowhere)
+        with pytest.raises(OSError, match=str(nowhere)):
+            snapshots.take(migration.settings.source, purpose="export", run="r")

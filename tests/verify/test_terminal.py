@@ -145,6 +145,14 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(width: int) -> None:
     assert all(len(line) <= width for line in lines if "│" in line or "─" in line)
 
 
+@pytest.mark.parametrize("width", [20, 40, 50])
+def test_a_narrow_terminal_cuts_no_value(width: int) -> None:
+    cells = (cell("0.1", "0.30000000000000004", "quantity", 1), cell(None, "12345678901234567890", "amount", 7))
+    text = shown(table("customers", cells=cells, changed=2), width=width)
+    for value in ("public.customers", "2 changed", "quantity", "'0.30000000000000004'", "'12345678901234567890'"):
+        assert value in text, text
+
+
 def test_ascii_takes_every_sign(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
