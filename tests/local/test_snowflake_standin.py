@@ -223,6 +223,23 @@ class TestFunctions:
 
 
 class TestTables:
+    @pytest.mark.parametrize(
+        ("on_table", "on_column"),
+        [
+            ("comment on table t is '{}'", "comment on column t.c is '{}'"),
+            ("ALTER TABLE t SET COMMENT = '{}'", "ALTER TABLE t ALTER COLUMN c COMMENT '{}'"),
+            ("alter table t set comment = '{}'", "alter table t modify column c comment '{}'"),
+        ],
+    )
+    def test_a_comment_stays_however_its_owner_writes_it(self, run: Run, on_table: str, on_column: str) -> None:
+        run("CREATE OR REPLACE TABLE t (c INTEGER COMMENT 'old') COMMENT = 'old'")
+        run(on_table.format("the table"))
+        run(on_column.format("the column"))
+        assert run("SELECT COMMENT FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = 'T'") == [("the table",)]
+        assert run("SELECT COMMENT FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'T'") == [("the column",)]
+        run("ALTER TABLE t UNSET COMMENT")
+        assert run("SELECT COMMENT FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = 'T'")[0][0] in ("", None)
+
     def test_odd_names_and_what_the_catalogue_says_of_them(self, run: Run, connection: Any) -> None:
         run(
             'CREATE OR REPLACE TABLE "odd ""name" ("select" NUMBER(38,9) NOT NULL COMMENT \'it\'\'s\', "Ünï" VARCHAR, '

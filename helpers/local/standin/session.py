@@ -338,7 +338,7 @@ def _drop(session: Session, statement: Any) -> str | None:
 
 def _alter(session: Session, statement: Any) -> str | None:
     actions = statement.args.get("actions") or []
-    if statement.args.get("kind") == "SESSION":
+    if str(statement.args.get("kind")).upper() == "SESSION":
         return _alter_session(session, statement)
     if len(actions) == 1 and isinstance(actions[0], exp.SwapTable):
         return _said(tables.swap(session, statement, actions[0].this))
@@ -352,7 +352,9 @@ def _alter(session: Session, statement: Any) -> str | None:
     # sqlglot leaves what it does not know as the words that it read.
     if len(actions) == 1 and actions[0].sql("snowflake").upper() == "DROP PRIMARY KEY":
         return _said(tables.set_key(session, statement.this, []))
-    altered = alterations.alter_columns(session, statement) if statement.args.get("kind") == "TABLE" else None
+    if str(statement.args.get("kind")).upper() != "TABLE":
+        return None
+    altered = tables.commented(session, statement) or alterations.alter_columns(session, statement)
     return _said(altered) if altered else None
 
 
@@ -381,6 +383,11 @@ def _command(session: Session, statement: Any) -> str | None:
     return parameters.show_query(session.parameters, str(statement.args["expression"]))
 
 
+def _comment(session: Session, statement: Any) -> str | None:
+    said = tables.comment(session, statement)
+    return _said(said) if said else None
+
+
 def _use(session: Session, statement: Any) -> str:
     kind = statement.args.get("kind")
     kind = kind.name.upper() if kind is not None else "DATABASE"
@@ -403,7 +410,7 @@ def _use(session: Session, statement: Any) -> str:
 
 
 def _describe(session: Session, statement: Any) -> str | None:
-    if statement.args.get("kind") != "TABLE" or not isinstance(statement.this, exp.Table):
+    if str(statement.args.get("kind")).upper() != "TABLE" or not isinstance(statement.this, exp.Table):
         return None
     return None if statement.this.db == "INFORMATION_SCHEMA" else tables.describe_query(session, statement.this)
 
@@ -463,5 +470,5 @@ HANDLERS: tuple[tuple[type, Callable[[Session, Any], str | None]], ...] = (
     (exp.Rollback, _rollback),
     (exp.ListStage, _list),
     (exp.TruncateTable, lambda session, statement: _said(tables.truncate(session, statement))),
-    (exp.Comment, lambda session, statement: _said(tables.comment(session, statement))),
+    (exp.Comment, _comment),
 )

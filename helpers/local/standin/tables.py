@@ -270,24 +270,44 @@ def rename(session: Session, statement: exp.Alter, new: exp.Table) -> str:
     return "Statement executed successfully."
 
 
-def comment(session: Session, statement: exp.Comment) -> str:
+def comment(session: Session, statement: exp.Comment) -> str | None:
     """COMMENT ON TABLE and COLUMN, kept with the declaration."""
-    said = statement.expression.name
-    target = statement.this
-    if statement.args["kind"] == "TABLE":
+    said, target, kind = statement.expression.name, statement.this, str(statement.args["kind"]).upper()
+    if kind == "TABLE":
         update_note(session, target, comment=said)
-    elif statement.args["kind"] == "COLUMN":
+    elif kind == "COLUMN":
         parts = [part.name for part in target.parts]
         table = exp.Table(**{kind: exp.to_identifier(part, quoted=True) for kind, part in _table_parts(parts[:-1])})
-        place = session.place(*session.qualified(table))
-        row = first(
-            session.duck,
-            "select comment from duckdb_columns() where column_name = ? and table_oid = ?",
-            [parts[-1], oid(session, table)],
-        )
-        note = json.loads(row[0]) if row and row[0] else {}
-        _write_column_note(session.duck, place, parts[-1], {**note, "comment": said})
+        _comment_on_column(session, table, parts[-1], said)
+    else:
+        return None
     return "Statement executed successfully."
+
+
+def commented(session: Session, statement: exp.Alter) -> str | None:
+    """ALTER TABLE … SET COMMENT, UNSET COMMENT and ALTER COLUMN … COMMENT; None where an action is another."""
+    (action,) = actions if len(actions := statement.args["actions"]) == 1 else (None,)
+    if isinstance(action, exp.AlterSet) and (said := action.find(exp.SchemaCommentProperty)):
+        update_note(session, statement.this, comment=said.name)
+    elif isinstance(action, exp.AlterColumn) and (words := action.args.get("comment")) is not None:
+        _comment_on_column(session, statement.this, action.name, words.name)
+    elif action and action.sql("snowflake").upper() == "UNSET COMMENT":
+        update_note(session, statement.this, comment="")
+    else:
+        return None
+    return "Statement executed successfully."
+
+
+def _comment_on_column(session: Session, table: exp.Table, column: str, said: str) -> None:
+    row = first(
+        session.duck,
+        "select comment from duckdb_columns() where column_name = ? and table_oid = ?",
+        [column, oid(session, table)],
+    )
+    if row is None:
+        raise missing("Column", column)
+    note = json.loads(row[0]) if row[0] else {}
+    _write_column_note(session.duck, session.place(*session.qualified(table)), column, {**note, "comment": said})
 
 
 def set_key(session: Session, table: exp.Table, columns: list[str]) -> str:
