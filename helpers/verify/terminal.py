@@ -105,7 +105,9 @@ def _columns(table: TableReport) -> Iterator[str]:
 def _definition(table: TableReport) -> Iterator[str]:
     for finding in table.schema_findings:
         column = f" {finding.column}" if finding.column else ""
-        expected, found = (_short(_alone(text)) for text in (finding.expected, finding.found))
+        expected, found = (
+            "nothing" if text is None else _short(_alone(text)) for text in (finding.expected, finding.found)
+        )
         yield f"{table}: {finding.severity} in its definition: {finding.name}{column}: expected {expected}, found {found}"
 
 

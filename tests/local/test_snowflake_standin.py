@@ -588,6 +588,12 @@ class TestWhatAnOwnerPutsOnATable:
             [row[3] for row in run(f"SELECT * FROM TABLE(INFORMATION_SCHEMA.TAG_REFERENCES({called}, 'TABLE'))")],
         )  # fmt: skip
 
+    def test_a_policy_for_a_number_with_decimal_places_fits_one(self, run: Run) -> None:
+        self.own(run)
+        run("CREATE MASKING POLICY none AS (n NUMBER(10,2), r VARCHAR) RETURNS NUMBER(10,2) -> NULL")
+        run("ALTER TABLE u ALTER COLUMN n SET MASKING POLICY none USING (n, r)")
+        assert self.on(run, "u")[1] == ["NONE"]
+
     EVERYTHING = (["SELECT", "UPDATE"], ["HIDE", "MINE"], ["secret"])
     NOTHING: tuple[list[str], list[str], list[str]] = ([], [], [])
 

@@ -144,7 +144,8 @@ def _set_masking(session: Session, match: re.Match[str]) -> str:
     )
     signature = _known(session, policy, "MASKING_POLICY")
     note, declared = tables.read_note(session, table), tables.declared_type(session, table, column)
-    wanted = exp.DataType.build(re.split(r"\s+", signature.split(",")[0].strip(), maxsplit=1)[1], dialect="snowflake")
+    first = re.split(r",(?![^(]*\))", signature)[0].strip()  # the comma of NUMBER(10,2) parts no arguments
+    wanted = exp.DataType.build(re.split(r"\s+", first, maxsplit=1)[1], dialect="snowflake")
     if tables.Declared.read(wanted).name != declared:
         raise ProgrammingError(
             msg=f"SQL compilation error:\nColumn {column} of type {declared} does not have the type of the masking policy "
