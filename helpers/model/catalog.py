@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg2
 
-from helpers.errors import UsageError
+from helpers.errors import SourceRefused, UsageError
 from helpers.model import globs
 from helpers.model.comments import NO_TEXT, read_comments
-from helpers.model.relations import DETACHING, Choice, not_found, survey
-from helpers.platforms.postgres import identifier
+from helpers.model.relations import DETACHING, Choice, Relation, not_found, survey
+from helpers.platforms.postgres import identifier, savepoint
 
 
 @dataclass(frozen=True)
@@ -213,10 +215,10 @@ def read_catalog(
     """
     choice = Choice(schemas, tables, exclude, include_views, also, left_before or {})
     relations = survey(cursor)
-    if missing := set(schemas) - _schemas(cursor):
+    if missing := _missing(cursor, schemas):
         raise UsageError(
             "find the schemas to migrate",
-            on=", ".join(sorted(missing)),
+            on=", ".join(missing),
             why="the source has no such schema",
             next_step="correct `schemas` in migration.toml",
         )
@@ -231,9 +233,7 @@ def read_catalog(
         globs.refuse_nothing_left(exclude)
     oids = [relation.oid for relation in chosen]
     comments = read_comments(cursor, oids)
-    columns = _columns(cursor, oids, comments.texts)
-    indexes, heirs = _indexes(cursor, oids), _heirs(cursor, oids)
-    heaps, through = _heaps(cursor, oids)
+    columns, indexes, heirs, (heaps, through) = _described(cursor, chosen, comments.texts)
     return Catalog(
         tuple(
             Table(
@@ -259,6 +259,45 @@ def read_catalog(
     )
 
 
+def _described(cursor: Any, chosen: Sequence[Relation], comments: Mapping[tuple[int, int], str]) -> Any:
+    """Columns, indexes, heirs and heaps of the relations.
+
+    Raises:
+        SourceRefused: of some of them they are no text; it names all of those.
+    """
+    try:
+        with savepoint(cursor):
+            if all(relation.legible for relation in chosen):
+                oids = [relation.oid for relation in chosen]
+                return (
+                    _columns(cursor, oids, comments),
+                    _indexes(cursor, oids),
+                    _heirs(cursor, oids),
+                    _heaps(cursor, oids),
+                )
+    except psycopg2.DataError:
+        pass
+    if len(chosen) == 1:
+        raise _illegible(chosen)
+    raise _illegible([relation for relation in chosen if not _is_legible(cursor, relation)])
+
+
+def _is_legible(cursor: Any, relation: Relation) -> bool:
+    with suppress(SourceRefused):
+        return bool(_described(cursor, [relation], {}))
+    return False
+
+
+def _illegible(relations: Sequence[Relation]) -> SourceRefused:
+    excludes = " ".join(f"--exclude {shlex.quote(str(relation))}" for relation in relations)
+    return SourceRefused(
+        "read the definitions of the tables that are to move",
+        on=", ".join(map(str, relations)),
+        why="the name of the table, of a column, partition or type, or a label of an enum has bytes that are no text in UTF-8",
+        next_step=f"rename it in the source (ALTER … RENAME, ALTER TYPE … RENAME VALUE), or leave the table out: {excludes}",
+    )
+
+
 def _named(cursor: Any, lost: Collection[tuple[int, int]]) -> list[str]:
     """Tables and columns by their OID and number."""
     if not lost:
@@ -278,8 +317,11 @@ def _rows(cursor: Any, sql: str, *values: Any) -> Iterable[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _schemas(cursor: Any) -> set[str]:
-    return {row["nspname"] for row in _rows(cursor, "SELECT nspname FROM pg_namespace")}
+def _missing(cursor: Any, schemas: Sequence[str]) -> list[str]:
+    query = (
+        "SELECT s FROM unnest(%s::text[]) s WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = s) ORDER BY s"
+    )
+    return [row["s"] for row in _rows(cursor, query, list(schemas))]
 
 
 _UNCHECKED = (
@@ -328,13 +370,11 @@ def _defaults(cursor: Any, oids: list[int]) -> dict[tuple[int, int], str] | None
     It prints them by its catalog of this moment, which may lack a type that the snapshot still knows; and a generated
     column's expression waits for whoever has its table locked, which the others, printed without their table, do not.
     """
-    in_transaction = not cursor.connection.autocommit
-    if in_transaction:
-        cursor.execute("SAVEPOINT defaults")
     try:
-        rows = _rows(
-            cursor,
-            """
+        with savepoint(cursor):
+            rows = _rows(
+                cursor,
+                """
             WITH RECURSIVE below AS (
                 SELECT a.attrelid, a.attnum, a.attidentity, a.attgenerated, a.atttypid AS type,
                        pg_get_expr(d.adbin, CASE WHEN a.attgenerated = '' THEN 0 ELSE a.attrelid END) AS expression
@@ -353,14 +393,10 @@ def _defaults(cursor: Any, oids: list[int]) -> dict[tuple[int, int], str] | None
                         ELSE expression END AS expression
             FROM below WHERE attidentity <> '' OR expression IS NOT NULL
             """,
-            oids,
-        )
+                oids,
+            )
     except psycopg2.Error:
-        if in_transaction:
-            cursor.execute("ROLLBACK TO SAVEPOINT defaults")
         return None
-    if in_transaction:
-        cursor.execute("RELEASE SAVEPOINT defaults")
     return {(row["relation"], row["number"]): row["expression"] for row in rows}
 
 

@@ -29,6 +29,7 @@ class Relation:
         configured: whether the extension says that users keep rows in it (`pg_extension_config_dump`).
         readable: false for an unlogged table, or one with such a partition, on a standby.
         detaching: whether it is a partition that its table does not show any more.
+        legible: whether its schema and name are text in UTF-8; bytes that are not stand in them as `\\xff`.
     """
 
     oid: int
@@ -42,6 +43,7 @@ class Relation:
     has_columns: bool
     readable: bool
     detaching: bool
+    legible: bool
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -132,9 +134,12 @@ def survey(cursor: Any) -> list[Relation]:
     Args:
         cursor: a psycopg2 cursor.
     """
+    # A database of SQL_ASCII does not say what its bytes mean: a name comes as bytes, lest the server refuse all names for it.
+    ascii_only = cursor.connection.get_parameter_status("server_encoding") == "SQL_ASCII"
+    name = "pg_catalog.convert_to({}::text, 'SQL_ASCII')" if ascii_only else "{}::text"
     cursor.execute(
         f"""
-        SELECT c.oid, n.nspname, c.relname, c.relkind::text, greatest(t.estimate, 0)::int8,
+        SELECT c.oid, {name.format("n.nspname")}, {name.format("c.relname")}, c.relkind::text, greatest(t.estimate, 0)::int8,
                c.relpersistence = 't', coalesce(e.extname, ''),
                coalesce(c.oid = ANY (e.extconfig), false),
                EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -161,9 +166,17 @@ def survey(cursor: Any) -> list[Relation]:
         [FIRST_OF_USERS],
     )
     return [
-        Relation(oid, schema, name, kind, int(estimate or 0), *rest)
+        Relation(oid, _text(schema), _text(name), kind, int(estimate or 0), *(*rest, _legible(schema, name)))
         for oid, schema, name, kind, estimate, *rest in cursor.fetchall()
     ]
+
+
+def _text(name: str | memoryview) -> str:
+    return name if isinstance(name, str) else bytes(name).decode(errors="backslashreplace")
+
+
+def _legible(*names: str | memoryview) -> bool:
+    return all(isinstance(name, str) or _text(name).encode() == bytes(name) for name in names)
 
 
 def not_found(cursor: Any, glob: str, relations: Sequence[Relation], choice: Choice) -> tuple[str, str]:

@@ -82,6 +82,26 @@ def reading(source: Source, *, application: str = "migration-runbooks") -> Itera
         connection.close()
 
 
+@contextmanager
+def savepoint(cursor: Any) -> Iterator[None]:
+    """A block after whose failure the transaction goes on, where there is one.
+
+    Raises:
+        psycopg2.Error: what was raised in the block; nothing of it is left.
+    """
+    in_transaction = not cursor.connection.autocommit
+    if in_transaction:
+        cursor.execute("SAVEPOINT before")
+    try:
+        yield
+    except psycopg2.Error:
+        if in_transaction and not cursor.connection.closed:
+            cursor.execute("ROLLBACK TO SAVEPOINT before")
+        raise
+    if in_transaction:
+        cursor.execute("RELEASE SAVEPOINT before")
+
+
 def drop_database(cursor: Any, name: str) -> None:
     """Drops a database, if it is there, with the sessions that are in it.
 

@@ -16,7 +16,7 @@ import psycopg2
 from helpers.model.catalog import Catalog, Table
 from helpers.model.globs import EXCLUDED
 from helpers.model.relations import FIRST_OF_USERS
-from helpers.platforms.postgres import identifier
+from helpers.platforms.postgres import identifier, savepoint
 from helpers.source import census_scan
 
 NAMED = 5
@@ -82,16 +82,14 @@ def _inherited(cursor: Any, table: Table, moved: set[str], excluded: set[str]) -
 
 def _no_relations(cursor: Any) -> dict[str, str]:
     """What is no relation. It is read for the list alone: where a server does not tell, the list says so."""
-    cursor.execute("SAVEPOINT others")
     try:
-        found = _large_objects(cursor) | _others(cursor)
-    except (psycopg2.errors.InternalError, psycopg2.ProgrammingError) as error:
-        # A right on the system tables is missing, or, before PostgreSQL 14, something was dropped since the snapshot.
-        cursor.execute("ROLLBACK TO SAVEPOINT others")
+        with savepoint(cursor):
+            return _large_objects(cursor) | _others(cursor)
+    except (psycopg2.errors.InternalError, psycopg2.ProgrammingError, psycopg2.DataError) as error:
+        # A right on the system tables is missing, a name is no text in UTF-8, or, before PostgreSQL 14, something was
+        # dropped since the snapshot.
         why = " ".join(str(error).split())
         return {"large objects, functions, types, triggers and rules": f"they could not be listed: {why}"}
-    cursor.execute("RELEASE SAVEPOINT others")
-    return found
 
 
 def _large_objects(cursor: Any) -> dict[str, str]:

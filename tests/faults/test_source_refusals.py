@@ -1,6 +1,7 @@
 """What the source holds that cannot move: the cure is one that helps, and a comment keeps back nothing but itself.
 
-Would catch: a policy advised against what no policy touches, and an invalid byte in one comment that blocks every table.
+Would catch: a policy advised against what no policy touches, and an invalid byte in one comment, name or label that blocks
+every table.
 """
 
 from __future__ import annotations
@@ -34,6 +35,28 @@ def test_a_comment_that_is_no_text_stays_behind_alone(ascii_only: Any) -> None:
     }  # fmt: skip
     t, u = manifest.tables
     assert (t.comment, [c.comment for c in t.columns], u.comment) == (None, ["the key", None], "café")
+    assert ascii_only.verify().equal
+
+
+def test_names_and_labels_that_are_no_text_keep_back_their_own_table_alone(ascii_only: Any) -> None:
+    ascii_only.source(
+        "CREATE TABLE good (id int PRIMARY KEY)", "INSERT INTO good VALUES (1)",
+        r"DO $do$ BEGIN EXECUTE format('CREATE TABLE public.%I (id int)', E'na\xefve'); END $do$",
+        r"DO $do$ BEGIN EXECUTE format('CREATE TABLE public.%I (id int)', E'caf\xc3\xa9'); END $do$",
+        r"DO $do$ BEGIN EXECUTE format('CREATE TABLE public.odd (%I int)', E'\xe9'); END $do$",
+        r"DO $do$ BEGIN EXECUTE format('CREATE SCHEMA %I', E'\xe9'); END $do$",
+        r"DO $do$ BEGIN EXECUTE format('CREATE FUNCTION public.%I() RETURNS int LANGUAGE sql AS $$SELECT 1$$', E'\xe9'); END $do$",
+        r"CREATE TYPE grade AS ENUM (E'\xe9')", "CREATE TABLE graded (g grade)", r"ALTER TABLE good ADD v text DEFAULT E'\xe9'",
+        "UPDATE good SET v = 'a'",
+    )  # fmt: skip
+    with pytest.raises(SourceRefused) as told, exporting.planned(ascii_only.settings):
+        pass
+    assert r"--exclude public.graded --exclude 'public.na\xefve' --exclude public.odd" in told.value.next_step
+    with exporting.planned(ascii_only.settings, exclude=("graded", r"na\xefve", "odd")) as plan:
+        manifest = exporting.export(plan)
+    assert [str(table) for table in manifest.tables] == ["public.café", "public.good"]
+    assert r"public.na\xefve" in manifest.left_out
+    ascii_only.load(manifest)
     assert ascii_only.verify().equal
 
 
