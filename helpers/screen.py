@@ -24,6 +24,9 @@ from rich.text import Text
 WIDTH_OF_A_FILE = 160
 """Characters of a line where there is no terminal."""
 
+LINES_OF_A_FILE = 25
+"""Rich heeds a width only beside a height; nothing of ours depends on this one."""
+
 _PLAIN = {
     "…": "...",
     "→": "->",
@@ -99,7 +102,10 @@ class Screen(Console):
             self.print()
 
     def _fit(self) -> None:
-        self._width = self._given_width if self.is_terminal or self._given_width else WIDTH_OF_A_FILE
+        # Not `is_terminal`: FORCE_COLOR, which many CI systems set, makes that true of a file.
+        # With a height, too, which keeps TERM=dumb from making both up.
+        a_file = not (self._given_width or self.file.isatty())
+        self._width, self._height = (WIDTH_OF_A_FILE, LINES_OF_A_FILE) if a_file else (self._given_width, None)
 
 
 def open_streams() -> None:

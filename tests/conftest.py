@@ -25,6 +25,7 @@ from profile_support import local_profile
 from pydantic import SecretStr
 
 from helpers import export as exporting
+from helpers import redaction
 from helpers import settings as profiles
 from helpers import verify as verifying
 from helpers.load import snowflake as loading
@@ -44,6 +45,8 @@ from helpers.verify.report import Report
 
 PROJECT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("RUNBOOK_LOCAL_ROOT", str(PROJECT / ".local-test"))
+# pytest-xdist gives its workers a terminal of 80 columns, which they have not.
+os.environ.pop("COLUMNS", None)
 # A shell starts what runs in its background with SIGINT ignored, and so would be every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -82,6 +85,14 @@ def local_settings() -> Settings:
     """Profile local on a running stack."""
     stack.up()
     return profiles.load("local", PROJECT / "migration.toml")
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_one_test() -> Iterator[None]:
+    """A password "secret" that one test remembers would mask that word in what the next one reads."""
+    before = redaction.known()
+    yield
+    redaction._known.intersection_update(before)
 
 
 @pytest.fixture
@@ -299,7 +310,7 @@ def runbook(
 
     A test starts a process of its own where one is killed, limited or started otherwise, or where that is what is tested.
     """
-    from helpers import commands, redaction
+    from helpers import commands
 
     def called(*arguments: str, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
         capfd.readouterr()

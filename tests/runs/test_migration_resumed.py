@@ -26,7 +26,7 @@ from deltalake import DeltaTable, write_deltalake
 from run_support import PROJECT
 
 from helpers import export
-from helpers.errors import GateClosed
+from helpers.errors import GateClosed, TargetRefused
 from helpers.export import state as export_state
 from helpers.ledger import folders
 from helpers.ledger.gate import Token
@@ -260,14 +260,14 @@ def test_a_no_lets_the_snapshot_go_and_everything_is_done_anew(
 
 
 DELTA_POINTS = {
-    "nothing loaded": (delta, "load", 1, False, [1, 1, 1]),
-    "one table loaded, not recorded": (delta, "_load_table", 1, True, [2, 1, 1]),
-    "one table recorded": (delta_records.Record, "keep", 1, True, [1, 1, 1]),
-    "all recorded, not whole": (delta_records.Record, "finish", 1, False, [1, 1, 1]),
-    "loaded, not said": (delta, "load", 1, True, [1, 1, 1]),
+    "nothing loaded": (delta, "load", 1, False, [2, 2, 2]),
+    "one table loaded, not recorded": (delta, "_load_table", 1, True, [3, 2, 2]),
+    "one table recorded": (delta_records.Record, "keep", 1, True, [2, 2, 2]),
+    "all recorded, not whole": (delta_records.Record, "finish", 1, False, [2, 2, 2]),
+    "loaded, not said": (delta, "load", 1, True, [2, 2, 2]),
 }
-"""With the version that each table's log ends at: made in commit 0, filled in commit 1, and filled once more where nothing says
-whose rows it has."""
+"""With the version that each table's log ends at: made in commit 0, filled in commit 1, marked as ours in commit 2, and filled
+once more where nothing says whose rows it has."""
 
 
 QUICK_DELTA = {"one table loaded, not recorded", "loaded, not said"}
@@ -293,8 +293,7 @@ def test_the_delta_load_goes_on(project: Project, walk: Callable[..., DataMigrat
 
 
 @pytest.mark.parametrize(
-    "spoil",
-    ["row", "made anew", pytest.param("table", marks=pytest.mark.slow), pytest.param("file", marks=pytest.mark.slow)],
+    "spoil", ["row", pytest.param("table", marks=pytest.mark.slow), pytest.param("file", marks=pytest.mark.slow)]
 )
 def test_delta_tables_that_are_not_as_they_were_left_are_loaded_again(
     project: Project, walk: Callable[..., DataMigration], spoil: str
@@ -306,17 +305,25 @@ def test_delta_tables_that_are_not_as_they_were_left_are_loaded_again(
         project.log("a").delete("id < 5")
     elif spoil == "table":
         lake.remove("b")
-    elif spoil == "file":
-        lake.bucket.remove([path for path in lake.bucket.sizes("c/") if path.endswith(".parquet")])
     else:
-        rows, versions = project.log("b").to_pyarrow_table(), project.log("b").version()
-        lake.remove("b")
-        for _ in range(versions + 1):  # the same number at the log's end, over a row less
-            write_deltalake(
-                lake.location("b"), rows.slice(1), mode="overwrite", storage_options=storage_options(own.stage)
-            )
+        lake.bucket.remove([path for path in lake.bucket.sizes("c/") if path.endswith(".parquet")])
     assert walk("delta").summary().endswith("; Delta tables: equal")
     assert [len(project.done(step)) for step in ("s30-load", "s30-load-databricks")] == [1, 2]
+
+
+def test_a_delta_table_that_somebody_made_anew_is_not_replaced(
+    project: Project, walk: Callable[..., DataMigration]
+) -> None:
+    walk("load delta")
+    own = project.migration.settings
+    lake = Lake.of(own.databricks, own.stage)
+    rows, versions = project.log("b").to_pyarrow_table(), project.log("b").version()
+    lake.remove("b")
+    for _ in range(versions + 1):  # the same number at the log's end, over a row less
+        write_deltalake(lake.location("b"), rows.slice(1), mode="overwrite", storage_options=storage_options(own.stage))
+    with pytest.raises(TargetRefused, match="no load of ours made b"):
+        walk("delta")
+    assert project.log("b").to_pyarrow_table().num_rows == len(rows) - 1
 
 
 def test_a_wrong_cell_in_delta_closes_its_gate(project: Project, walk: Callable[..., DataMigration]) -> None:

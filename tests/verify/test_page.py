@@ -193,7 +193,7 @@ def test_nothing_from_a_database_acts() -> None:
     found = Diagnosis("trimmed", EVIL, EVIL, 1, 2, (Example({EVIL: EVIL}, 1, EVIL, None), Example(None, 9, "", EVIL)))
     evil = TableReport(
         EVIL, EVIL, "different", 9, 9, 1, 1, 1, 1, (SchemaFinding(EVIL, "error", EVIL, EVIL, EVIL),), {EVIL: 1, "other": 2}, cells,
-        EVIL.replace("\ud800", "") + ".parquet", 1.0, EVIL, EVIL, 3, {EVIL: (found,)}, EVIL,
+        EVIL.replace("\ud800", "") + ".parquet", 1.0, EVIL, EVIL, 3, {EVIL: (found,)}, {EVIL: EVIL}, EVIL,
     )  # fmt: skip
     about = About(EVIL, EVIL, EVIL, "Snowflake", (EVIL,))
     text = page.render(Report(EVIL, EVIL, EVIL, EVIL, (evil, refused(EVIL))), title=EVIL, made_at=NOON, about=about)
