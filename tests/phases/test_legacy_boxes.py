@@ -500,5 +500,5 @@ def test_a_source_that_does_not_let_us_read_is_no_fault_of_ours(source: Source, 
     there = source.settings.source.model_copy(update={"user": reader, "password": SecretStr("of-this-test")})
     own = replace(source.settings, values=source.settings.values.model_copy(update={"source": there}))
     for ask in (recomputation.compare, source_quality.check):
-        with pytest.raises(SourceRefused, match="GRANT SELECT ON|permission denied"):
+        with pytest.raises(SourceRefused, match=r"GRANT SELECT ON|permission denied"):
             ask(own)
