@@ -89,7 +89,7 @@ def scanner(own: Settings, table: str) -> Measured:
 def ours(own: Settings, table: str, *, digests: bool = True) -> Measured:
     """`runbook export` of this one table."""
     from helpers import export
-    from helpers.source import snapshot
+    from helpers.source import held_snapshots, snapshot
 
     start = perf_counter()
     held = snapshot.take(own.source)
@@ -100,7 +100,7 @@ def ours(own: Settings, table: str, *, digests: bool = True) -> Measured:
             manifest = export.export(replace(plan, digests=digests))
             done = perf_counter()
     finally:
-        snapshot.release(held)
+        held_snapshots.release(held)
     return {
         "seconds": done - planned,
         "snapshot_seconds": taken - start,

@@ -38,7 +38,7 @@ from helpers.platforms.postgres import identifier, literal
 from helpers.platforms.s3 import Bucket
 from helpers.redaction import redact
 from helpers.settings import PROJECT
-from helpers.source import snapshot
+from helpers.source import held_snapshots
 
 DOCS = PROJECT / "docs" / "benchmarks"
 FULL_ROWS = 5_000_000
@@ -190,7 +190,7 @@ class Copies:
         }
 
     def __exit__(self, *_: object) -> None:
-        snapshot.release_named(self.manifest.snapshot)
+        held_snapshots.release_named(self.manifest.snapshot)
         for bucket in filter(None, (self.bucket, self.other)):
             bucket.remove(list(bucket.sizes()))
         with snowflake_platform.connect(self.own.snowflake) as session:

@@ -39,8 +39,8 @@ from helpers.platforms import pg_tools, postgres, snowflake
 from helpers.platforms.delta import Lake
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
-from helpers.source import snapshot
-from helpers.source.snapshot import Snapshot
+from helpers.source import held_snapshots
+from helpers.source.held_snapshots import Snapshot
 from helpers.verify.report import Report
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -146,7 +146,7 @@ class Migration:
 
     def held(self) -> list[Snapshot]:
         """Snapshots of this source alone: other tests hold theirs at the same time."""
-        return [each for each in snapshot.held() if each.source == postgres.address(self.settings.source)]
+        return [each for each in held_snapshots.held() if each.source == postgres.address(self.settings.source)]
 
     def drop(self, database: str) -> None:
         """Drops another database of the source's server."""

@@ -16,7 +16,7 @@ import psycopg2
 
 from helpers.platforms import postgres
 from helpers.settings import Source
-from helpers.source import snapshot
+from helpers.source import held_snapshots
 
 OF_THE_SERVER = """
 SELECT datdba, datacl::text, datallowconn, datconnlimit, datistemplate, shobj_description(d.oid, 'pg_database'),
@@ -96,9 +96,9 @@ class EmptyDatabases:
         return name
 
     def _emptied(self, name: str) -> bool:
-        for held in snapshot.held():
+        for held in held_snapshots.held():
             if held.source == postgres.address(self._server.model_copy(update={"dbname": name})):
-                snapshot.release(held)
+                held_snapshots.release(held)
         with suppress(psycopg2.Error):
             with self._session() as cursor:
                 cursor.execute(f"ALTER DATABASE {name} RESET ALL")

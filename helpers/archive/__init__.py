@@ -32,8 +32,9 @@ from helpers.platforms import pg_tools, postgres
 from helpers.platforms.s3 import Bucket, retain_until
 from helpers.progress import Progress
 from helpers.settings import Settings, Source
+from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
-from helpers.source.snapshot import Snapshot
+from helpers.source.held_snapshots import Snapshot
 
 DUMP = "dump/database.dump"
 PARQUET = "parquet/"
@@ -212,7 +213,7 @@ def _held(plan: ArchivePlan) -> Iterator[tuple[Snapshot, bool]]:
     """
     source = plan.settings.source
     mine = (plan.state.snapshot, postgres.address(source))
-    known = next((each for each in snapshots.held() if (each.name, each.source) == mine), None)
+    known = next((each for each in held_snapshots.held() if (each.name, each.source) == mine), None)
     if known and not snapshots.is_held(source, known.name):
         known = None
     chosen = known or snapshots.take(
@@ -221,9 +222,9 @@ def _held(plan: ArchivePlan) -> Iterator[tuple[Snapshot, bool]]:
     try:
         yield chosen, known is not None
     except SourceRefused:
-        snapshots.release(chosen)  # the next call looks at the source as it is then
+        held_snapshots.release(chosen)  # the next call looks at the source as it is then
         raise
-    snapshots.release(chosen)
+    held_snapshots.release(chosen)
 
 
 def _export(plan: ArchivePlan, state: ArchiveState, snapshot: Snapshot, progress: Progress | None) -> ArchiveState:

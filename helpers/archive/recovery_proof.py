@@ -15,7 +15,7 @@ from helpers.finding import Finding
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.progress import Progress
 from helpers.settings import Settings
-from helpers.source import snapshot
+from helpers.source import held_snapshots, snapshot
 from helpers.source.asking import asking, one
 from helpers.verify.report import Report
 
@@ -77,7 +77,7 @@ def prove(settings: Settings, folder: Path | None = None, *, progress: Progress 
         except BackupError as error:
             return Recovery(why_not=f"could not {error.what}: {error.why}", fix=error.next_step)
         finally:
-            snapshot.release(held)
+            held_snapshots.release(held)
     return Recovery(dump.bytes, dump.sha256, dumped - began, restored - dumped, report)
 
 

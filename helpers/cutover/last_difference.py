@@ -25,7 +25,7 @@ from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import identifier
 from helpers.progress import Progress
 from helpers.settings import Cutover, Settings, Snowflake
-from helpers.source.snapshot import Snapshot
+from helpers.source.held_snapshots import Snapshot
 
 SLOWEST_LEFT_OUT = 0.05
 """The latency that counts is the 95th percentile: one slow answer in twenty is no reason to go back."""

@@ -23,7 +23,7 @@ from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.settings import Settings
-from helpers.source import freeze, snapshot
+from helpers.source import freeze, held_snapshots, snapshot
 
 Say = Callable[[str], None]
 
@@ -157,7 +157,7 @@ def _carried_over(settings: Settings) -> tuple[last_difference.Delta, Manifest]:
         load.load(last_difference.plan_load(final, bucket, settings.snowflake, delta.changed))
         return delta, final
     finally:
-        snapshot.release(taken)
+        held_snapshots.release(taken)
 
 
 def _equal(settings: Settings) -> bool:

@@ -7,13 +7,13 @@ that whoever rewrites what came before needs that key too.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
-
-from securesystemslib.signer import CryptoSigner
+from typing import TYPE_CHECKING, Any, Protocol
 
 from helpers.errors import UsageError
-from helpers.evidence import dsse, keys
 from helpers.ledger.folders import create_exclusively
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
 
 FOLDER = "heads"
 
@@ -38,6 +38,8 @@ def run_key_facts() -> dict[str, str]:
     Raises:
         UsageError: the key cannot be read or made.
     """
+    from helpers.evidence import keys  # securesystemslib imports the clients of three clouds
+
     return {"run_key": keys.public_pem(keys.run_signer().public_key)}
 
 
@@ -55,6 +57,8 @@ def sign_head(run_folder: Path, ledger: Ledger, signer: CryptoSigner | None = No
     Raises:
         UsageError: the machine's key cannot be read.
     """
+    from helpers.evidence import dsse, keys
+
     signer = signer or keys.run_signer()
     head = ledger.head
     envelope = dsse.sign(

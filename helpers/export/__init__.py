@@ -33,12 +33,12 @@ from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Export, Settings, Source
-from helpers.source import left_out
+from helpers.source import held_snapshots, left_out
 from helpers.source import snapshot as snapshots
 from helpers.source.census import TableCensus, check_policies
 from helpers.source.census_worker import take_censuses
+from helpers.source.held_snapshots import Snapshot
 from helpers.source.readers import ranges
-from helpers.source.snapshot import Snapshot
 
 POLL_SECONDS = 0.5
 
@@ -164,10 +164,10 @@ def planned(
     except BaseException as error:
         # What failed while it was planned has written nothing that another attempt could go on with.
         if own and not (keep_for_resume and begun and is_worth_holding(bucket, name, error)):
-            snapshots.release(own)
+            held_snapshots.release(own)
         raise
     if own and release:
-        snapshots.release(own)
+        held_snapshots.release(own)
 
 
 def is_worth_holding(bucket: Bucket, name: str, error: BaseException) -> bool:
@@ -193,7 +193,7 @@ def is_worth_holding(bucket: Bucket, name: str, error: BaseException) -> bool:
 
 def _still_held(source: Source, former: ExportState) -> Snapshot | None:
     mine = (former.snapshot, former.source)
-    found = next((held for held in snapshots.held() if (held.name, held.source) == mine), None)
+    found = next((held for held in held_snapshots.held() if (held.name, held.source) == mine), None)
     return found if found and snapshots.is_held(source, found.name) else None
 
 

@@ -18,7 +18,7 @@ import psutil
 
 from helpers import checklist
 from helpers.ledger.ledger import Entry
-from helpers.source.keeper import lives
+from helpers.source.held_snapshots import lives
 
 State = Literal[
     "open", "planned", "running", "interrupted", "awaiting", "failed", "done", "not applicable", "rolled back"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -125,6 +125,25 @@ def of_profile(settings: Settings, tables: Iterable[Named]) -> dict[str, tuple[R
     if delta := values.databricks:
         found[spark.address(delta)] = refusals(chosen, spark.names(delta), delta.schema_)
     return found
+
+
+def refused_by_all(settings: Settings, tables: Iterable[Named], *, warn: Callable[[str], object]) -> list[Refusal]:
+    """What keeps an export from being of use: the targets' refusals, where each target of the profile has some.
+
+    Where one target takes the tables, the others' words are only said: nobody knows yet which is meant.
+
+    Args:
+        settings: the profile.
+        tables: that would be exported.
+        warn: is given each refusal of a target that others do not share.
+    """
+    found = of_profile(settings, tables)
+    if all(found.values()):
+        return [refusal for each in found.values() for refusal in each]
+    for where, refusals_there in found.items():
+        for each in refusals_there:
+            warn(f"{where} will refuse {each} → {each.cure}")
+    return []
 
 
 def refuse(found: Sequence[Refusal], *, on: str) -> None:

@@ -31,11 +31,11 @@ from pydantic import (
     model_validator,
 )
 
+from helpers import PROJECT as PROJECT
 from helpers.errors import SettingsError
 from helpers.redaction import remember
 from helpers.settings.local_stack import local_stack
 
-PROJECT = Path(__file__).resolve().parents[2]
 FILE = "migration.toml"
 
 DEFAULT_PROFILE = "local"

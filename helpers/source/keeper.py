@@ -26,8 +26,7 @@ from helpers.errors import SessionRefused
 from helpers.platforms import pg_session
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import literal
-
-CLOCK_TOLERANCE_SECONDS = 5.0
+from helpers.source.held_snapshots import lives, record_of
 
 SLOT_PATIENCE_SECONDS = 15.0
 """A slot waits for every running transaction that writes; a long one must not stop the export."""
@@ -81,19 +80,6 @@ def main() -> None:
         with suppress(OSError):
             record.unlink(missing_ok=True)
         os._exit(0)
-
-
-def record_of(records: Path, name: str, keeper: int) -> Path:
-    """Where the keeper of a snapshot is written down while it lives."""
-    return records / f"{name}-{keeper}.json"
-
-
-def lives(pid: int, started: float) -> bool:
-    """Whether the process that started then is there; the system's idea of its start moves with the clock."""
-    try:
-        return bool(abs(psutil.Process(pid).create_time() - started) < CLOCK_TOLERANCE_SECONDS)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _export(holder: str, slot: str, source: str) -> tuple[Any, dict[str, Any]]:

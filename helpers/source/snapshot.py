@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -31,52 +28,8 @@ from helpers.platforms.faults import Fault
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import literal
 from helpers.settings import PROJECT, Source
-from helpers.source import rights
-from helpers.source.keeper import lives, record_of
-
-RECORDS = PROJECT / "outputs" / ".snapshots"
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """An exported snapshot and the process that holds it.
-
-    Attributes:
-        name: what `SET TRANSACTION SNAPSHOT` takes.
-        lsn: the position in the source's log that the snapshot shows.
-        exact: whether the snapshot holds exactly the changes up to `lsn`; otherwise the LSN is approximate: a position from
-            just before, after which the snapshot may hold some changes already.
-        why_approximate: empty where exact.
-        keeper: the holding process.
-        keeper_started: its start as the system counts it; a PID alone may be another process by now.
-        taken_by, taken_by_started: the process that took it, likewise.
-        run: that it is held for; empty where it is for none.
-        purpose: what it is held for, in words; empty where it goes with the process that took it.
-    """
-
-    name: str
-    lsn: str
-    exact: bool
-    why_approximate: str
-    taken_at: str
-    until: str
-    source: str
-    keeper: int
-    keeper_started: float
-    taken_by: int = 0
-    taken_by_started: float = 0.0
-    run: str = ""
-    purpose: str = ""
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether it is held for later, and who took it is no more."""
-        return bool(self.purpose) and not lives(self.taken_by, self.taken_by_started)
-
-    @property
-    def record(self) -> Path:
-        """Where the keeper is written down while it lives."""
-        return record_of(RECORDS, self.name, self.keeper)
+from helpers.source import held_snapshots, rights
+from helpers.source.held_snapshots import Snapshot, held, release
 
 
 def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str = "") -> Snapshot:
@@ -95,12 +48,12 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
         OSError: that it is held for later cannot be written down.
     """
     with suppress(OSError) if not purpose else nullcontext():
-        RECORDS.mkdir(parents=True, exist_ok=True)
+        held_snapshots.RECORDS.mkdir(parents=True, exist_ok=True)
     order = {
         "holder": postgres.dsn(source, application="migration-runbooks snapshot"),
         "slot": postgres.dsn(source, application="migration-runbooks slot"),
         "source": postgres.address(source),
-        "records": str(RECORDS),
+        "records": str(held_snapshots.RECORDS),
         "hold_seconds": hold_hours * 3600,
         "taken_by": os.getpid(),
         "taken_by_started": psutil.Process().create_time(),
@@ -146,48 +99,6 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
         if former.abandoned and (former.source, former.run, former.purpose) == (taken.source, run, purpose):
             release(former)
     return taken
-
-
-def release(snapshot: Snapshot) -> None:
-    """Ends the keeper; one that is gone already is no error."""
-    if lives(snapshot.keeper, snapshot.keeper_started):
-        with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
-            process = psutil.Process(snapshot.keeper)
-            process.send_signal(signal.SIGTERM)
-            process.wait(10)
-    with suppress(OSError):  # the next look at the records removes it
-        snapshot.record.unlink(missing_ok=True)
-
-
-def release_named(name: str, source: str) -> bool:
-    """Ends the keeper of a snapshot, if it is one of this machine's; another server may have one of the same name.
-
-    Args:
-        name: of the snapshot.
-        source: the server's address, as a manifest has it.
-
-    Returns:
-        Whether there was one.
-    """
-    mine = [each for each in held() if (each.name, each.source) == (name, source)]
-    for snapshot in mine:
-        release(snapshot)
-    return bool(mine)
-
-
-def held(run: str | None = None) -> list[Snapshot]:
-    """Snapshots whose keeper lives, of a run or all; records of dead ones are removed."""
-    found = []
-    for path in sorted(RECORDS.glob("*.json")):
-        with suppress(FileNotFoundError, ValueError, TypeError):
-            snapshot = Snapshot(**json.loads(path.read_text()))
-            if lives(snapshot.keeper, snapshot.keeper_started):
-                if run in (None, snapshot.run):
-                    found.append(snapshot)
-            else:
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-    return found
 
 
 def transactions_held_back(source: Source) -> int:

@@ -8,15 +8,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from helpers.apart import apart_from_the_verdict
 from helpers.errors import LoadError
 from helpers.model.catalog import measured, read_catalog
-from helpers.platforms import duck, snowflake, spark
+from helpers.platforms import duck, postgres, snowflake, spark
 from helpers.platforms.delta import Lake
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.progress import Progress
+from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
 from helpers.verify import texts
-from helpers.verify.apart import apart_from_the_verdict
 from helpers.verify.data_quality.check import check_business
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned
 from helpers.verify.report import Report, SchemaFinding, TableReport
@@ -44,6 +45,12 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
     with apart_from_the_verdict("the sessions of the verification did not end as they should"):
         ended.close()
     return report
+
+
+def release_when_proved(plan: VerifyPlan, report: Report, *, everything: bool) -> None:
+    """Lets go the export's snapshot once every cell of every table in it was found equal: nobody needs it any more."""
+    if report.equal and plan.check == "full" and everything and plan.snapshot:
+        held_snapshots.release_named(plan.snapshot, postgres.address(plan.source))
 
 
 def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> Report:
@@ -115,7 +122,7 @@ def _target(plan: VerifyPlan, stack: ExitStack) -> Side:
         case _:
             other = plan.target_source or plan.source
             snapshot = snapshots.take(other)
-            stack.callback(snapshots.release, snapshot)
+            stack.callback(held_snapshots.release, snapshot)
             with snapshots.reading(other, snapshot.name) as cursor:
                 catalog = read_catalog(cursor, schemas=other.schemas)
                 wanted = {(p.table.schema, p.there) for p in plan.tables}
@@ -169,5 +176,6 @@ __all__ = [
     "TargetName",
     "VerifyPlan",
     "planned",
+    "release_when_proved",
     "verify",
 ]

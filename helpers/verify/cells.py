@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from helpers.apart import apart_from_the_verdict
 from helpers.platforms.postgres import literal
 from helpers.verify import texts
-from helpers.verify.apart import apart_from_the_verdict
 from helpers.verify.columns import ComparedColumn, TablePlan
 from helpers.verify.diagnosis import Diagnosis
 from helpers.verify.report import CELLS_IN_JSON, Cell, Copies

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from helpers.verify.apart import apart_from_the_verdict
+from helpers.apart import apart_from_the_verdict
 from helpers.verify.hypotheses.base import Fit
 from helpers.verify.hypotheses.belief import best_fit
 from helpers.verify.hypotheses.pairs import TABLES, Pairs, collect

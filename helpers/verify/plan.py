@@ -26,10 +26,10 @@ from helpers.platforms import pg_session, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import PROJECT, Settings, Source
-from helpers.source import left_out
+from helpers.source import held_snapshots, left_out
 from helpers.source import snapshot as snapshots
 from helpers.source.census import take_census
-from helpers.source.snapshot import Snapshot
+from helpers.source.held_snapshots import Snapshot
 from helpers.verify.columns import TablePlan, as_compared
 from helpers.verify.selection import DEFAULT_SAMPLE, Selection, choose
 
@@ -185,7 +185,7 @@ def planned(
         )  # fmt: skip
     finally:
         if own:
-            snapshots.release(own)
+            held_snapshots.release(own)
 
 
 def _noted(note: str, exact: bool) -> str:

@@ -20,7 +20,7 @@ import snowflake.connector
 from pydantic import SecretStr
 
 from helpers import settings as profiles
-from helpers.commands import OUTPUTS
+from helpers.commands.places import OUTPUTS
 from helpers.errors import StageError
 from helpers.local import stack
 from helpers.pipelines.sample import sample

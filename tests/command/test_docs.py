@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from helpers import errors
-from helpers.commands import app
+from helpers.commands.app import app
 from helpers.phases.p30_data_migration import migration
 from tests.conftest import PROJECT
 

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 import typer
 
-from helpers import commands
+from helpers.commands import places
+from helpers.commands.app import app
 from helpers.errors import MigrationError
 from helpers.platforms import postgres
 from helpers.settings import PROJECT
-from helpers.source import snapshot
+from helpers.source import held_snapshots, snapshot
 
 TABLES = [
     "CREATE TABLE a (id int PRIMARY KEY, v text)",
@@ -48,11 +49,11 @@ def other_process(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "[profiles.local.export]\nhold_snapshot_hours = 0.5\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(places, "OUTPUTS", tmp_path / "outputs")
     migration.source(*TABLES)
 
     def run(*words: str, code: int = 0) -> str:
-        program = "from pathlib import Path\nfrom helpers import commands as cli\ncli.OUTPUTS = Path('outputs').resolve()\ncli.main()"
+        program = "from pathlib import Path\nfrom helpers.commands import main, places\nplaces.OUTPUTS = Path('outputs').resolve()\nmain()"
         done = subprocess.run(
             [sys.executable, "-c", program, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PROJECT)},
             capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
@@ -66,7 +67,7 @@ def other_process(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def here(*words: str) -> None:
     """The same in this process, which is much faster."""
     try:
-        commands.app(list(words), prog_name="runbook", standalone_mode=False)
+        app(list(words), prog_name="runbook", standalone_mode=False)
     except typer.Exit as ended:
         assert ended.exit_code == 0
 
@@ -94,7 +95,7 @@ def test_an_export_that_is_made_again_holds_one_snapshot_and_each_command_says_s
         assert part in shown
     here("status", "--let-go")  # of no run
     assert [each.name for each in migration.held()] == [second.name]
-    (commands.OUTPUTS / "r").mkdir(exist_ok=True)
+    (places.OUTPUTS / "r").mkdir(exist_ok=True)
     here("status", "--run", "r", "--let-go")
     assert migration.held() == []
     assert migration.source(XMIN) == [(0,)]
@@ -141,11 +142,11 @@ def test_what_a_killed_command_took_and_could_not_tell_of_goes_with_the_next(mig
         # One that a living process has taken is let alone, and so is one of the same name on another server.
         again = snapshot.take(source, purpose="p", run="r")
         assert {each.name for each in migration.held()} == {taken.name, again.name, left["s"].name}
-        assert not snapshot.release_named(again.name, "another server")
-        assert snapshot.release_named(again.name, postgres.address(source))
+        assert not held_snapshots.release_named(again.name, "another server")
+        assert held_snapshots.release_named(again.name, postgres.address(source))
     finally:
         for each in migration.held():
-            snapshot.release(each)
+            held_snapshots.release(each)
     assert migration.source(XMIN) == [(0,)]
 
 

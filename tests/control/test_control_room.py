@@ -415,7 +415,7 @@ def test_the_notebooks_cells_run_over_any_run(state: str, tmp_path: Path, monkey
 
 def started(folder: Path, run: str) -> tuple[subprocess.Popen[str], str]:
     """The command, over runs in a folder of the test's own, and the address that it prints."""
-    code = f"from pathlib import Path; from helpers import commands as cli; cli.OUTPUTS = Path({str(folder)!r}); cli.main()"
+    code = f"from pathlib import Path; from helpers.commands import main, places; places.OUTPUTS = Path({str(folder)!r}); main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "control-room", "--run", run], cwd=PROJECT, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,

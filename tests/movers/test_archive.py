@@ -32,7 +32,7 @@ from helpers.model.manifest import Manifest
 from helpers.platforms import s3
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
-from helpers.source import snapshot as snapshots
+from helpers.source import held_snapshots
 from tests.conftest import PROJECT, Migration
 
 
@@ -205,7 +205,7 @@ def test_an_archive_whose_snapshot_is_lost_starts_again_in_another(
     killed_at(profile, folder, "dumping public.sales")
     (lost,) = held(legacy)
     (source,) = {each.source for each in legacy.held()}
-    snapshots.release_named(lost, source)
+    held_snapshots.release_named(lost, source)
     legacy.source("INSERT INTO sales VALUES (501, 1, 'later', now())")
     done = run(legacy, folder)
     assert done.proved

@@ -28,6 +28,7 @@ from helpers.archive import backup
 from helpers.errors import BackupError, UsageError
 from helpers.platforms import pg_tools, postgres
 from helpers.settings import Source
+from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
 from tests.conftest import Migration
 
@@ -71,7 +72,7 @@ def test_a_dump_shows_the_snapshot_and_restores_as_it_was(filled: Migration, tmp
             source, tmp_path / "sales.dump", snapshot=snapshot.name, report=lambda *words: told.append(words)
         )
     finally:
-        snapshots.release(snapshot)
+        held_snapshots.release(snapshot)
     assert [path.name for path in tmp_path.iterdir()] == ["sales.dump"]
     assert dumped.bytes == dumped.path.stat().st_size
     assert any("public.sales" in what for _, _, what in told)

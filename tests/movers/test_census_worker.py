@@ -16,7 +16,7 @@ from helpers.errors import ConnectionFailed, SourceRefused
 from helpers.model.catalog import Catalog, measured, read_catalog
 from helpers.platforms import postgres
 from helpers.settings import Settings
-from helpers.source import census_worker
+from helpers.source import census_worker, held_snapshots
 from helpers.source import snapshot as snapshots
 from helpers.source import survey as assess
 from helpers.source.census import TableCensus, take_census
@@ -78,7 +78,7 @@ def _by_one_and_by_many(migration: Any, settings: Settings, *, pages: float = 1.
             one = tuple(take_census(cursor, table, settings.export.policies) for table in tables)
             many = take_censuses(cursor, settings.source, settings.export, snapshot.name, tables)
     finally:
-        snapshots.release(snapshot)
+        held_snapshots.release(snapshot)
     return [one, many]
 
 
@@ -135,7 +135,7 @@ def test_a_lock_is_not_waited_for_by_a_further_connection(migration: Any) -> Non
                 with pytest.raises(SourceRefused, match=r"public\.small.*stronger lock"):
                     take_censuses(cursor, settings.source, settings.export, snapshot.name, tables)
     finally:
-        snapshots.release(snapshot)
+        held_snapshots.release(snapshot)
 
 
 def test_a_lost_connection_ends_the_census(migration: Any) -> None:
@@ -184,4 +184,4 @@ def _census_with_views(settings: Settings, progress: Any = None) -> None:
             tables = _catalog(cursor, settings).tables
             take_censuses(cursor, settings.source, settings.export, snapshot.name, tables, progress=progress)
     finally:
-        snapshots.release(snapshot)
+        held_snapshots.release(snapshot)

@@ -16,7 +16,7 @@ import typer
 from pydantic import SecretStr
 
 from helpers import export as exporting
-from helpers.commands import app
+from helpers.commands.app import app
 from helpers.errors import UsageError
 from helpers.load import snowflake as loading
 from helpers.model import globs

@@ -25,7 +25,7 @@ from helpers.errors import StageError, UsageError
 from helpers.export import state as export_state
 from helpers.model import manifest
 from helpers.platforms import postgres
-from helpers.source import readers, snapshot
+from helpers.source import held_snapshots, readers, snapshot
 
 TABLES = [
     "CREATE TABLE big (id int PRIMARY KEY, a numeric(12,2), b text, at timestamp)",
@@ -121,7 +121,7 @@ def test_it_goes_on_in_the_same_snapshot(migration: Any, files: int) -> None:
 
 def test_without_its_snapshot_only_equal_tables_are_kept(migration: Any) -> None:
     held, state = _begin(migration, 15, "UPDATE t3 SET v = 'other' WHERE id = 17")
-    snapshot.release(held)
+    held_snapshots.release(held)
     result = _resume(migration, state.export)
     assert result.lsn != held.lsn
     kept = {t.name for t in result.tables if all(f.path.startswith(state.export) for f in t.files)}

@@ -22,7 +22,7 @@ from helpers.errors import SourceRefused
 from helpers.load import snowflake as load
 from helpers.model.manifest import Manifest
 from helpers.platforms import postgres
-from helpers.source import freeze, snapshot
+from helpers.source import freeze, held_snapshots, snapshot
 
 TABLES = [
     "CREATE TABLE shops (id int PRIMARY KEY, name text NOT NULL UNIQUE, open boolean)",
@@ -83,7 +83,7 @@ def cut_over(migration: Any, tmp_path: Path) -> Iterator[Callable[..., CutOver]]
         taken = snapshot.take(migration.settings.source)
         delta = last_difference.plan_delta(migration.settings, migration.bucket, taken)
         final = export.export(delta.export)
-        snapshot.release(taken)
+        held_snapshots.release(taken)
         assert delta.changed == ()
         return CutOver(migration, final, tmp_path)
 
@@ -280,7 +280,7 @@ def test_the_delta_is_what_changed_and_nothing_else(migration: Any) -> None:
     assert {t.target for t in load_plan.tables} == {"sales", "fresh"}
     load.load(load_plan, load_id="f" * 32)
     assert last_difference.is_loaded(final, migration.settings.snowflake, delta.changed, "f" * 32)[0]
-    snapshot.release(taken)
+    held_snapshots.release(taken)
     assert migration.verify().verdict == "equal"
     assert migration.verify("stage").verdict == "equal"
 

@@ -29,7 +29,7 @@ from helpers.errors import MigrationError, SessionRefused
 from helpers.model.catalog import read_catalog
 from helpers.platforms import duck, pg_session, postgres
 from helpers.settings import PROJECT, Settings, Source
-from helpers.source import freeze, readers, snapshot
+from helpers.source import freeze, held_snapshots, readers, snapshot
 from helpers.source import survey as assess
 from helpers.verify.plan import Options
 from helpers.verify.selection import Selection
@@ -135,7 +135,7 @@ def test_no_time_out_of_the_role_ends_a_snapshot(migration: Any, dropped: bool) 
                 cursor.execute("SELECT pg_sleep(0.1)")
             assert snapshot.is_held(migration.settings.source, taken.name)
         finally:
-            snapshot.release(taken)
+            held_snapshots.release(taken)
 
 
 def test_every_transaction_of_a_connection_begins_with_the_settings(migration: Any, dropped: bool) -> None:
@@ -174,7 +174,7 @@ def test_quotes_that_mean_another_thing_are_refused(migration: Any, monkeypatch:
         assert "connect directly" in refused.value.next_step
 
 
-_held: list[snapshot.Snapshot] = []
+_held: list[held_snapshots.Snapshot] = []
 
 
 def _snapshot(migration: Any) -> str:
@@ -186,7 +186,7 @@ def _snapshot(migration: Any) -> str:
 def let_go() -> Iterator[None]:
     yield
     while _held:
-        snapshot.release(_held.pop())
+        held_snapshots.release(_held.pop())
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "duckdb"])

@@ -23,6 +23,7 @@ from helpers import export as exporting
 from helpers import verify as verifying
 from helpers.errors import SourceRefused, StageError
 from helpers.platforms import postgres
+from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
 
 ACCOUNTS = (
@@ -68,7 +69,7 @@ def test_the_export_of_a_moving_source_is_one_snapshot(migration: Any) -> None:
     assert migration.target('SELECT SUM("balance"), COUNT(*) FROM "accounts"') == [(2_000_000, 20_000)]
     (moved,) = migration.source("SELECT count(*) FROM log")
     assert moved[0] > manifest.tables[1].rows > 0
-    snapshots.release(snapshot)
+    held_snapshots.release(snapshot)
     assert not snapshots.is_held(migration.settings.source, snapshot.name)
 
 
@@ -93,7 +94,7 @@ def test_a_table_rewritten_after_the_snapshot_is_refused_by_name(migration: Any,
         ):
             pass
     finally:
-        snapshots.release(snapshot)
+        held_snapshots.release(snapshot)
     assert not migration.bucket.sizes()
 
 
@@ -125,7 +126,7 @@ def _planned_after(migration: Any, change: str, *tables: str) -> dict[str, int]:
         with exporting.planned(migration.settings, snapshot=snapshot, tables=tables, include_views=True) as plan:
             return {staged.name: staged.rows for staged in exporting.export(plan).tables}
     finally:
-        snapshots.release(snapshot)
+        held_snapshots.release(snapshot)
 
 
 @pytest.mark.parametrize("change", ["TRUNCATE accounts", "ALTER TABLE accounts ALTER note TYPE char(300)"])
@@ -245,7 +246,7 @@ def test_no_password_is_seen_in_the_process_list(migration: Any) -> None:
         assert secret not in " ".join(psutil.Process(snapshot.keeper).cmdline())
         assert secret not in snapshot.record.read_text()
     finally:
-        snapshots.release(snapshot)
+        held_snapshots.release(snapshot)
 
 
 def test_a_snapshot_for_this_process_alone_needs_no_room_on_the_disk(
@@ -254,12 +255,12 @@ def test_a_snapshot_for_this_process_alone_needs_no_room_on_the_disk(
     """What is held for later has to be found later; a verification must not end for want of a record."""
     migration.source("CREATE TABLE t (id int PRIMARY KEY)")
     (tmp_path / "no_folder").write_text("")
-    monkeypatch.setattr(snapshots, "RECORDS", tmp_path / "no_folder" / "records")
+    monkeypatch.setattr(held_snapshots, "RECORDS", tmp_path / "no_folder" / "records")
     taken = snapshots.take(migration.settings.source)
     assert snapshots.is_held(migration.settings.source, taken.name)
-    snapshots.release(taken)
+    held_snapshots.release(taken)
     assert not snapshots.is_held(migration.settings.source, taken.name)
-    for nowhere in (snapshots.RECORDS, Path("/proc")):  # the second is a folder that takes no file
-        monkeypatch.setattr(snapshots, "RECORDS", nowhere)
+    for nowhere in (held_snapshots.RECORDS, Path("/proc")):  # the second is a folder that takes no file
+        monkeypatch.setattr(held_snapshots, "RECORDS", nowhere)
         with pytest.raises(OSError, match=str(nowhere)):
             snapshots.take(migration.settings.source, purpose="export", run="r")

@@ -30,7 +30,7 @@ from helpers.local.servers.postgres import binaries_for
 from helpers.local.servers.processes import Account
 from helpers.platforms import postgres
 from helpers.settings import Settings, Source
-from helpers.source import census_worker, keeper, readers
+from helpers.source import census_worker, held_snapshots, keeper, readers
 from helpers.source import snapshot as snapshots
 from helpers.source import survey as assess
 
@@ -176,7 +176,7 @@ def test_it_is_exported_as_one_snapshot_while_it_replays(
     assert {table.name: table.rows for table in manifest.tables} == {"accounts": 6000, "odd": 6000}
     migration.load(manifest)
     assert migration.target('SELECT SUM("balance") FROM "accounts"') == [(600_000,)]
-    snapshots.release(snapshot)
+    held_snapshots.release(snapshot)
 
 
 def test_what_it_exports_is_what_the_primary_holds(migration: Any, standby: Standby) -> None:
@@ -216,7 +216,7 @@ def test_a_writer_on_the_primary_does_not_keep_it_waiting(migration: Any, standb
     with closing(postgres.connect(migration.settings.source, settings={"search_path": "public"})) as writer:
         writer.cursor().execute("UPDATE accounts SET balance = 0")
         snapshot = snapshots.take(standby.settings(migration).source)
-        snapshots.release(snapshot)
+        held_snapshots.release(snapshot)
     assert snapshot.why_approximate == keeper.ON_A_STANDBY, "a slot was tried, and waited for until patience ended"
 
 
@@ -232,7 +232,7 @@ def test_a_table_rewritten_on_the_primary_is_refused_by_name(migration: Any, sta
         with pytest.raises(SourceRefused, match=r"public\.accounts"), exporting.planned(settings, snapshot=snapshot):
             pass
     finally:
-        snapshots.release(snapshot)
+        held_snapshots.release(snapshot)
 
 
 def test_an_unlogged_table_stays_behind_by_name(migration: Any, standby: Standby) -> None:
@@ -267,5 +267,5 @@ def test_a_standby_that_removes_what_the_snapshot_sees_says_so(migration: Any, s
             pass
         _until(lambda: not snapshots.is_held(settings.source, snapshot.name))
     finally:
-        snapshots.release(snapshot)
+        held_snapshots.release(snapshot)
         standby.configure(hot_standby_feedback="on", max_standby_streaming_delay="30s")

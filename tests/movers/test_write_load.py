@@ -20,7 +20,7 @@ from helpers import verify as verifying
 from helpers.model.manifest import Manifest
 from helpers.platforms import duck, postgres
 from helpers.platforms.postgres import identifier
-from helpers.source import census_worker, readers
+from helpers.source import census_worker, held_snapshots, readers
 from helpers.source import snapshot as snapshots
 
 ACCOUNTS, SALES, BALANCE = 20_000, 12_000, 100
@@ -141,7 +141,7 @@ def test_every_export_is_one_snapshot(migration: Any, monkeypatch: pytest.Monkey
                     cursor.execute("SELECT count(*), sum(id)::int8 FROM public.queue")
                     queue = cursor.fetchone()
             finally:
-                snapshots.release(snapshot)
+                held_snapshots.release(snapshot)
             assert report.verdict == "equal"
             assert _staged(migration, manifest, "accounts", "sum(balance)", "count(DISTINCT id)", "count(*)") == (
                 ACCOUNTS * BALANCE, ACCOUNTS, ACCOUNTS,

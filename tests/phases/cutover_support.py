@@ -18,7 +18,7 @@ from helpers.phases.common import switches
 from helpers.phases.p50_cutover.cutover import Cutover
 from helpers.phases.p90_rollback.rollback import Rollback
 from helpers.platforms.dns import Weights
-from helpers.source import freeze, snapshot
+from helpers.source import freeze, held_snapshots
 
 TABLES = [
     "CREATE TABLE shops (id int PRIMARY KEY, name text, open boolean)",
@@ -171,4 +171,4 @@ def opened(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
             found.ledger.append("step-done", step=name, phase=step.phase, attempt="attempt-01", inputs="b" * 64, result=result, seconds=1)  # fmt: skip
     yield found
     for held in migration.held():
-        snapshot.release(held)
+        held_snapshots.release(held)

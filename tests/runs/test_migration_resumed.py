@@ -40,7 +40,7 @@ from helpers.phases.p30_data_migration.migration import DataMigration
 from helpers.platforms.delta import Lake, storage_options
 from helpers.platforms.s3 import Bucket
 from helpers.runs.status import read_status
-from helpers.source import snapshot
+from helpers.source import held_snapshots
 
 PHASE = "30_data_migration"
 TABLES = [
@@ -99,7 +99,7 @@ def project(
     found = Project(tmp_path, migration)
     yield found
     for held in migration.held():
-        snapshot.release(held)
+        held_snapshots.release(held)
 
 
 @pytest.fixture
@@ -380,10 +380,10 @@ def test_the_targets_own_schema_holds_the_migrated_tables_only(
 RUNS = """
 import sys
 from pathlib import Path
-from helpers import commands as cli
+from helpers.commands import main, places
 folder = Path(sys.argv.pop(1))
-cli.RUNBOOKS, cli.OUTPUTS = folder / "runbooks", folder / "outputs"
-cli.main()
+places.RUNBOOKS, places.OUTPUTS = folder / "runbooks", folder / "outputs"
+main()
 """
 
 

@@ -141,11 +141,11 @@ def test_the_address_comes_from_elsewhere_and_is_masked(tmp_path: Path, monkeypa
 PROGRAM = """
 import sys
 from pathlib import Path
-from helpers import commands as cli
+from helpers.commands import main, places
 folder = Path(sys.argv.pop(1))
-cli.RUNBOOKS, cli.OUTPUTS = folder, folder / "outputs"
-cli.COMMAND = (sys.executable, "-c", {program!r}, str(folder))
-cli.main()
+places.RUNBOOKS, places.OUTPUTS = folder, folder / "outputs"
+places.COMMAND = (sys.executable, "-c", {program!r}, str(folder))
+main()
 """
 
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from run_support import PROJECT, own_project
 from typer.testing import CliRunner
 
-from helpers import commands
 from helpers import settings as profiles
+from helpers.commands import places
+from helpers.commands.app import app
 from helpers.control_room.differences import verifications
 from helpers.control_room.overview import overview
 from helpers.errors import EvidenceRefused, UsageError
@@ -131,10 +132,10 @@ def test_a_line_that_says_nothing_of_use_is_an_objection(tmp_path: Path) -> None
 def verify(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     own_project(tmp_path, migration)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(places, "OUTPUTS", tmp_path / "outputs")
 
     def run(*words: str) -> Any:
-        done = CliRunner().invoke(commands.app, ["verify", "--run", "r", "--json", *words])
+        done = CliRunner().invoke(app, ["verify", "--run", "r", "--json", *words])
         return done.exit_code, json.loads(done.stdout)
 
     return run

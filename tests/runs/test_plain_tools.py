@@ -24,7 +24,7 @@ from nbval.plugin import get_sanitize_patterns
 from run_support import KERNELSPEC, PROJECT, own_project
 from typer.testing import CliRunner
 
-from helpers.commands import app
+from helpers.commands.app import app
 
 PHASE = "30_data_migration"
 SANITIZE = PROJECT / "runbooks" / "nbval-sanitize.cfg"

@@ -23,7 +23,8 @@ import nbformat
 import pytest
 from run_support import PROJECT, Write, alive, wait_for
 
-from helpers import checklist, commands
+from helpers import checklist
+from helpers.commands import places
 from helpers.errors import UsageError
 from helpers.ledger import folders
 from helpers.ledger.ledger import Entry, Ledger
@@ -39,11 +40,11 @@ from helpers.runs.run_all import Order, applies
 PROGRAM = """
 import sys
 from pathlib import Path
-from helpers import commands as cli
+from helpers.commands import main, places
 folder = Path(sys.argv.pop(1))
-cli.RUNBOOKS, cli.OUTPUTS = folder, folder / "outputs"
-cli.COMMAND = (sys.executable, "-c", {program!r}, str(folder))
-cli.main()
+places.RUNBOOKS, places.OUTPUTS = folder, folder / "outputs"
+places.COMMAND = (sys.executable, "-c", {program!r}, str(folder))
+main()
 """
 # The phases' commands are this program too, so that they find the same folder; they start none themselves.
 COMMAND = PROGRAM.format(program=PROGRAM.format(program=""))
@@ -113,9 +114,9 @@ def project(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Project]:
     migration_toml("[profiles.test]\n")
-    monkeypatch.setattr(commands, "RUNBOOKS", tmp_path)
-    monkeypatch.setattr(commands, "OUTPUTS", tmp_path / "outputs")
-    monkeypatch.setattr(commands, "COMMAND", (sys.executable, "-c", PROGRAM.format(program=""), str(tmp_path)))
+    monkeypatch.setattr(places, "RUNBOOKS", tmp_path)
+    monkeypatch.setattr(places, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(places, "COMMAND", (sys.executable, "-c", PROGRAM.format(program=""), str(tmp_path)))
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     found = Project(tmp_path, write, runbook)
     yield found

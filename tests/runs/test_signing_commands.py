@@ -17,7 +17,8 @@ import pytest
 from evidence_support import DECLARED, LSN, PHASE, PLAN, People, Run, TestLedger, digest, open_run
 from typer.testing import CliRunner
 
-from helpers import commands
+from helpers.commands import places
+from helpers.commands.app import app
 from helpers.errors import AwaitingPerson, MigrationError
 from helpers.evidence import approvals, heads, signing
 from helpers.settings import load_approvals
@@ -41,7 +42,7 @@ def run(tmp_path: Path, people: People, executed: Path, monkeypatch: pytest.Monk
         module.Ledger = TestLedger  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "helpers.ledger.ledger", module)
     monkeypatch.setattr(signing, "declared_steps", lambda option, known: iter(DECLARED))
-    monkeypatch.setattr(commands, "OUTPUTS", tmp_path / "runs")
+    monkeypatch.setattr(places, "OUTPUTS", tmp_path / "runs")
     monkeypatch.chdir(people.folder)
     (people.folder / "migration.toml").write_text(MIGRATION)
     (tmp_path / "runs/first").mkdir(parents=True)
@@ -56,7 +57,7 @@ def require(run: Run) -> approvals.ApprovalToken:
 
 
 def runbook(*arguments: str) -> tuple[int, Any]:
-    done = CliRunner().invoke(commands.app, [*arguments, "--json"])
+    done = CliRunner().invoke(app, [*arguments, "--json"])
     if isinstance(done.exception, MigrationError):
         return done.exception.exit_code, done.exception.as_dict()
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception

@@ -19,7 +19,8 @@ import psutil
 import pytest
 from run_support import Write, wait_for
 
-from helpers import checklist, commands
+from helpers import checklist
+from helpers.commands import places
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
 from helpers.ledger.ledger import NAME, Ledger
 from helpers.ledger.steps import Run
@@ -29,7 +30,7 @@ from helpers.runs.estimate import Estimate
 from helpers.runs.phase_display import Display
 from helpers.runs.run import execute
 from helpers.runs.status import RunStatus, StepStatus, read_status
-from helpers.source import snapshot
+from helpers.source import held_snapshots
 
 PHASE = "30_data_migration"
 
@@ -294,8 +295,8 @@ def test_the_command_shows_it_to_people_and_programs(
     folder = tmp_path / "outputs" / "r" / PHASE
     folder.mkdir()
     nbformat.write(nbformat.v4.new_notebook(metadata={"runbook": {"status": "running"}}), folder / "attempt-01.ipynb")
-    monkeypatch.setattr(commands, "OUTPUTS", tmp_path / "outputs")
-    monkeypatch.setattr(snapshot, "RECORDS", tmp_path / "outputs")
+    monkeypatch.setattr(places, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(held_snapshots, "RECORDS", tmp_path / "outputs")
     value = json.loads(runbook("status", "--run", "r", "--json").stdout)
     assert {"attempts", "snapshots", "xmin_age"} <= set(value)
     assert [(a["attempt"], a["status"]) for a in value["attempts"]] == [("attempt-01", "killed")]

@@ -11,7 +11,7 @@ from helpers.model import manifest as manifests
 from helpers.model.catalog import Table, read_catalog
 from helpers.model.manifest import Manifest
 from helpers.platforms import duck, snowflake
-from helpers.source import snapshot
+from helpers.source import held_snapshots, snapshot
 from helpers.verify import data_quality
 from helpers.verify.data_quality import Rule, RuleResult
 from helpers.verify.data_quality.engines import Engine, PostgresEngine, SnowflakeEngine, StageEngine, expected
@@ -94,7 +94,7 @@ def source_side(migration: Any, manifest: Manifest | None) -> Iterator[tuple[Any
             there = None if manifest is None else {str(table): expected(table.columns) for table in manifest.tables}
             yield cursor, tables, PostgresEngine(cursor, tables, expected=there)
     finally:
-        snapshot.release(taken)
+        held_snapshots.release(taken)
 
 
 @contextmanager

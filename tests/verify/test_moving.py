@@ -19,7 +19,7 @@ import pytest
 from helpers import export as exporting
 from helpers.errors import SourceRefused
 from helpers.platforms import postgres
-from helpers.source import snapshot as snapshots
+from helpers.source import held_snapshots
 from helpers.verify import Options
 
 TABLES = (
@@ -62,7 +62,7 @@ def held(migration: Any) -> Iterator[Any]:
         migration.load(manifest)
         yield manifest
     finally:
-        snapshots.release_named(manifest.snapshot, manifest.source)
+        held_snapshots.release_named(manifest.snapshot, manifest.source)
 
 
 def by_name(report: Any) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def test_a_table_that_was_rewritten_under_a_held_snapshot_is_refused(migration: 
 def test_after_the_keeper_is_gone_a_new_snapshot_is_taken(migration: Any) -> None:
     migration.source(*TABLES[:2])
     with held(migration) as manifest:
-        snapshots.release_named(manifest.snapshot, manifest.source)
+        held_snapshots.release_named(manifest.snapshot, manifest.source)
         report = migration.verify()
         assert report.equal
         assert report.lsn_note == "a snapshot taken for this verification"

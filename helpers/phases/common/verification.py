@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from helpers.apart import apart_from_the_verdict, reason
 from helpers.errors import EvidenceError
 from helpers.verify import page, verdict
 from helpers.verify.about import About
-from helpers.verify.apart import apart_from_the_verdict, reason
 from helpers.verify.report import Report
 
 

@@ -46,8 +46,8 @@ from helpers.platforms import postgres, spark
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
-from helpers.source import left_out, snapshot
-from helpers.source.snapshot import Snapshot
+from helpers.source import held_snapshots, left_out, snapshot
+from helpers.source.held_snapshots import Snapshot
 from helpers.verify import TargetName, page, tables_for_notebooks
 from helpers.verify.about import About
 from helpers.verify.report import Report
@@ -85,7 +85,7 @@ class DataMigration(Phase):
     def close(self) -> None:
         """Lets the snapshot go; until then vacuum on the source waits for it. A run lets it go when its attempt has ended."""
         if not self._outlives:
-            snapshot.release(self._snapshot)
+            held_snapshots.release(self._snapshot)
 
     def survey(self) -> pd.DataFrame:
         """What will move: a row a table, every value counted."""
@@ -300,7 +300,7 @@ class DataMigration(Phase):
         with self.run.step("s30-snapshot", inputs=inputs, probe=self._is_held, apply=self.apply) as step:
             if step.skipped:
                 mine = (step.result["snapshot"], postgres.address(source))
-                return next(held for held in snapshot.held() if (held.name, held.source) == mine)
+                return next(held for held in held_snapshots.held() if (held.name, held.source) == mine)
             run = run_folder().name if self._outlives else ""
             purpose = self.run.phase if self._outlives else ""
             hours = self.settings.export.hold_snapshot_hours
@@ -318,7 +318,7 @@ class DataMigration(Phase):
                 yield step
         except MigrationError as error:
             if self._outlives and not self._goes_on(name, error):
-                snapshot.release(self._snapshot)
+                held_snapshots.release(self._snapshot)
             raise
 
     def _goes_on(self, name: str, error: MigrationError) -> bool:
@@ -342,7 +342,7 @@ class DataMigration(Phase):
     def _is_held(self, load_id: str, result: Mapping[str, Any]) -> Found:
         name, source = result.get("snapshot"), self.settings.source
         mine = (name, postgres.address(source))
-        kept = next((held for held in snapshot.held() if (held.name, held.source) == mine), None)
+        kept = next((held for held in held_snapshots.held() if (held.name, held.source) == mine), None)
         if kept is None:
             return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
         try:
@@ -352,7 +352,7 @@ class DataMigration(Phase):
         except SourceFailed:
             raise  # the snapshot is still there
         except SourceRefused as error:
-            snapshot.release(kept)
+            held_snapshots.release(kept)
             return Found("not done", f"the snapshot {name} no longer serves: {error.on}: {error.why}")
         return Found("done", f"the source still knows the snapshot {name}")
 

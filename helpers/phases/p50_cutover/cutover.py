@@ -33,9 +33,9 @@ from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.dns import Record
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
-from helpers.source import freeze, snapshot
+from helpers.source import freeze, held_snapshots, snapshot
 from helpers.source.freeze import Stored
-from helpers.source.snapshot import Snapshot
+from helpers.source.held_snapshots import Snapshot
 
 PHASE = "50_cutover"
 PREFLIGHT, APPROVED, HOLDS, FINAL = "s50-preflight", "s50-cutover", "s50-freeze-holds", "s50-final-gate"
@@ -179,7 +179,7 @@ class Cutover(Phase):
             return self._checked(FINAL, self._of_target())
         finally:
             if self._snapshot:
-                snapshot.release(self._snapshot)
+                held_snapshots.release(self._snapshot)
                 self._snapshot = None
 
     def dags(self, compared: Token) -> pd.DataFrame:

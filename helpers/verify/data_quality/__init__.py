@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from helpers.apart import apart_from_the_verdict
 from helpers.model.catalog import Table
 from helpers.progress import Progress
-from helpers.verify.apart import apart_from_the_verdict
 from helpers.verify.data_quality.engines import Engine
 from helpers.verify.data_quality.forms import Held, form_of
 from helpers.verify.data_quality.rules.conditions import Condition, IsNull, Untranslatable, columns_of, write

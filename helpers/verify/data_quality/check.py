@@ -12,6 +12,7 @@ from helpers.errors import UsageError
 from helpers.model.catalog import read_catalog
 from helpers.platforms import duck, snowflake
 from helpers.progress import Progress
+from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
 from helpers.verify import data_quality
 from helpers.verify.data_quality.engines import Columns, Engine, PostgresEngine, SnowflakeEngine, StageEngine, expected
@@ -108,7 +109,7 @@ def _target(plan: VerifyPlan, columns: Mapping[str, Columns], stack: ExitStack) 
         case _:
             other = plan.target_source or plan.source
             snapshot = snapshots.take(other)
-            stack.callback(snapshots.release, snapshot)
+            stack.callback(held_snapshots.release, snapshot)
             cursor = stack.enter_context(snapshots.reading(other, snapshot.name))
             catalog = read_catalog(cursor, schemas=other.schemas)
             return PostgresEngine(cursor, catalog.tables, name="postgresql (target)")

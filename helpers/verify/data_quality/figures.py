@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from helpers.apart import apart_from_the_verdict
 from helpers.model.catalog import Table
 from helpers.progress import Progress
-from helpers.verify.apart import apart_from_the_verdict
 from helpers.verify.data_quality.engines import Engine
 from helpers.verify.data_quality.forms import Form
 from helpers.verify.data_quality.rules.rule import Rule

@@ -1,0 +1,101 @@
+"""`runbook assess`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from helpers.commands.options import Exclude, Profile, Run, Tables, load_profile
+from helpers.commands.output import Answer, output, say, screen, show_left_out
+from helpers.errors import UsageError
+from helpers.progress import progress
+
+if TYPE_CHECKING:
+    from helpers.model.names import Refusal
+    from helpers.settings import Settings
+    from helpers.source.survey import Stock
+
+
+@output
+def assess(
+    census: Annotated[bool, typer.Option("--census", help="Count the values that would change on their way.")] = False,
+    types: Annotated[bool, typer.Option("--types", help="Render docs/types.md from the table of types.")] = False,
+    tables: Tables = None,
+    exclude: Exclude = None,
+    run: Run = None,
+    profile: Profile = None,
+) -> Answer:
+    """Take stock of the source: what there is and what stands in the way, or with --census which values no target holds; exit 1
+    when something stops or is refused.
+
+    Example: runbook assess; runbook assess --census --tables "sales_*"
+    """
+    from helpers.model import names, types_page
+    from helpers.source import survey
+
+    if types:
+        changed = types_page.write()
+        summary = {"file": str(types_page.FILE), "changed": changed}
+        return Answer(summary, lambda: screen.print(f"{types_page.FILE}: {'written' if changed else 'unchanged'}"))
+    settings = load_profile(profile)
+    if not census:
+        if named := [*(tables or ()), *(exclude or ())]:
+            raise UsageError(
+                "assess the source", on=named[0], why="only a census is of single tables",
+                next_step="add --census, or leave --tables and --exclude out",
+            )  # fmt: skip
+        return _take_inventory(settings)
+    with progress("census") as report:
+        found = survey.census(settings, tuple(tables or ()), exclude=tuple(exclude or ()), progress=report)
+    by_target = names.of_profile(settings, [each.table for each in found.tables])
+    refused = any(table.refused for table in found.tables) or any(by_target.values())
+    return Answer(survey.as_dict(found, by_target), lambda: _show_census(found, by_target), 1 if refused else 0)
+
+
+def _take_inventory(settings: Settings) -> Answer:
+    from helpers.assessment import inventory
+
+    found = inventory.take(settings.source)
+    said = list(inventory.findings(found))
+
+    def show() -> None:
+        screen.table(
+            f"{found.database}, PostgreSQL {found.version}, as {found.role}",
+            "kind",
+            "objects",
+            rows=list(found.objects.items()),
+        )
+        relations = [
+            (str(r), r.kind, r.rows, r.bytes, "yes" if r.keyed else "no", "yes" if r.readable else "no")
+            for r in found.relations
+        ]
+        screen.table("what holds rows", "object", "kind", "rows (about)", "bytes", "key", "readable", rows=relations)
+        for each in said:
+            fix = f" → {each.fix}" if each.fix else ""
+            say(f"{each.severity}: {each.on}: {each.what}{fix}")
+        screen.print("`runbook assess --census` counts the values that a target cannot hold", markup=False)
+
+    since, relations = str(found.since) if found.since else None, [vars(each) for each in found.relations]
+    value = {
+        "inventory": vars(found) | {"since": since, "relations": relations},
+        "findings": [vars(each) for each in said],
+    }
+    return Answer(value, show, 1 if any(each.severity == "stop" for each in said) else 0)
+
+
+def _show_census(found: Stock, by_target: Mapping[str, Sequence[Refusal]]) -> None:
+    for table in found.tables:
+        rows = [
+            (c.column.name, c.column.type.sql, c.verdict, c.mapping.snowflake, c.policy or "", c.touched,
+             "; ".join([c.mapping.note, *(f"{n:,} × {what}" for what, n in c.information.items())]).strip("; "))
+            for c in table.columns
+        ]  # fmt: skip
+        headings = ("column", "type", "verdict", "Snowflake", "policy", "touched", "note")
+        screen.table(f"{table.table}: {table.rows:,} rows", *headings, rows=rows)
+    for sentence in (sentence for table in found.tables for sentence in table.refused):
+        say(f"refused: {sentence}")
+    for where, refusal in ((where, each) for where, refusals in by_target.items() for each in refusals):
+        say(f"refused by {where}: {refusal} → {refusal.cure}")
+    show_left_out(found.left_out)

@@ -1,0 +1,133 @@
+"""Signing, sealing and checking a run: `runbook keygen`, `attest`, `approve`, `seal` and `verify-evidence`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helpers.commands import places
+from helpers.commands.held import tell_held
+from helpers.commands.options import Json, Profile
+from helpers.commands.output import Answer, output, say, screen
+
+
+@output
+def keygen(
+    key: Annotated[Path, typer.Option(help="Where the private key goes; the public one beside it, as PATH.pub.")],
+) -> Answer:
+    """Make an Ed25519 key for signing; one that exists is never replaced.
+
+    Example: runbook keygen --key ~/.config/migration-runbooks/alice.pem
+    """
+    from helpers.evidence import keys
+
+    public = keys.generate(key.expanduser())
+    summary = {"private_key": str(key), "public_key": f"{key}.pub", "key_id": public.keyid}
+    return Answer(summary, lambda: screen.print(f"private key {key}\npublic key  {key}.pub", markup=False))
+
+
+@output
+def attest(
+    step: Annotated[str, typer.Argument(help="The step's id, as `runbook status` shows it.")],
+    run: Annotated[str, typer.Option(help="The run's name.")],
+    by: Annotated[str, typer.Option(help="Your name, as migration.toml has it.")],
+    key: Annotated[Path, typer.Option(help="Your private key.")],
+    note: Annotated[str, typer.Option(help="What you say about it.")] = "",
+    profile: Profile = None,
+    as_json: Json = False,
+) -> Answer:
+    """Sign that a step which only a person can know of is done.
+
+    Example: runbook attest s60-training --run first --by alice --key alice.pem --note "all three shifts"
+    """
+    from helpers.evidence import signing
+
+    tell_held(run, profile, ask=not as_json)
+    done = signing.attest(places.run_folder(run), step, by=by, key=key.expanduser(), note=note, profile=profile)
+    return Answer(done, lambda: screen.print(f"{step} attested by {by}: {done['envelope']}", markup=False))
+
+
+@output
+def approve(
+    step: Annotated[str, typer.Argument(help="The step's id, as `runbook status` shows it.")],
+    run: Annotated[str, typer.Option(help="The run's name.")],
+    by: Annotated[str, typer.Option(help="Your name, as migration.toml has it.")],
+    key: Annotated[Path, typer.Option(help="Your private key.")],
+    plan: Annotated[
+        str | None, typer.Option(help="SHA-256 of the plan that you have read, or its beginning; refuses any other.")
+    ] = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> Answer:
+    """Sign the plan that a step waits with, at the LSN that it was made from.
+
+    Example: runbook approve s50-cutover --run first --by alice --key alice.pem --plan 3f2a91c07b54
+    """
+    from helpers.evidence import signing
+
+    tell_held(run, profile, ask=not as_json)
+    done = signing.approve(places.run_folder(run), step, by=by, key=key.expanduser(), plan_sha256=plan, profile=profile)
+    line = f"{step} approved by {by}: plan {done['plan_sha256']}, LSN {done['lsn']}"
+    return Answer(done, lambda: say(line))
+
+
+@output
+def seal(
+    run: Annotated[str, typer.Option(help="The run's name.")],
+    key: Annotated[Path, typer.Option(help="The private key that seals.")],
+    previous: Annotated[str | None, typer.Option(help="The run before; without it the one sealed last.")] = None,
+    upload_only: Annotated[bool, typer.Option(help="The run is sealed; only archive it again.")] = False,
+    profile: Profile = None,
+) -> Answer:
+    """Hash, sign and pack a run for the auditor; exit 1, with all reasons, when something stands against it.
+
+    Example: runbook seal --run first --key seal.pem
+    """
+    from helpers.evidence import signing
+    from helpers.source import held_snapshots
+
+    done = signing.seal(
+        places.run_folder(run), key=key.expanduser(), previous=previous, profile=profile, upload_only=upload_only
+    )
+    for each in held_snapshots.release_all(run):
+        say(f"let go {each}: a sealed run goes on with nothing")
+
+    def show() -> None:
+        if not upload_only:
+            screen.print(f"{done['verdict']}: {done['files']} files sealed by {done['key_id']}", markup=False)
+            for sentence in done["why"]:
+                say(f"  {sentence}")
+            say(f"archive   {done['archive']}")
+        if done["uploaded"]:
+            say(f"uploaded  {done['uploaded']}")
+
+    return Answer(done, show)
+
+
+@output
+def verify_evidence(
+    path: Annotated[Path, typer.Argument(help="A run's folder, or its evidence.zip.")],
+    public_key: Annotated[str, typer.Option(help="Of the one who sealed: a file, PEM text, or base64.")],
+    run_key: Annotated[
+        str | None, typer.Option(help="Of the machine that ran it, if you know it; else the one the ledger names.")
+    ] = None,
+    previous: Annotated[
+        Path | None, typer.Option(help="The run before; without it the folder beside, if there is one.")
+    ] = None,
+) -> Answer:
+    """Check offline that nothing of a sealed run was changed, and that it shows what it claims.
+
+    Example: runbook verify-evidence outputs/first/evidence.zip --public-key seal.pem.pub
+    """
+    from helpers.evidence import check, keys
+
+    known = keys.public_key(run_key) if run_key else None
+    checked = check.check(path, keys.public_key(public_key), run_key=known, previous=previous)
+
+    def show() -> None:
+        for line in check.in_words(checked):
+            say(line)
+
+    return Answer(checked.as_dict(), show, 1 if checked.findings else 0)

@@ -1,0 +1,112 @@
+"""`runbook kafka`: sale events."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from helpers.commands.options import Profile, load_profile
+from helpers.commands.output import Answer, output, screen
+from helpers.progress import progress
+
+app = typer.Typer(no_args_is_help=True, help="Sale events: the topic, a producer, and their landing in S3.")
+
+Topic = Annotated[str | None, typer.Option(help="Without it the profile's.")]
+
+
+@app.command()
+@output
+def topics(profile: Profile = None) -> Answer:
+    """Show the topics of the profile's brokers.
+
+    Example: runbook kafka topics
+    """
+    from helpers.platforms import kafka
+
+    settings = load_profile(profile).kafka
+    found = kafka.topics(settings)
+    rows = [(topic.name, topic.partitions) for topic in found]
+    return Answer(
+        {"brokers": kafka.address(settings), "topics": [vars(topic) for topic in found]},
+        lambda: screen.table(f"topics of {kafka.address(settings)}", "topic", "partitions", rows=rows),
+    )
+
+
+@app.command()
+@output
+def create_topic(topic: Topic = None, profile: Profile = None) -> Answer:
+    """Make the topic; one that is there stays as it is.
+
+    Example: runbook kafka create-topic --topic sales
+    """
+    from helpers.platforms import kafka
+
+    settings = load_profile(profile).kafka
+    name = topic or settings.topic
+    made = kafka.create_topic(settings, name)
+    word = "made" if made else "is there already"
+    return Answer(
+        {"topic": name, "made": made},
+        lambda: screen.print(f"topic {name} {word}: {kafka.address(settings)}", markup=False),
+    )
+
+
+@app.command()
+@output
+def produce(
+    events: Annotated[int | None, typer.Option(min=1, help="At most so many; without it every order line.")] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only order lines with a higher number.")] = 0,
+    topic: Topic = None,
+    profile: Profile = None,
+) -> Answer:
+    """Send the source's order lines as sale events; sent again, they are further events with the same event_id.
+
+    Example: runbook kafka produce --events 1000
+    """
+    from helpers.events.sale_events import sale_events
+    from helpers.platforms import kafka
+
+    settings = load_profile(profile)
+    with progress("produce") as report:
+        lines = sale_events(settings.source, after=after, limit=events)
+        sent = kafka.produce(settings.kafka, lines, topic=topic, total=events or 0, progress=report)
+    name = topic or settings.kafka.topic
+    return Answer(
+        {"topic": name, "events": sent},
+        lambda: screen.print(f"{sent:,} events sent to {name}: {kafka.address(settings.kafka)}", markup=False),
+    )
+
+
+@app.command("land")
+@output
+def land_events(
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what arrives, until it is stopped.")] = False,
+    most_events: Annotated[int, typer.Option(min=1, help="Of a partition in one file.")] = 10_000,
+    most_seconds: Annotated[float, typer.Option(min=0, help="That an event waits for its file to fill.")] = 5.0,
+    topic: Topic = None,
+    profile: Profile = None,
+) -> Answer:
+    """Put the topic's events into files in S3, each event once, whatever is killed when.
+
+    Example: runbook kafka land --follow
+    """
+    from helpers.events.landing import land
+    from helpers.platforms import kafka
+    from helpers.platforms.s3 import Bucket
+
+    settings = load_profile(profile)
+    bucket = Bucket.open(settings.stage, settings.kafka.landing)
+    with progress("land") as report:
+        landed = land(
+            settings.kafka, bucket, topic=topic, follow=follow, most_events=most_events, most_seconds=most_seconds,
+            progress=report,
+        )  # fmt: skip
+    return Answer(
+        {"location": str(bucket.location), **vars(landed)},
+        lambda: screen.print(
+            f"{landed.events:,} events landed in {len(landed.files):,} files below {bucket.location}, "
+            f"from {kafka.address(settings.kafka)}",
+            markup=False,
+        ),
+    )

@@ -1,0 +1,68 @@
+"""`runbook load`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from helpers.commands.held import tell_held
+from helpers.commands.options import Exclude, PlanOnly, Profile, Run, load_profile, one_of
+from helpers.commands.output import Answer, output, planned, say, screen
+from helpers.progress import progress
+
+
+@output
+def load(
+    target: Annotated[str, typer.Option(help="snowflake or databricks.")] = "snowflake",
+    source: Annotated[
+        str | None, typer.Option(help="s3://bucket/prefix/ of an export; without it the profile's stage.")
+    ] = None,
+    target_table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
+    exclude: Exclude = None,
+    plan: PlanOnly = False,
+    run: Run = None,
+    profile: Profile = None,
+) -> Answer:
+    """Load an export's files into the target, each table in one transaction or one commit.
+
+    Example: runbook load --target snowflake --source s3://your-bucket/migration/ --target-table sales_data
+    """
+    from helpers.load import delta, snowflake
+    from helpers.model import manifest as manifests
+    from helpers.platforms import spark
+    from helpers.platforms.s3 import Bucket
+    from helpers.source.held_snapshots import released_when_refused
+
+    one_of("--target", target, ("snowflake", "databricks"))
+    settings = load_profile(profile)
+    bucket = Bucket.open(settings.stage, source)
+    manifest = manifests.read(bucket)
+    say(f"the export {manifest.export} of {manifest.source}, at LSN {manifest.lsn} ({manifest.exported_at})")
+    tell_held(run, profile)
+    what: snowflake.LoadPlan | delta.LoadPlan
+
+    def let_go() -> None:
+        say(f"let go the snapshot of the export, at LSN {manifest.lsn}: a verification reads the source as it is then")
+
+    with contextlib.nullcontext() if plan else released_when_refused(manifest.snapshot, manifest.source, let_go):
+        if target == "databricks":
+            what = delta.plan_load(manifest, bucket, settings.databricks, table=target_table, exclude=exclude or ())
+            say(f"into {spark.address(settings.databricks)}")
+        else:
+            what = snowflake.plan_load(manifest, bucket, settings.snowflake, table=target_table, exclude=exclude or ())
+        if plan:
+            rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in what.tables]
+            return planned("would load", ("table", "action", "rows", "files"), rows)
+        with progress("load") as report:
+            loaded: Sequence[snowflake.Loaded | delta.Loaded] = (
+                delta.load(what, progress=report)
+                if isinstance(what, delta.LoadPlan)
+                else snowflake.load(what, progress=report)
+            )
+    return Answer(
+        {"tables": [vars(table) for table in loaded]},
+        lambda: screen.table("loaded", "table", "rows", "action", rows=[(t.table, t.rows, t.action) for t in loaded]),
+    )

@@ -1,0 +1,172 @@
+"""`runbook local`: the embedded stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helpers.commands.options import Json
+from helpers.commands.output import Answer, output, screen
+from helpers.progress import progress
+
+app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3 and a Snowflake stand-in.")
+
+
+@app.command()
+def up(
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Also the Kafka stand-in, which else starts when needed.")
+    ] = False,
+    airflow: Annotated[
+        bool, typer.Option("--airflow", help="Start Airflow too; the first time it is installed.")
+    ] = False,
+) -> None:
+    """Start the embedded stack; what runs already is left alone.
+
+    Example: runbook local up --airflow
+    """
+    from helpers.commands import demo
+    from helpers.local import stack
+    from helpers.platforms import environments
+
+    def report(line: str) -> None:
+        screen.print(line, markup=False)
+
+    environment = stack.up(report=report)
+    demo.make_keys(stack.home())
+    if kafka:
+        stack.on_demand("kafka", report=report)
+    if airflow:
+        environments.python("airflow", report=report)
+        stack.on_demand("airflow", report=report)
+    screen.print(f"the local stack is up: {environment!r}", markup=False)
+
+
+@app.command()
+def down() -> None:
+    """Stop the embedded stack; its data stay.
+
+    Example: runbook local down
+    """
+    from helpers.local import stack
+
+    stopped = stack.down()
+    screen.print(f"stopped: {', '.join(stopped) or 'nothing was running'}", markup=False)
+
+
+@app.command()
+def remove() -> None:
+    """Stop the embedded stack and delete its data.
+
+    Example: runbook local remove
+    """
+    from helpers.local import stack
+
+    stack.remove()
+    screen.print("the local stack and its data are gone")
+
+
+@app.command()
+@output
+def status() -> Answer:
+    """Show which servers of the embedded stack run; exit 1 unless all do that `local up` starts.
+
+    Example: runbook local status
+    """
+    from helpers.local import stack
+
+    servers = stack.status()
+    rows = [
+        (s.name, "running" if s.running else "stopped", str(s.pid or ""), str(s.port or ""), s.detail) for s in servers
+    ]
+    return Answer(
+        {"servers": [vars(server) for server in servers]},
+        lambda: screen.table("local stack", "server", "state", "pid", "port", "detail", rows=rows),
+        0 if all(server.running or server.on_demand for server in servers) else 1,
+    )
+
+
+@app.command()
+@output
+def env(as_json: Json = False) -> Answer:
+    """Show how to reach the embedded stack; with --json including the generated passwords.
+
+    Example: runbook local env --json
+    """
+    from helpers.local import stack
+
+    environment = stack.environment()
+    # With --json this is the one place whose purpose is to hand over credentials.
+    return Answer(environment.as_dict() if as_json else {}, lambda: screen.print(repr(environment), markup=False))
+
+
+@app.command("sample")
+def sample_source(
+    scale: Annotated[
+        int, typer.Option(envvar="SCALE", help="Order lines, from ten thousand to a hundred million.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(help="Equal seeds make equal data.")] = 20240101,
+    replace: Annotated[bool, typer.Option(help="Build even over orders that were loaded from a file.")] = False,
+    keep_orders: Annotated[bool, typer.Option(help="Do nothing where orders were loaded from a file.")] = False,
+) -> None:
+    """Build the sample source: the legacy sales pipeline with generated orders.
+
+    Example: runbook local sample --scale 1000000
+    """
+    from helpers.local import stack
+    from helpers.pipelines.sample import sample
+
+    dsn = stack.environment().postgres_dsn
+    if keep_orders and (file := sample.loaded_file(dsn)):
+        screen.print(
+            f"keeping the orders of {file}; `runbook local sample --replace` builds the sample over them", markup=False
+        )
+        return
+    with progress("sample") as report:
+        summary = sample.build(
+            dsn,
+            orders=scale,
+            seed=seed,
+            replace=replace,
+            report=lambda what, share: report(int(share * scale), scale, what),
+        )
+    screen.print(f"sample source: {sum(summary.rows.values()):,} rows in {len(summary.rows)} tables")
+
+
+@app.command()
+def load_orders(
+    file: Annotated[
+        Path, typer.Argument(help="A text file with a header; its separator, encoding and dates are found out.")
+    ],
+    skip_bad_rows: Annotated[bool, typer.Option(help="Load the good rows where some are bad.")] = False,
+    day_first: Annotated[bool | None, typer.Option("--day-first/--month-first", help="How 3/4/2024 is read.")] = None,
+) -> None:
+    """Replace the sample's orders by those of a file, and rebuild the star.
+
+    Example: runbook local load-orders superstore.csv --month-first
+    """
+    from helpers.local import stack
+    from helpers.pipelines.sample import orders
+
+    with progress("orders") as report:
+        loaded = orders.load_orders(
+            stack.environment().postgres_dsn,
+            file,
+            skip_bad_rows=skip_bad_rows,
+            day_first=day_first,
+            report=lambda what, share: report(int(share * 100), 100, what),
+        )
+    dialect = loaded.dialect
+    screen.print(
+        f"{loaded.rows:,} rows loaded as {loaded.lines:,} order lines (separator {dialect.separator!r}, {dialect.encoding}, "
+        f"dates {dialect.date_order}, decimal {'comma' if dialect.decimal_comma else 'point'})",
+        markup=False,
+    )
+    if dialect.guessed:
+        screen.print(f"guessed, as no value proves it: {', '.join(dialect.guessed)}", markup=False)
+    if loaded.ignored:
+        screen.print(f"columns ignored: {', '.join(loaded.ignored)}", markup=False)
+    for bad in loaded.bad_rows:
+        screen.print(f"skipped: {bad}", markup=False)

@@ -1,0 +1,40 @@
+"""Options that commands share, and the choices that an option has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from helpers.errors import UsageError
+
+if TYPE_CHECKING:
+    from helpers.settings import Settings
+
+Profile = Annotated[str | None, typer.Option(help="Profile of migration.toml; without it RUNBOOK_PROFILE or local.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+Run = Annotated[str | None, typer.Option(help="The run this belongs to; its files go to outputs/RUN.")]
+Tables = Annotated[list[str] | None, typer.Option(help="Glob over table or schema.table; repeat for more.")]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(help="Glob over table or schema.table: left out, not counted, not locked; repeat for more."),
+]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")]
+
+
+def load_profile(name: str | None) -> Settings:
+    """The settings of a profile; raises as `settings.load` does."""
+    from helpers import settings
+
+    return settings.load(name)
+
+
+def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Raises `UsageError` where an option has no such choice."""
+    if value not in known:
+        raise UsageError(
+            "understand the command",
+            on=f"{option} {value}",
+            why="there is no such choice",
+            next_step=f"use one of: {', '.join(known)}",
+        )

@@ -1,0 +1,103 @@
+"""The two ways of output: one JSON object for a program, or what people read."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from helpers.apart import apart_from_the_verdict
+from helpers.commands.options import Json
+from helpers.screen import Screen, silence
+
+screen = Screen()
+"""For people: what was asked for goes to standard output, whatever else is said to standard error."""
+
+say = functools.partial(screen.print, markup=False, soft_wrap=True)
+"""One line as it stands."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found.
+
+    Attributes:
+        value: what `--json` prints.
+        show: prints it for people.
+        exit_code: of the command.
+        then: what is left to do once the answer is out.
+    """
+
+    value: dict[str, Any]
+    show: Callable[[], object]
+    exit_code: int = 0
+    then: Callable[[], object] | None = None
+
+
+def output(command: Callable[..., Answer]) -> Callable[..., None]:
+    """Gives a command the option `--json`, prints its answer the way that was asked for, and ends with its exit code.
+
+    A command that must know of `--json` before it answers declares `as_json` itself.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = "as_json" in signature.parameters
+
+    @functools.wraps(command)
+    def printed(*, as_json: bool = False, **options: Any) -> None:
+        answer = command(**options, **({"as_json": as_json} if own else {}))
+        print_answer(answer, as_json)
+        if answer.then:
+            answer.then()
+        raise typer.Exit(answer.exit_code)
+
+    if not own:
+        added = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+        signature = signature.replace(parameters=[*signature.parameters.values(), added])
+    printed.__signature__ = signature  # type: ignore[attr-defined]
+    printed.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    return printed
+
+
+def print_answer(answer: Answer, as_json: bool) -> None:
+    """Prints what was found; whatever hinders that, the exit code says it too."""
+    with apart_from_the_verdict("the result could not be shown"):
+        if as_json:
+            print_json(answer.value)
+        else:
+            with screen.answer():
+                answer.show()
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Prints one line; characters that standard output cannot encode are escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        silence(sys.stdout)
+
+
+def planned(
+    title: str, headings: tuple[str, ...], rows: Sequence[tuple[Any, ...]], *, shown: tuple[str, ...] = ()
+) -> Answer:
+    """What a command would do, a row a thing; people read the headings `shown` where they are given."""
+    value = {"plan": [dict(zip(headings, row, strict=True)) for row in rows]}
+    return Answer(value, lambda: screen.table(title, *(shown or headings), rows=rows))
+
+
+def show_left_out(left_out: Mapping[str, str], said: str = "left out") -> None:
+    """Prints what of the source does not move, and why."""
+    from helpers.source import left_out as leaving
+
+    for line in leaving.lines(left_out, said):
+        say(line)

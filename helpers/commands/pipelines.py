@@ -1,0 +1,153 @@
+"""Both pipelines at work, and the way back: `runbook aggregate`, `marts`, `benchmark` and `rehearse-rollback`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from helpers.commands import places
+from helpers.commands.options import PlanOnly, Profile, Run, load_profile, one_of
+from helpers.commands.output import Answer, output, planned, say, screen
+from helpers.progress import duration, progress
+
+
+@output
+def aggregate(profile: Profile = None) -> Answer:
+    """Run the legacy aggregation in the source: raw orders → star → totals by day and by month, in one transaction.
+
+    Example: runbook aggregate --profile production
+    """
+    from helpers.pipelines import aggregation as legacy_aggregation
+
+    rows = legacy_aggregation.aggregate(load_profile(profile).source)
+    return Answer({"rows": rows}, lambda: screen.table("aggregated", "table", "rows", rows=list(rows.items())))
+
+
+@output
+def marts(
+    select: Annotated[str, typer.Option(help="dbt's selector.")] = "+marts",
+    with_parity: Annotated[
+        bool, typer.Option("--parity/--no-parity", help="Compare each mart with the legacy aggregate.")
+    ] = True,
+    profile: Profile = None,
+) -> Answer:
+    """Build the marts with dbt, test them, and compare them with the legacy aggregates to the cent; exit 1 when one says no.
+
+    Example: runbook marts --select +sales_monthly
+    """
+    from helpers.pipelines import marts as building
+    from helpers.pipelines import parity
+
+    settings = load_profile(profile)
+    building.prepare(settings)
+    built = building.build(
+        settings, select=(select,), report=lambda line: screen.print(line, markup=False, style="dim")
+    )
+    failing: dict[str, list[dict[str, Any]]] = {}
+    if bad := [node for node in built.bad if node.kind == "test"]:
+        with building.reading(settings) as reader:
+            failing = {node.name: building.failing_rows(reader, node) for node in bad}
+    compared = parity.compare(settings) if built.ok and with_parity else None
+    summary = {
+        "ok": built.ok, "seconds": round(built.seconds, 1),
+        "nodes": [{name: value for name, value in vars(node).items() if name != "sql"} for node in built.nodes],
+        "failing_rows": {name: [{k: str(v) for k, v in row.items()} for row in rows] for name, rows in failing.items()},
+        "parity": compared.as_dict() if compared else None,
+    }  # fmt: skip
+
+    def show() -> None:
+        nodes = [(n.name, n.kind, n.status, n.failures, "" if n.good else n.message) for n in built.nodes]
+        screen.table(f"dbt build --select {select}", "name", "kind", "status", "failing rows", "message", rows=nodes)
+        for name, rows in failing.items():
+            for row in rows:
+                say(f"{name}: {', '.join(f'{k}={v}' for k, v in row.items())}")
+        if compared:
+            flat = compared.frame().reset_index()
+            screen.table(f"parity, source at LSN {compared.lsn}, marts in {compared.engine}", *map(str, flat.columns),
+                   rows=[tuple(row) for row in flat.itertuples(index=False)])  # fmt: skip
+            for difference in compared.differences[:40]:
+                say(str(difference))
+
+    return Answer(summary, show, 0 if built.ok and (compared is None or compared.equal) else 1)
+
+
+@output
+def benchmark(
+    pipeline: Annotated[str, typer.Option(help="modern, legacy or both.")] = "both",
+    data_volume: Annotated[str, typer.Option(help="small, medium, large or all.")] = "small",
+    plan: PlanOnly = False,
+    run: Run = None,
+    profile: Profile = None,
+) -> Answer:
+    """Time both pipelines over generated orders, which are removed again; exit 1 when an agreed limit is missed.
+
+    Ten thousand, a hundred thousand or a million order lines: large is what a laptop moves in a few minutes.
+
+    Example: runbook benchmark --pipeline modern --data-volume large
+    """
+    from helpers.pipelines import benchmark as benchmarking
+
+    one_of("--pipeline", pipeline, ("modern", "legacy", "both"))
+    one_of("--data-volume", data_volume, (*benchmarking.VOLUMES, "all"))
+    settings = load_profile(profile)
+    volumes = tuple(benchmarking.VOLUMES) if data_volume == "all" else (data_volume,)
+    what = benchmarking.plan_benchmark(settings, ("legacy", "modern") if pipeline == "both" else (pipeline,), volumes)
+    if plan:
+        rows = [(volume, each, benchmarking.VOLUMES[volume]) for volume in what.volumes for each in what.pipelines]
+        return planned("would measure", ("volume", "pipeline", "order lines"), rows)
+    with progress("benchmark") as report:
+        found = benchmarking.benchmark(what, benchmarking.limits_of(settings), progress=report)
+    if run:
+        folder = places.run_folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = places.unused(folder / "benchmark.json")
+        name.write_text(json.dumps(found.as_dict(), indent=1) + "\n", encoding="utf-8")
+
+    def show() -> None:
+        frames = {
+            "seconds by volume": found.totals(),
+            "stages": found.frame("pipeline"),
+            "marts": found.frame("mart"),
+            "queries": found.frame("query"),
+        }
+        if found.verdicts:
+            frames["limits"] = found.judged()
+        for title, frame in frames.items():
+            flat = frame.reset_index()
+            screen.table(title, *map(str, flat.columns), rows=[tuple(row) for row in flat.itertuples(index=False)])
+
+    return Answer(found.as_dict(), show, 0 if found.kept else 1)
+
+
+@output
+def rehearse_rollback(
+    orders: Annotated[int, typer.Option(min=100, help="Order lines of the scratch source.")] = 1000,
+    writes: Annotated[int, typer.Option(min=1, help="Writes to the new side in between.")] = 60,
+    seed: Annotated[int, typer.Option(help="Equal seeds make equal writes.")] = 1,
+    profile: Profile = None,
+) -> Answer:
+    """Cut a scratch copy over, write to its new side, roll it back; exit 1 when a write was lost.
+
+    Example: runbook rehearse-rollback --orders 10000 --json
+    """
+    from helpers.cutover import rehearsal as rollback_rehearsal
+
+    done = rollback_rehearsal.rehearse(
+        load_profile(profile), orders=orders, writes=writes, seed=seed,
+        say=lambda line: screen.print(line, markup=False, style="dim"),
+    )  # fmt: skip
+
+    def show() -> None:
+        kinds = [(kind, count, done.brought_back[kind]) for kind, count in done.writes.items()]
+        screen.table("writes to the new side", "kind", "written", "rows brought back", rows=kinds)
+        screen.table(
+            "stages", "stage", "took", rows=[(stage, duration(seconds)) for stage, seconds in done.seconds.items()]
+        )
+        for sentence in done.lost:
+            say(f"lost: {sentence}")
+        screen.print(f"not rehearsed: {', '.join(rollback_rehearsal.NOT_REHEARSED)}", markup=False)
+        screen.print(done.verdict.upper(), markup=False, style="bold green" if done.passed else "bold red")
+
+    return Answer(done.as_dict(), show, 0 if done.passed else 1)

@@ -1,0 +1,52 @@
+"""Where the commands find runbooks and runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from helpers import PROJECT
+from helpers.errors import UsageError
+from helpers.ledger.folders import checked_name, refuse_sealed
+
+RUNBOOKS = PROJECT / "runbooks"
+OUTPUTS = PROJECT / "outputs"
+COMMAND = (sys.executable, "-m", "helpers")
+"""How `runbook run all` starts the process of each phase."""
+
+
+def notebook(phase: str) -> Path:
+    known = sorted(RUNBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    for path in known:
+        if phase in (path.stem, path.stem[:2]):
+            return path
+    raise UsageError(
+        "find the phase",
+        on=phase,
+        why=f"runbooks/ has {', '.join(path.stem for path in known)}",
+        next_step="name one of these",
+    )
+
+
+def run_folder(run: str) -> Path:
+    return OUTPUTS / checked_name(run, kind="run")
+
+
+def open_run_folder(run: str) -> Path:
+    """Of a run that more may be added to.
+
+    Raises:
+        UsageError: it is sealed.
+    """
+    folder = run_folder(run)
+    refuse_sealed(folder)
+    return folder
+
+
+def unused(wanted: Path) -> Path:
+    """`wanted`, or where that is taken a name with a number: an earlier verification of the run stays as it was."""
+    path, number = wanted, 1
+    while path.exists() or path.with_name(f"{path.name}.json").exists():
+        number += 1
+        path = wanted.with_name(f"{wanted.name}-{number}")
+    return path

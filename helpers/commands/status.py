@@ -1,0 +1,156 @@
+"""`runbook status` and `runbook control-room`: how a run stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from helpers.commands import places
+from helpers.commands.held import transactions_held_back
+from helpers.commands.options import Profile, Run
+from helpers.commands.output import Answer, output, say, screen
+from helpers.errors import UsageError
+from helpers.progress import duration
+
+if TYPE_CHECKING:
+    from helpers.runs.following import Following
+    from helpers.runs.status import RunStatus
+
+
+@output
+def status(
+    run: Run = None,
+    let_go: Annotated[
+        bool,
+        typer.Option("--let-go", help="Let go the snapshots that are held for the run, or without --run for none."),
+    ] = False,
+    profile: Profile = None,
+) -> Answer:
+    """Show a run: the checklist, its attempts, and the snapshots that are held on a source.
+
+    Example: runbook status --run first
+    """
+    from helpers.runs.holds import let_go_abandoned
+    from helpers.runs.status import read_status
+    from helpers.source import held_snapshots
+
+    if run and not places.run_folder(run).is_dir():
+        known = sorted(path.parent.name for path in places.OUTPUTS.glob("*/ledger.jsonl"))
+        raise UsageError(
+            "show the run", on=run, why="there is no such run",
+            next_step=f"name one of: {', '.join(known)}" if known else "begin one: runbook run 00 --run NAME",
+        )  # fmt: skip
+    found = read_status(places.run_folder(run)) if run else None
+    attempts = [_attempt(path) for path in sorted(places.run_folder(run).glob("*/attempt-*.ipynb"))] if run else []
+    for attempt in attempts:
+        recorded = found.attempts if found else {}
+        attempt["status"] = recorded.get(f"{attempt['phase']}/{attempt['attempt']}", attempt["status"])
+    following = _following(run, found) if run and found else None
+    if let_go:
+        for each in let_go_abandoned(run, found):
+            say(f"let go {each}")
+    held = held_snapshots.held()
+    behind = transactions_held_back(profile) if held else 0
+
+    def show() -> None:
+        if found:
+            _show_checklist(found, following)
+            rows = [(a["phase"], a["attempt"], a["status"], str(a["html"])) for a in attempts]
+            screen.table(f"run {run}", "phase", "attempt", "status", "html", rows=rows)
+        holders = [
+            (
+                s.source,
+                s.run or "none",
+                s.purpose or "a command that is at work",
+                s.lsn,
+                s.taken_at,
+                s.until,
+                str(s.keeper),
+            )
+            for s in held
+        ]
+        screen.table("snapshots held", "source", "run", "for", "LSN", "since", "until", "keeper", rows=holders)
+        if held:
+            screen.print(
+                f"vacuum on the source is held back by {behind:,} transactions (age of xmin); what goes on needs its snapshot, "
+                "and `runbook status --run NAME --let-go` (without --run: of no run) lets go what is held for later",
+                soft_wrap=True,
+            )
+
+    summary = {"attempts": attempts, "snapshots": [vars(s) for s in held], "xmin_age": behind}
+    return Answer(summary | ({"run": run, **found.as_dict()} if found else {}), show)
+
+
+def control_room(
+    run: Run = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on; 0 for a free one.")] = 0,
+    public_key: Annotated[
+        str,
+        typer.Option(help="Of the one who sealed: a file, PEM text, or base64; else that of a person in the settings."),
+    ] = "",
+) -> None:
+    """Follow a run in the browser: checklist, data, differences, evidence. Reads only, on 127.0.0.1, behind a token.
+
+    Example: runbook control-room --run first
+    """
+    from helpers.control_room.server import serve
+
+    if run:
+        places.run_folder(run)
+    if public_key and Path(public_key).expanduser().exists():
+        public_key = str(Path(public_key).expanduser().resolve())
+
+    def announce(address: str) -> None:
+        screen.print("the control room reads, and writes nothing; stop it with Ctrl-C", markup=False)
+        print(address, flush=True)  # noqa: T201 - the one thing another program wants of it
+
+    serve(places.OUTPUTS, run or "", port=port, public_key=public_key, say=announce)
+
+
+def _following(run: str, found: RunStatus) -> Following:
+    from helpers.evidence.seal_manifest import SEAL
+    from helpers.ledger.ledger import NAME, Ledger
+    from helpers.runs.following import find_following
+
+    folder = places.run_folder(run)
+    entries = [] if found.findings else Ledger(folder / NAME).entries()
+    return find_following(run, found, entries, sealed=(folder / SEAL).exists())
+
+
+def _show_checklist(found: RunStatus, following: Following | None) -> None:
+    depth: dict[str, int] = {}
+    for phase in dict.fromkeys(step.phase for step in found.steps):
+        rows = []
+        for step in (step for step in found.steps if step.phase == phase):
+            depth[step.id] = depth[step.under] + 1 if step.under else 0
+            actual = "" if step.actual_minutes is None else duration(60 * step.actual_minutes)
+            rows.append((step.mark, "  " * depth[step.id] + step.title, step.id, step.state, step.who or "", (step.at or "")[:19],
+                         step.planned_minutes or "", actual))  # fmt: skip
+        screen.table(phase, "", "box", "step", "state", "who", "when (UTC)", "planned min", "actual", rows=rows)
+    for step in found.steps:
+        if step.why:
+            say(f"{step.mark} {step.why}")
+    box = next((step for step in found.steps if step.id == found.next), None)
+    words = f"{box.id}, {box.title} (phase {box.phase[:2]})" if box else "nothing of the checklist"
+    say(f"next: {words}")
+    if following and following.command:
+        say(f"  {following.command}")
+    for objection in found.objections:
+        say(f"stands against sealing: {objection}")
+    say(f"blocked by: {found.blocked_by or 'nothing'}")
+    done = sum(step.over for step in found.steps)
+    screen.print(
+        f"{done} of {len(found.steps)} boxes of option {found.option} done; ledger of {found.entries} lines, {'broken' if found.findings else 'intact'}"
+    )
+
+
+def _attempt(path: Path) -> dict[str, Any]:
+    metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("runbook", {})
+    html = path.with_suffix(".html")
+    return {
+        "phase": path.parent.name, "attempt": path.stem, "status": metadata.get("status", "not finished"),
+        "exit_code": metadata.get("exit_code"), "notebook": str(path), "html": str(html) if html.exists() else None,
+    }  # fmt: skip

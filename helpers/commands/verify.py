@@ -1,0 +1,147 @@
+"""`runbook verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helpers.apart import apart_from_the_verdict
+from helpers.commands import places
+from helpers.commands.held import tell_held
+from helpers.commands.options import Exclude, PlanOnly, Profile, Run, Tables, load_profile, one_of
+from helpers.commands.output import Answer, output, planned, say, screen
+from helpers.errors import UsageError
+from helpers.progress import progress
+
+
+@output
+def verify(
+    source: Annotated[
+        str,
+        typer.Option(help="postgresql, or manifest: what it held at the export, by the kept digests; it is not asked."),
+    ] = "postgresql",
+    target: Annotated[str, typer.Option(help="snowflake, databricks, stage or postgresql.")] = "snowflake",
+    check: Annotated[str, typer.Option(help="row-counts, schema, data-quality, sample-data or full.")] = "full",
+    tables: Tables = None,
+    exclude: Exclude = None,
+    where: Annotated[str | None, typer.Option(help="Only rows with this condition, in PostgreSQL's SQL.")] = None,
+    since: Annotated[str | None, typer.Option(help="COLUMN=VALUE: only rows from this watermark on.")] = None,
+    sample: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Share of the rows, such as 0.01.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="SCHEMA.TABLE[.COLUMN]=NAME: what the target calls it; repeat for more."),
+    ] = None,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(help="SCHEMA.TABLE.COLUMN=NUMBER: the difference that still counts as none; repeat for more."),
+    ] = None,
+    witness: Annotated[
+        bool, typer.Option(help="Compute the source's digests inside PostgreSQL instead of over its stream.")
+    ] = False,
+    location: Annotated[str | None, typer.Option(help="s3://bucket/prefix/; without it the profile's stage.")] = None,
+    source_dsn_env: Annotated[str | None, typer.Option(help="Environment variable with the source's DSN.")] = None,
+    target_dsn_env: Annotated[
+        str | None, typer.Option(help="Environment variable with the DSN of --target postgresql.")
+    ] = None,
+    plan: PlanOnly = False,
+    run: Run = None,
+    profile: Profile = None,
+) -> Answer:
+    """Compare source and target, by default cell by cell; exit 1 when they differ.
+
+    Example: runbook verify --source postgresql --target snowflake --json
+    """
+    from helpers import verify as verifying
+    from helpers.ledger import objections
+    from helpers.settings import source_from_dsn
+    from helpers.verify.about import About
+    from helpers.verify.page import write as write_page
+    from helpers.verify.terminal import show as show_verification
+
+    one_of("--source", source, ("postgresql", "manifest"))
+    one_of("--target", target, ("snowflake", "databricks", "stage", "postgresql"))
+    one_of("--check", check, ("row-counts", "schema", "data-quality", "sample-data", "full"))
+    folder = places.open_run_folder(run) if run else None
+    tell_held(run, profile)
+    settings = load_profile(profile)
+    if target == "postgresql" and not target_dsn_env:
+        raise UsageError(
+            "verify against another PostgreSQL", on="--target postgresql", why="no target server is named",
+            next_step="name an environment variable with its DSN: --target-dsn-env TARGET_DSN",
+        )  # fmt: skip
+    tolerances = settings.verify.tolerances | {k: _number(k, v) for k, v in _pairs("--tolerance", tolerance).items()}
+    options = verifying.Options(
+        verifying.Selection(where, since, sample), settings.verify.names | _pairs("--map", names), tolerances, witness
+    )
+    with (
+        progress("verify", unit="tables" if check == "data-quality" else "rows") as report,
+        verifying.planned(
+            settings,
+            target=target,  # type: ignore[arg-type]
+            source_name=source,  # type: ignore[arg-type]
+            check=check,  # type: ignore[arg-type]
+            tables=tuple(tables or ()),
+            exclude=tuple(exclude or ()),
+            source=source_from_dsn(source_dsn_env) if source_dsn_env else None,
+            target_source=source_from_dsn(target_dsn_env) if target_dsn_env else None,
+            location=location,
+            cells_folder=places.unused(folder / "verify") if folder else None,
+            options=options,
+            progress=report,
+        ) as what,
+    ):
+        found = None if plan else verifying.verify(what, progress=report)
+    if found is None:
+        rows = [
+            (str(p.table), p.rows, ", ".join(p.key) or "no key: as a multiset", p.selection or "all rows")
+            for p in what.tables
+        ]
+        return planned(
+            "would compare",
+            ("table", "rows", "key", "compared"),
+            rows,
+            shown=("table", "rows (about)", "by key", "compared"),
+        )
+    about = About.of(what)
+    page: Path | None = None
+    if found.tables and not found.business:
+        with apart_from_the_verdict("the report page could not be written"):
+            page = write_page(found, what.cells_folder / "report.html", about=about)
+    if folder:
+        # Of what narrows it, only what was given: an equal verdict on less does not outweigh a difference.
+        given = {
+            "check": check if check != "full" else None, "tables": tables, "exclude": exclude, "where": where, "since": since, "sample": sample,
+            "map": names, "tolerance": tolerance, "location": location,
+        }  # fmt: skip
+        with apart_from_the_verdict(f"{folder.name} was not told of this verification"):
+            objections.record(folder, found, what, {name: value for name, value in given.items() if value})
+    with apart_from_the_verdict("the export's snapshot was not let go"):
+        verifying.release_when_proved(what, found, everything=not tables and not exclude)
+
+    def show() -> None:
+        show_verification(screen, found, about)
+        if page:
+            say(f"the report for people: {page}")
+
+    return Answer(found.as_dict() | {"page": str(page) if page else None}, show, 0 if found.equal else 1)
+
+
+def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    pairs = dict(text.rpartition("=")[::2] for text in given or ())
+    if bad := next((text for text in given or () if not all(text.rpartition("="))), None):
+        raise UsageError("understand the command", on=f"{option} {bad}", why="it is not NAME=VALUE", next_step="write schema.table=NAME")  # fmt: skip
+    return pairs
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            "understand the command",
+            on=f"--tolerance {name}={text}",
+            why=f"{text} is no number",
+            next_step="write 1e-9",
+        ) from None
