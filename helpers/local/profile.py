@@ -39,8 +39,10 @@ _RULES = {
     # The other sections describe the sample, which lies in the stack's own database.
     "source": _Rule(("host",), takes=("sla", "hybrid", "compliance", "downstream")),
     # What lies there is reached with the stage's credentials.
-    "stage": _Rule(("endpoint", "region"), takes=("archive", "kafka", "databricks")),
-    "snowflake": _Rule(("account",), ("private_key_file", "private_key_passphrase", "storage_integration")),
+    "stage": _Rule(("endpoint", "region"), ("access_key", "secret_key"), takes=("archive", "kafka", "databricks")),
+    "snowflake": _Rule(
+        ("account", "connect.host"), ("private_key_file", "private_key_passphrase", "storage_integration")
+    ),
     "databricks": _Rule(("url", "host"), ("cluster_id", "token", "catalog"), ("pysail",)),
     "kafka": _Rule(
         ("bootstrap",),
@@ -70,7 +72,7 @@ def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
     given = dict(_sections())
     for name, rule in _RULES.items():
         section = written.get(name, {})
-        own = [key for key in rule.own if key in section and section[key] != given.get(name, {}).get(key)]
+        own, unheeded = (_otherwise(keys, section, given.get(name, {})) for keys in (rule.own, rule.unheeded))
         engine = section.get("engine")
         where = f"profiles.{profile}.{name}"
         if own and engine in rule.engines:
@@ -80,9 +82,9 @@ def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
             for dropped in rule.takes:
                 given.pop(dropped, None)
             given[name] = {key: value for key, value in given.get(name, {}).items() if key in rule.kept}
-        elif ignored := [key for key in rule.unheeded if key in section]:
+        elif unheeded:
             raise _refused(
-                ", ".join(f"{where}.{key}" for key in ignored), file,
+                ", ".join(f"{where}.{key}" for key in unheeded), file,
                 "stack = \"local\" gives the section a stand-in that does not heed it",
                 f"name the server, too ({' or '.join(f'{where}.{key}' for key in rule.own)}), or take it away",
             )  # fmt: skip
@@ -94,6 +96,17 @@ def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
     if "downstream" in written:
         given.pop("downstream", None)
     return merged({name: section for name, section in given.items() if section or name in written}, written)
+
+
+def _otherwise(keys: tuple[str, ...], written: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """Those that a section has, and otherwise than the stack gives it; a dot leads into a table."""
+
+    def value(section: Any, key: str) -> Any:
+        first, _, rest = key.partition(".")
+        found = section.get(first) if isinstance(section, dict) else None
+        return value(found, rest) if rest else found
+
+    return [key for key in keys if value(written, key) not in (None, value(given, key))]
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,8 @@ SETTINGS = {
     "lc_numeric": "C",
     "lc_time": "C",
     "client_encoding": "UTF8",
+    # What the server tells of its own work at "debug" reaches a terminal and its logs, and is no answer of ours.
+    "client_min_messages": "warning",
     # Expressions of the catalog are printed in one way, so that one way of reading them is enough.
     "quote_all_identifiers": "off",
     # A literal, a condition and an array mean what they say.

@@ -710,6 +710,13 @@ def _written(profile: str | None, file: Path | None) -> tuple[str, Path, dict[st
             else "take it away, or correct its name",
         )
     tree = whole.get("profiles", {})
+    if misplaced := next((key for key in tree if key != name and key in Profile.model_fields), None):
+        raise SettingsError(
+            f"read [profiles.{misplaced}]",
+            on=str(path),
+            why=f"it reads as a profile of that name, and {misplaced} is a section of a profile",
+            next_step=f"write it as [profiles.{name}.{misplaced}], or give the profile another name",
+        )
     if name not in tree:
         raise SettingsError(
             f"find profile {name!r}",

@@ -118,6 +118,10 @@ _OTHERS = {
     "function": ("pg_proc", "true", f"code: {_CODE}"),
     "trigger": ("pg_trigger", "NOT tgisinternal AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = tgrelid AND c.relispartition)", f"code: {_CODE}"),
     "rule": ("pg_rewrite", "rulename <> '_RETURN'", f"code: {_CODE}"),
+    "operator": ("pg_operator", "true", f"code: {_CODE}"),
+    "cast": ("pg_cast", "true", f"code: {_CODE}"),
+    "collation": ("pg_collation", "true", "an order of texts: the target has its own"),
+    "text search configuration": ("pg_ts_config", "true", f"code: {_CODE}"),
     "event trigger": ("pg_event_trigger", "true", f"code: {_CODE}"),
     "policy": ("pg_policy", "true", "who may see which rows: the target has its own rights"),
     "type": (
@@ -126,6 +130,10 @@ _OTHERS = {
     ),
     "foreign server": ("pg_foreign_server", "true", "a connection to another server"),
     "publication": ("pg_publication", "true", "a stream of changes to others: it ends with the source"),
+    "subscription": (
+        "pg_subscription", "subdbid = (SELECT d.oid FROM pg_database d WHERE datname = current_database())",
+        "rows that another server sends: what it sends after the snapshot does not move",
+    ),
     "extension": ("pg_extension", "extname <> 'plpgsql'", "an extension of the server: values of its types move as docs/types.md says"),
 }  # fmt: skip
 """Kind → the catalog, which of its rows, and why they stay."""

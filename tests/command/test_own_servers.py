@@ -67,6 +67,8 @@ def test_a_server_of_the_profiles_own_is_the_one_that_is_asked(load: Any, sectio
         ('[profiles.mine.databricks]\ntoken = { env = "A_SECRET" }\n', ["mine.databricks.token", "mine.databricks.url"]),
         ('[profiles.mine.databricks]\nengine = "spark"\nschema = "s"\n', ["mine.databricks", "name the server"]),
         ('[profiles.mine.snowflake]\nprivate_key_file = "k.p8"\n', ["mine.snowflake.private_key_file", "mine.snowflake.account"]),
+        ('[profiles.mine.stage]\naccess_key = "a"\nsecret_key = { env = "A_SECRET" }\n', ["mine.stage.access_key", "mine.stage.endpoint"]),
+        ('[profiles.mine.snowflake.connect]\nhost = "proxy"\n', ["mine.snowflake.account"]),
         ('[profiles.mine.aws]\nendpoint = "http://h"\nengine = "moto"\n', ["mine.aws.endpoint", "engine"]),
     ],
 )  # fmt: skip
@@ -125,6 +127,7 @@ def test_what_the_local_stack_heeds_is_merged(load: Any, local_settings: Setting
         ('[profiles.mine.source]\npassword = { env = "A_SECRET", key = "x" }\n', "its keys are env"),
         ("[profiles.mine]\n[export]\nworkers = 2\n", "write it as [profiles.mine.export]"),
         ("[profiles.mine]\n[profile.mine.source]\n", "write it as [profiles.mine]"),
+        ("[profiles.mine]\n[profiles.export]\nworkers = 2\n", "write it as [profiles.mine.export]"),
     ],
 )
 def test_a_key_that_nobody_reads_is_refused_with_its_place(load: Any, text: str, says: str) -> None:

@@ -204,7 +204,9 @@ def test_what_holds_no_rows_of_a_table_is_named_too(migration: Any) -> None:
         "CREATE FUNCTION total(int) RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE EXTENSION hstore",
         "CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
         "CREATE TRIGGER keeps BEFORE INSERT ON sales FOR EACH ROW EXECUTE FUNCTION kept()",
-        "CREATE RULE quiet AS ON DELETE TO sales DO INSTEAD NOTHING",
+        "CREATE RULE quiet AS ON DELETE TO sales DO INSTEAD NOTHING", "CREATE CAST (mood AS int) WITH INOUT",
+        "CREATE OPERATOR ## (RIGHTARG = int, FUNCTION = total)", "CREATE COLLATION plain FROM \"C\"",
+        "CREATE TEXT SEARCH CONFIGURATION words (COPY = simple)",
     )  # fmt: skip
     manifest = migration.export()
     assert _rows(manifest) == {"public.sales": 0}
@@ -212,6 +214,8 @@ def test_what_holds_no_rows_of_a_table_is_named_too(migration: Any) -> None:
         "public.v", "public.m", "public.bare", "public.sales_id_seq", "public.sales_no_seq", "large objects",
         "function public.total(integer)", "function public.kept()", "trigger keeps on public.sales",
         "rule quiet on public.sales", "type public.mood", "extension hstore",
+        "cast (public.mood AS integer)", "operator public.##(NONE,integer)", "collation public.plain",
+        "text search configuration public.words",
     }  # fmt: skip
     assert manifest.left_out["large objects"] == (
         "the contents of 2: where a column holds their numbers, only those move; numbers of them may stand in public.sales.doc"

@@ -49,6 +49,7 @@ OTHERWISE = {
     "timezone": "America/New_York",
     "extra_float_digits": "-2",
     "bytea_output": "escape",
+    "client_min_messages": "debug1",
     "quote_all_identifiers": "on",
     "transform_null_equals": "on",
     "array_nulls": "off",
