@@ -54,6 +54,8 @@ def main() -> None:
     try:
         sys.exit(app(prog_name="runbook", standalone_mode=False) or 0)
     except WrongArguments as error:
+        if not error.format_message():  # called without a word, it has shown its help
+            sys.exit(UsageError.exit_code)
         help_line = f"see: {error.ctx.command_path} --help" if error.ctx else "see: runbook --help"
         _fail(
             UsageError(

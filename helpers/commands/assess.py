@@ -27,8 +27,7 @@ def assess(
     run: Run = None,
     profile: Profile = None,
 ) -> Answer:
-    """Take stock of the source: what there is and what stands in the way, or with --census which values no target holds; exit 1
-    when something stops or is refused.
+    """Show what the source has and what stands in the way, with --census which values no target holds; exit 1 when something does.
 
     Example: runbook assess; runbook assess --census --tables "sales_*"
     """

@@ -109,9 +109,10 @@ def seal(
 @output
 def verify_evidence(
     path: Annotated[Path, typer.Argument(help="A run's folder, or its evidence.zip.")],
-    public_key: Annotated[str, typer.Option(help="Of the one who sealed: a file, PEM text, or base64.")],
+    public_key: Annotated[str, typer.Option(help="Public key of whoever sealed it: a file, PEM text, or base64.")],
     run_key: Annotated[
-        str | None, typer.Option(help="Of the machine that ran it, if you know it; else the one the ledger names.")
+        str | None,
+        typer.Option(help="Public key of the machine that ran it; without it the one that the ledger names."),
     ] = None,
     previous: Annotated[
         Path | None, typer.Option(help="The run before; without it the folder beside, if there is one.")

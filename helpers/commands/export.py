@@ -26,7 +26,9 @@ def export(
     exclude: Exclude = None,
     hold_snapshot: Annotated[
         bool,
-        typer.Option(help="Keep the snapshot for the verification, for the profile's hours; six unless it says other."),
+        typer.Option(
+            help="Hold the snapshot until the verification, at most the hours that the profile sets; six without that."
+        ),
     ] = False,
     include_views: Annotated[bool, typer.Option(help="Export views and materialized views too.")] = False,
     workers: Annotated[

@@ -82,8 +82,10 @@ def produce(
 @output
 def land_events(
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what arrives, until it is stopped.")] = False,
-    most_events: Annotated[int, typer.Option(min=1, help="Of a partition in one file.")] = 10_000,
-    most_seconds: Annotated[float, typer.Option(min=0, help="That an event waits for its file to fill.")] = 5.0,
+    most_events: Annotated[int, typer.Option(min=1, help="The most events of a partition in one file.")] = 10_000,
+    most_seconds: Annotated[
+        float, typer.Option(min=0, help="The longest that an event waits for its file to fill.")
+    ] = 5.0,
     topic: Topic = None,
     profile: Profile = None,
 ) -> Answer:

@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3
 @app.command()
 def up(
     kafka: Annotated[
-        bool, typer.Option("--kafka", help="Also the Kafka stand-in, which else starts when needed.")
+        bool, typer.Option("--kafka", help="Start the Kafka stand-in too; otherwise it starts when it is needed.")
     ] = False,
     airflow: Annotated[
         bool, typer.Option("--airflow", help="Start Airflow too; the first time it is installed.")
@@ -108,7 +108,7 @@ def sample_source(
         int, typer.Option(envvar="SCALE", help="Order lines, from ten thousand to a hundred million.")
     ] = 10_000,
     seed: Annotated[int, typer.Option(help="Equal seeds make equal data.")] = 20240101,
-    replace: Annotated[bool, typer.Option(help="Build even over orders that were loaded from a file.")] = False,
+    replace: Annotated[bool, typer.Option(help="Replace orders that were loaded from a file, too.")] = False,
     keep_orders: Annotated[bool, typer.Option(help="Do nothing where orders were loaded from a file.")] = False,
 ) -> None:
     """Build the sample source: the legacy sales pipeline with generated orders.

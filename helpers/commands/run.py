@@ -38,9 +38,10 @@ def run(
     cell_timeout: Annotated[float, typer.Option(help="Seconds that one cell may take.")] = 6 * 3600,
     run_timeout: Annotated[float | None, typer.Option(min=1, help="With all: seconds that the call may take.")] = None,
     retries: Annotated[
-        int | None, typer.Option(min=0, help="Repetitions after a transient error; 0, with all 3.")
+        int | None,
+        typer.Option(min=0, help="How often it is repeated after a transient error; without it 0, with all 3."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No line a cell on standard error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no line for each cell on standard error.")] = False,
     profile: Profile = None,
     as_json: Json = False,
 ) -> Answer:

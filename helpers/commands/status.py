@@ -25,7 +25,7 @@ def status(
     run: Run = None,
     let_go: Annotated[
         bool,
-        typer.Option("--let-go", help="Let go the snapshots that are held for the run, or without --run for none."),
+        typer.Option("--let-go", help="Let go the snapshots that are held for the run; without --run those of no run."),
     ] = False,
     profile: Profile = None,
 ) -> Answer:
@@ -72,8 +72,10 @@ def status(
             )
             for s in held
         ]
-        screen.table("snapshots held", "source", "run", "for", "LSN", "since", "until", "keeper", rows=holders)
-        if held:
+        if not held:
+            screen.print("no snapshot is held on a source")
+        else:
+            screen.table("snapshots held", "source", "run", "for", "LSN", "since", "until", "keeper", rows=holders)
             screen.print(
                 f"vacuum on the source is held back by {behind:,} transactions (age of xmin); what goes on needs its snapshot, "
                 "and `runbook status --run NAME --let-go` (without --run: of no run) lets go what is held for later",
@@ -89,7 +91,9 @@ def control_room(
     port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on; 0 for a free one.")] = 0,
     public_key: Annotated[
         str,
-        typer.Option(help="Of the one who sealed: a file, PEM text, or base64; else that of a person in the settings."),
+        typer.Option(
+            help="Public key of whoever sealed it: a file, PEM text, or base64; without it that of a person in the settings."
+        ),
     ] = "",
 ) -> None:
     """Follow a run in the browser: checklist, data, differences, evidence. Reads only, on 127.0.0.1, behind a token.

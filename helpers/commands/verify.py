@@ -20,7 +20,7 @@ from helpers.progress import progress
 def verify(
     source: Annotated[
         str,
-        typer.Option(help="postgresql, or manifest: what it held at the export, by the kept digests; it is not asked."),
+        typer.Option(help="postgresql, or manifest: the digests that the export kept; PostgreSQL is not asked."),
     ] = "postgresql",
     target: Annotated[str, typer.Option(help="snowflake, databricks, stage or postgresql.")] = "snowflake",
     check: Annotated[str, typer.Option(help="row-counts, schema, data-quality, sample-data or full.")] = "full",

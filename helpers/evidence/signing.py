@@ -128,7 +128,12 @@ def _lines(run_folder: Path) -> list[Line]:
     except OSError:
         lines = []
     if not lines:
-        raise UsageError("find the run", on=run_folder.name, why="it has no ledger", next_step="start it: runbook run")
+        raise UsageError(
+            "find the run",
+            on=run_folder.name,
+            why="it has no ledger",
+            next_step=f"start it: runbook run 00 --run {run_folder.name}",
+        )
     return lines
 
 

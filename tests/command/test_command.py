@@ -238,6 +238,13 @@ def test_every_command_shows_an_example(runbook: Command) -> None:
         assert "Example:" in runbook(*command.split(), "--help").stdout
 
 
+@pytest.mark.parametrize("words", [(), ("kafka",), ("local",)])
+def test_a_command_without_a_word_shows_its_help_and_nothing_else(runbook: Command, words: tuple[str, ...]) -> None:
+    shown = runbook(*words)
+    assert shown.returncode == 2 and "Usage" in shown.stdout + shown.stderr
+    assert "Could not" not in shown.stderr, shown.stderr
+
+
 def test_local_profile_is_one_of_the_file() -> None:
     assert os.environ["RUNBOOK_LOCAL_ROOT"]
     assert profiles.load("local").profile == "local"
