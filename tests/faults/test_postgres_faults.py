@@ -50,6 +50,7 @@ ENTRIES: dict[str, tuple[dict[str, Any], bool, str]] = {
     "no password": ({"password": None}, False, "correct user and password"),
     "no such role": ({"user": "nobody_here"}, False, "correct user and password"),
     "no such database": ({"dbname": "nowhere"}, False, "correct dbname"),
+    "a database that takes no connections": ({"dbname": "template0"}, False, "ALLOW_CONNECTIONS true"),
     "nobody listens": ({"port": 1}, True, "check that the server runs"),
     "no such host": ({"host": "no-such-host.invalid"}, False, "correct host"),
     "TLS that it lacks": ({"sslmode": "require"}, False, "speaks no TLS"),
@@ -81,6 +82,15 @@ def test_a_role_that_may_not_enter(migration: Any, option: str, transient: bool)
             postgres.connect(source)
     assert told.value.transient is transient, told.value
     assert ("CONNECTION LIMIT" if transient else "LOGIN") in told.value.next_step
+
+
+def test_a_role_that_may_not_connect_to_the_database(migration: Any) -> None:
+    with _role(migration) as source:
+        migration.source(f"REVOKE CONNECT ON DATABASE {source.dbname} FROM PUBLIC")
+        with pytest.raises(ConnectionFailed) as told:
+            postgres.connect(source)
+        migration.source(f"GRANT CONNECT ON DATABASE {source.dbname} TO PUBLIC")
+    assert (told.value.transient, "GRANT CONNECT ON DATABASE" in told.value.next_step) == (False, True), told.value
 
 
 def _lock(source: Source, *, views: bool = False) -> None:

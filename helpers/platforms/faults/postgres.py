@@ -78,6 +78,14 @@ _BY_CODE: dict[str, Fault] = {
     "08": _LOST,
     "08P01": _NO_ENTRY,
     "28": _NO_ENTRY,
+    "no connect": Fault(
+        ConnectionFailed, f"let the database's owner run GRANT CONNECT ON DATABASE … TO …, for this user, then {AGAIN}"
+    ),
+    "closed": Fault(
+        ConnectionFailed,
+        "name another database, or let it take connections again (ALTER DATABASE … ALLOW_CONNECTIONS true; PgBouncer: ENABLE), "
+        f"then {AGAIN}",
+    ),
     "3D000": Fault(ConnectionFailed, "correct dbname in the profile: the server has no such database"),
     "3F000": _OF_A_SNAPSHOT,
     "42P01": _OF_A_SNAPSHOT,
@@ -174,8 +182,8 @@ _BY_TEXT = tuple(
         ("password authentication failed|authentication failed|wrong password|no such user|login failed", "28P01"),
         (r'no pg_hba\.conf entry|pg_hba\.conf rejects|role ".*" does not exist|is not permitted to log in', "28000"),
         (r'database ".*" does not exist|no such database', "3D000"),
-        ("permission denied for database", "28000"),
-        (r"is not currently accepting connections|database .* is disabled", "28000"),
+        ("permission denied for database", "no connect"),
+        (r"is not currently accepting connections|database .* is disabled", "closed"),
         ("too many (clients|connections)|remaining connection slots|no more connections allowed", "53300"),
         (
             r"database system is (starting up|shutting down|in recovery|not accepting)|not yet accepting connections|"
