@@ -14,6 +14,7 @@ import papermill
 from papermill.engines import papermill_engines
 from papermill.parameterize import parameterize_notebook
 
+from helpers import settings
 from helpers.errors import UsageError
 from helpers.evidence.html import render
 from helpers.ledger.folders import RUN, Attempt, checked_name, open_attempt, write_atomically
@@ -159,7 +160,7 @@ def _executed(
         "python3",
         output_path=str(attempt.notebook),
         report=report,
-        env=attempt.environment(),
+        env={settings.LOCATION: str(_settings_file(notebook)), **attempt.environment()},
         cwd=str(notebook.resolve().parent),
         start_timeout=start_timeout,
         supervisor=supervisor,
@@ -172,6 +173,12 @@ def _executed(
     write_atomically(attempt.notebook, nbformat.writes(redact_values(nb)))
     html, html_error = _rendered(attempt)
     return AttemptResult(attempt, status, exit_code, seconds, attempt.notebook, html, failure, html_error)
+
+
+def _settings_file(notebook: Path) -> Path:
+    """The one beside the notebook, else the one that this command reads."""
+    beside = notebook.resolve().parent / settings.FILE
+    return beside if beside.exists() else settings.location().resolve()
 
 
 def _prepared(notebook: Path, given: Mapping[str, object], attempt: Attempt) -> Any:

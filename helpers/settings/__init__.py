@@ -38,6 +38,9 @@ from helpers.settings.local_stack import local_stack
 
 FILE = "migration.toml"
 
+LOCATION = "RUNBOOK_SETTINGS_FILE"
+"""Where the file is, for a notebook, which does not run in the folder of the command that starts it."""
+
 DEFAULT_PROFILE = "local"
 
 Section = TypeVar("Section")
@@ -619,12 +622,19 @@ class Settings:
         return value
 
 
+def location() -> Path:
+    """The settings' file: what `RUNBOOK_SETTINGS_FILE` names, else `migration.toml` in the current folder, else in the project's."""
+    if named := os.environ.get(LOCATION):
+        return Path(named)
+    return next((p for p in (Path.cwd() / FILE, PROJECT / FILE) if p.exists()), PROJECT / FILE)
+
+
 def load(profile: str | None = None, file: Path | None = None) -> Settings:
     """Reads one profile and resolves the secrets it refers to.
 
     Args:
         profile: its name under `[profiles]`; without it, `RUNBOOK_PROFILE` or "local".
-        file: without it, `migration.toml` in the current folder, else in the project's.
+        file: without it, see `location`.
 
     Raises:
         SettingsError: a file, profile, key or secret is missing or wrong; names the key and where it was sought.
@@ -697,7 +707,7 @@ def local_source() -> Source:
 
 def _written(profile: str | None, file: Path | None) -> tuple[str, Path, dict[str, Any]]:
     name = profile or os.environ.get("RUNBOOK_PROFILE") or DEFAULT_PROFILE
-    path = file or next((p for p in (Path.cwd() / FILE, PROJECT / FILE) if p.exists()), PROJECT / FILE)
+    path = file or location()
     whole = _parse(path)
     if unknown := next((key for key in whole if key != "profiles"), None):
         belongs = unknown in Profile.model_fields or (isinstance(whole[unknown], dict) and name in whole[unknown])

@@ -56,6 +56,17 @@ def test_a_run_knows_its_folder_its_interpreter_and_hides_secrets(
     assert not list((tmp_path / "outputs/r/30_x").glob(".*"))
 
 
+def test_a_notebook_reads_the_settings_of_the_command_that_runs_it(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "migration.toml").write_text("[profiles.mine]\n")
+    monkeypatch.chdir(tmp_path / "own")
+    notebook = write("30_x", {"setup": "from helpers import settings", "s30-a": "print(settings.load('mine').profile)"})
+    result = run(notebook, tmp_path)
+    assert (result.failure, "mine" in text_of(result.notebook)) == (None, True)
+
+
 def test_a_secret_of_the_environment_reaches_no_file_of_a_run(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
