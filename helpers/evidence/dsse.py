@@ -11,11 +11,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import CryptoSigner, SSlibKey
+if TYPE_CHECKING:  # with its signers it imports the clients of three clouds, which a digest's first letters need not
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.signer import CryptoSigner, SSlibKey
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -51,6 +51,8 @@ def sign(kind: Kind, subjects: Mapping[str, str], predicate: Mapping[str, Any], 
     Returns:
         The envelope as the bytes of its file.
     """
+    from securesystemslib.dsse import Envelope
+
     statement = {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(subjects.items())],
@@ -69,6 +71,8 @@ def opened(data: bytes, key: SSlibKey, kind: Kind) -> Statement:
         BadEnvelope: another key signed it, the signature does not fit, it is a statement of another kind, or the
             file's bytes are not exactly those that `sign` makes of it: nothing may hide in spaces or spare bits.
     """
+    from securesystemslib.exceptions import VerificationError
+
     envelope = _parsed(data)
     (signature,) = envelope.signatures.values()
     if signature.keyid != key.keyid:
@@ -116,6 +120,8 @@ def _as_file(envelope: Envelope) -> bytes:
 
 
 def _parsed(data: bytes) -> Envelope:
+    from securesystemslib.dsse import Envelope
+
     try:
         # from_dict rewrites the signatures within its argument.
         envelope = Envelope.from_dict(copy.deepcopy(json.loads(data)))
