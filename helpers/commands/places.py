@@ -7,7 +7,6 @@ from pathlib import Path
 
 from helpers import PROJECT
 from helpers.errors import UsageError
-from helpers.ledger.folders import checked_name, refuse_sealed
 
 RUNBOOKS = PROJECT / "runbooks"
 OUTPUTS = PROJECT / "outputs"
@@ -29,6 +28,8 @@ def notebook(phase: str) -> Path:
 
 
 def run_folder(run: str) -> Path:
+    from helpers.ledger.folders import checked_name
+
     return OUTPUTS / checked_name(run, kind="run")
 
 
@@ -38,6 +39,8 @@ def open_run_folder(run: str) -> Path:
     Raises:
         UsageError: it is sealed.
     """
+    from helpers.ledger.folders import refuse_sealed
+
     folder = run_folder(run)
     refuse_sealed(folder)
     return folder

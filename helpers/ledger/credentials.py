@@ -15,24 +15,20 @@ _NAME = re.compile(
 )
 """Only at the end: `token_env` and `secret_name` say where a secret is, not what it is."""
 
-_VALUES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("a URL with a password", re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@'\"<>{}]*:(?![•*]+@)[^\s/@'\"<>{}]+@", re.I)),
+_VALUES: tuple[tuple[str, str], ...] = (
+    ("a URL with a password", r"(?i)[a-z][a-z0-9+.-]*://[^\s/:@'\"<>{}]*:(?![•*]+@)[^\s/@'\"<>{}]+@"),
     (
         "a password setting",
-        re.compile(
-            r"\b(?:password|passwd|pwd|passphrase|secret_?access_?key|aws_secret_access_key)"
-            r"\s*[=:]\s*['\"]?(?![•*<{$]|None\b|null\b|os\.|str\b|settings\b)[^\s'\"&,;)(\[\]]{3,}(?![\w(.\[])",
-            re.I,
-        ),
+        r"(?i)\b(?:password|passwd|pwd|passphrase|secret_?access_?key|aws_secret_access_key)"
+        r"\s*[=:]\s*['\"]?(?![•*<{$]|None\b|null\b|os\.|str\b|settings\b)[^\s'\"&,;)(\[\]]{3,}(?![\w(.\[])",
     ),
-    ("an AWS access key id", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
-    ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
-    ("a JSON web token", re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}")),
-    (
-        "a service's token",
-        re.compile(r"\b(?:hvs\.[\w-]{20,}|gh[pousr]_\w{30,}|dapi[0-9a-f]{32}|xox[abprs]-[\w-]{10,})"),
-    ),
+    ("an AWS access key id", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    ("a private key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+    ("a JSON web token", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
+    ("a service's token", r"\b(?:hvs\.[\w-]{20,}|gh[pousr]_\w{30,}|dapi[0-9a-f]{32}|xox[abprs]-[\w-]{10,})"),
 )
+"""Compiled at their first use: every call of the command imports this file."""
+
 _SHORTEST_OF_ENVIRONMENT = 6
 
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=_-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=_-])")
@@ -63,7 +59,7 @@ def secret_in(text: str) -> str | None:
     if any(known in text for known in redaction.known()):
         return "a secret that this process has read"
     for kind, pattern in _VALUES:
-        if pattern.search(text):
+        if re.search(pattern, text):
             return kind
     if any(_is_mixed(match[0]) for match in _AWS_SECRET.finditer(text)):
         return "an AWS secret access key"
