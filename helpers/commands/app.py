@@ -3,6 +3,7 @@
 Exit codes: 0 done and true; 1 ran, and the answer is no; 2 could not run; 3 awaiting a person; 4 aborted.
 
 Every call imports this file, so it and the topics that it lists import little; what is heavy is imported inside a command.
+The topics do without `from __future__ import annotations`: typer would compile the text of each option again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """`runbook archive`."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -89,7 +87,7 @@ def archive(
     return Answer(done.model_dump(mode="json"), show, 0 if done.proved else 1)
 
 
-def _show_restore(tested: RestoreTest) -> None:
+def _show_restore(tested: "RestoreTest") -> None:
     rows = [(t.table, t.verdict, t.rows if t.rows is not None else "", t.differences) for t in tested.tables]
     if rows:
         say(f"the dump was restored on {tested.server}")

@@ -1,7 +1,5 @@
 """`runbook assess`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,7 +51,7 @@ def assess(
     return Answer(survey.as_dict(found, by_target), lambda: _show_census(found, by_target), 1 if refused else 0)
 
 
-def _take_inventory(settings: Settings) -> Answer:
+def _take_inventory(settings: "Settings") -> Answer:
     from helpers.assessment import inventory
 
     found = inventory.take(settings.source)
@@ -84,7 +82,7 @@ def _take_inventory(settings: Settings) -> Answer:
     return Answer(value, show, 1 if any(each.severity == "stop" for each in said) else 0)
 
 
-def _show_census(found: Stock, by_target: Mapping[str, Sequence[Refusal]]) -> None:
+def _show_census(found: "Stock", by_target: Mapping[str, Sequence["Refusal"]]) -> None:
     for table in found.tables:
         rows = [
             (c.column.name, c.column.type.sql, c.verdict, c.mapping.snowflake, c.policy or "", c.touched,

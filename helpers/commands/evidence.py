@@ -1,7 +1,5 @@
 """Signing, sealing and checking a run: `runbook keygen`, `attest`, `approve`, `seal` and `verify-evidence`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

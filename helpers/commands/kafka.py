@@ -1,7 +1,5 @@
 """`runbook kafka`: sale events."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`runbook load`."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 from typing import Annotated

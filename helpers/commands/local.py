@@ -1,7 +1,5 @@
 """`runbook local`: the embedded stack."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Both pipelines at work, and the way back: `runbook aggregate`, `marts`, `benchmark` and `rehearse-rollback`."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """`runbook run`."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys
@@ -94,7 +92,7 @@ def run(
         given["option"] = option
     report = Silence() if quiet else CellByCell()
 
-    def once() -> AttemptResult:
+    def once() -> "AttemptResult":
         return execute(
             notebook, run=run, parameters=given, outputs=places.OUTPUTS, option=option, cell_timeout=cell_timeout,
             report=report,
@@ -130,7 +128,7 @@ def run(
     return Answer(summary, show, result.exit_code, settle)
 
 
-def _show_phases(whole: AllResult) -> None:
+def _show_phases(whole: "AllResult") -> None:
     from helpers.checklist import ROLLBACK
 
     rows = [

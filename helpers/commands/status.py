@@ -1,7 +1,5 @@
 """`runbook status` and `runbook control-room`: how a run stands."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,7 +112,7 @@ def control_room(
     serve(places.OUTPUTS, run or "", port=port, public_key=public_key, say=announce)
 
 
-def _following(run: str, found: RunStatus) -> Following:
+def _following(run: str, found: "RunStatus") -> "Following":
     from helpers.evidence.seal_manifest import SEAL
     from helpers.ledger.ledger import NAME, Ledger
     from helpers.runs.following import find_following
@@ -124,7 +122,7 @@ def _following(run: str, found: RunStatus) -> Following:
     return find_following(run, found, entries, sealed=(folder / SEAL).exists())
 
 
-def _show_checklist(found: RunStatus, following: Following | None) -> None:
+def _show_checklist(found: "RunStatus", following: "Following | None") -> None:
     depth: dict[str, int] = {}
     for phase in dict.fromkeys(step.phase for step in found.steps):
         rows = []
