@@ -23,6 +23,13 @@ class Comments:
     lost: frozenset[tuple[int, int]]
 
 
+def codec_of(cursor: Any) -> str:
+    """Python's name for the database's encoding."""
+    encoding = cursor.connection.get_parameter_status("server_encoding")
+    # A database of SQL_ASCII does not say what its bytes mean; where they are UTF-8, they are taken for it.
+    return "utf-8" if encoding == "SQL_ASCII" else str(encodings.get(encoding, "ascii"))
+
+
 def read_comments(cursor: Any, oids: Sequence[int]) -> Comments:
     """Comments on tables and their columns.
 
@@ -32,9 +39,7 @@ def read_comments(cursor: Any, oids: Sequence[int]) -> Comments:
         cursor: a psycopg2 cursor.
         oids: of the tables.
     """
-    encoding = cursor.connection.get_parameter_status("server_encoding")
-    # A database of SQL_ASCII does not say what its bytes mean; where they are UTF-8, they are taken for it.
-    codec = "utf-8" if encoding == "SQL_ASCII" else encodings.get(encoding, "ascii")
+    codec = codec_of(cursor)
     cursor.execute(
         "SELECT objoid, objsubid, convert_to(description, current_setting('server_encoding')) FROM pg_catalog.pg_description "
         "WHERE classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objoid = ANY (%s::oid[])",

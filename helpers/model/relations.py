@@ -6,7 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg2
+
 from helpers.model import globs as globs_of
+from helpers.model.comments import codec_of
+from helpers.platforms.postgres import savepoint
 
 FIRST_OF_USERS = 16384
 """The first OID that PostgreSQL gives to what users make, `FirstNormalObjectId`
@@ -134,9 +138,37 @@ def survey(cursor: Any) -> list[Relation]:
     Args:
         cursor: a psycopg2 cursor.
     """
-    # A database of SQL_ASCII does not say what its bytes mean: a name comes as bytes, lest the server refuse all names for it.
-    ascii_only = cursor.connection.get_parameter_status("server_encoding") == "SQL_ASCII"
-    name = "pg_catalog.convert_to({}::text, 'SQL_ASCII')" if ascii_only else "{}::text"
+    try:
+        with savepoint(cursor):
+            return [Relation(*(*row, True)) for row in _relations(cursor, "{}::text")]
+    except psycopg2.DataError:
+        # One name that is no text in UTF-8, and the server refuses all: as bytes it gives them.
+        codec = codec_of(cursor)
+        rows = _relations(cursor, "pg_catalog.convert_to({}::text, pg_catalog.current_setting('server_encoding'))")
+        return [
+            Relation(
+                oid,
+                _text(schema, codec),
+                _text(name, codec),
+                *(*rest, _is_text(schema, codec) and _is_text(name, codec)),
+            )
+            for oid, schema, name, *rest in rows
+        ]
+
+
+def _text(name: memoryview, codec: str) -> str:
+    return bytes(name).decode(codec, errors="backslashreplace")
+
+
+def _is_text(name: memoryview, codec: str) -> bool:
+    try:
+        return bool(bytes(name).decode(codec))
+    except UnicodeDecodeError:
+        return False
+
+
+def _relations(cursor: Any, name: str) -> list[tuple[Any, ...]]:
+    """What `Relation` has, in its order, but for the last; `name` is what a name is asked as."""
     cursor.execute(
         f"""
         SELECT c.oid, {name.format("n.nspname")}, {name.format("c.relname")}, c.relkind::text, greatest(t.estimate, 0)::int8,
@@ -165,18 +197,7 @@ def survey(cursor: Any) -> list[Relation]:
         """,
         [FIRST_OF_USERS],
     )
-    return [
-        Relation(oid, _text(schema), _text(name), kind, int(estimate or 0), *(*rest, _legible(schema, name)))
-        for oid, schema, name, kind, estimate, *rest in cursor.fetchall()
-    ]
-
-
-def _text(name: str | memoryview) -> str:
-    return name if isinstance(name, str) else bytes(name).decode(errors="backslashreplace")
-
-
-def _legible(*names: str | memoryview) -> bool:
-    return all(isinstance(name, str) or _text(name).encode() == bytes(name) for name in names)
+    return list(cursor.fetchall())
 
 
 def not_found(cursor: Any, glob: str, relations: Sequence[Relation], choice: Choice) -> tuple[str, str]:

@@ -96,7 +96,8 @@ def savepoint(cursor: Any) -> Iterator[None]:
         yield
     except psycopg2.Error:
         if in_transaction and not cursor.connection.closed:
-            cursor.execute("ROLLBACK TO SAVEPOINT before")
+            # Released too: from within a subtransaction no snapshot can be exported.
+            cursor.execute("ROLLBACK TO SAVEPOINT before; RELEASE SAVEPOINT before")
         raise
     if in_transaction:
         cursor.execute("RELEASE SAVEPOINT before")

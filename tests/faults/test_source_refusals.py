@@ -15,6 +15,7 @@ from helpers import export as exporting
 from helpers.errors import SourceRefused
 from helpers.model.catalog import PgType
 from helpers.model.limits import BY_POLICY, Server, limits
+from helpers.source import survey
 
 
 @pytest.fixture
@@ -58,6 +59,19 @@ def test_names_and_labels_that_are_no_text_keep_back_their_own_table_alone(ascii
     assert r"public.na\xefve" in manifest.left_out
     ascii_only.load(manifest)
     assert ascii_only.verify().equal
+
+
+def test_a_name_with_a_byte_that_its_encoding_does_not_have(fresh_migration: Any) -> None:
+    with fresh_migration("ENCODING 'WIN1252' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0") as migration:
+        migration.source(
+            r"DO $do$ BEGIN EXECUTE format('CREATE TABLE public.%I (id int)', 'na' || convert_from('\x81', 'WIN1252')); END $do$",
+            "CREATE TABLE café (id int)",
+        )
+        with pytest.raises(SourceRefused) as told, exporting.planned(migration.settings):
+            pass
+        assert told.value.on == r"public.na\x81"
+        stock = survey.census(migration.settings, exclude=(r"na\x81",))
+        assert [str(table.table) for table in stock.tables] == ["public.café"]
 
 
 def test_bytes_without_a_meaning_are_not_answered_with_a_policy(ascii_only: Any) -> None:
