@@ -286,7 +286,7 @@ def test_the_delta_load_goes_on(project: Project, walk: Callable[..., DataMigrat
     assert [project.log(table).version() for table in "abc"] == versions
     assert [len(project.done(step)) for step in ("s30-load", "s30-load-databricks")] == [1, 1]
     assert project.log("a").to_pyarrow_table().num_rows == 2000
-    assert phase.summary().endswith("; Delta tables: equal")
+    assert "; Delta tables: equal" in phase.summary()
     again = walk("load delta")
     assert [project.log(table).version() for table in "abc"] == versions
     assert list(again.load_databricks(again.check_stage())["rows"]) == [2000, 500, 300]
@@ -307,7 +307,7 @@ def test_delta_tables_that_are_not_as_they_were_left_are_loaded_again(
         lake.remove("b")
     else:
         lake.bucket.remove([path for path in lake.bucket.sizes("c/") if path.endswith(".parquet")])
-    assert walk("delta").summary().endswith("; Delta tables: equal")
+    assert "; Delta tables: equal" in walk("delta").summary()
     assert [len(project.done(step)) for step in ("s30-load", "s30-load-databricks")] == [1, 2]
 
 
@@ -341,7 +341,7 @@ def test_a_wrong_cell_in_delta_closes_its_gate(project: Project, walk: Callable[
     found = read_status(project.folder / "outputs" / "r")
     (box,) = (step for step in found.steps if step.id == "s30-verify")
     assert (box.state, box.why.split(":")[0]) == ("failed", "s30-gate-databricks")
-    assert walk("delta").summary().endswith("; Delta tables: equal")
+    assert "; Delta tables: equal" in walk("delta").summary()
 
 
 @pytest.mark.parametrize("apply", [True, False])

@@ -135,7 +135,7 @@ def test_papermill_runs_it_to_its_end(migration: Any, tmp_path: Path) -> None:
     program, *words = papermill(tmp_path)
     subprocess.run([str(Path(sys.executable).parent / program), *words], cwd=tmp_path, check=True, capture_output=True)
     cells = {cell.id: cell for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells}
-    assert cells["s30-summary-verdict"].outputs[0].text.startswith("EQUAL: 1 rows")
+    assert cells["s30-summary-verdict"].outputs[0].text.startswith("EQUAL: 1 row ")
 
 
 def nbval_says(folder: Path, printed: str, stored: str) -> int:

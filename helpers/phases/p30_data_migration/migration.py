@@ -51,6 +51,7 @@ from helpers.source.held_snapshots import Snapshot
 from helpers.verify import TargetName, page, tables_for_notebooks
 from helpers.verify.about import About
 from helpers.verify.report import Report
+from helpers.verify.verdict import counted
 
 STAGE_HOLDS_THE_SNAPSHOT = "stage-holds-the-snapshot"
 TARGET_HOLDS_THE_SNAPSHOT = "target-holds-the-snapshot"
@@ -81,6 +82,7 @@ class DataMigration(Phase):
         self._manifest: Manifest | None = None
         self._reports: dict[str, Report] = {}
         self._pages: dict[str, Path] = {}
+        self._stand_ins: dict[str, str] = {}
 
     def close(self) -> None:
         """Lets the snapshot go; until then vacuum on the source waits for it. A run lets it go when its attempt has ended."""
@@ -259,12 +261,15 @@ class DataMigration(Phase):
     def summary(self) -> str:
         """One sentence: the verdict, at which LSN, over how much."""
         if not self.apply:
-            return f"REHEARSED: {self._planned().rows:,} rows would move at LSN {self._snapshot.lsn}"
+            return f"REHEARSED: {counted(self._planned().rows, 'row')} would move at LSN {self._snapshot.lsn}"
         report = self._found("snowflake")
         exact = "" if self._snapshot.exact else " (approximate)"
+        on = f"{named}," if (named := self._stand_ins["snowflake"]) else ""
         return (
-            f"{report.verdict.upper()}: {report.rows:,} rows and {report.cells:,} cells of {len(report.tables)} tables "
-            f"in {self.settings.snowflake.database}.{self.settings.snowflake.schema_} against the source at LSN {report.lsn}{exact}; "
+            f"{report.verdict.upper()}: {counted(report.rows, 'row')} and {counted(report.cells, 'cell')} "
+            f"of {counted(len(report.tables), 'table')} "
+            f"in {self.settings.snowflake.database}.{self.settings.snowflake.schema_}{on} "
+            f"against the source at LSN {report.lsn}{exact}; "
             f"Delta tables: {self._of_delta()}"
         )
 
@@ -430,7 +435,7 @@ class DataMigration(Phase):
         if self.settings.values.databricks is None:
             return "not configured"
         report = self._reports.get("databricks")
-        return report.verdict if report else "not compared"
+        return f"{report.verdict}{self._stand_ins['databricks']}" if report else "not compared"
 
     def _whole(self) -> Iterator[Finding]:
         targets: list[TargetName] = ["snowflake", *(["databricks"] if self.settings.values.databricks else [])]  # type: ignore[list-item]
@@ -473,6 +478,7 @@ class DataMigration(Phase):
             with planned as plan:
                 found = self._reports[target] = verify.verify(plan, progress=report)
                 about = About.of(plan)
+                self._stand_ins[target] = about.on_stand_in
         if written := keep(found, path, about):
             self._pages[target] = written
         return found
