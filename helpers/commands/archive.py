@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers.commands import places
-from helpers.commands.options import PlanOnly, Profile, Run, load_profile
+from helpers.commands.options import PlanOnly, Profile, Run, SourceDsn, load_profile
 from helpers.commands.output import Answer, output, say, screen, show_left_out
 from helpers.progress import duration, progress
 
@@ -23,6 +23,7 @@ def archive(
     ] = None,
     plan: PlanOnly = False,
     run: Run = None,
+    source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
     """Lock the legacy data in S3, as Parquet and as a dump of one snapshot, and test that the dump restores; exit 1 if not.
@@ -34,7 +35,7 @@ def archive(
     from helpers import archive as archiving
     from helpers.settings import source_from_dsn
 
-    settings = load_profile(profile)
+    settings = load_profile(profile, source_dsn_env)
     server = source_from_dsn(restore_dsn_env) if restore_dsn_env else None
     folder = (
         places.OUTPUTS / ".archives" / (f"run-{places.run_folder(run).name}" if run else f"profile-{settings.profile}")

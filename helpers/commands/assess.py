@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from helpers.commands.options import Exclude, Profile, Run, Tables, load_profile
+from helpers.commands.options import Exclude, Profile, Run, SourceDsn, Tables, load_profile
 from helpers.commands.output import Answer, output, say, screen, show_left_out
 from helpers.errors import UsageError
 from helpers.progress import progress
@@ -23,6 +23,7 @@ def assess(
     tables: Tables = None,
     exclude: Exclude = None,
     run: Run = None,
+    source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
     """Show what the source has and what stands in the way, with --census which values no target holds; exit 1 when something does.
@@ -36,7 +37,7 @@ def assess(
         changed = types_page.write()
         summary = {"file": str(types_page.FILE), "changed": changed}
         return Answer(summary, lambda: screen.print(f"{types_page.FILE}: {'written' if changed else 'unchanged'}"))
-    settings = load_profile(profile)
+    settings = load_profile(profile, source_dsn_env)
     if not census:
         if named := [*(tables or ()), *(exclude or ())]:
             raise UsageError(

@@ -8,7 +8,7 @@ import typer
 
 from helpers.commands import places
 from helpers.commands.held import tell_held
-from helpers.commands.options import Exclude, PlanOnly, Profile, Run, Tables, load_profile
+from helpers.commands.options import Exclude, PlanOnly, Profile, Run, SourceDsn, Tables, load_profile
 from helpers.commands.output import Answer, output, say, screen, show_left_out
 from helpers.errors import UsageError
 from helpers.progress import progress
@@ -34,6 +34,7 @@ def export(
     ] = None,
     plan: PlanOnly = False,
     run: Run = None,
+    source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
     """Write every table of the source as Parquet files to S3, in one snapshot, with a manifest.
@@ -55,7 +56,7 @@ def export(
         )
     pointer = places.open_run_folder(run) / "export.json" if run else None
     tell_held(run, profile)
-    settings = load_profile(profile)
+    settings = load_profile(profile, source_dsn_env)
     if workers:
         settings = settings.with_workers(workers)
     location = target_location or settings.stage.url

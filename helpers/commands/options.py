@@ -19,14 +19,23 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(help="Glob over table or schema.table: left out, not counted, not locked; repeat for more."),
 ]
+SourceDsn = Annotated[
+    str | None,
+    typer.Option("--source-dsn-env", help="Environment variable with the source's DSN, instead of the profile's."),
+]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")]
 
 
-def load_profile(name: str | None) -> Settings:
-    """The settings of a profile; raises as `settings.load` does."""
+def load_profile(name: str | None, source_dsn_env: str | None = None) -> Settings:
+    """The settings of a profile, with the source that an environment variable names, if one is given.
+
+    Raises:
+        SettingsError, LocalStackError: as `settings.load` and `settings.source_from_dsn`.
+    """
     from helpers import settings
 
-    return settings.load(name)
+    found = settings.load(name)
+    return found.with_source(settings.source_from_dsn(source_dsn_env)) if source_dsn_env else found
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -6,20 +6,20 @@ from typing import Annotated, Any
 import typer
 
 from helpers.commands import places
-from helpers.commands.options import PlanOnly, Profile, Run, load_profile, one_of
+from helpers.commands.options import PlanOnly, Profile, Run, SourceDsn, load_profile, one_of
 from helpers.commands.output import Answer, output, planned, say, screen
 from helpers.progress import duration, progress
 
 
 @output
-def aggregate(profile: Profile = None) -> Answer:
+def aggregate(source_dsn_env: SourceDsn = None, profile: Profile = None) -> Answer:
     """Run the legacy aggregation in the source: raw orders → star → totals by day and by month, in one transaction.
 
     Example: runbook aggregate --profile production
     """
     from helpers.pipelines import aggregation as legacy_aggregation
 
-    rows = legacy_aggregation.aggregate(load_profile(profile).source)
+    rows = legacy_aggregation.aggregate(load_profile(profile, source_dsn_env).source)
     return Answer({"rows": rows}, lambda: screen.table("aggregated", "table", "rows", rows=list(rows.items())))
 
 
@@ -29,6 +29,7 @@ def marts(
     with_parity: Annotated[
         bool, typer.Option("--parity/--no-parity", help="Compare each mart with the legacy aggregate.")
     ] = True,
+    source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
     """Build the marts with dbt, test them, and compare them with the legacy aggregates to the cent; exit 1 when one says no.
@@ -38,7 +39,7 @@ def marts(
     from helpers.pipelines import marts as building
     from helpers.pipelines import parity
 
-    settings = load_profile(profile)
+    settings = load_profile(profile, source_dsn_env)
     building.prepare(settings)
     built = building.build(
         settings, select=(select,), report=lambda line: screen.print(line, markup=False, style="dim")
@@ -77,6 +78,7 @@ def benchmark(
     data_volume: Annotated[str, typer.Option(help="small, medium, large or all.")] = "small",
     plan: PlanOnly = False,
     run: Run = None,
+    source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
     """Time both pipelines over generated orders, which are removed again; exit 1 when an agreed limit is missed.
@@ -89,7 +91,7 @@ def benchmark(
 
     one_of("--pipeline", pipeline, ("modern", "legacy", "both"))
     one_of("--data-volume", data_volume, (*benchmarking.VOLUMES, "all"))
-    settings = load_profile(profile)
+    settings = load_profile(profile, source_dsn_env)
     volumes = tuple(benchmarking.VOLUMES) if data_volume == "all" else (data_volume,)
     what = benchmarking.plan_benchmark(settings, ("legacy", "modern") if pipeline == "both" else (pipeline,), volumes)
     if plan:
@@ -124,6 +126,7 @@ def rehearse_rollback(
     orders: Annotated[int, typer.Option(min=100, help="Order lines of the scratch source.")] = 1000,
     writes: Annotated[int, typer.Option(min=1, help="Writes to the new side in between.")] = 60,
     seed: Annotated[int, typer.Option(help="Equal seeds make equal writes.")] = 1,
+    source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
     """Cut a scratch copy over, write to its new side, roll it back; exit 1 when a write was lost.
@@ -133,7 +136,7 @@ def rehearse_rollback(
     from helpers.cutover import rehearsal as rollback_rehearsal
 
     done = rollback_rehearsal.rehearse(
-        load_profile(profile), orders=orders, writes=writes, seed=seed,
+        load_profile(profile, source_dsn_env), orders=orders, writes=writes, seed=seed,
         say=lambda line: screen.print(line, markup=False, style="dim"),
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ import typer
 from helpers.apart import apart_from_the_verdict
 from helpers.commands import places
 from helpers.commands.held import tell_held
-from helpers.commands.options import Exclude, PlanOnly, Profile, Run, Tables, load_profile, one_of
+from helpers.commands.options import Exclude, PlanOnly, Profile, Run, SourceDsn, Tables, load_profile, one_of
 from helpers.commands.output import Answer, output, planned, say, screen
 from helpers.errors import UsageError
 from helpers.progress import progress
@@ -39,7 +39,7 @@ def verify(
         bool, typer.Option(help="Compute the source's digests inside PostgreSQL instead of over its stream.")
     ] = False,
     location: Annotated[str | None, typer.Option(help="s3://bucket/prefix/; without it the profile's stage.")] = None,
-    source_dsn_env: Annotated[str | None, typer.Option(help="Environment variable with the source's DSN.")] = None,
+    source_dsn_env: SourceDsn = None,
     target_dsn_env: Annotated[
         str | None, typer.Option(help="Environment variable with the DSN of --target postgresql.")
     ] = None,
@@ -63,7 +63,7 @@ def verify(
     one_of("--check", check, ("row-counts", "schema", "data-quality", "sample-data", "full"))
     folder = places.open_run_folder(run) if run else None
     tell_held(run, profile)
-    settings = load_profile(profile)
+    settings = load_profile(profile, source_dsn_env)
     if target == "postgresql" and not target_dsn_env:
         raise UsageError(
             "verify against another PostgreSQL", on="--target postgresql", why="no target server is named",
@@ -82,7 +82,6 @@ def verify(
             check=check,  # type: ignore[arg-type]
             tables=tuple(tables or ()),
             exclude=tuple(exclude or ()),
-            source=source_from_dsn(source_dsn_env) if source_dsn_env else None,
             target_source=source_from_dsn(target_dsn_env) if target_dsn_env else None,
             location=location,
             cells_folder=places.unused(folder / "verify") if folder else None,

@@ -576,6 +576,10 @@ class Settings:
         export = self.values.export.model_copy(update={"workers": workers})
         return replace(self, values=self.values.model_copy(update={"export": export}))
 
+    def with_source(self, source: Source) -> Settings:
+        """The same with another source."""
+        return replace(self, values=self.values.model_copy(update={"source": source}))
+
     def _locked_stage(self, own: Locked) -> Stage:
         like = self.values.stage if own.access_key is None and own.endpoint is None else None
         return Stage(

@@ -163,11 +163,15 @@ def test_what_cannot_run_exits_2_and_says_what_to_do(
     assert error["next"]
 
 
+@pytest.mark.parametrize(
+    "command", [["verify"], ["export"], ["assess"], ["assess", "--census"], ["archive", "--plan"], ["aggregate"]]
+)
 def test_an_unreachable_server_is_one_sentence(
-    environment: Any, runbook: Command, monkeypatch: pytest.MonkeyPatch
+    environment: Any, runbook: Command, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
+    """Would catch, too: a command that reads another source than the one that it was told."""
     monkeypatch.setenv("THERE", "postgresql://me:hidden-password@127.0.0.1:1/sales")
-    done = runbook("verify", "--source-dsn-env", "THERE", "--json")
+    done = runbook(*command, "--source-dsn-env", "THERE", "--json")
     assert done.returncode == 2
     assert _json(done)["error"]["transient"]
     assert "hidden-password" not in done.stdout + done.stderr
