@@ -44,6 +44,7 @@ def export(
     Example: runbook export --output-format parquet --target-location s3://your-bucket/migration/
     """
     from helpers import export as exporting
+    from helpers.load import beforehand
     from helpers.model import names
     from helpers.source import held_snapshots
 
@@ -80,6 +81,8 @@ def export(
                 say(
                     f"{', '.join(views)}: reading a view runs the functions in it as {settings.source.user}, whoever owns them"
                 )
+            if not what.refused and not what.names:
+                beforehand.ask_targets(what.unwritten, what.bucket, settings, warn=warned.append)
             for line in warned:
                 say(line)
             if what.resumed:

@@ -7,14 +7,18 @@ or a changed definition loses, rows of others that vanish without a copy.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from helpers.errors import TargetRefused
 from helpers.load import snowflake as loading
 from helpers.load.snowflake import records as snowflake_records
 from helpers.platforms import snowflake
+from helpers.platforms.delta import Lake, storage_options
 
 SOURCE = (
     "CREATE TABLE customer (id int PRIMARY KEY, name varchar(10), credit numeric(10,2), region text)",
@@ -282,3 +286,27 @@ def test_objects_of_others_on_the_stage_stay(migration: Any) -> None:
     there = migration.bucket.sizes()
     assert set(theirs) <= there.keys()
     assert {name for name in there if name.startswith(first)} == set(theirs[1:3])
+
+
+def test_an_export_that_no_target_would_take_is_refused_before_it_begins(
+    owned: Any, runbook: Any, migration_toml: Any, tmp_path: Any
+) -> None:
+    """Would catch: hours of an export that a load then refuses, and an export that one target in the way forbids to another."""
+    migration_toml(owned.profile)
+    owned.source(*SOURCE)
+    owned.target('CREATE TABLE "customer" ("only" VARCHAR)', "INSERT INTO \"customer\" VALUES ('our only copy')")
+    for words in ((), ("--plan",)):
+        said = runbook("export", *words, folder=tmp_path)
+        assert said.returncode == 0, said.stderr
+        assert (
+            "will refuse" in said.stderr + said.stdout and "no load of ours made customer" in said.stderr + said.stdout
+        )
+    write_deltalake(
+        Lake.of(owned.settings.databricks, owned.settings.stage).location("customer"),
+        pa.table({"only": ["our only copy"]}),
+        storage_options=storage_options(owned.settings.stage),
+    )
+    for words in ((), ("--plan",)):
+        said = runbook("export", *words, "--json", folder=tmp_path)
+        assert said.returncode == 1, said.stdout
+        assert json.loads(said.stdout)["error"]["type"] == "TargetRefused"
