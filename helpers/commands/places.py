@@ -33,6 +33,18 @@ def run_folder(run: str) -> Path:
     return OUTPUTS / checked_name(run, kind="run")
 
 
+def existing_run_folder(run: str) -> Path:
+    """Raises UsageError where there is no such run, and names those that there are."""
+    folder = run_folder(run)
+    if not folder.is_dir():
+        known = sorted(path.parent.name for path in OUTPUTS.glob("*/ledger.jsonl"))
+        raise UsageError(
+            "show the run", on=run, why="there is no such run",
+            next_step=f"name one of: {', '.join(known)}" if known else "begin one: runbook run 00 --run NAME",
+        )  # fmt: skip
+    return folder
+
+
 def open_run_folder(run: str) -> Path:
     """Of a run that more may be added to.
 

@@ -10,7 +10,6 @@ from helpers.commands import places
 from helpers.commands.held import transactions_held_back
 from helpers.commands.options import Profile, Run
 from helpers.commands.output import Answer, output, say, screen
-from helpers.errors import UsageError
 from helpers.progress import duration
 
 if TYPE_CHECKING:
@@ -35,13 +34,7 @@ def status(
     from helpers.runs.status import read_status
     from helpers.source import held_snapshots
 
-    if run and not places.run_folder(run).is_dir():
-        known = sorted(path.parent.name for path in places.OUTPUTS.glob("*/ledger.jsonl"))
-        raise UsageError(
-            "show the run", on=run, why="there is no such run",
-            next_step=f"name one of: {', '.join(known)}" if known else "begin one: runbook run 00 --run NAME",
-        )  # fmt: skip
-    found = read_status(places.run_folder(run)) if run else None
+    found = read_status(places.existing_run_folder(run)) if run else None
     attempts = [_attempt(path) for path in sorted(places.run_folder(run).glob("*/attempt-*.ipynb"))] if run else []
     for attempt in attempts:
         recorded = found.attempts if found else {}
@@ -101,7 +94,7 @@ def control_room(
     from helpers.control_room.server import serve
 
     if run:
-        places.run_folder(run)
+        places.existing_run_folder(run)
     if public_key and Path(public_key).expanduser().exists():
         public_key = str(Path(public_key).expanduser().resolve())
 

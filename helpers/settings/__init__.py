@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
@@ -852,14 +852,19 @@ def _settings_error(error: ValidationError, profile: str, path: Path) -> Setting
     # A key that is missing may be the one that is misspelt.
     first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     key = ".".join(["profiles", profile, *(str(part) for part in first["loc"])])
-    example = _EXAMPLES.get(
-        str(first["loc"][-1]) if first["loc"] else "", "see the commented profile in migration.toml"
-    )
+    example = example_of(first["loc"])
     if first["type"] == "extra_forbidden":
         cure = _meant(profile, [str(part) for part in first["loc"]]) or f"correct it; {example}"
         return SettingsError(f"read {key}", on=str(path), why="there is no such key", next_step=cure)
     why = first["msg"].removeprefix("Value error, ")
     return SettingsError(f"read {key}", on=str(path), why=why, next_step=f"correct it; {example}")
+
+
+def example_of(key: Sequence[str | int]) -> str:
+    """What is written for a key, from its place within the profile: the same key means other things in other sections."""
+    named = [part for part in key if isinstance(part, str)]
+    by_name = _EXAMPLES.get(named[-1] if named else "", "see the commented profile in migration.toml")
+    return _EXAMPLES.get(".".join(named[-2:]), by_name)
 
 
 def _meant(profile: str, unknown: list[str]) -> str:
@@ -901,9 +906,20 @@ _SECTIONS = {
 
 _EXAMPLES = {
     "host": 'for example host = "db.example.com"',
+    "databricks.host": 'for example host = "adb-1234.azuredatabricks.net"',
     "dbname": 'for example dbname = "sales"',
     "user": 'for example user = "migration"',
     "url": 'for example url = "s3://your-bucket/migration/"',
+    "airflow.url": 'for example url = "https://airflow.example.com"',
+    "databricks.url": 'for example url = "sc://spark.example.com:15002"',
+    "zone": 'for example zone = "example.com"',
+    "record": 'for example record = "sales.example.com"',
+    "legacy": 'for example legacy = "legacy.example.com"',
+    "modern": 'for example modern = "modern.example.com"',
+    "stay": 'for example stay = ["crm.*", "invoices"]',
+    "reads": 'for example reads = ["orders", "marts.sales_daily"]',
+    "topic": 'for example topic = "sales"',
+    "alerts.topic": 'for example topic = "arn:aws:sns:us-east-1:123456789012:pipeline"',
     "databricks": 'for example host = "adb-1234.azuredatabricks.net", cluster_id = "1125-…", token = { env = "DATABRICKS_TOKEN" }',
     "token": 'for example token = { env = "DATABRICKS_TOKEN" }',
     "kafka": 'for example bootstrap = "b-1.example.com:9096", user = "migration", password = { env = "KAFKA_PASSWORD" }',

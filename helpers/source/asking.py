@@ -38,7 +38,8 @@ def asking(source: Source, doing: str) -> Iterator[Any]:
     except psycopg2.Error as error:
         raise faults.told(
             error, doing, on=postgres.address(source),
-            rights="give the role the right that the message names (pg_monitor has most of them), then run it again",
+            rights=faults.grant(error)
+            or "give the role the right that the message names (pg_monitor has most of them), then run it again",
         ) from None  # fmt: skip
 
 

@@ -369,7 +369,7 @@ def _show_cells(duck: DuckDB, ends: Ends, table: TablePlan, shown: dict[int, str
             f"INSERT INTO cells SELECT coalesce(pairs.s, pairs.t), {_SIDES}, {identity}, {n}, {literal(names[n])}, {ours[n]}, "
             f"{theirs[n]} FROM {_JOINED} WHERE {rows}"
         )
-    return _first_cells(duck)
+    return first_cells(duck)
 
 
 def _write_cells(duck: DuckDB, file: Path) -> Path:
@@ -397,9 +397,15 @@ def _find_copies(duck: DuckDB, table: TablePlan) -> Copies:
     return Copies(source, target)
 
 
-def _first_cells(duck: DuckDB) -> tuple[Cell, ...]:
+def first_cells(duck: DuckDB) -> tuple[Cell, ...]:
+    """The first of each kind of row in turn, so that thousands of changed cells do not hide the one row that is missing."""
+    first = " UNION ALL ".join(
+        f"(SELECT *, row_number() OVER (ORDER BY pair, number) AS turn FROM "
+        f"(FROM cells WHERE sides = '{sides}' ORDER BY pair, number LIMIT {CELLS_IN_JSON}))"
+        for sides in ("both", "source", "target")
+    )
     rows = duck.execute(
-        "SELECT key, column_name, source, target, pair, sides, pair IN (SELECT id FROM copies) FROM cells "
-        f"ORDER BY pair, number LIMIT {CELLS_IN_JSON}"
+        "SELECT key, column_name, source, target, pair, sides, pair IN (SELECT id FROM copies) FROM "
+        f"(FROM ({first}) ORDER BY turn, pair, number LIMIT {CELLS_IN_JSON}) ORDER BY pair, number"
     ).fetchall()
     return tuple(Cell(json.loads(key) if key else None, *rest) for key, *rest in rows)

@@ -112,7 +112,7 @@ def _definition(table: TableReport) -> Iterator[str]:
 
 
 def spread(tables: Sequence[TableReport]) -> list[tuple[TableReport, list[Cell]]]:
-    """Cells to show, of every table and within it of every column in turn; a row that one side lacks is one entry.
+    """Cells to show, of every table, and within it of rows that one side lacks and of every column in turn; such a row is one entry.
 
     Returns:
         A table and the cells of one entry; more than one cell only for a row that one side lacks.
@@ -132,9 +132,11 @@ def _in_turn(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
             continue
         for cell in of_row:
             queues.setdefault(cell.column, []).append([cell])
+    # Rows that one side lacks first: of many columns the first cells would leave them no place.
+    in_order = [queues[name] for name in sorted(queues, key=lambda name: not name.startswith("\0"))]
     turn = 0
-    while any(turn < len(queue) for queue in queues.values()):
-        yield from (queue[turn] for queue in queues.values() if turn < len(queue))
+    while any(turn < len(queue) for queue in in_order):
+        yield from (queue[turn] for queue in in_order if turn < len(queue))
         turn += 1
 
 

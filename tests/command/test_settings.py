@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from helpers import redaction, settings
 from helpers.errors import SettingsError
@@ -90,6 +93,28 @@ def test_a_wrong_setting_is_one_error_that_names_the_key(write: object, text: st
         _load(write, text)
     assert all(name in str(caught.value) for name in names), str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in settings.Profile.model_fields.items():
+        for each in (field.annotation, *get_args(field.annotation)):
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                yield name, each
+
+
+@pytest.mark.parametrize(("name", "section"), [pytest.param(*each, id=each[0]) for each in _sections()])
+def test_the_example_of_a_key_is_one_that_the_key_takes(name: str, section: type[BaseModel]) -> None:
+    for own, field in section.model_fields.items():
+        key = field.alias or own
+        _, _, written = settings.example_of((name, key)).partition("for example ")
+        assert written or not field.is_required(), key
+        value = tomllib.loads(written).get(key)
+        if value is None or (isinstance(value, dict) and "env" in value):
+            continue
+        try:
+            section.model_validate({key: value})
+        except ValidationError as error:
+            assert key not in {each["loc"][0] for each in error.errors() if each["loc"]}, (key, value)
 
 
 def test_a_section_is_asked_for_when_it_is_needed(write: object) -> None:

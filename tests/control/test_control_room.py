@@ -424,6 +424,14 @@ def started(folder: Path, run: str) -> tuple[subprocess.Popen[str], str]:
     return process, process.stdout.readline().strip()
 
 
+def test_a_run_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path / "there")
+    process, address = started(tmp_path, "nosuch")
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, address) == (2, "")
+    assert "there is no such run" in said and "there" in said.split("next")[1]
+
+
 @pytest.mark.slow
 def test_a_browser_follows_a_running_run_within_two_seconds(tmp_path: Path) -> None:
     """Needs Playwright and chromium, which are no requirements of the project."""

@@ -25,6 +25,7 @@ from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import literal
 from helpers.settings import Source
 from helpers.source import snapshot as snapshots
+from helpers.source.asking import asking
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,34 @@ def test_missing_rights_are_told_all_at_once_as_statements_that_grant_them(migra
         migration.source("DROP TABLE guarded")
         _lock(source, views=True)
     migration.source('DROP SCHEMA "Hidden" CASCADE', "DROP TABLE parts, open", "DROP MATERIALIZED VIEW never")
+
+
+def test_a_missing_right_outside_of_an_export_is_told_as_its_statement(migration: Any) -> None:
+    migration.source('CREATE SCHEMA "Apart"', 'CREATE TABLE "Apart"."Odd one" (id int)', "CREATE TABLE plain (id int)")
+    with _role(migration) as source:
+        for sql, cure in (
+            ('SELECT * FROM "Apart"."Odd one"', f'GRANT USAGE ON SCHEMA "Apart" TO "{source.user}"'),
+            ('SELECT * FROM "Apart"."Odd one"', f'GRANT SELECT ON "Apart"."Odd one" TO "{source.user}"'),
+            ("SELECT * FROM public.plain", f'GRANT SELECT ON public."plain" TO "{source.user}"'),
+        ):
+            for cursor_of in (asking, None):
+                with pytest.raises(SourceFailed) as told:
+                    if cursor_of:
+                        with cursor_of(source, "add up") as cursor:
+                            cursor.execute(sql)
+                    else:
+                        _asked(sql)(source)
+                assert cure in told.value.next_step and "pg_monitor" not in told.value.next_step
+            migration.source(cure)
+        _asked('SELECT * FROM "Apart"."Odd one"')(source)
+        with pytest.raises(SourceFailed, match="pg_monitor"), asking(source, "look") as cursor:
+            cursor.execute("SELECT * FROM pg_authid")
+    migration.source('DROP SCHEMA "Apart" CASCADE', "DROP TABLE plain")
+
+
+def test_two_lines_of_libpq_are_two_sentences(migration: Any) -> None:
+    with pytest.raises(ConnectionFailed, match="Connection refused; Is the server running"):
+        postgres.connect(migration.settings.source.model_copy(update={"port": 1}))
 
 
 def _asked(sql: str, *settings: str) -> Callable[[Source], None]:

@@ -94,6 +94,12 @@ def test_the_sample_is_spread_over_columns_and_tables() -> None:
     assert len(many) <= CELLS_SHOWN and len({str(each) for each, _ in many}) == 30
 
 
+def test_many_columns_leave_a_place_for_the_row_that_one_side_lacks() -> None:
+    changed = [cell("1", "2", f"c{n}", row) for row in range(3) for n in range(50)]
+    cells = (*changed, cell("1", None, "c0", 7, on="source"), cell(None, "1", "c0", 8, on="target"))
+    assert {entry[0].on for _, entry in spread([table(cells=cells)])} == {"both", "source", "target"}
+
+
 def test_each_columns_count_and_cause() -> None:
     why = Diagnosis("rounded", "In all 142 pairs that differ, the target is rounded", "A cast: widen it.", 142, 142, ())
     found = table(

@@ -10,9 +10,10 @@ import duckdb
 import pytest
 
 from helpers.verify import texts
+from helpers.verify.cells import first_cells
 from helpers.verify.hypotheses import belief
 from helpers.verify.hypotheses.base import ANY, Hypothesis
-from helpers.verify.report import Copies
+from helpers.verify.report import CELLS_IN_JSON, Copies
 from tests.conftest import Migration
 from tests.verify.diagnosis_support import Value, diagnosed
 
@@ -64,6 +65,19 @@ def test_extreme_values_together(duck: duckdb.DuckDBPyConnection, kind: str) -> 
     pairs = [*permutations((v for v in EXTREMES[kind] if v is None or len(v) < 10_000), 2)]
     for found in diagnosed(duck, kind, pairs, rows=len(pairs)):
         assert 0 < found.pairs <= found.of
+
+
+def test_thousands_of_changed_cells_leave_a_place_for_each_other_kind(duck: duckdb.DuckDBPyConnection) -> None:
+    duck.execute("CREATE OR REPLACE TABLE copies (id BIGINT, side VARCHAR)")
+    duck.execute(
+        "CREATE OR REPLACE TABLE cells AS SELECT pair, sides, '{\"id\": \"1\"}' AS key, number, 'c' || number AS column_name, 's' AS source, "
+        "'t' AS target FROM range(40) p(number), (SELECT range AS pair, 'both' AS sides FROM range(500) UNION ALL "
+        "VALUES (500, 'source'), (501, 'target'))"
+    )
+    shown = first_cells(duck)
+    assert len(shown) == CELLS_IN_JSON
+    assert [sum(cell.on == on for cell in shown) for on in ("both", "source", "target")] == [CELLS_IN_JSON - 80, 40, 40]
+    assert [cell.row for cell in shown] == sorted(cell.row for cell in shown)
 
 
 @pytest.mark.parametrize("pair", [("1e-310", "0.30000000000000004"), ("0.1", "5e-324"), ("1e+300", "-1.7e+308"), ("1", "no number")])  # fmt: skip

@@ -8,9 +8,13 @@ raise faults.postgres.told(error, "read the rows", on=address) from None
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from helpers.errors import MigrationError
+
+_SENTENCE_ENDS = re.compile(r"(?<=[\w\"')\]])\.?[ \t]*\r?\n\s*(?=[A-Z][a-z])")
+"""A line that ends without a stop, or with one, before another that begins like a sentence."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Fault:
 
 
 def in_one_line(text: str) -> str:
-    """A message of several lines as one: the reason often stands in the second."""
-    return " ".join(text.split())
+    """A message of several lines as one: the reason often stands in the second, and is a sentence of its own."""
+    return " ".join(_SENTENCE_ENDS.sub("; ", text).split())
 
 
 def of_any(error: Exception) -> MigrationError | None:

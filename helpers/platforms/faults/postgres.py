@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 import psycopg2
+from psycopg2.extensions import parse_dsn
 
 from helpers.errors import ConnectionFailed, MigrationError, SourceFailed, SourceRefused
 from helpers.platforms.faults import Fault, in_one_line
@@ -250,6 +251,10 @@ _OF_LIBPQ = (
 _SHOWS_A_ROW = frozenset({"23502", "23514", "44000"})
 """Codes whose detail is the whole row."""
 
+_LACKS = re.compile(
+    "permission denied for (?P<kind>table|relation|view|materialized view|foreign table|sequence|schema) (?P<name>.+)"
+)
+
 _SAID = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)", re.DOTALL)
 _PASSED_ON = re.compile(r'^.*?(?:Failed|Unable) to (?:[A-Za-z ]*".*":|[A-Za-z ]*:)\s*', re.DOTALL)
 
@@ -288,9 +293,30 @@ def told(
         rights: the cure for a missing right, where more than SELECT is needed.
     """
     found = known(error) or Fault(SourceFailed, cure)
-    if rights and found is _RIGHTS:
-        found = Fault(SourceFailed, rights)
+    if found is _RIGHTS and (needed := rights or grant(error)):
+        found = Fault(SourceFailed, needed)
     return found.told(doing, on=on, why=said(error))
+
+
+def grant(error: psycopg2.Error) -> str:
+    """The cure for a right to a table or schema of users' that is missing, with the statement that gives it; empty for others."""
+    lacks = _LACKS.search(str(error))
+    if not lacks or lacks["name"].startswith("pg_") or error.cursor is None:
+        return ""
+    # The connection may be closed, and then only its DSN still knows.
+    name, role = _quoted(lacks["name"]), _quoted(parse_dsn(error.cursor.connection.dsn).get("user", "…"))
+    if lacks["kind"] == "schema":
+        statement = f"GRANT USAGE ON SCHEMA {name} TO {role}"
+    else:
+        # The message has no schema; the statement that failed mostly has.
+        query = (error.cursor.query or b"").decode(errors="replace")
+        written = re.search(rf'((?:"(?:[^"]|"")+"|\w+)\.)(?:{re.escape(name)}|{re.escape(lacks["name"])}\b)', query)
+        statement = f"GRANT SELECT ON {written[1] if written else ''}{name} TO {role}"
+    return f"let an owner or a superuser run: {statement}; then {AGAIN}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def known(error: psycopg2.Error) -> Fault | None:
