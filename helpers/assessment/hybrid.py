@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from helpers.finding import Finding
 from helpers.settings import Hybrid, Source
-from helpers.source.asking import OF_USERS, asking, rows
+from helpers.source.asking import OF_USERS, as_bytes, asking, rows
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _matches(table: str, globs: Sequence[str]) -> bool:
 
 
 _TABLES = f"""
-    SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    SELECT {as_bytes("n.nspname || '.' || c.relname")} AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND {OF_USERS} ORDER BY 1
 """
 _VIEWS = f"""
@@ -96,13 +96,13 @@ _VIEWS = f"""
         UNION
         SELECT reach.view, uses.used FROM reach JOIN uses ON uses.view = reach.used
     )
-    SELECT n.nspname || '.' || c.relname AS view, tn.nspname || '.' || t.relname AS table
+    SELECT {as_bytes("n.nspname || '.' || c.relname")} AS view, {as_bytes("tn.nspname || '.' || t.relname")} AS table
     FROM reach JOIN pg_class c ON c.oid = reach.view JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_class t ON t.oid = reach.used AND t.relkind IN ('r', 'p') JOIN pg_namespace tn ON tn.oid = t.relnamespace
     WHERE c.relkind IN ('v', 'm') AND {OF_USERS}
 """
 _REFERENCES = f"""
-    SELECT n.nspname || '.' || c.relname AS from, pn.nspname || '.' || p.relname AS to
+    SELECT {as_bytes("n.nspname || '.' || c.relname")} AS from, {as_bytes("pn.nspname || '.' || p.relname")} AS to
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0 AND {OF_USERS}

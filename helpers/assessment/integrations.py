@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from helpers.finding import Finding
 from helpers.settings import Source
-from helpers.source.asking import OF_USERS, asking, one, rows
+from helpers.source.asking import OF_USERS, as_bytes, asking, one, rows
 
 Kind = Literal["application", "role", "replication slot", "publication", "subscription", "foreign server"]
 
@@ -118,13 +118,16 @@ def _applications(cursor: Any) -> Iterator[Integration]:
         yield Integration("application", row["name"], detail)
 
 
+_OBJECT = as_bytes("n.nspname || '.' || c.relname")
+
+
 def _roles(cursor: Any, source: Source) -> Iterator[Integration]:
     for row in rows(
         cursor,
         f"""
         SELECT CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE r.rolname END AS name, coalesce(r.rolcanlogin, false) AS login,
                array_agg(DISTINCT g.privilege_type ORDER BY g.privilege_type) AS privileges,
-               array_agg(DISTINCT n.nspname || '.' || c.relname ORDER BY n.nspname || '.' || c.relname) AS objects
+               array_agg(DISTINCT {_OBJECT} ORDER BY {_OBJECT}) AS objects
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) g
         LEFT JOIN pg_roles r ON r.oid = g.grantee
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND g.grantee <> c.relowner AND {OF_USERS}

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from helpers.finding import Finding
+from helpers.platforms.faults.postgres import written
 from helpers.settings import Source
-from helpers.source.asking import OF_USERS, asking, one, rows
+from helpers.source.asking import OF_USERS, NoText, as_bytes, asking, one, rows
 
 _KINDS = {
     "r": "table",
@@ -115,12 +116,19 @@ def findings(found: Inventory) -> Iterator[Finding]:
             "correct dbname and schemas of the source in migration.toml",
         )
     for each in found.relations:
+        if isinstance(each.schema, NoText) or isinstance(each.name, NoText):
+            yield Finding(
+                "stop",
+                str(each),
+                "its name has bytes that are no text in UTF-8",
+                "rename it in the source (ALTER … RENAME), or leave it out with --exclude",
+            )
         if not each.readable and each.kind != "materialized view":
             yield Finding(
                 "stop",
                 str(each),
                 f"the role {found.role} may not select from it",
-                f"GRANT SELECT ON {each} TO {found.role}",
+                f"GRANT SELECT ON {written(each.schema, each.name)} TO {written(found.role)}",
             )
     if bare := _named(r for r in found.relations if not r.keyed and r.kind != "materialized view"):
         yield Finding("warning", bare, "no primary key: rows are compared as a multiset, and changes cannot be followed by key",
@@ -171,7 +179,7 @@ _FOREIGN_KEYS = f"""
     WHERE k.contype = 'f' AND k.conparentid = 0 AND {OF_USERS}
 """
 _TYPES = f"""
-    SELECT format_type(a.atttypid, NULL) AS type, count(*)::int AS columns
+    SELECT {as_bytes("format_type(a.atttypid, NULL)")} AS type, count(*)::int AS columns
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND {OF_USERS}
     GROUP BY 1 ORDER BY 2 DESC, 1
@@ -184,7 +192,7 @@ _RELATIONS = f"""
         SELECT t.root, i.inhrelid
         FROM tree t JOIN pg_class p ON p.oid = t.relid AND p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = t.relid
     )
-    SELECT n.nspname AS schema, r.relname AS name, r.relkind::text AS kind,
+    SELECT {as_bytes("n.nspname")} AS schema, {as_bytes("r.relname")} AS name, r.relkind::text AS kind,
            sum(CASE WHEN c.relkind <> 'p' THEN greatest(c.reltuples, 0) ELSE 0 END)::int8 AS rows,
            sum(coalesce(pg_total_relation_size(c.oid), 0))::int8 AS bytes,
            sum(coalesce(pg_indexes_size(c.oid), 0))::int8 AS index_bytes,

@@ -11,7 +11,7 @@ from typing import Any
 from helpers.assessment.integrations import OURS
 from helpers.finding import Finding, Severity
 from helpers.settings import Compliance, Source
-from helpers.source.asking import OF_USERS, asking, one, rows
+from helpers.source.asking import OF_USERS, as_bytes, asking, one, rows
 
 _PERSONAL = re.compile(
     r"(?:^|_)(?:e?mail|phone|mobile|fax|birth|birthday|birthdate|dob|ssn|passport|iban|surname|firstname|lastname|street|"
@@ -217,8 +217,7 @@ def _personal(columns: Sequence[dict[str, Any]]) -> tuple[str, ...]:
 
 
 def _names(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> tuple[str, ...]:
-    cursor.execute(sql, values)
-    return tuple(str(row[0]) for row in cursor.fetchall())
+    return tuple(str(each) for row in rows(cursor, sql, values) for each in row.values())
 
 
 _ABOUT = """
@@ -237,18 +236,18 @@ _CONNECTED_SUPERUSERS = """
       AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.application_name NOT LIKE ALL (%(ours)s)
     ORDER BY 1
 """
-_OPEN_SCHEMAS = """
-    SELECT n.nspname FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) g
+_OPEN_SCHEMAS = f"""
+    SELECT {as_bytes("n.nspname")} FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) g
     WHERE g.grantee = 0 AND g.privilege_type = 'CREATE' AND n.nspname !~ '^pg_'
       AND (cardinality(%(schemas)s::text[]) = 0 OR n.nspname = ANY (%(schemas)s)) ORDER BY 1
 """
 _OPEN_RELATIONS = f"""
-    SELECT DISTINCT n.nspname || '.' || c.relname
+    SELECT DISTINCT {as_bytes("n.nspname || '.' || c.relname")}
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) g
     WHERE g.grantee = 0 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {OF_USERS} ORDER BY 1
 """
 _COLUMNS = f"""
-    SELECT n.nspname || '.' || c.relname AS table, a.attname::text AS column
+    SELECT {as_bytes("n.nspname || '.' || c.relname")} AS table, {as_bytes("a.attname")} AS column
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND {OF_USERS}
     ORDER BY 1, a.attnum

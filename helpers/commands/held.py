@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,18 +13,17 @@ from helpers.commands.options import load_profile
 from helpers.commands.output import say
 from helpers.errors import MigrationError
 
+if TYPE_CHECKING:
+    from helpers.source.held_snapshots import Snapshot
+
 
 def tell_held(run: str | None, profile: str | None, *, ask: bool = False) -> None:
     """Says what a run holds on a source, and in a terminal asks whether it is to go on; `ask` where the command needs it not."""
     from helpers.source import held_snapshots
 
     for each in held_snapshots.held(run) if run else ():
-        cost = ""
-        with contextlib.suppress(MigrationError):
-            from helpers.platforms import postgres
-
-            if postgres.address(load_profile(profile).source) == each.source:
-                cost = f", which is held back by {transactions_held_back(profile):,} transactions"
+        behind = transactions_held_back(profile, [each])
+        cost = "" if behind is None else f", which is held back by {behind:,} transactions"
         say(
             f"held: {each}, until {each.until}, or until `runbook status --run {run} --let-go`; vacuum waits for it{cost}"
         )
@@ -31,8 +32,13 @@ def tell_held(run: str | None, profile: str | None, *, ask: bool = False) -> Non
             held_snapshots.release(each)
 
 
-def transactions_held_back(profile: str | None) -> int:
-    """What our snapshots cost the profile's source."""
+def transactions_held_back(profile: str | None, held: Sequence[Snapshot]) -> int | None:
+    """What our snapshots cost the profile's source; None where none of them is held there, or it does not answer."""
+    from helpers.platforms import postgres
     from helpers.source import snapshot
 
-    return snapshot.transactions_held_back(load_profile(profile).source)
+    with contextlib.suppress(MigrationError):
+        source = load_profile(profile).source
+        if postgres.address(source) in {each.source for each in held}:
+            return snapshot.transactions_held_back(source)
+    return None

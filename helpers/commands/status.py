@@ -44,7 +44,7 @@ def status(
         for each in let_go_abandoned(run, found):
             say(f"let go {each}")
     held = held_snapshots.held()
-    behind = transactions_held_back(profile) if held else 0
+    behind = transactions_held_back(profile, held)
 
     def show() -> None:
         if found:
@@ -67,8 +67,9 @@ def status(
             screen.print("no snapshot is held on a source")
         else:
             screen.table("snapshots held", "source", "run", "for", "LSN", "since", "until", "keeper", rows=holders)
+            by = "" if behind is None else f" by {behind:,} transactions (age of xmin)"
             screen.print(
-                f"vacuum on the source is held back by {behind:,} transactions (age of xmin); what goes on needs its snapshot, "
+                f"vacuum on the source is held back{by}; what goes on needs its snapshot, "
                 "and `runbook status --run NAME --let-go` (without --run: of no run) lets go what is held for later",
                 soft_wrap=True,
             )

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg2
 
+from helpers.model.comments import codec_of
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.settings import Source
@@ -18,6 +19,15 @@ OF_USERS = """n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND c.re
               AND (cardinality(%(schemas)s::text[]) = 0 OR n.nspname = ANY (%(schemas)s))
               AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"""
 """The condition of relations `c` in namespaces `n` that are neither PostgreSQL's own nor an extension's."""
+
+
+class NoText(str):
+    """A name of bytes that are no text in UTF-8; they stand in it as `\\xff`."""
+
+
+def as_bytes(sql: str) -> str:
+    """The expression `sql`, a name, as bytes: for one that is no text in UTF-8 the server would refuse a query's every row."""
+    return f"convert_to(({sql})::text, current_setting('server_encoding'))"
 
 
 @contextmanager
@@ -44,10 +54,22 @@ def asking(source: Source, doing: str) -> Iterator[Any]:
 
 
 def rows(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """The rows of one query by column name; `%(name)s` stands for each of `values`."""
+    """The rows of one query by column name, what comes `as_bytes` as text; `%(name)s` stands for each of `values`."""
     cursor.execute(sql, values)
     names = [column.name for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    codec = codec_of(cursor)
+    return [dict(zip(names, (_text(value, codec) for value in row), strict=True)) for row in cursor.fetchall()]
+
+
+def _text(value: Any, codec: str) -> Any:
+    if isinstance(value, list):
+        return [_text(each, codec) for each in value]
+    if not isinstance(value, memoryview):
+        return value
+    try:
+        return bytes(value).decode(codec)
+    except UnicodeDecodeError:
+        return NoText(bytes(value).decode(codec, errors="backslashreplace"))
 
 
 def one(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> Any:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import typer
 
 from helpers.commands import places
 from helpers.commands.app import app
+from helpers.commands.held import transactions_held_back
 from helpers.errors import MigrationError
 from helpers.platforms import postgres
 from helpers.settings import PROJECT
@@ -93,6 +95,9 @@ def test_an_export_that_is_made_again_holds_one_snapshot_and_each_command_says_s
     shown = " ".join(capfd.readouterr().err.split())
     for part in (f"the snapshot at LSN {second.lsn}", f"since {since}", f"until {until}", "transactions", "--let-go"):
         assert part in shown
+    # Of another server than the profile's, the profile's knows nothing.
+    assert transactions_held_back(None, [second]) is not None
+    assert transactions_held_back(None, [replace(second, source="elsewhere")]) is None
     here("status", "--let-go")  # of no run
     assert [each.name for each in migration.held()] == [second.name]
     (places.OUTPUTS / "r").mkdir(exist_ok=True)

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from helpers import export as exporting
+from helpers.assessment import hybrid, integrations, inventory, security
 from helpers.errors import SourceRefused
 from helpers.model.catalog import PgType
 from helpers.model.limits import BY_POLICY, Server, limits
+from helpers.settings import Hybrid
 from helpers.source import survey
 
 
@@ -59,6 +61,24 @@ def test_names_and_labels_that_are_no_text_keep_back_their_own_table_alone(ascii
     assert r"public.na\xefve" in manifest.left_out
     ascii_only.load(manifest)
     assert ascii_only.verify().equal
+
+
+def test_an_assessment_shows_names_that_are_no_text(ascii_only: Any) -> None:
+    ascii_only.source(
+        r"DO $do$ BEGIN EXECUTE format('CREATE TABLE public.%I (%1$I int)', E'na\xefve'); END $do$",
+        r"DO $do$ BEGIN EXECUTE format('CREATE TABLE public.%I (id int)', E'caf\xc3\xa9'); END $do$",
+        r"DO $do$ BEGIN EXECUTE format('CREATE TYPE public.%I AS ENUM (''a'')', E'\xe9'); END $do$",
+        r"DO $do$ BEGIN EXECUTE format('CREATE TABLE public.t (id int, e public.%I)', E'\xe9'); END $do$",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC",
+    )  # fmt: skip
+    source = ascii_only.settings.source
+    found = inventory.take(source)
+    names = ["public.café", r"public.na\xefve", "public.t"]
+    assert sorted(map(str, found.relations)) == names
+    assert [each.on for each in inventory.findings(found) if "no text in UTF-8" in each.what] == [r"public.na\xefve"]
+    assert sorted(security.look(source).open_relations) == names
+    assert sorted(hybrid.split(source, Hybrid(stay=("t",))).move) == names[:2]
+    assert [sorted(each.objects) for each in integrations.find(source).found if each.name == "PUBLIC"] == [names]
 
 
 def test_a_name_with_a_byte_that_its_encoding_does_not_have(fresh_migration: Any) -> None:

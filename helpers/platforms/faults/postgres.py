@@ -255,6 +255,17 @@ _LACKS = re.compile(
     "permission denied for (?P<kind>table|relation|view|materialized view|foreign table|sequence|schema) (?P<name>.+)"
 )
 
+_PLAIN = re.compile("[a-z_][a-z0-9_]*")
+_RESERVED = frozenset(
+    "ALL ANALYSE ANALYZE AND ANY ARRAY AS ASC ASYMMETRIC AUTHORIZATION BINARY BOTH CASE CAST CHECK COLLATE COLLATION COLUMN "
+    "CONCURRENTLY CONSTRAINT CREATE CROSS CURRENT_CATALOG CURRENT_DATE CURRENT_ROLE CURRENT_SCHEMA CURRENT_TIME CURRENT_TIMESTAMP "
+    "CURRENT_USER DEFAULT DEFERRABLE DESC DISTINCT DO ELSE END EXCEPT FALSE FETCH FOR FOREIGN FREEZE FROM FULL GRANT GROUP HAVING "
+    "ILIKE IN INITIALLY INNER INTERSECT INTO IS ISNULL JOIN LATERAL LEADING LEFT LIKE LIMIT LOCALTIME LOCALTIMESTAMP NATURAL NOT "
+    "NOTNULL NULL OFFSET ON ONLY OR ORDER OUTER OVERLAPS PLACING PRIMARY REFERENCES RETURNING RIGHT SELECT SESSION_USER SIMILAR SOME "
+    "SYMMETRIC SYSTEM_USER TABLE TABLESAMPLE THEN TO TRAILING TRUE UNION UNIQUE USER USING VARIADIC VERBOSE WHEN WHERE WINDOW WITH".split()
+)
+"""Words that are no name without quotes (https://www.postgresql.org/docs/current/sql-keywords-appendix.html)."""
+
 _SAID = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)", re.DOTALL)
 _PASSED_ON = re.compile(r'^.*?(?:Failed|Unable) to (?:[A-Za-z ]*".*":|[A-Za-z ]*:)\s*', re.DOTALL)
 
@@ -304,19 +315,23 @@ def grant(error: psycopg2.Error) -> str:
     if not lacks or lacks["name"].startswith("pg_") or error.cursor is None:
         return ""
     # The connection may be closed, and then only its DSN still knows.
-    name, role = _quoted(lacks["name"]), _quoted(parse_dsn(error.cursor.connection.dsn).get("user", "…"))
+    name, role = written(lacks["name"]), written(parse_dsn(error.cursor.connection.dsn).get("user", "…"))
     if lacks["kind"] == "schema":
         statement = f"GRANT USAGE ON SCHEMA {name} TO {role}"
     else:
         # The message has no schema; the statement that failed mostly has.
         query = (error.cursor.query or b"").decode(errors="replace")
-        written = re.search(rf'((?:"(?:[^"]|"")+"|\w+)\.)(?:{re.escape(name)}|{re.escape(lacks["name"])}\b)', query)
-        statement = f"GRANT SELECT ON {written[1] if written else ''}{name} TO {role}"
+        found = re.search(rf'((?:"(?:[^"]|"")+"|\w+)\.)(?:{re.escape(name)}|{re.escape(lacks["name"])}\b)', query)
+        statement = f"GRANT SELECT ON {found[1] if found else ''}{name} TO {role}"
     return f"let an owner or a superuser run: {statement}; then {AGAIN}"
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def written(*parts: str) -> str:
+    """A name, or a dotted one, as a person writes it in a statement: quoted where PostgreSQL's quote_ident would quote it."""
+    return ".".join(
+        part if _PLAIN.fullmatch(part) and part.upper() not in _RESERVED else '"' + part.replace('"', '""') + '"'
+        for part in parts
+    )
 
 
 def known(error: psycopg2.Error) -> Fault | None:
