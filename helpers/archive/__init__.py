@@ -86,7 +86,7 @@ def plan_archive(settings: Settings, folder: Path, *, server: Source | None = No
         ConnectionFailed: a server cannot be reached.
         SettingsError: a section is missing or wrong.
         StageError: the bucket is not there or locks nothing.
-        UsageError: the folder holds an unfinished archive of another source or location.
+        UsageError: the folder holds an unfinished archive of another source or location, or there is no table to archive.
     """
     source, bucket = settings.source, Bucket.open(settings.archive_stage)
     former = records.unfinished(folder)
@@ -104,6 +104,13 @@ def plan_archive(settings: Settings, folder: Path, *, server: Source | None = No
     with postgres.reading(source) as cursor:
         catalog = measured(cursor, read_catalog(cursor, schemas=source.schemas))
     tables = tuple(PlannedTable(str(t), t.estimated_rows or 0, sum(h.bytes for h in t.heaps)) for t in catalog.tables)
+    if not tables and former is None:
+        raise UsageError(
+            "archive the source",
+            on=postgres.address(source),
+            why="there is no table in it, and what is locked cannot be deleted again",
+            next_step="correct dbname and schemas of the source in migration.toml",
+        )
     return ArchivePlan(settings, folder, bucket, server or source, tables, state)
 
 

@@ -125,7 +125,10 @@ def main(arguments: list[str]) -> int:
 def in_words(checked: Checked) -> list[str]:
     """The verdict for a person, a line a finding."""
     if checked.findings:
-        return [f"tampered: {len(checked.findings)} findings", *(f"  {each}" for each in checked.findings)]
+        return [
+            f"tampered: {len(checked.findings)} finding{'s' if len(checked.findings) > 1 else ''}",
+            *(f"  {each}" for each in checked.findings),
+        ]
     return [
         f"intact: run {checked.run}, sealed as {checked.sealed_as}",
         *(f"  {sentence}" for sentence in checked.why),

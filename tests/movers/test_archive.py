@@ -317,6 +317,13 @@ def test_a_loss_is_refused_before_anything_is_locked(legacy: Migration, tmp_path
     assert held(legacy) == []
 
 
+def test_a_source_without_tables_is_refused_before_anything_is_locked(legacy: Migration, tmp_path: Path) -> None:
+    legacy.source("DROP TABLE sales, log, nothing CASCADE")
+    with pytest.raises(UsageError, match="no table in it"):
+        run(legacy, tmp_path / "work")
+    assert objects(legacy) == {}
+
+
 def test_a_folder_with_an_archive_of_another_source_is_refused(legacy: Migration, tmp_path: Path) -> None:
     folder = tmp_path / "work"
     state = archiving.plan_archive(legacy.settings, folder).state

@@ -436,6 +436,7 @@ def test_a_file_s_name_cannot_speak_in_the_answer_s_place(sealed: Run) -> None:
     found = checked(sealed)
     lines = check.in_words(found)
     assert lines[0].startswith("tampered: ")
+    assert check.in_words(replace(found, findings=found.findings[:1]))[0] == "tampered: 1 finding"
     assert len(lines) == len(found.findings) + 1
     assert all(line.isprintable() for line in lines)
     "\n".join(lines).encode("utf-8")
