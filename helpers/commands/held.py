@@ -23,7 +23,7 @@ def tell_held(run: str | None, profile: str | None, *, ask: bool = False) -> Non
 
     for each in held_snapshots.held(run) if run else ():
         behind = transactions_held_back(profile, [each])
-        cost = "" if behind is None else f", which is held back by {behind:,} transactions"
+        cost = "" if behind is None else f", which is held back by {behind:,} transaction{'' if behind == 1 else 's'}"
         say(
             f"held: {each}, until {each.until}, or until `runbook status --run {run} --let-go`; vacuum waits for it{cost}"
         )

@@ -67,7 +67,7 @@ def status(
             screen.print("no snapshot is held on a source")
         else:
             screen.table("snapshots held", "source", "run", "for", "LSN", "since", "until", "keeper", rows=holders)
-            by = "" if behind is None else f" by {behind:,} transactions (age of xmin)"
+            by = "" if behind is None else f" by {behind:,} transaction{'' if behind == 1 else 's'} (age of xmin)"
             screen.print(
                 f"vacuum on the source is held back{by}; what goes on needs its snapshot, "
                 "and `runbook status --run NAME --let-go` (without --run: of no run) lets go what is held for later",

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from helpers.errors import StageError
+from helpers.errors import StageError, UsageError
 from helpers.model import globs
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket
@@ -152,6 +152,26 @@ class Manifest(_Record):
         chosen = tuple(table for table in named if str(table) not in excluded)
         if exclude and not chosen:
             globs.refuse_nothing_left(exclude)
+        return chosen, excluded
+
+    def to_load(self, table: str | None, exclude: Sequence[str]) -> tuple[list[StagedTable], dict[str, str]]:
+        """The same of `exclude`, or of those that are left only `table`, by `name` or `schema.name`.
+
+        Raises:
+            UsageError: no table is so.
+        """
+        left, excluded = self.chosen(exclude=exclude)
+        chosen = [staged for staged in left if table is None or table in (staged.name, str(staged))]
+        if not self.tables:
+            raise UsageError(
+                "find a table to move", on=f"the export {self.export}", why="the source has none, or none was chosen",
+                next_step="correct dbname and schemas of the source, or --tables, then export again",
+            )  # fmt: skip
+        if not chosen:
+            raise UsageError(
+                "find the table to load", on=f"--target-table {table}", why="the manifest does not name it",
+                next_step=f"name one of: {', '.join(str(staged) for staged in self.tables)}",
+            )  # fmt: skip
         return chosen, excluded
 
 

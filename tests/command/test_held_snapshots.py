@@ -93,7 +93,7 @@ def test_an_export_that_is_made_again_holds_one_snapshot_and_each_command_says_s
     capfd.readouterr()
     here("load", "--run", "r")
     shown = " ".join(capfd.readouterr().err.split())
-    for part in (f"the snapshot at LSN {second.lsn}", f"since {since}", f"until {until}", "transactions", "--let-go"):
+    for part in (f"the snapshot at LSN {second.lsn}", f"since {since}", f"until {until}", " transaction", "--let-go"):
         assert part in shown
     # Of another server than the profile's, the profile's knows nothing.
     assert transactions_held_back(None, [second]) is not None

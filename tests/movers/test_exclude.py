@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from helpers import export as exporting
 from helpers.commands.app import app
 from helpers.errors import UsageError
+from helpers.load import delta
 from helpers.load import snowflake as loading
 from helpers.model import globs
 from helpers.platforms import postgres
@@ -67,6 +68,14 @@ def test_a_table_that_cannot_be_read_blocks_no_other(fresh_migration: Callable[.
         "public.bytes": "excluded by --exclude bytes",
     }  # fmt: skip
     assert not manifest.complete
+
+
+def test_a_source_without_tables_is_told_as_that_by_every_target(migration: Any) -> None:
+    with exporting.planned(migration.settings) as plan:
+        for load in (loading.plan_load, delta.plan_load):
+            target = migration.settings.snowflake if load is loading.plan_load else migration.settings.databricks
+            with pytest.raises(UsageError, match="the source has none, or none was chosen"):
+                load(plan.unwritten, plan.bucket, target)
 
 
 def test_what_was_excluded_stays_in_the_target_and_everything_else_there_is_told(migration: Any) -> None:

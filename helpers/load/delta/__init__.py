@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from helpers.errors import LoadError, UsageError
+from helpers.errors import LoadError
 from helpers.load import comments, shapes
 from helpers.load.delta import owner
 from helpers.load.delta.catalog import key, of_version, qualified, read_table, table_names, view_names
@@ -100,15 +100,7 @@ def plan_load(
             owner put on it or wrote.
         ConnectionFailed: the server does not answer.
     """
-    left, excluded = manifest.chosen(exclude=exclude)
-    chosen = [staged for staged in left if table is None or table in (staged.name, str(staged))]
-    if not chosen:
-        raise UsageError(
-            "find the table to load",
-            on=f"--target-table {table}",
-            why="the manifest does not name it",
-            next_step=f"name one of: {', '.join(str(staged) for staged in manifest.tables)}",
-        )
+    chosen, excluded = manifest.to_load(table, exclude)
     present, there, in_the_way = _present(target, bucket, [staged.name for staged in chosen])
     refused = list(names.refusals(chosen, spark.names(target), target.schema_))
     refused += [

@@ -121,15 +121,7 @@ def plan_load(
         TargetRefused: something lies at a table's name that no load made, or a table that has to be replaced would lose what its
             owner put on it.
     """
-    left, excluded = manifest.chosen(exclude=exclude)
-    chosen = [staged for staged in left if table is None or table in (staged.name, str(staged))]
-    if not chosen:
-        raise UsageError(
-            "find the table to load",
-            on=f"--target-table {table}",
-            why="the manifest does not name it",
-            next_step=f"name one of: {', '.join(str(staged) for staged in manifest.tables)}",
-        )
+    chosen, excluded = manifest.to_load(table, exclude)
     with snowflake.connect(target) as session:
         there = _There.of(session, target, [staged.name for staged in chosen])
         names.refuse(owner.refusals(session, chosen, there.objects, target), on=snowflake.address(target))
