@@ -269,15 +269,22 @@ def test_what_everybody_may_do_is_told(walk: Walk, migration: Any, monkeypatch: 
     ("stage", "asked", "says"),
     [
         ('url = "s3://no-such-bucket/x/"', "", "could not write"),
-        ('url = "s3://migration/x/"\naccess_key = "nobody"', "", "could not write"),
+        (
+            'url = "s3://migration/x/"\nendpoint = "ENDPOINT"\naccess_key = "nobody"\nsecret_key = { env = "NOBODYS_KEY" }',
+            "",
+            "could not write",
+        ),
         ('url = "s3://migration/x/"', "versioned_stage = true", "keeps no versions"),
         ('url = "s3://migration/x/"', "encrypted_stage = true", "does not say that it encrypts"),
         ('url = "s3://migration/x/"', 'regions = ["eu-central-1"]', "lies in us-east-1"),
     ],
 )
 def test_a_stage_that_takes_nothing_or_lacks_what_is_asked_closes_the_gate(
-    walk: Walk, stage: str, asked: str, says: str
+    walk: Walk, migration: Any, monkeypatch: pytest.MonkeyPatch, stage: str, asked: str, says: str
 ) -> None:
+    monkeypatch.setenv("NOBODYS_KEY", "of-nobody-at-all")
+    # Another name of the same server, so that it counts as the profile's own.
+    stage = stage.replace("ENDPOINT", migration.settings.stage.endpoint.replace("127.0.0.1", "localhost"))
     with pytest.raises(GateClosed, match=says):
         walk(stage=stage, extra=f"[profiles.local.compliance]\n{asked}").check_aws()
 
