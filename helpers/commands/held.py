@@ -33,7 +33,9 @@ def tell_held(run: str | None, profile: str | None, *, ask: bool = False) -> Non
 
 
 def transactions_held_back(profile: str | None, held: Sequence[Snapshot]) -> int | None:
-    """What our snapshots cost the profile's source; None where none of them is held there, or it does not answer."""
+    """What our snapshots cost the profile's source; None where they are held elsewhere, or it does not answer."""
+    if not held:
+        return 0
     from helpers.platforms import postgres
     from helpers.source import snapshot
 
