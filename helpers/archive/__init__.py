@@ -26,7 +26,6 @@ from helpers.archive.record import Archive, ArchivedFile, ArchiveState, DumpStat
 from helpers.archive.restore_test import restore_test
 from helpers.errors import SourceRefused, StageError, UsageError
 from helpers.model import manifest as manifests
-from helpers.model.catalog import measured, read_catalog
 from helpers.model.manifest import Manifest
 from helpers.platforms import pg_tools, postgres
 from helpers.platforms.s3 import Bucket, retain_until
@@ -34,6 +33,7 @@ from helpers.progress import Progress
 from helpers.settings import Settings, Source
 from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
+from helpers.source.catalog import measured, read_catalog
 from helpers.source.held_snapshots import Snapshot
 
 DUMP = "dump/database.dump"

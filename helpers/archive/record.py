@@ -7,9 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from helpers.errors import StageError
+from helpers.model import stored
+from helpers.model.stored import Stored
 from helpers.platforms.s3 import Bucket
 
 NAME = "archive.json"
@@ -19,11 +18,7 @@ Mode = Literal["COMPLIANCE", "GOVERNANCE"]
 RestoreVerdict = Literal["equal", "different", "damaged"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ArchivedFile(_Record):
+class ArchivedFile(Stored):
     """One locked object.
 
     Attributes:
@@ -39,7 +34,7 @@ class ArchivedFile(_Record):
     rows: int | None = None
 
 
-class RestoredTable(_Record):
+class RestoredTable(Stored):
     """One table of the restored dump beside the archive's Parquet files."""
 
     table: str
@@ -48,7 +43,7 @@ class RestoredTable(_Record):
     differences: str
 
 
-class RestoreTest(_Record):
+class RestoreTest(Stored):
     """The dump was fetched back and restored, and its rows compared with the Parquet files, cell by cell.
 
     Attributes:
@@ -71,7 +66,7 @@ class RestoreTest(_Record):
         return sum(table.rows or 0 for table in self.tables)
 
 
-class Archive(_Record):
+class Archive(Stored):
     """A finished archive: one snapshot of the source as Parquet and as a dump, under lock. Written last.
 
     Attributes:
@@ -123,7 +118,7 @@ class Archive(_Record):
         return found
 
 
-class DumpState(_Record):
+class DumpState(Stored):
     """A finished dump that lies in the working folder."""
 
     bytes: int
@@ -131,7 +126,7 @@ class DumpState(_Record):
     server_version: str
 
 
-class ArchiveState(_Record):
+class ArchiveState(Stored):
     """How far an archive has come.
 
     Attributes:
@@ -170,30 +165,16 @@ class ArchiveState(_Record):
 
 def unfinished(folder: Path) -> ArchiveState | None:
     """The state in a working folder, or None; raises `StageError` where it cannot be understood."""
-    try:
-        return ArchiveState.model_validate_json((folder / STATE).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise StageError(
-            "go on with an archive",
-            on=str(folder / STATE),
-            why=str(error.errors(include_url=False, include_input=False)[0]),
-            next_step="it was written by another version: archive under a new run's name",
-        ) from None
+    file = folder / STATE
+    content = file.read_bytes() if file.exists() else None
+    cure = "it was written by another version: archive under a new run's name"
+    return stored.parse(content, ArchiveState, doing="go on with an archive", on=str(file), cure=cure)
 
 
 def read(bucket: Bucket, name: str) -> Archive | None:
     """The record of the archive `name`, or None where it is not finished; raises `StageError` as `unfinished` does."""
-    content = bucket.read(f"{name}/{NAME}")
-    if content is None:
-        return None
-    try:
-        return Archive.model_validate_json(content)
-    except ValidationError as error:
-        raise StageError(
-            "understand the archive's record",
-            on=f"{bucket.location}{name}/{NAME}",
-            why=str(error.errors(include_url=False, include_input=False)[0]),
-            next_step="it was written by another version, or another file lies over it: read its first version",
-        ) from None
+    path = f"{name}/{NAME}"
+    cure = "it was written by another version, or another file lies over it: read its first version"
+    return stored.parse(
+        bucket.read(path), Archive, doing="understand the archive's record", on=f"{bucket.location}{path}", cure=cure
+    )

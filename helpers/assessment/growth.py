@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from helpers.model.catalog import Catalog, Table, read_catalog
+from helpers.model.catalog import Catalog, Table
 from helpers.platforms.postgres import identifier
 from helpers.settings import Source
 from helpers.source.asking import asking, rows
+from helpers.source.catalog import read_catalog
 
 DATED = ("date", "timestamp", "timestamptz")
 

@@ -14,10 +14,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from helpers.model.catalog import Table, read_catalog
+from helpers.model.catalog import Table
 from helpers.model.manifest import Manifest, StagedColumn
 from helpers.platforms import postgres, snowflake
 from helpers.settings import Settings, Source
+from helpers.source.catalog import read_catalog
 
 ROWS_TO_CHOOSE_FROM = 2000
 

@@ -26,7 +26,7 @@ from helpers import verify
 from helpers.cutover import rollback_statements
 from helpers.errors import SourceRefused
 from helpers.model import manifest
-from helpers.model.catalog import Table, read_catalog
+from helpers.model.catalog import Table
 from helpers.model.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
@@ -34,6 +34,7 @@ from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Settings, Source
 from helpers.source import freeze
+from helpers.source.catalog import read_catalog
 from helpers.verify import Report
 from helpers.verify.report import TableReport
 

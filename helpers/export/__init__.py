@@ -9,7 +9,7 @@ mixture.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,9 +25,9 @@ from helpers.export.columns import staged_columns
 from helpers.export.state import ExportState, PartState, TableState, unfinished
 from helpers.export.worker import Workers, is_unchanged
 from helpers.model import manifest as manifests
-from helpers.model.catalog import Catalog, Table, measured, read_catalog
+from helpers.model.catalog import Catalog, Table
 from helpers.model.limits import BY_POLICY
-from helpers.model.manifest import Manifest, StagedTable
+from helpers.model.manifest import Exported, ExportedTable, Manifest, StagedFile, StagedTable
 from helpers.model.names import Refusal
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
@@ -35,6 +35,7 @@ from helpers.progress import Progress
 from helpers.settings import Export, Settings, Source
 from helpers.source import held_snapshots, left_out
 from helpers.source import snapshot as snapshots
+from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import TableCensus, check_policies
 from helpers.source.census_worker import take_censuses
 from helpers.source.held_snapshots import Snapshot
@@ -68,7 +69,6 @@ class ExportPlan:
     state: ExportState
     resumed: bool = False
     digests: bool = True
-    complete: bool = True
     refused: tuple[str, ...] = field(default=())
     names: tuple[Refusal, ...] = ()
 
@@ -80,18 +80,7 @@ class ExportPlan:
     @property
     def unwritten(self) -> Manifest:
         """The manifest that the export would write, without the files: enough to ask a target what a load would do."""
-        state = self.state
-        tables = tuple(
-            StagedTable(
-                schema_=t.schema_, name=t.name, key=t.key, comment=t.comment, columns=t.columns, files=(), rows=t.rows
-            )
-            for t in state.tables
-        )
-        return Manifest(
-            export=state.export, exported_at="", source=state.source, server_version=state.server_version,
-            snapshot=state.snapshot, lsn=state.lsn, lsn_exact=state.lsn_exact, engine="", tables=tables,
-            left_out=state.left_out, complete=self.complete,
-        )  # fmt: skip
+        return _manifest(self.state, (_staged(table, ()) for table in self.state.tables), exported_at="", engine="")
 
     def refusals(self, table: str) -> list[str]:
         """Why a table, given as `schema.name`, cannot be moved."""
@@ -235,9 +224,7 @@ def plan_export(
     )
     names = tuple(dict.fromkeys(objections(state.tables) if objections else ()))
     refused = (*(sentence for table in census for sentence in table.refused), *map(str, names))
-    return ExportPlan(
-        source, options, bucket, snapshot, catalog, census, state, complete=complete, refused=refused, names=names
-    )
+    return ExportPlan(source, options, bucket, snapshot, catalog, census, state, refused=refused, names=names)
 
 
 def marked(plan: ExportPlan, mark: str, *, progress: Progress | None = None) -> ExportPlan:
@@ -287,20 +274,10 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
     former = _former(plan.bucket)
     plan.state.write(plan.bucket)
     state = _write_parts(plan, progress)
-    manifest = Manifest(
-        export=state.export,
+    manifest = _manifest(
+        state, map(_whole, state.tables), engine=f"duckdb {duckdb.__version__}",
         exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        source=state.source,
-        server_version=state.server_version,
-        snapshot=state.snapshot,
-        lsn=state.lsn,
-        lsn_exact=state.lsn_exact,
-        why_approximate=state.why_approximate,
-        engine=f"duckdb {duckdb.__version__}",
-        tables=tuple(_staged(table) for table in state.tables),
-        complete=plan.complete,
-        left_out=state.left_out,
-    )
+    )  # fmt: skip
     plan.bucket.write(manifests.NAME, manifest.model_dump_json(indent=1).encode())
     plan.bucket.remove([state.path])
     _remove_leftovers(plan, {path for kept in (manifest, former) if kept for path in _objects(kept)})
@@ -357,35 +334,30 @@ def _go_on(
     settings: Settings, bucket: Bucket, snapshot: Snapshot, former: ExportState, progress: Progress | None
 ) -> ExportPlan:
     """The former plan in the former snapshot; files that are not what was written are forgotten."""
-    wanted = [f"{table.schema_}.{table.name}" for table in former.tables]
+    wanted = [str(table) for table in former.tables]
     with snapshots.reading(settings.source, snapshot.name) as cursor:
         found = read_catalog(cursor, schemas=settings.source.schemas, also=wanted, left_before=former.left_out).tables
     state = former.without_damaged_files(bucket, progress)
     catalog = Catalog(tuple(table for table in found if str(table) in wanted), former.left_out)
-    return ExportPlan(
-        settings.source, settings.export, bucket, snapshot, catalog, (), state, True, complete=state.complete
-    )
+    return ExportPlan(settings.source, settings.export, bucket, snapshot, catalog, (), state, resumed=True)
 
 
 def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress | None) -> ExportPlan:
     """A new plan that takes over the finished tables of `former` whose rows are the same in the new snapshot."""
     sound = former.without_damaged_files(plan.bucket, progress)
-    finished = {(t.schema_, t.name): t for t in sound.tables if t.finished and t.digest}
+    finished = {str(table): table for table in sound.tables if table.finished and table.digest}
+    sources = {str(table): table for table in plan.catalog.tables}
     tables = []
     for number, table in enumerate(plan.state.tables):
-        old = finished.get((table.schema_, table.name))
+        old = finished.get(str(table))
         if old and old.digest and old.columns == table.columns and old.rows == table.rows:
             if progress:
-                progress(number, len(plan.state.tables), f"is {table.schema_}.{table.name} still the same?")
-            source = next(t for t in plan.catalog.tables if (t.schema, t.name) == (table.schema_, table.name))
+                progress(number, len(plan.state.tables), f"is {table} still the same?")
+            source = sources[str(table)]
             same = is_unchanged(plan.source, plan.options, plan.snapshot.name, source, table.columns, old)
             table = old if same else table
         tables.append(table)
-    state = plan.state.model_copy(update={"tables": tuple(tables)})
-    return ExportPlan(
-        plan.source, plan.options, plan.bucket, plan.snapshot, plan.catalog, plan.census, state, True, plan.digests, plan.complete, plan.refused,
-        plan.names,
-    )  # fmt: skip
+    return replace(plan, state=plan.state.model_copy(update={"tables": tuple(tables)}), resumed=True)
 
 
 def _finished(staged: StagedTable) -> TableState:
@@ -393,10 +365,7 @@ def _finished(staged: StagedTable) -> TableState:
         PartState(name=file.path.partition("/")[2], relation="", first_page=0, end_page=None, pages=0, file=file)
         for file in staged.files
     )
-    return TableState(
-        schema_=staged.schema_, name=staged.name, key=staged.key, comment=staged.comment, columns=staged.columns,
-        rows=staged.rows, parts=parts, digest=staged.digest,
-    )  # fmt: skip
+    return TableState(**manifests.shared(staged, ExportedTable), parts=parts)
 
 
 def _write_parts(plan: ExportPlan, progress: Progress | None) -> ExportState:
@@ -478,23 +447,23 @@ def _remove_leftovers(plan: ExportPlan, kept: set[str]) -> None:
             plan.bucket.remove([path for path in paths if path not in kept])
 
 
-def _staged(table: TableState) -> StagedTable:
+def _manifest(state: ExportState, tables: Iterable[StagedTable], *, exported_at: str, engine: str) -> Manifest:
+    shared = manifests.shared(state, Exported)
+    return Manifest(**shared, tables=tuple(tables), exported_at=exported_at, engine=engine)
+
+
+def _staged(table: TableState, files: tuple[StagedFile, ...]) -> StagedTable:
+    return StagedTable(**manifests.shared(table, ExportedTable), files=files)
+
+
+def _whole(table: TableState) -> StagedTable:
     files = tuple(part.file for part in table.parts if part.file)
     rows = sum(file.rows for file in files)
     if rows != table.rows:
         raise StageError(
             "export every row",
-            on=f"{table.schema_}.{table.name}",
+            on=str(table),
             why=f"the snapshot has {table.rows:,} rows, {rows:,} were staged",
             next_step="report this: it must not happen within one snapshot",
         )
-    return StagedTable(
-        schema_=table.schema_,
-        name=table.name,
-        key=table.key,
-        comment=table.comment,
-        columns=table.columns,
-        files=files,
-        rows=rows,
-        digest=table.digest,
-    )
+    return _staged(table, files)

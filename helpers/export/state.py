@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from helpers.errors import StageError
-from helpers.model.manifest import Digest, StagedColumn, StagedFile
+from helpers.model import stored
+from helpers.model.manifest import Exported, ExportedTable, StagedFile
+from helpers.model.stored import Stored
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.source.readers import Range
@@ -13,11 +12,7 @@ from helpers.source.readers import Range
 NAME = "state.json"
 
 
-class _State(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PartState(_State):
+class PartState(Stored):
     """What becomes one file: a range of a relation.
 
     Attributes:
@@ -38,20 +33,10 @@ class PartState(_State):
         return Range(self.relation, self.first_page, self.end_page, self.pages)
 
 
-class TableState(_State):
+class TableState(ExportedTable):
     """One table of the plan; `rows` is what the census counted."""
 
-    schema_: str
-    name: str
-    key: tuple[str, ...]
-    comment: str | None
-    columns: tuple[StagedColumn, ...]
-    rows: int
     parts: tuple[PartState, ...]
-    digest: Digest | None = None
-
-    def __str__(self) -> str:
-        return f"{self.schema_}.{self.name}"
 
     @property
     def finished(self) -> bool:
@@ -59,19 +44,10 @@ class TableState(_State):
         return all(part.file for part in self.parts)
 
 
-class ExportState(_State):
+class ExportState(Exported):
     """A whole export; it belongs to one snapshot."""
 
-    export: str
-    source: str
-    server_version: str
-    snapshot: str
-    lsn: str
-    lsn_exact: bool
-    why_approximate: str = ""
     tables: tuple[TableState, ...]
-    left_out: dict[str, str]
-    complete: bool = True
 
     @property
     def path(self) -> str:
@@ -121,15 +97,8 @@ def unfinished(bucket: Bucket, export: str) -> ExportState | None:
     Raises:
         StageError: the state is there and cannot be understood.
     """
-    content = bucket.read(f"{export}/{NAME}")
-    if content is None:
-        return None
-    try:
-        return ExportState.model_validate_json(content)
-    except ValidationError as error:
-        raise StageError(
-            "go on with an export",
-            on=f"{bucket.location}{export}/{NAME}",
-            why=str(error.errors(include_url=False, include_input=False)[0]),
-            next_step="it was written by another version: export under a new run's name",
-        ) from None
+    path = f"{export}/{NAME}"
+    cure = "it was written by another version: export under a new run's name"
+    return stored.parse(
+        bucket.read(path), ExportState, doing="go on with an export", on=f"{bucket.location}{path}", cure=cure
+    )

@@ -5,23 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 
 from helpers.errors import StageError, UsageError
-from helpers.model import globs
+from helpers.model import globs, stored
+from helpers.model.stored import Stored
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket
 
 NAME = "manifest.json"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StagedColumn(_Record):
+class StagedColumn(Stored):
     """One column as it was staged.
 
     Attributes:
@@ -52,7 +49,7 @@ class StagedColumn(_Record):
     default: str | None = None
 
 
-class StagedFile(_Record):
+class StagedFile(Stored):
     """One Parquet file; `path` is relative to the manifest's location."""
 
     path: str
@@ -61,7 +58,7 @@ class StagedFile(_Record):
     sha256: str
 
 
-class Digest(_Record):
+class Digest(Stored):
     """A table's digest by segments, kept as an object of its own; see `helpers.digests`.
 
     Attributes:
@@ -80,20 +77,25 @@ class Digest(_Record):
     path: str
 
 
-class StagedTable(_Record):
-    """One table, whole."""
+class ExportedTable(Stored):
+    """What an export's state and its manifest both say of a table."""
 
     schema_: str
     name: str
     key: tuple[str, ...]
     comment: str | None
     columns: tuple[StagedColumn, ...]
-    files: tuple[StagedFile, ...]
     rows: int
     digest: Digest | None = None
 
     def __str__(self) -> str:
         return f"{self.schema_}.{self.name}"
+
+
+class StagedTable(ExportedTable):
+    """One table, whole."""
+
+    files: tuple[StagedFile, ...]
 
     @property
     def bytes(self) -> int:
@@ -101,27 +103,32 @@ class StagedTable(_Record):
         return sum(file.bytes for file in self.files)
 
 
-class Manifest(_Record):
-    """One export: every table in one snapshot at one LSN.
+class Exported(Stored):
+    """What an export's state and its manifest both say of the whole: every table in one snapshot at one LSN.
 
     Attributes:
         why_approximate: why the LSN is not exactly the snapshot's; empty where it is.
         complete: whether every table of the source is here; false where the export was told to take some.
     """
 
-    version: Literal[2] = 2
     export: str
-    exported_at: str
     source: str
     server_version: str
     snapshot: str
     lsn: str
     lsn_exact: bool
     why_approximate: str = ""
-    engine: str
-    tables: tuple[StagedTable, ...]
     left_out: dict[str, str]
     complete: bool = True
+
+
+class Manifest(Exported):
+    """One finished export."""
+
+    version: Literal[2] = 2
+    exported_at: str
+    engine: str
+    tables: tuple[StagedTable, ...]
 
     @property
     def excluded(self) -> dict[str, str]:
@@ -194,18 +201,15 @@ def read(bucket: Bucket) -> Manifest:
 
 def read_if_any(bucket: Bucket) -> Manifest | None:
     """The manifest at a stage's location, or None; raises `StageError` where it cannot be understood."""
-    content = bucket.read(NAME)
-    if content is None:
-        return None
-    try:
-        return Manifest.model_validate_json(content)
-    except ValidationError as error:
-        raise StageError(
-            "understand the manifest",
-            on=f"{bucket.location}{NAME}",
-            why=str(error.errors(include_url=False, include_input=False)[0]),
-            next_step="it was written by another version or changed by hand: export again",
-        ) from None
+    cure = "it was written by another version or changed by hand: export again"
+    return stored.parse(
+        bucket.read(NAME), Manifest, doing="understand the manifest", on=f"{bucket.location}{NAME}", cure=cure
+    )
+
+
+def shared(record: BaseModel, kind: type[Stored]) -> dict[str, Any]:
+    """The fields of a base class that two records have in common, to make one from the other."""
+    return {name: getattr(record, name) for name in kind.model_fields}
 
 
 def folder(schema: str, name: str) -> str:

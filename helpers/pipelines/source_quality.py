@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import psycopg2
 
-from helpers.model.catalog import Table, read_catalog
+from helpers.model.catalog import Table
 from helpers.pipelines.legacy import SQL_FOLDER
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
@@ -22,6 +22,7 @@ from helpers.progress import Progress
 from helpers.settings import Settings
 from helpers.source import snapshot as snapshots
 from helpers.source.asking import asking
+from helpers.source.catalog import read_catalog
 from helpers.verify import data_quality
 from helpers.verify.data_quality.engines import PostgresEngine
 from helpers.verify.data_quality.rules.conditions import IsNull

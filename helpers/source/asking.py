@@ -8,10 +8,10 @@ from typing import Any
 
 import psycopg2
 
-from helpers.model.comments import codec_of
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.settings import Source
+from helpers.source.comments import codec_of
 
 APPLICATION = "migration-runbooks assessment"
 

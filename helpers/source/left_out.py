@@ -15,9 +15,9 @@ import psycopg2
 
 from helpers.model.catalog import Catalog, Table
 from helpers.model.globs import EXCLUDED
-from helpers.model.relations import FIRST_OF_USERS
 from helpers.platforms.postgres import identifier, savepoint
 from helpers.source import census_scan
+from helpers.source.relations import FIRST_OF_USERS
 
 NAMED = 5
 """Objects that a line for people names; the manifest and the JSON have them all."""

@@ -22,7 +22,6 @@ import psycopg2
 
 from helpers.errors import ConnectionFailed, SessionRefused, SourceFailed, SourceRefused
 from helpers.model.catalog import Table, kinds_read
-from helpers.model.relations import DETACHING
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.faults import Fault
 from helpers.platforms.faults import postgres as faults
@@ -30,6 +29,7 @@ from helpers.platforms.postgres import literal
 from helpers.settings import PROJECT, Source
 from helpers.source import held_snapshots, rights
 from helpers.source.held_snapshots import Snapshot, held, release
+from helpers.source.relations import DETACHING
 
 
 def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str = "") -> Snapshot:

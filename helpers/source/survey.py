@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.model.catalog import measured, read_catalog
 from helpers.model.names import Refusal
 from helpers.platforms import postgres
 from helpers.progress import Progress
 from helpers.settings import Settings
 from helpers.source import left_out
 from helpers.source import snapshot as snapshots
+from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import ColumnCensus, TableCensus, check_policies
 from helpers.source.census_worker import take_censuses
 

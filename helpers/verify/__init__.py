@@ -10,13 +10,13 @@ from pathlib import Path
 
 from helpers.apart import apart_from_the_verdict
 from helpers.errors import LoadError
-from helpers.model.catalog import measured, read_catalog
 from helpers.platforms import duck, postgres, snowflake, spark
 from helpers.platforms.delta import Lake
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.progress import Progress
 from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
+from helpers.source.catalog import measured, read_catalog
 from helpers.verify import texts
 from helpers.verify.data_quality.check import check_business
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned

@@ -18,18 +18,19 @@ from helpers.load.shapes import TableShape
 from helpers.model import manifest as manifests
 from helpers.model import types
 from helpers.model.capacity import Dialect
-from helpers.model.catalog import Column, PgType, Table, kinds_read, measured, read_catalog
+from helpers.model.catalog import Column, PgType, Table, kinds_read
 from helpers.model.globs import EXCLUDED
 from helpers.model.manifest import Manifest, StagedColumn, StagedTable
-from helpers.model.relations import UNNAMED
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import PROJECT, Settings, Source
 from helpers.source import held_snapshots, left_out
 from helpers.source import snapshot as snapshots
+from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import take_census
 from helpers.source.held_snapshots import Snapshot
+from helpers.source.relations import UNNAMED
 from helpers.verify.columns import TablePlan, as_compared
 from helpers.verify.selection import DEFAULT_SAMPLE, Selection, choose
 

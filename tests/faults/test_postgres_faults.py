@@ -18,7 +18,6 @@ import pytest
 from pydantic import SecretStr
 
 from helpers.errors import ConnectionFailed, MigrationError, SourceFailed, SourceRefused
-from helpers.model.catalog import read_catalog
 from helpers.platforms import duck, postgres
 from helpers.platforms.faults import duck as duck_faults
 from helpers.platforms.faults import postgres as faults
@@ -26,6 +25,7 @@ from helpers.platforms.postgres import literal
 from helpers.settings import Source
 from helpers.source import snapshot as snapshots
 from helpers.source.asking import asking
+from helpers.source.catalog import read_catalog
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,11 @@ from property_support import examples
 from pydantic import ValidationError
 
 from helpers.errors import SettingsError
-from helpers.model.catalog import Table, read_catalog
+from helpers.model.catalog import Table
 from helpers.platforms import duck, postgres
 from helpers.platforms.postgres import identifier, literal
 from helpers.settings import Export, Settings, Source
+from helpers.source.catalog import read_catalog
 from helpers.source.census import ColumnCensus, TableCensus, check_policies, take_census
 
 ODD = (

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from helpers.errors import ConnectionFailed, SourceRefused
-from helpers.model.catalog import Catalog, measured, read_catalog
+from helpers.model.catalog import Catalog
 from helpers.platforms import postgres
 from helpers.settings import Settings
 from helpers.source import census_worker, held_snapshots
 from helpers.source import snapshot as snapshots
 from helpers.source import survey as assess
+from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import TableCensus, take_census
 from helpers.source.census_worker import take_censuses
 

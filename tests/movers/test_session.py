@@ -26,11 +26,11 @@ from helpers.archive import backup
 from helpers.assessment import growth, integrations, inventory, security
 from helpers.cutover import rollback
 from helpers.errors import MigrationError, SessionRefused
-from helpers.model.catalog import read_catalog
 from helpers.platforms import duck, pg_session, postgres
 from helpers.settings import PROJECT, Settings, Source
 from helpers.source import freeze, held_snapshots, readers, snapshot
 from helpers.source import survey as assess
+from helpers.source.catalog import read_catalog
 from helpers.verify.plan import Options
 from helpers.verify.selection import Selection
 

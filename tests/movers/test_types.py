@@ -24,10 +24,11 @@ from hypothesis import strategies as st
 from property_support import examples
 
 from helpers.model import types, types_page
-from helpers.model.catalog import PgType, read_catalog
+from helpers.model.catalog import PgType
 from helpers.platforms import duck, postgres
 from helpers.platforms.postgres import identifier, literal
 from helpers.settings import Settings, Source
+from helpers.source.catalog import read_catalog
 from helpers.source.census import ColumnCensus, TableCensus, take_census
 
 EXTENSIONS = ("hstore", "citext", "ltree", "cube", "isn", "seg", "intarray")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.model import manifest as manifests
-from helpers.model.catalog import Table, read_catalog
+from helpers.model.catalog import Table
 from helpers.model.manifest import Manifest
 from helpers.platforms import duck, snowflake
 from helpers.source import held_snapshots, snapshot
+from helpers.source.catalog import read_catalog
 from helpers.verify import data_quality
 from helpers.verify.data_quality import Rule, RuleResult
 from helpers.verify.data_quality.engines import Engine, PostgresEngine, SnowflakeEngine, StageEngine, expected

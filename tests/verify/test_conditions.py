@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
-from helpers.model.catalog import PgType, Table, read_catalog
+from helpers.model.catalog import PgType, Table
 from helpers.platforms import duck, postgres
 from helpers.settings import Settings
+from helpers.source.catalog import read_catalog
 from helpers.verify.data_quality.dialects import DUCKDB, POSTGRES, SNOWFLAKE
 from helpers.verify.data_quality.engines import PostgresEngine
 from helpers.verify.data_quality.forms import Held, target_form

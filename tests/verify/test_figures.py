@@ -22,11 +22,12 @@ from psycopg2.extensions import make_dsn
 from quality_support import STAR, in_postgres, in_snowflake, in_stage
 
 from helpers.errors import UsageError
-from helpers.model.catalog import Table, read_catalog
+from helpers.model.catalog import Table
 from helpers.phases.common import charts
 from helpers.pipelines.sample import sample
 from helpers.platforms import duck, postgres
 from helpers.settings import Export, Settings
+from helpers.source.catalog import read_catalog
 from helpers.verify.data_quality import figures as figures_module
 from helpers.verify.data_quality.dialects import DUCKDB
 from helpers.verify.data_quality.engines import PostgresEngine

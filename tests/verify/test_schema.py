@@ -21,8 +21,9 @@ from property_support import examples
 from helpers.load import shapes
 from helpers.load.shapes import ColumnShape, TableShape
 from helpers.model import capacity as declared
-from helpers.model.catalog import Key, read_catalog
+from helpers.model.catalog import Key
 from helpers.platforms import postgres
+from helpers.source.catalog import read_catalog
 from helpers.verify.schema import compare_schema, counterparts, not_compared, renames
 
 SOURCE, TARGET = f"schema_source_{os.getpid()}", f"schema_target_{os.getpid()}"

@@ -19,9 +19,9 @@ from helpers.load.shapes import TableShape
 from helpers.load.snowflake import definition as definitions
 from helpers.load.snowflake import records as snowflake_records
 from helpers.load.snowflake.catalog import read_names, read_tables
-from helpers.model.catalog import read_catalog
 from helpers.platforms import postgres, snowflake
 from helpers.platforms.snowflake import Session
+from helpers.source.catalog import read_catalog
 from helpers.source.census import take_census
 from helpers.verify.schema import compare_schema, not_compared
 

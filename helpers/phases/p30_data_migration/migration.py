@@ -34,7 +34,6 @@ from helpers.load import snowflake as load
 from helpers.load.delta import records as delta_records
 from helpers.load.snowflake import records as snowflake_records
 from helpers.model import manifest, names
-from helpers.model.catalog import read_catalog
 from helpers.model.globs import EXCLUDED
 from helpers.model.manifest import Manifest
 from helpers.model.names import Refusal
@@ -47,6 +46,7 @@ from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
 from helpers.source import held_snapshots, left_out, snapshot
+from helpers.source.catalog import read_catalog
 from helpers.source.held_snapshots import Snapshot
 from helpers.verify import TargetName, page, tables_for_notebooks
 from helpers.verify.about import About

@@ -21,7 +21,6 @@ from helpers.ledger.folders import run_folder
 from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import Found
 from helpers.ledger.view import NOT_APPLICABLE
-from helpers.model.catalog import read_catalog
 from helpers.phases.common import cutover_plan, earlier
 from helpers.phases.common.phase import Finding, Phase, table
 from helpers.phases.p10_infrastructure import plan as infrastructure_plan
@@ -30,6 +29,7 @@ from helpers.pipelines import dashboard
 from helpers.platforms import aws, postgres, terraform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
+from helpers.source.catalog import read_catalog
 
 MONITORED, ARCHIVED = "s50-monitor", "s50-archive"
 DOCUMENTS = ("s50-runbooks", "s50-team-documentation", "s50-documentation")

@@ -23,7 +23,7 @@ from helpers.ledger.steps import Found, Probe
 from helpers.ledger.view import NOT_APPLICABLE
 from helpers.load import snowflake as load
 from helpers.model import manifest
-from helpers.model.catalog import Table, read_catalog
+from helpers.model.catalog import Table
 from helpers.model.manifest import Manifest
 from helpers.phases.common import cutover_plan, earlier, switches
 from helpers.phases.common.phase import Finding, Phase, table
@@ -34,6 +34,7 @@ from helpers.platforms.dns import Record
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
 from helpers.source import freeze, held_snapshots, snapshot
+from helpers.source.catalog import read_catalog
 from helpers.source.freeze import Stored
 from helpers.source.held_snapshots import Snapshot
 

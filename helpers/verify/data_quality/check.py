@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.errors import UsageError
-from helpers.model.catalog import read_catalog
 from helpers.platforms import duck, snowflake
 from helpers.progress import Progress
 from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
+from helpers.source.catalog import read_catalog
 from helpers.verify import data_quality
 from helpers.verify.data_quality.engines import Columns, Engine, PostgresEngine, SnowflakeEngine, StageEngine, expected
 from helpers.verify.data_quality.figures import Figures, figures

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg2
 
 from helpers.model import globs as globs_of
-from helpers.model.comments import codec_of
 from helpers.platforms.postgres import savepoint
+from helpers.source.comments import codec_of
 
 FIRST_OF_USERS = 16384
 """The first OID that PostgreSQL gives to what users make, `FirstNormalObjectId`

@@ -1,0 +1,341 @@
+"""The tables of a source, read from PostgreSQL's catalog in one snapshot."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg2
+
+from helpers.errors import SourceRefused, UsageError
+from helpers.model import globs
+from helpers.model.catalog import Catalog, Column, Heap, Heir, Key, PgType, Table
+from helpers.platforms.postgres import savepoint
+from helpers.source.comments import NO_TEXT, read_comments
+from helpers.source.relations import DETACHING, Choice, Relation, not_found, survey
+
+
+def read_catalog(
+    cursor: Any,
+    *,
+    schemas: Sequence[str] = (),
+    tables: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    include_views: bool = False,
+    also: Collection[str] = (),
+    left_before: Mapping[str, str] | None = None,
+) -> Catalog:
+    """Reads the tables that match, in the cursor's own snapshot, and says why the other relations do not move.
+
+    Of the others no more is read than their names: none of them need be readable.
+
+    Args:
+        cursor: a psycopg2 cursor.
+        schemas, tables, exclude, include_views, also, left_before: see `relations.Choice`.
+
+    Raises:
+        UsageError: a glob or schema that matches nothing, which names what there is; or nothing is left.
+    """
+    choice = Choice(schemas, tables, exclude, include_views, also, left_before or {})
+    relations = survey(cursor)
+    if missing := _missing(cursor, schemas):
+        raise UsageError(
+            "find the schemas to migrate",
+            on=", ".join(missing),
+            why="the source has no such schema",
+            next_step="correct `schemas` in migration.toml",
+        )
+    why = {relation.oid: choice.why_not(relation) for relation in relations}
+    chosen = [relation for relation in relations if not why[relation.oid]]
+    for glob in tables:
+        if not any(relation.matches([glob]) for relation in chosen):
+            reason, cure = not_found(cursor, glob, relations, choice)
+            raise UsageError("find the tables to migrate", on=f"--tables {glob}", why=reason, next_step=cure)
+    globs.refuse_unknown("--exclude", exclude, [(r.schema, r.name) for r in relations if r.kind != "S"], "the source")
+    if exclude and not chosen:
+        globs.refuse_nothing_left(exclude)
+    oids = [relation.oid for relation in chosen]
+    comments = read_comments(cursor, oids)
+    columns, indexes, heirs, (heaps, through) = _described(cursor, chosen, comments.texts)
+    return Catalog(
+        tuple(
+            Table(
+                schema=row.schema,
+                name=row.name,
+                oid=row.oid,
+                columns=columns[row.oid],
+                key=next((index.key.columns for index in indexes.get(row.oid, ()) if index.tells_apart), ()),
+                heaps=heaps.get(row.oid, ()),
+                comment=comments.texts.get((row.oid, 0)),
+                estimated_rows=row.estimate,
+                kind=row.kind,
+                keys=tuple(dict.fromkeys(index.key for index in indexes.get(row.oid, ()))),
+                heirs=heirs.get(row.oid, ()),
+                through_parent=row.oid in through,
+            )
+            for row in chosen
+        ),
+        {
+            **{str(relation): why[relation.oid] for relation in relations if why[relation.oid]},
+            **{f"the comment on {name}": NO_TEXT for name in _named(cursor, comments.lost)},
+        },
+    )
+
+
+def _described(cursor: Any, chosen: Sequence[Relation], comments: Mapping[tuple[int, int], str]) -> Any:
+    """Columns, indexes, heirs and heaps of the relations.
+
+    Raises:
+        SourceRefused: of some of them they are no text; it names all of those.
+    """
+    try:
+        with savepoint(cursor):
+            if all(relation.legible for relation in chosen):
+                oids = [relation.oid for relation in chosen]
+                return (
+                    _columns(cursor, oids, comments),
+                    _indexes(cursor, oids),
+                    _heirs(cursor, oids),
+                    _heaps(cursor, oids),
+                )
+    except psycopg2.DataError:
+        pass
+    if len(chosen) == 1:
+        raise _illegible(chosen)
+    raise _illegible([relation for relation in chosen if not _is_legible(cursor, relation)])
+
+
+def _is_legible(cursor: Any, relation: Relation) -> bool:
+    with suppress(SourceRefused):
+        return bool(_described(cursor, [relation], {}))
+    return False
+
+
+def _illegible(relations: Sequence[Relation]) -> SourceRefused:
+    excludes = " ".join(f"--exclude {shlex.quote(str(relation))}" for relation in relations)
+    return SourceRefused(
+        "read the definitions of the tables that are to move",
+        on=", ".join(map(str, relations)),
+        why="the name of the table, of a column, partition or type, or a label of an enum has bytes that are no text in UTF-8",
+        next_step=f"rename it in the source (ALTER … RENAME, ALTER TYPE … RENAME VALUE), or leave the table out: {excludes}",
+    )
+
+
+def _named(cursor: Any, lost: Collection[tuple[int, int]]) -> list[str]:
+    """Tables and columns by their OID and number."""
+    if not lost:
+        return []
+    cursor.execute(
+        "SELECT concat_ws('.', n.nspname, c.relname, a.attname) FROM unnest(%s::oid[], %s::int[]) AS l (relation, number) "
+        "JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "LEFT JOIN pg_attribute a ON a.attrelid = l.relation AND a.attnum = l.number AND l.number > 0 ORDER BY 1",
+        [list(numbers) for numbers in zip(*lost, strict=True)],
+    )
+    return [str(name) for (name,) in cursor.fetchall()]
+
+
+def _rows(cursor: Any, sql: str, *values: Any) -> Iterable[dict[str, Any]]:
+    cursor.execute(sql, values)
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _missing(cursor: Any, schemas: Sequence[str]) -> list[str]:
+    query = (
+        "SELECT s FROM unnest(%s::text[]) s WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = s) ORDER BY s"
+    )
+    return [row["s"] for row in _rows(cursor, query, list(schemas))]
+
+
+_UNCHECKED = (
+    "EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] "
+    "AND NOT n.convalidated)"
+)
+"""A NOT NULL constraint that is NOT VALID, since PostgreSQL 18: rows from before it may still hold NULL."""
+
+
+def _columns(cursor: Any, oids: list[int], comments: Mapping[tuple[int, int], str]) -> dict[int, tuple[Column, ...]]:
+    found: dict[int, list[Column]] = {}
+    defaults = _defaults(cursor, oids)
+    for row in _rows(
+        cursor,
+        f"""
+        WITH RECURSIVE resolved AS (
+            SELECT a.attrelid, a.attnum, a.attname, a.attnotnull AND NOT {_UNCHECKED} AS attnotnull, a.atttypid AS type,
+                   a.atttypmod AS modifier
+            FROM pg_attribute a WHERE a.attrelid = ANY (%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL
+            SELECT r.attrelid, r.attnum, r.attname, r.attnotnull OR t.typnotnull, t.typbasetype, t.typtypmod
+            FROM resolved r JOIN pg_type t ON t.oid = r.type WHERE t.typtype = 'd'
+        )
+        SELECT r.attrelid AS relation, r.attnum AS number, r.attname AS name, r.attnotnull AS not_null, r.modifier,
+               t.typname AS type, format_type(t.oid, r.modifier) AS sql, t.typtype::text AS kind,
+               e.typname AS element,
+               ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder) AS labels
+        FROM resolved r
+        JOIN pg_type t ON t.oid = r.type AND t.typtype <> 'd'
+        LEFT JOIN pg_type e ON t.typcategory = 'A' AND e.oid = t.typelem
+        ORDER BY r.attrelid, r.attnum
+        """,
+        oids,
+    ):
+        kind = PgType(row["type"], row["sql"], row["kind"], row["element"], row["modifier"], tuple(row["labels"]))
+        default = defaults.get((row["relation"], row["number"]), "") if defaults is not None else None
+        comment = comments.get((row["relation"], row["number"]))
+        column = Column(row["name"], kind, row["not_null"], comment, default)
+        found.setdefault(row["relation"], []).append(column)
+    return {oid: tuple(columns) for oid, columns in found.items()}
+
+
+def _defaults(cursor: Any, oids: list[int]) -> dict[tuple[int, int], str] | None:
+    """By relation and column, where there is one; None where the server cannot print them all.
+
+    It prints them by its catalog of this moment, which may lack a type that the snapshot still knows; and a generated
+    column's expression waits for whoever has its table locked, which the others, printed without their table, do not.
+    """
+    try:
+        with savepoint(cursor):
+            rows = _rows(
+                cursor,
+                """
+            WITH RECURSIVE below AS (
+                SELECT a.attrelid, a.attnum, a.attidentity, a.attgenerated, a.atttypid AS type,
+                       pg_get_expr(d.adbin, CASE WHEN a.attgenerated = '' THEN 0 ELSE a.attrelid END) AS expression
+                FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                WHERE a.attrelid = ANY (%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+                UNION ALL
+                SELECT b.attrelid, b.attnum, b.attidentity, b.attgenerated, t.typbasetype, pg_get_expr(t.typdefaultbin, 0)
+                FROM below b JOIN pg_type t ON t.oid = b.type AND t.typtype = 'd'
+                WHERE b.expression IS NULL AND b.attidentity = ''
+            )
+            SELECT attrelid AS relation, attnum AS number,
+                   CASE WHEN attidentity = 'a' THEN 'GENERATED ALWAYS AS IDENTITY'
+                        WHEN attidentity = 'd' THEN 'GENERATED BY DEFAULT AS IDENTITY'
+                        WHEN attgenerated = 's' THEN 'GENERATED ALWAYS AS (' || expression || ') STORED'
+                        WHEN attgenerated <> '' THEN 'GENERATED ALWAYS AS (' || expression || ')'
+                        ELSE expression END AS expression
+            FROM below WHERE attidentity <> '' OR expression IS NOT NULL
+            """,
+                oids,
+            )
+    except psycopg2.Error:
+        return None
+    return {(row["relation"], row["number"]): row["expression"] for row in rows}
+
+
+@dataclass(frozen=True)
+class _Index:
+    key: Key
+    tells_apart: bool
+    """Whether it holds at every moment, and for every row: it is not deferred, and none of its columns takes NULL."""
+
+
+def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
+    """Unique indexes over plain columns of every row: the primary key first, then from the smallest on."""
+    found: dict[int, list[_Index]] = {}
+    for row in _rows(
+        cursor,
+        f"""
+        SELECT i.indrelid AS relation, i.indisprimary AS primary,
+               array_agg(a.attname::text ORDER BY k.position) AS columns,
+               i.indimmediate AND bool_and(a.attnotnull AND NOT {_UNCHECKED}) AS tells_apart
+        FROM pg_index i
+        CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, position)
+        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+        WHERE i.indrelid = ANY (%s::oid[]) AND i.indisunique AND i.indisvalid
+          AND i.indpred IS NULL AND i.indexprs IS NULL AND k.position <= i.indnkeyatts
+        GROUP BY i.indrelid, i.indexrelid, i.indisprimary, i.indimmediate
+        ORDER BY i.indrelid, i.indisprimary DESC, count(*), i.indexrelid
+        """,
+        oids,
+    ):
+        index = _Index(Key(tuple(row["columns"]), row["primary"]), row["tells_apart"])
+        found.setdefault(row["relation"], []).append(index)
+    return found
+
+
+def _heaps(cursor: Any, oids: list[int]) -> tuple[dict[int, tuple[Heap, ...]], set[int]]:
+    """The heaps of each relation, and the relations whose partitions may only be read through them.
+
+    From the system tables alone: functions that look at a relation wait for whoever has it locked.
+    """
+    heaps: dict[int, list[Heap]] = {}
+    hidden: set[int] = set()
+    for row in _rows(
+        cursor,
+        f"""
+        WITH RECURSIVE tree AS (
+            SELECT root, root AS relid FROM unnest(%s::oid[]) AS r (root)
+            UNION ALL
+            SELECT t.root, i.inhrelid
+            FROM tree t JOIN pg_class p ON p.oid = t.relid AND p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = t.relid
+            WHERE NOT {DETACHING}
+        )
+        SELECT t.root, c.oid, n.nspname AS schema, c.relname AS name, c.relfilenode AS file, c.relkind = 'f' AS foreign,
+               c.relpages AS pages, {_READABLE.format(relation="t.root")} AND NOT {_READABLE.format(relation="c.oid")} AS hidden
+        FROM tree t
+        JOIN pg_class c ON c.oid = t.relid AND c.relkind NOT IN ('p', 'v')
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        ORDER BY t.root, n.nspname, c.relname
+        """,
+        oids,
+    ):
+        heap = Heap(row["schema"], row["name"], row["oid"], row["pages"] or 0, row["file"], row["foreign"])
+        heaps.setdefault(row["root"], []).append(heap)
+        hidden |= {row["root"]} if row["hidden"] else set()
+    return {oid: tuple(found) for oid, found in heaps.items()}, hidden
+
+
+_READABLE = (
+    "(coalesce(has_table_privilege({relation}, 'SELECT') AND NOT row_security_active({relation}), false) "
+    "AND (SELECT has_schema_privilege(s.relnamespace, 'USAGE') FROM pg_class s WHERE s.oid = {relation}))"
+)
+"""Whether the role may read a relation's rows, all of them, by its name; a right on a table is one on its partitions as long as
+they are read through it."""
+
+
+def _heirs(cursor: Any, oids: list[int]) -> dict[int, tuple[Heir, ...]]:
+    """What inherits from each relation, but for partitions and other sessions' temporary tables, which SELECT passes over."""
+    heirs: dict[int, list[Heir]] = {}
+    for row in _rows(
+        cursor,
+        """
+        WITH RECURSIVE tree AS (
+            SELECT c.oid AS root, c.oid AS relid FROM pg_class c WHERE c.oid = ANY (%s::oid[]) AND c.relkind <> 'p'
+            UNION
+            SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
+        )
+        SELECT t.root, c.oid, n.nspname || '.' || c.relname AS name,
+               c.relkind = 'f' OR c.relpersistence = 'u' AND pg_is_in_recovery() AS elsewhere
+        FROM tree t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE t.root <> t.relid AND c.relpersistence <> 't'
+        ORDER BY t.root, n.nspname, c.relname
+        """,
+        oids,
+    ):
+        heirs.setdefault(row["root"], []).append(Heir(row["oid"], row["name"], row["elsewhere"]))
+    return {oid: tuple(found) for oid, found in heirs.items()}
+
+
+def measured(cursor: Any, catalog: Catalog) -> Catalog:
+    """The catalog with the size of each heap as it is now; call it once the tables are locked."""
+    oids = [heap.oid for table in catalog.tables for heap in table.heaps if not heap.foreign]
+    rows = _rows(
+        cursor,
+        "SELECT oid, (pg_relation_size(oid) / current_setting('block_size')::int)::int8 AS pages, "
+        "pg_table_size(oid) AS bytes FROM unnest(%s::oid[]) AS t (oid)",
+        oids,
+    )
+    sizes = {row["oid"]: (row["pages"] or 0, row["bytes"] or 0) for row in rows}
+
+    def sized(heap: Heap) -> Heap:
+        pages, size = sizes.get(heap.oid, (0, 0))
+        return replace(heap, pages=pages, bytes=size)
+
+    return replace(
+        catalog,
+        tables=tuple(replace(table, heaps=tuple(sized(heap) for heap in table.heaps)) for table in catalog.tables),
+    )
