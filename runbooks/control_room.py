@@ -21,7 +21,8 @@ def setup():
 @app.cell
 def choose_run(first, mo, outputs, overview):
     _known = overview.runs(outputs)
-    _wanted = mo.query_params().get("run") or first or (_known[0] if _known else "")
+    _asked = [mo.query_params().get("run"), first, *_known]
+    _wanted = next((each for each in _asked if each and overview.run_folder(outputs, each)), "")
     _options = list(dict.fromkeys([*([_wanted] if _wanted else []), *_known]))
     run = mo.ui.dropdown(_options, value=_wanted or None, label="Run")
     follow = mo.ui.refresh(options=["1s", "5s", "30s"], default_interval="1s")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helpers.errors import EvidenceError
+from helpers.errors import EvidenceError, UsageError
 from helpers.evidence.seal_manifest import SEAL
+from helpers.ledger.folders import checked_name
 from helpers.ledger.ledger import NAME, Entry, Ledger
 from helpers.ledger.view import is_gone
 from helpers.runs import attempts
@@ -70,6 +71,15 @@ def runs(outputs: Path) -> list[str]:
     except OSError:
         return []
     return [name for _, name in sorted(found, reverse=True)]
+
+
+def run_folder(outputs: Path, name: str) -> Path | None:
+    """The folder of a run that lies directly below `outputs`; None for every other name, a link that leads out included."""
+    try:
+        folder = (outputs / checked_name(name, kind="run")).resolve()
+    except (UsageError, OSError, ValueError):
+        return None
+    return folder if folder.parent == outputs.resolve() else None
 
 
 def overview(folder: Path) -> Overview:

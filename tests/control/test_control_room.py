@@ -2,8 +2,7 @@
 
 Would catch: a tick that was not earned, a next command that does not fit, a run that is written to by being looked at, a ledger,
 report or file of cells that ends the page when it is broken, HTML or a secret that comes through from a run, paging that
-repeats, skips or reads whole files, a door that opens without the token or leads out of the runs' folder. The slow ones
-take a real migration and, where Playwright and chromium are there, a real browser.
+repeats, skips or reads whole files. The slow ones take a real migration and, where Playwright and chromium are there, a real browser.
 """
 
 from __future__ import annotations
@@ -15,20 +14,18 @@ import os
 import platform
 import re
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import psutil
 import pytest
-from starlette.testclient import TestClient
+from room_support import started
 
 from helpers import checklist
-from helpers.control_room import differences, evidence, flow, overview, server, view
+from helpers.control_room import differences, evidence, flow, overview, view
 from helpers.errors import AwaitingPerson, GateClosed
 from helpers.ledger.ledger import NAME, Ledger
 from helpers.ledger.steps import Run
@@ -340,55 +337,6 @@ def test_the_version_changes_with_each_line_report_and_death(tmp_path: Path) -> 
     assert overview.version(tmp_path / "r") == seen[-1]
 
 
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[TestClient]:
-    folder = tmp_path / "outputs" / "r" / PHASE
-    folder.mkdir(parents=True)
-    (folder / "attempt-01.html").write_text("<script>document.cookie</script>")
-    (tmp_path / "secret.html").write_text("not yours")
-    (tmp_path / "outputs" / "r" / "link.html").symlink_to(tmp_path / "secret.html")
-    app = server.application(tmp_path / "outputs", "right-token", 1234)
-    with TestClient(app, base_url="http://127.0.0.1:1234", follow_redirects=False) as client:
-        yield client
-
-
-def test_nothing_but_health_answers_without_the_token(door: TestClient) -> None:
-    assert door.get("/health").status_code == 200
-    page = f"/files/r/{PHASE}/attempt-01.html"
-    for path in ("/", page, "/api/status", "/ws", "/?access_token=wrong", "/?access_token=", "/health/"):
-        assert door.get(path).status_code in (401, 404), path
-    for headers in (
-        {"cookie": "control_room_1234=wrong"},
-        {"cookie": "control_room_1234="},
-        {"authorization": "Bearer "},
-    ):
-        assert door.get("/", headers=headers).status_code == 401
-    assert door.get("/health", headers={"host": "evil.example"}).status_code == 400
-    with pytest.raises(Exception, match=r".*"), door.websocket_connect("/ws?session_id=1"):
-        pass
-
-
-def test_the_token_becomes_a_cookie_that_no_other_site_sends(door: TestClient) -> None:
-    answer = door.get("/?access_token=right-token&run=r")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/?run=r")
-    cookie = answer.headers["set-cookie"].lower()
-    assert "httponly" in cookie
-    assert "samesite=strict" in cookie
-    assert "Control room" in door.get("/?run=r").text
-
-
-def test_files_of_runs_are_shown_in_a_sandbox_and_nothing_else_is(door: TestClient) -> None:
-    bearer = {"authorization": "Bearer right-token"}
-    page = door.get(f"/files/r/{PHASE}/attempt-01.html", headers=bearer)
-    assert page.status_code == 200
-    assert "sandbox" in page.headers["content-security-policy"]
-    assert "allow-same-origin" not in page.headers["content-security-policy"]
-    for path in ("/files/r/link.html", "/files/r/..%2f..%2fsecret.html", "/files/%2e%2e/secret.html", "/files/r/absent.html",
-                 f"/files/r/{PHASE}", "/files/.hidden/x.html"):  # fmt: skip
-        assert door.get(path, headers=bearer).status_code in (401, 404), path
-    assert door.post(f"/files/r/{PHASE}/attempt-01.html", headers=bearer).status_code == 405
-
-
 def room(monkeypatch: pytest.MonkeyPatch, outputs: Path, run: str) -> Any:
     """The notebook's cells, run by marimo itself."""
     for name, value in ((overview.OUTPUTS, str(outputs)), (overview.RUN, run), (overview.KEY, "")):
@@ -413,20 +361,9 @@ def test_the_notebooks_cells_run_over_any_run(state: str, tmp_path: Path, monkey
     assert {"absent": "There is no run r yet", "open": "runbook run", "broken": "The ledger is broken"}[state] in shown
 
 
-def started(folder: Path, run: str) -> tuple[subprocess.Popen[str], str]:
-    """The command, over runs in a folder of the test's own, and the address that it prints."""
-    code = f"from pathlib import Path; from helpers.commands import main, places; places.OUTPUTS = Path({str(folder)!r}); main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "control-room", "--run", run], cwd=PROJECT, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout
-    return process, process.stdout.readline().strip()
-
-
 def test_a_run_that_there_is_not_is_refused(tmp_path: Path) -> None:
     opened(tmp_path / "there")
-    process, address = started(tmp_path, "nosuch")
+    process, address = started(tmp_path, "--run", "nosuch")
     _, said = process.communicate(timeout=60)
     assert (process.returncode, address) == (2, "")
     assert "there is no such run" in said and "there" in said.split("next")[1]
@@ -440,7 +377,7 @@ def test_a_browser_follows_a_running_run_within_two_seconds(tmp_path: Path) -> N
     )
     chromium = shutil.which("chromium") or pytest.skip("needs chromium")
     run = opened(tmp_path / "r")
-    process, address = started(tmp_path, "r")
+    process, address = started(tmp_path, "--run", "r")
     try:
         with playwright.sync_playwright() as p:
             flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
