@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,7 +39,7 @@ def load_profile(name: str | None, source_dsn_env: str | None = None) -> Setting
     return found.with_source(settings.source_from_dsn(source_dsn_env)) if source_dsn_env else found
 
 
-def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+def one_of(option: str, value: str, known: Iterable[str]) -> None:
     """Raises `UsageError` where an option has no such choice."""
     if value not in known:
         raise UsageError(

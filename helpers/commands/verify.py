@@ -10,6 +10,7 @@ from helpers.commands import places
 from helpers.commands.held import tell_held
 from helpers.commands.options import Exclude, PlanOnly, Profile, Run, SourceDsn, Tables, load_profile, one_of
 from helpers.commands.output import Answer, output, planned, say, screen
+from helpers.engines import ADAPTERS
 from helpers.errors import UsageError
 from helpers.progress import progress
 
@@ -59,7 +60,7 @@ def verify(
     from helpers.verify.terminal import show as show_verification
 
     one_of("--source", source, ("postgresql", "manifest"))
-    one_of("--target", target, ("snowflake", "databricks", "stage", "postgresql"))
+    one_of("--target", target, ADAPTERS)
     one_of("--check", check, ("row-counts", "schema", "data-quality", "sample-data", "full"))
     folder = places.open_run_folder(run) if run else None
     tell_held(run, profile)
@@ -77,7 +78,7 @@ def verify(
         progress("verify", unit="tables" if check == "data-quality" else "rows") as report,
         verifying.planned(
             settings,
-            target=target,  # type: ignore[arg-type]
+            target=target,
             source_name=source,  # type: ignore[arg-type]
             check=check,  # type: ignore[arg-type]
             tables=tuple(tables or ()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.load.shapes import TableShape
+from helpers.engines.shapes import TableShape
 from helpers.model.manifest import StagedTable
 
 

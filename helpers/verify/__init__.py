@@ -9,25 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers.apart import apart_from_the_verdict
+from helpers.engines import engine, texts
+from helpers.engines.base import DuckDB, Ends, Side
+from helpers.engines.postgres.rows import PostgresSide
+from helpers.engines.stage.rows import ManifestSide, StageSide
 from helpers.errors import LoadError
-from helpers.platforms import duck, postgres, snowflake, spark
-from helpers.platforms.delta import Lake
+from helpers.platforms import duck, postgres
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.progress import Progress
 from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
-from helpers.source.catalog import measured, read_catalog
-from helpers.verify import texts
 from helpers.verify.data_quality.check import check_business
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.selection import Selection
-from helpers.verify.sides import DuckDB, Ends, Side
-from helpers.verify.sides.delta import DeltaSide
-from helpers.verify.sides.postgres import PostgresSide
-from helpers.verify.sides.snowflake import SnowflakeSide
-from helpers.verify.sides.spark import SparkSide
-from helpers.verify.sides.stage import ManifestSide, StageSide
 from helpers.verify.tables import as_counted, compare_table
 
 
@@ -105,39 +100,12 @@ def _source(plan: VerifyPlan, stack: ExitStack) -> Side:
 
 
 def _target(plan: VerifyPlan, stack: ExitStack) -> Side:
-    match plan.target:
-        case "snowflake":
-            options = plan.settings.snowflake
-            session = stack.enter_context(snowflake.connect(options))
-            return SnowflakeSide(session, options.database, options.schema_, [p.there for p in plan.tables])
-        case "databricks":
-            there = plan.settings.databricks
-            if there.engine == "pysail":
-                return DeltaSide(Lake.of(there, plan.settings.stage))
-            return SparkSide(stack.enter_context(spark.connect(there)), there, [p.there for p in plan.tables])
-        case "stage":
-            assert plan.bucket
-            assert plan.manifest
-            return StageSide(plan.bucket, plan.manifest)
-        case _:
-            other = plan.target_source or plan.source
-            snapshot = snapshots.take(other)
-            stack.callback(held_snapshots.release, snapshot)
-            with snapshots.reading(other, snapshot.name) as cursor:
-                catalog = read_catalog(cursor, schemas=other.schemas)
-                wanted = {(p.table.schema, p.there) for p in plan.tables}
-                compared = tuple(table for table in catalog.tables if (table.schema, table.name) in wanted)
-                compared = measured(cursor, replace(catalog, tables=compared)).tables
-            side = PostgresSide(
-                other, snapshot.name, compared, plan.settings.export, is_target=True,
-                others=[table for table in catalog.tables if (table.schema, table.name) not in wanted],
-            )  # fmt: skip
-            return stack.enter_context(side)
+    return engine(plan.target).open(plan.place, stack)
 
 
 def _stage(plan: VerifyPlan) -> Side | None:
     """What the source held at the export's snapshot, where the source is now read in another one."""
-    if plan.same_snapshot or plan.target == "postgresql" or plan.manifest is None or plan.bucket is None:
+    if plan.same_snapshot or not engine(plan.target).as_staged or plan.manifest is None or plan.bucket is None:
         return None
     return StageSide(plan.bucket, plan.manifest)
 

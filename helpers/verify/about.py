@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
 
 import duckdb
 
-from helpers.platforms import postgres, snowflake, spark
+from helpers.engines import engine
+from helpers.engines.base import StandIn
+from helpers.platforms import postgres
 from helpers.verify.plan import VerifyPlan
-
-_STAND_INS = {"Snowflake": "fakesnow", "Databricks": "pysail"}
 
 
 @dataclass(frozen=True)
@@ -22,25 +21,28 @@ class About:
     Attributes:
         profile: of migration.toml.
         source, target: the servers, as people name them; without credentials.
-        stand_in: the service that the local stack's target stands in for; empty where the target is itself.
+        stand_in: what of the local stack answers in the target's place; None where the target is itself.
         settings: what was compared otherwise than by value and under its own name, a sentence each.
     """
 
     profile: str = ""
     source: str = ""
     target: str = ""
-    stand_in: Literal["", "Snowflake", "Databricks"] = ""
+    stand_in: StandIn | None = None
     settings: tuple[str, ...] = ()
 
     @property
     def on_stand_in(self) -> str:
         """What a verdict says behind its word where the target is not the service itself; else empty."""
-        return f" on the stand-in {_STAND_INS[self.stand_in]}, no {self.stand_in}" if self.stand_in else ""
+        return f" on the stand-in {self.stand_in.program}, no {self.stand_in.service}" if self.stand_in else ""
 
     @classmethod
     def of(cls, plan: VerifyPlan) -> About:
         """What a plan tells of itself; no server is asked."""
-        return cls(plan.settings.profile, _source(plan), _target(plan), _stand_in(plan), _settings(plan))
+        found = engine(plan.target)
+        return cls(
+            plan.settings.profile, _source(plan), found.address(plan.place), found.stand_in(plan.place), _settings(plan)
+        )  # fmt: skip
 
 
 def versions() -> dict[str, str]:
@@ -56,26 +58,6 @@ def _source(plan: VerifyPlan) -> str:
     if plan.source_name == "manifest" and plan.bucket:
         return f"the manifest of the export at {plan.bucket.location}; the source itself was not asked"
     return postgres.address(plan.source)
-
-
-def _target(plan: VerifyPlan) -> str:
-    match plan.target:
-        case "snowflake":
-            return snowflake.address(plan.settings.snowflake)
-        case "databricks":
-            return spark.address(plan.settings.databricks)
-        case "stage":
-            return f"the staged files at {plan.bucket.location}" if plan.bucket else ""
-        case _:
-            return postgres.address(plan.target_source or plan.source)
-
-
-def _stand_in(plan: VerifyPlan) -> Literal["", "Snowflake", "Databricks"]:
-    if plan.target == "snowflake" and plan.settings.values.stack == "local":
-        return "Snowflake"
-    if plan.target == "databricks" and plan.settings.databricks.engine == "pysail":
-        return "Databricks"
-    return ""
 
 
 def _settings(plan: VerifyPlan) -> tuple[str, ...]:

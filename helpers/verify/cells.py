@@ -22,12 +22,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from helpers.apart import apart_from_the_verdict
+from helpers.engines import texts
+from helpers.engines.base import DuckDB, Ends, Side
+from helpers.engines.columns import ComparedColumn, TablePlan
 from helpers.platforms.postgres import literal
-from helpers.verify import texts
-from helpers.verify.columns import ComparedColumn, TablePlan
 from helpers.verify.diagnosis import Diagnosis
 from helpers.verify.report import CELLS_IN_JSON, Cell, Copies
-from helpers.verify.sides import DuckDB, Ends, Side
 
 PAIRED_WITHOUT_KEY = 200
 """Left-over rows of a table without a key that are paired by likeness, so that a changed cell is named as one; the

@@ -19,11 +19,11 @@ from functools import partial
 from typing import Any
 
 from helpers.apart import apart_from_the_verdict
+from helpers.engines.base import ComparedColumn, DuckDB
+from helpers.engines.texts import postgres_float
 from helpers.verify.hypotheses.base import Fit
 from helpers.verify.hypotheses.belief import best_fit
 from helpers.verify.hypotheses.pairs import TABLES, Pairs, collect
-from helpers.verify.sides import ComparedColumn, DuckDB
-from helpers.verify.texts import postgres_float
 
 ROUNDS = 12
 """More causes than that in one column are none."""

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 from helpers.digests import DOES_NOT_FIT
+from helpers.engines import engine, shapes
+from helpers.engines.base import Place
+from helpers.engines.columns import TablePlan, as_compared
+from helpers.engines.shapes import TableShape
 from helpers.errors import StageError, UsageError
 from helpers.export.columns import staged_columns
-from helpers.load import shapes
-from helpers.load.shapes import TableShape
 from helpers.model import manifest as manifests
 from helpers.model import types
-from helpers.model.capacity import Dialect
 from helpers.model.catalog import Column, PgType, Table, kinds_read
 from helpers.model.globs import EXCLUDED
 from helpers.model.manifest import Manifest, StagedColumn, StagedTable
@@ -31,11 +32,11 @@ from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import take_census
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.relations import UNNAMED
-from helpers.verify.columns import TablePlan, as_compared
 from helpers.verify.selection import DEFAULT_SAMPLE, Selection, choose
 
 SourceName = Literal["postgresql", "manifest"]
-TargetName = Literal["snowflake", "stage", "postgresql", "databricks"]
+TargetName = str
+"""One of `helpers.engines.ADAPTERS`."""
 Check = Literal["row-counts", "schema", "full", "sample-data", "data-quality"]
 
 BYTES_PER_ROW = 100
@@ -89,6 +90,11 @@ class VerifyPlan:
     target_source: Source | None = None
     complete: bool = True
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place:
+        """Where the target is."""
+        return Place(self.settings, self.tables, self.target_source or self.source, self.bucket, self.manifest)
 
     @property
     def excluded(self) -> set[str]:
@@ -145,13 +151,13 @@ def planned(
     if check == "sample-data" and options.selection.sample is None:
         options = replace(options, selection=replace(options.selection, sample=DEFAULT_SAMPLE))
     chosen = source or settings.source
-    bucket, manifest = _manifest(settings, location, needed=target == "stage" or source_name == "manifest")
+    bucket, manifest = _manifest(settings, location, needed=engine(target).needs_export or source_name == "manifest")
     folder = cells_folder or PROJECT / "outputs" / "verify" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     if source_name == "manifest":
         assert manifest
-        if target == "postgresql":
+        if not engine(target).as_staged:
             raise UsageError(
-                "verify", on="--source manifest --target postgresql", why="the digests are of values as they are staged",
+                "verify", on=f"--source manifest --target {target}", why="the digests are of values as they are staged",
                 next_step="use --source postgresql, or --target snowflake",
             )  # fmt: skip
         note = "the export's LSN, by the digests in its manifest"
@@ -177,7 +183,7 @@ def planned(
         own = snapshots.take(chosen)
         name, lsn, note, exact = own.name, own.lsn, "a snapshot taken for this verification", own.exact
     try:
-        of_source = manifest and manifest.source == postgres.address(chosen) and target != "postgresql"
+        of_source = manifest and manifest.source == postgres.address(chosen) and engine(target).as_staged
         before = manifest.excluded if manifest and of_source and not (tables or exclude) else {}
         plans, left = _of_source(settings, chosen, name, tables, exclude, before, manifest, target, options, lsn)
         yield VerifyPlan(
@@ -206,18 +212,13 @@ def _manifest(settings: Settings, location: str | None, *, needed: bool) -> tupl
         return bucket, None
 
 
-def _dialect(target: TargetName) -> Dialect:
-    """That of the types which a load of the target gives its columns; the stage's are compared as Snowflake's."""
-    return "delta" if target == "databricks" else "snowflake"
-
-
 def _of_staged(tables: tuple[StagedTable, ...], lsn: str, options: Options, target: TargetName) -> Iterator[TablePlan]:
     for staged in tables:
         table = Table(
             staged.schema_, staged.name, 0,
             tuple(Column(c.name, PgType(c.postgres, c.postgres), c.not_null) for c in staged.columns), staged.key, (),
         )  # fmt: skip
-        expected = shapes.of_staged(staged, dialect=_dialect(target))
+        expected = shapes.of_staged(staged, dialect=engine(target).types)
         yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, lsn, target)
 
 
@@ -246,17 +247,17 @@ def _of_source(
             staged = manifest.table(table.schema, table.name) if manifest else None
             same = staged if staged and _same_definition(table, staged) else None
             refused: tuple[str, ...] = ()
-            if target == "postgresql":
+            if not engine(target).as_staged:
                 columns = tuple(_as_in_postgres(column) for column in table.columns)
                 same, expected = None, shapes.of_table(table)
             elif same:
-                columns, expected = same.columns, shapes.of_staged(same, table, _dialect(target))
+                columns, expected = same.columns, shapes.of_staged(same, table, engine(target).types)
             else:
                 census = take_census(cursor, table, settings.export.policies)
                 columns, refused, expected = (
                     staged_columns(census),
                     census.refused,
-                    shapes.of_census(census, _dialect(target)),
+                    shapes.of_census(census, engine(target).types),
                 )
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
             plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn, target))
@@ -281,8 +282,7 @@ def _finished(
     seed: str,
     target: TargetName,
 ) -> TablePlan:
-    # The stage calls everything as the source does.
-    names = {} if target == "stage" else options.names
+    names = options.names if engine(target).renames else {}
     compared = tuple(
         as_compared(
             c, names.get(f"{table}.{c.name}", c.name), _tolerance(table, c, options.tolerances), expected.dialect

@@ -29,7 +29,7 @@ from difflib import SequenceMatcher
 from itertools import islice
 from typing import Literal
 
-from helpers.load.shapes import ColumnShape, TableShape
+from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.model import capacity as declared
 from helpers.model import defaults
 from helpers.model.capacity import Dialect

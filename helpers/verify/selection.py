@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from helpers.digests.canonical import Dialect, FormColumn
 from helpers.digests.canonical import duckdb as canonical_duckdb
-from helpers.digests.canonical import postgres as canonical_postgres
-from helpers.digests.canonical import snowflake as canonical_snowflake
-from helpers.digests.canonical import spark as canonical_spark
+from helpers.engines import row_forms
+from helpers.engines.columns import DIALECTS, ComparedColumn
+from helpers.engines.delta import dialect as canonical_spark
+from helpers.engines.postgres import dialect as canonical_postgres
+from helpers.engines.snowflake import dialect as canonical_snowflake
 from helpers.errors import UsageError
 from helpers.model.catalog import Table
 from helpers.platforms.postgres import identifier, literal
-from helpers.verify import row_forms
-from helpers.verify.columns import DIALECTS, ComparedColumn
 from helpers.verify.where import translated
 
 SAMPLE_SEGMENTS = 997

@@ -12,9 +12,9 @@ A row that is neither in the live source nor in the target any more is no differ
 
 from __future__ import annotations
 
+from helpers.engines.base import DuckDB, Ends, Side
+from helpers.engines.columns import TablePlan
 from helpers.verify import cells
-from helpers.verify.columns import TablePlan
-from helpers.verify.sides import DuckDB, Ends, Side
 
 
 def set_apart(duck: DuckDB, ends: Ends, table: TablePlan) -> int:

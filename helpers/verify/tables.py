@@ -13,20 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers.digests import Method, StageChanged, Sums, segments_of
-from helpers.load.shapes import TableShape
+from helpers.engines.base import DuckDB, Ends, NoDigest, Side
+from helpers.engines.columns import Segments, TablePlan
+from helpers.engines.postgres.rows import PostgresSide
+from helpers.engines.shapes import TableShape
+from helpers.engines.stage.rows import StageSide
 from helpers.model import manifest as manifests
 from helpers.platforms.postgres import literal
 from helpers.verify import cells, since
 from helpers.verify.cells import Compared
-from helpers.verify.columns import Segments, TablePlan
 from helpers.verify.diagnosis import diagnose
 from helpers.verify.plan import VerifyPlan
 from helpers.verify.report import TableReport
 from helpers.verify.schema import compare_schema, counterparts, not_compared
 from helpers.verify.selection import confidence
-from helpers.verify.sides import DuckDB, Ends, NoDigest, Side
-from helpers.verify.sides.postgres import PostgresSide
-from helpers.verify.sides.stage import StageSide
 
 MANY_COLUMNS, MANY_ROWS = 200, 500_000
 """Beyond these, the rows only where all are compared, one thread has to do."""

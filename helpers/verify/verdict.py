@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from helpers.engines import ADAPTERS, engine
 from helpers.verify.report import Report, TableReport
 
 if TYPE_CHECKING:
@@ -128,12 +129,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-_NAMES = {"postgresql": "PostgreSQL", "snowflake": "Snowflake", "stage": "the stage", "manifest": "the manifest"}
-
-
 def named(side: str) -> str:
     """A side as people call it."""
-    return _NAMES.get(side, side)
+    if side in ADAPTERS:
+        return engine(side).title
+    return "the manifest" if side == "manifest" else side
 
 
 def percent(share: float) -> str:

@@ -22,12 +22,12 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from helpers.digests.canonical import kind_of
-from helpers.digests.canonical import snowflake as canonical_snowflake
+from helpers.engines.columns import DIALECTS, ComparedColumn
+from helpers.engines.snowflake import dialect as canonical_snowflake
 from helpers.errors import UsageError
 from helpers.model.catalog import Table
 from helpers.platforms import snowflake, spark
 from helpers.platforms.postgres import identifier, literal
-from helpers.verify.columns import DIALECTS, ComparedColumn
 
 _OPERATORS: dict[type[exp.Expr], str] = {
     exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",

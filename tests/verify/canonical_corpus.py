@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from helpers.digests.canonical import Dialect, FormColumn, kind_of
-from helpers.digests.canonical import snowflake as canonical_snowflake
+from helpers.engines.snowflake import dialect as canonical_snowflake
 from helpers.platforms import snowflake
 from helpers.platforms.postgres import identifier, literal
 

@@ -8,11 +8,11 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 
+from helpers.engines.base import ComparedColumn
+from helpers.engines.texts import value
 from helpers.model.manifest import StagedColumn
 from helpers.model.types import Comparison
 from helpers.verify.diagnosis import Diagnosis, diagnose
-from helpers.verify.sides import ComparedColumn
-from helpers.verify.texts import value
 
 Value = str | None
 Row = Sequence[Value]

@@ -31,10 +31,10 @@ from property_support import examples
 
 from helpers.digests.canonical import FOLD, Dialect, FormColumn, segments_for
 from helpers.digests.canonical import duckdb as canonical_duckdb
-from helpers.digests.canonical import postgres as canonical_postgres
-from helpers.digests.canonical import snowflake as canonical_snowflake
-from helpers.digests.canonical import spark as canonical_spark
 from helpers.digests.canonical.ieee import bits
+from helpers.engines.delta import dialect as canonical_spark
+from helpers.engines.postgres import dialect as canonical_postgres
+from helpers.engines.snowflake import dialect as canonical_snowflake
 from helpers.platforms import duck, postgres, snowflake
 from helpers.platforms.postgres import literal
 from helpers.settings import Settings

@@ -17,8 +17,8 @@ import pytest
 from diagnosis_cases import CASES, Case, accented, instant, local, misread, phrase, plus, precise, shown, utc
 from diagnosis_support import Value, comparison, diagnosed, differ, left_over
 
+from helpers.engines import texts
 from helpers.platforms import duck as platform
-from helpers.verify import texts
 from helpers.verify.diagnosis import diagnose
 from helpers.verify.hypotheses import HYPOTHESES
 from helpers.verify.hypotheses import pairs as sampling

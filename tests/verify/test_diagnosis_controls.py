@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
+from helpers.engines import texts
 from helpers.platforms import duck as platform
-from helpers.verify import texts
 
 DuckDB = duckdb.DuckDBPyConnection
 

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from property_support import examples
 
 from helpers import verify as verifying
+from helpers.engines.delta import adapter as delta
+from helpers.engines.snowflake import adapter as snowflake
 from helpers.verify import page, tables_for_notebooks, verdict
 from helpers.verify.about import About
 from helpers.verify.diagnosis import Diagnosis, Example
@@ -195,7 +197,7 @@ def test_nothing_from_a_database_acts() -> None:
         EVIL, EVIL, "different", 9, 9, 1, 1, 1, 1, (SchemaFinding(EVIL, "error", EVIL, EVIL, EVIL),), {EVIL: 1, "other": 2}, cells,
         EVIL.replace("\ud800", "") + ".parquet", 1.0, EVIL, EVIL, 3, {EVIL: (found,)}, {EVIL: EVIL}, EVIL,
     )  # fmt: skip
-    about = About(EVIL, EVIL, EVIL, "Snowflake", (EVIL,))
+    about = About(EVIL, EVIL, EVIL, snowflake.STAND_IN, (EVIL,))
     text = page.render(Report(EVIL, EVIL, EVIL, EVIL, (evil, refused(EVIL))), title=EVIL, made_at=NOON, about=about)
     text.encode("utf-8", "surrogatepass")
     found_page = Page(text)
@@ -221,7 +223,7 @@ def test_any_value_under_any_name_makes_a_whole_page(name: str, source: str | No
 
 def test_the_page_loads_nothing() -> None:
     text = rendered(
-        changed(cells_file="/somewhere/of/mine/public.sales.cells.parquet"), about=About(stand_in="Snowflake")
+        changed(cells_file="/somewhere/of/mine/public.sales.cells.parquet"), about=About(stand_in=snowflake.STAND_IN)
     )
     found = Page(text)
     assert "http" not in text.replace("http-equiv", "")
@@ -290,13 +292,17 @@ def test_rows_are_put_together_as_the_comparison_paired_them() -> None:
 
 def test_the_settings_that_made_values_equal_are_named() -> None:
     about = About(
-        "local", "PostgreSQL x", "Snowflake y", "Snowflake", ("public.sales.amount: numbers count as equal when …",)
+        "local",
+        "PostgreSQL x",
+        "Snowflake y",
+        snowflake.STAND_IN,
+        ("public.sales.amount: numbers count as equal when …",),
     )
     text = Page(rendered(table(), about=about)).text
     for words in ("PostgreSQL x", "Snowflake y", "numbers count as equal", "local stand-in for Snowflake"):
         assert words in text
     assert "stand-in" not in Page(rendered(table())).text
-    assert "local stand-in for Databricks" in Page(rendered(table(), about=About(stand_in="Databricks"))).text
+    assert "local stand-in for Databricks" in Page(rendered(table(), about=About(stand_in=delta.STAND_IN))).text
 
 
 def test_it_is_written_whole_beside_the_cells(tmp_path: Path) -> None:

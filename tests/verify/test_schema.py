@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
-from helpers.load import shapes
-from helpers.load.shapes import ColumnShape, TableShape
+from helpers.engines import shapes
+from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.model import capacity as declared
 from helpers.model.catalog import Key
 from helpers.platforms import postgres

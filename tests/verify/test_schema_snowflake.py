@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from helpers.engines import shapes
+from helpers.engines.shapes import TableShape
+from helpers.engines.snowflake.catalog import read_names, read_tables
 from helpers.errors import LoadError, UsageError
-from helpers.load import shapes
 from helpers.load import snowflake as loading
-from helpers.load.shapes import TableShape
 from helpers.load.snowflake import definition as definitions
 from helpers.load.snowflake import records as snowflake_records
-from helpers.load.snowflake.catalog import read_names, read_tables
 from helpers.platforms import postgres, snowflake
 from helpers.platforms.snowflake import Session
 from helpers.source.catalog import read_catalog

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.engines.columns import ComparedColumn, as_compared
 from helpers.errors import UsageError
 from helpers.model.catalog import Column, PgType, Table
 from helpers.model.manifest import StagedColumn
@@ -25,7 +26,6 @@ from helpers.platforms import duck, postgres
 from helpers.settings import Source
 from helpers.verify import Options, Selection
 from helpers.verify import selection as selecting
-from helpers.verify.columns import ComparedColumn, as_compared
 from helpers.verify.selection import choose
 from helpers.verify.where import translated
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from helpers.engines.delta import adapter as delta
+from helpers.engines.snowflake import adapter as snowflake
 from helpers.progress import _left
 from helpers.screen import Screen, open_streams
 from helpers.verify.about import About
@@ -19,7 +21,7 @@ from helpers.verify.diagnosis import Diagnosis
 from helpers.verify.report import Cell, Copies, Report, SchemaFinding, TableReport
 from helpers.verify.terminal import CELLS_OF_A_TABLE, CELLS_SHOWN, folded, show, spread
 
-STAND_IN = About(stand_in="Snowflake")
+STAND_IN = About(stand_in=snowflake.STAND_IN)
 
 
 def table(name: str = "sales", verdict: str = "different", **values: Any) -> TableReport:
@@ -55,7 +57,9 @@ def test_no_terminal_no_markup_and_the_stand_ins_name() -> None:
     assert "EQUAL on the stand-in fakesnow, no Snowflake: 1,000 rows in 1 table hold the same values" in text
     assert "[bold green]" not in text and "\x1b" not in text and "public.[bold]x[/]" in text
     assert "stand-in" not in shown(table(verdict="equal"), about=About())
-    assert "on the stand-in pysail, no Databricks" in shown(table(verdict="equal"), about=About(stand_in="Databricks"))
+    assert "on the stand-in pysail, no Databricks" in shown(
+        table(verdict="equal"), about=About(stand_in=delta.STAND_IN)
+    )
 
 
 def test_a_long_value_is_cut_around_what_differs() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from helpers.verify import texts
+from helpers.engines import texts
 from helpers.verify.cells import first_cells
 from helpers.verify.hypotheses import belief
 from helpers.verify.hypotheses.base import ANY, Hypothesis

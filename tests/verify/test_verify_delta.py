@@ -17,15 +17,15 @@ from deltalake.schema import PrimitiveType
 from helpers import verify as verifying
 from helpers.digests.canonical import FormColumn, kind_of
 from helpers.digests.canonical import duckdb as canonical_duckdb
-from helpers.digests.canonical import spark as canonical_spark
+from helpers.engines.delta import dialect as canonical_spark
+from helpers.engines.delta.catalog import qualified
+from helpers.engines.delta.files import DeltaSide
+from helpers.engines.delta.rows import SparkSide
 from helpers.errors import LoadError
 from helpers.load import delta as loading
-from helpers.load.delta.catalog import qualified
 from helpers.platforms import duck, spark
 from helpers.platforms.delta import Lake, storage_options
 from helpers.platforms.postgres import identifier
-from helpers.verify.sides.delta import DeltaSide
-from helpers.verify.sides.spark import SparkSide
 from tests.movers.test_migration import EVENTS, PARTS, TYPES
 
 KEY = "00000000-0000-0000-0000-000000000001"

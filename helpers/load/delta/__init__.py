@@ -16,12 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from helpers.engines import shapes
+from helpers.engines.delta.catalog import key, of_version, qualified, read_table, table_names, view_names
+from helpers.engines.shapes import TableShape
 from helpers.errors import LoadError
-from helpers.load import comments, shapes
+from helpers.load import comments
 from helpers.load.delta import owner
-from helpers.load.delta.catalog import key, of_version, qualified, read_table, table_names, view_names
 from helpers.load.delta.records import Record, Versions
-from helpers.load.shapes import TableShape
 from helpers.model import capacity as declared
 from helpers.model import names
 from helpers.model.manifest import Manifest, StagedColumn, StagedTable

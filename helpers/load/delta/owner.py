@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from helpers.engines.delta.catalog import qualified
 from helpers.errors import LoadError, TargetRefused
-from helpers.load.delta.catalog import qualified
 from helpers.load.delta.records import Version, Versions
 from helpers.platforms import spark
 from helpers.platforms.delta import folder

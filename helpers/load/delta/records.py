@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from helpers.load.delta.catalog import key, qualified, table_names
+from helpers.engines.delta.catalog import key, qualified, table_names
 from helpers.model.manifest import Manifest
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake

@@ -17,14 +17,15 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlparse
 from uuid import uuid4
 
+from helpers.engines import shapes
+from helpers.engines.shapes import TableShape
+from helpers.engines.snowflake.catalog import Present, read_names, read_tables
+from helpers.engines.snowflake.catalog import declared_type as declared_type
 from helpers.errors import LoadError, UsageError
-from helpers.load import comments, shapes
-from helpers.load.shapes import TableShape
+from helpers.load import comments
 from helpers.load.snowflake import definition as definitions
 from helpers.load.snowflake import owner
 from helpers.load.snowflake import records as snowflake_records
-from helpers.load.snowflake.catalog import Present, read_names, read_tables
-from helpers.load.snowflake.catalog import declared_type as declared_type
 from helpers.load.snowflake.definition import Alteration
 from helpers.load.snowflake.records import Made, Record, beside
 from helpers.model import names

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from helpers.load.shapes import ColumnShape, TableShape
+from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.model import capacity as declared
 from helpers.model import defaults
 from helpers.model.manifest import StagedColumn, StagedTable

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from helpers.engines.snowflake.catalog import TABLE, Present
 from helpers.errors import LoadError, TargetRefused
-from helpers.load.snowflake.catalog import TABLE, Present
 from helpers.load.snowflake.records import NEW_SUFFIX, Made
 from helpers.model import names
 from helpers.model.manifest import StagedTable

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from helpers.engines.snowflake.catalog import Present, read_names
 from helpers.errors import TargetRefused
-from helpers.load.snowflake.catalog import Present, read_names
 from helpers.model.manifest import Manifest
 from helpers.platforms import snowflake
 from helpers.platforms.snowflake import Session, identifier, literal

@@ -438,7 +438,7 @@ class DataMigration(Phase):
         return f"{report.verdict}{self._stand_ins['databricks']}" if report else "not compared"
 
     def _whole(self) -> Iterator[Finding]:
-        targets: list[TargetName] = ["snowflake", *(["databricks"] if self.settings.values.databricks else [])]  # type: ignore[list-item]
+        targets: list[TargetName] = ["snowflake", *(["databricks"] if self.settings.values.databricks else [])]
         for target in targets:
             verdicts = {str(table): table.verdict for table in self._found(target).tables}
             for table in map(str, self._staged().tables):

@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 import duckdb
 
+from helpers.engines.base import ComparedColumn, DuckDB
 from helpers.model import types
-from helpers.verify.sides import ComparedColumn, DuckDB
 
 Family = Literal["number", "float", "moment", "date", "time", "boolean", "json", "array", "binary", "text"]
 

@@ -1,8 +1,9 @@
-"""The two ends of a comparison: each gives its tables, its row counts, its digests and its rows as PostgreSQL prints them."""
+"""What an engine must be able to do: the adapter that the registry names, and the side of a comparison that it opens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,10 +11,14 @@ import duckdb
 
 from helpers.digests import Method, Sums
 from helpers.digests.canonical import Dialect, FormColumn
-from helpers.load.shapes import TableShape
+from helpers.engines.columns import ComparedColumn, Segments, TablePlan
+from helpers.engines.row_forms import of_key
+from helpers.engines.shapes import TableShape
+from helpers.model.capacity import Dialect as TypeDialect
+from helpers.model.manifest import Manifest
 from helpers.model.types import Comparison
-from helpers.verify.columns import ComparedColumn, Segments, TablePlan
-from helpers.verify.row_forms import of_key
+from helpers.platforms.s3 import Bucket
+from helpers.settings import Settings, Source
 
 DuckDB = duckdb.DuckDBPyConnection
 
@@ -21,8 +26,73 @@ MOST_SEGMENTS_CHOSEN = 100_000
 """In one IN list of PostgreSQL or DuckDB; with more, all rows are fetched."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a target is, and which of its tables are looked at.
+
+    Attributes:
+        server: of a target that is another PostgreSQL.
+        bucket, manifest: of the export, where there is one.
+    """
+
+    settings: Settings
+    tables: Sequence[TablePlan]
+    server: Source
+    bucket: Bucket | None = None
+    manifest: Manifest | None = None
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What answers in the place of a service on the local stack.
+
+    Attributes:
+        program: that answers.
+        how: it does so, after a colon.
+        place: what of the service it is not.
+    """
+
+    program: str
+    service: str
+    how: str
+    place: str
+
+
+class Engine(Protocol):
+    """An engine as a target.
+
+    Attributes:
+        name: as `--target` takes it.
+        title: as people say it.
+        types: the dialect of the types that a load gives its columns.
+        renames: whether its tables and columns may have other names than the source's.
+        as_staged: whether it holds the values as an export stages them, and not as the source itself does.
+        needs_export: whether there is nothing to compare before an export.
+    """
+
+    name: str
+    title: str
+    types: TypeDialect
+    renames: bool
+    as_staged: bool
+    needs_export: bool
+
+    def address(self, place: Place) -> str:
+        """The server as people name it, without credentials; it is not asked."""
+
+    def stand_in(self, place: Place) -> StandIn | None:
+        """What stands in for the service on the local stack; None where it is the service itself."""
+
+    def open(self, place: Place, stack: ExitStack) -> Side:
+        """The target as a side of a comparison.
+
+        Raises:
+            ConnectionFailed: it cannot be reached.
+        """
+
+
 class Side(Protocol):
-    """A source or a target.
+    """A source or a target whose rows are compared.
 
     Attributes:
         name: of the engine.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from helpers import digests
 from helpers.digests.canonical import FormColumn, kind_of
-from helpers.digests.canonical import snowflake as canonical_snowflake
+from helpers.engines.columns import ComparedColumn
+from helpers.engines.snowflake import dialect as canonical_snowflake
 from helpers.platforms import snowflake, spark
 from helpers.platforms.postgres import identifier
-from helpers.verify.columns import ComparedColumn
 
 
 def in_postgres(columns: Sequence[ComparedColumn], *, is_target: bool = False) -> list[FormColumn]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError
-from helpers.load.shapes import ColumnShape, TableShape
 from helpers.platforms.delta import DeltaVersion
 from helpers.platforms.spark import Session, identifier
 from helpers.settings import Databricks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from helpers.load.shapes import TableShape
+from helpers.engines.shapes import TableShape
 from helpers.model.capacity import Dialect
 from helpers.model.catalog import Table
 from helpers.model.manifest import StagedColumn, StagedTable

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from helpers.digests import ENGINES, Method, Sums, gathered
-from helpers.digests.canonical import spark as canonical_spark
-from helpers.load.delta.catalog import key, qualified, read_table, table_names, view_names
-from helpers.load.shapes import TableShape
+from helpers.engines import row_forms, texts
+from helpers.engines.base import DuckDB, both, in_segments, key_of
+from helpers.engines.columns import ComparedColumn, Segments, TablePlan
+from helpers.engines.delta import dialect as canonical_spark
+from helpers.engines.delta.catalog import key, qualified, read_table, table_names, view_names
+from helpers.engines.delta.files import parquet_type
+from helpers.engines.postgres.rows import insert
+from helpers.engines.shapes import TableShape
 from helpers.model.types import Comparison
 from helpers.platforms.spark import Session, identifier
 from helpers.settings import Databricks
-from helpers.verify import row_forms, texts
-from helpers.verify.columns import ComparedColumn, Segments, TablePlan
-from helpers.verify.sides import DuckDB, both, in_segments, key_of
-from helpers.verify.sides.delta import parquet_type
-from helpers.verify.sides.postgres import insert
 
 DIALECT = canonical_spark.DIALECT
 

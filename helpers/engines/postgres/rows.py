@@ -15,10 +15,12 @@ import pyarrow as pa
 from helpers import digests
 from helpers.digests import ENGINES, Method, Sums
 from helpers.digests.canonical import FormColumn
-from helpers.digests.canonical import postgres as canonical_postgres
+from helpers.engines import row_forms, shapes, texts
+from helpers.engines.base import MOST_SEGMENTS_CHOSEN, DuckDB, NoDigest, both, in_segments, key_of
+from helpers.engines.columns import ComparedColumn, Segments, TablePlan
+from helpers.engines.postgres import dialect as canonical_postgres
+from helpers.engines.shapes import TableShape
 from helpers.errors import MigrationError, SourceFailed
-from helpers.load import shapes
-from helpers.load.shapes import TableShape
 from helpers.model.catalog import Table
 from helpers.model.manifest import StagedColumn
 from helpers.model.types import Comparison
@@ -28,9 +30,6 @@ from helpers.platforms.postgres import identifier, literal
 from helpers.settings import Export, Source
 from helpers.source import left_out
 from helpers.source.readers import Range, Readers, ranges
-from helpers.verify import row_forms, texts
-from helpers.verify.columns import ComparedColumn, Segments, TablePlan
-from helpers.verify.sides import MOST_SEGMENTS_CHOSEN, DuckDB, NoDigest, both, in_segments, key_of
 
 ROWS_PER_BATCH = 50_000
 """Enough to keep DuckDB busy, few enough that wide rows stay within a few hundred megabytes."""

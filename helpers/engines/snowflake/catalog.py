@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError
-from helpers.load.shapes import ColumnShape, TableShape
 from helpers.model.catalog import Key
 from helpers.platforms.snowflake import Session, identifier
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from helpers.digests import ENGINES, Method, Sums, gathered
-from helpers.digests.canonical import snowflake as canonical_snowflake
-from helpers.load.shapes import TableShape
-from helpers.load.snowflake.catalog import TABLE, read_names, read_tables
+from helpers.engines import row_forms, texts
+from helpers.engines.base import DuckDB, both, in_segments, key_of
+from helpers.engines.columns import ComparedColumn, Segments, TablePlan
+from helpers.engines.postgres.rows import insert
+from helpers.engines.shapes import TableShape
+from helpers.engines.snowflake import dialect as canonical_snowflake
+from helpers.engines.snowflake.catalog import TABLE, read_names, read_tables
 from helpers.model.types import Comparison
 from helpers.platforms import snowflake
-from helpers.verify import row_forms, texts
-from helpers.verify.columns import ComparedColumn, Segments, TablePlan
-from helpers.verify.sides import DuckDB, both, in_segments, key_of
-from helpers.verify.sides.postgres import insert
 
 DIALECT = canonical_snowflake.DIALECT
 

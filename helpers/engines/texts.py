@@ -8,8 +8,8 @@ from decimal import Context, Decimal, InvalidOperation
 import duckdb
 import numpy as np
 
+from helpers.engines.columns import ComparedColumn
 from helpers.model.types import Comparison
-from helpers.verify.columns import ComparedColumn
 
 _EXACT = Context(prec=200_000)
 """PostgreSQL's numerics have at most 131,072 digits before the point and 16,383 after it."""

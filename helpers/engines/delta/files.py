@@ -7,17 +7,17 @@ import pyarrow as pa
 
 from helpers import digests
 from helpers.digests import DIALECT, ENGINES, Method, Sums
+from helpers.engines import row_forms, texts
+from helpers.engines.base import MOST_SEGMENTS_CHOSEN, DuckDB, both, in_segments, key_of
+from helpers.engines.columns import ComparedColumn, Segments, TablePlan
+from helpers.engines.delta.catalog import of_version
+from helpers.engines.shapes import TableShape
 from helpers.errors import LoadError
-from helpers.load.delta.catalog import of_version
-from helpers.load.shapes import TableShape
 from helpers.model.types import Comparison
 from helpers.platforms import duck
 from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
-from helpers.verify import row_forms, texts
-from helpers.verify.columns import ComparedColumn, Segments, TablePlan
-from helpers.verify.sides import MOST_SEGMENTS_CHOSEN, DuckDB, both, in_segments, key_of
 
 _PARQUET = {
     "STRING": "VARCHAR",

@@ -7,18 +7,17 @@ import pyarrow as pa
 
 from helpers import digests
 from helpers.digests import DIALECT, ENGINES, Method, StageChanged, Sums
+from helpers.engines import row_forms, shapes, texts
+from helpers.engines.base import MOST_SEGMENTS_CHOSEN, DuckDB, key_of
+from helpers.engines.columns import ComparedColumn, Segments, TablePlan
+from helpers.engines.shapes import TableShape
 from helpers.errors import MigrationError
-from helpers.load import shapes
-from helpers.load.shapes import TableShape
 from helpers.model.manifest import Manifest, StagedTable
 from helpers.model.types import Comparison
 from helpers.platforms import duck
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier
 from helpers.platforms.s3 import Bucket
-from helpers.verify import row_forms, texts
-from helpers.verify.columns import ComparedColumn, Segments, TablePlan
-from helpers.verify.sides import MOST_SEGMENTS_CHOSEN, DuckDB, key_of
 
 
 class StageSide:

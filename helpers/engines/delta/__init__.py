@@ -1,0 +1,1 @@
+"""Delta tables, of Databricks or of Spark."""

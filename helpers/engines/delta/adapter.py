@@ -1,0 +1,43 @@
+"""What Delta tables are as a target: on Databricks and Spark asked through Spark Connect, on the local stack read from their files."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from helpers.engines.base import Place, Side, StandIn
+from helpers.engines.delta.files import DeltaSide
+from helpers.engines.delta.rows import SparkSide
+from helpers.platforms import spark
+from helpers.platforms.delta import Lake
+
+STAND_IN = StandIn(
+    "pysail", "Databricks",
+    "Delta tables that pysail wrote through Spark Connect, read by DuckDB from the files that their logs name", "Databricks workspace",
+)  # fmt: skip
+
+
+class Delta:
+    """A schema of Delta tables."""
+
+    name = "databricks"
+    title = "Databricks"
+    types = "delta"
+    renames = True
+    as_staged = True
+    needs_export = False
+
+    def address(self, place: Place) -> str:
+        return spark.address(place.settings.databricks)
+
+    def stand_in(self, place: Place) -> StandIn | None:
+        return STAND_IN if place.settings.databricks.engine == "pysail" else None
+
+    def open(self, place: Place, stack: ExitStack) -> Side:
+        there = place.settings.databricks
+        if there.engine == "pysail":
+            return DeltaSide(Lake.of(there, place.settings.stage))
+        session = stack.enter_context(spark.connect(there))
+        return SparkSide(session, there, [plan.there for plan in place.tables])
+
+
+ENGINE = Delta()

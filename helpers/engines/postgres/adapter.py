@@ -1,0 +1,47 @@
+"""What another PostgreSQL is as a target: a copy of the source, with the source's own types."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+from helpers.engines.base import Place, StandIn
+from helpers.engines.postgres.rows import PostgresSide
+from helpers.platforms import postgres
+from helpers.source import held_snapshots
+from helpers.source import snapshot as snapshots
+from helpers.source.catalog import measured, read_catalog
+
+
+class Postgres:
+    """Schemas of a server, in a snapshot of its own."""
+
+    name = "postgresql"
+    title = "PostgreSQL"
+    types = "postgresql"
+    renames = True
+    as_staged = False
+    needs_export = False
+
+    def address(self, place: Place) -> str:
+        return postgres.address(place.server)
+
+    def stand_in(self, place: Place) -> StandIn | None:
+        return None
+
+    def open(self, place: Place, stack: ExitStack) -> PostgresSide:
+        snapshot = snapshots.take(place.server)
+        stack.callback(held_snapshots.release, snapshot)
+        with snapshots.reading(place.server, snapshot.name) as cursor:
+            catalog = read_catalog(cursor, schemas=place.server.schemas)
+            wanted = {(plan.table.schema, plan.there) for plan in place.tables}
+            compared = tuple(table for table in catalog.tables if (table.schema, table.name) in wanted)
+            compared = measured(cursor, replace(catalog, tables=compared)).tables
+        side = PostgresSide(
+            place.server, snapshot.name, compared, place.settings.export, is_target=True,
+            others=[table for table in catalog.tables if (table.schema, table.name) not in wanted],
+        )  # fmt: skip
+        return stack.enter_context(side)
+
+
+ENGINE = Postgres()

@@ -1,0 +1,41 @@
+"""What Snowflake is as a target."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from helpers.engines.base import Place, StandIn
+from helpers.engines.snowflake.rows import SnowflakeSide
+from helpers.platforms import snowflake
+
+STAND_IN = StandIn(
+    "fakesnow",
+    "Snowflake",
+    "the same statements through the genuine connector, answered by DuckDB",
+    "Snowflake account",
+)
+
+
+class Snowflake:
+    """A schema of Snowflake."""
+
+    name = "snowflake"
+    title = "Snowflake"
+    types = "snowflake"
+    renames = True
+    as_staged = True
+    needs_export = False
+
+    def address(self, place: Place) -> str:
+        return snowflake.address(place.settings.snowflake)
+
+    def stand_in(self, place: Place) -> StandIn | None:
+        return STAND_IN if place.settings.values.stack == "local" else None
+
+    def open(self, place: Place, stack: ExitStack) -> SnowflakeSide:
+        options = place.settings.snowflake
+        session = stack.enter_context(snowflake.connect(options))
+        return SnowflakeSide(session, options.database, options.schema_, [plan.there for plan in place.tables])
+
+
+ENGINE = Snowflake()
