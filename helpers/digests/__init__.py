@@ -12,7 +12,6 @@ its neighbour, and is hashed once more before it is summed.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -290,10 +289,9 @@ def _cast(text: str, parquet: str) -> str:
     DuckDB parses a decimal of more than 18 digits a hundred times more slowly than an integer, so such a number is read
     as one and scaled; a text without exactly the type's places is an error, never a rounded value.
     """
-    wide = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", parquet)
-    if not wide or int(wide[1]) <= DIGITS_PARSED_QUICKLY or wide[2] == "0":
+    _, digits, places = kind_of(parquet)
+    if digits <= DIGITS_PARSED_QUICKLY or not places:
         return f"CAST({text} AS {parquet})"
-    places = int(wide[2])
     unit = f"CAST('{_unit(places)}' AS DECIMAL({places},{places}))"
     scaled = f"CAST(CAST(CAST(replace({text}, '.', '') AS HUGEINT) AS DECIMAL(38,0)) * {unit} AS {parquet})"
     return (

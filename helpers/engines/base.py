@@ -14,7 +14,7 @@ from helpers.digests.canonical import Dialect, FormColumn
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
 from helpers.engines.row_forms import of_key
 from helpers.engines.shapes import TableShape
-from helpers.model.capacity import Dialect as TypeDialect
+from helpers.model.declared import Dialect as TypeDialect
 from helpers.model.manifest import Manifest
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket

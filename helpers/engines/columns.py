@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from helpers.engines.shapes import TableShape
-from helpers.model.capacity import Dialect
 from helpers.model.catalog import Table
+from helpers.model.declared import Dialect
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.model.types import Comparison
 from helpers.platforms.postgres import identifier

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from helpers.model import defaults
-from helpers.model.capacity import Dialect
 from helpers.model.catalog import Column, Key, Table
+from helpers.model.declared import Dialect
 from helpers.model.manifest import StagedTable
 from helpers.source.census import TableCensus
 

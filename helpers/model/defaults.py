@@ -12,16 +12,21 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from helpers.model.capacity import Declared, Dialect, Family, read
+from helpers.model.declared import Declared, Dialect, Family, read
 from helpers.platforms.snowflake import literal
 
-_SQLGLOT: dict[Dialect, str] = {"postgresql": "postgres", "snowflake": "snowflake", "delta": "databricks"}
+_SQLGLOT: dict[Dialect, str] = {
+    "postgresql": "postgres",
+    "snowflake": "snowflake",
+    "delta": "databricks",
+    "duckdb": "duckdb",
+}
 
 _DAY = r"\d{4}-\d\d-\d\d"
 _FORMS: dict[Family, re.Pattern[str]] = {
     "date": re.compile(_DAY),
     "timestamp": re.compile(rf"{_DAY} \d\d:\d\d:\d\d(\.\d+)?"),
-    "instant": re.compile(rf"{_DAY} \d\d:\d\d:\d\d(\.\d+)?\+00"),
+    "timestamptz": re.compile(rf"{_DAY} \d\d:\d\d:\d\d(\.\d+)?\+00"),
 }
 """What a constant of these families looks like; another text, such as 'now', is worked out anew for every row."""
 
@@ -89,9 +94,9 @@ def in_snowflake(default: str | None, postgres_type: str, snowflake_type: str) -
     value = found.value
     target = read(snowflake_type, "snowflake")
     match target.family:
-        case "exact number":
+        case "number":
             return f"{value:f}" if isinstance(value, Decimal) and _fits(value, target) else None
-        case "approximate number":
+        case "float":
             return f"{value}::FLOAT" if isinstance(value, Decimal) else None
         case "boolean":
             return str(value).upper() if isinstance(value, bool) else None
@@ -108,11 +113,11 @@ def _taken(text: str, column_type: str, dialect: Dialect) -> bool | Decimal | st
     if declared.dimensions:
         return text
     match declared.family:
-        case "exact number" | "approximate number":
+        case "number" | "float":
             return _number(text)
         case "boolean":
             return {"true": True, "false": False, "t": True, "f": False}.get(text.lower())
-        case "date" | "timestamp" | "instant":
+        case "date" | "timestamp" | "timestamptz":
             return text if _FORMS[declared.family].fullmatch(text) else None
         case "padded text":
             return text.rstrip(" ")

@@ -171,13 +171,6 @@ def _size(kind: PgType, server: Server, as_text: bool) -> str | None:
     return f"CASE WHEN {size} > {types.TEXT_BYTES // 3} THEN octet_length(convert_to({{c}}::text, 'UTF8')) END"
 
 
-_NO_TEXT = frozenset(
-    "bool int2 int4 int8 oid float4 float8 numeric bytea date timestamp timestamptz time timetz interval uuid money bit varbit "
-    "inet cidr macaddr macaddr8 point line lseg box circle path polygon pg_lsn xid xid8 cid tid pg_snapshot txid_snapshot "
-    "int2vector oidvector cube seg query_int vector halfvec sparsevec ean13 isbn13 ismn13 issn13 isbn ismn issn upc".split()
-)
-
-
 def _texts(kind: PgType) -> bool:
     """Whether a value may contain characters of the database's encoding."""
-    return kind.kind not in ("r", "m") and (kind.element or kind.name) not in _NO_TEXT
+    return kind.kind not in ("r", "m") and not types.prints_ascii(kind.element or kind.name)

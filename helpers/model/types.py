@@ -71,6 +71,9 @@ class Entry:
         length: the SQL of a value's length in bytes as staged, where the type itself does not bound it below the limit.
         lost: what a target does not hold, or what the text does not say.
         source: the page of PostgreSQL's documentation, or of the extension's.
+        native: whether DuckDB tells its values apart as PostgreSQL does, so that its own hash and comparison serve.
+        masked: whether some of its values are in no target, and the policies with a flag column are therefore for it.
+        ascii: whether PostgreSQL prints it in ASCII, whatever the database's encoding is.
     """
 
     names: tuple[str, ...]
@@ -78,22 +81,27 @@ class Entry:
     length: str | None
     lost: str
     source: str
+    native: bool = False
+    masked: bool = False
+    ascii: bool = True
 
 
 _PRINTED = Mapping("{c}::text", "VARCHAR", "VARCHAR", "STRING", note="as PostgreSQL prints it")
 _BY_PRINTING = "octet_length({c}::text)"
 
 
-def _exact(names: str, mapping: Mapping, source: str, lost: str = "", length: str | None = None) -> Entry:
-    return Entry(tuple(names.split()), mapping, length, lost, _page(source))
+def _exact(
+    names: str, mapping: Mapping | None, source: str, lost: str = "", length: str | None = None, **what: bool
+) -> Entry:
+    return Entry(tuple(names.split()), mapping, length, lost, _page(source), **what)
 
 
-def _printed(names: str, source: str, lost: str = "", length: str | None = None) -> Entry:
-    return Entry(tuple(names.split()), _PRINTED, length, lost, _page(source))
+def _printed(names: str, source: str, lost: str = "", length: str | None = None, **what: bool) -> Entry:
+    return _exact(names, _PRINTED, source, lost, length, **what)
 
 
 def _internal(names: str, why: str) -> Entry:
-    return Entry(tuple(names.split()), None, None, why, _page("catalogs"))
+    return _exact(names, None, "catalogs", why, ascii=False)
 
 
 def _page(name: str) -> str:
@@ -104,57 +112,57 @@ _YEARS = "infinite, before year 1 and after year 9999: refused"
 _NAMES = "names, which a dropped or renamed object changes"
 
 TABLE: tuple[Entry, ...] = (
-    _exact("bool", Mapping("{c}", "BOOLEAN", "BOOLEAN", "BOOLEAN"), "datatype-boolean"),
-    _exact("int2", Mapping("{c}", "SMALLINT", "NUMBER(5,0)", "SMALLINT", "number"), "datatype-numeric"),
-    _exact("int4", Mapping("{c}", "INTEGER", "NUMBER(10,0)", "INT", "number"), "datatype-numeric"),
-    _exact("int8", Mapping("{c}", "BIGINT", "NUMBER(19,0)", "BIGINT", "number"), "datatype-numeric"),
-    _exact("oid", Mapping("{c}::int8", "BIGINT", "NUMBER(19,0)", "BIGINT", "number"), "datatype-oid"),
+    _exact("bool", Mapping("{c}", "BOOLEAN", "BOOLEAN", "BOOLEAN"), "datatype-boolean", native=True),
+    _exact("int2", Mapping("{c}", "SMALLINT", "NUMBER(5,0)", "SMALLINT", "number"), "datatype-numeric", native=True),
+    _exact("int4", Mapping("{c}", "INTEGER", "NUMBER(10,0)", "INT", "number"), "datatype-numeric", native=True),
+    _exact("int8", Mapping("{c}", "BIGINT", "NUMBER(19,0)", "BIGINT", "number"), "datatype-numeric", native=True),
+    _exact("oid", Mapping("{c}::int8", "BIGINT", "NUMBER(19,0)", "BIGINT", "number"), "datatype-oid", native=True),
     _exact("float4", Mapping("{c}", "FLOAT", "FLOAT", "FLOAT", "float4"), "datatype-numeric",
-           "the sign of −0 counts as no difference; Snowflake keeps a real as the double of the same value"),
+           "the sign of −0 counts as no difference; Snowflake keeps a real as the double of the same value", native=True),
     _exact("float8", Mapping("{c}", "DOUBLE", "FLOAT", "DOUBLE", "float8"), "datatype-numeric",
-           "the sign of −0 counts as no difference"),
+           "the sign of −0 counts as no difference", native=True),
     _exact("numeric", Mapping("{c}::text", "DECIMAL(p,s)", "NUMBER(p,s)", "DECIMAL(p,s)", "number"), "datatype-numeric",
            "NaN, the infinities and more than 38 digits (37 after the point): refused; zeros at the end of the fraction "
-           "are not kept"),
-    _exact("text", Mapping("{c}", "VARCHAR", "VARCHAR", "STRING"), "datatype-character", length="octet_length({c})"),
-    _exact("varchar", Mapping("{c}", "VARCHAR", "VARCHAR", "STRING"), "datatype-character", length="octet_length({c})"),
+           "are not kept", masked=True),
+    _exact("text", Mapping("{c}", "VARCHAR", "VARCHAR", "STRING"), "datatype-character", length="octet_length({c})", native=True, ascii=False),
+    _exact("varchar", Mapping("{c}", "VARCHAR", "VARCHAR", "STRING"), "datatype-character", length="octet_length({c})", native=True, ascii=False),
     _exact("bpchar", Mapping("{c}::text", "VARCHAR", "VARCHAR", "STRING", note="without the padding"),
-           "datatype-character", "the padding, which PostgreSQL itself ignores", length=_BY_PRINTING),
-    _exact("bytea", Mapping("{c}", "BLOB", "BINARY", "BINARY"), "datatype-binary", length="octet_length({c})"),
-    _exact("date", Mapping("{c}", "DATE", "DATE", "DATE"), "datatype-datetime", _YEARS),
-    _exact("timestamp", Mapping("{c}", "TIMESTAMP", "TIMESTAMP_NTZ(6)", "TIMESTAMP_NTZ"), "datatype-datetime", _YEARS),
+           "datatype-character", "the padding, which PostgreSQL itself ignores", length=_BY_PRINTING, native=True, ascii=False),
+    _exact("bytea", Mapping("{c}", "BLOB", "BINARY", "BINARY"), "datatype-binary", length="octet_length({c})", native=True),
+    _exact("date", Mapping("{c}", "DATE", "DATE", "DATE"), "datatype-datetime", _YEARS, native=True, masked=True),
+    _exact("timestamp", Mapping("{c}", "TIMESTAMP", "TIMESTAMP_NTZ(6)", "TIMESTAMP_NTZ"), "datatype-datetime", _YEARS, native=True, masked=True),
     _exact("timestamptz", Mapping("{c}", "TIMESTAMPTZ", "TIMESTAMP_LTZ(6)", "TIMESTAMP",
-           note="the instant, as PostgreSQL stores it"), "datatype-datetime", _YEARS),
+           note="the instant, as PostgreSQL stores it"), "datatype-datetime", _YEARS, native=True, masked=True),
     # Delta and Snowflake's Parquet reader know no time of day.
     _exact("time", Mapping("{c}::text", "VARCHAR", "TIME(6)", "STRING", note="staged as text"), "datatype-datetime",
-           "24:00: refused"),
+           "24:00: refused", masked=True),
     _exact("uuid", Mapping("{c}::text", "VARCHAR", "VARCHAR(36)", "STRING", note=_PRINTED.note), "datatype-uuid"),
     _printed("timetz interval", "datatype-datetime"),
-    _printed("name", "datatype-character"),
-    _printed("char", "datatype-character", "printed with an octal escape from 128 on"),
+    _printed("name", "datatype-character", ascii=False),
+    _printed("char", "datatype-character", "printed with an octal escape from 128 on", ascii=False),
     _printed("money", "datatype-money", "printed under lc_monetary C, which has two digits after the point: a database "
              "whose currency has another number of them shows the same integer otherwise"),
     _printed("bit varbit", "datatype-bit", length="length({c})"),
-    _printed("json", "datatype-json", "the text as it was written, doubled keys and all", _BY_PRINTING),
-    _printed("jsonb jsonpath", "datatype-json", length=_BY_PRINTING),
-    _printed("xml", "datatype-xml", "the text as it is stored, with the encoding it declares", _BY_PRINTING),
+    _printed("json", "datatype-json", "the text as it was written, doubled keys and all", _BY_PRINTING, ascii=False),
+    _printed("jsonb jsonpath", "datatype-json", length=_BY_PRINTING, ascii=False),
+    _printed("xml", "datatype-xml", "the text as it is stored, with the encoding it declares", _BY_PRINTING, ascii=False),
     _printed("cidr macaddr macaddr8", "datatype-net-types"),
     # A cast to text adds the mask of a single address, which PostgreSQL itself does not print.
     _exact("inet", replace(_PRINTED, read="abbrev({c})", text="abbrev({c})"), "datatype-net-types"),
     _printed("point line lseg box circle", "datatype-geometric"),
     _printed("path polygon", "datatype-geometric", length=_BY_PRINTING),
-    _printed("tsvector tsquery", "datatype-textsearch", length=_BY_PRINTING),
+    _printed("tsvector tsquery", "datatype-textsearch", length=_BY_PRINTING, ascii=False),
     _printed("pg_lsn", "datatype-pg-lsn"),
     _printed("xid xid8 cid tid", "datatype-oid", "has a meaning only in the server it came from"),
     _printed("pg_snapshot txid_snapshot", "functions-info", length=_BY_PRINTING),
     _printed("regclass regproc regprocedure regoper regoperator regtype regrole regnamespace regconfig regdictionary "
-             "regcollation", "datatype-oid", _NAMES, _BY_PRINTING),
+             "regcollation", "datatype-oid", _NAMES, _BY_PRINTING, ascii=False),
     _printed("int2vector oidvector", "catalogs", length=_BY_PRINTING),
-    _printed("refcursor", "plpgsql-cursors", length=_BY_PRINTING),
-    _printed("aclitem", "ddl-priv", _NAMES, _BY_PRINTING),
-    _printed("citext", "citext", "the target compares with case", _BY_PRINTING),
-    _printed("hstore", "hstore", length=_BY_PRINTING),
-    _printed("ltree lquery ltxtquery", "ltree", length=_BY_PRINTING),
+    _printed("refcursor", "plpgsql-cursors", length=_BY_PRINTING, ascii=False),
+    _printed("aclitem", "ddl-priv", _NAMES, _BY_PRINTING, ascii=False),
+    _printed("citext", "citext", "the target compares with case", _BY_PRINTING, ascii=False),
+    _printed("hstore", "hstore", length=_BY_PRINTING, ascii=False),
+    _printed("ltree lquery ltxtquery", "ltree", length=_BY_PRINTING, ascii=False),
     _printed("cube", "cube", length=_BY_PRINTING),
     _printed("seg", "seg"),
     _printed("query_int", "intarray", length=_BY_PRINTING),
@@ -176,8 +184,10 @@ DERIVED: tuple[tuple[str, str, str], ...] = (
 
 _ENTRIES = {name: entry for entry in TABLE for name in entry.names}
 
-MASKED = frozenset({"numeric", "date", "timestamp", "timestamptz", "time"})
-"""Types some of whose values no target holds, and which the policies with a flag column are therefore for."""
+MASKED = frozenset(name for name, entry in _ENTRIES.items() if entry.masked)
+
+PARQUET_OF_DELTA = {entry.mapping.delta: entry.mapping.parquet for entry in TABLE if entry.mapping}
+"""The type that DuckDB gives a Delta table's column in its files; a decimal has one name in both."""
 
 _ALIASES = {
     "boolean": "bool", "smallint": "int2", "integer": "int4", "int": "int4", "bigint": "int8", "real": "float4",
@@ -203,6 +213,12 @@ def known_name(name: str) -> bool:
     """Whether the base type of this name has a mapping of its own."""
     found = _ENTRIES.get(name)
     return found is not None and found.mapping is not None
+
+
+def prints_ascii(name: str) -> bool:
+    """Whether PostgreSQL prints the values of the base type of this name in ASCII."""
+    found = _ENTRIES.get(name)
+    return found is not None and found.ascii
 
 
 def known(column_type: PgType) -> bool:
@@ -232,7 +248,7 @@ def mapping(column: Column, *, scale: int | None = None) -> Mapping:
         return _numeric(kind, scale)
     if kind.length:
         # Both count characters, and PostgreSQL allows fewer than Snowflake: 10,485,760.
-        return _with(found.mapping, snowflake=f"VARCHAR({kind.length})")
+        return replace(found.mapping, snowflake=f"VARCHAR({kind.length})")
     return found.mapping
 
 
@@ -274,7 +290,3 @@ def _numeric(kind: PgType, scale: int | None) -> Mapping:
     sized = f"({digits},{places})"
     note = "" if fixed else "digits as the values need them"
     return Mapping(read, f"DECIMAL{sized}", f"NUMBER{sized}", f"DECIMAL{sized}", "number", note=note)
-
-
-def _with(given: Mapping, *, snowflake: str) -> Mapping:
-    return Mapping(given.read, given.parquet, snowflake, given.delta, given.comparison, given.text, given.note)

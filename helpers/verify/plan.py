@@ -335,13 +335,11 @@ def _all_used(options: Options, plans: Sequence[TablePlan], *, complete: bool) -
         )  # fmt: skip
 
 
-_PLAIN = frozenset("bool int2 int4 int8 oid float4 float8 text varchar bpchar bytea date timestamp timestamptz".split())
-
-
 def _as_in_postgres(column: Column) -> StagedColumn:
     """A column as one PostgreSQL is compared with another: numbers by value, most other types as they are printed."""
     kind = column.type
-    plain = kind.kind == "b" and kind.name in _PLAIN
+    found = types.entry(kind)
+    plain = found is not None and found.native
     numeric = kind.kind == "b" and kind.name == "numeric"
     mapping = types.mapping(column) if types.known(kind) else types.as_text()
     read = mapping.read if plain else "trim_scale({c})::text" if numeric else mapping.text

@@ -30,10 +30,9 @@ from itertools import islice
 from typing import Literal
 
 from helpers.engines.shapes import ColumnShape, TableShape
-from helpers.model import capacity as declared
-from helpers.model import defaults
-from helpers.model.capacity import Dialect
+from helpers.model import declared, defaults
 from helpers.model.catalog import Key
+from helpers.model.declared import Dialect
 from helpers.verify.report import SchemaFinding
 
 Severity = Literal["error", "warning"]

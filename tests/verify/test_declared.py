@@ -12,8 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from helpers.model import capacity as declared
-from helpers.model import defaults
+from helpers.model import declared, defaults
 from helpers.platforms import postgres
 from helpers.platforms.postgres import literal
 

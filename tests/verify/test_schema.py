@@ -20,7 +20,7 @@ from property_support import examples
 
 from helpers.engines import shapes
 from helpers.engines.shapes import ColumnShape, TableShape
-from helpers.model import capacity as declared
+from helpers.model import declared
 from helpers.model.catalog import Key
 from helpers.platforms import postgres
 from helpers.source.catalog import read_catalog

@@ -17,10 +17,11 @@ where there is no key by the MD5 of the row.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
+
+from helpers.model.declared import read
 
 Kind = Literal[
     "boolean", "integer", "decimal", "float", "bytes", "date", "timestamp", "timestamptz", "text", "verbatim"
@@ -129,15 +130,10 @@ class Dialect:
 
 def kind_of(parquet: str) -> tuple[Kind, int, int]:
     """Kind, digits and places of a staged type, as `types.Mapping.parquet` names it."""
-    if sized := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", parquet):
-        return "decimal", int(sized[1]), int(sized[2])
-    return _KINDS[parquet], 0, 0
-
-
-_KINDS: dict[str, Kind] = {
-    "BOOLEAN": "boolean", "SMALLINT": "integer", "INTEGER": "integer", "BIGINT": "integer", "FLOAT": "float", "DOUBLE": "float",
-    "VARCHAR": "text", "BLOB": "bytes", "DATE": "date", "TIMESTAMP": "timestamp", "TIMESTAMPTZ": "timestamptz",
-}  # fmt: skip
+    held = read(parquet, "duckdb")
+    if held.family == "number":
+        return ("decimal", held.digits, int(held.places or 0)) if held.name == "DECIMAL" else ("integer", 0, 0)
+    return cast(Kind, held.family), 0, 0
 
 
 def joined(pieces: Sequence[str], group: int = 32) -> str:

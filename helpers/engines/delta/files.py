@@ -13,19 +13,12 @@ from helpers.engines.columns import ComparedColumn, Segments, TablePlan
 from helpers.engines.delta.catalog import of_version
 from helpers.engines.shapes import TableShape
 from helpers.errors import LoadError
+from helpers.model import types
 from helpers.model.types import Comparison
 from helpers.platforms import duck
 from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
-
-_PARQUET = {
-    "STRING": "VARCHAR",
-    "BINARY": "BLOB",
-    "INT": "INTEGER",
-    "TIMESTAMP": "TIMESTAMPTZ",
-    "TIMESTAMP_NTZ": "TIMESTAMP",
-}
 
 
 class DeltaSide:
@@ -67,9 +60,9 @@ class DeltaSide:
 
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         duck.enable_s3(into, self._lake.bucket.stage)
-        types = {column.name: column.type for column in self._version(plan.there).columns}
+        kinds = {column.name: column.type for column in self._version(plan.there).columns}
         printed = ", ".join(
-            f"{texts.of_parquet(identifier(c.staged.field), parquet_type(types[c.there]))} AS c{n}"
+            f"{texts.of_parquet(identifier(c.staged.field), parquet_type(kinds[c.there]))} AS c{n}"
             for n, c in enumerate(plan.columns)
         )
         forms = row_forms.staged(plan.columns)
@@ -129,7 +122,7 @@ class DeltaSide:
 
 def parquet_type(delta: str) -> str:
     """DuckDB's name of the type that a column of a Delta table has in its files."""
-    return _PARQUET.get(delta, delta)
+    return types.PARQUET_OF_DELTA.get(delta, delta)
 
 
 def _files(version: DeltaVersion) -> str:

@@ -23,8 +23,7 @@ from helpers.errors import LoadError
 from helpers.load import comments
 from helpers.load.delta import owner
 from helpers.load.delta.records import Record, Versions
-from helpers.model import capacity as declared
-from helpers.model import names
+from helpers.model import declared, names
 from helpers.model.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake, folder

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from helpers.engines.shapes import ColumnShape, TableShape
-from helpers.model import capacity as declared
-from helpers.model import defaults
+from helpers.model import declared, defaults
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.platforms.snowflake import identifier, literal
 

@@ -1,9 +1,11 @@
-"""What a declared type holds, in each dialect, and so in what way another type holds less.
+"""The one reader of declared types: what "NUMBER(10,2)" or "timestamp with time zone" holds, in each dialect, and in what way
+another type holds less. Which type a column of PostgreSQL becomes elsewhere is decided in `helpers.model.types`.
 
 Names and sizes are those that PostgreSQL's `format_type` prints
 (https://www.postgresql.org/docs/18/datatype.html), that Snowflake's catalog gives
-(https://docs.snowflake.com/en/sql-reference/intro-summary-data-types) and that Spark SQL writes
-(https://spark.apache.org/docs/latest/sql-ref-datatypes.html).
+(https://docs.snowflake.com/en/sql-reference/intro-summary-data-types), that Spark SQL writes
+(https://spark.apache.org/docs/latest/sql-ref-datatypes.html) and that DuckDB has for the staged files
+(https://duckdb.org/docs/stable/sql/data_types/overview).
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from functools import cache
 from math import inf
 from typing import Literal
 
-Dialect = Literal["postgresql", "snowflake", "delta"]
+Dialect = Literal["postgresql", "snowflake", "delta", "duckdb"]
 
 Change = Literal["type-narrowed", "precision-lost", "type-widened", "type-changed"]
 
 Family = Literal[
-    "exact number", "approximate number", "text", "padded text", "bytes", "fixed bits", "bits",
-    "date", "time", "time with zone", "timestamp", "instant", "interval", "boolean", "other",
+    "number", "float", "text", "padded text", "bytes", "fixed bits", "bits",
+    "date", "time", "timetz", "timestamp", "timestamptz", "interval", "boolean", "other",
 ]  # fmt: skip
 
 Argument = Literal["size", "places", "digits and places", ""]
@@ -45,6 +47,11 @@ class Declared:
     places: float | None = 0
     dimensions: bool = False
 
+    @property
+    def digits(self) -> int:
+        """Of a number with sizes: all of its digits."""
+        return int(self.size + (self.places or 0))
+
 
 @dataclass(frozen=True)
 class _Rule:
@@ -59,12 +66,12 @@ class _Rule:
 
 _POSTGRESQL: dict[str, _Rule] = {
     # An integer holds every number of one digit less than its largest, which has `needs`.
-    "smallint": _Rule("exact number", size=4, needs=5),
-    "integer": _Rule("exact number", size=9, needs=10),
-    "bigint": _Rule("exact number", size=18, needs=19),
-    "numeric": _Rule("exact number", "digits and places", size=inf, places=inf),
-    "real": _Rule("approximate number", size=24),
-    "double precision": _Rule("approximate number", size=53),
+    "smallint": _Rule("number", size=4, needs=5),
+    "integer": _Rule("number", size=9, needs=10),
+    "bigint": _Rule("number", size=18, needs=19),
+    "numeric": _Rule("number", "digits and places", size=inf, places=inf),
+    "real": _Rule("float", size=24),
+    "double precision": _Rule("float", size=53),
     "text": _Rule("text", size=inf),
     "character varying": _Rule("text", "size", size=inf),
     "character": _Rule("padded text", "size", size=1),
@@ -74,46 +81,60 @@ _POSTGRESQL: dict[str, _Rule] = {
     "bit varying": _Rule("bits", "size", size=inf),
     "date": _Rule("date"),
     "time without time zone": _Rule("time", "places", places=6),
-    "time with time zone": _Rule("time with zone", "places", places=6),
+    "time with time zone": _Rule("timetz", "places", places=6),
     "timestamp without time zone": _Rule("timestamp", "places", places=6),
-    "timestamp with time zone": _Rule("instant", "places", places=6),
+    "timestamp with time zone": _Rule("timestamptz", "places", places=6),
     "interval": _Rule("interval", "places", places=6),
     "boolean": _Rule("boolean"),
 }
 
 _SNOWFLAKE: dict[str, _Rule] = {
-    "NUMBER": _Rule("exact number", "digits and places", size=38),
-    "FLOAT": _Rule("approximate number", size=53),
+    "NUMBER": _Rule("number", "digits and places", size=38),
+    "FLOAT": _Rule("float", size=53),
     "VARCHAR": _Rule("text", "size", size=inf),
     "BINARY": _Rule("bytes", "size", size=inf),
     "DATE": _Rule("date"),
     "TIME": _Rule("time", "places", places=None),
     "TIMESTAMP_NTZ": _Rule("timestamp", "places", places=None),
-    "TIMESTAMP_LTZ": _Rule("instant", "places", places=None),
+    "TIMESTAMP_LTZ": _Rule("timestamptz", "places", places=None),
     "BOOLEAN": _Rule("boolean"),
 }
 # TIMESTAMP_TZ is left to its name: it keeps an offset beside the instant, which no type of PostgreSQL does.
 
 _DELTA: dict[str, _Rule] = {
-    "TINYINT": _Rule("exact number", size=2, needs=3),
-    "SMALLINT": _Rule("exact number", size=4, needs=5),
-    "INT": _Rule("exact number", size=9, needs=10),
-    "BIGINT": _Rule("exact number", size=18, needs=19),
-    "DECIMAL": _Rule("exact number", "digits and places", size=10),
-    "FLOAT": _Rule("approximate number", size=24),
-    "DOUBLE": _Rule("approximate number", size=53),
+    "TINYINT": _Rule("number", size=2, needs=3),
+    "SMALLINT": _Rule("number", size=4, needs=5),
+    "INT": _Rule("number", size=9, needs=10),
+    "BIGINT": _Rule("number", size=18, needs=19),
+    "DECIMAL": _Rule("number", "digits and places", size=10),
+    "FLOAT": _Rule("float", size=24),
+    "DOUBLE": _Rule("float", size=53),
     "STRING": _Rule("text", size=inf),
     "BINARY": _Rule("bytes", size=inf),
     "DATE": _Rule("date"),
     "TIMESTAMP_NTZ": _Rule("timestamp", places=6),
-    "TIMESTAMP": _Rule("instant", places=6),
+    "TIMESTAMP": _Rule("timestamptz", places=6),
     "BOOLEAN": _Rule("boolean"),
 }
 
-_RULES: dict[Dialect, dict[str, _Rule]] = {"postgresql": _POSTGRESQL, "snowflake": _SNOWFLAKE, "delta": _DELTA}
+_DUCKDB: dict[str, _Rule] = {
+    **{name: _DELTA[name] for name in ("SMALLINT", "BIGINT", "FLOAT", "DOUBLE", "DATE", "BOOLEAN")},
+    "INTEGER": _DELTA["INT"],
+    "DECIMAL": _Rule("number", "digits and places", size=15, places=3),
+    "VARCHAR": _Rule("text", size=inf),
+    "BLOB": _Rule("bytes", size=inf),
+    "TIME": _Rule("time", places=6),
+    "TIMESTAMP": _Rule("timestamp", places=6),
+    "TIMESTAMPTZ": _Rule("timestamptz", places=6),
+    "TIMESTAMP WITH TIME ZONE": _Rule("timestamptz", places=6),
+}
+
+_RULES: dict[Dialect, dict[str, _Rule]] = {
+    "postgresql": _POSTGRESQL, "snowflake": _SNOWFLAKE, "delta": _DELTA, "duckdb": _DUCKDB,
+}  # fmt: skip
 
 _LOSES_PRECISION: frozenset[tuple[Family, Family]] = frozenset(
-    {("exact number", "approximate number"), ("timestamp", "date"), ("instant", "date")}
+    {("number", "float"), ("timestamp", "date"), ("timestamptz", "date")}
 )
 """Families whose values another can only approach: sums of a float are not exact, and a date has no time of day."""
 
@@ -161,9 +182,9 @@ def change(expected: str, found: str, dialect: Dialect) -> Change | None:
     if want.family != have.family:
         return "precision-lost" if (want.family, have.family) in _LOSES_PRECISION else "type-changed"
     if want.places is not None and have.places is not None and have.places < want.places:
-        return "precision-lost" if want.family == "exact number" else "type-narrowed"
+        return "precision-lost" if want.family == "number" else "type-narrowed"
     if have.size < want.needs:
-        return "precision-lost" if want.family == "approximate number" else "type-narrowed"
+        return "precision-lost" if want.family == "float" else "type-narrowed"
     return "type-widened"
 
 
