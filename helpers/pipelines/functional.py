@@ -47,7 +47,7 @@ def run(settings: Settings, file: Path = FILE) -> tuple[CaseResult, ...]:
         results = Path(folder, "results.xml")
         command = [
             sys.executable, "-m", "pytest", str(file), "-c", str(PROJECT / "pyproject.toml"), "--rootdir", str(PROJECT),
-            "-o", "addopts=--strict-markers", "-p", "no:cacheprovider", "-q", f"--junitxml={results}",
+            "-o", "addopts=--strict-markers", "-p", "no:cacheprovider", "-p", "no:nbval", "-q", f"--junitxml={results}",
         ]  # fmt: skip
         # In the folder of migration.toml, which is where the tests look for their profile.
         done = subprocess.run(

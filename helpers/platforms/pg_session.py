@@ -101,7 +101,7 @@ def setting(settings: Mapping[str, str], *, local: bool = True, first: Sequence[
         first: statements that have to come before the transaction's first query, and with it its snapshot.
     """
     scope = "LOCAL" if local else "SESSION"
-    values = ", ".join(f"({_literal(name)}, {_literal(value)})" for name, value in settings.items())
+    values = ", ".join(f"({literal(name)}, {literal(value)})" for name, value in settings.items())
     return "; ".join(
         # The role's own limit must not end what comes before it is lifted.
         [f"SET {scope} statement_timeout = 0", *first, f"SET {scope} search_path = pg_catalog, pg_temp", ""]
@@ -309,5 +309,6 @@ def _not_a_session(address: str) -> SessionRefused:
     )
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """A string quoted for PostgreSQL (with standard_conforming_strings) and DuckDB."""
     return "'" + text.replace("'", "''") + "'"

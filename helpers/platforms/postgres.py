@@ -12,17 +12,13 @@ from psycopg2.extensions import make_dsn
 
 from helpers.platforms import pg_session
 from helpers.platforms.faults import postgres as faults
+from helpers.platforms.pg_session import literal as literal
 from helpers.settings import Source
 
 
 def identifier(*parts: str) -> str:
     """A name, or a dotted one, quoted for PostgreSQL and DuckDB."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
-
-
-def literal(text: str) -> str:
-    """A string quoted for PostgreSQL (with standard_conforming_strings, see `pg_session`) and DuckDB."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def dsn(source: Source, *, application: str = "migration-runbooks", settings: dict[str, str] | None = None) -> str:

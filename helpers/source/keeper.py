@@ -25,7 +25,7 @@ from psycopg2.extras import LogicalReplicationConnection
 from helpers.errors import SessionRefused
 from helpers.platforms import pg_session
 from helpers.platforms.faults import postgres as faults
-from helpers.platforms.postgres import literal
+from helpers.platforms.pg_session import literal
 from helpers.source.held_snapshots import lives, record_of
 
 SLOT_PATIENCE_SECONDS = 15.0

@@ -44,3 +44,18 @@ def test_an_answer_waits_for_no_driver(words: str, also_heavy: set[str], tmp_pat
     code, imported = json.loads(done.stdout.splitlines()[-1])
     assert code == 0
     assert not (HEAVY | also_heavy) & set(imported)
+
+
+def test_a_snapshot_waits_for_no_driver_but_its_own() -> None:
+    """Each export and each verification starts a keeper, and waits for it."""
+    program = (
+        "import json, sys, helpers.source.keeper; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert not (HEAVY | {"pydantic"}) - {"psycopg2"} & set(json.loads(done.stdout))
+
+
+def test_reading_a_notebook_compiles_no_grammar() -> None:
+    program = "import sys, helpers.evidence.html; print('nbformat' in sys.modules, 'lark' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
