@@ -131,18 +131,24 @@ def gathered(engine: str, segments: int, parts: Iterable[pa.Table]) -> Sums:
     Args:
         parts: tables of `segment`, `n` and `total`, the last as a number or a text of any size and sign.
     """
-    with duck.connect(threads=1) as connection:
-        connection.execute("CREATE TABLE parts (segment UINTEGER, n UBIGINT, total HUGEINT)")
-        for part in parts:
-            connection.register("part", part)
-            connection.execute("INSERT INTO parts SELECT segment, n, CAST(total AS HUGEINT) FROM part")
-            connection.unregister("part")
-        two64 = "18446744073709551616::HUGEINT"
-        table = connection.execute(
-            f"SELECT segment, sum(n)::UBIGINT AS n, (((sum(total) % {two64}) + {two64}) % {two64})::UBIGINT AS total "
-            "FROM parts GROUP BY segment ORDER BY segment"
-        ).to_arrow_table()
-    return Sums(engine, segments, table)
+    rows, sums = np.zeros(segments, dtype=np.uint64), np.zeros(segments, dtype=np.uint64)
+    for part in parts:
+        segment = part.column("segment").to_numpy().astype(np.int64)
+        np.add.at(rows, segment, _modulo_two64(part.column("n")))
+        np.add.at(sums, segment, _modulo_two64(part.column("total")))
+    (filled,) = np.nonzero(rows)
+    return Sums(engine, segments, pa.table([filled, rows[filled], sums[filled]], schema=SCHEMA))
+
+
+def _modulo_two64(column: pa.ChunkedArray) -> np.ndarray:
+    """Whole numbers of any type, or their texts, modulo 2⁶⁴; numpy adds them up modulo 2⁶⁴ too."""
+    if pa.types.is_integer(column.type):
+        return np.asarray(column.to_numpy()).astype(np.uint64)
+    if pa.types.is_decimal128(column.type) and column.type.scale == 0:
+        array = pa.concat_arrays(column.chunks or [pa.array([], column.type)])
+        words = np.frombuffer(array.buffers()[1] or b"", dtype="<u8")  # two a value, the lower one first
+        return words[2 * array.offset : 2 * (array.offset + len(array)) : 2]
+    return np.array([int(value) % 2**64 for value in column.to_pylist()], dtype=np.uint64)
 
 
 def segments_of(rows: int, key: Sequence[str], method: Method) -> int:

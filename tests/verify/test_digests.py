@@ -12,6 +12,7 @@ import itertools
 import json
 import random
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -258,6 +259,23 @@ def sums_of(entries: list[tuple[int, int, int]], segments: int = 11, engine: str
     kinds = (pa.uint32(), pa.uint64(), pa.uint64())
     table = pa.table([pa.array(c, k) for c, k in zip(columns, kinds, strict=True)], names=["segment", "n", "total"])
     return Sums(engine, segments, table)
+
+
+def test_sums_of_parts_add_up_whatever_type_an_engine_gives_them() -> None:
+    totals = [-(2**70) - 3, 2**64 + 5, 7, -1]
+    by_type = {
+        pa.decimal128(38, 0): [Decimal(total) for total in totals],
+        pa.decimal128(38, 2): [Decimal(total) for total in totals],
+        pa.string(): [str(total) for total in totals],
+        pa.int64(): [total % 2**64 - 2**64 if total % 2**64 >= 2**63 else total % 2**64 for total in totals],
+        pa.uint64(): [total % 2**64 for total in totals],
+    }
+    for kind, values in by_type.items():
+        part = pa.table({"segment": [2, 0, 2, 4], "n": [1, 2, 3, 4], "total": pa.array(values, kind)})
+        parts = [part.slice(3), pa.concat_tables([part.slice(1, 2), part.slice(0, 1)]), part.slice(0, 0)]
+        found = digests.gathered("e", 5, parts).table
+        expected = {"segment": [0, 2, 4], "n": [2, 4, 4], "total": [5, 4, 2**64 - 1]}
+        assert (found.schema, found.to_pydict()) == (digests.SCHEMA, expected), kind
 
 
 def test_which_segments_differ_and_by_how_many_rows() -> None:
