@@ -18,7 +18,20 @@ import typer
 from rich.text import Text
 from typer._click.exceptions import UsageError as WrongArguments  # typer carries its own click and exports no base
 
-from helpers.commands import archive, assess, evidence, export, kafka, load, local, pipelines, run, status, verify
+from helpers.commands import (
+    archive,
+    assess,
+    evidence,
+    export,
+    kafka,
+    load,
+    local,
+    pipelines,
+    run,
+    settings,
+    status,
+    verify,
+)  # fmt: skip
 from helpers.commands.output import print_json, screen
 from helpers.errors import MigrationError, Unexpected, UsageError
 from helpers.ledger.credentials import remember_environment
@@ -37,7 +50,7 @@ app = typer.Typer(
 for command in (
     export.export, load.load, verify.verify, run.run, assess.assess,
     pipelines.rehearse_rollback, pipelines.benchmark, pipelines.marts, pipelines.aggregate,
-    status.status, status.control_room,
+    settings.settings, status.status, status.control_room,
     evidence.keygen, evidence.attest, evidence.approve, evidence.seal, evidence.verify_evidence, archive.archive,
 ):  # fmt: skip
     app.command()(command)

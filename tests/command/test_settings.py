@@ -6,6 +6,7 @@ Would catch: a secret accepted in the file, an error without the key's name, a r
 from __future__ import annotations
 
 import json
+import re
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from pydantic import BaseModel, ValidationError
 
 from helpers import redaction, settings
 from helpers.errors import SettingsError
+from helpers.settings import reference
+from helpers.settings.problems import example_of
 
 SOURCE = """
 [profiles.production.source]
@@ -106,7 +109,7 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
 def test_the_example_of_a_key_is_one_that_the_key_takes(name: str, section: type[BaseModel]) -> None:
     for own, field in section.model_fields.items():
         key = field.alias or own
-        _, _, written = settings.example_of((name, key)).partition("for example ")
+        _, _, written = example_of(settings.Profile, (name, key)).partition("for example ")
         assert written or not field.is_required(), key
         value = tomllib.loads(written).get(key)
         if value is None or (isinstance(value, dict) and "env" in value):
@@ -191,3 +194,74 @@ def test_a_dsn_in_the_environment_is_a_source(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SettingsError) as caught:
         settings.source_from_dsn("THERE")
     assert "hidden" not in str(caught.value)
+
+
+def test_the_page_says_what_the_classes_say() -> None:
+    assert reference.FILE.read_text(encoding="utf-8") == reference.page(), "run: runbook settings --reference"
+
+
+def test_every_key_has_a_description_and_an_example() -> None:
+    rows = [line for line in reference.page().splitlines() if line.startswith("| `")]
+    for row in rows[3:]:  # below those of the references
+        key, _, _, example, description = (cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1])
+        assert example.strip("`").startswith(f"{key.strip('`')} = "), row
+        assert description, row
+    assert len(rows) - 3 == sum(len(section.model_fields) for _, section in _sections())
+
+
+@pytest.mark.parametrize("dotenv", [False, True])
+def test_the_environment_wins_over_the_file(
+    write: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dotenv: bool
+) -> None:
+    given = {
+        "RUNBOOK_SOURCE__PORT": "5433",
+        "RUNBOOK_SOURCE__SCHEMAS": '["sales"]',
+        "RUNBOOK_SOURCE__SSLMODE": "require",
+        "RUNBOOK_SOURCE__PASSWORD": "given-outside",
+        "RUNBOOK_EXPORT__WORKERS": "7",
+        "RUNBOOK_SNOWFLAKE": '{"account": "a", "user": "u", "database": "d", "schema": "s"}',
+    }
+    if dotenv:
+        (tmp_path / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in given.items()))
+        monkeypatch.setenv("RUNBOOK_EXPORT__WORKERS", "8")
+    else:
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+    # The file's own reference leads nowhere, and is not followed.
+    found = _load(write, SOURCE.format(password='{ env = "NOT_SET_ANYWHERE" }'))
+    assert (found.source.host, found.source.port, found.source.schemas) == ("db.example.com", 5433, ("sales",))
+    assert (found.source.sslmode, found.export.workers, found.snowflake.schema_) == ("require", 8 if dotenv else 7, "s")
+    assert found.source.password is not None
+    assert found.source.password.get_secret_value() == "given-outside"
+    assert redaction.redact("given-outside") == redaction.HIDDEN
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "names"),
+    [
+        ("RUNBOOK_EXPORT__WORKERS", "many", ["profiles.production.export.workers", "RUNBOOK_EXPORT__WORKERS"]),
+        ("RUNBOOK_EXPORT__WORKRES", "2", ["profiles.production.export.workres", "RUNBOOK_EXPORT__WORKRES", "workers"]),
+        ("RUNBOOK_EXPROT__WORKERS", "2", ["RUNBOOK_EXPROT__WORKERS", "exprot"]),
+        ("RUNBOOK_SOURCE__SCHEMAS", "public", ["RUNBOOK_SOURCE__SCHEMAS", "JSON"]),
+        ("RUNBOOK_APPROVALS__THRESHOLD", "1", ["RUNBOOK_APPROVALS__THRESHOLD", "the file alone"]),
+        ("RUNBOOK_APPROVALS", "{}", ["RUNBOOK_APPROVALS", "the file alone"]),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    write: object, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, names: list[str]
+) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("A_PASSWORD", "of-the-source")
+    with pytest.raises(SettingsError) as caught:
+        _load(write, SOURCE.format(password='{ env = "A_PASSWORD" }'))
+    assert all(name in str(caught.value) for name in names), str(caught.value)
+
+
+def test_who_is_called_is_said_in_order_or_that_nobody_is_named(write: object) -> None:
+    assert "[[profiles.production.escalation]]" in _load(write, "[profiles.production]\n").whom_to_call
+    contact = '[[profiles.production.escalation]]\nname = "{}"\nrole = "on call"\nreach = "+1"\n'
+    said = _load(write, contact.format("Ana") + contact.format("Bo")).whom_to_call.splitlines()
+    assert said[1:] == ["  1. Ana, on call: +1", "  2. Bo, on call: +1"]
+    with pytest.raises(SettingsError, match=r'escalation\.0\.reach.*reach = "') as caught:
+        _load(write, '[[profiles.production.escalation]]\nname = "Ana"\nrole = "on call"\n')
+    assert "production" in str(caught.value)

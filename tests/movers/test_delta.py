@@ -15,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 
 from helpers import settings as profiles
-from helpers.errors import ConnectionFailed, LoadError, MigrationError, UsageError
+from helpers.errors import ConnectionFailed, LoadError, MigrationError, SettingsError, UsageError
 from helpers.load import delta as loading
 from helpers.load.delta.records import Record, Version, is_loaded
 from helpers.local import stack
@@ -278,7 +278,7 @@ def test_settings_say_how_to_reach_a_server(tmp_path: Path, monkeypatch: pytest.
         'schema = "m"\nurl = "sc://x:1/;token=y"',
     ):
         file.write_text(f"[profiles.p.databricks]\n{wrong}\n")
-        with pytest.raises(profiles.SettingsError, match=r"profiles\.p\.databricks"):
+        with pytest.raises(SettingsError, match=r"profiles\.p\.databricks"):
             profiles.load("p", file)
 
 

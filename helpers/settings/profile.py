@@ -1,0 +1,189 @@
+"""A profile: every section of one environment, and what sections must not say beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, cast
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from helpers.errors import SettingsError
+from helpers.settings.people import Approvals, Contact
+from helpers.settings.pipeline import Compliance, Cutover, Hybrid, Sla
+from helpers.settings.problems import example_of
+from helpers.settings.section import Section
+from helpers.settings.services import Airflow, Alerts, Aws, Dns, Kafka, Notify, Terraform
+from helpers.settings.source import Export, Source, Verify
+from helpers.settings.stage import Archive, Evidence, Stage
+from helpers.settings.targets import Databricks, Dbt, Downstream, Snowflake
+
+Part = TypeVar("Part")
+
+
+class Profile(BaseSettings):
+    """Everything one environment needs; what is absent is asked for by the command that needs it."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, validate_default=False)
+
+    stack: Literal["local"] | None = Field(default=None, examples=["local"])
+    """"local": what a section does not name comes from the embedded stack (`runbook local up`)."""
+    source: Source | None = None
+    stage: Stage | None = None
+    snowflake: Snowflake | None = None
+    databricks: Databricks | None = Field(
+        default=None,
+        examples=[
+            {"host": "adb-1234.azuredatabricks.net", "cluster_id": "1125-…", "token": {"env": "DATABRICKS_TOKEN"}}
+        ],
+    )
+    export: Export = Export()
+    verify: Verify = Verify()
+    approvals: Approvals = Approvals()
+    escalation: tuple[Contact, ...] = ()
+    evidence: Evidence | None = None
+    archive: Archive | None = None
+    notify: Notify = Notify()
+    kafka: Kafka | None = Field(
+        default=None,
+        examples=[{"bootstrap": "b-1.example.com:9096", "user": "migration", "password": {"env": "KAFKA_PASSWORD"}}],
+    )
+    aws: Aws | None = Field(default=None, examples=[{"region": "eu-central-1"}])
+    terraform: Terraform = Terraform()
+    sla: Sla | None = None
+    compliance: Compliance | None = None
+    hybrid: Hybrid | None = None
+    airflow: Airflow | None = None
+    dbt: Dbt = Dbt()
+    alerts: Alerts = Alerts()
+    downstream: dict[str, Downstream] = Field(default_factory=dict)
+    dns: Dns | None = None
+    cutover: Cutover = Cutover()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing but what it is made of; `loading` adds the environment, the file and the local stack."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _every_key_has_an_effect(self) -> Profile:
+        if why := next(_without_effect(self), None):
+            raise ValueError(why)
+        return self
+
+
+def _without_effect(profile: Profile) -> Iterator[str]:
+    """Keys that another key of the profile would make nobody read."""
+    source, stage, snowflake, kafka = profile.source, profile.stage, profile.snowflake, profile.kafka
+    if source and source.sslrootcert and source.sslmode == "disable":
+        yield 'source.sslrootcert says nothing beside source.sslmode = "disable": take one of them away'
+    for name in ("stage", "archive", "evidence", "aws"):
+        section = getattr(profile, name)
+        if section and (section.access_key is None) != (section.secret_key is None):
+            yield f"{name} has one of access_key and secret_key: name both, or none for the default chain"
+    if snowflake and snowflake.password and snowflake.private_key_file:
+        yield "snowflake.password and snowflake.private_key_file are two ways to log in: take one of them away"
+    if snowflake and snowflake.private_key_passphrase and not snowflake.private_key_file:
+        yield "snowflake.private_key_passphrase needs snowflake.private_key_file"
+    if snowflake and snowflake.storage_integration and stage and stage.endpoint:
+        yield "snowflake.storage_integration reads AWS alone, and stage.endpoint names another service: take one of them away"
+    if kafka and kafka.engine == "kafka" and kafka.security != "SASL_SSL":
+        for key in ("user", "password", "mechanism"):
+            if key in kafka.model_fields_set:
+                yield f'kafka.{key} says nothing beside kafka.security = "{kafka.security}": take one of them away'
+
+
+class _Part(Generic[Part]):
+    """A section of the profile by its own name; raises `SettingsError` where the profile has none."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, settings: Settings, owner: type) -> Part:
+        section = getattr(settings.values, self._name)
+        if section is None:
+            raise SettingsError(
+                f"read the section [profiles.{settings.profile}.{self._name}]",
+                on=str(settings.file),
+                why="it is not there",
+                next_step=f"add it, {example_of(Profile, (self._name,))}",
+            )
+        return cast(Part, section)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One profile, complete with its secrets."""
+
+    profile: str
+    file: Path
+    values: Profile
+
+    source = _Part[Source]()
+    stage = _Part[Stage]()
+    snowflake = _Part[Snowflake]()
+    databricks = _Part[Databricks]()
+    export = _Part[Export]()
+    verify = _Part[Verify]()
+    approvals = _Part[Approvals]()
+    escalation = _Part[tuple[Contact, ...]]()
+    evidence = _Part[Evidence]()
+    archive = _Part[Archive]()
+    notify = _Part[Notify]()
+    kafka = _Part[Kafka]()
+    aws = _Part[Aws]()
+    terraform = _Part[Terraform]()
+    hybrid = _Part[Hybrid]()
+    cutover = _Part[Cutover]()
+    airflow = _Part[Airflow]()
+    dbt = _Part[Dbt]()
+    alerts = _Part[Alerts]()
+
+    @property
+    def dns(self) -> Dns | None:
+        """The record that readers follow; None where no section names one, and the switch of readers is somebody else's."""
+        return self.values.dns
+
+    @property
+    def evidence_stage(self) -> Stage:
+        """Where sealed evidence is archived, with credentials."""
+        return self.evidence.as_stage(self.values.stage)
+
+    @property
+    def archive_stage(self) -> Stage:
+        """Where the legacy data are archived, with credentials."""
+        return self.archive.as_stage(self.values.stage)
+
+    @property
+    def marts_schema(self) -> str:
+        """The schema of the marts."""
+        return self.dbt.schema_ or f"{self.migrated_schema}_MARTS"
+
+    @property
+    def migrated_schema(self) -> str:
+        """The schema of the migrated tables, which a DuckDB file takes over from Snowflake where the profile has one."""
+        return self.values.snowflake.schema_ if self.values.snowflake else "MIGRATED"
+
+    @property
+    def whom_to_call(self) -> str:
+        """The contacts, a line each, for whoever a failure's remedy does not help; or how to name some."""
+        if not self.escalation:
+            return f"no escalation contact is set: add [[profiles.{self.profile}.escalation]] with name, role and reach to {self.file}"
+        return "\n".join(
+            ["if that does not help, escalate to:", *(f"  {n}. {c}" for n, c in enumerate(self.escalation, 1))]
+        )
+
+    def with_workers(self, workers: int) -> Settings:
+        """The same with another number of readers."""
+        return self._with(export=self.export.model_copy(update={"workers": workers}))
+
+    def with_source(self, source: Source) -> Settings:
+        """The same with another source."""
+        return self._with(source=source)
+
+    def _with(self, **sections: Section) -> Settings:
+        return replace(self, values=self.values.model_copy(update=sections))

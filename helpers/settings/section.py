@@ -1,0 +1,43 @@
+"""What every section of a profile has in common: unknown keys are refused, nothing changes, secrets come by reference."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+LOCATION = r"^s3://[^/]+/?.*$"
+
+
+class Resolved(str):
+    """A value that came from outside the file, as opposed to one written in it."""
+
+
+def _refuse_secret_in_file(value: object) -> object:
+    if isinstance(value, str) and not isinstance(value, Resolved):
+        raise ValueError('a secret does not belong in this file; write { env = "NAME" } and set NAME')
+    return str(value) if isinstance(value, Resolved) else value
+
+
+Secret = Annotated[SecretStr | None, BeforeValidator(_refuse_secret_in_file)]
+
+
+class Section(BaseModel):
+    """One table of a profile. The text below each field is its description in the settings reference."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def example(value: object, **limits: Any) -> Any:
+    """What may be written for a key, which errors and the settings reference show, and pydantic's limits for it."""
+    return Field(examples=[value], **limits)
+
+
+def plain_location(value: str | None) -> str | None:
+    """Refuses what not every reader of Delta takes in an address."""
+    if value and not re.fullmatch(r"s3a?://[A-Za-z0-9][A-Za-z0-9.-]*(/[A-Za-z0-9._=/-]*)?", value):
+        raise ValueError(
+            "write it like s3://your-bucket/delta: letters, digits and . _ = - /, which every reader takes alike"
+        )
+    return value

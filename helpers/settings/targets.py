@@ -1,0 +1,100 @@
+"""The targets, and who reads them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from helpers.settings.section import Secret, Section, example, plain_location
+
+
+class Snowflake(Section):
+    """The Snowflake account, and where in it the tables go."""
+
+    account: Annotated[str, example("myorg-myaccount")]
+    """Organization and account."""
+    user: Annotated[str, example("MIGRATION")]
+    """The user that loads."""
+    database: Annotated[str, example("SALES")]
+    """Database of the tables."""
+    schema_: Annotated[str, example("MIGRATED")] = Field(alias="schema")
+    """Schema of the tables; it holds nothing else."""
+    warehouse: Annotated[str | None, example("MIGRATION_WH")] = None
+    """Without it, the user's default."""
+    role: Annotated[str | None, example("MIGRATION_ROLE")] = None
+    """Without it, the user's default."""
+    password: Annotated[Secret, example({"env": "SNOWFLAKE_PASSWORD"})] = None
+    """Either this or a private key."""
+    private_key_file: Annotated[str | None, example("/etc/migration/snowflake_rsa_key.p8")] = None
+    """File with the private key for key-pair authentication."""
+    private_key_passphrase: Annotated[Secret, example({"env": "SNOWFLAKE_KEY_PASSPHRASE"})] = None
+    """Opens the private key."""
+    storage_integration: Annotated[str | None, example("MIGRATION_S3")] = None
+    """The integration by which Snowflake itself reads the stage."""
+    connect: Annotated[dict[str, Any], example({"login_timeout": 30})] = Field(default_factory=dict)
+    """Further keyword arguments of `snowflake.connector.connect`."""
+
+
+class Databricks(Section):
+    """The Spark Connect server, and where the Delta tables go."""
+
+    url: Annotated[str | None, example("sc://spark.example.com:15002", pattern=r"^sc://[^;]+$")] = None
+    """Any Spark Connect server; for Databricks, `host` and `cluster_id` instead."""
+    host: Annotated[str | None, example("adb-1234.azuredatabricks.net")] = None
+    """The Databricks workspace."""
+    cluster_id: Annotated[str | None, example("1125-103012-abcdef12")] = None
+    """A cluster that Databricks Connect may use."""
+    token: Annotated[Secret, example({"env": "DATABRICKS_TOKEN"})] = None
+    """A personal access token, or a service principal's."""
+    catalog: Annotated[str | None, example("main")] = None
+    """Unity Catalog's catalog; without it, the server's current one."""
+    schema_: Annotated[str, example("migrated")] = Field(alias="schema")
+    """Schema of the tables."""
+    delta_root: Annotated[str | None, AfterValidator(plain_location), example("s3://your-bucket/delta/")] = None
+    """Prefix below which each table has its folder; without it, the catalog decides where a table lies."""
+    files: Literal["s3", "s3a"] = "s3"
+    """URL scheme by which the server reads the stage: Databricks knows s3, Apache Spark with hadoop-aws only s3a."""
+    engine: Literal["spark", "pysail"] = "spark"
+    """"pysail" is the local stack's server, which starts when it is first needed."""
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> Databricks:
+        if self.engine == "pysail":
+            if not self.delta_root:
+                raise ValueError("pysail keeps no catalog, so it needs a delta_root")
+        elif bool(self.url) == bool(self.host):
+            raise ValueError('name the server: either url = "sc://…", or host and cluster_id for Databricks')
+        elif self.host and not (self.cluster_id and self.token):
+            raise ValueError("Databricks needs cluster_id and token beside host")
+        return self
+
+
+class Dbt(Section):
+    """Where dbt builds the marts."""
+
+    engine: Literal["snowflake", "duckdb"] = "snowflake"
+    """"duckdb" builds them in a file with the staged tables: without an account, and in CI."""
+    schema_: Annotated[str | None, example("MARTS")] = Field(default=None, alias="schema")
+    """Schema of the marts; without it, the target's with _MARTS behind its name."""
+    threads: int = Field(default=4, ge=1, le=64)
+    """Models built at the same time."""
+
+
+class Downstream(Section):
+    """A system that reads the target: what it reads, and as whom. The assessment's list has its name."""
+
+    reads: Annotated[tuple[str, ...], example(["orders", "marts.sales_daily"], min_length=1)]
+    """Tables of the target, or marts as "marts.NAME"; on option C tables of the source, and a mart is the aggregate of its
+    name."""
+    user: Annotated[str | None, example("FINANCE_BI")] = None
+    """The system's own user of the target (option C: role of the source). Without it the check reads as the migration's user,
+    and says so."""
+    password: Annotated[Secret, example({"env": "FINANCE_BI_PASSWORD"})] = None
+    """That user's password."""
+    private_key_file: Annotated[str | None, example("/etc/migration/finance_bi.p8")] = None
+    """That user's private key, instead of a password."""
+    role: Annotated[str | None, example("BI_READER")] = None
+    """Its role in Snowflake."""
+    warehouse: Annotated[str | None, example("BI_WH")] = None
+    """Its warehouse in Snowflake."""
