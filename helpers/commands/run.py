@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from helpers.commands import places
 from helpers.commands.held import tell_held
 from helpers.commands.options import Json, Profile, one_of
 from helpers.commands.output import Answer, output, say, screen
-from helpers.errors import UsageError
+from helpers.errors import MigrationError, UsageError
 from helpers.progress import duration
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def run(
         screen.table(f"{notebook.stem}: {result.status} after {duration(result.seconds)}", "stage", "took", rows=stages)
         if failure:
             say(f"cell {failure.cell}: {failure.message}")
+            if result.exit_code in (1, 2):
+                _say_whom_to_call(name)
         if words := result.summary():
             say(words, style="bold")
         say(f"notebook  {result.notebook}\nhtml      {result.html or result.html_error}")
@@ -140,6 +143,13 @@ def _show_phases(whole: "AllResult") -> None:
     # The rollback is rehearsed in any case.
     if not whole.exit_code and set(whole.rehearsed) - {ROLLBACK}:
         _say_how_to_apply()
+
+
+def _say_whom_to_call(profile: str) -> None:
+    from helpers import settings
+
+    with suppress(MigrationError):  # where the settings are what failed, the failure says so
+        say(settings.load(profile).whom_to_call)
 
 
 def _say_how_to_apply() -> None:

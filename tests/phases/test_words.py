@@ -15,14 +15,15 @@ import pandas as pd
 import pytest
 
 from helpers import checklist, settings
-from helpers.errors import AwaitingPerson, UsageError
+from helpers.errors import AwaitingPerson, GateClosed, UsageError
 from helpers.evidence import keys, signing
-from helpers.ledger import folders
+from helpers.ledger import folders, steps
 from helpers.ledger.ledger import Ledger
 from helpers.phases.common.form import AttestationForm
 from helpers.phases.common.phase import Finding, Phase
 from helpers.phases.common.plan import StepPlan
 from helpers.runs.status import read_status
+from helpers.settings import Profile, Settings
 
 PHASE = "60_post_migration"
 PROFILE = """
@@ -173,3 +174,18 @@ def test_a_check_closes_its_gate_with_what_stops_and_tells_the_cure(project: Pat
     done = lines(project, "step-done")[-1]["result"]
     assert json.loads((project / "outputs/r" / done["evidence"]).read_text())[0]["what"] == "old"
     assert settings.load("p").profile == "p"
+
+
+def test_a_step_that_fails_says_whom_to_call_and_one_that_waits_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contact = {"name": "Ana", "role": "on call", "reach": "+1"}
+    phase = Phase.__new__(Phase)
+    phase.apply, phase.run = False, steps.current()
+    phase.settings = Settings("p", tmp_path / "migration.toml", Profile.model_validate({"escalation": [contact]}))
+    for error, said in ((GateClosed, "1. Ana, on call: +1"), (AwaitingPerson, "")):
+        with pytest.raises(error), phase.step("s30-export", {}):
+            raise error("do it", on="x", why="y", next_step="z")
+        printed = capsys.readouterr().out
+        assert said in printed
+        assert bool(printed) == bool(said)

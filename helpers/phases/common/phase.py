@@ -58,9 +58,15 @@ class Phase:
     def step(
         self, name: str, inputs: Mapping[str, Any], declares: Declares | None = None, probe: Probe | None = None
     ) -> Iterator[Step]:
-        """A step of the run, as `Run.step`; in a rehearsal its result is recorded as its plan."""
-        with self.run.step(name, inputs=inputs, declares=declares, probe=probe, apply=self.apply) as step:
-            yield step
+        """A step of the run, as `Run.step`; in a rehearsal its result is recorded as its plan. If it fails, whom to call is printed."""
+        try:
+            with self.run.step(name, inputs=inputs, declares=declares, probe=probe, apply=self.apply) as step:
+                yield step
+        except AwaitingPerson:
+            raise
+        except Exception:
+            print(self.settings.whom_to_call)  # noqa: T201 - beside the failure, in the cell's output
+            raise
 
     def check(
         self,
@@ -170,6 +176,11 @@ class Phase:
         )
 
         return AttestationForm(names, self.settings.profile)
+
+    def escalation(self) -> pd.DataFrame | str:
+        """Whom to call when a step fails and its remedy does not help, in this order; or that nobody is named."""
+        contacts = [contact.model_dump() for contact in self.settings.escalation]
+        return pd.DataFrame(contacts).set_index("name") if contacts else self.settings.whom_to_call
 
     def lsn(self) -> str | None:
         """Of the snapshot that this run has moved; None before the data migration, or outside a run."""
