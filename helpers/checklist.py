@@ -119,6 +119,12 @@ def of_option(option: str) -> tuple[Step, ...]:
     return tuple(sorted(own, key=lambda s: PHASES.index(s.phase)))
 
 
+def title(name: str) -> str:
+    """What a person calls a step or a part; the name itself where it is neither."""
+    titles = {step.id: step.title for step in steps()} | {part.id: part.text for step in steps() for part in step.part}
+    return titles.get(name, name)
+
+
 def approval_of(name: str) -> Approval | None:
     """The class of approval that a step, or a part of one, needs; None where it needs none, or is no step."""
     known: list[Step | Part] = [*steps(), *(part for step in steps() for part in step.part)]

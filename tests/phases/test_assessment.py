@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psycopg2
 import pytest
 from cryptography import x509
@@ -512,14 +513,10 @@ def attempt(folder: Path, monkeypatch: pytest.MonkeyPatch, option: str = "A") ->
     return ledger
 
 
-def walk_the_path(selection: PathSelection) -> None:
-    for option in paths.OPTIONS:
-        checked = selection.target(option)
-        for check in (selection.benefits, selection.effort, selection.timeline):
-            check(option)
-        if option == "C":
-            selection.note()
-        selection.choose(option, checked)
+def walk_the_path(selection: PathSelection) -> pd.DataFrame:
+    boxes = selection.boxes()
+    selection.choose()
+    return boxes
 
 
 STAYS = '[profiles.local.hybrid]\nstay = ["stores"]'
@@ -542,7 +539,9 @@ def test_the_choice_waits_for_a_signature_and_only_the_chosen_boxes_are_recorded
         settings=phase.settings,
         ledger=ledger,
     )
-    walk_the_path(selection)
+    boxes = walk_the_path(selection)
+    assert list(boxes["answer"]) == ["passed"] * 4 + ["not chosen"] * 9
+    assert list(boxes["box"][:4]) == ["Target Architecture", "Benefits", "Effort", "Timeline"]
     done = {e.get("step"): e for e in ledger.entries() if e.event == "step-done"}
     declared = {s.step for s in signing.declared_steps("A", roll(phase.settings)) if s.phase == PHASE}
     assert done.keys() == declared
@@ -552,7 +551,7 @@ def test_the_choice_waits_for_a_signature_and_only_the_chosen_boxes_are_recorded
     # Another score is another plan, which nobody has signed.
     selection.criteria = paths.score(paths.Facts(0, None, None, None, 99, 0, dt.date(2026, 1, 1)))
     with pytest.raises(AwaitingPerson):
-        selection.choose("A", phase.tokens["s00-a-target"])
+        selection.choose()
 
 
 @pytest.mark.parametrize(("option", "extra"), [("B", STAYS), ("C", "")])
@@ -579,10 +578,9 @@ def test_without_a_run_nobody_is_asked_and_a_missing_part_of_the_path_closes_its
     phase = walk("B", extra='[profiles.local.hybrid]\nstay = ["no_such_table"]')
     selection = assessed(phase)
     with pytest.raises(GateClosed, match="no table of the source matches it"):
-        selection.target("B")
+        selection.boxes()
     with pytest.raises(UsageError, match=r"no token|not the gate"):
-        selection.choose("B", "not asked")
-    assert selection.choose("A", "x") == "not asked: option B is chosen"
+        selection.choose()
     with pytest.raises(UsageError, match="there are A, B and C"):
         Assessment("local", "D", apply=True)
     with pytest.raises(UsageError, match="has not run in this session"):

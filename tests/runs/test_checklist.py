@@ -73,7 +73,9 @@ def test_ids_are_unique_and_name_their_phase() -> None:
     ids = [name for step in steps() for name in (step.id, *(part.id for part in step.part))]
     assert [name for name, count in Counter(ids).items() if count > 1] == []
     cells = [(step.phase, cell) for step in steps() for cell in (step.cell, *(part.cell for part in step.part))]
-    assert [cell for cell, count in Counter(cells).items() if count > 1] == []
+    several = {cell for cell, count in Counter(cells).items() if count > 1}
+    # One of three options is chosen, and one cell asks its boxes.
+    assert several == {("00_assessment", "s00-options-check"), ("00_assessment", "s00-choice-sign")}
     for step in steps():
         for name in (step.id, step.cell, *(n for part in step.part for n in (part.id, part.cell))):
             assert name == "setup" or re.fullmatch(rf"s{step.phase[:2]}-[a-z0-9-]+", name)

@@ -22,6 +22,14 @@ def test_runbook(path: Path) -> None:
     assert [str(finding) for finding in lint(path)] == []
 
 
+def test_apply_has_one_default() -> None:
+    parameters = {
+        cell.source for path in RUNBOOKS for cell in nbformat.read(path, as_version=4).cells if cell.id == "parameters"
+    }
+    assert len(parameters) > 1
+    assert all("\napply: bool | None = None" in each for each in parameters)
+
+
 def _cell(kind: str, name: str, source: str, *tags: str) -> Any:
     cell = new_markdown_cell(source) if kind == "text" else new_code_cell(source)
     cell["id"] = name

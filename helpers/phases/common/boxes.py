@@ -42,7 +42,7 @@ class Boxes(Phase):
         UsageError: there is no such option or volume.
     """
 
-    def __init__(self, profile: str, volumes: list[str], *, option: str = "A", apply: bool) -> None:
+    def __init__(self, profile: str, volumes: list[str], *, option: str = "A", apply: bool | None) -> None:
         super().__init__(profile, apply=apply)
         if option not in SUBJECTS:
             raise UsageError(

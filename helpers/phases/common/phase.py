@@ -37,6 +37,7 @@ from helpers.ledger.gate import Token, gate, rehearse
 from helpers.ledger.ledger import Ledger
 from helpers.ledger.steps import CHECK, Declares, Probe, Step
 from helpers.phases.common.plan import StepPlan
+from helpers.phases.common.tables import show_tables
 
 
 class Phase:
@@ -44,12 +45,15 @@ class Phase:
 
     Args:
         profile: of migration.toml.
-        apply: whether steps act; without it they return their plans.
+        apply: True: steps act; False: they return their plans; None: they act on profile local where `ACTS_ON_LOCAL` says so.
     """
 
-    def __init__(self, profile: str, *, apply: bool) -> None:
-        pd.set_option("display.max_colwidth", None, "display.max_rows", None)
-        self.apply = apply
+    ACTS_ON_LOCAL = False
+    """Whether the notebook acts by default: it then needs nobody's signature and nothing but the local stack."""
+
+    def __init__(self, profile: str, *, apply: bool | None) -> None:
+        show_tables()
+        self.apply = self.ACTS_ON_LOCAL and profile == settings.DEFAULT_PROFILE if apply is None else apply
         self.settings = settings.load(profile)
         self.run = steps.current()
         self.seconds: dict[str, float] = {}
@@ -148,7 +152,6 @@ class Phase:
             AwaitingPerson: somebody's word is missing; all that are missing are named at once.
             UsageError: the notebook runs outside a run, where nobody's word is kept.
         """
-        titles = {step.id: step.title for step in checklist.steps()}
         if not self.apply:
             for name in names:
                 with self.step(name, {}) as step:
@@ -160,7 +163,7 @@ class Phase:
             if missing := [name for name in names if by[name] is None]:
                 self._await_words(ledger, missing)
         return pd.DataFrame(
-            [(name, titles.get(name, name), by[name]) for name in names], columns=["step", "what", "by"]
+            [(name, checklist.title(name), by[name]) for name in names], columns=["step", "what", "by"]
         ).set_index("step")
 
     def form(self, *names: str) -> Any:
@@ -195,12 +198,12 @@ class Phase:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Keeps the seconds of wall clock of a stage."""
+        """Keeps the seconds of wall clock of a stage, a step under its title."""
         started = time.monotonic()
         try:
             yield
         finally:
-            self.seconds[stage] = time.monotonic() - started
+            self.seconds[checklist.title(stage)] = time.monotonic() - started
 
     def timing(self) -> pd.DataFrame:
         """Seconds of wall clock for each stage so far."""

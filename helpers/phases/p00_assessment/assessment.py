@@ -54,7 +54,9 @@ class Assessment(Phase):
         UsageError: there is no such option.
     """
 
-    def __init__(self, profile: str, option: str, *, apply: bool) -> None:
+    ACTS_ON_LOCAL = True
+
+    def __init__(self, profile: str, option: str, *, apply: bool | None) -> None:
         if option not in ("A", "B", "C"):
             raise UsageError(
                 "choose a path", on=f"option {option!r}", why="there are A, B and C", next_step="give one of them"

@@ -62,6 +62,27 @@ class PathSelection:
         words = ", ".join(f"{option} {points:.1f}" for option, points in found.items())
         return f"RECOMMENDED: option {best} ({words} of 100); chosen: option {self._phase.option}"
 
+    def boxes(self) -> pd.DataFrame:
+        """The boxes of all three options beside each other; only those of the chosen option are asked and recorded.
+
+        Raises:
+            GateClosed: a box of the chosen option says no.
+        """
+        rows = []
+        for option in paths.OPTIONS:
+            answers = {
+                "target": self.target(option),
+                "benefits": self.benefits(option),
+                "effort": self.effort(option),
+                "timeline": self.timeline(option),
+                **({"note": self.note()} if option == "C" else {}),
+            }
+            for box, answer in answers.items():
+                name = f"s00-{option.lower()}-{box}"
+                said = "not chosen" if isinstance(answer, str) else "rehearsed" if answer.rehearsed else "passed"
+                rows.append((option, checklist.title(name), _after_the_colon(name), said))
+        return pd.DataFrame(rows, columns=["option", "box", "the document", "answer"]).set_index("option")
+
     def target(self, option: Option) -> Token | str:
         """Whether what the option builds on is there: the targets and Kafka, the tables that stay, or the legacy files."""
         look = {"A": self._full, "B": self._hybrid, "C": self._legacy}[option]
@@ -145,21 +166,16 @@ class PathSelection:
 
         return self._phase.checked_if_chosen("s00-c-note", look)
 
-    def choose(self, option: Option, checked: Token | str) -> pd.DataFrame | str:
+    def choose(self) -> pd.DataFrame:
         """The choice, signed within an applied run; elsewhere it is shown what would be signed.
-
-        Args:
-            option: whose cell this is.
-            checked: the token of the option's target.
 
         Raises:
             AwaitingPerson: it is not signed yet.
-            UsageError: the token is another one.
+            UsageError: the boxes of the chosen option have not been asked.
         """
-        phase, target = self._phase, f"s00-{option.lower()}-target"
-        if option != phase.option:
-            return f"not asked: option {phase.option} is chosen"
-        require(checked, target, apply=False)
+        phase, option = self._phase, self._phase.option
+        target = f"s00-{option.lower()}-target"
+        require(phase.tokens.get(target), target, apply=False)
         plan = self._plan(option)
         with phase.step(plan.step, plan.result()) as step:
             if not (phase.apply and phase.run.recorded):
@@ -176,7 +192,7 @@ class PathSelection:
         told = self.recommendation().replace("RECOMMENDED", "recommended")
         return f"{'ASSESSED' if self._phase.apply else 'REHEARSED'}: {words}; {told}"
 
-    def _plan(self, option: Option) -> StepPlan:
+    def _plan(self, option: str) -> StepPlan:
         """What is signed holds nothing that differs from one hour to the next, so that the signature outlives the attempt."""
         rows = [(c.name, c.weight, *c.points) for c in self.criteria]
         if self._split:

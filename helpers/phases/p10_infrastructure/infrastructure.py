@@ -42,10 +42,10 @@ class Infrastructure(Phase):
         plan: whether a rehearsal asks Terraform for its plan.
     """
 
-    def __init__(self, profile: str, option: str, *, apply: bool, plan: bool = False) -> None:
+    def __init__(self, profile: str, option: str, *, apply: bool | None, plan: bool = False) -> None:
         super().__init__(profile, apply=apply)
         self.option = option
-        self._terraform = apply or plan
+        self._terraform = self.apply or plan
         self._plans: dict[str, TerraformPlan] = {}
         self._findings: dict[str, list[Finding]] = {}
 

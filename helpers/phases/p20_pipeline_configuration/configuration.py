@@ -63,7 +63,7 @@ class PipelineConfiguration(Phase):
         ConnectionFailed: with `apply`, Airflow is not up, or does not answer.
     """
 
-    def __init__(self, profile: str, *, option: str = "A", apply: bool) -> None:
+    def __init__(self, profile: str, *, option: str = "A", apply: bool | None) -> None:
         super().__init__(profile, apply=apply)
         if option not in SWITCHES:
             raise UsageError(
@@ -74,7 +74,7 @@ class PipelineConfiguration(Phase):
         """The DAG that is tried."""
         self._files = {dag.name: dag for dag in dag_files.read()}
         self._sources = data_sources.read()
-        self._airflow: Airflow | None = self._reached() if apply else None
+        self._airflow: Airflow | None = self._reached() if self.apply else None
         self._tasks: list[Task] = []
         self._log: dict[str, list[str]] = {}
         for name in (*self.switches.on, *self.switches.off):

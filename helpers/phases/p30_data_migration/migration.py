@@ -71,7 +71,9 @@ class DataMigration(Phase):
         apply: whether steps act; without it they return their plans.
     """
 
-    def __init__(self, profile: str, tables: list[str], *, exclude: Sequence[str] = (), apply: bool) -> None:
+    ACTS_ON_LOCAL = True
+
+    def __init__(self, profile: str, tables: list[str], *, exclude: Sequence[str] = (), apply: bool | None) -> None:
         super().__init__(profile, apply=apply)
         self._globs, self._exclude = tuple(tables), tuple(exclude)
         self._bucket = Bucket.open(self.settings.stage)

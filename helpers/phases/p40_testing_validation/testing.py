@@ -40,7 +40,7 @@ class TestingValidation(Boxes):
     __test__ = False
     """Its name is the phase's; it is no test of pytest's."""
 
-    def __init__(self, profile: str, volumes: list[str], *, option: str = "A", apply: bool) -> None:
+    def __init__(self, profile: str, volumes: list[str], *, option: str = "A", apply: bool | None) -> None:
         super().__init__(profile, volumes, option=option, apply=apply)
         self._failing: Sequence[tuple[str, Mapping[str, Any]]] = ()
         self._parity: ParityReport | None = None

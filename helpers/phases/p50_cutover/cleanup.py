@@ -44,7 +44,7 @@ class Cleanup(Phase):
         apply: whether steps act; without it they return their plans.
     """
 
-    def __init__(self, profile: str, option: str, *, apply: bool) -> None:
+    def __init__(self, profile: str, option: str, *, apply: bool | None) -> None:
         super().__init__(profile, apply=apply)
         self.option = option
         self._found: list[Finding] = []

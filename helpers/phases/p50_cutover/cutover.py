@@ -57,7 +57,7 @@ class Cutover(Phase):
         apply: whether steps act; without it they return their plans.
     """
 
-    def __init__(self, profile: str, option: str, *, apply: bool) -> None:
+    def __init__(self, profile: str, option: str, *, apply: bool | None) -> None:
         super().__init__(profile, apply=apply)
         self.option = option
         self._bucket = Bucket.open(self.settings.stage)

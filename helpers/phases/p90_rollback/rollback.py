@@ -43,7 +43,7 @@ class Rollback(Phase):
         apply: whether steps act; without it they return their plans.
     """
 
-    def __init__(self, profile: str, *, apply: bool) -> None:
+    def __init__(self, profile: str, *, apply: bool | None) -> None:
         super().__init__(profile, apply=apply)
         self._found: dict[str, list[Finding]] = {}
         self._plan: RollbackPlan | None = None
