@@ -179,6 +179,12 @@ def test_nbval_compares_what_matters(tmp_path: Path) -> None:
         ("2024-01-01T10:00:00+00:00", "2024-01-01T11:00:00+00:00", False),
         ("equal", "different", False),
         ("3.20", "3.21", False),
+        (
+            '<progress max="1" value="0.0"></progress> 0% <span style="x"></span>',
+            '<progress max="1" value="1.0"></progress> 100% <span style="x">done</span>',
+            True,
+        ),
+        ("0% <span>1</span>", "100% <span>1</span>", False),
     ],
 )
 def test_the_sanitize_file_hides_no_figure(one: str, other: str, same: bool) -> None:
@@ -195,7 +201,11 @@ def test_what_is_stored_is_compared_as_it_is() -> None:
         for cell in nbformat.read(path, as_version=4).cells:
             for output in cell.get("outputs", []):
                 text = output.get("text", "") + str(output.get("data", ""))
-                for regex, _ in get_sanitize_patterns(SANITIZE.read_text()):
+                for regex, replacement in get_sanitize_patterns(SANITIZE.read_text()):
+                    if (
+                        replacement == "PROGRESS"
+                    ):  # nbval sees the bar as it began, a stored one as it ended: neither is a figure
+                        continue
                     assert not re.search(regex, text), (path.name, cell.id, regex)
 
 
