@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import ast
 import difflib
-import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from types import GenericAlias
+from typing import Annotated, Any, Literal, NoReturn, Union
 
 import nbformat
 import yaml  # type: ignore[import-untyped]
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from helpers.errors import UsageError
 from helpers.ledger.credentials import named_like_a_secret, secret_in
@@ -35,27 +38,26 @@ _NOTHING = {"", "~", "null", "None"}
 
 @dataclass(frozen=True)
 class Type:
-    """A declared type: `str`, `int`, `float`, `bool`, `None`, `any`, `literal`, `list`, `dict` or `union`.
+    """A declared type.
 
-    `of` holds the types inside a list, a dict (of its values) or a union; `values` a literal's values.
+    Attributes:
+        name: as people read it.
+        reads: the type as pydantic takes it; its validators read a `Text`, and what is no text must be exactly of the type.
+        in_flow: whether a text of the command line may be a list or a mapping in YAML's flow form. Only what declares one is
+            read as one: a str may begin with a bracket.
     """
 
-    kind: str
-    of: tuple[Type, ...] = ()
-    values: tuple[object, ...] = ()
+    name: str
+    reads: Any
+    in_flow: bool = False
 
     def __str__(self) -> str:
-        match self.kind:
-            case "list":
-                return f"list[{self.of[0]}]"
-            case "dict":
-                return f"dict[str, {self.of[0]}]"
-            case "union":
-                return " | ".join(str(each) for each in self.of)
-            case "literal":
-                return f"one of {', '.join(repr(value) for value in self.values)}"
-            case kind:
-                return kind
+        return self.name
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """Reads a value of the type; made once, since that takes a millisecond."""
+        return TypeAdapter(self.reads, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,6 @@ class _NotPlain(Exception):  # noqa: N818 - carries a reason, not an error of it
     pass
 
 
-class _Mismatch(Exception):  # noqa: N818
-    pass
-
-
 def _parameter(node: ast.stmt, where: str) -> Parameter:
     match node:
         case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.expr() as value):
@@ -203,29 +201,35 @@ def _parameter(node: ast.stmt, where: str) -> Parameter:
 def _type(node: ast.expr, on: str) -> Type:
     match node:
         case ast.Name(id="str" | "int" | "float" | "bool" as kind):
-            return Type(kind)
+            return _SCALARS[kind]
         case ast.Constant(value=None):
-            return Type("None")
+            return _SCALARS["None"]
         case ast.Constant(value=str(text)):
             return _type(ast.parse(text, mode="eval").body, on)
         case ast.Name(id="list"):
-            return Type("list", (Type("any"),))
+            return _list_of(_ANY)
         case ast.Name(id="dict"):
-            return Type("dict", (Type("any"),))
+            return _dict_of(_ANY)
         case ast.Subscript(value=ast.Name(id="list"), slice=inner):
-            return Type("list", (_type(inner, on),))
+            return _list_of(_type(inner, on))
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[ast.Name(id="str"), inner])):
-            return Type("dict", (_type(inner, on),))
+            return _dict_of(_type(inner, on))
         case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
-            return Type("literal", values=_literals(inner))
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return Type("union", (_type(left, on), _type(right, on)))
+            return _one_of(_literals(inner))
+        case ast.BinOp(op=ast.BitOr()):
+            return _first_of([_type(each, on) for each in _alternatives(node)])
         case _:
             _refuse(
                 f"its type {ast.unparse(node)} is none a parameter can have",
                 on=on,
                 next_step="use str, int, float, bool, list[…], dict[str, …], Literal[…] or … | None",
             )
+
+
+def _alternatives(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return [*_alternatives(node.left), *_alternatives(node.right)]
+    return [node]
 
 
 def _literals(node: ast.expr) -> tuple[object, ...]:
@@ -236,105 +240,88 @@ def _literals(node: ast.expr) -> tuple[object, ...]:
 def _type_of(default: object) -> Type:
     match default:
         case bool() | int() | float() | str():
-            return Type(type(default).__name__)
+            return _SCALARS[type(default).__name__]
         case [first, *rest] if isinstance(default, list) and all(type(each) is type(first) for each in rest):
-            return Type("list", (_type_of(first),))
+            return _list_of(_type_of(first))
         case list():
-            return Type("list", (Type("any"),))
+            return _list_of(_ANY)
         case dict():
-            return Type("dict", (Type("any"),))
+            return _dict_of(_ANY)
         case _:
-            return Type("any")
+            return _ANY
 
 
 def _as_declared(value: object, type_: Type, on: str) -> object:
     try:
-        return _convert(value, type_)
+        if isinstance(value, Text) and value.whole:
+            composed = _compose(value.text) if type_.in_flow else None
+            value = Text(value.text, whole=False) if composed is None else composed
+        return type_.adapter.validate_python(value)
     except _NotPlain as error:
         _refuse(str(error), on=on, next_step=f"expected {type_}; quote what YAML reads as more than text")
-    except _Mismatch as error:
-        _refuse(f"expected {type_}, found {error}", on=on, next_step=f"give a value of type {type_}")
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        culprit = found[0]["input"] if len(found) == 1 else value
+        _refuse(f"expected {type_}, found {_described(culprit)}", on=on, next_step=f"give a value of type {type_}")
 
 
-def _convert(value: object, type_: Type) -> object:
-    if isinstance(value, Text) and value.whole:
-        value = _from_command_line(value, type_)
-    match type_.kind:
-        case "any":
-            return _guess(value)
-        case "union":
-            return _first_that_fits(value, type_)
-        case "literal":
-            for each in type_.values:
-                if _fits(value, _type_of(each)) and _convert(value, _type_of(each)) == each:
-                    return each
-            raise _Mismatch(_described(value))
-        case "list":
-            if not isinstance(value, list):
-                raise _Mismatch(_described(value))
-            return [_convert(each, type_.of[0]) for each in value]
-        case "dict":
-            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-                raise _Mismatch(_described(value))
-            return {key: _convert(each, type_.of[0]) for key, each in value.items()}
-        case kind:
-            return _scalar(value, kind)
-
-
-def _from_command_line(value: Text, type_: Type) -> object:
-    """Only what declares a list or a mapping is read as one: a str may begin with a bracket."""
-    kinds = {each.kind for each in (type_.of if type_.kind == "union" else (type_,))}
-    scalar = Text(value.text, whole=False)
-    if "str" in kinds or not (kinds & {"list", "dict", "any"}):
-        return scalar
-    node = _compose(value.text)
-    return scalar if node is None else node
-
-
-def _first_that_fits(value: object, type_: Type) -> object:
-    # `null` before text, so that `str | None` can be given back its None; text last, because everything is text.
-    for each in sorted(type_.of, key=lambda inner: {"None": 0, "str": 2}.get(inner.kind, 1)):
-        if each.kind == "None" and isinstance(value, Text) and value.text == "":
-            continue
-        if _fits(value, each):
-            return _convert(value, each)
-    raise _Mismatch(_described(value))
-
-
-def _fits(value: object, type_: Type) -> bool:
-    try:
-        _convert(value, type_)
-    except (_Mismatch, _NotPlain):
-        return False
-    return True
-
-
-def _scalar(value: object, kind: str) -> object:
-    if isinstance(value, Text):
-        return _read(value, kind)
-    # bool is an int to Python, and to nobody else.
-    exact = {"str": str, "int": int, "float": float, "bool": bool, "None": type(None)}[kind]
-    if kind == "float" and type(value) is int:
-        return float(value)
-    if type(value) is not exact or (isinstance(value, float) and not math.isfinite(value)):
-        raise _Mismatch(_described(value))
-    return value
-
-
-def _read(scalar: Text, kind: str) -> object:
-    text = scalar.text
+def _read(text: Text, kind: str) -> object:
+    """What a text says as a value of the kind; `ValueError` where it says none."""
     if kind == "str":
-        return text
-    if not scalar.quoted:
-        if kind == "None" and text in _NOTHING:
+        return text.text
+    if not text.quoted:
+        if kind == "None" and text.text in _NOTHING:
             return None
-        if kind == "bool" and text in _TRUTH:
-            return _TRUTH[text]
-        if kind == "int" and _INTEGER.fullmatch(text) and len(text) < 64:
-            return int(text)
-        if kind == "float" and _NUMBER.fullmatch(text) and math.isfinite(float(text)):
-            return float(text)
-    raise _Mismatch(_described(scalar))
+        if kind == "bool" and text.text in _TRUTH:
+            return _TRUTH[text.text]
+        if kind == "int" and _INTEGER.fullmatch(text.text) and len(text.text) < 64:
+            return int(text.text)
+        if kind == "float" and _NUMBER.fullmatch(text.text):
+            return float(text.text)
+    raise ValueError
+
+
+def _scalar(kind: str, python: Any) -> Type:
+    # pydantic's own reading of texts would take "yes", "2024_01_01" and "inf".
+    reading = BeforeValidator(lambda value: _read(value, kind) if isinstance(value, Text) else value)
+    return Type(kind, Annotated[python, reading])
+
+
+def _list_of(inner: Type) -> Type:
+    return Type(f"list[{inner}]", GenericAlias(list, inner.reads), in_flow=True)
+
+
+def _dict_of(inner: Type) -> Type:
+    return Type(f"dict[str, {inner}]", GenericAlias(dict, (str, inner.reads)), in_flow=True)
+
+
+def _one_of(values: tuple[object, ...]) -> Type:
+    def read(value: object) -> object:
+        for each in values:
+            with suppress(ValueError):
+                kind = "None" if each is None else type(each).__name__
+                found = _read(value, kind) if isinstance(value, Text) else value
+                if found == each and type(found) is type(each):  # to Python, True is 1
+                    return found
+        raise ValueError
+
+    name = f"one of {', '.join(repr(value) for value in values)}"
+    literal: Any = Literal.__getitem__(values)
+    return Type(name, Annotated[literal, BeforeValidator(read)])
+
+
+def _first_of(types: list[Type]) -> Type:
+    # `null` before text, so that `str | None` can be given back its None; text last, because everything is text.
+    ordered = sorted(types, key=lambda each: {"None": 0, "str": 2}.get(each.name, 1))
+    union: Any = Union.__getitem__(tuple(_NOT_EMPTY if each.name == "None" else each.reads for each in ordered))
+    in_flow = any(each.in_flow for each in types) and ordered[-1].name != "str"
+    return Type(" | ".join(map(str, types)), Annotated[union, Field(union_mode="left_to_right")], in_flow)
+
+
+def _written_null(value: object) -> object:
+    if isinstance(value, Text) and value.text == "":
+        raise ValueError
+    return value
 
 
 def _guess(value: object) -> object:
@@ -345,10 +332,20 @@ def _guess(value: object) -> object:
         return {key: _guess(each) for key, each in value.items()}
     if not isinstance(value, Text):
         return value
-    for kind in ("None", "bool", "int", "str"):
-        if _fits(value, Type(kind)) and not (kind == "int" and str(int(value.text)) != value.text):
-            return _read(value, kind)
+    for kind in ("None", "bool", "int"):
+        with suppress(ValueError):
+            found = _read(value, kind)
+            if kind != "int" or str(found) == value.text:
+                return found
     return value.text
+
+
+_SCALARS = {
+    "str": _scalar("str", str), "int": _scalar("int", int), "float": _scalar("float", float), "bool": _scalar("bool", bool),
+    "None": _scalar("None", type(None)),
+}  # fmt: skip
+_ANY = Type("any", Annotated[Any, BeforeValidator(_guess)], in_flow=True)
+_NOT_EMPTY: Any = Annotated[_SCALARS["None"].reads, BeforeValidator(_written_null)]
 
 
 def _described(value: object) -> str:

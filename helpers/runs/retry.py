@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
+
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential, wait_random
 
 from helpers.runs.run import AttemptResult
 
@@ -32,14 +32,22 @@ def execute_patiently(
     Returns:
         The last attempt's result.
     """
-    result = execute()
-    for number in range(retries):
-        failure = result.failure
-        if failure is None or not failure.transient or result.exit_code != 2:
-            break
-        longest = min(first_wait * 2**number, LONGEST_WAIT)
-        wait = longest * random.uniform(0.5, 1)  # noqa: S311 - spreads, protects nothing
-        say(f"{failure.error} may pass: attempt {number + 2} of at most {retries + 1} in {wait:.0f} s")
-        time.sleep(wait)
-        result = execute()
-    return result
+
+    def told(state: RetryCallState) -> None:
+        assert state.outcome and state.next_action
+        wait, failure = state.next_action.sleep, state.outcome.result().failure
+        say(f"{failure.error} may pass: attempt {state.attempt_number + 1} of at most {retries + 1} in {wait:.0f} s")
+
+    half = wait_exponential(multiplier=first_wait / 2, max=LONGEST_WAIT / 2)
+    patiently = Retrying(
+        retry=retry_if_result(_is_passing),
+        stop=stop_after_attempt(retries + 1),
+        wait=lambda state: half(state) * (1 + wait_random(0, 1)(state)),
+        before_sleep=told,
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+    )
+    return patiently(execute)
+
+
+def _is_passing(result: AttemptResult) -> bool:
+    return result.exit_code == 2 and result.failure is not None and result.failure.transient

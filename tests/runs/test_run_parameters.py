@@ -159,6 +159,32 @@ def test_types_without_annotations_come_from_the_default() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("declared", "value", "found"),
+    [
+        ("Literal[1, 2]", Text("1"), 1),
+        ("Literal[1, 2]", True, None),
+        ("Literal[1, 2]", Text("true"), None),
+        ("list[str] | None", Text("[a, null]"), ["a", "null"]),
+        ("list[str] | None", ("a",), None),
+        ("int | float", Text("3"), 3),
+        ("int | float", True, None),
+        ("float", float("inf"), None),
+        ("dict[str, list[int]]", {"a": [1]}, {"a": [1]}),
+        ("dict[str, list[int]]", {1: [1]}, None),
+    ],
+)
+def test_a_value_is_exactly_of_the_declared_type(declared: str, value: object, found: object) -> None:
+    default = {"Literal[1, 2]": "1", "int | float": "1", "float": "1.0", "dict[str, list[int]]": "{}"}.get(declared)
+    (parameter,) = declared_in(f"x: {declared} = {default}", where="test")
+    if found is None:
+        with pytest.raises(UsageError, match="expected"):
+            as_declared(value, parameter.type, "x")
+    else:
+        got = as_declared(value, parameter.type, "x")
+        assert (got, type(got)) == (found, type(found))
+
+
 @given(st.text())
 def test_text_stays_text(text: str) -> None:
     assert as_declared(Text(text), TYPES["profile"], "p") == text
