@@ -5,44 +5,46 @@ Start it with `runbook control-room --run NAME`.
 
 import marimo
 
-app = marimo.App(width="full", app_title="Control room")
+app = marimo.App(width="full", app_title="Control room", css_file="../helpers/control_room/page/room.css")
 
 
 @app.cell
 def setup():
+    import time
+
     import marimo as mo
 
     from helpers.control_room import differences, evidence, flow, overview, view
 
     outputs, first, public_key = overview.place()
-    return differences, evidence, first, flow, mo, outputs, overview, public_key, view
+    return differences, evidence, first, flow, mo, outputs, overview, public_key, time, view
 
 
 @app.cell
 def choose_run(first, mo, outputs, overview):
-    _known = overview.runs(outputs)
-    _asked = [mo.query_params().get("run"), first, *_known]
-    _wanted = next((each for each in _asked if each and overview.run_folder(outputs, each)), "")
-    _options = list(dict.fromkeys([*([_wanted] if _wanted else []), *_known]))
-    run = mo.ui.dropdown(_options, value=_wanted or None, label="Run")
-    follow = mo.ui.refresh(options=["1s", "5s", "30s"], default_interval="1s")
-    return follow, run
+    _asked = [mo.query_params().get("run"), first, *overview.runs(outputs)]
+    folder = outputs / next((each for each in _asked if each and overview.run_folder(outputs, each)), "none")
+    follow = mo.ui.refresh(options=["1s"], default_interval="1s")
+    return folder, follow
 
 
 @app.cell
 def remember(mo):
     get_version, set_version = mo.state("")
+    get_moment, set_moment = mo.state(("", 0))
     get_report, set_report = mo.state("")
     get_table, set_table = mo.state("")
     get_column, set_column = mo.state("")
     get_page, set_page = mo.state(1)
     return (
         get_column,
+        get_moment,
         get_page,
         get_report,
         get_table,
         get_version,
         set_column,
+        set_moment,
         set_page,
         set_report,
         set_table,
@@ -51,43 +53,42 @@ def remember(mo):
 
 
 @app.cell
-def header(follow, mo, run, view):
-    mo.hstack([mo.hstack([mo.Html(view.style() + view.title()), run], gap=2), follow], align="center", wrap=True)
+def watch(folder, follow, get_moment, get_version, overview, set_moment, set_version, time):
+    follow.value  # noqa: B018 - runs this cell again at each tick
+    # The other cells run again only when something has changed, so that what is chosen in them stays.
+    _now = overview.version(folder)
+    if _now != get_version():
+        set_version(_now)
+    if (_moment := overview.moment(folder.parent, _now, time.time())) != get_moment():
+        set_moment(_moment)
+    return
+
+
+@app.cell
+def read(folder, get_version, overview, public_key):
+    get_version()
+    found = overview.overview(folder, public_key)
+    return (found,)
+
+
+@app.cell
+def show_top(folder, follow, found, get_moment, mo, overview, view):
+    get_moment()
+    mo.vstack([mo.Html(view.top(overview.now(found, folder), overview.listed(folder.parent))), follow], gap=0)
     return
 
 
 @app.cell
 def choose_part(mo):
-    part = mo.ui.radio(
-        ["Overview", "Phases and steps", "Data", "Differences", "Evidence"], value="Overview", inline=True
-    )
+    part = mo.ui.tabs(dict.fromkeys(("Timeline", "Steps", "Data", "Differences", "Evidence"), ""))
     mo.vstack([part])
     return (part,)
 
 
 @app.cell
-def watch(follow, get_version, outputs, overview, run, set_version):
-    follow.value  # noqa: B018 - runs this cell again at each tick
-    folder = outputs / (run.value or "none")
-    # The other cells run again only when something has changed, so that what is chosen in them stays.
-    _now = f"{run.value} {overview.version(folder)}"
-    if _now != get_version():
-        set_version(_now)
-    return (folder,)
-
-
-@app.cell
-def read(folder, get_version, overview):
-    get_version()
-    found = overview.overview(folder)
-    return (found,)
-
-
-@app.cell
 def show_run(found, mo, part, view):
-    mo.stop(part.value not in ("Overview", "Phases and steps"))
-    _shown = view.overview(found) if part.value == "Overview" else view.steps(found)
-    mo.Html(view.style() + _shown)
+    mo.stop(part.value not in ("Timeline", "Steps"))
+    mo.Html(view.overview(found) if part.value == "Timeline" else view.steps(found))
     return
 
 
@@ -95,7 +96,7 @@ def show_run(found, mo, part, view):
 def show_data(flow, folder, found, mo, part, view):
     mo.stop(part.value != "Data")
     _manifest, _why_not = flow.staged_manifest(found.status.profile) if found.exists else (None, "")
-    mo.Html(view.style() + view.data(flow.flow(folder, _manifest, _why_not), folder.name))
+    mo.Html(view.data(flow.flow(folder, _manifest, _why_not), folder.name))
     return
 
 
@@ -108,9 +109,10 @@ def read_verifications(differences, folder, get_version, mo, part):
 
 
 @app.cell
-def choose_report(get_report, mo, reports, set_page, set_report, view):
-    mo.stop(not reports, mo.Html(view.style() + view.message("No verification of this run has left a report yet.")))
-    _value = get_report() if get_report() in reports else next(iter(reports))
+def choose_report(found, get_report, mo, reports, set_page, set_report, view):
+    mo.stop(not reports, mo.Html(view.message("No verification of this run has left a report yet.")))
+    _first = [get_report(), *(each.verification.name for each in found.verdicts), *reports]
+    _value = next(each for each in _first if each in reports)
     report = mo.ui.dropdown(
         list(reports), value=_value, label="Verification", on_change=lambda name: (set_report(name), set_page(1))
     )
@@ -120,7 +122,7 @@ def choose_report(get_report, mo, reports, set_page, set_report, view):
 @app.cell
 def show_report(folder, mo, report, reports, view):
     verification = reports[report.value]
-    mo.vstack([report, mo.Html(view.style() + view.verified(verification, folder.name))])
+    mo.vstack([report, mo.Html(view.verified(verification, folder.name))])
     return (verification,)
 
 
@@ -164,7 +166,7 @@ def choose_page(column, differences, get_page, mo, set_page, table, tables):
 def show_cells(chosen, differences, mo, page, table, tables, view):
     _offset = (int(page.value or 1) - 1) * differences.PAGE
     _table = tables[table.value]
-    mo.Html(view.style() + view.cells(differences.page(_table.cells, column=chosen, offset=_offset), _table))
+    mo.Html(view.cells(differences.page(_table.cells, column=chosen, offset=_offset), _table))
     return
 
 
@@ -172,7 +174,7 @@ def show_cells(chosen, differences, mo, page, table, tables, view):
 def show_evidence(evidence, folder, get_version, mo, part, view):
     mo.stop(part.value != "Evidence")
     get_version()
-    mo.Html(view.style() + view.evidence(evidence.evidence(folder), folder.name))
+    mo.Html(view.evidence(evidence.evidence(folder), folder.name))
     return
 
 
@@ -189,9 +191,9 @@ def show_check(again, evidence, folder, get_version, mo, public_key, view):
     get_version()
     mo.stop(
         not again.value and evidence.size(folder) > evidence.CHECKED_AT_ONCE,
-        mo.Html(view.style() + view.message("The run is large: the button above hashes every file of it.")),
+        mo.Html(view.message("The run is large: the button above hashes every file of it.")),
     )
-    mo.Html(view.style() + view.checked(evidence.checked(folder, public_key)))
+    mo.Html(view.checked(evidence.checked(folder, public_key)))
     return
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class Verification:
         target: what was compared with the source.
         page: the report for people within the run's folder; empty where there is none.
         problem: why the report could not be read; empty where it could.
+        written: when, in seconds of the file's time; a copy of the run may have another.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Verification:
     tables: tuple[VerifiedTable, ...] = ()
     page: str = ""
     problem: str = ""
+    written: float = 0.0
 
     @property
     def differing(self) -> tuple[VerifiedTable, ...]:
@@ -122,15 +124,15 @@ class CellPage:
 
 def verifications(folder: Path) -> tuple[Verification, ...]:
     """Every verification of a run, the youngest first; a report that cannot be read says so."""
-    found: list[tuple[float, Verification]] = []
-    for path in (*folder.glob("*/*verify-*.json"), *folder.glob("verify*.json")):
-        found.append((_age(path), _reported(folder, path)))
-    known = {verification.name for _, verification in found}
+    found = [
+        replace(_reported(folder, path), written=_age(path))
+        for path in (*folder.glob("*/*verify-*.json"), *folder.glob("verify*.json"))
+    ]
+    known = {verification.name for verification in found}
     for path in folder.glob("**/report.html"):
-        name = path.parent.relative_to(folder).as_posix()
-        if name not in known:
-            found.append((_age(path), _unreported(folder, path)))
-    return tuple(verification for _, verification in sorted(found, key=lambda each: -each[0]))
+        if path.parent.relative_to(folder).as_posix() not in known:
+            found.append(replace(_unreported(folder, path), written=_age(path)))
+    return tuple(sorted(found, key=lambda each: -each.written))
 
 
 def columns(file: Path) -> dict[str, int]:

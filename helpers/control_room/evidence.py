@@ -143,6 +143,14 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def people(profile: str) -> tuple[str, ...]:
+    """Who may sign, by the settings of a profile; nobody where they cannot be read."""
+    try:
+        return tuple(roll(profiles.load_approvals(profile or None)).people)
+    except MigrationError:
+        return ()
+
+
 def _of(seal: bytes, people: Mapping[str, SSlibKey]) -> SSlibKey | None:
     key_id = dsse.key_id_in(seal)
     return next((key for key in people.values() if key.keyid == key_id), None)

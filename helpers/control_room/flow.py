@@ -46,6 +46,17 @@ class TableFlow:
     staged_verdict: str
     held: tuple[Held, ...]
 
+    @property
+    def most(self) -> int:
+        """The largest count of rows anywhere."""
+        return max(self.rows_source or 0, self.rows_staged or 0, *(each.rows or 0 for each in self.held), 0)
+
+    @property
+    def verdicts(self) -> tuple[tuple[str, str], ...]:
+        """Where it was compared, and what was found there."""
+        told = (("stage", self.staged_verdict), *((each.target, each.verdict) for each in self.held))
+        return tuple((where, verdict) for where, verdict in told if verdict)
+
 
 @dataclass(frozen=True)
 class Flow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -11,12 +12,12 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from helpers import checklist
 from helpers.control_room.differences import LONGEST, CellPage, CellRow, Verification, VerifiedTable
 from helpers.control_room.evidence import Checked, Evidence
 from helpers.control_room.flow import Flow
 from helpers.control_room.overview import Overview, since
-from helpers.progress import duration
+from helpers.control_room.verdicts import NAMES, TargetVerdict
+from helpers.progress import duration, roughly
 from helpers.redaction import redact
 from helpers.verify import page as report_page
 from helpers.verify import visible
@@ -27,36 +28,21 @@ FILES = "files"
 _HERE = Path(__file__).with_name("page")
 
 
-def style() -> str:
-    """The style sheet, for light and dark."""
-    return f"<style>{(_HERE / 'room.css').read_text(encoding='utf-8')}</style>"
-
-
-def title() -> str:
-    """The page's heading."""
-    return '<div class="room"><h1>Control room</h1></div>'
+def top(found: Overview, runs: Sequence[Overview]) -> str:
+    """The first thing to see: the state in a word, what matches, who must act, what runs; and the runs beside it."""
+    stood_in = any(each.stand_in for each in found.verdicts)
+    told = [found if each.run == found.run else each for each in runs]
+    return _rendered("top.html.j2", found=found, runs=told, stood_in=stood_in)
 
 
 def overview(found: Overview) -> str:
-    """The next thing to do, what runs, and the boxes by state."""
-    states = (
-        "done",
-        "not applicable",
-        "planned",
-        "running",
-        "awaiting",
-        "failed",
-        "interrupted",
-        "rolled back",
-        "open",
-    )
-    counts = [(state, found.count(state)) for state in states if found.count(state)]
-    return _rendered("overview.html.j2", found=found, counts=counts, phases=_phases(found))
+    """The phases on a line of time, planned and as they went."""
+    return _rendered("overview.html.j2", found=found)
 
 
 def steps(found: Overview) -> str:
     """Every box, phase by phase."""
-    return _rendered("steps.html.j2", found=found, phases=_phases(found), depth=_depth(found))
+    return _rendered("steps.html.j2", found=found, depth=_depth(found))
 
 
 def data(found: Flow, run: str) -> str:
@@ -98,16 +84,13 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(longest=LONGEST, pair=_pair, link=_link)
+    environment.globals.update(longest=LONGEST, pair=_pair, link=_link, share=_share, differing=_differing)
     environment.filters.update(
-        at=_at, number=_number, size=_size, duration=duration, since=since, minutes=_minutes, slug=_slug,
-        shown=report_page.shown,
+        at=_at, ago=_ago, elapsed=_elapsed, number=_number, size=_size, duration=duration, planned=_planned, phase=_phase,
+        sentence=_sentence, slug=_slug, shown=report_page.shown,
+        target=lambda name: NAMES.get(name, name),
     )  # fmt: skip
     return environment
-
-
-def _phases(found: Overview) -> list[tuple[str, list[Any]]]:
-    return [(name, own) for name in checklist.PHASES if (own := [s for s in found.status.steps if s.phase == name])]
 
 
 def _depth(found: Overview) -> dict[str, int]:
@@ -136,10 +119,41 @@ def _number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else "–"
 
 
-def _minutes(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+def _planned(minutes: float) -> str:
+    """Working time, in days of eight hours as the checklist has them."""
+    if minutes < 60:
+        return f"{minutes:.0f} min" if minutes else "–"
+    days = f"{minutes / 480:.3g}"
+    return f"{minutes / 60:.3g} h" if minutes < 480 else f"{days} day{'' if days == '1' else 's'}"
+
+
+def _ago(at: str) -> str:
+    return f"{roughly(since(at))} ago"
+
+
+def _elapsed(at: str) -> str:
+    return roughly(since(at))
+
+
+def _share(part: int, whole: int) -> float:
+    return round(100 * part / whole, 2) if whole else 0.0
+
+
+def _phase(name: str) -> str:
+    number, _, rest = name.partition("_")
+    return f"{number} {rest.replace('_', ' ')}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _differing(found: TargetVerdict) -> str:
+    shown = []
+    for table in found.differing[:3]:
+        why = next((f"; {each.name}: {each.diagnosis}" for each in table.columns if each.diagnosis), "")
+        shown.append(f"{table.name} ({table.differences or table.verdict}{why})")
+    return ", ".join(shown) + (f" and {len(found.differing) - 3} more" if len(found.differing) > 3 else "")
 
 
 def _size(value: object) -> str:
@@ -154,4 +168,4 @@ def _size(value: object) -> str:
 
 
 def _slug(text: str) -> str:
-    return text.replace(" ", "-").lower()
+    return text.replace(",", "").replace(" ", "-").lower()

@@ -20,6 +20,7 @@ class Following:
         step, title, phase, state: of the box; empty where nothing is left.
         why: what is in its way; empty where nothing is.
         command: what a terminal is given next; empty where no command helps.
+        again: what runs the phase again, once people have signed what it waits for.
     """
 
     step: str = ""
@@ -28,6 +29,7 @@ class Following:
     state: str = ""
     why: str = ""
     command: str = ""
+    again: str = ""
 
 
 def find_following(run: str, status: RunStatus, entries: Sequence[Entry], *, sealed: bool) -> Following:
@@ -50,8 +52,9 @@ def find_following(run: str, status: RunStatus, entries: Sequence[Entry], *, sea
     if step is None:
         return Following(command=f"runbook seal --run {run} --key PATH")
     return Following(
-        step.id, step.title, step.phase, step.state, status.blocked_by, _command(run, status, step, entries)
-    )
+        step.id, step.title, step.phase, step.state, status.blocked_by, _command(run, status, step, entries),
+        _run(run, status, step),
+    )  # fmt: skip
 
 
 def _command(run: str, status: RunStatus, step: StepStatus, entries: Sequence[Entry]) -> str:
@@ -63,6 +66,10 @@ def _command(run: str, status: RunStatus, step: StepStatus, entries: Sequence[En
             plan = short(str((waits.get("payload") or {}).get("plan_sha256", "")))
             return f"runbook approve {name} --run {run} --by PERSON --key PATH --plan {plan}"
         return f"runbook attest {name} --run {run} --by PERSON --key PATH --note TEXT"
+    return _run(run, status, step)
+
+
+def _run(run: str, status: RunStatus, step: StepStatus) -> str:
     words = ["runbook run", step.phase[:2], "--run", run]
     words += ["--option", status.option] if status.option != "A" else []
     words += ["--profile", status.profile] if status.profile not in ("", "local") else []

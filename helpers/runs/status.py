@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from helpers import checklist
 from helpers.checklist import ROLLBACK, Step
 from helpers.errors import EvidenceError
-from helpers.ledger.ledger import NAME, Ledger
+from helpers.ledger.ledger import NAME, Entry, Ledger
 from helpers.ledger.objections import Objection, find_objections
 from helpers.ledger.view import OVER, Standing, State, View, view
 from helpers.runs import attempts
@@ -116,7 +117,16 @@ def read_status(folder: Path, *, record_killed: bool = True) -> RunStatus:
         with contextlib.suppress(EvidenceError):
             ledger.entries()
             findings = ()
-    entries = ledger.entries() if not findings else []
+    return make_status(ledger.entries() if not findings else [], findings)
+
+
+def make_status(entries: Sequence[Entry], findings: tuple[str, ...] = ()) -> RunStatus:
+    """The status that lines of a ledger tell.
+
+    Args:
+        entries: the lines, in their order.
+        findings: what is wrong with the ledger; while there is something, it is in the way of everything.
+    """
     opened = next((entry for entry in entries if entry.event == "run-opened"), None)
     option = str(opened.get("option")) if opened else "A"
     found = view(entries)

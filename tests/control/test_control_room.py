@@ -70,7 +70,12 @@ def whole(folder: Path) -> str:
     """Everything that the control room shows of a run, as one text."""
     found = overview.overview(folder)
     verified = differences.verifications(folder)
-    parts = [view.overview(found), view.steps(found), view.data(flow.flow(folder), folder.name)]
+    parts = [
+        view.top(found, [found]),
+        view.overview(found),
+        view.steps(found),
+        view.data(flow.flow(folder), folder.name),
+    ]
     parts += [view.verified(each, folder.name) for each in verified]
     parts += [
         view.cells(differences.page(table.cells), table) for each in verified for table in each.differing if table.cells
@@ -82,7 +87,8 @@ def whole(folder: Path) -> str:
 def test_a_run_that_is_not_there_is_shown_as_such(tmp_path: Path) -> None:
     found = overview.overview(tmp_path / "nothing")
     assert (found.exists, found.problem, found.count("done")) == (False, "", 0)
-    assert "There is no run nothing yet" in view.overview(found)
+    assert (found.state, found.counted) == ("not begun", found.counted)
+    assert "There is no run nothing yet" in view.top(found, [])
     assert "no ledger yet" in whole(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
 
@@ -110,18 +116,32 @@ def test_a_line_that_is_not_whole_is_shown_and_takes_no_tick_away(tmp_path: Path
     found = overview.overview(tmp_path)
     assert found.count("done") == done
     assert "no whole line" in found.torn
-    assert "no whole line" in view.overview(found)
+    assert "no whole line" in view.top(found, [])
 
 
-def test_a_broken_ledger_is_named_and_ticks_nothing(tmp_path: Path) -> None:
+def test_an_unreadable_line_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    take_all_before(opened(tmp_path), "s30-load")
+    done = overview.overview(tmp_path).count("done")
+    path = tmp_path / NAME
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], b'{"at":"2026 garbage\n', *lines[4:]]))
+    found = overview.overview(tmp_path)
+    assert found.state == "tampered"
+    assert 0 < found.count("done") <= done
+    page = view.top(found, [])
+    assert "Line 4 is not readable" in page and "proves nothing" in page
+    assert found.following.command.startswith("find out") and "runbook run" not in page
+
+
+def test_a_line_that_was_changed_is_named(tmp_path: Path) -> None:
     take_all_before(opened(tmp_path), "s30-load")
     path = tmp_path / NAME
     path.write_bytes(path.read_bytes().replace(b'"by":"ann"', b'"by":"bob"'))
     found = overview.overview(tmp_path)
-    assert (found.count("done"), found.running) == (0, ())
+    assert (found.state, found.running) == ("tampered", found.running)
     assert "line 3" in found.following.why
     assert "runbook run" not in found.following.command
-    assert "The ledger is broken" in view.overview(found)
+    assert "Line 3 does not follow" in view.top(found, [])
     assert evidence.evidence(tmp_path).problems
 
 
@@ -149,7 +169,9 @@ def test_what_runs_is_told_with_its_step(tmp_path: Path) -> None:
     with run.step("s30-load", inputs={}):
         (running,) = overview.overview(tmp_path).running
         assert (running.phase, running.attempt, running.step) == (PHASE, "attempt-01", "s30-load")
-        assert "s30-load" in view.overview(overview.overview(tmp_path))
+        assert (running.title, running.done, running.steps) == ("Import to Modern System", 4, 11)
+        page = view.top(overview.overview(tmp_path), [])
+        assert "Import to Modern System" in page and "as planned" in page
     (running,) = overview.overview(tmp_path).running
     assert running.step == ""
 
@@ -320,7 +342,7 @@ def test_the_data_are_told_by_ledger_and_reports(tmp_path: Path) -> None:
         None,
         (flow.Held("snowflake", 3, "equal"),),
     )
-    assert "the stage cannot be asked" in view.data(found, "r")
+    assert "The stage cannot be asked" in view.data(found, "r")
 
 
 def test_the_version_changes_with_each_line_report_and_death(tmp_path: Path) -> None:
@@ -358,7 +380,9 @@ def test_the_notebooks_cells_run_over_any_run(state: str, tmp_path: Path, monkey
     outputs, definitions = room(monkeypatch, tmp_path, "r")
     assert definitions["found"].run == "r"
     shown = "".join(str(getattr(each, "text", "")) for each in outputs)
-    assert {"absent": "There is no run r yet", "open": "runbook run", "broken": "The ledger is broken"}[state] in shown
+    assert {"absent": "There is no run r yet", "open": "attempt-01, for", "broken": "Line 1 is not readable"}[
+        state
+    ] in shown
 
 
 def test_a_run_that_there_is_not_is_refused(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def test_a_sealed_run_is_shown_with_its_seal_and_signatures(sealed: Run) -> None
 def test_the_check_says_intact_only_by_the_sealers_key(sealed: Run) -> None:
     right = str(sealed.people.key("sealer")) + ".pub"
     assert evidence.checked(sealed.folder, right).verdict == "intact"
+    assert overview.overview(sealed.folder, right).state == "sealed"
+    assert overview.overview(sealed.folder).state == "sealed, not checked"
     wrong = str(sealed.people.key("alice")) + ".pub"
     assert evidence.checked(sealed.folder, wrong).verdict == "tampered"
     # The one who sealed is none of the people that the settings name.
@@ -53,6 +55,7 @@ def test_a_file_that_was_changed_is_named(sealed: Run) -> None:
     assert found.verdict == "tampered"
     assert any(each.path.endswith("attempt-01.ipynb") for each in found.findings)
     assert "attempt-01.ipynb" in view.checked(found)
+    assert overview.overview(sealed.folder, str(sealed.people.key("sealer")) + ".pub").state == "tampered"
 
 
 def test_a_signature_that_was_moved_to_another_name_does_not_hold(sealed: Run) -> None:
