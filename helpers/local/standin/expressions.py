@@ -92,8 +92,9 @@ Describe = Callable[[str], list[str]]
 
 
 def install_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes them once, in `memory.main`, which every session's search path ends with."""
     for macro in (INTEGER_TIMESTAMP, *MACROS):
-        connection.execute(f"create or replace temp macro {macro}")
+        connection.execute(f"create macro memory.main.{macro}")
 
 
 def parse_plainly() -> None:

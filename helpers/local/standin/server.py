@@ -135,6 +135,7 @@ def _opened(folder: Path) -> duckdb.DuckDBPyConnection:
     duck.execute(info_schema.fs_global_creation_sql())
     duck.execute(show.fs_global_creation_sql())
     duck.execute("SET GLOBAL TimeZone = 'UTC'")
+    expressions.install_macros(duck)
     return duck
 
 

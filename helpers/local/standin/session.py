@@ -87,7 +87,6 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         self.temporary: set[Name] = set()
         self.failed = False
         self.lock = threading.RLock()
-        expressions.install_macros(duck)
         duck.execute("create temp table _loads(table_id varchar, file varchar, etag varchar, rows bigint)")
         if database and tables.attached(duck, database):
             self.use(database, schema or "PUBLIC")
@@ -105,7 +104,7 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         self.database, self.database_set = database, True
         self._schema, self.schema_set = (schema, True) if found else (None, False)
         inner = schema if found else "main"
-        self.duck.execute(f"SET schema = {text(f'{identifier(database)}.{identifier(inner)}')}")
+        search(self.duck, database, inner)
 
     def leave_database(self) -> None:
         self.duck.execute("SET schema = 'memory.main'")
@@ -269,10 +268,8 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
 
     def _types_of(self, query: str) -> list[str]:
         with self._duck_conn.cursor() as aside:
-            expressions.install_macros(aside)
             if self._conn.database:
-                schema = self._conn._schema or "main"
-                aside.execute(f"SET schema = {text(f'{identifier(self._conn.database)}.{identifier(schema)}')}")
+                search(aside, self._conn.database, self._conn._schema or "main")
             return [str(row[1]) for row in aside.execute(f"describe {query}").fetchall()]
 
     def _answer(self, statement: exp.Expression, query: str) -> None:
@@ -291,6 +288,11 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
         if [column[0] for column in described] != list(names):
             return list(super()._describe_last_sql())
         return [(column[0], str(column[1]), None, None, None, None) for column in described]
+
+
+def search(duck: duckdb.DuckDBPyConnection, database: str, schema: str) -> None:
+    """Looks for what has no qualified name in a schema, and for our macros behind it."""
+    duck.execute(f"SET search_path = {text(f'{identifier(database)}.{identifier(schema)},memory.main')}")
 
 
 def translated_error(error: duckdb.Error) -> ProgrammingError:
