@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ class Location:
         return f"s3://{self.bucket}/{self.prefix}"
 
 
+@lru_cache(maxsize=8)
+def _client(region: str | None, endpoint: str | None, access_key: str | None, secret_key: str | None) -> Any:
+    """A client of S3, which any thread may use; a new one takes longer than most of what it is asked for."""
+    return boto3.client(
+        "s3",
+        region_name=region,
+        endpoint_url=endpoint,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        config=Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60),
+    )
+
+
 @dataclass(frozen=True)
 class Bucket:
     """The objects below one location, reached with the stage's credentials."""
@@ -83,14 +97,10 @@ class Bucket:
     @classmethod
     def open(cls, stage: Stage, url: str | None = None) -> Bucket:
         """The stage's own location, or `url` with the stage's credentials."""
-        client = boto3.client(
-            "s3",
-            region_name=stage.region,
-            endpoint_url=stage.endpoint,
-            aws_access_key_id=stage.access_key,
-            aws_secret_access_key=stage.secret_key.get_secret_value() if stage.secret_key else None,
-            config=Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60),
-        )
+        secret = stage.secret_key.get_secret_value() if stage.secret_key else None
+        # Without a key in the profile, the environment says who we are, and may say so anew.
+        made = _client if stage.access_key else _client.__wrapped__
+        client = made(stage.region, stage.endpoint, stage.access_key, secret)
         return cls(stage, Location.parse(url or stage.url), client)
 
     def read(self, name: str) -> bytes | None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -160,6 +161,7 @@ def first_rows(report: Report) -> str:
     return html + (f"<p>and rows of {counted(more, 'further table')}, in the report</p>" if more > 0 else "")
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
