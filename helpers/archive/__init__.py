@@ -73,6 +73,11 @@ class ArchivePlan:
         return bool(self.state.snapshot)
 
 
+def working_folder(outputs: Path, *, run: str | None = None, profile: str = "") -> Path:
+    """Where an archive of a run, or without one of a profile, is put together: a later call goes on with what lies there."""
+    return outputs / ".archives" / (f"run-{run}" if run else f"profile-{profile}")
+
+
 def plan_archive(settings: Settings, folder: Path, *, server: Source | None = None) -> ArchivePlan:
     """Finds out what would be archived, and refuses what could not be.
 
@@ -92,12 +97,8 @@ def plan_archive(settings: Settings, folder: Path, *, server: Source | None = No
     former = records.unfinished(folder)
     state = former or _new(settings, bucket)
     if (state.source, state.location) != (postgres.address(source), str(bucket.location)):
-        raise UsageError(
-            "go on with an archive",
-            on=str(folder),
-            why=f"it holds one of {state.source} at {state.location}",
-            next_step="archive under another run's name",
-        )
+        why = f"it holds one of {state.source} at {state.location}"
+        raise UsageError("go on with an archive", on=str(folder), why=why, next_step="archive under another run's name")
     bucket.refuse_without_lock()
     for each in {postgres.address(each): each for each in (source, server or source)}.values():
         pg_tools.tools_for(pg_tools.server_version(each)[0], on=postgres.address(each))
@@ -105,12 +106,9 @@ def plan_archive(settings: Settings, folder: Path, *, server: Source | None = No
         catalog = measured(cursor, read_catalog(cursor, schemas=source.schemas))
     tables = tuple(PlannedTable(str(t), t.estimated_rows or 0, sum(h.bytes for h in t.heaps)) for t in catalog.tables)
     if not tables and former is None:
-        raise UsageError(
-            "archive the source",
-            on=postgres.address(source),
-            why="there is no table in it, and what is locked cannot be deleted again",
-            next_step="correct dbname and schemas of the source in migration.toml",
-        )
+        why = "there is no table in it, and what is locked cannot be deleted again"
+        cure = "correct dbname and schemas of the source in migration.toml"
+        raise UsageError("archive the source", on=postgres.address(source), why=why, next_step=cure)
     return ArchivePlan(settings, folder, bucket, server or source, tables, state)
 
 
@@ -163,12 +161,9 @@ def retest(
     bucket = Bucket.open(settings.archive_stage)
     record = records.read(bucket, name)
     if record is None:
-        raise StageError(
-            "test an archive",
-            on=f"{bucket.location}{name}/{records.NAME}",
-            why="there is no finished archive of that name",
-            next_step="`runbook archive` says the name when it ends",
-        )
+        why = "there is no finished archive of that name"
+        cure = "`runbook archive` says the name when it ends"
+        raise StageError("test an archive", on=f"{bucket.location}{name}/{records.NAME}", why=why, next_step=cure)
     return restore_test(
         settings, bucket, record.files, name=name, dump=record.dump, parquet=record.parquet,
         server=server or settings.source, folder=folder, progress=progress,
@@ -250,12 +245,9 @@ def _export(plan: ArchivePlan, state: ArchiveState, snapshot: Snapshot, progress
 
 def _refuse_other_snapshot(manifest: Manifest, snapshot: Snapshot, state: ArchiveState) -> None:
     if manifest.snapshot != snapshot.name:
-        raise StageError(
-            "archive one snapshot",
-            on=state.staging,
-            why=f"the staged files are of the snapshot {manifest.snapshot}, the dump is of {snapshot.name}",
-            next_step="another export went to the same place: archive under a new run's name",
-        )
+        why = f"the staged files are of the snapshot {manifest.snapshot}, the dump is of {snapshot.name}"
+        cure = "another export went to the same place: archive under a new run's name"
+        raise StageError("archive one snapshot", on=state.staging, why=why, next_step=cure)
 
 
 def _lock_all(plan: ArchivePlan, state: ArchiveState, manifest: Manifest, progress: Progress | None) -> ArchiveState:
@@ -294,12 +286,9 @@ def _lock_staged(
         copy = Path(file.name)
         found = staging.fetch(path, copy)
         if sha256 not in (None, found[1]):
-            raise StageError(
-                "lock a staged file",
-                on=f"{staging.location}{path}",
-                why="its bytes are not those that the export wrote",
-                next_step="somebody changed the stage: archive under a new run's name",
-            )
+            why = "its bytes are not those that the export wrote"
+            cure = "somebody changed the stage: archive under a new run's name"
+            raise StageError("lock a staged file", on=f"{staging.location}{path}", why=why, next_step=cure)
         return _lock(plan, state, PARQUET + path, Dump(copy, *found, ""), rows)
 
 
@@ -366,10 +355,18 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(
-                "archive", on=str(folder), why="another process works on the same archive", next_step="wait for it"
-            ) from None
+            why = "another process works on the same archive"
+            raise UsageError("archive", on=str(folder), why=why, next_step="wait for it") from None
         yield
 
 
-__all__ = ["Archive", "ArchivePlan", "PlannedTable", "RestoreTest", "archive", "plan_archive", "retest"]
+__all__ = [
+    "Archive",
+    "ArchivePlan",
+    "PlannedTable",
+    "RestoreTest",
+    "archive",
+    "plan_archive",
+    "retest",
+    "working_folder",
+]

@@ -64,7 +64,6 @@ def dump(source: Source, path: Path, *, snapshot: str | None = None, report: Pro
         source: the database; the role has to be allowed to read all of it.
         path: of the file, which must not be there.
         snapshot: an exported snapshot that somebody holds; the dump shows the database in it. Without it, in one of its own.
-        report: is told of rows dumped, by the server's statistics, and of the table at hand.
 
     Raises:
         BackupError: no pg_dump fits the server, or it could not dump; nothing is at `path` then.
@@ -121,7 +120,6 @@ def restored(dump: Dump, source: Source, *, report: Progress | None = None) -> I
     Args:
         dump: is checked first.
         source: a server whose role may create databases, and its database to connect to; it is not changed.
-        report: is told of rows restored, by the statistics of `source`, and of the table at hand.
 
     Yields:
         The scratch database.
@@ -271,9 +269,8 @@ def _alone(part: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(
-                "write the dump", on=str(part), why="another process writes it", next_step="wait for it, or end it"
-            ) from None
+            why = "another process writes it"
+            raise UsageError("write the dump", on=str(part), why=why, next_step="wait for it, or end it") from None
         yield file.fileno()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from helpers.ledger.folders import write_atomically
 from helpers.model import stored
 from helpers.model.stored import Stored
 from helpers.platforms.s3 import Bucket
@@ -155,26 +155,22 @@ class ArchiveState(Stored):
     def write(self, folder: Path) -> None:
         """Replaces the state in the working folder; a reader sees the former one or this one."""
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f"{STATE}.part"
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.write(self.model_dump_json())
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(folder / STATE)
+        write_atomically(folder / STATE, self.model_dump_json())
 
 
 def unfinished(folder: Path) -> ArchiveState | None:
     """The state in a working folder, or None; raises `StageError` where it cannot be understood."""
-    file = folder / STATE
-    content = file.read_bytes() if file.exists() else None
-    cure = "it was written by another version: archive under a new run's name"
-    return stored.parse(content, ArchiveState, doing="go on with an archive", on=str(file), cure=cure)
+    path = folder / STATE
+    return stored.parse(
+        path.read_bytes() if path.exists() else None, ArchiveState, doing="go on with an archive", on=str(path),
+        cure="it was written by another version: archive under a new run's name",
+    )  # fmt: skip
 
 
 def read(bucket: Bucket, name: str) -> Archive | None:
     """The record of the archive `name`, or None where it is not finished; raises `StageError` as `unfinished` does."""
     path = f"{name}/{NAME}"
-    cure = "it was written by another version, or another file lies over it: read its first version"
     return stored.parse(
-        bucket.read(path), Archive, doing="understand the archive's record", on=f"{bucket.location}{path}", cure=cure
-    )
+        bucket.read(path), Archive, doing="understand the archive's record", on=f"{bucket.location}{path}",
+        cure="it was written by another version, or another file lies over it: read its first version",
+    )  # fmt: skip

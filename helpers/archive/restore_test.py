@@ -41,7 +41,6 @@ def restore_test(
         dump, parquet: paths of the dump and of the export's manifest among `files`.
         server: where a scratch database may be made.
         folder: for the fetched dump, which is removed again, and for files of differing cells.
-        progress: is told of rows.
 
     Raises:
         BackupError: no scratch database could be made, or the dump does not restore there.

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from helpers.errors import MigrationError, StageError
-from helpers.finding import Finding, Severity
+from helpers.finding import Finding, Severity, failed, note, stop, warning
 from helpers.platforms import aws, snowflake, spark
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import identifier
@@ -20,50 +20,45 @@ SCRATCH = "RUNBOOK_ACCESS_"
 """How the objects begin that a check makes and removes again."""
 
 
-def of_stage(settings: Settings, *, write: bool) -> Iterator[Finding]:
+def try_stage(settings: Settings, *, write: bool) -> Iterator[Finding]:
     """The stage's bucket: an object is written, read back and deleted; then what protects the bucket.
 
     Args:
-        settings: the profile.
         write: whether to write; without it the bucket is only listed.
     """
     stage, asked = settings.stage, settings.values.compliance or Compliance()
     bucket = Bucket.open(stage)
     try:
         if write:
-            yield Finding("note", str(bucket.location), _written(bucket))
+            yield note(str(bucket.location), _written(bucket))
         else:
             bucket.sizes(SCRATCH)
-            yield Finding("note", str(bucket.location), "can be listed; nothing was written")
+            yield note(str(bucket.location), "can be listed; nothing was written")
     except MigrationError as error:
-        yield _no(str(bucket.location), error)
+        yield failed(str(bucket.location), error)
         return
-    yield from _of_versions(bucket, asked)
-    yield from _of_encryption(bucket, asked)
-    yield from _of_region(stage, asked)
+    yield from _look_at_versions(bucket, asked)
+    yield from _look_at_encryption(bucket, asked)
+    yield from _look_at_region(stage, asked)
 
 
-def of_account(account: Aws | None) -> Iterator[Finding]:
+def try_account(account: Aws | None) -> Iterator[Finding]:
     """Whose credentials the infrastructure would be made with."""
     if account is None:
-        yield Finding(
-            "warning",
-            "AWS",
-            "the profile names no account for the infrastructure",
-            "add [profiles.X.aws] before phase 10",
-        )
+        fix = "add [profiles.X.aws] before phase 10"
+        yield warning("AWS", "the profile names no account for the infrastructure", fix)
     elif account.engine == "moto":
-        yield Finding("note", aws.address(account), "it takes any credentials, so there is nothing to try")
+        yield note(aws.address(account), "it takes any credentials, so there is nothing to try")
     else:
         try:
             with aws.told(account, "ask who we are", on="STS"):
                 answer = aws.client(account, "sts").get_caller_identity()
-            yield Finding("note", aws.address(account), f"answers as {answer['Arn']}")
+            yield note(aws.address(account), f"answers as {answer['Arn']}")
         except MigrationError as error:
-            yield _no(aws.address(account), error)
+            yield failed(aws.address(account), error)
 
 
-def of_snowflake(target: Snowflake, *, write: bool, stand_in: bool) -> Iterator[Finding]:
+def try_snowflake(target: Snowflake, *, write: bool, stand_in: bool) -> Iterator[Finding]:
     """The Snowflake account: who we are, and a schema with a table made, filled, read and dropped.
 
     Args:
@@ -78,31 +73,24 @@ def of_snowflake(target: Snowflake, *, write: bool, stand_in: bool) -> Iterator[
                 "SELECT CURRENT_VERSION() AS VERSION, CURRENT_USER() AS USER_NAME, CURRENT_ROLE() AS ROLE_NAME",
                 doing="ask who we are",
             )
-            yield Finding("note", on, f"version {who['VERSION']}, as {who['USER_NAME']}, role {who['ROLE_NAME']}")
+            yield note(on, f"version {who['VERSION']}, as {who['USER_NAME']}, role {who['ROLE_NAME']}")
             if target.role and str(who["ROLE_NAME"]).upper() != target.role.upper():
-                yield Finding(
-                    "stop",
-                    on,
-                    f"the role is {who['ROLE_NAME']}, and the profile names {target.role}",
-                    f"GRANT ROLE {target.role} TO USER {target.user}",
-                )
+                fix = f"GRANT ROLE {target.role} TO USER {target.user}"
+                yield stop(on, f"the role is {who['ROLE_NAME']}, and the profile names {target.role}", fix)
             if write:
-                yield Finding("note", on, _made(session, target))
+                yield note(on, _made(session, target))
     except MigrationError as error:
-        yield _no(on, error)
+        yield failed(on, error)
         return
     if stand_in:
-        yield Finding(
-            "warning",
-            on,
-            "this is fakesnow, a stand-in: it has no roles and no warehouses, so their rights are not proven",
-            "run this phase with a profile of the real account",
-        )
+        what = "this is fakesnow, a stand-in: it has no roles and no warehouses, so their rights are not proven"
+        fix = "run this phase with a profile of the real account"
+        yield warning(on, what, fix)
     elif not target.warehouse:
-        yield Finding("warning", on, "the profile names no warehouse", "name one, or give the user a default")
+        yield warning(on, "the profile names no warehouse", "name one, or give the user a default")
 
 
-def of_databricks(target: Databricks) -> Iterator[Finding]:
+def try_databricks(target: Databricks) -> Iterator[Finding]:
     """The Spark Connect server: a session is opened, and a query answered."""
     on = spark.address(target)
     try:
@@ -110,30 +98,16 @@ def of_databricks(target: Databricks) -> Iterator[Finding]:
             number = int.from_bytes(token_bytes(2))
             (row,) = session.execute(f"SELECT {number} + 1 AS answer", doing="ask for a sum")
             if row["answer"] != number + 1:
-                yield Finding("stop", on, f"it takes {number} + 1 for {row['answer']}", "find out what answers there")
+                yield stop(on, f"it takes {number} + 1 for {row['answer']}", "find out what answers there")
                 return
-            yield Finding("note", on, "a session was opened, and a query answered")
+            yield note(on, "a session was opened, and a query answered")
     except MigrationError as error:
-        yield _no(on, error)
+        yield failed(on, error)
         return
     if target.engine == "pysail":
-        yield Finding(
-            "warning",
-            on,
-            "this is pysail, a stand-in: it asks for no token and keeps no catalog, so rights are not proven",
-            "run this phase with a profile of the real workspace",
-        )
-
-
-def of_absent(what: str, other: bool) -> Iterator[Finding]:
-    """A target that the profile does not name; one of the two has to be there.
-
-    Args:
-        what: its section, such as "snowflake".
-        other: whether the profile names the other one.
-    """
-    severity: Severity = "note" if other else "stop"
-    yield Finding(severity, what, "the profile does not name it", f"add [profiles.X.{what}] if it is a target")
+        what = "this is pysail, a stand-in: it asks for no token and keeps no catalog, so rights are not proven"
+        fix = "run this phase with a profile of the real workspace"
+        yield warning(on, what, fix)
 
 
 def _written(bucket: Bucket) -> str:
@@ -167,48 +141,36 @@ def _made(session: Any, target: Snowflake) -> str:
     return "a schema and a table were made, filled, read and dropped"
 
 
-def _of_versions(bucket: Bucket, asked: Compliance) -> Iterator[Finding]:
+def _look_at_versions(bucket: Bucket, asked: Compliance) -> Iterator[Finding]:
     try:
         answer = bucket.client.get_bucket_versioning(Bucket=bucket.location.bucket)
         on, why = answer.get("Status") == "Enabled", "keeps no versions of an object"
     except (BotoCoreError, ClientError) as error:
         on, why = False, f"does not say whether it keeps versions: {redact(str(error))}"
     if on:
-        yield Finding("note", bucket.location.bucket, "keeps versions of an object")
+        yield note(bucket.location.bucket, "keeps versions of an object")
     else:
         severity: Severity = "stop" if asked.versioned_stage else "note"
         yield Finding(severity, bucket.location.bucket, why, "switch versioning on" if asked.versioned_stage else "")
 
 
-def _of_encryption(bucket: Bucket, asked: Compliance) -> Iterator[Finding]:
+def _look_at_encryption(bucket: Bucket, asked: Compliance) -> Iterator[Finding]:
     try:
         answer = bucket.client.get_bucket_encryption(Bucket=bucket.location.bucket)
         rules = answer["ServerSideEncryptionConfiguration"]["Rules"]
         how = ", ".join(rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] for rule in rules)
-        yield Finding("note", bucket.location.bucket, f"encrypts objects at rest by {how}")
+        yield note(bucket.location.bucket, f"encrypts objects at rest by {how}")
     except (BotoCoreError, ClientError, KeyError) as error:
         code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
         severity: Severity = "stop" if asked.encrypted_stage else "warning"
-        yield Finding(
-            severity,
-            bucket.location.bucket,
-            f"does not say that it encrypts objects at rest ({code})",
-            "switch default encryption on (SSE-KMS), where the service has it",
-        )
+        fix = "switch default encryption on (SSE-KMS), where the service has it"
+        yield Finding(severity, bucket.location.bucket, f"does not say that it encrypts objects at rest ({code})", fix)
 
 
-def _of_region(stage: Stage, asked: Compliance) -> Iterator[Finding]:
+def _look_at_region(stage: Stage, asked: Compliance) -> Iterator[Finding]:
     if asked.regions and stage.region not in asked.regions:
-        yield Finding(
-            "stop",
-            stage.url,
-            f"lies in {stage.region}, and only {', '.join(asked.regions)} is allowed",
-            "use a bucket in an allowed region",
-        )
-
-
-def _no(on: str, error: MigrationError) -> Finding:
-    return Finding("stop", on, f"could not {error.what}: {error.why}", error.next_step)
+        fix = "use a bucket in an allowed region"
+        yield stop(stage.url, f"lies in {stage.region}, and only {', '.join(asked.regions)} is allowed", fix)
 
 
 def _unlike(what: str, on: str, why: str) -> MigrationError:

@@ -55,7 +55,7 @@ def measure(source: Source) -> tuple[Growth, ...]:
     """
     with asking(source, "measure the growth") as cursor:
         catalog: Catalog = read_catalog(cursor, schemas=source.schemas)
-        found = [_of(cursor, table, column) for table in catalog.tables if (column := _dated(table))]
+        found = [_measure_table(cursor, table, column) for table in catalog.tables if (column := _dated(table))]
     return tuple(growth for growth in found if growth)
 
 
@@ -65,7 +65,7 @@ def _dated(table: Table) -> str | None:
     return next((c.name for c in sorted(columns, key=lambda c: not c.not_null)), None)
 
 
-def _of(cursor: Any, table: Table, column: str) -> Growth | None:
+def _measure_table(cursor: Any, table: Table, column: str) -> Growth | None:
     (row,) = rows(
         cursor,
         f"""

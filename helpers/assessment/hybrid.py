@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from helpers.finding import Finding
+from helpers.finding import Finding, stop, warning
 from helpers.settings import Hybrid, Source
 from helpers.source.asking import OF_USERS, as_bytes, asking, rows
 
@@ -56,25 +56,17 @@ def split(source: Source, hybrid: Hybrid) -> Split:
 def findings(found: Split) -> Iterator[Finding]:
     """What cannot be meant, and what joins both sides."""
     for glob in found.unknown:
-        yield Finding(
-            "stop",
-            f"stay {glob!r}",
-            "no table of the source matches it",
-            "correct hybrid.stay: write name or schema.name",
-        )
+        fix = "correct hybrid.stay: write name or schema.name"
+        yield stop(f"stay {glob!r}", "no table of the source matches it", fix)
     if not found.move:
-        yield Finding(
-            "stop", "hybrid.stay", "every table stays, so nothing is moved", "choose option C, or let some tables move"
-        )
+        yield stop("hybrid.stay", "every table stays, so nothing is moved", "choose option C, or let some tables move")
     if not found.stay and not found.unknown:
-        yield Finding("stop", "hybrid.stay", "no table stays", "choose option A, or name the tables that stay")
+        yield stop("hybrid.stay", "no table stays", "choose option A, or name the tables that stay")
     for view, tables in found.views.items():
         staying = [table for table in tables if table in found.stay]
-        yield Finding("warning", f"view {view}", f"joins both sides: {', '.join(staying)} would stay, and the rest of {', '.join(tables)} moves",
-                      "let its tables stay together, or copy the small side to the other, and say how old that copy may be")  # fmt: skip
+        yield warning(f"view {view}", f"joins both sides: {', '.join(staying)} would stay, and the rest of {', '.join(tables)} moves", "let its tables stay together, or copy the small side to the other, and say how old that copy may be")  # fmt: skip
     for child, parent in found.references:
-        yield Finding("warning", f"{child} → {parent}", "a foreign key between the sides: nobody enforces it afterwards",
-                      "check it by a rule of data quality in the target, or let both tables stay together")  # fmt: skip
+        yield warning(f"{child} → {parent}", "a foreign key between the sides: nobody enforces it afterwards", "check it by a rule of data quality in the target, or let both tables stay together")  # fmt: skip
 
 
 def _matches(table: str, globs: Sequence[str]) -> bool:

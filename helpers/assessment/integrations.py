@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from helpers.finding import Finding
+from helpers.finding import Finding, note, stop, warning
 from helpers.settings import Source
 from helpers.source.asking import OF_USERS, as_bytes, asking, one, rows
 
@@ -68,37 +68,26 @@ def find(source: Source) -> Integrations:
 def findings(seen: Integrations) -> Iterator[Finding]:
     """Each integration as a fact, and what somebody has to ask about."""
     if not seen.sees_all:
-        yield Finding(
-            "stop",
-            f"role {seen.role}",
-            "it does not see where other users' connections come from, so the list may be incomplete",
-            f"GRANT pg_monitor TO {seen.role}",
-        )
+        what = "it does not see where other users' connections come from, so the list may be incomplete"
+        fix = f"GRANT pg_monitor TO {seen.role}"
+        yield stop(f"role {seen.role}", what, fix)
     for each in seen.found:
         yield _finding(each)
     if not any(each.kind == "application" for each in seen.found):
-        yield Finding(
-            "warning", "applications", "none is connected at this moment", "run this phase again while they work"
-        )
+        yield warning("applications", "none is connected at this moment", "run this phase again while they work")
 
 
 def _finding(each: Integration) -> Finding:
     on = f"{each.kind} {each.name}"
     if each.kind == "replication slot" and not each.active:
-        return Finding(
-            "warning", on, f"nobody reads it: {each.detail}", "find its reader, or drop it: it holds back the log"
-        )
+        return warning(on, f"nobody reads it: {each.detail}", "find its reader, or drop it: it holds back the log")
     if each.kind == "subscription":
-        return Finding(
-            "warning", on, f"rows arrive here from elsewhere: {each.detail}", "find out who feeds the target then"
-        )
+        return warning(on, f"rows arrive here from elsewhere: {each.detail}", "find out who feeds the target then")
     if each.kind == "foreign server":
-        return Finding(
-            "warning", on, f"queries reach beyond this server: {each.detail}", "say who answers them afterwards"
-        )
+        return warning(on, f"queries reach beyond this server: {each.detail}", "say who answers them afterwards")
     if each.kind == "application" and each.name == "(no name)":
-        return Finding("warning", on, each.detail, "ask its owner what it is, and let it set application_name")
-    return Finding("note", on, each.detail)
+        return warning(on, each.detail, "ask its owner what it is, and let it set application_name")
+    return note(on, each.detail)
 
 
 def _applications(cursor: Any) -> Iterator[Integration]:

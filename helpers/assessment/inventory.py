@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from helpers.finding import Finding
+from helpers.finding import Finding, note, stop, warning
 from helpers.platforms.faults.postgres import written
 from helpers.settings import Source
 from helpers.source.asking import OF_USERS, NoText, as_bytes, asking, one, rows
@@ -109,40 +109,25 @@ def take(source: Source) -> Inventory:
 def findings(found: Inventory) -> Iterator[Finding]:
     """What a migration has to know of it: nothing to move, what cannot be read, what has no key, what stays behind."""
     if not any(found.objects.get(kind) for kind in ("table", "partitioned table")):
-        yield Finding(
-            "stop",
-            found.database,
-            "there is no table to move",
-            "correct dbname and schemas of the source in migration.toml",
-        )
+        fix = "correct dbname and schemas of the source in migration.toml"
+        yield stop(found.database, "there is no table to move", fix)
     for each in found.relations:
         if isinstance(each.schema, NoText) or isinstance(each.name, NoText):
-            yield Finding(
-                "stop",
-                str(each),
-                "its name has bytes that are no text in UTF-8",
-                "rename it in the source (ALTER … RENAME), or leave it out with --exclude",
-            )
+            fix = "rename it in the source (ALTER … RENAME), or leave it out with --exclude"
+            yield stop(str(each), "its name has bytes that are no text in UTF-8", fix)
         if not each.readable and each.kind != "materialized view":
-            yield Finding(
-                "stop",
-                str(each),
-                f"the role {found.role} may not select from it",
-                f"GRANT SELECT ON {written(each.schema, each.name)} TO {written(found.role)}",
-            )
+            fix = f"GRANT SELECT ON {written(each.schema, each.name)} TO {written(found.role)}"
+            yield stop(str(each), f"the role {found.role} may not select from it", fix)
     if bare := _named(r for r in found.relations if not r.keyed and r.kind != "materialized view"):
-        yield Finding("warning", bare, "no primary key: rows are compared as a multiset, and changes cannot be followed by key",
-                      "add a key where the owner knows one")  # fmt: skip
+        yield warning(bare, "no primary key: rows are compared as a multiset, and changes cannot be followed by key", "add a key where the owner knows one")  # fmt: skip
     for kind in ("view", "materialized view", "function", "trigger"):
         if count := found.objects.get(kind):
             fix = "name for each who computes it afterwards" if kind != "trigger" else "find out what relies on it"
-            yield Finding(
-                "warning", f"{count} {kind}{'s' if count > 1 else ''}", "stays behind: only rows are moved", fix
-            )
+            yield warning(f"{count} {kind}{'s' if count > 1 else ''}", "stays behind: only rows are moved", fix)
     if found.extensions:
-        yield Finding("note", ", ".join(found.extensions), "extensions that the target does not have")
+        yield note(", ".join(found.extensions), "extensions that the target does not have")
     since = f"since {found.since:%Y-%m-%d}" if found.since else "since the database was made, as they were never reset"
-    yield Finding("note", "reads and writes", f"are counted {since}")
+    yield note("reads and writes", f"are counted {since}")
 
 
 def _named(relations: Iterator[Relation]) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from helpers.finding import Finding, Severity
+from helpers.finding import Finding, Severity, note, stop
 from helpers.settings import Settings
 
 TIMEOUT = 5.0
@@ -65,13 +65,13 @@ def endpoints(settings: Settings) -> tuple[Endpoint, ...]:
         found.append(Endpoint("the source", source.host, source.port, tls, verify, source.sslrootcert))
     for what, stage in (("the stage", values.stage), ("the archive of evidence", values.evidence)):
         if stage:
-            found.append(_of_url(what, stage.endpoint or f"https://s3.{stage.region or 'us-east-1'}.amazonaws.com"))
+            found.append(_endpoint(what, stage.endpoint or f"https://s3.{stage.region or 'us-east-1'}.amazonaws.com"))
     if target := values.snowflake:
         host = str(target.connect.get("host") or f"{target.account}.snowflakecomputing.com")
         plain = target.connect.get("protocol") == "http"
         found.append(Endpoint("Snowflake", host, int(target.connect.get("port") or (80 if plain else 443)), not plain))
     if (lake := values.databricks) and lake.engine != "pysail":
-        found.append(_of_url("Databricks", lake.url or f"sc://{lake.host}:443", tls=bool(lake.token)))
+        found.append(_endpoint("Databricks", lake.url or f"sc://{lake.host}:443", tls=bool(lake.token)))
     return tuple(found)
 
 
@@ -85,8 +85,7 @@ def findings(reached: Sequence[Reached], now: datetime | None = None) -> Iterato
     for each in reached:
         on = str(each.endpoint)
         if each.why_not:
-            yield Finding(
-                "stop",
+            yield stop(
                 on,
                 each.why_not,
                 "open the port in the security group or firewall, or correct host and port; for a certificate, renew it or name its authority",
@@ -97,12 +96,12 @@ def findings(reached: Sequence[Reached], now: datetime | None = None) -> Iterato
             severity: Severity = "stop" if days < 0 else "warning"
             yield Finding(severity, on, f"its certificate ends in {days} days", "renew it before the cutover")
         elif not each.endpoint.tls:
-            yield Finding("note", on, "is reached, without TLS")
+            yield note(on, "is reached, without TLS")
         else:
-            yield Finding("note", on, f"is reached, and its certificate is valid for {days} days")
+            yield note(on, f"is reached, and its certificate is valid for {days} days")
 
 
-def _of_url(what: str, url: str, tls: bool = False) -> Endpoint:
+def _endpoint(what: str, url: str, tls: bool = False) -> Endpoint:
     parts = urlsplit(url)
     secure = tls or parts.scheme == "https"
     return Endpoint(what, parts.hostname or "", parts.port or (443 if secure else 80), secure)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from helpers.assessment.integrations import OURS
-from helpers.finding import Finding, Severity
+from helpers.finding import Finding, Severity, note, stop, warning
 from helpers.settings import Compliance, Source
 from helpers.source.asking import OF_USERS, as_bytes, asking, one, rows
 
@@ -78,112 +78,73 @@ def look(source: Source) -> Security:
 def findings(seen: Security, asked: Compliance | None) -> Iterator[Finding]:
     """Each departure from what was asked, and what a person should weigh."""
     if asked is None:
-        yield Finding(
-            "warning",
-            "the profile",
-            "it has no section compliance",
-            "write down what is required: [profiles.X.compliance]",
-        )
+        fix = "write down what is required: [profiles.X.compliance]"
+        yield warning("the profile", "it has no section compliance", fix)
     asked = asked or Compliance(require_tls=False)
-    yield from _of_the_wire(seen, asked)
-    yield from _of_roles(seen, asked)
-    yield from _of_passwords(seen)
+    yield from _look_at_tls(seen, asked)
+    yield from _look_at_roles(seen, asked)
+    yield from _look_at_passwords(seen)
     for schema in seen.open_schemas:
-        yield Finding(
-            "warning",
-            f"schema {schema}",
-            "everybody may create objects in it",
-            f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC",
-        )
+        fix = f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
+        yield warning(f"schema {schema}", "everybody may create objects in it", fix)
     for relation in seen.open_relations:
-        yield Finding("warning", relation, "everybody may use it", f"REVOKE ALL ON {relation} FROM PUBLIC")
-    yield from _of_people(seen, asked)
+        yield warning(relation, "everybody may use it", f"REVOKE ALL ON {relation} FROM PUBLIC")
+    yield from _look_at_personal_data(seen, asked)
 
 
-def _of_the_wire(seen: Security, asked: Compliance) -> Iterator[Finding]:
+def _look_at_tls(seen: Security, asked: Compliance) -> Iterator[Finding]:
     if seen.tls_used:
-        yield Finding("note", "TLS", "our own connection has it")
+        yield note("TLS", "our own connection has it")
     elif asked.require_tls:
         why = "" if seen.tls_offered else ", and the server offers none"
-        yield Finding(
-            "stop",
-            "TLS",
-            f"our own connection has none{why}",
-            'set ssl = on on the server, and sslmode = "verify-full" in the profile',
-        )
+        fix = 'set ssl = on on the server, and sslmode = "verify-full" in the profile'
+        yield stop("TLS", f"our own connection has none{why}", fix)
     else:
-        yield Finding(
-            "warning",
-            "TLS",
-            "our own connection has none, and the profile does not ask for it",
-            "set ssl = on, then compliance.require_tls = true",
-        )
+        fix = "set ssl = on, then compliance.require_tls = true"
+        yield warning("TLS", "our own connection has none, and the profile does not ask for it", fix)
     if seen.plain_clients:
         severity: Severity = "stop" if asked.require_tls else "warning"
-        yield Finding(
-            severity,
-            "TLS",
-            f"{seen.plain_clients} clients on other hosts are connected without it",
-            "demand it with hostssl in pg_hba.conf",
-        )
+        fix = "demand it with hostssl in pg_hba.conf"
+        yield Finding(severity, "TLS", f"{seen.plain_clients} clients on other hosts are connected without it", fix)
 
 
-def _of_roles(seen: Security, asked: Compliance) -> Iterator[Finding]:
+def _look_at_roles(seen: Security, asked: Compliance) -> Iterator[Finding]:
     for each in seen.connected:
         role, _, application = each.partition(" · ")
         if role not in asked.superusers:
-            yield Finding("stop", f"application {application}", f"it is connected as the superuser {role}",
-                          "give it a role of its own with the rights it needs, or name that role in compliance.superusers")  # fmt: skip
+            yield stop(f"application {application}", f"it is connected as the superuser {role}", "give it a role of its own with the rights it needs, or name that role in compliance.superusers")  # fmt: skip
     if seen.superuser:
-        yield Finding(
-            "warning",
-            f"role {seen.role}",
-            "the migration itself connects as a superuser",
-            "SELECT on the tables and pg_monitor are enough",
-        )
-    yield Finding("note", "superusers", f"{', '.join(seen.superusers) or 'none'} may log in")
+        fix = "SELECT on the tables and pg_monitor are enough"
+        yield warning(f"role {seen.role}", "the migration itself connects as a superuser", fix)
+    yield note("superusers", f"{', '.join(seen.superusers) or 'none'} may log in")
 
 
-def _of_passwords(seen: Security) -> Iterator[Finding]:
+def _look_at_passwords(seen: Security) -> Iterator[Finding]:
     if seen.encryption != "scram-sha-256":
-        yield Finding(
-            "stop",
-            "password_encryption",
-            f"new passwords are kept as {seen.encryption}",
-            "set password_encryption = 'scram-sha-256', then let every role set its password anew",
-        )
+        fix = "set password_encryption = 'scram-sha-256', then let every role set its password anew"
+        yield stop("password_encryption", f"new passwords are kept as {seen.encryption}", fix)
     for roles, what in ((seen.without_password, "without a password"), (seen.md5, "with an MD5 password")):
         for role in roles or ():
-            yield Finding(
-                "warning", f"role {role}", f"it may log in {what}", f"\\password {role}, or ALTER ROLE {role} NOLOGIN"
-            )
+            yield warning(f"role {role}", f"it may log in {what}", f"\\password {role}, or ALTER ROLE {role} NOLOGIN")
     for line in seen.trusted or ():
-        yield Finding(
-            "stop",
-            "pg_hba.conf",
-            f"it lets in over the network without a password: {line}",
-            "write scram-sha-256 in place of trust",
-        )
+        fix = "write scram-sha-256 in place of trust"
+        yield stop("pg_hba.conf", f"it lets in over the network without a password: {line}", fix)
     hidden = [
         name
         for name, value in (("how passwords are kept", seen.without_password), ("pg_hba.conf", seen.trusted))
         if value is None
     ]
     if hidden:
-        yield Finding(
-            "note",
-            f"role {seen.role}",
-            f"it may not see {' and '.join(hidden)}; a superuser can",
-            "ask the database's administrator",
-        )
+        fix = "ask the database's administrator"
+        yield note(f"role {seen.role}", f"it may not see {' and '.join(hidden)}; a superuser can", fix)
 
 
-def _of_people(seen: Security, asked: Compliance) -> Iterator[Finding]:
+def _look_at_personal_data(seen: Security, asked: Compliance) -> Iterator[Finding]:
     declared = asked.personal
     known = [c for c in seen.personal if any(fnmatchcase(c, glob) for glob in declared or ())]
     unknown = [c for c in seen.personal if c not in known]
     if known:
-        yield Finding("note", ", ".join(known), "personal data, declared in compliance.personal")
+        yield note(", ".join(known), "personal data, declared in compliance.personal")
     if unknown:
         yield Finding("warning" if declared is None else "stop", ", ".join(unknown), "looks like personal data by its name",
                       "settle its purpose and place, then name it in compliance.personal")  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from helpers.assessment import access
 from helpers.errors import LoadError, MigrationError
-from helpers.finding import Finding, Severity
+from helpers.finding import Finding, Severity, note, stop, warning
 from helpers.platforms import snowflake
 from helpers.settings import Compliance, Settings, Snowflake
 
@@ -24,30 +24,30 @@ def findings(settings: Settings) -> Iterator[Finding]:
     """
     target, asked = settings.snowflake, settings.values.compliance or Compliance()
     stand_in = settings.values.stack == "local"
-    yield from of_connection(target, asked)
-    yield from access.of_snowflake(target, write=False, stand_in=stand_in)
+    yield from look_at_connection(target, asked)
+    yield from access.try_snowflake(target, write=False, stand_in=stand_in)
     if not stand_in:
-        yield from _of_rights(target)
-    yield from access.of_stage(settings, write=False)
+        yield from _look_at_rights(target)
+    yield from access.try_stage(settings, write=False)
 
 
-def of_connection(target: Snowflake, asked: Compliance) -> Iterator[Finding]:
+def look_at_connection(target: Snowflake, asked: Compliance) -> Iterator[Finding]:
     """How the connection is made: in the clear or not, with a password or a key."""
     on = snowflake.address(target)
     if str(target.connect.get("protocol", "https")).lower() != "https":
         severity: Severity = "stop" if asked.require_tls else "warning"
         yield Finding(severity, on, "the connection is not encrypted (http)", "connect to the account itself, by https")
     else:
-        yield Finding("note", on, "the connection is encrypted (https)")
+        yield note(on, "the connection is encrypted (https)")
         # https://docs.snowflake.com/en/user-guide/ocsp: both names switch the check of revoked certificates off.
         if target.connect.get("insecure_mode") or target.connect.get("disable_ocsp_checks"):
             what = "a certificate of the server that was revoked would be taken"
-            yield Finding("warning", on, what, "take disable_ocsp_checks and insecure_mode out of `connect`")
+            yield warning(on, what, "take disable_ocsp_checks and insecure_mode out of `connect`")
     if target.private_key_file is None:
-        yield Finding("warning", on, f"{target.user} logs in with a password", "use a key pair: private_key_file")
+        yield warning(on, f"{target.user} logs in with a password", "use a key pair: private_key_file")
 
 
-def of_grants(role: str, grants: list[dict[str, Any]], target: Snowflake) -> Iterator[Finding]:
+def look_at_grants(role: str, grants: list[dict[str, Any]], target: Snowflake) -> Iterator[Finding]:
     """What our role and everybody may do.
 
     Args:
@@ -56,21 +56,21 @@ def of_grants(role: str, grants: list[dict[str, Any]], target: Snowflake) -> Ite
     """
     on, inside = snowflake.address(target), f"{target.database}.{target.schema_}".upper()
     if role.upper() in ADMINISTRATORS:
-        yield Finding("stop", on, f"the pipeline works as {role}", "give it a role that owns the target's schema alone")
+        yield stop(on, f"the pipeline works as {role}", "give it a role that owns the target's schema alone")
     for grant in grants:
         name = str(grant.get("name", "")).replace('"', "").upper()
         if name == inside or name.startswith(f"{inside}."):
             what = f"everybody has {grant.get('privilege')} on {name}"
-            yield Finding("stop", on, what, f"REVOKE {grant.get('privilege')} ON {grant.get('granted_on')} {name} FROM ROLE PUBLIC")  # fmt: skip
+            yield stop(on, what, f"REVOKE {grant.get('privilege')} ON {grant.get('granted_on')} {name} FROM ROLE PUBLIC")  # fmt: skip
 
 
-def _of_rights(target: Snowflake) -> Iterator[Finding]:
+def _look_at_rights(target: Snowflake) -> Iterator[Finding]:
     try:
         with snowflake.connect(target) as session:
             (who,) = session.execute("SELECT CURRENT_ROLE() AS ROLE_NAME", doing="ask for our role")
             grants = list(session.execute("SHOW GRANTS TO ROLE PUBLIC", doing="ask what everybody may do"))
     except (MigrationError, LoadError) as error:
         why = f"who may do what could not be asked: {error.why}"
-        yield Finding("stop", snowflake.address(target), why, error.next_step)
+        yield stop(snowflake.address(target), why, error.next_step)
         return
-    yield from of_grants(str(who["ROLE_NAME"]), grants, target)
+    yield from look_at_grants(str(who["ROLE_NAME"]), grants, target)

@@ -37,11 +37,8 @@ def archive(
 
     settings = load_profile(profile, source_dsn_env)
     server = source_from_dsn(restore_dsn_env) if restore_dsn_env else None
-    folder = (
-        places.OUTPUTS / ".archives" / (f"run-{places.run_folder(run).name}" if run else f"profile-{settings.profile}")
-    )
-    if run:
-        places.open_run_folder(run)
+    name = places.open_run_folder(run).name if run else None
+    folder = archiving.working_folder(places.OUTPUTS, run=name, profile=settings.profile)
     if retest:
         with progress("restore test") as report:
             tested = archiving.retest(settings, retest, folder, server=server, progress=report)

@@ -40,10 +40,9 @@ def assess(
     settings = load_profile(profile, source_dsn_env)
     if not census:
         if named := [*(tables or ()), *(exclude or ())]:
-            raise UsageError(
-                "assess the source", on=named[0], why="only a census is of single tables",
-                next_step="add --census, or leave --tables and --exclude out",
-            )  # fmt: skip
+            why = "only a census is of single tables"
+            cure = "add --census, or leave --tables and --exclude out"
+            raise UsageError("assess the source", on=named[0], why=why, next_step=cure)
         return _take_inventory(settings)
     with progress("census") as report:
         found = survey.census(settings, tuple(tables or ()), exclude=tuple(exclude or ()), progress=report)

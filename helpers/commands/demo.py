@@ -106,12 +106,8 @@ def _runbook(*words: str) -> int:
 
 
 def _stopped(what: str, run: str, why: str) -> UsageError:
-    return UsageError(
-        what,
-        on=f"run {run}",
-        why=why,
-        next_step="read what it printed above; correct that, and run the same command again",
-    )
+    cure = "read what it printed above; correct that, and run the same command again"
+    return UsageError(what, on=f"run {run}", why=why, next_step=cure)
 
 
 if __name__ == "__main__":

@@ -49,12 +49,8 @@ def export(
     from helpers.source import held_snapshots
 
     if output_format != "parquet":
-        raise UsageError(
-            "export",
-            on=f"--output-format {output_format}",
-            why="only parquet keeps every value",
-            next_step="use parquet",
-        )
+        why = "only parquet keeps every value"
+        raise UsageError("export", on=f"--output-format {output_format}", why=why, next_step="use parquet")
     pointer = places.open_run_folder(run) / "export.json" if run else None
     tell_held(run, profile)
     settings = load_profile(profile, source_dsn_env)

@@ -42,9 +42,6 @@ def load_profile(name: str | None, source_dsn_env: str | None = None) -> Setting
 def one_of(option: str, value: str, known: Iterable[str]) -> None:
     """Raises `UsageError` where an option has no such choice."""
     if value not in known:
-        raise UsageError(
-            "understand the command",
-            on=f"{option} {value}",
-            why="there is no such choice",
-            next_step=f"use one of: {', '.join(known)}",
-        )
+        why = "there is no such choice"
+        cure = f"use one of: {', '.join(known)}"
+        raise UsageError("understand the command", on=f"{option} {value}", why=why, next_step=cure)

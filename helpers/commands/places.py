@@ -19,12 +19,8 @@ def notebook(phase: str) -> Path:
     for path in known:
         if phase in (path.stem, path.stem[:2]):
             return path
-    raise UsageError(
-        "find the phase",
-        on=phase,
-        why=f"runbooks/ has {', '.join(path.stem for path in known)}",
-        next_step="name one of these",
-    )
+    why = f"runbooks/ has {', '.join(path.stem for path in known)}"
+    raise UsageError("find the phase", on=phase, why=why, next_step="name one of these")
 
 
 def run_folder(run: str) -> Path:
@@ -38,10 +34,9 @@ def existing_run_folder(run: str) -> Path:
     folder = run_folder(run)
     if not folder.is_dir():
         known = sorted(path.parent.name for path in OUTPUTS.glob("*/ledger.jsonl"))
-        raise UsageError(
-            "show the run", on=run, why="there is no such run",
-            next_step=f"name one of: {', '.join(known)}" if known else "begin one: runbook run 00 --run NAME",
-        )  # fmt: skip
+        why = "there is no such run"
+        cure = f"name one of: {', '.join(known)}" if known else "begin one: runbook run 00 --run NAME"
+        raise UsageError("show the run", on=run, why=why, next_step=cure)
     return folder
 
 

@@ -88,10 +88,7 @@ def plan_delta(settings: Settings, bucket: Bucket, snapshot: Snapshot, *, progre
     """Finds which tables have changed since the export whose manifest is at the stage.
 
     Args:
-        settings: the profile.
-        bucket: the stage.
         snapshot: of the frozen source.
-        progress: told about each table.
 
     Raises:
         StageError: no export has finished there.

@@ -61,7 +61,6 @@ def write(settings: Settings, manifest: Manifest, *, seed: int, count: int) -> J
     """Inserts, updates and deletes rows of the target; source and target must be equal before.
 
     Args:
-        settings: the profile.
         manifest: of what the target was loaded from.
         seed: equal seeds write alike to equal rows.
         count: of writes.

@@ -97,10 +97,9 @@ def rehearse(
         GateClosed: source and target differ at the cutover already.
     """
     if settings.values.stack != "local":
-        raise UsageError(
-            "rehearse a rollback", on=f"profile {settings.profile}", why="it is not on the local stack",
-            next_step="runbook local up, then runbook rehearse-rollback --profile local",
-        )  # fmt: skip
+        why = "it is not on the local stack"
+        cure = "runbook local up, then runbook rehearse-rollback --profile local"
+        raise UsageError("rehearse a rollback", on=f"profile {settings.profile}", why=why, next_step=cure)
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -121,10 +120,9 @@ def rehearse(
             delta, final = _carried_over(own)
         with timed("verify the cutover"):
             if not _equal(own):
-                raise GateClosed(
-                    "cut over", on=own.source.dbname, why="source and target differ before anything was switched",
-                    next_step="report this: the final delta is at fault",
-                )  # fmt: skip
+                why = "source and target differ before anything was switched"
+                cure = "report this: the final delta is at fault"
+                raise GateClosed("cut over", on=own.source.dbname, why=why, next_step=cure)
         with timed("write to the new side"):
             journal = later_writes.write(own, final, seed=seed, count=writes)
         with timed("bring back"):

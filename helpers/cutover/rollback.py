@@ -109,10 +109,8 @@ def plan_rollback(
     """Compares the source with the final manifest, then the target with the source.
 
     Args:
-        settings: the profile.
         final: name of the export that the cutover ended with.
         cells_folder: where the files of differing cells go.
-        progress: told about the tables.
 
     Raises:
         StageError: the stage has no manifest.

@@ -51,7 +51,7 @@ def first_that_differs(cursor: Any, table: Table, columns: Sequence[StagedColumn
     for names, some in _alike("update", table, columns, rows, set()):
         for start in range(0, len(some), ROWS_PER_STATEMENT):
             batch = some[start : start + ROWS_PER_STATEMENT]
-            values = [[*_of_key(table, row), *(row.new[name] for name in names)] for row in batch]
+            values = [[*_key_values(table, row), *(row.new[name] for name in names)] for row in batch]
             keys, news = _names("k", len(table.key)), _names("n", len(names))
             differs = [_is_other(own[name], f"v.{new}") for name, new in zip(names, news, strict=True)]
             sql = _with_values(
@@ -66,7 +66,7 @@ def first_that_differs(cursor: Any, table: Table, columns: Sequence[StagedColumn
             if found:
                 key, which, held = found[0]
                 place = which.index(True)
-                row = next(r for r in batch if json.dumps(_of_key(table, r)) == json.dumps(json.loads(key)))
+                row = next(r for r in batch if json.dumps(_key_values(table, r)) == json.dumps(json.loads(key)))
                 return f"key {key}: {names[place]} = {row.new[names[place]]!r} would be {held[place]!r} there"
     return ""
 
@@ -80,13 +80,13 @@ def beside(
     found: dict[tuple[str | None, ...], dict[str, str | None]] = {}
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
         batch = rows[start : start + ROWS_PER_STATEMENT]
-        values = [_of_key(table, row) for row in batch]
+        values = [_key_values(table, row) for row in batch]
         sql = _with_values(
             f"SELECT ARRAY[{', '.join(f'v.{k}' for k in keys)}]::text[], "
             f"ARRAY[{', '.join(_text(column) for column in own.values())}]::text[] "
             f"FROM ({_VALUES}) AS v ({', '.join(keys)}) JOIN {_name(table)} AS t ON {same_key}"
         )
-        written = {tuple(_of_key(table, row)): row.new for row in batch}
+        written = {tuple(_key_values(table, row)): row.new for row in batch}
         for key, held in execute_values(
             cursor, sql, values, template=_template(len(keys)), page_size=len(batch), fetch=True
         ):
@@ -180,7 +180,7 @@ def _delete(
         f"DELETE FROM {_name(table)} AS t USING ({_VALUES}) AS v ({', '.join([*keys, *olds])}) "
         f"WHERE {' AND '.join([same_key, *same])}"
     )
-    return _with_values(sql), [[*_of_key(table, row), *(row.old.get(name) for name in names)] for row in rows]
+    return _with_values(sql), [[*_key_values(table, row), *(row.old.get(name) for name in names)] for row in rows]
 
 
 def _update(
@@ -194,7 +194,9 @@ def _update(
         f"UPDATE {_name(table)} AS t SET {', '.join(given)} FROM ({_VALUES}) AS v ({', '.join([*keys, *olds, *news])}) "
         f"WHERE {' AND '.join([same_key, *same])}"
     )
-    values = [[*_of_key(table, r), *(r.old[name] for name in names), *(r.new[name] for name in names)] for r in rows]
+    values = [
+        [*_key_values(table, r), *(r.old[name] for name in names), *(r.new[name] for name in names)] for r in rows
+    ]
     return _with_values(sql), values
 
 
@@ -275,7 +277,7 @@ ORDER BY a.attname, i.indisprimary DESC, i.indexrelid
 (https://www.postgresql.org/docs/current/xindex.html#XINDEX-STRATEGIES)."""
 
 
-def _of_key(table: Table, row: Change) -> list[str | None]:
+def _key_values(table: Table, row: Change) -> list[str | None]:
     return [row.key[name] for name in table.key]
 
 

@@ -227,25 +227,37 @@ def plan_export(
     return ExportPlan(source, options, bucket, snapshot, catalog, census, state, refused=refused, names=names)
 
 
-def marked(plan: ExportPlan, mark: str, *, progress: Progress | None = None) -> ExportPlan:
-    """`plan` under a name that ends with a mark by which its caller knows it again.
+def mark(load_id: str) -> str:
+    """What the name of a step's export ends with, so that the step's probe knows it again."""
+    return load_id[:12]
+
+
+def find_marked(bucket: Bucket, load_id: str) -> Manifest | None:
+    """The manifest at the stage where it is of the export of that load id; None where it is of another, or there is none."""
+    found = manifests.read_if_any(bucket)
+    return found if found and found.export.endswith(f"-{mark(load_id)}") else None
+
+
+def marked(plan: ExportPlan, load_id: str, *, progress: Progress | None = None) -> ExportPlan:
+    """`plan` under a name by which `find_marked` knows it again.
 
     Args:
-        mark: 6 to 12 hexadecimal digits.
+        load_id: hexadecimal digits, at least 6.
         progress: told about each file checked.
 
     Returns:
-        The plan; where an unfinished export of that mark is at the location, in the same snapshot, one that goes on with it.
+        The plan; where an unfinished export of that load id is at the location, in the same snapshot, one that goes on with it.
 
     Raises:
         StageError: the stage cannot be read.
     """
+    own = mark(load_id)
     folders = {path.partition("/")[0] for path in plan.bucket.sizes()}
-    for name in sorted(folder for folder in folders if EXPORT_NAME.fullmatch(folder) and folder.endswith(f"-{mark}")):
+    for name in sorted(folder for folder in folders if EXPORT_NAME.fullmatch(folder) and folder.endswith(f"-{own}")):
         former = unfinished(plan.bucket, name)
         if former and former.snapshot == plan.snapshot.name:
             return replace(plan, state=former.without_damaged_files(plan.bucket, progress), resumed=True)
-    return replace(plan, state=plan.state.model_copy(update={"export": _new_name(mark)}))
+    return replace(plan, state=plan.state.model_copy(update={"export": _new_name(own)}))
 
 
 def since(plan: ExportPlan, former: Manifest, *, progress: Progress | None = None) -> ExportPlan:

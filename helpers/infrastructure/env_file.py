@@ -8,13 +8,13 @@ import stat
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dotenv import dotenv_values
 
 from helpers.errors import SettingsError
+from helpers.finding import Finding, stop, warning
 from helpers.ledger.credentials import named_like_a_secret
 from helpers.ledger.folders import create_exclusively
 from helpers.redaction import SHORTEST
@@ -22,26 +22,8 @@ from helpers.settings import FILE, PROJECT
 
 NAME = ".env"
 EXAMPLE = ".env.example"
-MODE = 0o600
 
 _COMMENTED = re.compile(r"^#?\s*(?:export\s+)?([A-Za-z_]\w*)=")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing about the environment that is not as it should be.
-
-    Attributes:
-        severity: "stop" for what the phases need, "warning" for what looks like a mistake.
-        on: the variable or the file.
-        what: what is so.
-        fix: what to do about it.
-    """
-
-    severity: Literal["stop", "warning"]
-    on: str
-    what: str
-    fix: str
 
 
 def referred(profile: str, file: Path) -> dict[str, str]:
@@ -57,11 +39,10 @@ def referred(profile: str, file: Path) -> dict[str, str]:
     return dict(_references(tree.get("profiles", {}).get(profile, {}), f"profiles.{profile}"))
 
 
-def faults(profile: str, file: Path, needed: Mapping[str, str], *, folder: Path | None = None) -> list[Fault]:
-    """What is wrong with the environment of a profile.
+def findings(profile: str, file: Path, needed: Mapping[str, str], *, folder: Path | None = None) -> Iterator[Finding]:
+    """What is wrong with the environment of a profile: what the phases need stops, what looks like a mistake is a warning.
 
     Args:
-        profile: of the settings.
         file: the settings.
         needed: further variables without which a phase cannot act, each with what it is for.
         folder: of `.env` and `.env.example`; that of the settings when None.
@@ -73,31 +54,14 @@ def faults(profile: str, file: Path, needed: Mapping[str, str], *, folder: Path 
     path, example = folder / NAME, folder / EXAMPLE
     own = dotenv_values(path) if path.exists() else {}
     values = {name: value for name, value in {**own, **os.environ}.items() if value}
-    wanted = {**{name: f"{key} refers to it" for name, key in referred(profile, file).items()}, **needed}
-    found = [
-        Fault("stop", name, f"neither the environment nor {NAME} has it, and {why}", f"set {name} in {NAME}")
-        for name, why in sorted(wanted.items())
-        if name not in values
-    ]
+    keys = referred(profile, file)
+    for name, why in sorted({**{name: f"{key} refers to it" for name, key in keys.items()}, **needed}.items()):
+        if name not in values:
+            yield stop(name, f"neither the environment nor {NAME} has it, and {why}", f"set {name} in {NAME}")
     if path.exists():
-        found += _of_the_file(path, own, example)
-    return found + [
-        Fault(
-            "stop", file_name, f"git tracks it, and it holds the value of {name}", "take it out, and change that secret"
-        )
-        for name, file_name in _tracked_secrets(folder, own, _secret_ones(referred(profile, file)))
-    ]
-
-
-def plan_copy(folder: Path = PROJECT) -> str | None:
-    """What `copy` would do: the names that the new file would offer; None where `.env` is there already.
-
-    Raises:
-        SettingsError: there is no `.env.example` to copy.
-    """
-    if (folder / NAME).exists():
-        return None
-    return ", ".join(offered(folder / EXAMPLE))
+        yield from _look_at_file(path, own, example)
+    for name, tracked in _tracked_secrets(folder, own, _secret_ones(keys)):
+        yield stop(tracked, f"git tracks it, and it holds the value of {name}", "take it out, and change that secret")
 
 
 def copy(folder: Path = PROJECT) -> bool:
@@ -126,9 +90,8 @@ def _text(example: Path) -> str:
     try:
         return example.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SettingsError(
-            f"copy {EXAMPLE}", on=str(example), why="it does not exist", next_step="restore it from git"
-        ) from None
+        why = "it does not exist"
+        raise SettingsError(f"copy {EXAMPLE}", on=str(example), why=why, next_step="restore it from git") from None
 
 
 def _references(tree: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
@@ -142,16 +105,16 @@ def _references(tree: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
                 yield from _references(value, f"{at}.{key}")
 
 
-def _of_the_file(path: Path, own: Mapping[str, str | None], example: Path) -> Iterator[Fault]:
+def _look_at_file(path: Path, own: Mapping[str, str | None], example: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        yield Fault("stop", NAME, f"others may read it (mode {mode:o})", f"chmod 600 {NAME}")
+        yield stop(NAME, f"others may read it (mode {mode:o})", f"chmod 600 {NAME}")
     if _git(path.parent, "ls-files", "--error-unmatch", NAME) is not None:
-        yield Fault("stop", NAME, "git tracks it", f"git rm --cached {NAME}, and change every secret in it")
+        yield stop(NAME, "git tracks it", f"git rm --cached {NAME}, and change every secret in it")
     if example.exists():
         known = set(offered(example))
         for name in sorted(set(own) - known):
-            yield Fault("warning", name, f"{NAME} has it and {EXAMPLE} does not", "correct the name, or add it there")
+            yield warning(name, f"{NAME} has it and {EXAMPLE} does not", "correct the name, or add it there")
 
 
 def _secret_ones(references: Mapping[str, str]) -> Set[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.finding import Finding, judged
 from helpers.platforms import aws, snowflake
 from helpers.settings import PROJECT, Settings
 
@@ -41,23 +41,6 @@ class Declared:
     file: str
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a service said when it was asked for something that was deployed.
-
-    Attributes:
-        service: who was asked.
-        on: the object.
-        found: whether it is there.
-        how: what was asked and seen, in a sentence.
-    """
-
-    service: str
-    on: str
-    found: bool
-    how: str
-
-
 def declared(module: Path, targets: Sequence[str] = ()) -> list[Declared]:
     """The resources of a root module and of the modules it calls.
 
@@ -65,13 +48,13 @@ def declared(module: Path, targets: Sequence[str] = ()) -> list[Declared]:
         module: the root module's folder.
         targets: addresses to limit it to; all when empty.
     """
-    found = list(_of_folder(module, module, ""))
+    found = list(_resources(module, module, ""))
     for file in sorted(module.glob("*.tf")):
         for match in _MODULE.finditer(file.read_text(encoding="utf-8")):
             source = _SOURCE.search(match[2])
             if source and source[1].startswith("./"):
                 index = "[0]" if re.search(r"^\s*count\s*=", match[2], re.M) else ""
-                found += _of_folder(module, module / source[1], f"module.{match[1]}{index}.")
+                found += _resources(module, module / source[1], f"module.{match[1]}{index}.")
     return [each for each in found if not targets or any(within(each.address, target) for target in targets)]
 
 
@@ -80,40 +63,50 @@ def within(address: str, target: str) -> bool:
     return re.match(re.escape(target) + r"(?:\[|\.|$)", address) is not None
 
 
-def answers(settings: Settings, variables: Mapping[str, str]) -> list[Answer]:
+def findings(settings: Settings, variables: Mapping[str, str], fix: str) -> Iterator[Finding]:
     """Asks the services themselves, not Terraform, for one object of each module; on the local stack not for a Kafka cluster,
     which its stand-in does not have.
 
     Args:
-        settings: the profile.
         variables: of the modern root module; `name` and `zone_name` are needed.
+        fix: what to do where an object is missing.
 
     Raises:
         ConnectionFailed: a service did not answer.
     """
-    return [*_of_aws(settings, variables["name"], variables["zone_name"]), *_of_snowflake(settings)]
+    name, zone, where = variables["name"], variables["zone_name"], aws.address(settings.aws)
+    for on, found, how in _ask_aws(settings, name, zone):
+        yield judged(found, f"{where}: {on}", how, fix)
+    target = settings.snowflake
+    with snowflake.connect(target) as session:
+        place = f"{snowflake.identifier(target.database)}.INFORMATION_SCHEMA.SCHEMATA"
+        rows = session.execute(f"SELECT SCHEMA_NAME FROM {place}", doing="look for the schemas")
+    there = {str(row["SCHEMA_NAME"]) for row in rows}
+    for schema in dict.fromkeys((target.schema_, *SCHEMAS)):
+        how = f"its INFORMATION_SCHEMA {'lists' if schema in there else 'does not list'} it"
+        on = f"{snowflake.address(target).split(',')[0]}: schema {target.database}.{schema}"
+        yield judged(schema in there, on, how, fix)
 
 
-def _of_folder(root: Path, folder: Path, prefix: str) -> Iterator[Declared]:
+def _resources(root: Path, folder: Path, prefix: str) -> Iterator[Declared]:
     for file in sorted(folder.glob("*.tf")):
         for match in _RESOURCE.finditer(file.read_text(encoding="utf-8")):
             where = file.resolve().relative_to(root.resolve()).as_posix()
             yield Declared(f"{prefix}{match[1]}.{match[2]}", match[1], where)
 
 
-def _of_aws(settings: Settings, name: str, zone: str) -> Iterator[Answer]:
-    account, where = settings.aws, aws.address(settings.aws)
+def _ask_aws(settings: Settings, name: str, zone: str) -> Iterator[tuple[str, bool, str]]:
+    """Each object, whether it is there, and what was asked and seen."""
+    account = settings.aws
     with aws.told(account, "look for what was deployed", on=name):
         vpcs = aws.client(account, "ec2").describe_vpcs(Filters=[{"Name": "tag:Name", "Values": [name]}])["Vpcs"]
-        yield Answer(where, f"network {name}", bool(vpcs), f"EC2 knows {len(vpcs)} networks of that name")
+        yield f"network {name}", bool(vpcs), f"EC2 knows {len(vpcs)} networks of that name"
         buckets = [each["Name"] for each in aws.client(account, "s3").list_buckets()["Buckets"]]
         stage = [each for each in buckets if each.startswith(f"{name}-stage-")]
-        yield Answer(where, f"stage {name}-stage-…", bool(stage), f"S3 knows {len(stage)} buckets of that name")
+        yield f"stage {name}-stage-…", bool(stage), f"S3 knows {len(stage)} buckets of that name"
         alarms = aws.client(account, "cloudwatch").describe_alarms(AlarmNamePrefix=f"{name}-")["MetricAlarms"]
         told = [each for each in alarms if each["AlarmActions"]]
-        yield Answer(
-            where, f"alarms {name}-…", len(told) >= 2, f"CloudWatch knows {len(told)} alarms that tell somebody, of 2"
-        )
+        yield f"alarms {name}-…", len(told) >= 2, f"CloudWatch knows {len(told)} alarms that tell somebody, of 2"
         route53 = aws.client(account, "route53")
         zones = route53.list_hosted_zones_by_name(DNSName=zone)["HostedZones"]
         own = [each for each in zones if each["Name"].rstrip(".") == zone]
@@ -123,28 +116,9 @@ def _of_aws(settings: Settings, name: str, zone: str) -> Iterator[Answer]:
             for record in route53.list_resource_record_sets(HostedZoneId=each["Id"])["ResourceRecordSets"]
             if record["Name"].rstrip(".") == f"db.{zone}"
         ]
-        yield Answer(
-            where, f"db.{zone}", len(records) == 2, f"Route 53 holds {len(records)} weighted records of that name, of 2"
-        )
+        weighted = f"Route 53 holds {len(records)} weighted records of that name, of 2"
+        yield f"db.{zone}", len(records) == 2, weighted
         if account.engine != "moto":
             listed = aws.client(account, "kafka").list_clusters_v2(ClusterNameFilter=name)["ClusterInfoList"]
             active = [each for each in listed if each["ClusterName"] == name and each["State"] == "ACTIVE"]
-            yield Answer(
-                where, f"cluster {name}", bool(active), f"MSK knows {len(active)} active clusters of that name"
-            )
-
-
-def _of_snowflake(settings: Settings) -> Iterator[Answer]:
-    target = settings.snowflake
-    wanted = (target.schema_, *SCHEMAS)
-    with closing(snowflake.open_connection(target)) as connection:
-        session = snowflake.Session(connection, snowflake.address(target))
-        place = f"{snowflake.identifier(target.database)}.INFORMATION_SCHEMA.SCHEMATA"
-        rows = session.execute(f"SELECT SCHEMA_NAME FROM {place}", doing="look for the schemas")
-    there = {str(row["SCHEMA_NAME"]) for row in rows}
-    for name in dict.fromkeys(wanted):
-        found = name in there
-        yield Answer(
-            snowflake.address(target).split(",")[0], f"schema {target.database}.{name}", found,
-            f"its INFORMATION_SCHEMA {'lists' if found else 'does not list'} it",
-        )  # fmt: skip
+            yield f"cluster {name}", bool(active), f"MSK knows {len(active)} active clusters of that name"

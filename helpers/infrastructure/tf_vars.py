@@ -15,10 +15,9 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from helpers import PROJECT
 from helpers.errors import MigrationError, SettingsError
 from helpers.redaction import remember
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 _TRUTH = {"true": "true", "1": "true", "yes": "true", "false": "false", "0": "false", "no": "false"}
 
@@ -103,12 +102,9 @@ def variables(values: Mapping[str, str]) -> dict[str, str]:
             remember(value)
         if variable.switch:
             if value.lower() not in _TRUTH:
-                raise SettingsError(
-                    f"read {variable.env}",
-                    on="the environment or .env",
-                    why=f"it switches {variable.what}, and {value!r} is neither true nor false",
-                    next_step=f"export {variable.env}=true, or =false",
-                )
+                why = f"it switches {variable.what}, and {value!r} is neither true nor false"
+                cure = f"export {variable.env}=true, or =false"
+                raise SettingsError(f"read {variable.env}", on="the environment or .env", why=why, next_step=cure)
             value = _TRUTH[value.lower()]
         found[variable.terraform] = value
     return found

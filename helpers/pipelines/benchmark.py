@@ -20,6 +20,7 @@ import pandas as pd
 
 from helpers import export as exporting
 from helpers.errors import LoadError, UsageError
+from helpers.frames import frame
 from helpers.load import snowflake as loading
 from helpers.pipelines import legacy, marts
 from helpers.pipelines.marts import STAND_IN
@@ -150,7 +151,7 @@ class Benchmark:
             rows[key] = rows.get(key, 0) + each.seconds
         columns = ["volume", "order lines", "pipeline", "engine", "seconds", "lines a second"]
         made = [(*key, round(seconds, 2), round(key[1] / seconds)) for key, seconds in rows.items()]
-        return pd.DataFrame(made, columns=columns).set_index("volume")
+        return frame(made, *columns)
 
     def frame(self, part: Part) -> pd.DataFrame:
         """A row a stage, a mart or a query."""
@@ -160,7 +161,7 @@ class Benchmark:
         ]  # fmt: skip
         what = "stage" if part == "pipeline" else part
         columns = ["volume", "pipeline", "engine", what, "seconds", "slowest"]
-        return pd.DataFrame(rows, columns=columns).set_index("volume")
+        return frame(rows, *columns)
 
     def judged(self) -> pd.DataFrame:
         """A row a limit."""
@@ -175,7 +176,7 @@ class Benchmark:
             )
             for v in self.verdicts
         ]
-        return pd.DataFrame(rows, columns=["limit", "of", "seconds", "measured", "verdict", "why"]).set_index("limit")
+        return frame(rows, "limit", "of", "seconds", "measured", "verdict", "why")
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -194,10 +195,9 @@ def plan_benchmark(settings: Settings, pipelines: Iterable[str], volumes: Iterab
     chosen, sizes = tuple(pipelines), tuple(volumes)
     for given, known in ((chosen, get_args(Pipeline)), (sizes, tuple(VOLUMES))):
         if not given or (unknown := [each for each in given if each not in known]):
-            raise UsageError(
-                "plan a benchmark", on=", ".join(unknown) if given else "nothing", why="there is no such choice",
-                next_step=f"use one or more of: {', '.join(known)}",
-            )  # fmt: skip
+            why = "there is no such choice"
+            cure = f"use one or more of: {', '.join(known)}"
+            raise UsageError("plan a benchmark", on=", ".join(unknown) if given else "nothing", why=why, next_step=cure)
     return BenchmarkPlan(settings, chosen, sizes)  # type: ignore[arg-type]
 
 
@@ -207,7 +207,6 @@ def benchmark(plan: BenchmarkPlan, limits: Sequence[Limit] = (), *, progress: Pr
     Args:
         plan: what to measure.
         limits: to judge by.
-        progress: told about the order lines done with.
 
     Raises:
         LoadError: a mart did not build: its time would be of something else.
@@ -375,8 +374,6 @@ def _fetch(cursor: Any, sql: str) -> object:
 
 def _not_built(built: dbt.DbtResult) -> LoadError:
     first = built.bad[0] if built.bad else None
-    return LoadError(
-        "measure the marts", on=first.name if first else "dbt",
-        why=first.message or first.status if first else "nothing was built",
-        next_step="build them and read what failed: runbook marts",
-    )  # fmt: skip
+    why = first.message or first.status if first else "nothing was built"
+    cure = "build them and read what failed: runbook marts"
+    return LoadError("measure the marts", on=first.name if first else "dbt", why=why, next_step=cure)

@@ -43,14 +43,14 @@ def read(folder: Path = FOLDER) -> list[DagFile]:
     """
     found: dict[str, DagFile] = {}
     for path in sorted(folder.glob("*.py")):
-        for dag in _of(path):
+        for dag in _dags(path):
             if other := found.get(dag.name):
                 raise _refused(path, f"{dag.name} is also in {other.file}", "give one of them another id")
             found[dag.name] = dag
     return [found[name] for name in sorted(found)]
 
 
-def _of(path: Path) -> Iterator[DagFile]:
+def _dags(path: Path) -> Iterator[DagFile]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
     except (SyntaxError, ValueError) as error:

@@ -94,7 +94,6 @@ def reach(source: DataSource, settings: Settings, *, write: bool = False) -> Rea
 
     Args:
         source: which.
-        settings: the profile.
         write: whether the stage is written to as well: an object that is removed again.
 
     Raises:
@@ -130,10 +129,9 @@ def _source(settings: Settings) -> str:
         )
         tables, readable = cursor.fetchone()
     if readable < tables or not tables:
-        raise SourceRefused(
-            "read the source", on=postgres.address(source), why=f"{readable} of its {tables} tables may be read",
-            next_step="grant SELECT on them, or name the database that has them",
-        )  # fmt: skip
+        why = f"{readable} of its {tables} tables may be read"
+        cure = "grant SELECT on them, or name the database that has them"
+        raise SourceRefused("read the source", on=postgres.address(source), why=why, next_step=cure)
     return f"{tables} tables may be read"
 
 
@@ -145,10 +143,9 @@ def _stage(settings: Settings, write: bool) -> str:
     bucket.write(PROBE, b"1")
     try:
         if bucket.read(PROBE) != b"1":
-            raise StageError(
-                "read back what was written", on=f"{bucket.location}{PROBE}", why="it is not there",
-                next_step="look at the bucket's policy and life cycle",
-            )  # fmt: skip
+            why = "it is not there"
+            cure = "look at the bucket's policy and life cycle"
+            raise StageError("read back what was written", on=f"{bucket.location}{PROBE}", why=why, next_step=cure)
     finally:
         bucket.remove([PROBE])
     return f"{objects} objects; one was written, read and removed"
@@ -158,14 +155,12 @@ def _snowflake(settings: Settings) -> str:
     with snowflake.connect(settings.snowflake) as session:
         rows = session.execute("SELECT CURRENT_VERSION() AS V", doing="ask for the version")
     if not rows:
-        raise LoadError(
-            "ask for the version", on=snowflake.address(settings.snowflake), why="it said nothing",
-            next_step="run the same command again",
-        )  # fmt: skip
+        why = "it said nothing"
+        cure = "run the same command again"
+        raise LoadError("ask for the version", on=snowflake.address(settings.snowflake), why=why, next_step=cure)
     return f"version {next(iter(rows[0].values()))}"
 
 
 def _wrong(file: Path, why: str) -> SettingsError:
-    return SettingsError(
-        "read the data sources", on=file.name, why=why, next_step="see docs/configuration/data-sources.md"
-    )
+    cure = "see docs/configuration/data-sources.md"
+    return SettingsError("read the data sources", on=file.name, why=why, next_step=cure)

@@ -76,10 +76,9 @@ def read_list(file: Path) -> tuple[Listed, ...]:
         found = json.loads(file.read_text(encoding="utf-8"))
         return tuple(Listed(str(each["name"]), str(each["kind"]), tuple(map(str, each["objects"]))) for each in found)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvidenceError(
-            "read phase 00's list of integrations", on=file.name, why=f"{type(error).__name__}: {error}",
-            next_step="run phase 00 again in this run",
-        ) from None  # fmt: skip
+        why = f"{type(error).__name__}: {error}"
+        cure = "run phase 00 again in this run"
+        raise EvidenceError("read phase 00's list of integrations", on=file.name, why=why, next_step=cure) from None
 
 
 def systems(settings: Settings, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
@@ -107,7 +106,9 @@ def validate(
     Returns:
         A reading for each object; one that fails is an answer and raises nothing.
     """
-    return tuple(reading for name, how in described.items() if how for reading in _of(settings, name, how, file))
+    return tuple(
+        reading for name, how in described.items() if how for reading in _read_target(settings, name, how, file)
+    )
 
 
 def source_systems(settings: Settings, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
@@ -148,7 +149,7 @@ def validate_source(settings: Settings, described: Mapping[str, Downstream | Non
             for what in how.reads if how else ():
                 user = how.user if how else None
                 try:
-                    found.append(_of_source(cursor, schemas, system, user, what))
+                    found.append(_read_source(cursor, schemas, system, user, what))
                 except psycopg2.Error as error:
                     if faults.lost(error):
                         where = postgres.address(settings.source)
@@ -159,7 +160,7 @@ def validate_source(settings: Settings, described: Mapping[str, Downstream | Non
     return tuple(found)
 
 
-def _of_source(cursor: Any, schemas: Sequence[str], system: str, user: str | None, what: str) -> Reading:
+def _read_source(cursor: Any, schemas: Sequence[str], system: str, user: str | None, what: str) -> Reading:
     places = [what] if "." in what else [f"{schema}.{what}" for schema in schemas]
     role = EVERYBODY if system.lower() == EVERYBODY and not user else _role(cursor, user or system)
     who = role or user or str(cursor.connection.info.user)
@@ -199,7 +200,7 @@ def _lacking(cursor: Any, role: str, relation: str) -> str:
     return f"the role {role} lacks {' and '.join(lacking)}" if lacking else ""
 
 
-def _of(settings: Settings, system: str, described: Downstream, file: Path | None) -> list[Reading]:
+def _read_target(settings: Settings, system: str, described: Downstream, file: Path | None) -> list[Reading]:
     as_it = _as_itself(settings, described)
     own = as_it is not settings
     user = as_it.snowflake.user if settings.dbt.engine == "snowflake" else "whoever opens the file"

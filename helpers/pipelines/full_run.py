@@ -20,6 +20,7 @@ import pandas as pd
 from helpers import export as exporting
 from helpers import verify
 from helpers.errors import UsageError
+from helpers.frames import frame
 from helpers.load import snowflake as loading
 from helpers.model.manifest import Manifest
 from helpers.pipelines import aggregation as legacy_aggregation
@@ -38,10 +39,7 @@ VARIABLE = "migration_sources"
 """Of Airflow, which phase 20 writes: the profile that the DAG's tasks work with."""
 
 STAGES = ("export", "load", "verify", "marts", "parity")
-LEGACY_STAGES = ("aggregate", "recomputation")
 IN_PROCESS = "in this process, without Airflow"
-MARK = 12
-"""Digits of the load id that an export's name ends with, so that a probe knows it again."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class PipelineRun:
     def frame(self) -> pd.DataFrame:
         """A row a stage."""
         rows = [(stage.name, stage.state, stage.said, round(stage.seconds, 2)) for stage in self.stages]
-        return pd.DataFrame(rows, columns=["stage", "state", "said", "seconds"]).set_index("stage")
+        return frame(rows, "stage", "state", "said", "seconds")
 
 
 def run(
@@ -94,10 +92,8 @@ def run(
     """Runs the whole chain once, in one snapshot, and stops behind the first stage that says no.
 
     Args:
-        settings: the profile.
         load_id: 32 hexadecimal digits, which the export's name ends with and which the target and the marts record.
         cells_folder: where differing cells would go.
-        progress: told about rows.
         report: is told what dbt says.
 
     Raises:
@@ -139,7 +135,6 @@ def by_airflow(settings: Settings, *, load_id: str, progress: Progress | None = 
     Args:
         settings: the profile, whose Airflow it is.
         load_id: 32 hexadecimal digits, with which the run's id begins.
-        progress: told about tasks.
 
     Raises:
         UsageError: the DAG is not there or not enabled, or works with another profile.
@@ -170,9 +165,9 @@ def _by_airflow(
 ) -> PipelineRun:
     scheduler = airflow.connect(settings)
     _refuse_other_profile(scheduler, settings)
-    run_id = scheduler.trigger(dag, run_id=f"runbook-{load_id[:MARK]}-{token_hex(2)}")
+    run_id = scheduler.trigger(dag, run_id=f"runbook-{exporting.mark(load_id)}-{token_hex(2)}")
     scheduler.follow(dag, run_id, progress)
-    stages = [_of_task(task) for task in scheduler.tasks(dag, run_id)]
+    stages = [_stage(task) for task in scheduler.tasks(dag, run_id)]
     if any(stage.state != "done" for stage in stages):
         log = scheduler.log_of_failed(dag, run_id)
         stages = [replace(each, said=log) if each.state == "failed" else each for each in stages]
@@ -222,7 +217,7 @@ def _refuse_other_profile(scheduler: airflow.Airflow, settings: Settings) -> Non
         )  # fmt: skip
 
 
-def _of_task(task: airflow.Task) -> Stage:
+def _stage(task: airflow.Task) -> Stage:
     state: Literal["done", "failed", "skipped"] = "skipped"
     if task.state in ("success", "failed"):
         state = "done" if task.state == "success" else "failed"
@@ -242,7 +237,7 @@ class _Chain:
     def export(self, plan: exporting.ExportPlan) -> tuple[bool, str]:
         # What the load would refuse is refused before anything is written.
         loading.plan_load(plan.unwritten, Bucket.open(self._settings.stage), self._settings.snowflake)
-        own = exporting.marked(plan, self._load_id[:MARK], progress=self._progress)
+        own = exporting.marked(plan, self._load_id, progress=self._progress)
         made = self._manifest = exporting.export(own, progress=self._progress)
         return True, f"{sum(table.rows for table in made.tables):,} rows of {len(made.tables)} tables at LSN {made.lsn}"
 

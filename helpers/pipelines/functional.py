@@ -35,7 +35,6 @@ def run(settings: Settings, file: Path = FILE) -> tuple[CaseResult, ...]:
     """Runs every test of a file, the slow ones too, on the profile's stack.
 
     Args:
-        settings: the profile.
         file: the test file.
 
     Raises:

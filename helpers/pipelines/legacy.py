@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 from psycopg2 import errors as pg
 
+from helpers import PROJECT
 from helpers.errors import ConnectionFailed, UsageError
 from helpers.platforms import pg_session
 
-SQL_FOLDER = Path(__file__).resolve().parents[2] / "pipeline" / "legacy"
+SQL_FOLDER = PROJECT / "pipeline" / "legacy"
 TABLES_SQL = ("10_raw.sql", "11_operations.sql", "13_star.sql")
 KEYS_SQL = ("12_operations_keys.sql",)
 STAR_SQL = ("20_clean.sql", "30_star.sql", "40_aggregates.sql")
@@ -43,6 +43,24 @@ _OWNED_OBJECTS = f"""
     ORDER BY 2
 """
 
+_DEPENDS = (
+    "objects that are not part of the sample depend on it: {detail}",
+    "drop them yourself, or give the sample a database of its own",
+)
+_TAKEN = (
+    "an object of that name, which is not the sample's, is there already: {detail}",
+    "rename it, or give the sample a database of its own",
+)
+_REFUSALS: dict[type[psycopg2.Error], tuple[str, str]] = {
+    pg.DependentObjectsStillExist: _DEPENDS, pg.FeatureNotSupported: _DEPENDS, pg.ForeignKeyViolation: _DEPENDS,
+    pg.DuplicateTable: _TAKEN, pg.DuplicateObject: _TAKEN,
+    pg.LockNotAvailable: (
+        "another session has held a lock on these tables for 30 s",
+        "let it finish (pg_stat_activity and pg_locks name it), then repeat",
+    ),
+}  # fmt: skip
+"""What the server refuses of a build: why, and what to do about it."""
+
 
 @contextmanager
 def transaction(dsn: str, what: str, *, alone: bool = True) -> Iterator[Any]:
@@ -54,16 +72,15 @@ def transaction(dsn: str, what: str, *, alone: bool = True) -> Iterator[Any]:
         ConnectionFailed: the server did not let us in, or went away.
         UsageError: an object of somebody else stands in the way, or somebody holds a lock for half a minute.
     """
+
+    def lost(doing: str, error: Exception, why: str, cure: str) -> ConnectionFailed:
+        return ConnectionFailed(doing, on="the given DSN", why=why or str(error), next_step=cure)
+
     try:
         settings = pg_session.wanted({"lock_timeout": "30000", "application_name": "runbook sample"})
         connection = pg_session.connect(dsn, settings, "the given DSN")
     except psycopg2.OperationalError as error:
-        raise ConnectionFailed(
-            "connect to PostgreSQL",
-            on="the given DSN",
-            why=str(error),
-            next_step="check that the server is up and the DSN",
-        ) from error
+        raise lost("connect to PostgreSQL", error, "", "check that the server is up and the DSN") from error
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute(
@@ -72,34 +89,12 @@ def transaction(dsn: str, what: str, *, alone: bool = True) -> Iterator[Any]:
             if alone:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
             yield cursor
-    except (pg.DependentObjectsStillExist, pg.FeatureNotSupported, pg.ForeignKeyViolation) as error:
-        raise UsageError(
-            what,
-            on="schema public",
-            why="objects that are not part of the sample depend on it: " + _detail(error),
-            next_step="drop them yourself, or give the sample a database of its own",
-        ) from error
-    except (pg.DuplicateTable, pg.DuplicateObject) as error:
-        raise UsageError(
-            what,
-            on="schema public",
-            why="an object of that name, which is not the sample's, is there already: " + _detail(error),
-            next_step="rename it, or give the sample a database of its own",
-        ) from error
-    except pg.LockNotAvailable as error:
-        raise UsageError(
-            what,
-            on="schema public",
-            why="another session has held a lock on these tables for 30 s",
-            next_step="let it finish (pg_stat_activity and pg_locks name it), then repeat",
-        ) from error
+    except tuple(_REFUSALS) as error:
+        why, cure = next(said for kind, said in _REFUSALS.items() if isinstance(error, kind))
+        raise UsageError(what, on="schema public", why=why.format(detail=_detail(error)), next_step=cure) from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise ConnectionFailed(
-            what,
-            on="the given DSN",
-            why=str(error.__context__ or error),
-            next_step="repeat when the cause is gone: nothing was left half-done",
-        ) from error
+        cure = "repeat when the cause is gone: nothing was left half-done"
+        raise lost(what, error, str(error.__context__ or ""), cure) from error
     finally:
         connection.close()
 

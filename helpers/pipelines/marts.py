@@ -54,7 +54,6 @@ def build(
     """Builds the marts and runs their tests, on the profile's engine; on DuckDB the stage must be in the file (`prepare`).
 
     Args:
-        settings: the profile.
         load_id: written into the marts once all of them are well; `built` reads it. Without it they keep the one that they
             have while they are of the same export.
         file: of engine duckdb; without it one beside the local stack's data.
@@ -114,7 +113,6 @@ def reading(settings: Settings, file: Path | None = None, *, fresh: bool = False
     """Reads the marts of the profile's engine, for the length of the block.
 
     Args:
-        settings: the profile.
         file: of engine duckdb.
         fresh: answer no query from the result of an earlier one, as Snowflake does otherwise
             (https://docs.snowflake.com/en/user-guide/querying-persisted-results).
@@ -126,10 +124,8 @@ def reading(settings: Settings, file: Path | None = None, *, fresh: bool = False
     if settings.dbt.engine == "duckdb":
         path = file or default_file(settings)
         if not path.exists():
-            raise LoadError(
-                "read the marts", on=str(path), why="there is no such file: nothing was built there",
-                next_step="build them: runbook marts",
-            )  # fmt: skip
+            why = "there is no such file: nothing was built there"
+            raise LoadError("read the marts", on=str(path), why=why, next_step="build them: runbook marts")
         connection = duckdb.connect(str(path), read_only=True)
         connection.execute("SET enable_progress_bar = false")  # in a notebook it would be a picture among the results
         try:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from helpers.errors import LoadError, UsageError
+from helpers.frames import frame
 from helpers.model import manifest as manifests
 from helpers.model.manifest import StagedTable
 from helpers.pipelines import marts
@@ -178,7 +179,7 @@ class ParityReport:
             "differences",
             "changed since",
         ]
-        return pd.DataFrame(rows, columns=columns).set_index("aggregate")
+        return frame(rows, *columns)
 
     def differing(self, limit: int = 100) -> pd.DataFrame:
         """The first differences, a row each."""
@@ -187,7 +188,7 @@ class ParityReport:
             for d in self.differences[:limit]
         ]
         columns = ["aggregate", "row", "difference", "column", "legacy", self.against, "changed since"]
-        return pd.DataFrame(rows, columns=columns).set_index("aggregate")
+        return frame(rows, *columns)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json` and for the report: every difference is in it."""
@@ -215,10 +216,8 @@ def compare(
     """Compares every legacy aggregate with its mart, row by row.
 
     Args:
-        settings: the profile.
         file: of engine duckdb.
         aggregates: which ones.
-        progress: told about the aggregates compared.
 
     Raises:
         UsageError: the source has no such aggregate.
@@ -266,11 +265,9 @@ def relations(source: Source, names: Sequence[str]) -> list[Relation]:
             )
             row = cursor.fetchone()
             if row is None:
-                raise UsageError(
-                    "compare the legacy aggregates", on=name,
-                    why=f"the source has no such table or view in {', '.join(schemas)}",
-                    next_step="name its schema under the profile's source, or build the sample: runbook local sample",
-                )  # fmt: skip
+                why = f"the source has no such table or view in {', '.join(schemas)}"
+                cure = "name its schema under the profile's source, or build the sample: runbook local sample"
+                raise UsageError("compare the legacy aggregates", on=name, why=why, next_step=cure)
             found.append(Relation(str(row[0]), row[1] != "m"))  # LOCK takes no materialized view
     return found
 
@@ -355,7 +352,7 @@ def compared(
     for key in sorted(ours.keys() | theirs.keys(), key=lambda key: [(text is not None, text or "") for text in key]):
         left, right = ours.get(key, []), theirs.get(key, [])
         figures += len(aggregate.columns) * min(len(left), len(right))
-        found += _of_key(aggregate, key, left, right)
+        found += _differences(aggregate, key, left, right)
     if found and staged and (then := staged.rows(aggregate)) is not None:
         found = [replace(each, since=_since(aggregate, each, theirs, then)) for each in found]
     found = [replace(each, against=against) for each in found]
@@ -370,7 +367,7 @@ def _by_key(aggregate: Aggregate, rows: Iterable[Row]) -> dict[_Key, list[_Texts
     return dict(found)
 
 
-def _of_key(aggregate: Aggregate, key: _Key, legacy: list[_Texts], mart: list[_Texts]) -> Iterator[Difference]:
+def _differences(aggregate: Aggregate, key: _Key, legacy: list[_Texts], mart: list[_Texts]) -> Iterator[Difference]:
     named = dict(zip(aggregate.key, key, strict=True))
     if len(legacy) > 1 or len(mart) > 1:
         if sorted(legacy, key=str) != sorted(mart, key=str):
@@ -422,8 +419,6 @@ def _text(aggregate: Aggregate, column: str, value: object) -> str | None:
             return "0" if text == "-0" else text
         case date():
             return value.isoformat()
-    raise LoadError(
-        f"compare {aggregate.name} to the cent", on=f"column {column}",
-        why=f"it holds a {type(value).__name__}, not an exact number, a date or a text",
-        next_step="give the column an exact type, such as decimal(38, 9)",
-    )  # fmt: skip
+    why = f"it holds a {type(value).__name__}, not an exact number, a date or a text"
+    cure = "give the column an exact type, such as decimal(38, 9)"
+    raise LoadError(f"compare {aggregate.name} to the cent", on=f"column {column}", why=why, next_step=cure)

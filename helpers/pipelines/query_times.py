@@ -16,7 +16,7 @@ from typing import Any
 import psycopg2
 
 from helpers.errors import SettingsError
-from helpers.finding import Finding
+from helpers.finding import Finding, note, stop, warning
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import identifier
@@ -56,6 +56,11 @@ class Timing:
     rows: int
     limit: float | None
     why_not: str = ""
+
+    @property
+    def fastest(self) -> float:
+        """Of the times that it ran."""
+        return min(self.seconds, default=0.0)
 
     @property
     def slowest(self) -> float:
@@ -116,35 +121,23 @@ def findings(timings: Sequence[Timing], sla: Sla | None) -> Iterator[Finding]:
     """What ran, and what was promised and not kept."""
     for each in timings:
         if each.why_not:
-            yield Finding(
-                "stop",
-                each.name,
-                f"could not be timed: {each.why_not}",
-                "correct queries and views of [profiles.X.sla]; a query names the schema of each table, since search_path is empty",
-            )
+            fix = "correct queries and views of [profiles.X.sla]; a query names the schema of each table, since search_path is empty"
+            yield stop(each.name, f"could not be timed: {each.why_not}", fix)
         elif each.missed:
-            yield Finding(
-                "stop",
-                each.name,
-                f"takes {each.slowest:.2f} s, and {each.limit:g} s were promised",
-                f"find out why, or agree on a limit that holds and write it to sla.seconds.{each.name}",
-            )
+            fix = f"find out why, or agree on a limit that holds and write it to sla.seconds.{each.name}"
+            yield stop(each.name, f"takes {each.slowest:.2f} s, and {each.limit:g} s were promised", fix)
         elif each.limit is not None:
-            yield Finding("note", each.name, f"takes {each.slowest:.3f} s of {each.limit:g} s")
+            yield note(each.name, f"takes {each.slowest:.3f} s of {each.limit:g} s")
         else:
-            yield Finding("warning", each.name, "nobody has promised a limit", f"agree on one: sla.seconds.{each.name}")
+            yield warning(each.name, "nobody has promised a limit", f"agree on one: sla.seconds.{each.name}")
     total = sum(each.slowest for each in timings)
     if sla and sla.total_seconds is not None and total > sla.total_seconds:
-        yield Finding(
-            "stop", "all queries", f"take {total:.2f} s, and {sla.total_seconds:g} s were promised", "agree on sla.total_seconds anew"
-        )  # fmt: skip
+        yield stop("all queries", f"take {total:.2f} s, and {sla.total_seconds:g} s were promised", "agree on sla.total_seconds anew")  # fmt: skip
     known = {each.name for each in timings}
     for name in sorted(set(sla.seconds) - known if sla else ()):
-        yield Finding("stop", name, "has a limit, and no query of that name was timed", f"correct sla.seconds.{name}")
+        yield stop(name, "has a limit, and no query of that name was timed", f"correct sla.seconds.{name}")
     if sla is None:
-        yield Finding(
-            "warning", "the profile", "it has no section sla", "write down what was promised: [profiles.X.sla]"
-        )
+        yield warning("the profile", "it has no section sla", "write down what was promised: [profiles.X.sla]")
 
 
 def _text(settings: Settings, path: Path) -> str:
@@ -155,12 +148,8 @@ def _text(settings: Settings, path: Path) -> str:
 
 
 def _no_queries(settings: Settings, path: Path, why: str) -> SettingsError:
-    return SettingsError(
-        f"read profiles.{settings.profile}.sla.queries",
-        on=str(path),
-        why=why,
-        next_step='name the SQL files of the legacy aggregation, such as "pipeline/legacy/40_aggregates.sql"',
-    )
+    cure = 'name the SQL files of the legacy aggregation, such as "pipeline/legacy/40_aggregates.sql"'
+    return SettingsError(f"read profiles.{settings.profile}.sla.queries", on=str(path), why=why, next_step=cure)
 
 
 def _view(cursor: Any, name: str, schemas: Sequence[str]) -> Query:

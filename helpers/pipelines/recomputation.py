@@ -39,10 +39,6 @@ _RATIOS = Context(prec=100, rounding=ROUND_HALF_UP)
 def compare(settings: Settings, *, progress: Progress | None = None) -> ParityReport:
     """Compares every legacy aggregate with what its order lines give, in one snapshot.
 
-    Args:
-        settings: the profile.
-        progress: told about the aggregates compared.
-
     Raises:
         UsageError: the source has no such aggregate, or no order lines.
         SourceRefused: an order line cannot be read, or the server does not let us read it.

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import psycopg2
 
+from helpers.frames import frame
 from helpers.model.catalog import Table
 from helpers.pipelines.legacy import SQL_FOLDER
 from helpers.platforms import postgres
@@ -80,7 +81,7 @@ class SourceQuality:
                 (table, "broken" if "fail" in own else "kept" if own else "no rule", f"rules: {counted or 'none'}")
             )
         rows += [(each.name, "broken" if each.rows else "kept", f"{each.rows:,} wrong rows") for each in self.checks]
-        return pd.DataFrame(rows, columns=["name", "verdict", "found"]).set_index("name")
+        return frame(rows, "name", "verdict", "found")
 
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
@@ -94,9 +95,7 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
     """Counts, in one snapshot, the rows that break a rule of the source.
 
     Args:
-        settings: the profile.
         tables: globs over the tables whose rules are counted; empty for all. The queries are asked in any case.
-        progress: told about the tables.
 
     Raises:
         SourceRefused: the source does not let us read, or lacks what a query asks for.

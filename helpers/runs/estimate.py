@@ -37,15 +37,13 @@ class Estimate:
 NONE = Estimate(0.0, False)
 
 
-def of_phases(outputs: Path, run: str, wanted: dict[str, bool], *, profile: str, option: str) -> dict[str, Estimate]:
+def estimate_phases(
+    outputs: Path, run: str, wanted: dict[str, bool], *, profile: str, option: str
+) -> dict[str, Estimate]:
     """Estimates phases by this run's former attempts, then by those of other runs with the same profile, then as planned.
 
     Args:
-        outputs: the folder of all runs.
-        run: this one.
         wanted: phases, and whether each is applied; a rehearsal tells nothing about an applied phase.
-        profile: of the run.
-        option: the migration path.
     """
     found: dict[str, Estimate] = {}
     for entries in _ledgers(outputs, run, profile):

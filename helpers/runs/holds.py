@@ -40,12 +40,8 @@ def let_go_abandoned(run: str | None, found: RunStatus | None) -> Iterator[Snaps
         UsageError: an attempt of the run is running.
     """
     if found and "running" in found.attempts.values():
-        raise UsageError(
-            "let the snapshot go",
-            on=f"run {run}",
-            why="an attempt of it is running",
-            next_step="wait for it, or stop it first",
-        )
+        why = "an attempt of it is running"
+        raise UsageError("let the snapshot go", on=f"run {run}", why=why, next_step="wait for it, or stop it first")
     for each in held(run or ""):
         if each.abandoned:
             release(each)

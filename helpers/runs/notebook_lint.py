@@ -80,15 +80,15 @@ def lint(path: Path) -> list[Finding]:
             raise problem
     except Exception as error:  # a damaged notebook is a finding like any other
         return [Finding(path, "", f"is no valid notebook: {type(error).__name__}: {str(error).splitlines()[0]}")]
-    found = [("", message) for message in _of_the_notebook(nb)]
+    found = [("", message) for message in _check_notebook(nb)]
     seen: set[str] = set()
     for cell in nb.cells:
         name = cell.get("id", "")
-        found += [(name, message) for message in (*_of_the_id(name, cell, path, seen), *_of_the_cell(cell))]
+        found += [(name, message) for message in (*_check_id(name, cell, path, seen), *_check_cell(cell))]
     return [Finding(path, name, message) for name, message in found]
 
 
-def _of_the_notebook(nb: Any) -> Iterator[str]:
+def _check_notebook(nb: Any) -> Iterator[str]:
     if (nb.nbformat, nb.nbformat_minor) < (4, 5):
         yield f"nbformat {nb.nbformat}.{nb.nbformat_minor} has no cell ids; save it as 4.5"
     if nb.metadata.get("kernelspec", {}).get("name") != "python3":
@@ -96,8 +96,8 @@ def _of_the_notebook(nb: Any) -> Iterator[str]:
     if not nb.cells:
         yield "is empty"
         return
-    yield from _of_the_opening(nb.cells[0])
-    yield from _of_the_order(nb.cells)
+    yield from _check_opening(nb.cells[0])
+    yield from _check_order(nb.cells)
     sources = "\n".join(cell.source for cell in nb.cells)
     if "%%sql" in sources and not re.search(r"^%config SqlMagic\.short_errors *= *False", sources, re.M):
         yield "queries without `%config SqlMagic.short_errors = False`: nbval lets a failing query pass"
@@ -108,7 +108,7 @@ def _of_the_notebook(nb: Any) -> Iterator[str]:
         yield "its related links have no link"
 
 
-def _of_the_opening(first: Any) -> Iterator[str]:
+def _check_opening(first: Any) -> Iterator[str]:
     if first.cell_type != "markdown" or not first.source.startswith("# "):
         yield "does not begin with a title (# …)"
         return
@@ -118,7 +118,7 @@ def _of_the_opening(first: Any) -> Iterator[str]:
             yield f"the table under its title has no row {entry!r}"
 
 
-def _of_the_order(cells: list[Any]) -> Iterator[str]:
+def _check_order(cells: list[Any]) -> Iterator[str]:
     places = {tag: [i for i, cell in enumerate(cells) if tag in _tags(cell)] for tag in ("parameters", "setup")}
     for tag, found in places.items():
         if len(found) != 1:
@@ -131,7 +131,7 @@ def _of_the_order(cells: list[Any]) -> Iterator[str]:
             yield "its first code cell is not the one tagged parameters"
 
 
-def _of_the_id(name: str, cell: Any, path: Path, seen: set[str]) -> Iterator[str]:
+def _check_id(name: str, cell: Any, path: Path, seen: set[str]) -> Iterator[str]:
     if not name:
         yield "a cell has no id"
         return
@@ -145,7 +145,7 @@ def _of_the_id(name: str, cell: Any, path: Path, seen: set[str]) -> Iterator[str
         yield f"a step's id begins with s{step[0]}-"
 
 
-def _of_the_cell(cell: Any) -> Iterator[str]:
+def _check_cell(cell: Any) -> Iterator[str]:
     tags = _tags(cell)
     if unknown := tags - TAGS:
         yield f"has tags outside the closed list: {', '.join(sorted(unknown))}"
@@ -155,10 +155,10 @@ def _of_the_cell(cell: Any) -> Iterator[str]:
     if any(_MACHINE_PATH.search(text) for text in texts):
         yield "holds a path of one machine"
     if cell.cell_type == "code":
-        yield from _of_the_code(cell, tags)
+        yield from _check_code(cell, tags)
 
 
-def _of_the_code(cell: Any, tags: set[str]) -> Iterator[str]:
+def _check_code(cell: Any, tags: set[str]) -> Iterator[str]:
     lines = len(cell.source.splitlines())
     if lines > LONGEST_CELL:
         yield f"has {lines} lines; at most {LONGEST_CELL} (aim at 12): the rest is a helper"
@@ -176,12 +176,12 @@ def _of_the_code(cell: Any, tags: set[str]) -> Iterator[str]:
         except UsageError as error:
             yield f"{error.on}: {error.why}"
     if cell.source.lstrip().startswith("%%"):
-        yield from _of_the_magic(cell.source.lstrip())
+        yield from _check_magic(cell.source.lstrip())
         return
-    yield from dict.fromkeys(_of_the_python(cell.source, imports="setup" in tags))
+    yield from dict.fromkeys(_check_python(cell.source, imports="setup" in tags))
 
 
-def _of_the_python(source: str, *, imports: bool) -> Iterator[str]:
+def _check_python(source: str, *, imports: bool) -> Iterator[str]:
     try:
         tree = ast.parse(TransformerManager().transform_cell(source))  # type: ignore[no-untyped-call]
     except SyntaxError as error:
@@ -211,7 +211,7 @@ def _magic(node: ast.AST) -> str | None:
     return None
 
 
-def _of_the_magic(source: str) -> Iterator[str]:
+def _check_magic(source: str) -> Iterator[str]:
     if not source.startswith("%%sql"):
         yield f"uses {source.split()[0]}; only %%sql is for runbooks"
         return

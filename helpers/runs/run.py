@@ -96,14 +96,11 @@ def execute(
 
     Args:
         notebook: the runbook; its name without the suffix is the phase.
-        run: the run's name.
         parameters: values, or what `parameters.from_arguments` and `from_file` read.
-        outputs: the folder of all runs.
         option: the migration path, which is the whole run's.
         cell_timeout: seconds that one cell may take; None for no limit.
         start_timeout: seconds that the kernel may take to start.
         grace: seconds that a cell has to clean up once it is asked to stop.
-        report: told about the progress; standard error when None.
 
     Returns:
         The result. A failing cell, a time-out, a dead kernel and a signal are results, not exceptions.
@@ -114,12 +111,8 @@ def execute(
         EvidenceError: the run's ledger is broken; no attempt was opened.
     """
     if within := os.environ.get(RUN):
-        raise UsageError(
-            "start a run",
-            on=f"run {run}",
-            why=f"it is started by a notebook of the run {within}: runs would start runs without end",
-            next_step="start it from a terminal or a scheduler",
-        )
+        why = f"it is started by a notebook of the run {within}: runs would start runs without end"
+        raise UsageError("start a run", on=f"run {run}", why=why, next_step="start it from a terminal or a scheduler")
     report = report or Console()
     checked_name(notebook.stem, kind="phase")
     checked_name(run, kind="run")

@@ -195,7 +195,7 @@ class _Walk:
         self._behind = 0
         """Number of the ledger's line that the next phase must have begun behind to count as done."""
         wanted = {phase.name: phase.apply for phase in self._phases}
-        self._estimates = estimate.of_phases(
+        self._estimates = estimate.estimate_phases(
             order.outputs, order.run, wanted, profile=order.profile, option=order.option
         )
 

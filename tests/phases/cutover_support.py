@@ -161,8 +161,8 @@ def opened(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     migration.source(*TABLES)
     manifest = migration.migrate()
     found = Project(tmp_path, migration, monkeypatch)
-    monkeypatch.setattr(switches, "record", lambda settings: found.record)
-    monkeypatch.setattr(switches, "scheduler", lambda settings: found.scheduler)
+    monkeypatch.setattr(switches, "connect_record", lambda settings: found.record)
+    monkeypatch.setattr(switches, "connect_scheduler", lambda settings: found.scheduler)
     found.run.mkdir(parents=True)
     found.ledger.append("run-opened", run="r", option="A", profile="local", apply=True)
     for step in checklist.of_option("A"):

@@ -121,27 +121,27 @@ WHOLE = "RUNBOOK_TEST_PGPASSWORD=pw-of-this-test\nVAULT_ADDR=https://v\nVAULT_TO
 
 def test_a_whole_environment_has_no_fault(project: Path) -> None:
     write_env(project, WHOLE)
-    assert env_file.faults("p", project / "migration.toml", {}) == []
+    assert list(env_file.findings("p", project / "migration.toml", {})) == []
 
 
 def test_a_missing_variable_is_named_with_what_refers_to_it(project: Path) -> None:
     write_env(project, WHOLE.replace("RUNBOOK_TEST_PGPASSWORD=pw-of-this-test\n", ""))
-    (fault,) = env_file.faults("p", project / "migration.toml", {})
+    (fault,) = env_file.findings("p", project / "migration.toml", {})
     assert (fault.severity, fault.on) == ("stop", "RUNBOOK_TEST_PGPASSWORD")
     assert "profiles.p.source.password" in fault.what
-    missing = env_file.faults("p", project / "migration.toml", {"RUNBOOK_TEST_ZONE": "clients find it by it"})
+    missing = list(env_file.findings("p", project / "migration.toml", {"RUNBOOK_TEST_ZONE": "clients find it by it"}))
     assert [each.on for each in missing] == ["RUNBOOK_TEST_PGPASSWORD", "RUNBOOK_TEST_ZONE"]
 
 
 def test_a_name_that_the_example_does_not_know_is_a_warning(project: Path) -> None:
     write_env(project, WHOLE + "VAULT_TOKNE=x\n")
-    (fault,) = env_file.faults("p", project / "migration.toml", {})
+    (fault,) = env_file.findings("p", project / "migration.toml", {})
     assert (fault.severity, fault.on) == ("warning", "VAULT_TOKNE")
 
 
 def test_a_file_that_others_may_read_stops(project: Path) -> None:
     write_env(project, WHOLE, mode=0o644)
-    (fault,) = env_file.faults("p", project / "migration.toml", {})
+    (fault,) = env_file.findings("p", project / "migration.toml", {})
     assert fault.severity == "stop" and "644" in fault.what
 
 
@@ -149,22 +149,22 @@ def test_a_tracked_file_stops_and_so_does_a_tracked_secret(project: Path) -> Non
     write_env(project, WHOLE)
     (project / "notes.md").write_text("the password is pw-of-this-test, do not tell\n")
     subprocess.run(["git", "add", "notes.md"], cwd=project, check=True)
-    (fault,) = env_file.faults("p", project / "migration.toml", {})
+    (fault,) = env_file.findings("p", project / "migration.toml", {})
     assert (fault.severity, fault.on) == ("stop", "notes.md")
     assert "RUNBOOK_TEST_PGPASSWORD" in fault.what and "pw-of-this-test" not in str(fault)
     subprocess.run(["git", "rm", "-q", "--cached", "notes.md"], cwd=project, check=True)
     subprocess.run(["git", "add", "-f", ".env"], cwd=project, check=True)
-    found = env_file.faults("p", project / "migration.toml", {})
+    found = list(env_file.findings("p", project / "migration.toml", {}))
     assert ("stop", ".env", "git tracks it") in [(each.severity, each.on, each.what) for each in found]
 
 
 def test_the_copy_is_for_its_owner_alone_and_never_replaces(project: Path) -> None:
-    assert env_file.plan_copy(project) == "RUNBOOK_TEST_PGPASSWORD, VAULT_ADDR, VAULT_TOKEN"
+    assert env_file.offered(project / ".env.example") == ("RUNBOOK_TEST_PGPASSWORD", "VAULT_ADDR", "VAULT_TOKEN")
     assert env_file.copy(project)
     assert (project / ".env").stat().st_mode & 0o777 == 0o600
     assert (project / ".env").read_text() == (project / ".env.example").read_text()
     write_env(project, "MINE=1\n")
-    assert env_file.plan_copy(project) is None and not env_file.copy(project)
+    assert not env_file.copy(project)
     assert (project / ".env").read_text() == "MINE=1\n"
 
 

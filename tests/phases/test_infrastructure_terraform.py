@@ -86,7 +86,7 @@ def test_equal_plans_are_equal_and_a_changed_value_is_another_plan(own: Settings
     assert [c.address for c in other.changes] == [c.address for c in first.changes]
     assert other.sha256 != first.sha256
     shown = [
-        infrastructure_plan.of_terraform("s10-base", "x", planned, ["module.dns"], own).result()["plan_sha256"]
+        infrastructure_plan.plan_changes("s10-base", "x", planned, ["module.dns"], own).result()["plan_sha256"]
         for planned in (first, again, other)
     ]
     assert shown[0] == shown[1] != shown[2]
@@ -161,10 +161,8 @@ def test_an_apply_waits_for_its_approval_and_is_then_there_and_answers(project: 
     held = terraform.resources(infrastructure.MODERN, project.settings)
     assert 'module.snowflake[0].snowflake_schema.this["LANDING"]' in held
     assert not any("aws_msk_cluster" in address for address in held)
-    answers = infrastructure.answers(
-        project.settings, {"name": os.environ["PIPELINE_NAME"], "zone_name": os.environ["DNS_ZONE"]}
-    )
-    assert [answer for answer in answers if not answer.found] == []
+    variables = {"name": os.environ["PIPELINE_NAME"], "zone_name": os.environ["DNS_ZONE"]}
+    assert {found.severity for found in infrastructure.findings(project.settings, variables, "again")} == {"note"}
     # Another attempt finds everything there, through the services, and applies nothing.
     code, why = project.attempt(apply=True)
     assert code == 0, why
@@ -192,14 +190,14 @@ def test_what_is_deleted_behind_terraforms_back_is_seen(project: Project, monkey
     found = probe("0" * 32, {})
     assert found.answer == "done", found.how
     name = os.environ["PIPELINE_NAME"]
-    answers = infrastructure.answers(phase.settings, phase._variables({}))
-    assert next(a for a in answers if a.on.startswith("alarms")).found
+    answers = infrastructure.findings(phase.settings, phase._variables({}), "again")
+    assert next(a for a in answers if ": alarms" in a.on).severity == "note"
     aws.client(phase.settings.aws, "cloudwatch").delete_alarms(AlarmNames=[f"{name}-no-run"])
     found = probe("0" * 32, {})
     assert found.answer == "not done" and "no_run (create)" in found.how, found.how
     with pytest.raises(GateClosed):
         phase.milestone()
-    stops = {finding.on: finding.what for finding in phase._findings["s10-milestone"] if finding.severity == "stop"}
+    stops = {finding.on: finding.what for finding in phase.found["s10-milestone"] if finding.severity == "stop"}
     assert "create" in stops["module.monitoring.aws_cloudwatch_metric_alarm.no_run"]
     assert "module.monitoring.aws_cloudwatch_metric_alarm.failed_runs" not in stops
     assert "1 alarms" in stops[f"AWS us-east-1 (moto, a stand-in): alarms {name}-…"]

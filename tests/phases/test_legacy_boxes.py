@@ -490,7 +490,7 @@ def test_a_restore_that_lacks_a_row_closes_the_gate(source: Source, monkeypatch:
 
     monkeypatch.setattr(recovery.backup, "restored", lossy)
     post = source.post()
-    assert "different" in set(post.recovery()["verdict"])
+    assert "different" in set(post.recovery()["restored"])
     with pytest.raises(GateClosed, match="1 missing"):
         post.gate("s60-recovery")
 

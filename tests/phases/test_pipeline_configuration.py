@@ -69,7 +69,7 @@ def test_a_rehearsal_plans_each_path_and_asks_no_airflow(
         dict(configuration.files()["on this path"])
         == dict.fromkeys(configuration.files().index, "stays as it is") | planned
     )
-    assert list(found[idle]["what"]) == [f"no step of option {option}"]
+    assert list(found[idle]["what"]) == [f"no part of option {option}"]
     assert found[f"{acting} gate"].rehearsed
     assert "stays as it is" in set(configuration.files()["on this path"])
     if option == "C":

@@ -130,7 +130,7 @@ def test_a_backup_is_restored_compared_and_removed(moved: Any) -> None:
     moved.source("DELETE FROM orders WHERE id = 1")  # the target is not asked
     post = PostMigration("local", ["small"], apply=True)
     restored = post.recovery()
-    assert list(restored["verdict"]) == ["equal"]
+    assert list(restored["restored"]) == ["equal"]
     assert list(restored["restored rows"]) == [99]
     assert str(post.gate("s60-recovery")).startswith("✔")
     assert moved.source(f"SELECT count(*) FROM pg_database WHERE datname LIKE '{backup.SCRATCH}%'") == [(0,)]
@@ -150,7 +150,7 @@ def test_a_restore_that_lacks_a_row_closes_the_gate(moved: Any, monkeypatch: pyt
 
     monkeypatch.setattr(recovery.backup, "restored", lossy)
     post = PostMigration("local", ["small"], apply=True)
-    assert list(post.recovery()["verdict"]) == ["different"]
+    assert list(post.recovery()["restored"]) == ["different"]
     with pytest.raises(GateClosed, match="1 missing"):
         post.gate("s60-recovery")
 
@@ -178,11 +178,11 @@ def test_the_targets_protection_is_asked_and_the_stand_in_says_what_it_cannot(mo
 
 def test_a_demanded_encryption_that_is_not_there_stops(moved: Any) -> None:
     target = moved.settings.snowflake
-    assert "stop" in severities(target_security.of_connection(target, Compliance(require_tls=True)))
+    assert "stop" in severities(target_security.look_at_connection(target, Compliance(require_tls=True)))
     https = target.model_copy(update={"connect": {}, "private_key_file": "key.p8"})
-    assert severities(target_security.of_connection(https, Compliance())) == ["note"]
+    assert severities(target_security.look_at_connection(https, Compliance())) == ["note"]
     unchecked = https.model_copy(update={"connect": {"insecure_mode": True}})
-    assert severities(target_security.of_connection(unchecked, Compliance())) == ["note", "warning"]
+    assert severities(target_security.look_at_connection(unchecked, Compliance())) == ["note", "warning"]
 
 
 def test_what_everybody_may_do_in_the_targets_schema_stops(moved: Any) -> None:
@@ -190,11 +190,11 @@ def test_what_everybody_may_do_in_the_targets_schema_stops(moved: Any) -> None:
     inside = {"privilege": "SELECT", "granted_on": "TABLE", "name": f'{target.database}.{target.schema_}."orders"'}
     other = {"privilege": "USAGE", "granted_on": "DATABASE", "name": "SNOWFLAKE"}
     beside = {"privilege": "USAGE", "granted_on": "SCHEMA", "name": f"{target.database}.{target.schema_}_OLD"}
-    assert severities(target_security.of_grants("MIGRATION", [other, beside], target)) == []
-    (finding,) = target_security.of_grants("MIGRATION", [other, inside], target)
+    assert severities(target_security.look_at_grants("MIGRATION", [other, beside], target)) == []
+    (finding,) = target_security.look_at_grants("MIGRATION", [other, inside], target)
     assert finding.severity == "stop"
     assert "REVOKE SELECT ON TABLE" in finding.fix
-    assert severities(target_security.of_grants("accountadmin", [], target)) == ["stop"]
+    assert severities(target_security.look_at_grants("accountadmin", [], target)) == ["stop"]
 
 
 def test_nobody_to_tell_closes_the_gate(project: Any) -> None:
@@ -241,6 +241,6 @@ def test_the_final_report_escapes_and_adds_up(tmp_path: Path) -> None:
     assert "<b>bold" not in text
     assert "&lt;script&gt;" in text
     assert "1 of 2 boxes" in text
-    frame = planned_actual.frame(status)
+    frame = planned_actual.by_box(status)
     assert list(frame["actual min"]) == ["1.25", "–"]
-    assert planned_actual.frame(read_status(tmp_path / "none")).shape[0] == len(of_option("A"))
+    assert planned_actual.by_box(read_status(tmp_path / "none")).shape[0] == len(of_option("A"))

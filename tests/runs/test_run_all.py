@@ -30,7 +30,7 @@ from helpers.ledger import folders
 from helpers.ledger.ledger import Entry, Ledger
 from helpers.runs import estimate, run_all
 from helpers.runs.cell_progress import Silence
-from helpers.runs.estimate import of_phases
+from helpers.runs.estimate import estimate_phases
 from helpers.runs.notify import Webhook
 from helpers.runs.phase_display import Display
 from helpers.runs.retry import execute_patiently
@@ -322,13 +322,15 @@ def test_what_acts_by_default() -> None:
 
 def test_the_time_left_is_that_of_the_last_time_or_the_planned_one(tmp_path: Path) -> None:
     def estimated(wanted: dict[str, bool], profile: str = "test") -> dict[str, str]:
-        return {k: str(v) for k, v in of_phases(tmp_path, "r", wanted, profile=profile, option="A").items()}
+        return {k: str(v) for k, v in estimate_phases(tmp_path, "r", wanted, profile=profile, option="A").items()}
 
     planned = estimated({"30_data_migration": True})["30_data_migration"]
     assert planned.endswith("left as planned")
     minutes = sum(s.minutes for s in checklist.of_option("A") if s.phase == "30_data_migration")
     assert (
-        of_phases(tmp_path, "r", {"30_data_migration": True}, profile="test", option="A")["30_data_migration"].seconds
+        estimate_phases(tmp_path, "r", {"30_data_migration": True}, profile="test", option="A")[
+            "30_data_migration"
+        ].seconds
         == minutes * 60
     )
     ledger = Ledger.open(tmp_path / "other")

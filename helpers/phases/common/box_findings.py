@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from helpers.finding import Finding
+from helpers.finding import Finding, note, stop, warning
 from helpers.pipelines import alerts, functional
 from helpers.pipelines.benchmark import Benchmark
 from helpers.pipelines.downstream import Reading
@@ -22,8 +22,8 @@ FULL_RUN = "s40-full-run"
 def functional_findings(cases: Sequence[functional.CaseResult], file: str = functional.FILE.name) -> list[Finding]:
     """A failed test stops; a skipped one is for a person to weigh."""
     fix = f"read its message; run it alone: pytest {file} -k NAME"
-    found = [Finding("stop", c.name, c.message, fix) for c in cases if c.outcome == "failed"]
-    return found + [Finding("warning", c.name, f"skipped: {c.message}") for c in cases if c.outcome == "skipped"]
+    found = [stop(c.name, c.message, fix) for c in cases if c.outcome == "failed"]
+    return found + [warning(c.name, f"skipped: {c.message}") for c in cases if c.outcome == "skipped"]
 
 
 def performance_findings(measured: Benchmark) -> list[Finding]:
@@ -32,17 +32,13 @@ def performance_findings(measured: Benchmark) -> list[Finding]:
     for each in measured.verdicts:
         if each.answer == "missed":
             what = f"{each.measured:.2f} s, of {each.limit.seconds:g} s that were agreed: {each.why}"
-            found.append(Finding("stop", each.limit.name, what, "tune the pipeline, or agree on another limit"))
+            found.append(stop(each.limit.name, what, "tune the pipeline, or agree on another limit"))
         elif each.answer == "not measured":
-            found.append(
-                Finding("warning", each.limit.name, f"not measured: {each.why}", "measure on the real service")
-            )
+            found.append(warning(each.limit.name, f"not measured: {each.why}", "measure on the real service"))
     if not measured.verdicts:
-        found.append(
-            Finding("warning", "limits", "the profile names none, so none was judged", "write its section sla")
-        )
+        found.append(warning("limits", "the profile names none, so none was judged", "write its section sla"))
     if not measured.measurements:
-        found.append(Finding("stop", "benchmark", "nothing was measured", "name a volume"))
+        found.append(stop("benchmark", "nothing was measured", "name a volume"))
     return found
 
 
@@ -51,14 +47,14 @@ def quality_findings(built: DbtResult) -> list[Finding]:
     fix = "look at the rows above; correct the model or the data, then run this phase again"
     skipped = [node for node in built.bad if node.status == "skipped"]
     found = [
-        Finding("stop", node.name, f"{node.kind} {node.status}: {node.message or 'no message'}", fix)
+        stop(node.name, f"{node.kind} {node.status}: {node.message or 'no message'}", fix)
         for node in built.bad if node not in skipped
     ]  # fmt: skip
     if skipped:
         what = f"{len(skipped)} models and tests were skipped, for what they rest on is not well"
-        found.append(Finding("stop", f"{skipped[0].name} and others" if skipped[1:] else skipped[0].name, what, fix))
+        found.append(stop(f"{skipped[0].name} and others" if skipped[1:] else skipped[0].name, what, fix))
     if not built.of_kind("test"):
-        found.append(Finding("stop", "dbt", "no test was run", "see that pipeline/dbt has its tests"))
+        found.append(stop("dbt", "no test was run", "see that pipeline/dbt has its tests"))
     return found
 
 
@@ -67,49 +63,37 @@ def parity_findings(found: ParityReport) -> list[Finding]:
     fix = "run the data migration again where the source has moved on; otherwise correct the mart"
     if found.against == "recomputation":
         fix = "aggregate again where order lines came since (runbook aggregate); otherwise correct pipeline/legacy"
-    stops = [Finding("stop", d.aggregate, str(d), fix) for d in found.differences if not d.since]
-    since = [
-        Finding("warning", d.aggregate, str(d), "synchronise before the cutover") for d in found.differences if d.since
-    ]
+    stops = [stop(d.aggregate, str(d), fix) for d in found.differences if not d.since]
+    since = [warning(d.aggregate, str(d), "synchronise before the cutover") for d in found.differences if d.since]
     if not stops and not found.equal:
-        stops.append(
-            Finding(
-                "stop", "parity", "no legacy aggregate has a row to compare", "see that the source is the right one"
-            )
-        )
+        stops.append(stop("parity", "no legacy aggregate has a row to compare", "see that the source is the right one"))
     return stops + since
 
 
 def full_run_findings(done: PipelineRun) -> list[Finding]:
     """A stage that failed stops; by what it was run is a fact for the record."""
-    found = [Finding("note", "full run", done.how)]
+    found = [note("full run", done.how)]
     for stage in done.stages:
         if stage.state != "done":
-            found.append(
-                Finding("stop", stage.name, stage.said or f"it was {stage.state}", "correct what it names; run again")
-            )
+            found.append(stop(stage.name, stage.said or f"it was {stage.state}", "correct what it names; run again"))
     return found
 
 
 def output_findings(found: Report) -> list[Finding]:
     """A table whose rules or figures are not kept stops."""
     fix = "look at the rules below: runbook verify --check data-quality shows the figures"
-    wrong = [Finding("stop", str(t), t.method, fix) for t in found.tables if t.verdict != "equal"]
-    return wrong or (
-        [] if found.tables else [Finding("stop", "output", "no table was checked", "run the migration first")]
-    )
+    wrong = [stop(str(t), t.method, fix) for t in found.tables if t.verdict != "equal"]
+    return wrong or ([] if found.tables else [stop("output", "no table was checked", "run the migration first")])
 
 
 def alert_findings(arrivals: Sequence[alerts.Arrival]) -> list[Finding]:
     """An alarm that was lost stops, and so does having nobody to tell."""
     if not arrivals:
-        return [
-            Finding("stop", "alerts", "the profile has neither [aws] nor a webhook: nobody would be told", "add one")
-        ]
+        return [stop("alerts", "the profile has neither [aws] nor a webhook: nobody would be told", "add one")]
     fix = "check the topic, its subscriptions and its policy"
-    found = [Finding("stop", each.way, each.said, fix) for each in arrivals if not each.arrived]
+    found = [stop(each.way, each.said, fix) for each in arrivals if not each.arrived]
     by_hand = "its state was set by hand: that a metric would raise it is not tested"
-    return found + [Finding("note", each.way, f"{each.said}; {by_hand}") for each in arrivals if each.arrived]
+    return found + [note(each.way, f"{each.said}; {by_hand}") for each in arrivals if each.arrived]
 
 
 def downstream_findings(
@@ -121,17 +105,17 @@ def downstream_findings(
         what = (
             "phase 00 has left no list of the systems around the pipeline, so that nobody knows whether these are all"
         )
-        found.append(Finding("warning", "downstream", what, "run phase 00 in this run, and describe what it lists"))
+        found.append(warning("downstream", what, "run phase 00 in this run, and describe what it lists"))
     fix = "describe it under [profiles.NAME.downstream.SYSTEM]"
     for name, how in described.items():
         if how is None:
-            found.append(Finding("stop", name, "it is listed, and nothing says what it reads", fix))
+            found.append(stop(name, "it is listed, and nothing says what it reads", fix))
     for each in readings:
         if not each.readable:
-            found.append(Finding("stop", f"{each.system}: {each.what}", each.said, f"grant {each.user} what it reads"))
+            found.append(stop(f"{each.system}: {each.what}", each.said, f"grant {each.user} what it reads"))
         elif not each.own:
             what = f"read as {each.user}, the migration's own user: what the system itself may read is not known"
-            found.append(Finding("warning", f"{each.system}: {each.what}", what, "name its user"))
+            found.append(warning(f"{each.system}: {each.what}", what, "name its user"))
     return found
 
 
@@ -144,27 +128,27 @@ def last_run_findings(last: Mapping[str, Any] | None, pipeline: str) -> list[Fin
     """
     again = "run phase 40 in this run, with --apply"
     if last is None:
-        return [Finding("stop", FULL_RUN, "this run has no full run of the pipeline that was done", again)]
+        return [stop(FULL_RUN, "this run has no full run of the pipeline that was done", again)]
     if (ran := last.get("pipeline", "modern")) != pipeline:
-        return [
-            Finding("stop", FULL_RUN, f"the last one was of the {ran} pipeline, and this is the {pipeline} one", again)
-        ]
+        return [stop(FULL_RUN, f"the last one was of the {ran} pipeline, and this is the {pipeline} one", again)]
     stages = [dict(stage) for stage in last.get("stages", ())]
     findings = [
-        Finding("stop", str(stage.get("name")), f"it was {stage.get('state')}: {stage.get('said')}", again)
+        stop(str(stage.get("name")), f"it was {stage.get('state')}: {stage.get('said')}", again)
         for stage in stages
         if stage.get("state") != "done"
     ]
     if not stages:
-        findings.append(Finding("stop", FULL_RUN, "it does not say how its stages ended", again))
-    return [*findings, Finding("note", FULL_RUN, f"{len(stages)} stages, {last.get('how', '')}")]
+        findings.append(stop(FULL_RUN, "it does not say how its stages ended", again))
+    return [*findings, note(FULL_RUN, f"{len(stages)} stages, {last.get('how', '')}")]
 
 
 def target_findings(found: Report) -> list[Finding]:
     """A target that is not what the source is stops."""
+    if not found.tables:
+        return [stop("target", "no table was compared", "run the data migration first")]
     fix = "read the report of differing cells; synchronise or migrate again what differs"
-    nothing = Finding("stop", "target", "no table was compared", "run the data migration first")
-    return _unequal(found, "", fix) if found.tables else [nothing]
+    wrong = [t for t in found.tables if t.verdict != "equal"]
+    return [stop(str(t), f"{t.verdict}: {t.differences or t.method}", fix) for t in wrong]
 
 
 def source_findings(found: SourceQuality) -> list[Finding]:
@@ -174,33 +158,16 @@ def source_findings(found: SourceQuality) -> list[Finding]:
         on, words = result.rule.table, result.rule.words
         if result.verdict == "fail":
             what = f"{words}: {result.why or f'{result.violations:,} rows break it'}"
-            findings.append(Finding("stop", on, what, "correct the rows shown above, and what writes them"))
+            findings.append(stop(on, what, "correct the rows shown above, and what writes them"))
         elif result.verdict == "not checked":
-            findings.append(Finding("warning", on, f"{words}: {result.why}", "look at it by hand"))
+            findings.append(warning(on, f"{words}: {result.why}", "look at it by hand"))
     for each in found.checks:
         if each.rows:
             what = f"{each.rows:,} rows are wrong. {each.words}"
-            findings.append(
-                Finding("stop", each.name, what, f"run pipeline/legacy/checks/{each.name}.sql to see them all")
-            )
+            findings.append(stop(each.name, what, f"run pipeline/legacy/checks/{each.name}.sql to see them all"))
     if not found.rules:
         what = "it declares no rule, so nothing of it was checked"
-        findings.append(Finding("stop", "source", what, "see that dbname and schemas of the source are right"))
+        findings.append(stop("source", what, "see that dbname and schemas of the source are right"))
     if not found.checks:
-        findings.append(Finding("stop", "pipeline/legacy/checks", "it has no query", "put the files back"))
+        findings.append(stop("pipeline/legacy/checks", "it has no query", "put the files back"))
     return findings
-
-
-def recovery_findings(found: Report, words: str) -> list[Finding]:
-    """A restored table that is not the source's stops."""
-    fix = "do not rely on this backup: read the differing cells, and make another dump"
-    nothing = Finding("stop", "source", "it has no table that could be lost", "see that the source is the right one")
-    stops = _unequal(found, "restored, it is ", fix) if found.tables else [nothing]
-    return [*stops, Finding("note", "backup", words)]
-
-
-def _unequal(found: Report, how: str, fix: str) -> list[Finding]:
-    return [
-        Finding("stop", str(t), f"{how}{t.verdict}: {t.differences or t.method}", fix)
-        for t in found.tables if t.verdict != "equal"
-    ]  # fmt: skip

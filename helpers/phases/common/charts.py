@@ -16,14 +16,14 @@ MOST_BARS = 40
 """More cannot be read; the table beside the chart has all of them."""
 
 
-def _layout(title: str, height: int) -> dict[str, Any]:
-    return {
-        "title": title,
-        "template": "plotly_white",
-        "height": height,
-        "margin": {"l": 10, "r": 10, "t": 48, "b": 36},
-        "legend": {"orientation": "h", "y": -0.08, "x": 0, "yanchor": "top"},
-    }
+def _drawn(figure: go.Figure, title: str, height: int, *, lying: bool = True, **options: Any) -> go.Figure:
+    """The figure with its title, its legend below, and for lying bars their names beside them, the first on top."""
+    legend = {"orientation": "h", "y": -0.08, "x": 0, "yanchor": "top"}
+    margin = {"l": 10, "r": 10, "t": 48, "b": 36}
+    figure.update_layout(title=title, template="plotly_white", height=height, margin=margin, legend=legend, **options)
+    if lying:
+        figure.update_yaxes(autorange="reversed", automargin=True)
+    return figure
 
 
 def rows_on_both_sides(
@@ -38,10 +38,8 @@ def rows_on_both_sides(
     figure = go.Figure()
     for name, values, color in (("source", source, SOURCE), ("target", target, TARGET), ("differing", wrong, WRONG)):
         figure.add_bar(name=name, y=list(tables), x=list(values), orientation="h", marker_color=color)
-    figure.update_layout(barmode="group", **_layout("Rows on both sides", 110 + 44 * len(tables)))
     figure.update_xaxes(title="rows", rangemode="tozero", separatethousands=True)
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure
+    return _drawn(figure, "Rows on both sides", 110 + 44 * len(tables), barmode="group")
 
 
 def differences_by_column(names: Sequence[str], differences: Sequence[str], counts: Sequence[int]) -> go.Figure:
@@ -63,12 +61,10 @@ def differences_by_column(names: Sequence[str], differences: Sequence[str], coun
         )  # fmt: skip
     bars = list(dict.fromkeys(labels[n] for n in order))
     some = f" (the {MOST_BARS} largest of {len(names)})" if len(names) > MOST_BARS else ""
-    figure.update_layout(
-        barmode="stack", showlegend=True, **_layout(f"Differences by table and column{some}", 130 + 30 * len(bars))
-    )
     figure.update_xaxes(rangemode="tozero", separatethousands=True)
-    figure.update_yaxes(autorange="reversed", automargin=True, categoryorder="array", categoryarray=bars)
-    return figure
+    figure.update_yaxes(categoryorder="array", categoryarray=bars)
+    title = f"Differences by table and column{some}"
+    return _drawn(figure, title, 130 + 30 * len(bars), barmode="stack", showlegend=True)
 
 
 def seconds_by_stage(seconds: Mapping[str, float]) -> go.Figure:
@@ -79,10 +75,8 @@ def seconds_by_stage(seconds: Mapping[str, float]) -> go.Figure:
     """
     figure = go.Figure()
     figure.add_bar(y=list(seconds), x=list(seconds.values()), orientation="h", marker_color=SOURCE)
-    figure.update_layout(**_layout("Time per stage", 120 + 34 * len(seconds)))
     figure.update_xaxes(title="seconds", rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure
+    return _drawn(figure, "Time per stage", 120 + 34 * len(seconds))
 
 
 def seconds_by_volume(names: Sequence[str], volumes: Sequence[str], seconds: Sequence[float]) -> go.Figure:
@@ -101,10 +95,9 @@ def seconds_by_volume(names: Sequence[str], volumes: Sequence[str], seconds: Seq
             name=name, x=[volumes[n] for n in own], y=[seconds[n] for n in own], marker_color=colors[place % len(colors)],
             text=[f"{seconds[n]:.1f} s" for n in own], textposition="auto",
         )  # fmt: skip
-    figure.update_layout(barmode="group", **_layout("Seconds by volume", 420))
     figure.update_xaxes(type="category")
     figure.update_yaxes(title="seconds", type="log")
-    return figure
+    return _drawn(figure, "Seconds by volume", 420, lying=False, barmode="group")
 
 
 def planned_and_actual(names: Sequence[str], planned: Sequence[float], actual: Sequence[float | None]) -> go.Figure:
@@ -116,50 +109,10 @@ def planned_and_actual(names: Sequence[str], planned: Sequence[float], actual: S
     """
     figure = go.Figure()
     for name, values, color in (("planned", planned, TARGET), ("actual", actual, SOURCE)):
-        figure.add_bar(
-            name=name, y=list(names), x=[value or None for value in values], orientation="h", marker_color=color
-        )
-    figure.update_layout(barmode="group", **_layout("Planned and actual minutes", 130 + 44 * len(names)))
+        minutes = [value or None for value in values]
+        figure.add_bar(name=name, y=list(names), x=minutes, orientation="h", marker_color=color)
     figure.update_xaxes(type="log", title="minutes", separatethousands=True)
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure
-
-
-def figures_on_both_sides(
-    title: str,
-    buckets: Sequence[str],
-    source: Sequence[float],
-    target: Sequence[float],
-    differences: Sequence[str],
-) -> go.Figure:
-    """Bars of one business figure by month or category on both sides, with a mark on each bucket that differs.
-
-    Args:
-        title: what is shown, with its table.
-        buckets: names along the axis.
-        source, target: heights, in the same order.
-        differences: target minus source where they differ, empty where they do not.
-    """
-    figure = go.Figure()
-    for name, values, color in (("source", source, SOURCE), ("target", target, TARGET)):
-        figure.add_bar(name=name, x=list(buckets), y=list(values), marker_color=color)
-    wrong = [n for n, difference in enumerate(differences) if difference]
-    figure.add_scatter(
-        name="differing",
-        x=[buckets[n] for n in wrong],
-        y=[max(source[n], target[n], 0) for n in wrong],
-        text=[differences[n] for n in wrong],
-        mode="markers+text",
-        textposition="top center",
-        marker={"color": WRONG, "symbol": "triangle-down", "size": 11},
-        textfont={"color": WRONG},
-        showlegend=bool(wrong),
-    )
-    figure.update_layout(barmode="group", **_layout(title, 420))
-    # Buckets such as 2024-01 are names, not points in time that plotly may space out.
-    figure.update_xaxes(type="category", automargin=True)
-    figure.update_yaxes(separatethousands=True, automargin=True)
-    return figure
+    return _drawn(figure, "Planned and actual minutes", 130 + 44 * len(names), barmode="group")
 
 
 def points_by_option(options: Sequence[str], points: Mapping[str, Sequence[float]]) -> go.Figure:
@@ -172,8 +125,6 @@ def points_by_option(options: Sequence[str], points: Mapping[str, Sequence[float
     figure = go.Figure()
     for name, values in points.items():
         figure.add_bar(name=name, y=[f"option {o}" for o in options], x=list(values), orientation="h")
-    figure.update_layout(barmode="stack", **_layout("Points of 100 by option", 240 + 60 * len(options)))
-    figure.update_layout(legend_traceorder="normal")
     figure.update_xaxes(range=[0, 100])
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure
+    figure = _drawn(figure, "Points of 100 by option", 240 + 60 * len(options), barmode="stack")
+    return figure.update_layout(legend_traceorder="normal")

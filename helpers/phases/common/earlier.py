@@ -8,8 +8,9 @@ import pandas as pd
 
 from helpers import checklist
 from helpers.checklist import Step
+from helpers.finding import Finding, stop
+from helpers.frames import frame
 from helpers.ledger.view import Standing, View
-from helpers.phases.common.phase import Finding
 
 
 def open_boxes(found: View, steps: Iterable[Step]) -> Iterator[Finding]:
@@ -18,7 +19,7 @@ def open_boxes(found: View, steps: Iterable[Step]) -> Iterator[Finding]:
         for name in step.ids:
             if not found[name].over:
                 fix = f"runbook run {step.phase[:2]} in this run first"
-                yield Finding("stop", name, f"{step.title}: {_how(found[name])}", fix)
+                yield stop(name, f"{step.title}: {_how(found[name])}", fix)
 
 
 def minutes(found: View, phase: str, option: str) -> pd.DataFrame:
@@ -28,7 +29,7 @@ def minutes(found: View, phase: str, option: str) -> pd.DataFrame:
         if step.phase == phase:
             spent = [seconds for name in step.ids if (seconds := found[name].seconds) is not None]
             rows.append((step.id, step.title, step.minutes, round(sum(spent) / 60, 2) if spent else None))
-    return pd.DataFrame(rows, columns=["step", "what", "planned minutes", "actual minutes"]).set_index("step")
+    return frame(rows, "step", "what", "planned minutes", "actual minutes")
 
 
 def _how(standing: Standing) -> str:

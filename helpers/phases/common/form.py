@@ -26,9 +26,7 @@ class AttestationForm(widgets.VBox):  # type: ignore[misc]
     takes the path alone.
 
     Args:
-        names: ids of the steps.
         profile: whose people may sign; a run of another profile is refused when it is signed.
-        outputs: the folder of all runs.
     """
 
     def __init__(self, names: Sequence[str], profile: str, outputs: Path = OUTPUTS) -> None:

@@ -8,33 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from helpers.assessment import security
-from helpers.finding import Finding
+from helpers.finding import Finding, note, stop
 from helpers.ledger.steps import Found
-from helpers.phases.common import legacy_plan
-from helpers.phases.common.box_findings import parity_findings, source_findings
-from helpers.phases.common.plan import StepPlan
-from helpers.phases.common.subject import Answer
-from helpers.pipelines import aggregation as legacy_aggregation
-from helpers.pipelines import benchmark, downstream, recomputation, source_quality
-from helpers.pipelines import full_run as pipeline_run
-from helpers.pipelines import query_times as timing
+from helpers.phases.common.box_findings import source_findings
+from helpers.phases.common.plan import StepPlan, plan_step
+from helpers.phases.common.subject import Answer, Box, answer_parity, answer_protection, show_failing
+from helpers.pipelines import aggregation, benchmark, downstream, full_run, query_times, recomputation, source_quality
 from helpers.pipelines.benchmark import Benchmark, BenchmarkPlan
 from helpers.pipelines.downstream import Listed, Reading
-from helpers.pipelines.full_run import PipelineRun
-from helpers.pipelines.parity import ParityReport
-from helpers.pipelines.source_quality import SourceQuality
-from helpers.platforms import airflow
+from helpers.pipelines.full_run import LEGACY_DAG, PipelineRun
+from helpers.pipelines.parity import AGGREGATES
+from helpers.platforms import airflow, postgres
 from helpers.progress import Progress
 from helpers.settings import PROJECT, Downstream, Settings, Sla
 
 WRITTEN = ("customers", "dim_*", "fact_sales", "sales_*")
 """Tables that a run writes."""
+
+_READS = "none worth naming: the source is only read"
+_ADDS_UP = "reads every order line once, sorted by order"
 
 
 class LegacyPipeline:
@@ -50,58 +49,57 @@ class LegacyPipeline:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._where = postgres.address(settings.source)
+        self._boxes = {
+            "s40-quality": self._check_every_table,
+            "s40-parity": self._add_up_again,
+            "s40-output": self._check_what_was_written,
+            "s60-pipeline": self._look_at_the_last_run,
+            "s60-quality": self._check_only_system,
+            "s60-security": self._look_at_protection,
+        }
 
     def inputs(self) -> dict[str, Any]:
         return {"profile": self._settings.profile, "pipeline": self.name}
 
-    def plan(self, box: str) -> StepPlan:
-        return legacy_plan.PLANS[box](self._settings)
+    def box(self, step: str) -> Box:
+        return self._boxes[step](step)
 
     def performance(self, plan: BenchmarkPlan, progress: Progress) -> tuple[Benchmark, list[Finding]]:
         """The benchmark over generated lines; the limits are held against the source's own queries over its own rows."""
         measured = benchmark.benchmark(plan, progress=progress)
         sla = self._settings.values.sla
-        timings = timing.measure(self._settings, sla or Sla())
-        findings = list(timing.findings(timings, sla))
+        timings = query_times.measure(self._settings, sla or Sla())
+        findings = list(query_times.findings(timings, sla))
         if not measured.measurements:
-            findings.append(Finding("stop", "benchmark", "nothing was measured", "name a volume"))
+            findings.append(stop("benchmark", "nothing was measured", "name a volume"))
         return Benchmark(measured.measurements, benchmark.verdicts_of_source(timings, sla)), findings
 
-    def quality(self, progress: Progress) -> Answer:
-        return self._kept(source_quality.check(self._settings, progress=progress))
-
-    def parity(self, progress: Progress) -> ParityReport:
-        return recomputation.compare(self._settings, progress=progress)
+    def plan_full_run(self) -> StepPlan:
+        rows = [
+            ("aggregate", "replaces the star, sales_data, sales_daily and sales_monthly in one transaction"),
+            ("recomputation", "nothing: it reads the order lines and the aggregates"),
+        ]
+        what = f"run the legacy aggregation once: {LEGACY_DAG} in Airflow where it is up, otherwise in this process"
+        cost = "what the nightly run costs; readers wait while it commits"
+        return plan_step("s40-full-run", what, rows, "stage", "what", cost=cost)
 
     def full_run(self, load_id: str, progress: Progress) -> tuple[PipelineRun, dict[str, Any]]:
         # On profile local, Airflow is in the settings only while it is up.
         if self._settings.values.airflow:
-            done = pipeline_run.legacy_by_airflow(self._settings, load_id=load_id, progress=progress)
+            done = full_run.legacy_by_airflow(self._settings, load_id=load_id, progress=progress)
         else:
-            done = pipeline_run.run_legacy(self._settings)
-        return done, {"files": legacy_aggregation.files(self._settings.source)}
+            done = full_run.run_legacy(self._settings)
+        return done, {"files": aggregation.files(self._settings.source)}
 
     def stands(self, load_id: str, result: Mapping[str, Any]) -> Found:
         """Whether the tables are still those that the run filled, and Airflow calls it a success."""
-        if legacy_aggregation.files(self._settings.source) != result["files"]:
+        if aggregation.files(self._settings.source) != result["files"]:
             return Found("not done", "the aggregates were made anew since")
         if result["run"]:
-            state = airflow.connect(self._settings).state(pipeline_run.LEGACY_DAG, str(result["run"]))
+            state = airflow.connect(self._settings).state(LEGACY_DAG, str(result["run"]))
             return Found("done" if state == "success" else "not done", f"Airflow calls the run {result['run']} {state}")
         return Found("done", "the aggregates' files are those that the run made")
-
-    def output(self, progress: Progress) -> Answer:
-        """Rules of the tables that a run writes, and every figure of the aggregates."""
-        kept = self._kept(source_quality.check(self._settings, tables=WRITTEN, progress=progress))
-        figures = self.holds(progress)
-        rows = figures.rows.assign(found=[f"{n:,} figures" for n in figures.rows["figures compared"]])
-        rows = rows.rename_axis("name")[["verdict", "found"]]
-        return Answer(
-            pd.concat([kept.rows, rows]), [*kept.findings, *figures.findings],
-            {"rules": kept.result, "figures": figures.result},
-            ("output", {"rules": kept.report and kept.report[1], "figures": figures.report and figures.report[1]}),
-            kept.rules, kept.failing,
-        )  # fmt: skip
 
     def readers(self, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
         return downstream.source_systems(self._settings, listed)
@@ -109,31 +107,78 @@ class LegacyPipeline:
     def read(self, described: Mapping[str, Downstream | None]) -> tuple[Reading, ...]:
         return downstream.validate_source(self._settings, described)
 
-    def holds(self, progress: Progress) -> Answer:
-        """Every stored aggregate beside its recomputation."""
-        found = self.parity(progress)
-        result = {
-            "verdict": "equal" if found.equal else "different", "lsn": found.lsn, "differences": len(found.differences),
-            "figures": sum(each.figures for each in found.aggregates),
-        }  # fmt: skip
-        return Answer(found.frame(), parity_findings(found), result, ("recomputation", found.as_dict()))
+    def _check_every_table(self, step: str) -> Box:
+        return Box(self._plan_rules(step, "every table"), partial(self._check_rules, ()))
 
-    def data(self, progress: Progress) -> Answer:
-        answer = self.quality(progress)
+    def _check_only_system(self, step: str) -> Box:
+        """The rules again, as they are kept after the migration."""
         what = "it is the only system, so its rules were counted again and compared with no other's"
-        return replace(answer, findings=[*answer.findings, Finding("note", "legacy pipeline", what)])
 
-    def protection(self) -> list[Finding]:
-        return list(security.findings(security.look(self._settings.source), self._settings.values.compliance))
+        def act(progress: Progress) -> Answer:
+            answer = self._check_rules((), progress)
+            return replace(answer, findings=[*answer.findings, note("legacy pipeline", what)])
 
-    @staticmethod
-    def _kept(found: SourceQuality) -> Answer:
+        return Box(self._plan_rules(step, "every table"), act)
+
+    def _add_up_again(self, step: str) -> Box:
+        return Box(self._plan_figures(step), self._recompute)
+
+    def _look_at_the_last_run(self, step: str) -> Box:
+        """Every stored aggregate beside its recomputation; how the last run ended, the ledger says."""
+        plan = self._plan_figures(step)
+        return Box(replace(plan, what=f"read how the pipeline ran last, and {plan.what}"), self._recompute)
+
+    def _check_what_was_written(self, step: str) -> Box:
+        """Rules of the tables that a run writes, and every figure of the aggregates."""
+
+        def act(progress: Progress) -> Answer:
+            kept, figures = self._check_rules(WRITTEN, progress), self._recompute(progress)
+            rows = figures.rows.assign(found=[f"{n:,} figures" for n in figures.rows["figures compared"]])
+            rows = rows.rename_axis("name")[["verdict", "found"]]
+            return Answer(
+                pd.concat([kept.rows, rows]), [*kept.findings, *figures.findings],
+                {"rules": kept.result, "figures": figures.result},
+                ("output", {"rules": kept.report and kept.report[1], "figures": figures.report and figures.report[1]}),
+                kept.rules, kept.failing,
+            )  # fmt: skip
+
+        rules, figures = self._plan_rules(step, "the tables that a run writes"), self._plan_figures(step)
+        objects = pd.concat([rules.objects, figures.objects.rename_axis("asked")])
+        what = f"{rules.what}, and compare its figures"
+        return Box(replace(rules, what=what, objects=objects, totals={"checks": len(objects)}), act)
+
+    def _look_at_protection(self, step: str) -> Box:
+        def act(progress: Progress) -> Answer:
+            seen = security.look(self._settings.source)
+            return answer_protection(list(security.findings(seen, self._settings.values.compliance)))
+
+        rows = [(self._where, "encryption, passwords, superusers, what everybody may do, personal data")]
+        what = "ask the source how it is protected; nothing is changed"
+        return Box(plan_step(step, what, rows, "asked", "what", cost=_READS), act)
+
+    def _plan_rules(self, step: str, tables: str) -> StepPlan:
+        rows = [(tables, "every declared rule: NOT NULL, keys, foreign keys, CHECK, labels")]
+        rows += [(f"checks/{name}.sql", "the rows that it finds are wrong") for name in source_quality.names()]
+        return plan_step(step, f"count the rows of {self._where} that break a rule", rows, "asked", "what", cost=_READS)
+
+    def _check_rules(self, tables: tuple[str, ...], progress: Progress) -> Answer:
+        found = source_quality.check(self._settings, tables=tables, progress=progress)
         failing = [(result.rule.words, row) for result in found.rules for row in result.examples]
         failing += [(each.name, row) for each in found.checks for row in each.examples]
         result = {
             "verdict": "kept" if found.kept else "broken", "lsn": found.lsn, "rules": len(found.rules),
             "checks": len(found.checks),
         }  # fmt: skip
-        return Answer(
-            found.frame(), source_findings(found), result, ("source-quality", found.as_dict()), found.rules, failing
-        )
+        report = ("source-quality", found.as_dict())
+        return Answer(found.frame(), source_findings(found), result, report, found.rules, show_failing(failing))
+
+    def _plan_figures(self, step: str) -> StepPlan:
+        rows = [
+            (each.name, f"row by {', '.join(each.key)}: {', '.join(each.exact + each.cents)}, to the cent")
+            for each in AGGREGATES
+        ]
+        what = f"add up the order lines of {self._where} again and compare every stored aggregate"
+        return plan_step(step, what, rows, "aggregate", "what", cost=_ADDS_UP)
+
+    def _recompute(self, progress: Progress) -> Answer:
+        return answer_parity(recomputation.compare(self._settings, progress=progress), "recomputation")

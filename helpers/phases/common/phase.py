@@ -1,11 +1,12 @@
 """What every phase has: its settings, its run, plans before actions, checks that become gates, and people's signatures.
 
-A phase is a class whose methods are called by the cells of its notebook, one a step:
+A phase is a class whose methods are called by the cells of its notebook, one a step, each with its plan, probe and action:
 
     class Infrastructure(Phase):
+        @part_of("s10-snowflake")                            # where the checklist's option has no such box, the cell says so
         def deploy(self, checked: Token) -> pd.DataFrame:
             require(checked, "…", apply=self.apply)
-            plan = …                                         # a StepPlan
+            plan = plan_step(…)
             with self.step("s10-snowflake", inputs, probe=…) as step:
                 if not self.apply:
                     return self.shown(step, plan)
@@ -20,42 +21,60 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from helpers import checklist, settings
 from helpers.errors import AwaitingPerson, UsageError
 from helpers.evidence import approvals
 from helpers.evidence.approvals import ApprovalToken
-from helpers.finding import Finding as Finding
-from helpers.finding import Severity as Severity
+from helpers.finding import Finding, Severity
+from helpers.frames import frame
 from helpers.ledger import steps
 from helpers.ledger.folders import report_path, run_folder
 from helpers.ledger.gate import Token, gate, rehearse
 from helpers.ledger.ledger import Ledger
 from helpers.ledger.steps import CHECK, Declares, Probe, Step
+from helpers.ledger.view import NOT_APPLICABLE
 from helpers.phases.common.plan import StepPlan
 from helpers.phases.common.tables import show_tables
+
+OPTIONS = "ABC"
+"""The migration paths."""
+
+Shown = TypeVar("Shown")
 
 
 class Phase:
     """One walk through a phase.
 
     Args:
-        profile: of migration.toml.
+        option: the migration path: "A", "B" or "C".
         apply: True: steps act; False: they return their plans; None: they act on profile local where `ACTS_ON_LOCAL` says so.
+
+    Attributes:
+        found: findings by the step or check that has made them.
+
+    Raises:
+        UsageError: there is no such option.
     """
 
     ACTS_ON_LOCAL = False
     """Whether the notebook acts by default: it then needs nobody's signature and nothing but the local stack."""
 
-    def __init__(self, profile: str, *, apply: bool | None) -> None:
+    def __init__(self, profile: str, option: str = "A", *, apply: bool | None) -> None:
+        if option not in OPTIONS:
+            why = "no such option"
+            raise UsageError("choose a path", on=option, why=why, next_step=f"use one of: {', '.join(OPTIONS)}")
         show_tables()
+        self.option = option
         self.apply = self.ACTS_ON_LOCAL and profile == settings.DEFAULT_PROFILE if apply is None else apply
         self.settings = settings.load(profile)
         self.run = steps.current()
+        self.found: dict[str, list[Finding]] = {}
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -80,8 +99,9 @@ class Phase:
         inputs: Mapping[str, Any] | None = None,
         acted: bool = False,
         result: Mapping[str, Any] | None = None,
+        show: bool = False,
     ) -> Token:
-        """A check whose findings are its evidence.
+        """A check whose findings are its evidence; `findings` shows them.
 
         Args:
             name: the step's id, and the gate's name.
@@ -89,6 +109,7 @@ class Phase:
             inputs: what decides the answer.
             acted: it looks at the effect of steps that only planned in a rehearsal, so that there is nothing to look at then.
             result: what later phases read of it in the ledger; `look` may still fill it.
+            show: displays all findings first: a closed gate quotes only those that stop.
 
         Raises:
             GateClosed: with the first findings that stop.
@@ -97,7 +118,9 @@ class Phase:
             if acted and not self.apply:
                 return rehearse(name, "nothing was applied, so there is nothing to check")
             with self.timed(name):
-                found = list(look())
+                found = self.found[name] = list(look())
+            if show:
+                display(table(found))  # type: ignore[no-untyped-call]
             stops = [finding for finding in found if finding.severity == "stop"]
             step.result = {
                 **(result or {}),
@@ -113,14 +136,40 @@ class Phase:
                 next_step="; ".join(dict.fromkeys(f.fix for f in stops if f.fix)) or "correct what the evidence names",
             )
 
+    def preflight_check(self, name: str, look: Iterable[Finding], rehearsed: str) -> Token:
+        """The check in front of a phase that cannot be taken twice; a rehearsal looks too, and stops at nothing."""
+        found = self.found[name] = list(look)
+        if self.apply:
+            return self.check(name, lambda: found)
+        with self.step(name, {}) as step:
+            step.result = {"what": rehearsed, "stops": sum(each.severity == "stop" for each in found)}
+        return rehearse(name, f"in a rehearsal nothing depends on it: {rehearsed}")
+
+    def findings(self, name: str) -> pd.DataFrame:
+        """What a step or check has found, the gravest first."""
+        return table(self.found.get(name, []))
+
+    def has(self, name: str) -> bool:
+        """Whether the option has this box of the checklist, or part of a box."""
+        return any(name in step.ids for step in checklist.of_option(self.option))
+
+    def no_part(self, name: str) -> pd.DataFrame:
+        """What a cell shows whose step the option does not have."""
+        return frame([(name, f"no part of option {self.option}")], "step", "what")
+
     def shown(self, step: Step, plan: StepPlan) -> pd.DataFrame:
         """Prints a plan, records it, and returns its objects."""
         step.result = plan.result()
         print(plan)  # noqa: T201 - the operator and the auditor read it in the cell's output
         return plan.objects
 
+    def not_done(self, step: Step, finding: Finding) -> pd.DataFrame:
+        """Records and shows why a step has nothing to act on."""
+        step.result.update({NOT_APPLICABLE: finding.what})
+        return table([finding])
+
     def approve(self, plan: StepPlan) -> ApprovalToken:
-        """Lets a step pass once enough people have approved exactly this plan.
+        """Shows a plan, and lets its step pass once enough people have approved exactly this plan.
 
         Raises:
             AwaitingPerson: not enough of them have; the plan lies in the run's folder for them to read.
@@ -129,9 +178,9 @@ class Phase:
         """
         kind = checklist.approval_of(plan.step)
         if kind is None:
-            raise UsageError(
-                "ask for an approval", on=plan.step, why="the checklist asks for none", next_step="declare it there"
-            )
+            why = "the checklist asks for none"
+            raise UsageError("ask for an approval", on=plan.step, why=why, next_step="declare it there")
+        print(plan)  # noqa: T201 - who is asked to approve it reads it here
         value = {**plan.result(), "changes": plan.objects.reset_index().astype(str).to_dict("records")}
         lsn = self.lsn() or "none"
         token = approvals.require(
@@ -141,9 +190,6 @@ class Phase:
 
     def words(self, *names: str) -> pd.DataFrame:
         """Who has given their word on steps that rest on one.
-
-        Args:
-            names: ids of the steps.
 
         Returns:
             A row a step.
@@ -162,16 +208,10 @@ class Phase:
             by = {name: approvals.attested(run_folder(), name, self.settings) for name in names}
             if missing := [name for name in names if by[name] is None]:
                 self._await_words(ledger, missing)
-        return pd.DataFrame(
-            [(name, checklist.title(name), by[name]) for name in names], columns=["step", "what", "by"]
-        ).set_index("step")
+        return frame(((name, checklist.title(name), by[name]) for name in names), "step", "what", "by")
 
     def form(self, *names: str) -> Any:
-        """The form by which a person gives their word; in a run, whose notebook nobody can click, a line that says how.
-
-        Args:
-            names: ids of the steps.
-        """
+        """The form by which a person gives their word; in a run, whose notebook nobody can click, a line that says how."""
         if self.run.recorded:
             return Markdown(f"Nobody can fill in a form here: `runbook attest STEP --run {run_folder().name} …` signs.")  # type: ignore[no-untyped-call]
         from helpers.phases.common.form import (
@@ -207,18 +247,13 @@ class Phase:
 
     def timing(self) -> pd.DataFrame:
         """Seconds of wall clock for each stage so far."""
-        return pd.DataFrame(
-            {"stage": list(self.seconds), "seconds": [round(s, 2) for s in self.seconds.values()]}
-        ).set_index("stage")
+        return frame(((stage, round(seconds, 2)) for stage, seconds in self.seconds.items()), "stage", "seconds")
 
     def _ledger(self, step: str) -> Ledger:
         if self.run.ledger is None:
-            raise UsageError(
-                "go on without a run",
-                on=step,
-                why="it needs a person's signature, and only a run keeps those",
-                next_step=f"runbook run {self._number(step)} --run NAME; here, apply = False shows the plan",
-            )
+            why = "it needs a person's signature, and only a run keeps those"
+            cure = f"runbook run {step[1:3]} --run NAME; here, apply = False shows the plan"
+            raise UsageError("go on without a run", on=step, why=why, next_step=cure)
         return self.run.ledger
 
     def _await_words(self, ledger: Ledger, missing: Sequence[str]) -> None:
@@ -234,15 +269,26 @@ class Phase:
             f"{' (and so for the others)' if missing[1:] else ''}, or the form in the notebook; then the same command again",
         )
 
-    @staticmethod
-    def _number(step: str) -> str:
-        return step[1:3]
+
+def part_of(*names: str) -> Callable[[Callable[..., Shown]], Callable[..., Shown | pd.DataFrame]]:
+    """Passes steps over on the options that do not have them: the cell says so, and nothing is recorded.
+
+    Args:
+        names: ids of the checklist's boxes or parts; the first one tells.
+    """
+
+    def within(method: Callable[..., Shown]) -> Callable[..., Shown | pd.DataFrame]:
+        @wraps(method)
+        def taken(self: Phase, *arguments: Any) -> Shown | pd.DataFrame:
+            return method(self, *arguments) if self.has(names[0]) else self.no_part(", ".join(names))
+
+        return taken
+
+    return within
 
 
 def table(findings: Sequence[Finding]) -> pd.DataFrame:
     """Findings for a cell, the gravest first."""
     order: list[Severity] = ["stop", "warning", "note"]
     rows = sorted(findings, key=lambda finding: order.index(finding.severity))
-    return pd.DataFrame(
-        [(f.severity, f.on, f.what, f.fix) for f in rows], columns=["severity", "on", "what", "fix"]
-    ).set_index("severity")
+    return frame(((f.severity, f.on, f.what, f.fix) for f in rows), "severity", "on", "what", "fix")

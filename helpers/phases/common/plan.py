@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from helpers.frames import frame
 from helpers.ledger.ledger import digest
+from helpers.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,19 @@ class StepPlan:
     def __str__(self) -> str:
         totals = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in self.totals.items())
         return f"PLAN {self.step}: {self.what}\n  {totals}\n  cost: {self.cost}"
+
+
+def plan_step(
+    step: str, what: str, rows: Iterable[tuple[object, ...]], *columns: str, cost: str = "none worth naming",
+    totals: Mapping[str, int] | None = None,
+) -> StepPlan:  # fmt: skip
+    """The plan of a step with a row an object, named by its first column; without `totals` its rows are counted as checks."""
+    objects = frame(rows, *columns)
+    return StepPlan(step, what, objects, totals if totals is not None else {"checks": len(objects)}, cost)
+
+
+def compute_cost(settings: Settings) -> str:
+    """What can be said of the cost of a run."""
+    if settings.values.stack == "local":
+        return "not estimated on a stand-in"
+    return "not estimated: it depends on the size of the warehouse or cluster and on how long it runs, which nobody has measured here"

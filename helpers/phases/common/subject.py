@@ -1,20 +1,23 @@
-"""Which pipeline the checks of phases 40 and 60 are about: what each box asks of it is one method.
+"""What a box of phases 40 and 60 is made of, and what those phases ask of the pipeline that they are about.
 
-Options A and B end with the modern pipeline (`modern_pipeline`), option C keeps the legacy one (`legacy_pipeline`). The phases
-know only this protocol, so that a box is acted on, shown and judged in one way, whatever it is about.
+Options A and B end with the modern pipeline (`modern_pipeline`), option C keeps the legacy one (`legacy_pipeline`). A box is
+planned, acted on, shown and judged in one way, whatever it is about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
 from helpers.finding import Finding
+from helpers.frames import frame
 from helpers.ledger.steps import Found
+from helpers.phases.common.box_findings import parity_findings
+from helpers.phases.common.phase import table
 from helpers.phases.common.plan import StepPlan
 from helpers.pipelines.benchmark import Benchmark, BenchmarkPlan
 from helpers.pipelines.downstream import Listed, Reading
@@ -33,9 +36,9 @@ class Answer:
         rows: to show.
         findings: to judge by.
         result: small plain values for the ledger.
-        report: name and content of the report beside the notebook; None where the subject has written one itself.
+        report: name and content of the report beside the notebook; None where there is none, or it is written already.
         rules: that were counted.
-        failing: the first rows behind what failed, each with the name of what found it.
+        failing: the first rows or figures behind what failed.
     """
 
     rows: pd.DataFrame
@@ -43,7 +46,15 @@ class Answer:
     result: Mapping[str, Any]
     report: tuple[str, object] | None = None
     rules: Sequence[RuleResult] = ()
-    failing: Sequence[tuple[str, Mapping[str, Any]]] = field(default_factory=tuple)
+    failing: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Box:
+    """What a box would do, and what does it."""
+
+    plan: StepPlan
+    act: Callable[[Progress], Answer]
 
 
 class Subject(Protocol):
@@ -62,17 +73,14 @@ class Subject(Protocol):
     def inputs(self) -> dict[str, Any]:
         """What decides the answers."""
 
-    def plan(self, box: str) -> StepPlan:
-        """What a box would do, of those that only this pipeline can say."""
+    def box(self, step: str) -> Box:
+        """A box of which only this pipeline can say what it is."""
 
     def performance(self, plan: BenchmarkPlan, progress: Progress) -> tuple[Benchmark, list[Finding]]:
         """What was measured, held against what was agreed."""
 
-    def quality(self, progress: Progress) -> Answer:
-        """The pipeline's own tests of its data."""
-
-    def parity(self, progress: Progress) -> ParityReport:
-        """The legacy aggregates beside what they should be."""
+    def plan_full_run(self) -> StepPlan:
+        """What a full run would change."""
 
     def full_run(self, load_id: str, progress: Progress) -> tuple[PipelineRun, dict[str, Any]]:
         """One run from end to end, and by what it is known again."""
@@ -80,20 +88,28 @@ class Subject(Protocol):
     def stands(self, load_id: str, result: Mapping[str, Any]) -> Found:
         """Whether what a full run made is still there."""
 
-    def output(self, progress: Progress) -> Answer:
-        """Rules and figures of what the run wrote."""
-
     def readers(self, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
         """What each downstream system reads of it."""
 
     def read(self, described: Mapping[str, Downstream | None]) -> tuple[Reading, ...]:
         """Reads as each of them."""
 
-    def holds(self, progress: Progress) -> Answer:
-        """Whether what it serves is true now."""
 
-    def data(self, progress: Progress) -> Answer:
-        """The data's quality as it is after the migration."""
+def answer_parity(found: ParityReport, report: str) -> Answer:
+    """A comparison of the legacy aggregates, as a box answers; `report` is the name that it is kept under."""
+    result = {
+        "verdict": "equal" if found.equal else "different", "differences": len(found.differences), "lsn": found.lsn,
+        "figures": sum(each.figures for each in found.aggregates), "engine": found.engine,
+    }  # fmt: skip
+    return Answer(found.frame(), parity_findings(found), result, (report, found.as_dict()), failing=found.differing())
 
-    def protection(self) -> list[Finding]:
-        """How the place where the data lie is protected."""
+
+def show_failing(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
+    """Rows behind what failed, each with the name of what found it."""
+    return frame(((name, ", ".join(f"{k}={v}" for k, v in row.items())) for name, row in rows), "test", "row")
+
+
+def answer_protection(findings: Sequence[Finding]) -> Answer:
+    """How the place where the data lie is protected, as a box answers."""
+    stops = sum(each.severity == "stop" for each in findings)
+    return Answer(table(findings), findings, {"answers": len(findings), "stops": stops})

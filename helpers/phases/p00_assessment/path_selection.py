@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,12 +13,13 @@ from helpers.assessment import hybrid, paths
 from helpers.assessment.hybrid import Split
 from helpers.assessment.paths import Criterion
 from helpers.checklist import Option, Step
-from helpers.errors import MigrationError, SettingsError
+from helpers.errors import SettingsError
 from helpers.evidence.people import roll
-from helpers.finding import Finding, Severity
+from helpers.finding import Finding, failed, judged, note, stop, warning
+from helpers.frames import frame
 from helpers.ledger.gate import Token, require
 from helpers.phases.common import charts
-from helpers.phases.common.plan import StepPlan
+from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.phases.p00_assessment.assessment import Assessment
 from helpers.pipelines.legacy import SQL_FOLDER
 
@@ -47,7 +48,7 @@ class PathSelection:
         ]  # fmt: skip
         found = paths.totals(self.criteria)
         rows.append(("of 100", sum(c.weight for c in self.criteria), "", *(f"{found[o]:.1f}" for o in paths.OPTIONS)))
-        return pd.DataFrame(rows, columns=["criterion", "weight", "measured", *paths.OPTIONS]).set_index("criterion")
+        return frame(rows, "criterion", "weight", "measured", *paths.OPTIONS)
 
     def chart(self) -> go.Figure:
         """The same as a picture."""
@@ -79,92 +80,78 @@ class PathSelection:
             }
             for box, answer in answers.items():
                 name = f"s00-{option.lower()}-{box}"
-                said = "not chosen" if isinstance(answer, str) else "rehearsed" if answer.rehearsed else "passed"
+                said = "not chosen" if answer is None else "rehearsed" if answer.rehearsed else "passed"
                 rows.append((option, checklist.title(name), _after_the_colon(name), said))
-        return pd.DataFrame(rows, columns=["option", "box", "the document", "answer"]).set_index("option")
+        return frame(rows, "option", "box", "the document", "answer")
 
-    def target(self, option: Option) -> Token | str:
+    def target(self, option: Option) -> Token | None:
         """Whether what the option builds on is there: the targets and Kafka, the tables that stay, or the legacy files."""
         look = {"A": self._full, "B": self._hybrid, "C": self._legacy}[option]
-        return self._phase.checked_if_chosen(f"s00-{option.lower()}-target", look)
+        return self._checked(f"s00-{option.lower()}-target", look)
 
-    def benefits(self, option: Option) -> Token | str:
+    def benefits(self, option: Option) -> Token | None:
         """What the document promises of the option, beside what was measured."""
         name = f"s00-{option.lower()}-benefits"
 
         def look() -> Iterator[Finding]:
-            yield Finding("note", "the document", _after_the_colon(name))
+            yield note("the document", _after_the_colon(name))
             for each in self.criteria:
                 points = each.points[paths.OPTIONS.index(option)]
-                yield Finding("note", each.name, f"{each.measured}: {points} of {paths.MOST_POINTS} points")
+                yield note(each.name, f"{each.measured}: {points} of {paths.MOST_POINTS} points")
             best = paths.recommended(self.criteria)
             if best != option:
-                yield Finding(
-                    "warning",
-                    f"option {option}",
-                    f"the score recommends {best}",
-                    "say in the signed choice why it is this one, or choose the other",
-                )
+                fix = "say in the signed choice why it is this one, or choose the other"
+                yield warning(f"option {option}", f"the score recommends {best}", fix)
 
-        return self._phase.checked_if_chosen(name, look)
+        return self._checked(name, look)
 
-    def effort(self, option: Option) -> Token | str:
+    def effort(self, option: Option) -> Token | None:
         """The planned minutes, beside the people who may sign."""
         name = f"s00-{option.lower()}-effort"
 
         def look() -> Iterator[Finding]:
-            days = planned_days(option)
-            yield Finding("note", "the document", _after_the_colon(name))
-            yield Finding(
-                "note",
-                "the checklist",
-                f"{len(checklist.of_option(option))} boxes, {days:.1f} working days of one person as planned",
-            )
+            days, steps = planned_days(option), checklist.of_option(option)
+            yield note("the document", _after_the_colon(name))
+            yield note("the checklist", f"{len(steps)} boxes, {days:.1f} working days of one person as planned")
             settings = self._phase.settings
             known = roll(settings)
-            steps = checklist.of_option(option)
-            names = [each.id for each in steps] + [part.id for each in steps for part in each.part]
-            most = max((known.asked(each, kind) for each in names if (kind := checklist.approval_of(each))), default=0)
+            kinds = {each: checklist.approval_of(each) for step in steps for each in step.ids}
+            most = max((known.asked(each, kind) for each, kind in kinds.items() if kind), default=0)
             have = len(known.people)
             if have < most:
-                severity: Severity = "warning" if settings.values.stack == "local" else "stop"
-                yield Finding(severity, "people", f"{have} may sign, and a step of this path needs {most}",
-                              "make keys with runbook keygen, and name the people under [profiles.X.approvals.people]")  # fmt: skip
+                said = warning if settings.values.stack == "local" else stop
+                fix = "make keys with runbook keygen, and name the people under [profiles.X.approvals.people]"
+                yield said("people", f"{have} may sign, and a step of this path needs {most}", fix)
 
-        return self._phase.checked_if_chosen(name, look)
+        return self._checked(name, look)
 
-    def timeline(self, option: Option) -> Token | str:
+    def timeline(self, option: Option) -> Token | None:
         """The planned minutes, beside the weeks that the document names."""
         name = f"s00-{option.lower()}-timeline"
 
         def look() -> Iterator[Finding]:
             text, weeks = _after_the_colon(name), planned_days(option) / WORKING_WEEK
             longest = max(int(number) for number in re.findall(r"\d+", text))
-            yield Finding("note", "the document", text)
+            yield note("the document", text)
+            planned = f"{weeks:.1f} weeks of one person as planned"
             if weeks > longest:
-                yield Finding(
-                    "warning",
-                    "the checklist",
-                    f"{weeks:.1f} weeks of one person as planned, which is longer",
-                    "let several people work on it, or plan more time",
-                )
+                fix = "let several people work on it, or plan more time"
+                yield warning("the checklist", f"{planned}, which is longer", fix)
             else:
-                yield Finding("note", "the checklist", f"{weeks:.1f} weeks of one person as planned")
+                yield note("the checklist", planned)
 
-        return self._phase.checked_if_chosen(name, look)
+        return self._checked(name, look)
 
-    def note(self) -> Token | str:
+    def note(self) -> Token | None:
         """What the document warns of in option C; its day is past."""
 
         def look() -> Iterator[Finding]:
-            yield Finding("note", "the document", _after_the_colon("s00-c-note"))
+            yield note("the document", _after_the_colon("s00-c-note"))
             ended = paths.support_has_ended(self._facts.today)
             what = f"the support of its components {'ended' if ended else 'ends'} with {paths.SUPPORT_ENDED:%B %Y}"
-            yield Finding(
-                "warning", "option C", what, "take option B instead, or name the day by which this one is left behind"
-            )
+            yield warning("option C", what, "take option B instead, or name the day by which this one is left behind")
 
-        return self._phase.checked_if_chosen("s00-c-note", look)
+        return self._checked("s00-c-note", look)
 
     def choose(self) -> pd.DataFrame:
         """The choice, signed within an applied run; elsewhere it is shown what would be signed.
@@ -182,7 +169,7 @@ class PathSelection:
                 return phase.shown(step, plan)
             by = phase.approve(plan).by
             step.result = {**plan.result(), "option": option, "by": list(by)}
-        return pd.DataFrame({"option": [option], "signed by": [", ".join(by)]}).set_index("option")
+        return frame([(option, ", ".join(by))], "option", "signed by")
 
     def summary(self) -> str:
         """One sentence: how many checks answered, which option was recommended and which is taken."""
@@ -192,65 +179,55 @@ class PathSelection:
         told = self.recommendation().replace("RECOMMENDED", "recommended")
         return f"{'ASSESSED' if self._phase.apply else 'REHEARSED'}: {words}; {told}"
 
+    def _checked(self, name: str, look: Callable[[], Iterable[Finding]]) -> Token | None:
+        return self._phase.checked(name, look) if self._phase.has(name) else None
+
     def _plan(self, option: str) -> StepPlan:
         """What is signed holds nothing that differs from one hour to the next, so that the signature outlives the attempt."""
         rows = [(c.name, c.weight, *c.points) for c in self.criteria]
         if self._split:
             rows += [(f"stays: {name}", 0, 0, 0, 0) for name in self._split.stay]
-        objects = pd.DataFrame(rows, columns=["criterion", "weight", *paths.OPTIONS]).set_index("criterion")
-        what = f"take option {option}: {_after_the_colon(f's00-{option.lower()}-target')}; {paths.recommended(self.criteria)} is recommended"
-        totals = {
-            "boxes": len(checklist.of_option(option)),
-            "planned_minutes": round(planned_days(option) * WORKING_DAY),
-        }
-        effort, time = (_after_the_colon(f"s00-{option.lower()}-{name}") for name in ("effort", "timeline"))
-        return StepPlan(
-            f"s00-{option.lower()}-choice", what, objects, totals, f"effort {effort}, {time} by the document"
+        target, effort, time = (
+            _after_the_colon(f"s00-{option.lower()}-{name}") for name in ("target", "effort", "timeline")
         )
+        minutes = round(planned_days(option) * WORKING_DAY)
+        return plan_step(
+            f"s00-{option.lower()}-choice",
+            f"take option {option}: {target}; {paths.recommended(self.criteria)} is recommended",
+            rows, "criterion", "weight", *paths.OPTIONS, cost=f"effort {effort}, {time} by the document",
+            totals={"boxes": len(checklist.of_option(option)), "planned_minutes": minutes},
+        )  # fmt: skip
 
     def _full(self) -> Iterator[Finding]:
         values = self._phase.settings.values
         for name in ("snowflake", "databricks"):
             if getattr(values, name) is None:
-                yield Finding(
-                    "warning",
-                    name,
-                    "the profile does not name it, and option A has both",
-                    f"add [profiles.X.{name}], or say why one is enough",
-                )
+                fix = f"add [profiles.X.{name}], or say why one is enough"
+                yield warning(name, "the profile does not name it, and option A has both", fix)
             else:
-                yield Finding("note", name, "named by the profile; its check above passed")
-        kafka = getattr(values, "kafka", None)
-        if kafka is None:
-            yield Finding(
-                "warning",
-                "Kafka",
-                "the profile does not name it, so changes would not stream",
-                "add [profiles.X.kafka] before phase 10",
-            )
+                yield note(name, "named by the profile; its check above passed")
+        if values.kafka is None:
+            what = "the profile does not name it, so changes would not stream"
+            yield warning("Kafka", what, "add [profiles.X.kafka] before phase 10")
         else:
-            yield Finding("note", "Kafka", "named by the profile")
+            yield note("Kafka", "named by the profile")
 
     def _hybrid(self) -> Iterator[Finding]:
         settings = self._phase.settings
         try:
             wanted = settings.hybrid
         except SettingsError as error:
-            yield _no("hybrid", error)
+            yield failed("hybrid", error)
             return
         self._split = found = hybrid.split(settings.source, wanted)
         yield from hybrid.findings(found)
-        yield Finding("note", ", ".join(found.stay) or "nothing", "stays in PostgreSQL")
-        yield Finding("note", ", ".join(found.move) or "nothing", "moves")
+        yield note(", ".join(found.stay) or "nothing", "stays in PostgreSQL")
+        yield note(", ".join(found.move) or "nothing", "moves")
 
     def _legacy(self) -> Iterator[Finding]:
         files = sorted(path.name for path in SQL_FOLDER.glob("*.sql"))
-        if not files:
-            yield Finding(
-                "stop", "pipeline/legacy", "the legacy components are not there", "restore the folder from git"
-            )
-        else:
-            yield Finding("note", "pipeline/legacy", f"{len(files)} SQL files: {', '.join(files)}")
+        what = f"{len(files)} SQL files: {', '.join(files)}" if files else "the legacy components are not there"
+        yield judged(bool(files), "pipeline/legacy", what, "restore the folder from git")
 
 
 def planned_days(option: str) -> float:
@@ -261,7 +238,3 @@ def planned_days(option: str) -> float:
 def _after_the_colon(name: str) -> str:
     step: Step = next(each for each in checklist.steps() if each.id == name)
     return step.text.partition(":** ")[2] or step.text.partition(": ")[2]
-
-
-def _no(on: str, error: MigrationError) -> Finding:
-    return Finding("stop", on, f"could not {error.what}: {error.why}", error.next_step)

@@ -14,12 +14,15 @@ from typing import Any
 import pandas as pd
 
 from helpers.evidence.people import roll
+from helpers.finding import Finding, note, stop, warning
+from helpers.frames import frame
 from helpers.infrastructure import env_file, tf_vars
 from helpers.infrastructure import resources as infrastructure
 from helpers.ledger.gate import Token, rehearse, require
 from helpers.ledger.ledger import digest
 from helpers.ledger.steps import Found, Probe
-from helpers.phases.common.phase import Finding, Phase, table
+from helpers.phases.common.phase import Phase, part_of
+from helpers.phases.common.plan import plan_step
 from helpers.phases.p10_infrastructure import plan as infrastructure_plan
 from helpers.platforms import aws, environments, snowflake, terraform
 from helpers.platforms.terraform import TerraformPlan
@@ -33,25 +36,17 @@ Applies = Mapping[str, str]
 
 
 class Infrastructure(Phase):
-    """One walk through the phase.
+    """One walk through the phase; option C has the legacy module and nothing else.
 
     Args:
-        profile: of migration.toml.
-        option: the migration path; C has the legacy module and nothing else.
-        apply: whether steps act; without it they return their plans.
+        profile, option, apply: as `Phase` takes them.
         plan: whether a rehearsal asks Terraform for its plan.
     """
 
     def __init__(self, profile: str, option: str, *, apply: bool | None, plan: bool = False) -> None:
-        super().__init__(profile, apply=apply)
-        self.option = option
+        super().__init__(profile, option, apply=apply)
         self._terraform = self.apply or plan
         self._plans: dict[str, TerraformPlan] = {}
-        self._findings: dict[str, list[Finding]] = {}
-
-    @property
-    def _legacy(self) -> bool:
-        return self.option == "C"
 
     def prepare(self) -> str:
         """Installs Terraform where it will be needed, and says how long that took."""
@@ -62,12 +57,18 @@ class Infrastructure(Phase):
             environments.python("cloud", report=print)
         return f"Terraform is there, after {time.monotonic() - began:.1f} s"
 
+    @part_of("s10-environment")
     def environment(self) -> pd.DataFrame:
         """Writes a missing `.env`, or shows what it would offer."""
-        if self._legacy:
-            return self._no_part("s10-environment")
         folder = self.settings.file.parent
-        plan = infrastructure_plan.of_env_file(folder)
+        names, there = env_file.offered(folder / env_file.EXAMPLE), (folder / env_file.NAME).exists()
+        copied = f"write {env_file.NAME} as a copy of {env_file.EXAMPLE}, for its owner alone to read"
+        uses = dict.fromkeys(names, "a profile's") | dict.fromkeys(tf_vars.PASSED_ON, "a provider's")
+        uses |= {each.env: f"TF_VAR_{each.terraform}: {each.what}" for each in tf_vars.VARIABLES}
+        plan = plan_step(
+            "s10-environment", f"{env_file.NAME} is there, and is left as it is" if there else copied,
+            [(name, uses[name]) for name in names], "variable", "for", cost="none", totals={"variables offered": len(names)},
+        )  # fmt: skip
         with self.step("s10-environment", {"file": env_file.NAME}, probe=self._has_env) as step:
             if not self.apply:
                 return self.shown(step, plan)
@@ -76,107 +77,95 @@ class Infrastructure(Phase):
                 step.result = {"made": made, "names": len(plan.objects)}
         return plan.objects
 
-    def check_environment(self) -> Token | pd.DataFrame:
+    @part_of(ENVIRONMENT)
+    def check_environment(self) -> Token:
         """The gate in front of Terraform: every variable is there, and no secret is where others read it."""
-        if self._legacy:
-            return self._no_part(ENVIRONMENT)
-        return self.check(ENVIRONMENT, self._environment_findings, inputs={"profile": self.settings.profile})
+        return self.check(ENVIRONMENT, self._look_at_environment, inputs={"profile": self.settings.profile})
 
-    def validate(self, environment_checked: object) -> Token | pd.DataFrame:
+    @part_of(VALID)
+    def validate(self, environment_checked: object) -> Token:
         """The gate in front of every plan: the modules are what their providers take."""
-        if self._legacy:
-            return self._no_part(VALID)
         require(environment_checked, ENVIRONMENT, apply=self.apply)
         return self._validated(VALID)
 
-    def validate_legacy(self) -> Token | pd.DataFrame:
+    @part_of(LEGACY_VALID)
+    def validate_legacy(self) -> Token:
         """The same in front of option C's plan."""
-        return self._validated(LEGACY_VALID) if self._legacy else self._no_part(LEGACY_VALID)
+        return self._validated(LEGACY_VALID)
 
-    def findings(self, name: str) -> pd.DataFrame:
-        """What a check has seen, the gravest first."""
-        return table(self._findings.get(name, []))
-
+    @part_of("s10-base")
     def base(self, validated: object) -> pd.DataFrame:
         """Network, storage, monitoring and DNS."""
         return self._deploy("s10-base", validated, "make network, storage, monitoring and DNS", infrastructure.BASE, {})
 
+    @part_of("s10-snowflake")
     def snowflake(self, validated: object) -> pd.DataFrame:
         """`terraform apply -target=module.snowflake`, with ENABLE_SNOWFLAKE_OBJECTS."""
-        return self._deploy(
-            "s10-snowflake", validated, f"make the objects in {snowflake.address(self.settings.snowflake)}",
-            infrastructure.SNOWFLAKE, {"enable_snowflake_objects": "true"},
-        )  # fmt: skip
+        what, switches = (
+            f"make the objects in {snowflake.address(self.settings.snowflake)}",
+            {"enable_snowflake_objects": "true"},
+        )
+        return self._deploy("s10-snowflake", validated, what, infrastructure.SNOWFLAKE, switches)
 
+    @part_of("s10-kafka")
     def kafka(self, validated: object) -> pd.DataFrame:
         """`terraform apply -target=module.kafka`, with ENABLE_MSK."""
-        return self._deploy(
-            "s10-kafka", validated, "make the Kafka cluster", infrastructure.KAFKA, {"enable_msk": "true"}
-        )
+        switches = {"enable_msk": "true"}
+        return self._deploy("s10-kafka", validated, "make the Kafka cluster", infrastructure.KAFKA, switches)
 
+    @part_of("s10-legacy")
     def legacy(self, validated: object) -> pd.DataFrame:
         """`terraform apply` in the legacy module: option C's."""
-        if not self._legacy:
-            return self._no_part("s10-legacy")
         return self._deploy("s10-legacy", validated, "make the legacy pipeline's database, bucket and name", (), {})
 
-    def milestone(self) -> Token | pd.DataFrame:
+    @part_of("s10-milestone")
+    def milestone(self) -> Token:
         """The phase's last gate: what was applied is there, and answers."""
-        if self._legacy:
-            return self._no_part("s10-milestone")
-        return self.check("s10-milestone", self._milestone_findings, inputs=self._inputs(), acted=True)
+        return self.check("s10-milestone", self._look_at_what_was_applied, inputs=self._inputs(), acted=True)
 
     def summary(self) -> str:
         """One sentence: what is there now, or what would be."""
-        resources = len(self._declared())
         module = self._module.relative_to(PROJECT).as_posix()
         if self.apply:
             held = len(terraform.resources(self._module, self.settings))
             return f"APPLIED: the state of {module} holds {held} resources, in {aws.address(self.settings.aws)}"
         how = "planned by Terraform" if self._terraform else "read from the files, not planned by Terraform"
-        return f"REHEARSED: {module} declares {resources} resources ({how}); nothing was changed"
+        declared = len(infrastructure.declared(self._module))
+        return f"REHEARSED: {module} declares {declared} resources ({how}); nothing was changed"
 
     @property
     def _module(self) -> Path:
-        return infrastructure.LEGACY if self._legacy else infrastructure.MODERN
-
-    def _declared(self, targets: Sequence[str] = ()) -> list[infrastructure.Declared]:
-        return infrastructure.declared(self._module, targets)
-
-    def _no_part(self, name: str) -> pd.DataFrame:
-        return pd.DataFrame([(name, f"no part of option {self.option}")], columns=["step", "what"]).set_index("step")
+        return infrastructure.LEGACY if self.option == "C" else infrastructure.MODERN
 
     def _validated(self, name: str) -> Token:
         if not self._terraform:
             with self.step(name, self._inputs()) as step:
-                step.result = {"what": "the module would be validated", "resources": len(self._declared())}
-                self._findings[name] = [
-                    Finding("note", "the module", "Terraform was not asked, so nothing was validated")
-                ]
+                declared = len(infrastructure.declared(self._module))
+                step.result = {"what": "the module would be validated", "resources": declared}
+                self.found[name] = [note("the module", "Terraform was not asked, so nothing was validated")]
                 return rehearse(name, "Terraform was not asked")
         return self.check(name, self._problems, inputs=self._inputs())
 
     def _deploy(
         self, name: str, validated: object, what: str, targets: Sequence[str], switches: Applies
     ) -> pd.DataFrame:
-        if self._legacy != (name == "s10-legacy"):
-            return self._no_part(name)
-        require(validated, LEGACY_VALID if self._legacy else VALID, apply=self.apply)
+        require(validated, LEGACY_VALID if self.option == "C" else VALID, apply=self.apply)
         what = f"{what}, in {aws.address(self.settings.aws)}"
         inputs = {**self._inputs(switches), "targets": list(targets)}
         with self.step(name, inputs, probe=self._probe(name, targets, switches)) as step:
             if not self._terraform:
-                return self.shown(step, infrastructure_plan.of_files(name, what, self._module, targets, self.settings))
+                return self.shown(
+                    step, infrastructure_plan.plan_files(name, what, self._module, targets, self.settings)
+                )
             if step.skipped:
                 return self._held(targets)
             if self.apply:
                 roll(self.settings).needed(name, "other")  # where nobody may sign, Terraform need not be asked
             with self.timed(f"plan {name}"):
                 planned = self._plans.pop(name, None) or self._planned(targets, switches)
-            plan = infrastructure_plan.of_terraform(name, what, planned, targets, self.settings)
+            plan = infrastructure_plan.plan_changes(name, what, planned, targets, self.settings)
             if not self.apply:
                 return self.shown(step, plan)
-            print(plan)  # noqa: T201 - who is asked to approve it reads it here
             by = self.approve(plan).by
             with self.timed(f"apply {name}"):
                 applied = terraform.apply(planned)
@@ -193,14 +182,11 @@ class Infrastructure(Phase):
         """Asks the real services, through Terraform's refresh, whether everything is as it was applied."""
 
         def look(load_id: str, result: Mapping[str, Any]) -> Found:
-            held = [each for each in terraform.resources(self._module, self.settings) if _meant(each, targets)]
+            held = self._in_state(targets)
             planned = self._planned(targets, switches)
             if not planned.changes and held:
-                return Found(
-                    "done",
-                    f"the services hold all {len(held)} resources of the state as they were applied",
-                    dict(result),
-                )
+                how = f"the services hold all {len(held)} resources of the state as they were applied"
+                return Found("done", how, dict(result))
             self._plans[name] = planned
             differ = ", ".join(f"{change.address} ({change.action})" for change in planned.changes[:3])
             more = f" and {len(planned.changes) - 3} more" if len(planned.changes) > 3 else ""
@@ -208,11 +194,14 @@ class Infrastructure(Phase):
 
         return look
 
+    def _in_state(self, targets: Sequence[str]) -> list[str]:
+        held = terraform.resources(self._module, self.settings)
+        return [each for each in held if not targets or any(infrastructure.within(each, target) for target in targets)]
+
     def _held(self, targets: Sequence[str]) -> pd.DataFrame:
-        held = [each for each in terraform.resources(self._module, self.settings) if _meant(each, targets)]
         left = infrastructure_plan.left_out(self._module, targets, self.settings)
-        rows = [(each, "in the state", "") for each in held] + [(each, "left out", why) for each, why in left.items()]
-        return pd.DataFrame(rows, columns=["address", "state", "why"]).set_index("address")
+        rows = [(each, "in the state", "") for each in self._in_state(targets)]
+        return frame([*rows, *((each, "left out", why) for each, why in left.items())], "address", "state", "why")
 
     def _variables(self, switches: Applies) -> dict[str, str]:
         """What the environment says, and above it what the profile knows."""
@@ -229,61 +218,29 @@ class Infrastructure(Phase):
         }
 
     def _has_env(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        path = self.settings.file.parent / env_file.NAME
-        return (
-            Found("done", f"{env_file.NAME} is there")
-            if path.exists()
-            else Found("not done", f"there is no {env_file.NAME}")
-        )
+        there = (self.settings.file.parent / env_file.NAME).exists()
+        return Found("done" if there else "not done", f"{env_file.NAME} is {'there' if there else 'not there'}")
 
-    def _environment_findings(self) -> list[Finding]:
+    def _look_at_environment(self) -> Iterator[Finding]:
         needed = infrastructure_plan.needed(self.settings)
-        found = env_file.faults(self.settings.profile, self.settings.file, needed)
+        yield from env_file.findings(self.settings.profile, self.settings.file, needed)
         origins = infrastructure_plan.origins(self.settings, tf_vars.environment(self.settings.file.parent))
-        notes = [
-            Finding("note", f"TF_VAR_{each.terraform}", f"{each.what}: {origins[each.terraform]}")
-            for each in tf_vars.VARIABLES
-            if each.terraform in origins
-        ]
-        self._findings[ENVIRONMENT] = [*(Finding(f.severity, f.on, f.what, f.fix) for f in found), *notes]
-        return self._findings[ENVIRONMENT]
+        for each in tf_vars.VARIABLES:
+            if each.terraform in origins:
+                yield note(f"TF_VAR_{each.terraform}", f"{each.what}: {origins[each.terraform]}")
 
-    def _problems(self) -> list[Finding]:
-        name = LEGACY_VALID if self._legacy else VALID
-        with self.timed("validate"):
-            problems = terraform.validate(self._module, self.settings)
-        found = [
-            Finding(
-                "stop" if p.severity == "error" else "warning", p.where or "the module", p.what, "correct the module"
-            )
-            for p in problems
-        ]
-        found += [
-            Finding("note", f"{provider}", how)
-            for provider, how in infrastructure_plan.checked_by(self._module, self.settings)
-        ]
-        self._findings[name] = found
-        return found
+    def _problems(self) -> Iterator[Finding]:
+        for problem in terraform.validate(self._module, self.settings):
+            said = stop if problem.severity == "error" else warning
+            yield said(problem.where or "the module", problem.what, "correct the module")
+        for provider, how in infrastructure_plan.checked_by(self._module, self.settings):
+            yield note(provider, how)
 
-    def _milestone_findings(self) -> list[Finding]:
-        self._findings["s10-milestone"] = list(self._of_milestone())
-        return self._findings["s10-milestone"]
-
-    def _of_milestone(self) -> Iterator[Finding]:
+    def _look_at_what_was_applied(self) -> Iterator[Finding]:
+        again = "run this phase again, and approve its plan"
         switches = {"enable_snowflake_objects": "true", "enable_msk": "true"}
         for change in self._planned((), switches).changes:
-            yield Finding(
-                "stop", change.address, f"is not as it was applied: Terraform would {change.action} it",
-                "run this phase again, and approve its plan",
-            )  # fmt: skip
-        for answer in infrastructure.answers(self.settings, self._variables(switches)):
-            yield Finding(
-                "note" if answer.found else "stop", f"{answer.service}: {answer.on}", answer.how,
-                "" if answer.found else "run this phase again, and approve its plan",
-            )  # fmt: skip
+            yield stop(change.address, f"is not as it was applied: Terraform would {change.action} it", again)
+        yield from infrastructure.findings(self.settings, self._variables(switches), again)
         for address, why in infrastructure_plan.left_out(self._module, (), self.settings).items():
-            yield Finding("warning", address, f"was not made: {why}")
-
-
-def _meant(address: str, targets: Sequence[str]) -> bool:
-    return not targets or any(infrastructure.within(address, target) for target in targets)
+            yield warning(address, f"was not made: {why}")

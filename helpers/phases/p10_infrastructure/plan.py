@@ -1,4 +1,4 @@
-"""What phase 10 would do: the tables that are shown and approved, and the values that Terraform gets."""
+"""What Terraform would do for a module: the plans that are shown and approved, and the values that it gets."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
-from helpers.infrastructure import env_file, tf_vars
 from helpers.infrastructure import resources as infrastructure
-from helpers.phases.common.plan import StepPlan
+from helpers.infrastructure import tf_vars
+from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.platforms.terraform import TerraformPlan
 from helpers.settings import Settings
 from helpers.settings.local_stack import local_stack
@@ -21,48 +19,26 @@ DEFAULTS = {"name": "sales-pipeline", "zone_name": "sales.example.com"}
 """Of `variables.tf`, where what was deployed is looked for under these names."""
 
 
-def of_env_file(folder: Path) -> StepPlan:
-    """What writing `.env` would do."""
-    offered = env_file.plan_copy(folder)
-    what = f"{env_file.NAME} is there, and is left as it is"
-    if offered is not None:
-        what = f"write {env_file.NAME} as a copy of {env_file.EXAMPLE}, for its owner alone to read"
-    names = env_file.offered(folder / env_file.EXAMPLE)
-    terraform = {each.env: f"TF_VAR_{each.terraform}: {each.what}" for each in tf_vars.VARIABLES}
-    rows = [
-        (name, terraform.get(name, "a provider's" if name in tf_vars.PASSED_ON else "a profile's")) for name in names
-    ]
-    objects = pd.DataFrame(rows, columns=["variable", "for"]).set_index("variable")
-    return StepPlan("s10-environment", what, objects, {"variables offered": len(names)}, "none")
-
-
-def of_files(step: str, what: str, module: Path, targets: Sequence[str], settings: Settings) -> StepPlan:
+def plan_files(step: str, what: str, module: Path, targets: Sequence[str], settings: Settings) -> StepPlan:
     """What a module declares: no plan, since nobody asked Terraform or a service."""
     left = left_out(module, (), settings)
     rows = [
         (each.address, "left out" if each.address in left else "declared", each.type, left.get(each.address, each.file))
         for each in infrastructure.declared(module, targets)
     ]
-    objects = pd.DataFrame(rows, columns=COLUMNS[:-1]).set_index("address")
-    totals = {
-        "declared": sum(row[1] == "declared" for row in rows),
-        "left out": sum(row[1] == "left out" for row in rows),
-    }
-    return StepPlan(
-        step, f"{what}\n  read from the files; Terraform plans it when it is applied, or with plan = True", objects, totals,
-        cost(settings),
-    )  # fmt: skip
+    totals = {kind: sum(row[1] == kind for row in rows) for kind in ("declared", "left out")}
+    what = f"{what}\n  read from the files; Terraform plans it when it is applied, or with plan = True"
+    return plan_step(step, what, rows, *COLUMNS[:-1], cost=cost(settings), totals=totals)
 
 
-def of_terraform(step: str, what: str, planned: TerraformPlan, targets: Sequence[str], settings: Settings) -> StepPlan:
+def plan_changes(step: str, what: str, planned: TerraformPlan, targets: Sequence[str], settings: Settings) -> StepPlan:
     """Terraform's plan, with what the local stack leaves out; `values` changes with any value that is known and not secret."""
     rows: list[tuple[str, ...]] = [(c.address, c.action, c.type, c.what, c.values) for c in planned.changes]
     left = left_out(planned.module, targets, settings)
     rows += [(address, "left out", address.split(".")[-2], why, "") for address, why in left.items()]
-    objects = pd.DataFrame(rows, columns=COLUMNS).set_index("address")
     kinds = ("create", "update", "replace", "delete")
-    totals = {f"to {kind}": sum(c.action == kind for c in planned.changes) for kind in kinds}
-    return StepPlan(step, what, objects, {**totals, "left out": len(left)}, cost(settings))
+    totals = {f"to {kind}": sum(c.action == kind for c in planned.changes) for kind in kinds} | {"left out": len(left)}
+    return plan_step(step, what, rows, *COLUMNS, cost=cost(settings), totals=totals)
 
 
 def left_out(module: Path, targets: Sequence[str], settings: Settings) -> Mapping[str, str]:

@@ -6,8 +6,8 @@ reads the DAG files and the data sources, and asks no Airflow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from IPython.display import HTML
 
 from helpers import settings
 from helpers.errors import ConnectionFailed, MigrationError, PipelineFailed, UsageError
+from helpers.finding import Finding, failed, judged, note, stop, warning
+from helpers.frames import frame
 from helpers.ledger.gate import Token, require
 from helpers.ledger.steps import CHECK, Found
-from helpers.phases.common.phase import Finding, Phase, Severity
-from helpers.phases.common.plan import StepPlan
+from helpers.phases.common.phase import Phase, part_of
+from helpers.phases.common.plan import StepPlan, plan_step
+from helpers.phases.common.switches import Dags
 from helpers.pipelines import dag_files, data_sources
 from helpers.platforms import airflow as platform
 from helpers.platforms.airflow import Airflow, Task
@@ -33,30 +36,20 @@ DEPRECATED = "sales_data_aggregation"
 
 COST = "none: switches and variables of Airflow cost nothing"
 
-
-@dataclass(frozen=True)
-class Switches:
-    """Which DAGs a migration path has on, and which off; the others stay as they are."""
-
-    on: tuple[str, ...]
-    off: tuple[str, ...]
-
-
-SWITCHES: dict[str, Switches] = {
-    "A": Switches((CLOUD,), (DEPRECATED,)),
+SWITCHES: dict[str, Dags] = {
+    "A": Dags((CLOUD,), (DEPRECATED,)),
     # A hybrid runs both pipelines: the legacy one goes on, under its name of today.
-    "B": Switches((CLOUD, LEGACY), (DEPRECATED,)),
-    "C": Switches((LEGACY,), (DEPRECATED,)),
+    "B": Dags((CLOUD, LEGACY), (DEPRECATED,)),
+    "C": Dags((LEGACY,), (DEPRECATED,)),
 }
+"""Which DAGs a migration path has on, and which off; the others stay as they are."""
 
 
 class PipelineConfiguration(Phase):
-    """One walk through the phase.
+    """One walk through the phase; with `apply`, the local stack's Airflow starts if it is not up.
 
     Args:
-        profile: of migration.toml.
-        option: the migration path.
-        apply: whether steps act; without it they return their plans. On the local stack Airflow starts then, if it is not up.
+        profile, option, apply: as `Phase` takes them.
 
     Raises:
         UsageError: there is no such option, or a DAG file cannot be read.
@@ -64,12 +57,8 @@ class PipelineConfiguration(Phase):
     """
 
     def __init__(self, profile: str, *, option: str = "A", apply: bool | None) -> None:
-        super().__init__(profile, apply=apply)
-        if option not in SWITCHES:
-            raise UsageError(
-                "choose a path", on=option, why="no such option", next_step=f"one of {', '.join(SWITCHES)}"
-            )
-        self.option, self.switches = option, SWITCHES[option]
+        super().__init__(profile, option, apply=apply)
+        self.switches = SWITCHES[option]
         self.pipeline = LEGACY if option == "C" else CLOUD
         """The DAG that is tried."""
         self._files = {dag.name: dag for dag in dag_files.read()}
@@ -79,34 +68,40 @@ class PipelineConfiguration(Phase):
         self._log: dict[str, list[str]] = {}
         for name in (*self.switches.on, *self.switches.off):
             if name not in self._files:
-                raise UsageError(
-                    "find a DAG",
-                    on=name,
-                    why=f"no file in {dag_files.FOLDER.name} has it",
-                    next_step="put its file back",
-                )
+                why = f"no file in {dag_files.FOLDER.name} has it"
+                raise UsageError("find a DAG", on=name, why=why, next_step="put its file back")
 
     def files(self) -> pd.DataFrame:
         """The project's DAGs as their files say, and what this path does with each."""
         rows = [(d.name, self._wanted(d.name) or "stays as it is", d.schedule, d.file) for d in self._files.values()]
-        return pd.DataFrame(rows, columns=["dag", "on this path", "schedule", "file"]).set_index("dag")
+        return frame(rows, "dag", "on this path", "schedule", "file")
 
+    @part_of("s20-cloud-dag")
     def cloud_dag(self) -> pd.DataFrame:
         """Switches the DAGs of options A and B; a row a DAG."""
-        return self._switch("s20-cloud-dag") if self.option != "C" else _not_here("s20-cloud-dag", self.option)
+        return self._switch("s20-cloud-dag")
 
-    def cloud_gate(self) -> Token | pd.DataFrame:
+    @part_of("s20-cloud-gate")
+    def cloud_gate(self) -> Token:
         """The gate behind the switches of options A and B: Airflow has them so, and reads every DAG file."""
-        return self._switched("s20-cloud-gate") if self.option != "C" else _not_here("s20-cloud-gate", self.option)
+        return self._switched("s20-cloud-gate")
 
-    def sources(self, switched: Token | pd.DataFrame) -> pd.DataFrame:
+    @part_of("s20-sources")
+    def sources(self, switched: Token) -> pd.DataFrame:
         """Tells Airflow which data sources its DAGs have; a row a source."""
-        if self.option == "C":
-            return _not_here("s20-sources", self.option)
         require(switched, "s20-cloud-gate", apply=self.apply)
         value = data_sources.told(self.settings, self._sources)
+        rows = [
+            (name, source.what, source.access, data_sources.address(source, self.settings), ", ".join(source.used_by))
+            for name, source in self._sources.items()
+        ]
+        plan = plan_step(
+            "s20-sources",
+            f"write Airflow's variable {data_sources.VARIABLE}: profile {self.settings.profile} and these names, no secret",
+            rows, "source", "what", "access", "where", "used by",
+            cost=COST, totals={"data_sources": len(rows), "characters": len(value)},
+        )  # fmt: skip
         with self.step("s20-sources", {"value": value}, probe=self._is_told) as step:
-            plan = self._plan_of_sources(value)
             if not self.apply:
                 return self.shown(step, plan)
             if not step.skipped:
@@ -114,31 +109,30 @@ class PipelineConfiguration(Phase):
                 step.result = {"variable": data_sources.VARIABLE, "plan_sha256": plan.result()["plan_sha256"]}
         return plan.objects
 
-    def sources_gate(self) -> Token | pd.DataFrame:
+    @part_of("s20-sources-gate")
+    def sources_gate(self) -> Token:
         """The gate behind the data sources: each is reached, also in a rehearsal, which writes to none."""
-        if self.option == "C":
-            return _not_here("s20-sources-gate", self.option)
-        return self.check("s20-sources-gate", lambda: list(self._reach()), inputs={"sources": list(self._sources)})
+        return self.check("s20-sources-gate", self._reach, inputs={"sources": list(self._sources)})
 
-    def test(self, reached: Token | pd.DataFrame) -> pd.DataFrame:
+    @part_of("s20-test")
+    def test(self, reached: Token) -> pd.DataFrame:
         """Runs the cloud pipeline once, to its end; a row a task."""
-        if self.option == "C":
-            return _not_here("s20-test", self.option)
         require(reached, "s20-sources-gate", apply=self.apply)
         return self._run("s20-test")
 
+    @part_of("s20-legacy-dag")
     def legacy_dag(self) -> pd.DataFrame:
         """Switches the DAGs of option C; a row a DAG."""
-        return self._switch("s20-legacy-dag") if self.option == "C" else _not_here("s20-legacy-dag", self.option)
+        return self._switch("s20-legacy-dag")
 
-    def legacy_gate(self) -> Token | pd.DataFrame:
+    @part_of("s20-legacy-gate")
+    def legacy_gate(self) -> Token:
         """The gate behind the switches of option C, as `cloud_gate`."""
-        return self._switched("s20-legacy-gate") if self.option == "C" else _not_here("s20-legacy-gate", self.option)
+        return self._switched("s20-legacy-gate")
 
-    def legacy_run(self, switched: Token | pd.DataFrame) -> pd.DataFrame:
+    @part_of("s20-legacy-run")
+    def legacy_run(self, switched: Token) -> pd.DataFrame:
         """Runs the legacy pipeline once, to its end; a row a task."""
-        if self.option != "C":
-            return _not_here("s20-legacy-run", self.option)
         require(switched, "s20-legacy-gate", apply=self.apply)
         return self._run("s20-legacy-run")
 
@@ -150,11 +144,10 @@ class PipelineConfiguration(Phase):
         )
         return HTML(said or "<p>No run was started.</p>")  # type: ignore[no-untyped-call]
 
-    def milestone(self) -> Token | pd.DataFrame:
+    @part_of("s20-milestone")
+    def milestone(self) -> Token:
         """The row of the timeline: switched, configured, and one run seen to succeed."""
-        if self.option == "C":
-            return _not_here("s20-milestone", self.option)
-        return self.check("s20-milestone", lambda: list(self._reaches_milestone()), acted=True)
+        return self.check("s20-milestone", self._reaches_milestone, acted=True)
 
     def summary(self) -> str:
         """One sentence."""
@@ -169,6 +162,10 @@ class PipelineConfiguration(Phase):
         assert self._airflow is not None, "only applied steps ask Airflow"
         return self._airflow
 
+    @property
+    def _address(self) -> str:
+        return self._airflow.address if self._airflow else "not asked"
+
     def _reached(self) -> Airflow:
         if self.settings.values.stack == "local" and self.settings.values.airflow is None:
             local_stack().airflow(_say)
@@ -182,41 +179,38 @@ class PipelineConfiguration(Phase):
         inputs = {"on": list(self.switches.on), "off": list(self.switches.off), "airflow": self._address}
         with self.step(name, inputs, probe=self._is_switched) as step:
             if not self.apply:
-                return self.shown(step, self._plan_of_switches(name))
+                return self.shown(step, self._plan_switches(name))
             if not step.skipped:
-                # Off first: two pipelines of one name's work are never on at once.
-                for dag in self.switches.off:
-                    self._connected.disable(dag)
-                for dag in self.switches.on:
-                    self._connected.enable(dag)
+                self.switches.switch(self._connected)
                 if self.option == "C":  # which has no step for its data sources
                     self._tell(data_sources.told(self.settings, self._sources))
-                step.result = {"dags": self._states()}
-        return _table_of_states(step.result["dags"])
+                step.result = {"dags": self.switches.states(self._connected)}
+        rows = ((dag, "enabled" if on else "disabled") for dag, on in step.result["dags"].items())
+        return frame(rows, "dag", "state")
+
+    def _plan_switches(self, name: str) -> StepPlan:
+        dags = [self._files[dag] for dag in (*self.switches.off, *self.switches.on)]
+        return plan_step(
+            name, "switch DAGs in Airflow, which a rehearsal does not ask how they stand",
+            [(dag.name, self._wanted(dag.name), dag.file, dag.schedule) for dag in dags], "dag", "action", "file", "schedule",
+            cost=COST, totals={"to_enable": len(self.switches.on), "to_disable": len(self.switches.off)},
+        )  # fmt: skip
 
     def _tell(self, value: str) -> None:
         description = "Data sources of the sales DAGs, by name; written by runbook 20."
         self._connected.set_variable(data_sources.VARIABLE, value, description=description)
 
     def _switched(self, name: str) -> Token:
-        return self.check(name, lambda: list(self._look_at_dags()), inputs={"airflow": self._address}, acted=True)
+        return self.check(name, self._look_at_dags, inputs={"airflow": self._address}, acted=True)
 
     def _look_at_dags(self) -> Iterator[Finding]:
         own = {dag.file for dag in self._files.values()}
         for problem in self._connected.import_errors():
-            severity: Severity = (
-                "stop" if Path(problem.file).name in own else "warning"
-            )  # other teams have DAGs there, too
-            yield Finding(severity, problem.file, f"Airflow cannot read it: {problem.why}", "correct the DAG file")
-        for dag, on in self._states().items():
-            right = on == (dag in self.switches.on)
-            state = f"it is {'enabled' if on else 'disabled'}"
-            yield Finding(
-                "note" if right else "stop",
-                dag,
-                state,
-                "" if right else f"{self._wanted(dag)} it: run this notebook again",
-            )
+            said = stop if Path(problem.file).name in own else warning  # other teams have DAGs there, too
+            yield said(problem.file, f"Airflow cannot read it: {problem.why}", "correct the DAG file")
+        for dag, on in self.switches.states(self._connected).items():
+            fix = f"{self._wanted(dag)} it: run this notebook again"
+            yield judged(on == (dag in self.switches.on), dag, f"it is {'enabled' if on else 'disabled'}", fix)
 
     def _reach(self) -> Iterator[Finding]:
         for name, source in self._sources.items():
@@ -225,23 +219,27 @@ class PipelineConfiguration(Phase):
             except ConnectionFailed:
                 raise  # it may pass, which a closed gate never does
             except MigrationError as error:
-                yield Finding("stop", name, f"{error.what}: {error.why}", error.next_step)
+                yield failed(name, error)
             else:
-                yield Finding("note", name, f"{found.address}: {found.said}")
+                yield note(name, f"{found.address}: {found.said}")
 
     def _reaches_milestone(self) -> Iterator[Finding]:
         yield from self._look_at_dags()
         if self._connected.variable(data_sources.VARIABLE) != data_sources.told(self.settings, self._sources):
-            yield Finding("stop", data_sources.VARIABLE, "Airflow has other data sources", "run this notebook again")
+            yield stop(data_sources.VARIABLE, "Airflow has other data sources", "run this notebook again")
         bad = [task.name for task in self._tasks if task.state != "success"]
         if bad or not self._tasks:
             what = f"not successful: {', '.join(bad)}" if bad else "no run was seen in this session"
-            yield Finding("stop", self.pipeline, what, "run the test above")
+            yield stop(self.pipeline, what, "run the test above")
 
     def _run(self, name: str) -> pd.DataFrame:
         with self.step(name, {"dag": self.pipeline, "airflow": self._address}, CHECK) as step:
             if not self.apply:
-                return self.shown(step, self._plan_of_run(name))
+                run = (self.pipeline, "run once", self._files[self.pipeline].description)
+                cost = "what its commands cost: see the plans of phase 30" if self.pipeline == CLOUD else COST
+                what = "start one run in Airflow and follow it to its end"
+                columns = ("dag", "action", "description")
+                return self.shown(step, plan_step(name, what, [run], *columns, cost=cost, totals={"runs": 1}))
             run_id = f"runbook-{step.load_id}"
             # The DAG is enabled by now; a run of its schedule that is at work goes first, and this one waits.
             self._connected.trigger(self.pipeline, run_id=run_id)
@@ -255,77 +253,29 @@ class PipelineConfiguration(Phase):
             }  # fmt: skip
             if state != "success":
                 log = self._connected.log_of_failed(self.pipeline, run_id)
-                raise PipelineFailed(
-                    "run the pipeline", on=f"{self.pipeline}, run {run_id}", why=log or f"it ended as {state}",
-                    next_step="correct what the log says, then run this phase again",
-                )  # fmt: skip
-        return _table_of_tasks(self._tasks)
+                why = log or f"it ended as {state}"
+                cure = "correct what the log says, then run this phase again"
+                raise PipelineFailed("run the pipeline", on=f"{self.pipeline}, run {run_id}", why=why, next_step=cure)
+        rows = [(t.name, t.state, t.attempt, None if t.seconds is None else round(t.seconds, 1)) for t in self._tasks]
+        return frame(rows, "task", "state", "attempt", "seconds")
 
     def _said(self, run_id: str) -> dict[str, list[str]]:
         begun = [task for task in self._tasks if task.attempt]
         logs = {task.name: self._connected.log(self.pipeline, run_id, task.name, task.attempt) for task in begun}
         return {name: platform.telling(log) for name, log in logs.items()}
 
-    def _states(self) -> dict[str, bool]:
-        return {dag: self._connected.enabled(dag) for dag in (*self.switches.off, *self.switches.on)}
-
     def _is_switched(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        states = self._states()
-        wrong = [dag for dag, on in states.items() if on != (dag in self.switches.on)]
-        if self.option == "C" and not wrong and self._is_told(load_id, result).answer != "done":
-            wrong = [data_sources.VARIABLE]
-        how = ", ".join(f"{dag} is {'enabled' if on else 'disabled'}" for dag, on in states.items())
-        return Found("not done" if wrong else "done", f"in {self._address} {how}", {"dags": states})
+        found = self.switches.probe(self._connected, self._address)
+        if self.option == "C" and found.answer == "done":
+            told = self._is_told(load_id, result)
+            return replace(told, how=f"{found.how}; {told.how}", result=found.result)
+        return found
 
     def _is_told(self, load_id: str, result: Mapping[str, Any]) -> Found:
         value, wanted = self._connected.variable(data_sources.VARIABLE), data_sources.told(self.settings, self._sources)
         if value != wanted:
             return Found("not done", f"{self._address} has {'other' if value else 'no'} data sources")
         return Found("done", f"{self._address} has these data sources", {"variable": data_sources.VARIABLE})
-
-    @property
-    def _address(self) -> str:
-        return self._airflow.address if self._airflow else "not asked"
-
-    def _plan_of_switches(self, step: str) -> StepPlan:
-        dags = [self._files[name] for name in (*self.switches.off, *self.switches.on)]
-        rows = [(dag.name, self._wanted(dag.name), dag.file, dag.schedule) for dag in dags]
-        objects = pd.DataFrame(rows, columns=["dag", "action", "file", "schedule"]).set_index("dag")
-        totals = {"to_enable": len(self.switches.on), "to_disable": len(self.switches.off)}
-        return StepPlan(
-            step, "switch DAGs in Airflow, which a rehearsal does not ask how they stand", objects, totals, COST
-        )
-
-    def _plan_of_sources(self, value: str) -> StepPlan:
-        rows = [
-            (name, source.what, source.access, data_sources.address(source, self.settings), ", ".join(source.used_by))
-            for name, source in self._sources.items()
-        ]
-        objects = pd.DataFrame(rows, columns=["source", "what", "access", "where", "used by"]).set_index("source")
-        what = f"write Airflow's variable {data_sources.VARIABLE}: profile {self.settings.profile} and these names, no secret"
-        return StepPlan("s20-sources", what, objects, {"data_sources": len(rows), "characters": len(value)}, COST)
-
-    def _plan_of_run(self, step: str) -> StepPlan:
-        dag = self._files[self.pipeline]
-        objects = pd.DataFrame(
-            [(dag.name, "run once", dag.description)], columns=["dag", "action", "description"]
-        ).set_index("dag")
-        cost = "what its commands cost: see the plans of phase 30" if self.pipeline == CLOUD else COST
-        return StepPlan(step, "start one run in Airflow and follow it to its end", objects, {"runs": 1}, cost)
-
-
-def _not_here(step: str, option: str) -> pd.DataFrame:
-    return pd.DataFrame([(step, f"no step of option {option}")], columns=["step", "what"]).set_index("step")
-
-
-def _table_of_states(states: Mapping[str, bool]) -> pd.DataFrame:
-    rows = [(dag, "enabled" if on else "disabled") for dag, on in states.items()]
-    return pd.DataFrame(rows, columns=["dag", "state"]).set_index("dag")
-
-
-def _table_of_tasks(tasks: Sequence[Task]) -> pd.DataFrame:
-    rows = [(t.name, t.state, t.attempt, None if t.seconds is None else round(t.seconds, 1)) for t in tasks]
-    return pd.DataFrame(rows, columns=["task", "state", "attempt", "seconds"]).set_index("task")
 
 
 def _say(line: str) -> None:

@@ -21,11 +21,13 @@ import sqlalchemy
 from IPython import get_ipython
 from IPython.display import HTML, Markdown
 
-from helpers import export, verify
+from helpers import export
 from helpers.errors import AwaitingPerson, MigrationError, SourceFailed, SourceRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.export.state import TableState
-from helpers.ledger.folders import PHASE, report_path, run_folder
+from helpers.finding import Finding, note, stop, warning
+from helpers.frames import frame
+from helpers.ledger.folders import PHASE, run_folder
 from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import CHECK, Declares, Found, Probe, Step
 from helpers.ledger.view import NOT_APPLICABLE
@@ -38,8 +40,8 @@ from helpers.model.globs import EXCLUDED
 from helpers.model.manifest import Manifest
 from helpers.model.names import Refusal
 from helpers.phases.common import charts
-from helpers.phases.common.phase import Finding, Phase
-from helpers.phases.common.verification import keep
+from helpers.phases.common.phase import Phase
+from helpers.phases.common.verification import compare, keep_report
 from helpers.phases.p30_data_migration import plan as data_migration_plan
 from helpers.platforms import postgres, spark
 from helpers.platforms import snowflake as snowflake_platform
@@ -49,7 +51,6 @@ from helpers.source import held_snapshots, left_out, snapshot
 from helpers.source.catalog import read_catalog
 from helpers.source.held_snapshots import Snapshot
 from helpers.verify import TargetName, page, tables_for_notebooks
-from helpers.verify.about import About
 from helpers.verify.report import Report
 from helpers.verify.verdict import counted
 
@@ -65,7 +66,6 @@ class DataMigration(Phase):
     then not exported and loaded again. A check that said no lets it go, and so does whatever else failed for good.
 
     Args:
-        profile: of migration.toml.
         tables: globs over table names.
         exclude: globs of what is left out of them.
         apply: whether steps act; without it they return their plans.
@@ -97,10 +97,10 @@ class DataMigration(Phase):
             with self.timed("survey"), progress("census") as report:
                 self._plan = export.plan_export(
                     self.settings, self._bucket, self._snapshot, self._globs, exclude=self._exclude,
-                    objections=self._of_names, progress=report,
+                    objections=self._refused_names, progress=report,
                 )  # fmt: skip
             if not self._plan.refused:
-                data_migration_plan.refuse_what_loads_would(self._plan, self._bucket, self.settings)
+                data_migration_plan.ask_targets(self._plan, self._bucket, self.settings)
             step.result = {
                 "tables": len(self._plan.census),
                 "rows": self._plan.rows,
@@ -121,7 +121,7 @@ class DataMigration(Phase):
     def left_out(self) -> pd.DataFrame:
         """What the source has and the migration leaves where it is."""
         left = left_out.grouped(self._planned().state.left_out)
-        return pd.DataFrame(left, columns=["objects", "why"]).set_index("objects")
+        return frame(left, "objects", "why")
 
     def export(self) -> pd.DataFrame:
         """Writes the stage, or shows what would be written; what it would refuse it refuses in a rehearsal too."""
@@ -131,12 +131,12 @@ class DataMigration(Phase):
                 export.refuse_losses(plan)
                 data_migration_plan.ask_targets(plan, self._bucket, self.settings)
             if not self.apply:
-                return self.shown(step, data_migration_plan.of_export(plan, self.settings))
+                return self.shown(step, data_migration_plan.plan_export(plan, self.settings))
             if step.skipped:
                 self._manifest = manifest.read(self._bucket)
             else:
                 with self.timed("export"), progress("export") as report:
-                    own = export.marked(plan, _mark(step.load_id), progress=report)
+                    own = export.marked(plan, step.load_id, progress=report)
                     self._manifest = export.export(own, progress=report)
                 step.result = self._exported(self._manifest)
         return pd.DataFrame(
@@ -164,7 +164,7 @@ class DataMigration(Phase):
         inputs = {"target": snowflake_platform.address(target), "export": self._exported(self._manifest)}
         with self.step("s30-load", inputs, probe=self._is_loaded) as step:
             if not self.apply:
-                return self.shown(step, data_migration_plan.of_load(self._planned(), self._bucket, self.settings))
+                return self.shown(step, data_migration_plan.plan_load(self._planned(), self._bucket, self.settings))
             staged = self._staged()
             if not step.skipped:
                 with self.timed("load"), progress("load") as report:
@@ -192,7 +192,9 @@ class DataMigration(Phase):
             if target is None:
                 return self._without_delta(step)
             if not self.apply:
-                return self.shown(step, data_migration_plan.of_delta_load(self._planned(), self._bucket, self.settings))
+                return self.shown(
+                    step, data_migration_plan.plan_delta_load(self._planned(), self._bucket, self.settings)
+                )
             staged = self._staged()
             if not step.skipped:
                 with self.timed("load databricks"), progress("load databricks") as report:
@@ -200,7 +202,7 @@ class DataMigration(Phase):
                     delta.load(plan, load_id=step.load_id, progress=report)
                 step.result = _loaded(staged)
         loaded = ((str(table), table.rows, spark.engine(target)) for table in staged.tables)
-        return pd.DataFrame(loaded, columns=["table", "rows", "engine"]).set_index("table")
+        return frame(loaded, "table", "rows", "engine")
 
     def verify_databricks(self) -> pd.DataFrame:
         """Compares source and Delta tables, cell by cell; a row a table."""
@@ -272,7 +274,7 @@ class DataMigration(Phase):
             f"of {counted(len(report.tables), 'table')} "
             f"in {self.settings.snowflake.database}.{self.settings.snowflake.schema_}{on} "
             f"against the source at LSN {report.lsn}{exact}; "
-            f"Delta tables: {self._of_delta()}"
+            f"Delta tables: {self._delta_verdict()}"
         )
 
     def source_engine(self) -> sqlalchemy.Engine:
@@ -332,7 +334,7 @@ class DataMigration(Phase):
         if error.transient or error.exit_code == AwaitingPerson.exit_code:
             return True
         begun = self.run.view()[name].started
-        mark = _mark(str(begun.get("load_id"))) if begun else ""
+        mark = export.mark(str(begun.get("load_id"))) if begun else ""
         return bool(name == "s30-export" and mark and export.is_worth_holding(self._bucket, mark, error))
 
     def _inputs(self) -> dict[str, Any]:
@@ -364,8 +366,8 @@ class DataMigration(Phase):
         return Found("done", f"the source still knows the snapshot {name}")
 
     def _is_staged(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        found = manifest.read_if_any(self._bucket)
-        if found is None or not found.export.endswith(f"-{_mark(load_id)}"):
+        found = export.find_marked(self._bucket, load_id)
+        if found is None:
             return Found("not done", f"the manifest at {self._bucket.location} is not of this export")
         now = self._exported(found)
         if result and now != result:
@@ -433,7 +435,7 @@ class DataMigration(Phase):
         print(why)  # noqa: T201 - the operator and the auditor read it in the cell's output
         return pd.DataFrame({"table": [], "rows": []}).set_index("table")
 
-    def _of_delta(self) -> str:
+    def _delta_verdict(self) -> str:
         if self.settings.values.databricks is None:
             return "not configured"
         report = self._reports.get("databricks")
@@ -445,43 +447,27 @@ class DataMigration(Phase):
             verdicts = {str(table): table.verdict for table in self._found(target).tables}
             for table in map(str, self._staged().tables):
                 if verdicts.get(table) != "equal":
-                    yield Finding(
-                        "stop",
-                        table,
-                        f"{target} does not hold it: {verdicts.get(table, 'not compared')}",
-                        "run this phase again",
-                    )
+                    fix = "run this phase again"
+                    yield stop(table, f"{target} does not hold it: {verdicts.get(table, 'not compared')}", fix)
         if self._globs:
             only = f"only what matches {', '.join(self._globs)} was asked for"
-            yield Finding("warning", "tables", only, "run the phase without the parameter tables")
+            yield warning("tables", only, "run the phase without the parameter tables")
         for on, why in left_out.grouped(self._planned().state.left_out):
             if why.startswith(EXCLUDED):
-                yield Finding(
-                    "warning", on, why, "run the phase without it in the parameter exclude once it can be moved"
-                )
+                yield warning(on, why, "run the phase without it in the parameter exclude once it can be moved")
             else:
-                yield Finding("note", on, f"left where it is: {why}")
+                yield note(on, f"left where it is: {why}")
 
-    def _of_names(self, tables: Sequence[TableState]) -> list[Refusal]:
+    def _refused_names(self, tables: Sequence[TableState]) -> list[Refusal]:
         """What any of the targets refuses: this phase loads them all."""
         return [refusal for found in names.of_profile(self.settings, tables).values() for refusal in found]
 
     def _verify(self, target: TargetName) -> Report:
-        path = report_path(f"verify-{target}.json")
-        with self.timed(f"verify {target}"), progress(f"compare with {target}") as report:
-            planned = verify.planned(
-                self.settings,
-                target=target,
-                tables=self._globs,
-                exclude=self._exclude,
-                cells_folder=path.with_suffix(""),
-                progress=report,
-            )
-            with planned as plan:
-                found = self._reports[target] = verify.verify(plan, progress=report)
-                about = About.of(plan)
-                self._stand_ins[target] = about.on_stand_in
-        if written := keep(found, path, about):
+        name = f"verify-{target}"
+        with self.timed(f"verify {target}"):
+            found, about = compare(self.settings, target, name, tables=self._globs, exclude=self._exclude)
+        self._reports[target], self._stand_ins[target] = found, about.on_stand_in
+        if written := keep_report(found, name, about):
             self._pages[target] = written
         return found
 
@@ -498,10 +484,6 @@ def load_jupysql() -> None:
     magic = SqlMagic(shell)
     _set_sql_magic(magic)
     shell.register_magics(magic)
-
-
-def _mark(load_id: str) -> str:
-    return load_id[:12]
 
 
 def _loaded(staged: Manifest) -> dict[str, Any]:

@@ -7,7 +7,6 @@ which the new side was watched; the notebook says so, and its approval is one of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,57 +14,48 @@ import pandas as pd
 from helpers import archive, checklist
 from helpers.archive import record as archive_record
 from helpers.errors import SettingsError
+from helpers.finding import warning
 from helpers.infrastructure import resources as infrastructure
 from helpers.infrastructure import tf_vars
 from helpers.ledger.folders import run_folder
 from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import Found
-from helpers.ledger.view import NOT_APPLICABLE
-from helpers.phases.common import cutover_plan, earlier
-from helpers.phases.common.phase import Finding, Phase, table
+from helpers.phases.common import earlier
+from helpers.phases.common.phase import part_of
+from helpers.phases.common.switches import Switching, plan_change, plan_tables
 from helpers.phases.p10_infrastructure import plan as infrastructure_plan
 from helpers.phases.p50_cutover.cutover import PHASE
 from helpers.pipelines import dashboard
 from helpers.platforms import aws, postgres, terraform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
-from helpers.source.catalog import read_catalog
 
-MONITORED, ARCHIVED = "s50-monitor", "s50-archive"
+MONITORED, ARCHIVED, REMOVED, CLEANED = "s50-monitor", "s50-archive", "s50-remove-legacy", "s50-cleanup"
 DOCUMENTS = ("s50-runbooks", "s50-team-documentation", "s50-documentation")
 
 
-class Cleanup(Phase):
-    """One walk through the clean-up.
-
-    Args:
-        profile: of migration.toml.
-        option: the migration path; only A has a clean-up.
-        apply: whether steps act; without it they return their plans.
-    """
+class Cleanup(Switching):
+    """One walk through the clean-up; see `Phase` for what it takes and raises."""
 
     def __init__(self, profile: str, option: str, *, apply: bool | None) -> None:
-        super().__init__(profile, apply=apply)
-        self.option = option
-        self._found: list[Finding] = []
+        super().__init__(profile, option, apply=apply)
         self._spoken = pd.DataFrame()
 
-    def archive(self, monitored: Token) -> Token | pd.DataFrame:
+    @part_of(ARCHIVED)
+    def archive(self, monitored: Token) -> Token:
         """Locks the legacy data away, as Parquet and as a dump, and sees that the dump restores; what follows takes the token."""
-        if not self._has(ARCHIVED):
-            return self._no_part(ARCHIVED)
         require(monitored, MONITORED, apply=self.apply)
         source = self.settings.source
         with self.step(ARCHIVED, {"source": postgres.address(source)}, probe=self._is_archived) as step:
             if not self.apply:
-                with postgres.reading(source) as cursor:
-                    tables = read_catalog(cursor, schemas=source.schemas).tables
                 what = "lock every table and a dump in the archive's bucket, and restore the dump once"
-                self.shown(step, cutover_plan.of_tables(ARCHIVED, what, tables, "Parquet, and in the dump"))
+                self.shown(step, plan_tables(ARCHIVED, what, self.source_tables(), "Parquet, and in the dump"))
                 return rehearse(ARCHIVED, what)
             if not step.skipped:
+                # Where `runbook archive --run` works too: not in the run's own folder, whose files are evidence.
+                folder = archive.working_folder(run_folder().parent, run=run_folder().name)
                 with self.timed("archive"), progress("archive") as report:
-                    done = archive.archive(archive.plan_archive(self.settings, self._working_folder()), progress=report)
+                    done = archive.archive(archive.plan_archive(self.settings, folder), progress=report)
                 step.result = {
                     "archive": done.name, "location": done.location, "lsn": done.lsn, "rows": done.rows, "bytes": done.bytes,
                     "retain_until": done.retain_until.isoformat(), "restores": done.restore_test.verdict,
@@ -77,25 +67,27 @@ class Cleanup(Phase):
 
     def archived(self) -> pd.DataFrame:
         """What lies in the archive."""
-        done = self.run.view()[ARCHIVED].result if self.apply else None
-        return pd.DataFrame({"archive": list((done or {}).values())}, index=list(done or {}))
+        done = (self.run.view()[ARCHIVED].result if self.apply else None) or {}
+        return pd.DataFrame({"archive": list(done.values())}, index=list(done))
 
+    @part_of(REMOVED)
     def remove_legacy(self, archived: object) -> pd.DataFrame:
         """Destroys what Terraform has made for the legacy pipeline, once enough people have approved exactly that."""
-        if not self._has("s50-remove-legacy"):
-            return self._no_part("s50-remove-legacy")
         require(archived, ARCHIVED, apply=self.apply)
-        step_id, module = "s50-remove-legacy", infrastructure.LEGACY
+        module = infrastructure.LEGACY
         what = f"destroy what {module.relative_to(module.parents[2])} has made in {aws.address(self.settings.aws)}"
         inputs = {"module": infrastructure_plan.module_digest(module), "where": aws.address(self.settings.aws)}
-        with self.step(step_id, inputs, probe=self._is_gone) as step:
+        with self.step(REMOVED, inputs, probe=self._is_gone) as step:
             if not self.apply:
-                return self.shown(step, infrastructure_plan.of_files(step_id, what, module, (), self.settings))
+                return self.shown(step, infrastructure_plan.plan_files(REMOVED, what, module, (), self.settings))
             if not step.skipped:
-                planned = terraform.plan(module, self._variables(), destroy=True, settings=self.settings)
-                plan = cutover_plan.of_destroy(step_id, what, planned.changes)
-                print(plan)  # noqa: T201 - who is asked to approve it reads it here
-                by = self.approve(plan).by
+                environment = tf_vars.environment(self.settings.file.parent)
+                variables = infrastructure_plan.variables(self.settings, environment, {})
+                planned = terraform.plan(module, variables, destroy=True, settings=self.settings)
+                # By address and name: a service reports some values of what it has anew at every look, such as until when a
+                # database can be restored, and a signature must outlast that.
+                rows = [(change.address, change.action, change.what) for change in planned.changes]
+                by = self.approve(plan_change(REMOVED, what, rows, "resources")).by
                 with self.timed("destroy"):
                     done = terraform.apply(planned)
                 step.result = {
@@ -103,33 +95,37 @@ class Cleanup(Phase):
                 }  # fmt: skip
         return pd.DataFrame([{k: v for k, v in step.result.items() if k in ("deleted", "left")}])
 
+    @part_of(*DOCUMENTS)
     def documents(self) -> pd.DataFrame:
         """Who has given their word on the documents; all that are missing are named at once."""
-        if not self._has(DOCUMENTS[0]):
-            return self._no_part(", ".join(DOCUMENTS))
         self._spoken = self.words(*DOCUMENTS)
         return self._spoken.loc[["s50-runbooks"]]
 
     def document(self, name: str) -> pd.DataFrame:
         """Whose word one of them is."""
-        return self._spoken.loc[[name]] if name in self._spoken.index else self._no_part(name)
+        return self._spoken.loc[[name]] if name in self._spoken.index else self.no_part(name)
 
+    @part_of("s50-dashboards")
     def dashboards(self) -> pd.DataFrame:
-        """Puts the dashboard's definition into CloudWatch, or, where no account is configured, only beside this notebook."""
-        if not self._has("s50-dashboards"):
-            return self._no_part("s50-dashboards")
+        """Puts the dashboard's definition into CloudWatch; without an account it says that none was put anywhere."""
         name = self.settings.cutover.dashboard
         try:
             where = aws.address(self.settings.aws)
         except SettingsError:
-            return self._only_beside(name)
+            finding = warning(
+                name, "no AWS account is configured, so no dashboard was put anywhere",
+                "add [profiles.NAME.aws] to migration.toml, or build the dashboard in the tool that you use",
+            )  # fmt: skip
+            with self.step("s50-dashboards", {"where": "nowhere"}) as step:
+                return self.not_done(step, finding)
         body = dashboard.definition(self.settings)
         with self.step("s50-dashboards", {"where": where, "definition": body}, probe=self._is_shown) as step:
             if not self.apply:
-                what = f"put the dashboard {name} into CloudWatch"
-                return self.shown(
-                    step, cutover_plan.of_one("s50-dashboards", what, f"{name} in {where}", "create or replace")
+                what, rows = (
+                    f"put the dashboard {name} into CloudWatch",
+                    [(f"{name} in {where}", "create or replace", "")],
                 )
+                return self.shown(step, plan_change("s50-dashboards", what, rows, "objects"))
             if not step.skipped:
                 wrong = dashboard.put(self.settings, body)
                 step.result = {
@@ -138,47 +134,19 @@ class Cleanup(Phase):
                 }  # fmt: skip
         return pd.DataFrame([step.result]).set_index("dashboard")
 
-    def done(self) -> Token | pd.DataFrame:
+    @part_of(CLEANED)
+    def done(self) -> Token:
         """Whether every box under the clean-up is done."""
-        if not self._has("s50-cleanup"):
-            return self._no_part("s50-cleanup")
-        return self.check("s50-cleanup", self._of_boxes, acted=True)
-
-    def findings(self) -> pd.DataFrame:
-        """What that check has said, the gravest first."""
-        return table(self._found)
-
-    def _of_boxes(self) -> list[Finding]:
-        under = {"s50-cleanup"}
-        boxes = []
+        under, boxes = {CLEANED}, []
         for step in checklist.of_option(self.option):
             if step.phase == PHASE and step.under in under:
                 under.add(step.id)
                 boxes.append(step)
-        self._found = list(earlier.open_boxes(self.run.view(), boxes))
-        return self._found
+        return self.check(CLEANED, lambda: earlier.open_boxes(self.run.view(), boxes), acted=True)
 
-    def _has(self, name: str) -> bool:
-        return any(step.id == name for step in checklist.of_option(self.option))
-
-    def _no_part(self, name: str) -> pd.DataFrame:
-        return pd.DataFrame([(name, f"no part of option {self.option}")], columns=["step", "what"]).set_index("step")
-
-    def _only_beside(self, name: str) -> pd.DataFrame:
-        finding = Finding(
-            "warning", name, "no AWS account is configured, so no dashboard was put anywhere",
-            "add [profiles.NAME.aws] to migration.toml, or build the dashboard in the tool that you use",
-        )  # fmt: skip
-        with self.step("s50-dashboards", {"where": "nowhere"}) as step:
-            step.result = {NOT_APPLICABLE: finding.what}
-        return table([finding])
-
-    def _variables(self) -> dict[str, str]:
-        return infrastructure_plan.variables(self.settings, tf_vars.environment(self.settings.file.parent), {})
-
-    def _working_folder(self) -> Path:
-        """Where `runbook archive --run` works too: not in the run's own folder, whose files are evidence."""
-        return run_folder().parent / ".archives" / f"run-{run_folder().name}"
+    def findings(self, name: str = CLEANED) -> pd.DataFrame:
+        """What that check has said, the gravest first."""
+        return super().findings(name)
 
     def _is_archived(self, load_id: str, result: Mapping[str, Any]) -> Found:
         if not result:
@@ -194,8 +162,5 @@ class Cleanup(Phase):
 
     def _is_shown(self, load_id: str, result: Mapping[str, Any]) -> Found:
         same = dashboard.present(self.settings) == dashboard.definition(self.settings)
-        return Found(
-            "done" if same and result else "not done",
-            f"CloudWatch has {'this' if same else 'another or no'} dashboard",
-            result,
-        )
+        how = f"CloudWatch has {'this' if same else 'another or no'} dashboard"
+        return Found("done" if same and result else "not done", how, result)

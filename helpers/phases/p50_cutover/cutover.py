@@ -7,35 +7,33 @@ the source does not have: what was carried over is not carried over again, and t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
 
-from helpers import checklist, export, verify
+from helpers import checklist, export
 from helpers.cutover import last_difference
 from helpers.cutover.last_difference import Health
 from helpers.errors import UsageError
-from helpers.ledger.folders import report_path
+from helpers.finding import Finding, judged, note, stop
+from helpers.frames import frame
 from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import Found, Probe
-from helpers.ledger.view import NOT_APPLICABLE
 from helpers.load import snowflake as load
 from helpers.model import manifest
 from helpers.model.catalog import Table
-from helpers.model.manifest import Manifest
-from helpers.phases.common import cutover_plan, earlier, switches
-from helpers.phases.common.phase import Finding, Phase, table
-from helpers.phases.common.switches import Dags
+from helpers.phases.common import earlier, switches
+from helpers.phases.common.plan import StepPlan, plan_step
+from helpers.phases.common.switches import Dags, Switching, plan_change, plan_tables
 from helpers.platforms import postgres
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.dns import Record
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
 from helpers.source import freeze, held_snapshots, snapshot
-from helpers.source.catalog import read_catalog
-from helpers.source.freeze import Stored
+from helpers.source.freeze import SETTING, FreezePlan, Stored
 from helpers.source.held_snapshots import Snapshot
 
 PHASE = "50_cutover"
@@ -47,21 +45,15 @@ SWITCHED = ("s50-dags", "s50-traffic")
 BACK = "s90-unfreeze"
 """The step of the rollback after which the source serves again."""
 
+_HEALTH = ("queries", "failed", "95th percentile (s)")
 
-class Cutover(Phase):
-    """One walk through the cutover.
 
-    Args:
-        profile: of migration.toml.
-        option: the migration path, which decides what must be done before.
-        apply: whether steps act; without it they return their plans.
-    """
+class Cutover(Switching):
+    """One walk through the cutover; see `Phase` for what it takes and raises."""
 
     def __init__(self, profile: str, option: str, *, apply: bool | None) -> None:
-        super().__init__(profile, apply=apply)
-        self.option = option
+        super().__init__(profile, option, apply=apply)
         self._bucket = Bucket.open(self.settings.stage)
-        self._found: dict[str, list[Finding]] = {}
         self._snapshot: Snapshot | None = None
         self._tables: tuple[Table, ...] = ()
         self._plan = pd.DataFrame()
@@ -70,16 +62,7 @@ class Cutover(Phase):
 
     def preflight(self) -> Token:
         """Whether every earlier box of this run is done; a rehearsal says what is missing and stops nothing."""
-        self._found[PREFLIGHT] = found = list(self._missing())
-        if self.apply:
-            return self.check(PREFLIGHT, lambda: found)
-        with self.step(PREFLIGHT, {}) as step:
-            step.result = {"what": "would look at every earlier box", "stops": sum(f.severity == "stop" for f in found)}
-        return rehearse(PREFLIGHT, "the ledger was looked at, and nothing depends on it yet")
-
-    def findings(self, name: str) -> pd.DataFrame:
-        """What a check has said, the gravest first."""
-        return table(self._found.get(name, []))
+        return self.preflight_check(PREFLIGHT, self._missing(), "would look at every earlier box")
 
     def window(self) -> pd.DataFrame:
         """Who has given their word on the maintenance window."""
@@ -89,14 +72,13 @@ class Cutover(Phase):
         """Has the whole cutover approved, with the rollback that undoes it; the token lets the steps behind it act."""
         require(checked, PREFLIGHT, apply=self.apply)
         former = self._former()
-        plan = cutover_plan.of_cutover(self.settings, self._catalog(), former)
+        plan = self._plan_cutover(former)
         self._plan = plan.objects
         with self.step(APPROVED, plan.result()) as step:
             if not self.apply:
                 self.shown(step, plan)
                 return rehearse(APPROVED, plan.result())
             if not step.skipped:
-                print(plan)  # noqa: T201 - who is asked to approve it reads it here
                 by = self.approve(plan).by
                 step.result = {**plan.result(), "approved_by": list(by), "former": [asdict(each) for each in former]}
         return gate(APPROVED, True, evidence=step.result, next_step="")
@@ -112,7 +94,7 @@ class Cutover(Phase):
         plan = replace(freeze.plan_freeze(source), former=self._former())
         with self.step("s50-freeze", {"source": postgres.address(source)}, probe=self._is_frozen) as step:
             if not self.apply:
-                return self.shown(step, cutover_plan.of_freeze(plan))
+                return self.shown(step, _plan_freeze(plan))
             if not step.skipped:
                 with self.timed("freeze"):
                     frozen = freeze.freeze(plan, patience=limits.patience_seconds, end_writers=limits.end_writers)
@@ -121,7 +103,7 @@ class Cutover(Phase):
 
     def holds(self) -> Token:
         """Tries to write as the application, and looks for whoever writes all the same."""
-        return self._checked(HOLDS, self._of_freeze())
+        return self.check(HOLDS, self._try_to_write, acted=True)
 
     def delta(self, holding: Token) -> pd.DataFrame:
         """Exports again the tables that have changed since the first export; the others keep their files."""
@@ -131,18 +113,15 @@ class Cutover(Phase):
         with self.step("s50-delta", {"source": postgres.address(self.settings.source)}, probe=self._is_staged) as step:
             if not self.apply:
                 what = f"read again what differs from the digests in the manifest at {self._bucket.location}"
-                return self.shown(
-                    step, cutover_plan.of_tables("s50-delta", what, self._catalog(), "export, if changed")
-                )
+                return self.shown(step, plan_tables("s50-delta", what, self._catalog(), "export, if changed"))
             if not step.skipped:
                 self._snapshot = snapshot.take(self.settings.source)
                 with self.timed("final export"), progress("export") as report:
                     delta = last_difference.plan_delta(self.settings, self._bucket, self._snapshot, progress=report)
                     # What the load would refuse is refused before anything is written.
                     load.plan_load(delta.export.unwritten, self._bucket, self.settings.snowflake)
-                    written = export.export(
-                        export.marked(delta.export, _mark(step.load_id), progress=report), progress=report
-                    )
+                    own = export.marked(delta.export, step.load_id, progress=report)
+                    written = export.export(own, progress=report)
                 step.result = {
                     "export": written.export, "lsn": written.lsn, "changed": list(delta.changed),
                     "kept": list(delta.kept), "rows": delta.rows,
@@ -156,17 +135,18 @@ class Cutover(Phase):
             return pd.DataFrame()
         delta = self.run.view()["s50-delta"].result if self.apply else None
         if self.apply and delta is None:
-            raise _out_of_order("load the final delta", "it was not exported in this run")
+            why = "it was not exported in this run"
+            cure = "run the cells above first"
+            raise UsageError("load the final delta", on="runbook 50_cutover", why=why, next_step=cure)
         inputs = {"target": snowflake_platform.address(target), "delta": delta or {}}
         with self.step("s50-delta-load", inputs, probe=self._is_loaded) as step:
             if not self.apply or delta is None:
                 what = f"replace the rows of the changed tables in {snowflake_platform.address(target)}"
-                return self.shown(
-                    step, cutover_plan.of_tables("s50-delta-load", what, self._catalog(), "load, if changed")
-                )
+                return self.shown(step, plan_tables("s50-delta-load", what, self._catalog(), "load, if changed"))
             if not step.skipped:
                 with self.timed("final load"), progress("load") as report:
-                    plan = last_difference.plan_load(self._final(), self._bucket, target, _names(delta["changed"]))
+                    final = manifest.read(self._bucket)
+                    plan = last_difference.plan_load(final, self._bucket, target, delta["changed"])
                     done = load.load(plan, load_id=step.load_id, progress=report)
                 step.result = {"tables": [each.table for each in done], "rows": plan.rows}
         return pd.DataFrame({"table loaded": step.result.get("tables", [])})
@@ -176,8 +156,9 @@ class Cutover(Phase):
         if self._is_past(FINAL):
             done = self.run.view()[FINAL].result or {}
             return gate(FINAL, done.get("stops") == 0, evidence=done, next_step="roll back: runbook run 90_rollback")
+        fix = "look at the differing cells; unfreeze the source if it takes long: runbook run 90_rollback"
         try:
-            return self._checked(FINAL, self._of_target())
+            return self.check(FINAL, lambda: self.check_target("verify-final", fix), acted=True)
         finally:
             if self._snapshot:
                 held_snapshots.release(self._snapshot)
@@ -186,33 +167,16 @@ class Cutover(Phase):
     def dags(self, compared: Token) -> pd.DataFrame:
         """Switches the scheduler; from here on the new side is written to."""
         require(compared, FINAL, apply=self.apply)
-        limits = self.settings.cutover
-        inputs = {"on": list(self._dags.on), "off": list(self._dags.off)}
-        scheduler = switches.scheduler(self.settings) if self.apply else None
-
-        def look(load_id: str, result: Mapping[str, Any]) -> Found:
-            return self._dags.found(scheduler) if scheduler else Found("not done", "no scheduler is configured")
-
-        with self.step("s50-dags", inputs, probe=look) as step:
-            if not self.apply:
-                return self.shown(step, cutover_plan.of_dags("s50-dags", limits.modern_dags, limits.legacy_dags))
-            if scheduler is None:
-                return self._undone(step.result, switches.no_scheduler(self._dags))
-            if not step.skipped:
-                self._dags.switch(scheduler)
-                step.result = {"dags": self._dags.states(scheduler)}
-        return pd.DataFrame({"dag": list(step.result["dags"]), "on": list(step.result["dags"].values())}).set_index(
-            "dag"
-        )
+        return self.switch_dags("s50-dags", self._dags)
 
     def record(self, compared: Token) -> pd.DataFrame:
         """Makes the readers' record a weighted one that leads everybody to the old side still."""
         require(compared, FINAL, apply=self.apply)
-        with self.step("s50-dns", self._of_dns(), probe=self._is_led(None)) as step:
+        with self.step("s50-dns", self.dns_inputs(), probe=self._is_led(None)) as step:
             if not self.apply:
-                return self.shown(step, cutover_plan.of_record("s50-dns", self.settings.dns, (0,)))
-            if (record := switches.record(self.settings)) is None:
-                return self._undone(step.result, switches.no_record(0))
+                return self.shown(step, self.plan_record("s50-dns", (0,)))
+            if (record := switches.connect_record(self.settings)) is None:
+                return self.not_done(step, switches.no_record(0))
             if not step.skipped:
                 before = record.weights()
                 step.result = {"record": str(record), "before": str(before), "now": str(record.lead(before.share or 0))}
@@ -226,25 +190,25 @@ class Cutover(Phase):
         """
         require(compared, FINAL, apply=self.apply)
         dns = self.settings.dns
-        with self.step("s50-traffic", self._of_dns(), probe=self._is_led(100)) as step:
+        with self.step("s50-traffic", self.dns_inputs(), probe=self._is_led(100)) as step:
             if not self.apply:
-                return self.shown(step, cutover_plan.of_record("s50-traffic", dns, dns.steps if dns else ()))
-            record = switches.record(self.settings)
+                return self.shown(step, self.plan_record("s50-traffic", dns.steps if dns else ()))
+            record = switches.connect_record(self.settings)
             if record is None or dns is None:
-                return self._undone(step.result, switches.no_record(100))
+                return self.not_done(step, switches.no_record(100))
             if not step.skipped:
                 with self.timed("lead readers over"):
                     step.result = {"record": str(record), "steps": list(self._led(record, dns.steps, dns.seconds))}
-        return pd.DataFrame(step.result["steps"], columns=["share", "weights", *_HEALTH]).set_index("share")
+        return frame(step.result["steps"], "share", "weights", *_HEALTH)
 
     def monitor(self) -> Token:
         """Whether the new side answers, and everything is switched as approved."""
-        return self._checked("s50-monitor", self._of_new_side())
+        return self.check("s50-monitor", self._look_at_the_new_side, acted=True)
 
     def milestone(self) -> Token:
         """Whether every box of the phase is done."""
         boxes = (s for s in checklist.of_option(self.option) if s.phase == PHASE and s.id != "s50-milestone")
-        return self._checked("s50-milestone", earlier.open_boxes(self.run.view(), boxes))
+        return self.check("s50-milestone", lambda: earlier.open_boxes(self.run.view(), boxes), acted=True)
 
     def minutes(self) -> pd.DataFrame:
         """Planned and actual minutes, box by box."""
@@ -257,61 +221,55 @@ class Cutover(Phase):
         done = self.run.view()["s50-delta"].result or {}
         return f"CUT OVER at LSN {done.get('lsn')}: the source is frozen, and the target serves"
 
+    def _plan_cutover(self, former: Sequence[Stored]) -> StepPlan:
+        """All of it, and the rollback that is approved with it."""
+        limits, tables, dns = self.settings.cutover, self._catalog(), self.settings.dns
+        rows = list(_frozen(self.settings.source.dbname, former))
+        for table in tables:
+            key = ", ".join(table.key)
+            back = (
+                f"by key ({key})" if key else "not at all: it has no key, and a rollback refuses if it was written to"
+            )
+            name = f"{table.schema}.{table.name}"
+            rows.append((name, "carry over if changed, compare every cell", f"rollback: {back}"))
+        rows += [(dag, "switch off", "rollback: on") for dag in limits.legacy_dags]
+        rows += [(dag, "switch on", "rollback: off") for dag in limits.modern_dags]
+        rows += switches.record_weights(dns, dns.steps if dns else ())
+        too_bad = "more: back to the old side"
+        rows.append(("threshold: failed queries", f"at most {limits.max_error_rate:.1%} of {limits.probes}", too_bad))
+        slow = "threshold: 95th percentile of the latency"
+        rows.append((slow, f"at most {limits.max_latency_seconds:g} s", too_bad))
+        target = self.settings.snowflake
+        what = (
+            f"freeze {self.settings.source.dbname}, carry the last difference over to {target.database}.{target.schema_}, "
+            "switch the scheduler and the readers"
+        )
+        totals = {"tables": len(tables), "steps_of_the_switch": len(dns.steps) if dns else 0}
+        columns = ("object", "action", "afterwards")
+        return plan_step(APPROVED, what, rows, *columns, cost=switches.NO_COST, totals=totals)
+
     def _missing(self) -> Iterator[Finding]:
         if self.run.ledger is None:
-            yield Finding("note", "the ledger", "outside a run nothing is known of earlier phases")
+            yield note("the ledger", "outside a run nothing is known of earlier phases")
             return
         yield from earlier.open_boxes(self.run.view(), (s for s in checklist.of_option(self.option) if s.phase < PHASE))
 
-    def _checked(self, name: str, found: Iterator[Finding]) -> Token:
-        def look() -> list[Finding]:
-            self._found[name] = list(found)
-            return self._found[name]
-
-        return self.check(name, look, acted=True)
-
-    def _of_freeze(self) -> Iterator[Finding]:
+    def _try_to_write(self) -> Iterator[Finding]:
         source, limits = self.settings.source, self.settings.cutover
         secret = limits.application_password.get_secret_value() if limits.application_password else None
         tried = freeze.try_a_write(source, role=limits.application, password=secret)
         fix = "find out who goes round the default, take their right to write, then run this cell again"
-        yield Finding("note" if tried.refused else "stop", "a write", tried.how, "" if tried.refused else fix)
+        yield judged(tried.refused, "a write", tried.how, fix)
         for session in freeze.writers(source):
-            yield Finding("stop", "a session", f"writes all the same: {session}", fix)
+            yield stop("a session", f"writes all the same: {session}", fix)
 
-    def _of_target(self) -> Iterator[Finding]:
-        path = report_path("verify-final.json")
-        with progress("compare") as report:
-            planned = verify.planned(
-                self.settings, target="snowflake", cells_folder=path.with_suffix(""), progress=report
-            )
-            with planned as plan:
-                found = verify.verify(plan, progress=report)
-        fix = "look at the differing cells; unfreeze the source if it takes long: runbook run 90_rollback"
-        for each in found.tables:
-            if each.verdict == "equal":
-                yield Finding("note", str(each), f"equal, {each.rows_source or 0:,} rows, {each.method}")
-            else:
-                yield Finding("stop", str(each), f"{each.verdict}: {each.differences or each.method}", fix)
-        if not found.tables:
-            yield Finding("stop", "the target", "nothing was compared", fix)
-
-    def _of_new_side(self) -> Iterator[Finding]:
+    def _look_at_the_new_side(self) -> Iterator[Finding]:
         health, fix = self._health(), "roll back: runbook run 90_rollback --apply in this run"
-        yield Finding("note", "the target", _told(health))
+        answered = f"{health.asked - health.failed} of {health.asked} queries answered"
+        yield note("the target", f"{answered}, 95th percentile {health.latency:.2f} s")
         for why in health.exceeds(self.settings.cutover):
-            yield Finding("stop", "the target", why, fix)
-        if (record := switches.record(self.settings)) is None:
-            yield switches.no_record(100)
-        else:
-            weights = record.weights()
-            wrong = weights.share != 100
-            yield Finding("stop" if wrong else "note", str(record), f"its weights are {weights}", fix if wrong else "")
-        if (scheduler := switches.scheduler(self.settings)) is None:
-            yield switches.no_scheduler(self._dags)
-        else:
-            found = self._dags.found(scheduler)
-            yield Finding("note" if found.answer == "done" else "stop", "Airflow", found.how, fix)
+            yield stop("the target", why, fix)
+        yield from self.check_switches(100, self._dags, fix)
 
     def _led(self, record: Record, steps: tuple[int, ...], seconds: float) -> Iterator[list[Any]]:
         """Goes on where the record says that the switch stands."""
@@ -322,7 +280,7 @@ class Cutover(Phase):
             health = self._health()
             if why := health.exceeds(self.settings.cutover):
                 record.lead(0)
-                if scheduler := switches.scheduler(self.settings):
+                if scheduler := switches.connect_scheduler(self.settings):
                     Dags(on=(), off=self._dags.on).switch(scheduler)
                 gate(
                     "s50-traffic", False, evidence={"at": f"{share} %", "why": why, "now": str(record.weights())},
@@ -335,16 +293,11 @@ class Cutover(Phase):
         largest = max(self._catalog(), key=lambda t: (t.estimated_rows, t.name))
         return last_difference.probe(self.settings.snowflake, self.settings.cutover, largest.name)
 
-    def _undone(self, result: dict[str, Any], finding: Finding) -> pd.DataFrame:
-        """Says in the record and to the operator what a step did not do."""
-        result.update({NOT_APPLICABLE: finding.what})
-        return table([finding])
-
     def _carried(self, done: Mapping[str, Any] | None = None) -> pd.DataFrame:
         done = done or self.run.view()["s50-delta"].result or {}
         rows = [(name, "exported again") for name in done.get("changed", ())]
         rows += [(name, "unchanged: its files stay") for name in done.get("kept", ())]
-        return pd.DataFrame(rows, columns=["table", "what"]).set_index("table")
+        return frame(rows, "table", "what")
 
     def _is_past(self, name: str) -> bool:
         """Whether the new side may have been written to since, so that carrying over again would undo its writes."""
@@ -361,19 +314,11 @@ class Cutover(Phase):
         """What was stored before the freeze, which the ledger knows once it is frozen."""
         now = freeze.plan_freeze(self.settings.source).former
         known = self.run.view()[APPROVED].result or {}
-        return former(known) if "former" in known and freeze.is_frozen(self.settings.source) else now
+        return former_settings(known) if "former" in known and freeze.is_frozen(self.settings.source) else now
 
     def _catalog(self) -> tuple[Table, ...]:
-        if not self._tables:
-            with postgres.reading(self.settings.source) as cursor:
-                self._tables = read_catalog(cursor, schemas=self.settings.source.schemas).tables
+        self._tables = self._tables or self.source_tables()
         return self._tables
-
-    def _final(self) -> Manifest:
-        return manifest.read(self._bucket)
-
-    def _of_dns(self) -> dict[str, Any]:
-        return {"dns": self.settings.dns.model_dump() if self.settings.dns else None}
 
     def _is_frozen(self, load_id: str, result: Mapping[str, Any]) -> Found:
         yes = freeze.is_frozen(self.settings.source)
@@ -382,20 +327,19 @@ class Cutover(Phase):
         return Found("done" if yes and result else "not done", how, result)
 
     def _is_staged(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        found = manifest.read_if_any(self._bucket)
-        if found is None or not found.export.endswith(f"-{_mark(load_id)}") or not result:
-            return Found("not done", f"the manifest at {self._bucket.location} is not of this export")
-        return Found("done", f"the manifest at {self._bucket.location} is of this export", result)
+        done = bool(export.find_marked(self._bucket, load_id) and result)
+        how = f"the manifest at {self._bucket.location} is {'' if done else 'not '}of this export"
+        return Found("done" if done else "not done", how, result)
 
     def _is_loaded(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        delta = self.run.view()["s50-delta"].result or {}
-        changed = _names(delta.get("changed", ()))
-        done, how = last_difference.is_loaded(self._final(), self.settings.snowflake, changed, load_id)
+        changed = (self.run.view()["s50-delta"].result or {}).get("changed", ())
+        final = manifest.read(self._bucket)
+        done, how = last_difference.is_loaded(final, self.settings.snowflake, changed, load_id)
         return Found("done" if done else "not done", how, result)
 
     def _is_led(self, share: int | None) -> Probe:
         def look(load_id: str, result: Mapping[str, Any]) -> Found:
-            if (record := switches.record(self.settings)) is None:
+            if (record := switches.connect_record(self.settings)) is None:
                 return Found("not done", "no record is configured")
             weights = record.weights()
             done = weights.share is not None and share in (None, weights.share)
@@ -404,25 +348,21 @@ class Cutover(Phase):
         return look
 
 
-_HEALTH = ("queries", "failed", "95th percentile (s)")
-
-
-def former(result: Mapping[str, Any]) -> tuple[Stored, ...]:
+def former_settings(result: Mapping[str, Any]) -> tuple[Stored, ...]:
     """The settings from before the freeze, as the approved step recorded them."""
     return tuple(Stored(each["role"], each["value"]) for each in result["former"])
 
 
-def _told(health: Health) -> str:
-    return f"{health.asked - health.failed} of {health.asked} queries answered, 95th percentile {health.latency:.2f} s"
+def _plan_freeze(plan: FreezePlan) -> StepPlan:
+    """The settings that are stored, and who would be ended."""
+    rows = list(_frozen(plan.source.dbname, plan.former))
+    rows += [(role, f"{SETTING} of its own, for this database: on", "taken away") for role in plan.overriding]
+    rows += [(str(session), "ended, unless it goes", "connects anew") for session in plan.sessions]
+    what = f"make new transactions in {plan.source.dbname} read-only, and end the sessions from before"
+    return replace(plan_change("s50-freeze", what, rows, "objects"), totals={"sessions": len(plan.sessions)})
 
 
-def _names(value: object) -> tuple[str, ...]:
-    return tuple(str(each) for each in value) if isinstance(value, list | tuple) else ()
-
-
-def _mark(load_id: str) -> str:
-    return load_id[:12]
-
-
-def _out_of_order(what: str, why: str) -> UsageError:
-    return UsageError(what, on="runbook 50_cutover", why=why, next_step="run the cells above first")
+def _frozen(database: str, former: Sequence[Stored]) -> Iterator[tuple[str, str, str]]:
+    for each in former:
+        name = f"database {database}" if each.role is None else f"role {each.role} in database {database}"
+        yield name, f"{SETTING}: on", f"rollback: {each.value or 'unset'}"

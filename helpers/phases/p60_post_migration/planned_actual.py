@@ -9,6 +9,7 @@ from html import escape
 import pandas as pd
 
 from helpers import checklist
+from helpers.frames import frame
 from helpers.redaction import redact
 from helpers.runs.status import RunStatus
 
@@ -22,13 +23,13 @@ th,td{border-bottom:1px solid var(--line);padding:.35em 1em .35em 0;text-align:l
 .done{color:var(--good)}.failed,.interrupted,.stop{color:var(--bad)}.planned,.awaiting,.running,.warning{color:var(--wait)}.open,.not-built,.note{color:var(--soft)}"""
 
 
-def frame(status: RunStatus) -> pd.DataFrame:
+def by_box(status: RunStatus) -> pd.DataFrame:
     """A row a box, in the order of a run; minutes that nobody measured are a dash, not zero."""
     rows = [
         (s.id, s.phase, s.title, s.state, s.planned_minutes, _minutes(s.actual_minutes), s.who or "")
         for s in status.steps
     ]
-    return pd.DataFrame(rows, columns=COLUMNS).set_index("step")
+    return frame(rows, *COLUMNS)
 
 
 def by_phase(status: RunStatus) -> tuple[dict[str, float], dict[str, float | None]]:
@@ -47,7 +48,6 @@ def page(run: str, status: RunStatus, findings: Mapping[str, Sequence[tuple[str,
     """The final report as one HTML page without scripts.
 
     Args:
-        run: its name.
         status: of the run, as it is while the report is written: what comes after is not in it.
         findings: of the checks of this phase: severity, object and sentence by box.
         applied: whether the checks were done, or only planned.

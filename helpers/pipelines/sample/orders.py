@@ -116,12 +116,9 @@ def load_orders(
         if bad and not skip_bad_rows:
             raise _refused(file, bad, bad_lines)
         if not rows:
-            raise UsageError(
-                WHAT,
-                on=str(file.path),
-                why="no row that could be loaded: " + str(bad[0]) if bad else "there is a header and no row",
-                next_step=f"give a file with rows below the header {HEADER}",
-            )
+            why = "no row that could be loaded: " + str(bad[0]) if bad else "there is a header and no row"
+            cure = f"give a file with rows below the header {HEADER}"
+            raise UsageError(WHAT, on=str(file.path), why=why, next_step=cure)
         for name, done in zip(legacy.STAR_SQL, (0.6, 0.7, 0.85), strict=True):
             tell(name, done)
             legacy.run_sql(cursor, (name,))
@@ -300,9 +297,6 @@ def _whole(plain: pl.Expr) -> pl.Expr:
 def _refused(file: OrderFile, bad: list[BadRow], bad_lines: int) -> SourceRefused:
     shown = "".join(f"\n  {row}" for row in bad)
     more = f"\n  … the first {len(bad)} findings" if bad_lines > len({row.line for row in bad}) else ""
-    return SourceRefused(
-        WHAT,
-        on=str(file.path),
-        why=f"{bad_lines:,} bad row{'s' if bad_lines > 1 else ''}, so nothing was loaded:{shown}{more}\n",
-        next_step="correct them, or load the others with skip_bad_rows (--skip-bad-rows)",
-    )
+    why = f"{bad_lines:,} bad row{'s' if bad_lines > 1 else ''}, so nothing was loaded:{shown}{more}\n"
+    cure = "correct them, or load the others with skip_bad_rows (--skip-bad-rows)"
+    return SourceRefused(WHAT, on=str(file.path), why=why, next_step=cure)

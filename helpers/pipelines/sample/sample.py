@@ -62,20 +62,16 @@ def build(
     """
     what = "build the sample"
     if not 1 <= orders <= MOST_ORDERS:
-        raise UsageError(
-            what, on=f"orders={orders}", why=f"1 to {MOST_ORDERS:,} are possible", next_step="choose a number between"
-        )
+        why = f"1 to {MOST_ORDERS:,} are possible"
+        raise UsageError(what, on=f"orders={orders}", why=why, next_step="choose a number between")
     tell = report or (lambda _, __: None)
     rows = Rows(seed, orders)
     with legacy.transaction(dsn, what) as cursor:
         marker = legacy.read_marker(cursor)
         if marker and "file" in marker and not replace:
-            raise UsageError(
-                what,
-                on=f"the orders loaded from {marker['file']}",
-                why="they would be replaced by generated ones",
-                next_step="if they are not needed here any more: runbook local sample --replace",
-            )
+            why = "they would be replaced by generated ones"
+            cure = "if they are not needed here any more: runbook local sample --replace"
+            raise UsageError(what, on=f"the orders loaded from {marker['file']}", why=why, next_step=cure)
         found = _summary(marker)
         if found and (found.orders, found.seed, found.generator) == (orders, seed, GENERATOR) and not replace:
             return found

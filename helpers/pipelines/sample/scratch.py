@@ -29,9 +29,7 @@ def scratch(settings: Settings, *, orders: int, progress: Progress | None = None
     """The profile with a source, a stage's prefix and schemas of its own, which go when the block ends.
 
     Args:
-        settings: the profile.
         orders: order lines of the sample.
-        progress: told about the sample's rows.
 
     Raises:
         LocalStackError: the local stack, where the source is made, is not up.
