@@ -280,7 +280,7 @@ def _running(folder: Path, entries: list[Entry], status: RunStatus) -> Iterator[
         through = {e.get("step") for e in own if e.event != "step-started"}
         steps = [name for each in checklist.of_option(status.option) if each.phase == phase for name in each.ids]
         apply = bool((started.get("parameters") or {}).get("apply", True))
-        whole = estimate.of_phases(
+        whole = estimate.estimate_phases(
             folder.parent, folder.name, {phase: apply}, profile=status.profile, option=status.option
         )
         left = whole[phase].after(since(started.at))
