@@ -54,7 +54,7 @@ demo-full: stack  ## option A of the whole checklist (OPTION=C: the legacy one) 
 
 lab: stack  ## JupyterLab on the runbooks
 	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders
-	@$(BIN)/jupyter lab --notebook-dir runbooks
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/runbooks/30_data_migration.ipynb
 
 # A stack of their own, so that tests never meet what a user has loaded. The lint runs beside them and speaks when they have.
 test: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test

@@ -32,12 +32,10 @@ from helpers.commands import (
     status,
     verify,
 )  # fmt: skip
-from helpers.commands.output import print_json, screen
+from helpers.commands.output import ABORTED, print_json, screen
 from helpers.errors import MigrationError, Unexpected, UsageError
 from helpers.ledger.credentials import remember_environment
 from helpers.screen import open_streams
-
-ABORTED = 4
 
 app = typer.Typer(
     no_args_is_help=True,

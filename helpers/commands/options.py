@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from helpers import log
 from helpers.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 Profile = Annotated[str | None, typer.Option(help="Profile of migration.toml; without it RUNBOOK_PROFILE or local.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+Log = Annotated[
+    str,
+    typer.Option(
+        "--log", envvar=log.FORM, help="Log lines on standard error: quiet, text, or json for a log collector."
+    ),
+]
 Run = Annotated[str | None, typer.Option(help="The run this belongs to; its files go to outputs/RUN.")]
 Tables = Annotated[list[str] | None, typer.Option(help="Glob over table or schema.table; repeat for more.")]
 Exclude = Annotated[

@@ -5,16 +5,23 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import typer
 
+from helpers import log
 from helpers.apart import apart_from_the_verdict
-from helpers.commands.options import Json
+from helpers.commands.options import Json, Log, one_of
+from helpers.errors import MigrationError, Unexpected
 from helpers.screen import Screen, silence
+
+ABORTED = 4
 
 screen = Screen()
 """For people: what was asked for goes to standard output, whatever else is said to standard error."""
@@ -41,7 +48,7 @@ class Answer:
 
 
 def output(command: Callable[..., Answer]) -> Callable[..., None]:
-    """Gives a command the option `--json`, prints its answer the way that was asked for, and ends with its exit code.
+    """Gives a command the options `--json` and `--log`, prints its answer in the chosen form, and ends with its exit code.
 
     A command that must know of `--json` before it answers declares `as_json` itself.
     """
@@ -49,19 +56,51 @@ def output(command: Callable[..., Answer]) -> Callable[..., None]:
     own = "as_json" in signature.parameters
 
     @functools.wraps(command)
-    def printed(*, as_json: bool = False, **options: Any) -> None:
-        answer = command(**options, **({"as_json": as_json} if own else {}))
-        print_answer(answer, as_json)
-        if answer.then:
-            answer.then()
-        raise typer.Exit(answer.exit_code)
+    def printed(*, as_json: bool = False, log_form: str = log.QUIET, **options: Any) -> None:
+        with _logged(command.__name__.replace("_", "-"), log_form, options.get("run")):
+            answer = command(**options, **({"as_json": as_json} if own else {}))
+            print_answer(answer, as_json)
+            if answer.then:
+                answer.then()
+            raise typer.Exit(answer.exit_code)
 
-    if not own:
-        added = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-        signature = signature.replace(parameters=[*signature.parameters.values(), added])
+    added = [] if own else [("as_json", False, Json)]
+    signature = signature.replace(
+        parameters=[
+            *signature.parameters.values(),
+            *(
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+                for name, default, option in (*added, ("log_form", log.QUIET, Log))
+            ),
+        ]
+    )
     printed.__signature__ = signature  # type: ignore[attr-defined]
     printed.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
     return printed
+
+
+@contextmanager
+def _logged(command: str, form: str, run: str | None) -> Iterator[None]:
+    """Logs that a command begins, and how it ends."""
+    one_of("--log", form, log.FORMS)
+    log.configure(form, run=run)
+    log.event("command-started", command=command)
+    began = time.monotonic()
+    ended: dict[str, Any] = {"exit_code": Unexpected.exit_code}
+    try:
+        yield
+    except typer.Exit as stop:
+        ended = {"exit_code": stop.exit_code}
+        raise
+    except MigrationError as error:
+        ended = {"exit_code": error.exit_code, "error": error.as_dict()}
+        raise
+    except (KeyboardInterrupt, typer.Abort):
+        ended = {"exit_code": ABORTED}
+        raise
+    finally:
+        level = logging.INFO if ended["exit_code"] in (0, 3) else logging.ERROR
+        log.event("command-ended", level=level, command=command, **ended, seconds=round(time.monotonic() - began, 3))
 
 
 def print_answer(answer: Answer, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import duckdb
 
-from helpers import digests
+from helpers import digests, log
 from helpers.errors import MigrationError, SourceFailed, SourceRefused, StageError
 from helpers.export.columns import staged_columns
 from helpers.export.state import ExportState, PartState, TableState, unfinished
@@ -396,7 +396,9 @@ def _write_parts(plan: ExportPlan, progress: Progress | None) -> ExportState:
                 finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in finished:
                     table, part = running.pop(future)
-                    state = state.with_file(table, part, future.result())
+                    file = future.result()
+                    log.event("file-exported", table=str(table), file=part.name, rows=file.rows)
+                    state = state.with_file(table, part, file)
                 if finished:
                     state = _with_digests(plan, state)
                     state.write(plan.bucket)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from helpers import log
 from helpers.errors import AwaitingPerson, EvidenceError
 from helpers.ledger.folders import create_exclusively
 from helpers.redaction import redact_values
@@ -32,6 +34,22 @@ ZEROS = "0" * 64
 """`prev` of the first line, and the head of an empty ledger."""
 
 _OWN = ("n", "at", "prev", "event")
+_LOGGED = (
+    "step",
+    "phase",
+    "attempt",
+    "load_id",
+    "by",
+    "found",
+    "how",
+    "why",
+    "status",
+    "result",
+    "error",
+    "exit_code",
+    "seconds",
+)
+"""Of an event's fields: the others are long, or say nothing without the ledger."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +133,15 @@ class Ledger:
             entries = self._whole(file)
             if (decided := decide(entries)) is None:
                 return None
-            return _write(file, entries, *decided)
+            entry = _write(file, entries, *decided)
+        self._log(entry)
+        return entry
+
+    def _log(self, entry: Entry) -> None:
+        failed = entry.event == "step-failed" or entry.get("exit_code") in (1, 2)
+        level = logging.WARNING if entry.waits else logging.ERROR if failed else logging.INFO
+        fields = {name: entry.get(name) for name in _LOGGED if entry.get(name) is not None}
+        log.event(entry.event, level=level, run=self.path.parent.name, **fields)
 
     def entries(self) -> list[Entry]:
         """Every whole line; a torn last one is not among them.

@@ -30,6 +30,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
+from helpers import log
 from helpers.ledger.folders import write_atomically
 from helpers.redaction import redact, redact_values
 from helpers.runs.cell_progress import Report, Silence, title_of
@@ -117,7 +118,7 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
                     stdout_file=stdout_file,
                     stderr_file=stderr_file,
                 )
-                client.run(env=_environment(env or {}), cwd=cwd, log=private / "kernel.log")
+                client.run(env=_environment(env or {}), cwd=cwd, output=private / "kernel.log")
         finally:
             shutil.rmtree(private, ignore_errors=True)
 
@@ -185,19 +186,20 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
         self.force_raise_errors = True
         self.skip_cells_with_tag = ""
 
-    def run(self, *, env: dict[str, str], cwd: str | None, log: Path) -> None:
+    def run(self, *, env: dict[str, str], cwd: str | None, output: Path) -> None:
         self.reset_execution_trackers()
-        with log.open("wb") as output:
+        shared, descriptors = log.shared_with_kernel()
+        with output.open("wb") as file:
             # Not the command's own output: `--json` promises one object there and nothing else.
-            self.start_new_kernel(env=env, cwd=cwd, stdout=output, stderr=output)
+            self.start_new_kernel(env=env | shared, cwd=cwd, stdout=file, stderr=file, pass_fds=descriptors)
         with self.supervisor.in_charge_of(self.km.provisioner.pid):
             try:
                 self.start_new_kernel_client()
             except RuntimeError as error:
-                self.nb_man.fail(self._not_started(error, log))
+                self.nb_man.fail(self._not_started(error, output))
                 return
             try:
-                self._run_cells(log)
+                self._run_cells(output)
             finally:
                 self._cleanup_kernel()
 

@@ -13,8 +13,10 @@ from typing import Any
 from ipykernel.kernelapp import IPKernelApp
 from IPython.display import display
 
+from helpers import log
 from helpers.errors import MigrationError
 from helpers.ledger.credentials import remember_environment
+from helpers.ledger.folders import RUN
 from helpers.redaction import known, redact
 from helpers.runs.parent_process import die_with_parent
 
@@ -28,6 +30,7 @@ def main() -> None:
     parent = os.environ.get("JPY_PARENT_PID")
     die_with_parent(int(parent) if parent else None)
     remember_environment(os.environ)
+    log.configure(os.environ.get(log.FORM, log.QUIET), run=os.environ.get(RUN))
     app = IPKernelApp.instance()
     app.initialize(sys.argv[1:])
     app.session.send = _redacting(app.session.send)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential, wait_random
 
+from helpers import log
 from helpers.runs.run import AttemptResult
 
 FIRST_WAIT = 10.0
@@ -36,6 +38,7 @@ def execute_patiently(
     def told(state: RetryCallState) -> None:
         assert state.outcome and state.next_action
         wait, failure = state.next_action.sleep, state.outcome.result().failure
+        log.event("attempt-repeated", level=logging.WARNING, error=failure.error, wait_seconds=round(wait))
         say(f"{failure.error} may pass: attempt {state.attempt_number + 1} of at most {retries + 1} in {wait:.0f} s")
 
     half = wait_exponential(multiplier=first_wait / 2, max=LONGEST_WAIT / 2)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from helpers import log
 from helpers.apart import apart_from_the_verdict
 from helpers.engines import engine, texts
 from helpers.engines.base import DuckDB, Ends, Side
@@ -60,6 +61,14 @@ def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> 
             connection = _rows_here(Path(tempfile.mkdtemp(dir=spill)), stack)
         found = compare_table(plan, table, ends, connection)
         reports.append(as_counted(table, ends.source, found, plan.excluded))
+        log.event(
+            "table-verified",
+            table=str(table.table),
+            verdict=found.verdict,
+            missing=found.missing,
+            extra=found.extra,
+            changed=found.changed,
+        )
         done += table.rows
     reports += _added_tables(plan, ends.target)
     if progress:

@@ -13,9 +13,10 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from uuid import uuid4
 
+from helpers import log
 from helpers.engines import shapes
 from helpers.engines.delta.catalog import key, of_version, qualified, read_table, table_names, view_names
 from helpers.engines.shapes import TableShape
@@ -151,6 +152,7 @@ def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | Non
             if progress:
                 progress(done, plan.rows, f"loading {table.staged}")
             loaded.append(_loaded(session, plan, table, record, versions))
+            log.event("table-loaded", target="databricks", **asdict(loaded[-1]))
             done += table.staged.rows
         for name in plan.stale:
             _drop(session, plan, name)

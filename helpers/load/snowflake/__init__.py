@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from urllib.parse import urlparse
 from uuid import uuid4
 
+from helpers import log
 from helpers.engines import shapes
 from helpers.engines.shapes import TableShape
 from helpers.engines.snowflake.catalog import Present, read_names, read_tables
@@ -172,6 +173,7 @@ def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | Non
                 loaded.append(_commented(session, table, "kept the rows of this load"))
             else:
                 loaded.append(_load_table(session, stage, table, record))
+            log.event("table-loaded", target="snowflake", **asdict(loaded[-1]))
             done += table.staged.rows
         for name in plan.stale:
             if name in plan.written:
