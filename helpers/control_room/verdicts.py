@@ -76,7 +76,8 @@ def last_verdicts(folder: Path, entries: Sequence[Entry], profile: str) -> tuple
         attempt = "-".join(each.name.split("-")[:2])
         entry = places.get(each.name) or places.get(attempt)
         at = ended.get(attempt) or entry if each.name not in places else entry
-        key = each.name.rpartition("verify-")[2].partition("-")[0] if "verify-" in each.name else each.target
+        inside = each.name.rpartition("verify-")[2]
+        key = inside if inside in _INSIDE else {"delta": "databricks"}.get(each.target, each.target)
         found = TargetVerdict(NAMES.get(key, key or "a target"), each, at.at if at else "", stood_in.get(key, ""))
         order = (entry.n if entry else 0, each.written)
         if key not in last or order > last[key][0]:
@@ -89,7 +90,7 @@ def last_verdicts(folder: Path, entries: Sequence[Entry], profile: str) -> tuple
 
 def stand_ins(entries: Sequence[Entry], profile: str) -> dict[str, str]:
     """By target, what stood in for it: as the ledger says, and where it says nothing as the profile's settings are now."""
-    said = [e.get("stand_ins") for e in entries if e.event in ("run-opened", "servers")]
+    said = [e.get("stand_ins") for e in entries if e.event in ("attempt-started", "servers")]
     if any(isinstance(each, dict) for each in said):
         return {str(k).lower(): str(v) for each in said if isinstance(each, dict) for k, v in each.items()}
     try:

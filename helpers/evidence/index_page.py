@@ -1,79 +1,276 @@
-"""The page that an auditor opens first: one file without scripts, and links to what lies beside it."""
+"""The page that is sent: what was moved and proved, first for people who read nothing else, then phase by phase, then the files.
+
+One file without scripts, and links to what lies beside it. It tells what ledger and reports say; that they are as they were is
+for the check to say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from helpers.evidence.ledger_reader import Line
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}
-table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #ddd}
-.SEALED{color:#0a6b2d}.PARTIAL,.REHEARSAL{color:#9a5b00}code{background:#f3f3f3;padding:.1rem .3rem;overflow-wrap:anywhere}"""
+from helpers import checklist
+from helpers.evidence.ledger_reader import Line
+from helpers.progress import duration, roughly
+from helpers.redaction import redact
+
+_REPORT = re.compile(r"(?:[^/]+/(attempt-\d+)-)?verify-([^/]+)\.json")
+_TARGETS = {
+    "snowflake": "Snowflake",
+    "databricks": "Databricks (Delta)",
+    "delta": "Databricks (Delta)",
+    "stage": "the stage",
+}
+_PROOFS = {"stage": "the staged files", "restored": "a backup, restored", "recovery": "the archive, recovered"}
+"""What a report is of that compares something else than a target."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The last comparison of one target; `page` is empty where there is none."""
+
+    of: str
+    verdict: str
+    tables: int
+    rows_source: int
+    rows_target: int
+    cells: int
+    lsn: str
+    at: str
+    page: str
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt. `html` is empty where there is no page of it; `seconds` None where it did not end."""
+
+    name: str
+    status: str
+    seconds: float | None
+    html: str
+    notebook: str
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of the checklist that was declared or ran."""
+
+    name: str
+    steps: int
+    done: int
+    planned_minutes: int
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def seconds(self) -> float:
+        """At work, all attempts together."""
+        return sum(each.seconds or 0 for each in self.attempts)
 
 
 def index_page(
-    run: str, verdict: str, why: Sequence[str], lines: Sequence[Line], names: Sequence[str], key_id: str
+    folder: Path, verdict: str, why: Sequence[str], lines: Sequence[Line], names: Sequence[str], key_id: str
 ) -> str:
     """The HTML of `index.html`.
 
     Args:
-        run: the run's name.
+        folder: the run's.
         verdict: of the seal, and `why` it is not SEALED.
         lines: the ledger's.
         names: every file of the run.
         key_id: of the key that seals.
     """
-    ended = {(x.text("phase"), x.text("attempt")): x.text("status") for x in lines if x.event == "attempt-ended"}
-    signed = [x for x in lines if x.event in ("approved", "attested")]
-    attempts = [name for name in names if name.endswith(".ipynb") and "/" in name]
-    others = [name for name in names if name not in attempts and f"{name[:-5]}.ipynb" not in attempts]
-    rows = [
-        (
-            escape(name.split("/")[0]),
-            _link(f"{name[:-6]}.html", name.split("/")[1][:-6]),
-            escape(ended.get((name.split("/")[0], name.split("/")[1][:-6]), "did not end")),
-            _link(name, "notebook"),
-        )
-        for name in attempts
-    ]
-    people = [
-        (
-            escape(x.text("step")),
-            escape(x.event),
-            escape(x.text("by")),
-            escape(x.text("at")[:19]),
-            escape(x.text("note")),
-        )
-        for x in signed
-    ]
-    return "".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-            f"<title>Run {escape(run)}</title><style>{_STYLE}</style></head><body>",
-            f'<h1>Run {escape(run)}: <span class="{escape(verdict)}">{escape(verdict)}</span></h1>',
-            f"<ul>{''.join(f'<li>{escape(each)}</li>' for each in why)}</ul>" if why else "",
-            "<h2>Attempts</h2>",
-            _table(("phase", "attempt", "how it ended", "file"), rows),
-            "<h2>Signed by people</h2>" + _table(("step", "what", "who", "when (UTC)", "note"), people)
-            if people
-            else "",
-            "<h2>Files</h2><ul>",
-            *(f"<li>{_link(name, name)}</li>" for name in others),
-            "</ul><h2>Is it what was sealed?</h2><p>This page is part of the evidence and proves nothing by itself. "
-            f"The run is sealed by the key <code>{escape(key_id)}</code>; whoever has its public half checks everything "
-            "here, offline: <code>runbook verify-evidence PATH --public-key PEM</code></p></body></html>\n",
-        ]
+    proofs = _proofs(folder, names, lines)
+    exported: Mapping[str, Any] = next(
+        (x.fields["result"] for x in reversed(lines) if x.event == "step-done" and x.text("step") == "s30-export"), {}
     )
+    opened = lines[0] if lines else Line(0, "", {}, "")
+    phases = tuple(_phases(lines, names, opened.text("option")))
+    text = _environment().get_template("index.html.j2").render(
+        run=folder.name, verdict=verdict, why=why, key_id=key_id, exported=exported, opened=opened,
+        first=opened.text("at"), last=lines[-1].text("at") if lines else "",
+        seconds=_seconds(opened.text("at"), lines[-1].text("at")) if lines else 0.0,
+        proofs=[each for each in proofs if each.of not in _PROOFS.values()],
+        inside=[each for each in proofs if each.of in _PROOFS.values()],
+        left_out=_by_reason(proofs),
+        not_applicable=dict(_not_applicable(lines)), stand_ins=_stand_ins(lines),
+        signed=[x for x in lines if x.event in ("approved", "attested")], titles=_titles(), approved=_approved(lines),
+        failures=list(_failures(lines)), warnings=list(_warnings(folder, lines)), phases=phases,
+        planned=sum(each.planned_minutes for each in phases if each.name != checklist.ROLLBACK),
+        worked=sum(each.seconds for each in phases), files=_files(names),
+    )  # fmt: skip
+    return redact(text)
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{each}</th>" for each in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+def _proofs(folder: Path, names: Sequence[str], lines: Sequence[Line]) -> list[Proof]:
+    """The last report of each target, by the ledger's order; one that cannot be read is told as that."""
+    started = {f"{x.text('phase')}/{x.text('attempt')}": x for x in lines if x.event == "attempt-started"}
+    ended = {f"{x.text('phase')}/{x.text('attempt')}": x for x in lines if x.event == "attempt-ended"}
+    verified = {x.text("report"): x for x in lines if x.event == "verified"}
+    found: dict[str, tuple[int, Proof]] = {}
+    for name in names:
+        match = _REPORT.fullmatch(name)
+        if not match:
+            continue
+        attempt = f"{name.split('/')[0]}/{match[1]}"
+        line = verified.get(name) or started.get(attempt)
+        at = verified.get(name) or ended.get(attempt) or line
+        proof = _proof(folder, name, match[2], at.text("at") if at else "", names)
+        if proof.of not in found or (line.n if line else 0) >= found[proof.of][0]:
+            found[proof.of] = (line.n if line else 0, proof)
+    return sorted((proof for _, proof in found.values()), key=lambda each: (each.verdict == "equal", each.of))
 
 
-def _link(name: str, text: str) -> str:
-    return f'<a href="{quote(name)}">{escape(text)}</a>'
+def _proof(folder: Path, name: str, stem: str, at: str, names: Sequence[str]) -> Proof:
+    page = f"{name.removesuffix('.json')}/report.html"
+    page = page if page in names else ""
+    try:
+        value = json.loads((folder / name).read_text(encoding="utf-8"))
+        target, tables = str(value.get("target", stem)), list(value.get("tables") or ())
+        rows = [sum(int(table.get(side) or 0) for table in tables) for side in ("rows_source", "rows_target")]
+        cells = sum(int(table.get("rows_source") or 0) * len(table.get("columns") or ()) for table in tables)
+        left = {str(k): str(v) for k, v in (value.get("left_out") or {}).items()}
+        of = _PROOFS.get(stem) or _TARGETS.get(target, target)
+        return Proof(
+            of, str(value["verdict"]), len(tables), rows[0], rows[1], cells, str(value.get("lsn") or ""), at, page, left
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Proof(_TARGETS.get(stem, stem), "unreadable", 0, 0, 0, 0, "", at, page, {})
+
+
+def _phases(lines: Sequence[Line], names: Sequence[str], option: str) -> Iterator[Phase]:
+    ended = {(x.text("phase"), x.text("attempt")): x for x in lines if x.event == "attempt-ended"}
+    last = {
+        x.text("step"): x.event for x in lines if x.event in ("step-done", "step-skipped", "attested", "step-failed")
+    }
+    over = {step for step, event in last.items() if event != "step-failed"}
+    declared = checklist.of_option(option)
+    ran = [x.text("phase") for x in lines if x.event == "attempt-started"]
+    for phase in dict.fromkeys([*checklist.PHASES, *ran]):
+        steps = [step for step in declared if step.phase == phase]
+        if not steps and phase not in ran:
+            continue
+        attempts = []
+        for x in lines:
+            if x.event == "attempt-started" and x.text("phase") == phase:
+                end = ended.get((phase, x.text("attempt")))
+                path = f"{phase}/{x.text('attempt')}"
+                seconds = _seconds(x.text("at"), end.text("at")) if end else None
+                attempts.append(
+                    Attempt(
+                        x.text("attempt"),
+                        end.text("status") if end else "did not end",
+                        seconds,
+                        *(f"{path}{suffix}" if f"{path}{suffix}" in names else "" for suffix in (".html", ".ipynb")),
+                    )
+                )
+        done = sum(set(step.ids) <= over for step in steps)
+        yield Phase(phase, len(steps), done, sum(step.minutes for step in steps), tuple(attempts))
+
+
+def _failures(lines: Sequence[Line]) -> Iterator[str]:
+    """What went wrong on the way, a sentence each: failed steps, attempts that were cut off, verifications that differed."""
+    for x in lines:
+        error = x.fields.get("error")
+        if x.event == "step-failed" and isinstance(error, dict) and error.get("type") != "AwaitingPerson":
+            yield f"{x.text('step')} failed in {x.text('attempt')}: {error.get('why', '')}"
+        elif x.event == "attempt-ended" and x.text("status") == "killed":
+            yield f"{x.text('attempt')} of {x.text('phase')} was killed"
+        elif x.event == "verified" and x.text("verdict") != "equal":
+            yield f"{x.text('target')} was found {x.text('verdict')} ({x.text('report')})"
+
+
+def _warnings(folder: Path, lines: Sequence[Line]) -> Iterator[tuple[str, str, str]]:
+    """The step, the object and the sentence of each warning that a step's last findings hold."""
+    results = {x.text("step"): x.fields.get("result") for x in lines if x.event == "step-done"}
+    for step, result in results.items():
+        name = result.get("evidence") if isinstance(result, dict) else None
+        try:
+            found = json.loads((folder / str(name)).read_text(encoding="utf-8")) if name else []
+            for each in found if isinstance(found, list) else ():
+                if each.get("severity") in ("warning", "stop"):
+                    yield step, str(each.get("on", "")), str(each.get("what", ""))
+        except (OSError, ValueError, AttributeError):
+            continue  # what a step leaves beside its findings may be of any form; the check tells of a file that was changed
+
+
+def _not_applicable(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
+    results = {x.text("step"): x.fields.get("result") for x in lines if x.event == "step-done"}
+    for step, result in results.items():
+        if isinstance(result, dict) and "not applicable" in result:
+            yield step, str(result["not applicable"])
+
+
+def _by_reason(proofs: Sequence[Proof]) -> dict[str, list[str]]:
+    """What did not move, by the reason."""
+    found: dict[str, list[str]] = {}
+    for name, reason in {name: why for each in proofs for name, why in each.left_out.items()}.items():
+        found.setdefault(reason, []).append(name)
+    return found
+
+
+def _approved(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """By box, who approved it and when."""
+    titles, found = _titles(), dict[str, list[str]]()
+    for x in lines:
+        if x.event == "approved":
+            said = f"{x.text('by')} ({_at(x.text('at'))})"
+            found.setdefault(titles.get(x.text("step"), x.text("step")), []).append(said)
+    return found
+
+
+def _stand_ins(lines: Sequence[Line]) -> list[str]:
+    found: dict[str, None] = {}
+    for x in lines:
+        said = x.fields.get("stand_ins")
+        if x.event in ("attempt-started", "servers") and isinstance(said, dict):
+            found |= dict.fromkeys(f"{service} ({what})" for service, what in sorted(said.items()))
+    return list(found)
+
+
+def _titles() -> dict[str, str]:
+    return {name: step.title for step in checklist.steps() for name in step.ids}
+
+
+def _files(names: Sequence[str]) -> dict[str, list[str]]:
+    """The files by the folder they lie in, those beside the page first."""
+    found: dict[str, list[str]] = {"": []}
+    for name in names:
+        found.setdefault(name.rpartition("/")[0].split("/")[0], []).append(name)
+    return found
+
+
+def _seconds(began: str, ended: str) -> float:
+    try:
+        return max(0.0, (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
+    except ValueError:
+        return 0.0
+
+
+def _at(text: str) -> str:
+    return f"{text[:16].replace('T', ' ')} UTC" if text else "at an unknown time"
+
+
+def _planned(minutes: float) -> str:
+    """Working time, in days of eight hours as the checklist has them."""
+    return roughly(minutes * 60) if minutes < 480 else f"{minutes / 480:.3g} working days"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("page")), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(
+        at=_at, duration=duration, planned=_planned, number=lambda n: f"{n:,}", link=quote, day=lambda text: text[:10],
+        phase=lambda name: name.replace("_", " "),
+    )  # fmt: skip
+    return environment

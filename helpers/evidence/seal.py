@@ -188,7 +188,7 @@ def _prepare(
         _create(run_folder, PREVIOUS, (run_folder.parent / before.run / SEAL).read_text(encoding="utf-8"))
     _create(run_folder, ENVIRONMENT, (dsse.canonical(capture(project, lines)) + b"\n").decode())
     names = [*files.names(), MANIFEST, SEAL]
-    _create(run_folder, INDEX, index_page(run_folder.name, verdict, why, lines, names, signer.public_key.keyid))
+    _create(run_folder, INDEX, index_page(run_folder, verdict, why, lines, names, signer.public_key.keyid))
     against += reasons(run_folder, declared, people, known)
     if against:
         for name in _MADE_BY_SEALING:

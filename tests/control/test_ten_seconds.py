@@ -179,7 +179,9 @@ def test_the_page_links_the_plan_and_names_the_state(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("said", "shown"), [({"Snowflake": "fakesnow"}, "on the stand-in fakesnow"), ({}, "")])
 def test_the_ledger_says_what_stood_in_for_a_target(tmp_path: Path, said: dict[str, str], shown: str) -> None:
     (tmp_path / "r").mkdir()
-    Ledger.open(tmp_path / "r").append("run-opened", run="r", option="A", profile="local", stand_ins=said, git={})
+    ledger = Ledger.open(tmp_path / "r")
+    ledger.append("run-opened", run="r", option="A", profile="local", git={})
+    ledger.append("attempt-started", phase=PHASE, attempt="attempt-01", parameters={}, by="ann", stand_ins=said)
     report(tmp_path / "r", "equal")
     assert ("on the stand-in" in words(tmp_path / "r")) == bool(shown)
     assert shown in words(tmp_path / "r")
