@@ -121,7 +121,9 @@ def of_option(option: str) -> tuple[Step, ...]:
 
 def title(name: str) -> str:
     """What a person calls a step or a part; the name itself where it is neither."""
-    titles = {step.id: step.title for step in steps()} | {part.id: part.text for step in steps() for part in step.part}
+    titles = {
+        step.id: f"Milestone of {step.title}" if step.text.startswith("|") else step.title for step in steps()
+    } | {part.id: part.text for step in steps() for part in step.part}
     return titles.get(name, name)
 
 

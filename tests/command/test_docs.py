@@ -39,6 +39,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_place_of_the_code_that_is_named_is_there(page: str) -> None:
+    text = (PROJECT / page).read_text(encoding="utf-8")
+    places = re.findall(r"`((?:helpers|tests|runbooks|benchmarks|pipeline)/[a-z0-9_./]+)`", text)
+    assert len(places) > 20
+    assert [place for place in places if not (PROJECT / place).exists()] == []
+
+
 def test_the_gates_and_commands_that_are_named_are_there() -> None:
     text = GUIDE.read_text(encoding="utf-8")
     gates = set(re.findall(r"the gate `([\w-]+)`", text))

@@ -41,13 +41,13 @@ class PathSelection:
         self._split: Split | None = None
 
     def scores(self) -> pd.DataFrame:
-        """Each criterion: its weight, what was measured, and what it gives each option."""
+        """Each criterion: its weight, what was measured, and the points that it gives each option."""
         rows = [
-            (c.name, c.weight, c.measured, *(f"{points} → {c.weighted(o):.1f}" for o, points in zip(paths.OPTIONS, c.points, strict=True)))
+            (c.name, c.weight, c.measured, *(round(c.weighted(option), 1) for option in paths.OPTIONS))
             for c in self.criteria
-        ]  # fmt: skip
-        found = paths.totals(self.criteria)
-        rows.append(("of 100", sum(c.weight for c in self.criteria), "", *(f"{found[o]:.1f}" for o in paths.OPTIONS)))
+        ]
+        totals = paths.totals(self.criteria)
+        rows.append(("of 100", sum(c.weight for c in self.criteria), "", *(round(totals[o], 1) for o in paths.OPTIONS)))
         return frame(rows, "criterion", "weight", "measured", *paths.OPTIONS)
 
     def chart(self) -> go.Figure:
