@@ -73,7 +73,9 @@ class Door:
         # A path that begins with two slashes, or a slash and a backslash, is another host's address to a browser.
         place = "/" + quote(path.lstrip("/\\"))
         response = RedirectResponse(f"{place}?{rest}" if (rest := urlencode(list(query))) else place, status_code=303)
-        response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+        # Not "strict": a run's page has an origin of its own in its sandbox, and a link from it to the next is followed with
+        # "lax" alone. What another page embeds, posts or opens a socket for is sent no cookie either way, and is refused.
+        response.set_cookie(self._cookie, self._token, httponly=True, samesite="lax")
         return response
 
     def _is_token(self, given: str) -> bool:

@@ -2,7 +2,7 @@
 
 Would catch: a tick that was not earned, a next command that does not fit, a run that is written to by being looked at, a ledger,
 report or file of cells that ends the page when it is broken, HTML or a secret that comes through from a run, paging that
-repeats, skips or reads whole files. The slow ones take a real migration and, where Playwright and chromium are there, a real browser.
+repeats, skips or reads whole files. The slow one takes a real migration.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import platform
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -391,34 +390,6 @@ def test_a_run_that_there_is_not_is_refused(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert (process.returncode, address) == (2, "")
     assert "there is no such run" in said and "there" in said.split("next")[1]
-
-
-@pytest.mark.slow
-def test_a_browser_follows_a_running_run_within_two_seconds(tmp_path: Path) -> None:
-    """Needs Playwright and chromium, which are no requirements of the project."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="needs Playwright, which is no requirement of the project"
-    )
-    chromium = shutil.which("chromium") or pytest.skip("needs chromium")
-    run = opened(tmp_path / "r")
-    process, address = started(tmp_path, "--run", "r")
-    try:
-        with playwright.sync_playwright() as p:
-            flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
-            browser = p.chromium.launch(executable_path=chromium, args=flags)
-            page = browser.new_page()
-            page.goto(address)
-            page.wait_for_selector(".room .next", timeout=60_000)
-            assert "access_token" not in page.url
-            with run.step("s30-survey", inputs={}):
-                began = time.monotonic()
-                page.wait_for_selector(".room p.running code:text('s30-survey')", timeout=30_000)
-                took = time.monotonic() - began
-            browser.close()
-        assert took < 2.0
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
 
 
 @pytest.mark.slow
