@@ -10,7 +10,7 @@ CHECK := $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full lab test test-slow check format lock stack down clean bench-export bench-verify
+.PHONY: help setup demo demo-full lab test test-slow check format lock stack checker down clean bench-export bench-verify
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ bench-export: stack .venv-benchmarks/.ready  ## measure the export beside COPY, 
 
 bench-verify: stack .venv-benchmarks/.ready  ## measure the verification beside reladiff
 	@PYTHONPATH=.venv-benchmarks $(BIN)/python -m benchmarks.verify $(BENCH)
+
+checker: setup  ## build verify-evidence.pyz, the check of sealed evidence as one file, and print its digest
+	@$(BIN)/python -m helpers.evidence.checker_file dist/verify-evidence.pyz
 
 down:  ## stop the local stack
 	@test ! -x $(BIN)/runbook || $(BIN)/runbook local down

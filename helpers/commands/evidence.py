@@ -59,13 +59,15 @@ def approve(
     profile: Profile = None,
     as_json: Json = False,
 ) -> Answer:
-    """Sign the plan that a step waits with, at the LSN that it was made from.
+    """Show the plan that a step waits with and sign it, at the LSN that it was made from; `sha256sum` of its file is what --plan takes.
 
     Example: runbook approve s50-cutover --run first --by alice --key alice.pem --plan 3f2a91c07b54
     """
     from helpers.evidence import signing
 
     tell_held(run, profile, ask=not as_json)
+    path, text = signing.waiting_plan(places.run_folder(run), step)
+    screen.print(f"{path}:\n{text}", markup=False, soft_wrap=True)
     done = signing.approve(places.run_folder(run), step, by=by, key=key.expanduser(), plan_sha256=plan, profile=profile)
     line = f"{step} approved by {by}: plan {done['plan_sha256']}, LSN {done['lsn']}"
     return Answer(done, lambda: say(line))
@@ -98,6 +100,7 @@ def seal(
             for sentence in done["why"]:
                 say(f"  {sentence}")
             say(f"archive   {done['archive']}")
+            say(f"checker   {done['checker']}, SHA-256 {done['checker_sha256']}")
         if done["uploaded"]:
             say(f"uploaded  {done['uploaded']}")
 
@@ -115,18 +118,24 @@ def verify_evidence(
     previous: Annotated[
         Path | None, typer.Option(help="The run before; without it the folder beside, if there is one.")
     ] = None,
+    checklist: Annotated[
+        list[str] | None, typer.Option(help="SHA-256 of a checklist that you know otherwise than from this program.")
+    ] = None,
 ) -> Answer:
     """Check offline that nothing of a sealed run was changed, and that it shows what it claims.
 
     Example: runbook verify-evidence outputs/first/evidence.zip --public-key seal.pem.pub
     """
-    from helpers.evidence import check, keys
+    from helpers.checker.check import check, in_words
+    from helpers.checker.public_key import public_key as read_key
 
-    known = keys.public_key(run_key) if run_key else None
-    checked = check.check(path, keys.public_key(public_key), run_key=known, previous=previous)
+    checked = check(
+        path, read_key(public_key), run_key=read_key(run_key) if run_key else None, previous=previous,
+        checklists=checklist or (),
+    )  # fmt: skip
 
     def show() -> None:
-        for line in check.in_words(checked):
+        for line in in_words(checked):
             say(line)
 
     return Answer(checked.as_dict(), show, 1 if checked.findings else 0)

@@ -107,7 +107,7 @@ def control_room(
 
 
 def _following(run: str, found: "RunStatus") -> "Following":
-    from helpers.evidence.seal_manifest import SEAL
+    from helpers.checker.manifest import SEAL
     from helpers.ledger.ledger import NAME, Ledger
     from helpers.runs.following import find_following
 

@@ -53,7 +53,9 @@ def verify(
     Example: runbook verify --source postgresql --target snowflake --json
     """
     from helpers import verify as verifying
-    from helpers.ledger import objections
+    from helpers.evidence.heads import sign_what_is_unsigned
+    from helpers.ledger import verifications
+    from helpers.ledger.ledger import NAME, Ledger
     from helpers.settings import source_from_dsn
     from helpers.verify.about import About
     from helpers.verify.page import write as write_page
@@ -114,7 +116,9 @@ def verify(
             "map": names, "tolerance": tolerance, "location": location,
         }  # fmt: skip
         with apart_from_the_verdict(f"{folder.name} was not told of this verification"):
-            objections.record(folder, found, what, {name: value for name, value in given.items() if value})
+            verifications.record(folder, found, what, {name: value for name, value in given.items() if value})
+            if (folder / NAME).exists():
+                sign_what_is_unsigned(folder, Ledger.open(folder))
     with apart_from_the_verdict("the export's snapshot was not let go"):
         verifying.release_when_proved(what, found, everything=not tables and not exclude)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.checker.dsse import short
 from helpers.control_room.evidence import Checked, Signature
-from helpers.evidence.dsse import short
 from helpers.ledger.ledger import Entry
 from helpers.ledger.view import Standing, view
 from helpers.runs.following import Following

@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-from securesystemslib.signer import SSlibKey
-
 from helpers import settings as profiles
+from helpers.checker import dsse
+from helpers.checker.check import check
+from helpers.checker.finding import Finding
+from helpers.checker.ledger_reader import LEDGER, Line, read
+from helpers.checker.manifest import MANIFEST, SEAL, BadManifest, NewerForm, parsed
+from helpers.checker.public_key import PublicKey
+from helpers.checker.public_key import public_key as read_key
+from helpers.checker.rule import judge
+from helpers.checker.signatures import why_not
 from helpers.errors import MigrationError
-from helpers.evidence import dsse, keys, signing
-from helpers.evidence.check import check
-from helpers.evidence.finding import Finding
-from helpers.evidence.ledger_reader import LEDGER, Line, read
+from helpers.evidence import signing
 from helpers.evidence.people import Roll, roll
-from helpers.evidence.seal_manifest import MANIFEST, SEAL, SealManifest, verdict_of
-from helpers.evidence.signatures import why_not
 
 CHECKED_AT_ONCE = 256_000_000
 """Bytes of a run up to which its seal is checked without being asked."""
@@ -125,7 +126,7 @@ def checked(folder: Path, public_key: str = "") -> Checked:
     try:
         lines, _ = read((folder / LEDGER).read_bytes())
         known = _known(lines)
-        key = keys.public_key(public_key) if public_key else _of(seal, known.people if known else {})
+        key = read_key(public_key) if public_key else _of(seal, known.people if known else {})
         if key is None:
             return Checked(
                 "", note="whose key sealed it is not known here: start the control room with --public-key PEM"
@@ -151,7 +152,7 @@ def people(profile: str) -> tuple[str, ...]:
         return ()
 
 
-def _of(seal: bytes, people: Mapping[str, SSlibKey]) -> SSlibKey | None:
+def _of(seal: bytes, people: Mapping[str, PublicKey]) -> PublicKey | None:
     key_id = dsse.key_id_in(seal)
     return next((key for key in people.values() if key.keyid == key_id), None)
 
@@ -187,7 +188,7 @@ def _there(folder: Path, name: str) -> str:
     return name if (folder / name).exists() else ""
 
 
-def _signatures(folder: Path, lines: list[Line], people: Mapping[str, SSlibKey]) -> Iterator[Signature]:
+def _signatures(folder: Path, lines: list[Line], people: Mapping[str, PublicKey]) -> Iterator[Signature]:
     def file(name: str) -> bytes | None:
         try:
             return (folder / name).read_bytes()
@@ -216,13 +217,13 @@ def _seal(folder: Path, lines: list[Line], known: Roll | None) -> SealState:
                 False, "", ("who may sign is not known: the settings of the run's profile cannot be read",)
             )
         option = next((line.text("option") for line in lines if line.event == "run-opened"), "A")
-        verdict, why = verdict_of(lines, signing.declared_steps(option, known))
-        return SealState(False, verdict, tuple(why))
+        verdict = judge(lines, list(signing.declared_steps(option, known)))
+        return SealState(False, str(verdict), (*verdict.why, *(each.message for each in verdict.against)))
     at = next((line.text("at") for line in reversed(lines) if line.event == "sealed"), "")
     key_id = dsse.key_id_in(seal) or ""
     try:
-        manifest = SealManifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (OSError, ValidationError, ValueError):
+        manifest = parsed((folder / MANIFEST).read_bytes())
+    except (OSError, BadManifest, NewerForm):
         return SealState(True, "", ("the seal's manifest is missing or damaged",), key_id, at)
     previous = manifest.previous.run if manifest.previous else ""
     return SealState(True, manifest.verdict, tuple(manifest.why), key_id, at, previous)

@@ -11,14 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from helpers import checklist
+from helpers.checker.ledger_reader import read
+from helpers.checker.manifest import SEAL
 from helpers.checklist import ROLLBACK
 from helpers.control_room.acting import Act, acts
 from helpers.control_room.evidence import CHECKED_AT_ONCE, Checked, SealState, checked, evidence, people, size
 from helpers.control_room.timeline import Timeline, timeline
 from helpers.control_room.verdicts import TargetVerdict, last_verdicts
 from helpers.errors import EvidenceError, UsageError
-from helpers.evidence.ledger_reader import read
-from helpers.evidence.seal_manifest import SEAL
 from helpers.ledger.folders import checked_name
 from helpers.ledger.ledger import NAME, Entry, Ledger
 from helpers.ledger.view import is_gone

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from securesystemslib.signer import CryptoSigner
-
+from helpers.checker import dsse
+from helpers.checker.container import Folder
+from helpers.checker.dsse import Signer
+from helpers.checker.facts import Facts
+from helpers.checker.ledger_reader import LEDGER, Line, read
+from helpers.checker.record import plan_file
+from helpers.checker.signatures import FOLDER, approvals_of, attestation, awaited, valid_approvals, verified
+from helpers.checker.strict_json import canonical
 from helpers.errors import AwaitingPerson, SignatureRefused, UsageError
-from helpers.evidence import dsse, keys
+from helpers.evidence import keys
 from helpers.evidence.heads import Ledger, write_exclusively
-from helpers.evidence.ledger_reader import LEDGER, Line, read
 from helpers.evidence.people import Roll, roll
-from helpers.evidence.signatures import FOLDER, approvals_of, attestation, awaited, valid_approvals, verified
 from helpers.ledger.credentials import secret_in
-from helpers.ledger.folders import checked_name
+from helpers.ledger.folders import checked_name, create_exclusively
 from helpers.ledger.gate import plain
 from helpers.settings import Settings
 
@@ -72,7 +77,7 @@ def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, settin
             "attest a step", on=step, why=f"the note seems to hold {kind}", next_step="say it without the secret"
         )
     subject, predicate = attestation(run_folder.name, step, by, note)
-    fields = {"step": step, "by": by, "note": note, "key_id": signer.public_key.keyid}
+    fields: dict[str, object] = {"step": step, "by": by, "note": note, "key_id": signer.public_key.keyid}
     return _sign(run_folder, "attestation", subject, predicate, signer, ledger, "attested", fields)
 
 
@@ -86,7 +91,7 @@ def approve(
     ledger: Ledger,
     plan_sha256: str | None = None,
 ) -> Path:
-    """Signs the plan that a step waits with.
+    """Signs the plan that a step waits with, after its file was hashed and compared with the ledger's line that waits.
 
     Args:
         run_folder: the run's.
@@ -101,19 +106,14 @@ def approve(
         The envelope's file.
 
     Raises:
-        SignatureRefused: the key is not that person's, the person has approved this plan already, or another plan
-            is awaited than the one that was read.
+        SignatureRefused: the key is not that person's, the person has approved this plan already, another plan is awaited
+            than the one that was read, or the plan's file was changed since it waits.
         UsageError: nothing awaits an approval there, or the person or the key cannot be used.
     """
     lines = _open_run(run_folder, step)
     payload = awaited(lines, step)
     if payload is None:
-        raise UsageError(
-            "approve a step",
-            on=step,
-            why="no plan of it awaits an approval",
-            next_step=f"runbook status --run {run_folder.name} shows what does",
-        )
+        raise _nothing_waits(run_folder, step)
     if plan_sha256 is not None and not payload["plan_sha256"].startswith(plan_sha256.lower()):
         raise SignatureRefused(
             "approve a step",
@@ -124,6 +124,7 @@ def approve(
     signer = _signer(by, key, roll(settings))
     if any(_same(line, by, signer) for line in approvals_of(lines, payload)):
         raise _twice("approve", step, by)
+    waiting_plan(run_folder, step)
     predicate = {**payload, "by": by}
     fields: dict[str, object] = {
         "step": step,
@@ -168,16 +169,22 @@ def require(
     """
     known = roll(settings)
     needed = known.needed(step, kind)
-    text = _canonical(step, plan)
+    text = _plan_bytes(step, plan)
     payload = {"run": run_folder.name, "step": step, "plan_sha256": dsse.sha256(text), "lsn": lsn}
     lines = _open_run(run_folder, step)
     signed = valid_approvals(_reader(run_folder), lines, payload, known.people)
     if len(signed) >= needed:
+        waiting_plan(run_folder, step)
         return _sealed(ApprovalToken(run_folder.name, step, payload["plan_sha256"], lsn, tuple(sorted(signed))))
-    if awaited(lines, step) != payload:
-        write_exclusively(run_folder, f"{FOLDER}/{step}.{dsse.short(payload['plan_sha256'])}.plan.json", text + b"\n")
-        digest = dsse.sha256(dsse.canonical(payload))
-        ledger.append("awaiting", step=step, what="approval", payload_sha256=digest, payload=payload, needed=needed)
+    if awaited(lines, step) == payload:
+        _restore_plan(run_folder, lines, step, text)
+    else:
+        name = f"{FOLDER}/{step}.{dsse.short(payload['plan_sha256'])}.plan.json"
+        path = write_exclusively(run_folder, name, text).relative_to(run_folder).as_posix()
+        digest = dsse.sha256(canonical(payload))
+        ledger.append(
+            "awaiting", step=step, what="approval", payload_sha256=digest, payload=payload, needed=needed, plan=path
+        )
     free = ", ".join(sorted(set(known.people) - set(signed)))
     raise AwaitingPerson(
         "go on without approval",
@@ -194,7 +201,7 @@ def accept(token: object, step: str, plan: object, lsn: str) -> ApprovalToken:
     Raises:
         UsageError: it is not.
     """
-    digest = dsse.sha256(_canonical(step, plan))
+    digest = dsse.sha256(_plan_bytes(step, plan))
     fits = (
         isinstance(token, ApprovalToken)
         and hmac.compare_digest(token.seal, _seal(token))
@@ -221,9 +228,53 @@ def attested(run_folder: Path, step: str, settings: Settings) -> str | None:
     return None
 
 
-def _canonical(step: str, plan: object) -> bytes:
+def waiting_plan(run_folder: Path, step: str) -> tuple[Path, bytes]:
+    """The file of the plan that a step waits with, and its bytes, whose SHA-256 is the one that is signed.
+
+    Raises:
+        SignatureRefused: the file was changed since the plan waits, or is gone.
+        UsageError: nothing awaits an approval there.
+    """
+    lines = _open_run(run_folder, step)
+    waiting = _waiting(lines, step)
+    if waiting is None:
+        raise _nothing_waits(run_folder, step)
+    name = plan_file(Facts(Folder(run_folder), lines, run_folder.name, (), {}), waiting)
+    if name is None:
+        raise SignatureRefused(
+            "approve a step",
+            on=waiting.text("plan") or step,
+            why=f"it is not the plan that waits in line {waiting.n} of the ledger, or is gone",
+            next_step="find out who changed it, and remove it: when the phase runs again, it writes the plan that waits",
+        )
+    return run_folder / name, (run_folder / name).read_bytes()
+
+
+def _waiting(lines: Sequence[Line], step: str) -> Line | None:
+    last = ("awaiting", step, "approval")
+    return next((x for x in reversed(lines) if (x.event, x.text("step"), x.text("what")) == last), None)
+
+
+def _restore_plan(run_folder: Path, lines: Sequence[Line], step: str, text: bytes) -> None:
+    """Writes the plan that waits once more where somebody removed it; one that was edited stays, and nobody can approve it."""
+    waiting = _waiting(lines, step)
+    if waiting and waiting.text("plan"):
+        create_exclusively(run_folder / waiting.text("plan"), text)
+
+
+def _nothing_waits(run_folder: Path, step: str) -> UsageError:
+    return UsageError(
+        "approve a step",
+        on=step,
+        why="no plan of it awaits an approval",
+        next_step=f"runbook status --run {run_folder.name} shows what does",
+    )
+
+
+def _plan_bytes(step: str, plan: object) -> bytes:
+    """A plan as its file holds it: `sha256sum` of that file prints the digest that is signed."""
     try:
-        return dsse.canonical(plain(plan))
+        return canonical(plain(plan)) + b"\n"
     except (TypeError, ValueError) as error:
         raise UsageError(
             "digest a plan",
@@ -261,7 +312,7 @@ def _open_run(run_folder: Path, step: str) -> list[Line]:
     return lines
 
 
-def _signer(by: str, key: Path, known: Roll) -> CryptoSigner:
+def _signer(by: str, key: Path, known: Roll) -> Signer:
     expected = known.key(by)
     signer = keys.signer(key)
     if signer.public_key.keyid != expected.keyid:
@@ -275,7 +326,7 @@ def _signer(by: str, key: Path, known: Roll) -> CryptoSigner:
     return signer
 
 
-def _same(line: Line, by: str, signer: CryptoSigner) -> bool:
+def _same(line: Line, by: str, signer: Signer) -> bool:
     return line.text("by") == by or line.text("key_id") == signer.public_key.keyid
 
 
@@ -293,15 +344,16 @@ def _sign(
     kind: dsse.Kind,
     subjects: Mapping[str, str],
     predicate: Mapping[str, Any],
-    signer: CryptoSigner,
+    signer: Signer,
     ledger: Ledger,
     event: str,
     fields: Mapping[str, object],
 ) -> Path:
-    envelope = dsse.sign(kind, subjects, {**predicate, "ledger_head": ledger.head}, signer)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    envelope = dsse.sign(kind, subjects, {**predicate, "at": at, "ledger_head": ledger.head}, signer)
     name = f"{predicate['step']}.{dsse.short(signer.public_key.keyid)}.{kind}.dsse.json"
     path = write_exclusively(run_folder, f"{FOLDER}/{name}", envelope)
-    ledger.append(event, **fields, envelope=path.relative_to(run_folder).as_posix())
+    ledger.append(event, **fields, signed_at=at, envelope=path.relative_to(run_folder).as_posix())
     return path
 
 
@@ -310,5 +362,5 @@ def _sealed(token: ApprovalToken) -> ApprovalToken:
 
 
 def _seal(token: ApprovalToken) -> str:
-    text = dsse.canonical([token.run, token.step, token.plan_sha256, token.lsn, *token.by])
+    text = canonical([token.run, token.step, token.plan_sha256, token.lsn, *token.by])
     return hmac.new(_PROCESS, text, "sha256").hexdigest()

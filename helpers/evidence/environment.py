@@ -9,12 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from helpers.evidence.dsse import sha256
-from helpers.evidence.ledger_reader import Line
-
-_OF_SERVERS = frozenset(
-    "server_version version versions server role time_zone timezone snapshot lsn lsn_exact warehouse database".split()
-)
+from helpers.checker.dsse import sha256
+from helpers.checker.environment import of_ledger
+from helpers.checker.ledger_reader import Line
 
 
 def capture(project: Path, lines: Sequence[Line]) -> dict[str, Any]:
@@ -30,29 +27,15 @@ def capture(project: Path, lines: Sequence[Line]) -> dict[str, Any]:
     """
     lock = project / "requirements.txt"
     return {
-        "git": {"commit": _git(project, "rev-parse", "HEAD"), "dirty": _dirty(project)},
-        "requirements_sha256": sha256(lock.read_bytes()) if lock.exists() else None,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "packages": sorted({f"{each.name}=={each.version}" for each in metadata.distributions()}, key=str.lower),
-        "run": {key: value for key, value in (lines[0].fields if lines else {}).items() if key not in ("prev", "n")},
-        "servers": [
-            {"step": line.text("step"), "line": line.n, **known}
-            for line in lines
-            if line.event == "step-done" and (known := _known(line.fields.get("result")))
-        ],
+        **of_ledger(lines),
+        "sealed_with": {
+            "git": {"commit": _git(project, "rev-parse", "HEAD"), "dirty": _dirty(project)},
+            "requirements_sha256": sha256(lock.read_bytes()) if lock.exists() else None,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "packages": sorted({f"{each.name}=={each.version}" for each in metadata.distributions()}, key=str.lower),
+        },
     }
-
-
-def _known(value: object) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if isinstance(value, dict):
-        for key, each in value.items():
-            if key in _OF_SERVERS:
-                found[key] = each
-            elif inner := _known(each):
-                found[key] = inner
-    return found
 
 
 def _dirty(project: Path) -> bool | None:

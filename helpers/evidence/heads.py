@@ -7,13 +7,15 @@ that whoever rewrites what came before needs that key too.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from helpers.checker import dsse
+from helpers.checker.dsse import Signer
+from helpers.checker.ledger_reader import LEDGER, read
+from helpers.checker.record import last_of_the_engine
 from helpers.errors import UsageError
+from helpers.evidence import keys
 from helpers.ledger.folders import create_exclusively
-
-if TYPE_CHECKING:
-    from securesystemslib.signer import CryptoSigner
 
 FOLDER = "heads"
 
@@ -38,12 +40,10 @@ def run_key_facts() -> dict[str, str]:
     Raises:
         UsageError: the key cannot be read or made.
     """
-    from helpers.evidence import keys  # securesystemslib imports the clients of three clouds
-
-    return {"run_key": keys.public_pem(keys.run_signer().public_key)}
+    return {"run_key": keys.run_signer().public_key.pem}
 
 
-def sign_head(run_folder: Path, ledger: Ledger, signer: CryptoSigner | None = None) -> Path:
+def sign_head(run_folder: Path, ledger: Ledger, signer: Signer | None = None) -> Path:
     """Signs the ledger's last line and records that as `head-signed`. The engine calls it after `attempt-ended`.
 
     Args:
@@ -57,8 +57,6 @@ def sign_head(run_folder: Path, ledger: Ledger, signer: CryptoSigner | None = No
     Raises:
         UsageError: the machine's key cannot be read.
     """
-    from helpers.evidence import dsse, keys
-
     signer = signer or keys.run_signer()
     head = ledger.head
     envelope = dsse.sign(
@@ -72,6 +70,23 @@ def sign_head(run_folder: Path, ledger: Ledger, signer: CryptoSigner | None = No
         envelope=path.relative_to(run_folder).as_posix(),
     )
     return path
+
+
+def sign_what_is_unsigned(run_folder: Path, ledger: Ledger) -> None:
+    """Signs the ledger's head where lines of the engine stand behind its last signature, and this is the run's machine.
+
+    A kill leaves such lines, and so does what a command records between two attempts.
+
+    Raises:
+        UsageError: the machine's key cannot be read.
+    """
+    lines, _ = read((run_folder / LEDGER).read_bytes())
+    places = {line.digest: line.n for line in lines}
+    signed = max((places.get(line.text("head"), 0) for line in lines if line.event == "head-signed"), default=0)
+    if lines and last_of_the_engine(lines) > signed:
+        signer = keys.run_signer()
+        if lines[0].text("run_key") == signer.public_key.pem:
+            sign_head(run_folder, ledger, signer)
 
 
 def write_exclusively(run_folder: Path, name: str, content: bytes) -> Path:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from helpers import checklist
-from helpers.evidence.ledger_reader import Line
+from helpers.checker.ledger_reader import Line
 from helpers.progress import duration, roughly
 from helpers.redaction import redact
 

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from helpers.checker.public_key import PublicKey, from_public
 from helpers.errors import UsageError
 
 RUN_KEY = "RUNBOOK_RUN_KEY"
 """Path of the machine's own key; without it, one below ~/.config is made at its first use."""
 
 LEDGER = "ledger.jsonl"
-_RAW_BYTES = 32
 
 
-def generate(path: Path) -> SSlibKey:
+@dataclass(frozen=True)
+class KeyPair:
+    """A private key, which signs."""
+
+    private: Ed25519PrivateKey = field(repr=False)
+
+    @property
+    def public_key(self) -> PublicKey:
+        """Its public half."""
+        return from_public(self.private.public_key())
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of `data`."""
+        return self.private.sign(data)
+
+
+def generate(path: Path) -> PublicKey:
     """Makes a key pair: `path` for its owner alone, and `path.pub` for everybody.
 
     Returns:
@@ -45,14 +52,14 @@ def generate(path: Path) -> SSlibKey:
                 "make a key", on=str(each), why="the file exists, and a key is never replaced", next_step="name another"
             )
     private = Ed25519PrivateKey.generate()
-    key = SSlibKey.from_crypto(private.public_key())
+    key = from_public(private.public_key())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _create(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-    _create(public_path, public_pem(key).encode(), 0o644)
+    _create(public_path, key.pem.encode(), 0o644)
     return key
 
 
-def signer(path: Path) -> CryptoSigner:
+def signer(path: Path) -> KeyPair:
     """Reads a private key.
 
     Raises:
@@ -72,39 +79,10 @@ def signer(path: Path) -> CryptoSigner:
         raise UsageError(
             "read the key", on=str(path), why="it is no Ed25519 key", next_step="make one with runbook keygen"
         )
-    return CryptoSigner(private)
+    return KeyPair(private)
 
 
-def public_key(given: str, *, base: Path | None = None) -> SSlibKey:
-    """The public key that `given` holds or leads to.
-
-    Args:
-        given: a path, PEM text, or the base64 text of its 32 bytes.
-        base: the folder that a relative path starts from; the current one when None.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    if "BEGIN" in given:
-        return _from_pem(given.encode(), "the PEM text")
-    if (raw := _decoded(given)) is not None:
-        return SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(raw))
-    path = (base or Path()) / Path(given).expanduser()
-    try:
-        return _from_pem(path.read_bytes(), str(path))
-    except OSError as error:
-        raise UsageError(
-            "read the public key", on=str(path), why=error.strerror or "unreadable", next_step="name the .pub file"
-        ) from None
-
-
-def public_pem(key: SSlibKey) -> str:
-    """The key as PEM text; equal keys have equal texts."""
-    raw = Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(key.keyval["public"])))
-    return raw.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
-
-def run_signer() -> CryptoSigner:
+def run_signer() -> KeyPair:
     """The machine's own key, made at its first use.
 
     Raises:
@@ -141,26 +119,3 @@ def _create(path: Path, content: bytes, mode: int) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _from_pem(pem: bytes, where: str) -> SSlibKey:
-    try:
-        loaded = load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm):
-        loaded = None
-    if not isinstance(loaded, Ed25519PublicKey):
-        raise UsageError(
-            "read the public key",
-            on=where,
-            why="it is no Ed25519 public key in PEM form",
-            next_step="name the .pub file",
-        )
-    return SSlibKey.from_crypto(loaded)
-
-
-def _decoded(text: str) -> bytes | None:
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return raw if len(raw) == _RAW_BYTES else None

@@ -6,10 +6,8 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from securesystemslib.signer import SSlibKey
-
+from helpers.checker.public_key import PublicKey, public_key
 from helpers.errors import SettingsError, UsageError
-from helpers.evidence import keys
 from helpers.settings import Settings
 
 _ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})
@@ -22,10 +20,10 @@ _BY_TWO = frozenset({"cutover", "destructive"})
 class Roll:
     """The people of one profile, and how many of them each step needs."""
 
-    people: Mapping[str, SSlibKey]
+    people: Mapping[str, PublicKey]
     settings: Settings
 
-    def key(self, name: str) -> SSlibKey:
+    def key(self, name: str) -> PublicKey:
         """That person's public key; raises UsageError for somebody unknown."""
         if name not in self.people:
             raise UsageError(
@@ -67,7 +65,7 @@ def roll(settings: Settings) -> Roll:
             taken for another.
     """
     section = f"profiles.{settings.profile}.approvals.people"
-    people: dict[str, SSlibKey] = {}
+    people: dict[str, PublicKey] = {}
     seen: dict[str, str] = {}
     for name, given in settings.approvals.people.items():
         if why := _unreadable(name):
@@ -78,7 +76,7 @@ def roll(settings: Settings) -> Roll:
                 next_step="write the person's name in plain letters of one alphabet",
             )
         try:
-            key = keys.public_key(given, base=settings.file.parent)
+            key = public_key(given, base=settings.file.parent)
         except UsageError as error:
             raise SettingsError(
                 f"read {section}.{name}",

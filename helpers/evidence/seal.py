@@ -9,36 +9,38 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from securesystemslib.signer import CryptoSigner, SSlibKey
-
-from helpers.errors import EvidenceRefused, UsageError
-from helpers.evidence import container, dsse, keys
-from helpers.evidence.environment import capture
-from helpers.evidence.heads import Ledger, sign_head
-from helpers.evidence.index_page import index_page
-from helpers.evidence.ledger_reader import LEDGER, Line, read
-from helpers.evidence.readiness import reasons
-from helpers.evidence.seal_manifest import (
+from helpers.checker import container, dsse
+from helpers.checker.dsse import Signer
+from helpers.checker.facts import Facts, place
+from helpers.checker.ledger_reader import LEDGER, Line, read
+from helpers.checker.manifest import (
     MANIFEST,
     PREVIOUS,
     SEAL,
-    DeclaredStep,
+    Checklist,
     PreviousSeal,
     SealedFile,
     SealedLedger,
     SealedPerson,
-    SealedStep,
     SealManifest,
-    SealVerdict,
-    verdict_of,
+    digest_of,
+    parsed,
 )
+from helpers.checker.public_key import PublicKey
+from helpers.checker.record import CHECKER, ENVIRONMENT, INDEX, MADE_BY_SEALING, verdict_of
+from helpers.checker.rule import DeclaredStep
+from helpers.checker.strict_json import canonical
+from helpers.errors import EvidenceRefused, UsageError
+from helpers.evidence import checker_file
+from helpers.evidence.environment import capture
+from helpers.evidence.heads import Ledger, sign_what_is_unsigned
+from helpers.evidence.index_page import index_page
+from helpers.evidence.readiness import reasons
 from helpers.ledger.folders import create_exclusively
 from helpers.platforms.s3 import Bucket, retain_until
 from helpers.settings import Settings
 
-INDEX = "index.html"
-ENVIRONMENT = "environment.json"
-_MADE_BY_SEALING = (INDEX, ENVIRONMENT, PREVIOUS, MANIFEST)
+_MADE_BY_SEALING = (*MADE_BY_SEALING, MANIFEST)
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,23 @@ class Sealed:
 
     Attributes:
         run: its name.
-        verdict: SEALED, PARTIAL or REHEARSAL, and `why` it is not SEALED.
+        verdict: SEALED, PARTIAL or REHEARSAL, with ON STAND-INS where it is, and `why` it is not SEALED.
         files: how many the manifest covers.
         seal: the signed envelope.
         archive: everything in one file.
+        checker: the program that checks it, as one file, and `checker_sha256` its digest.
         key_id: of the key that sealed it.
         previous: the run before, or None.
     """
 
     run: str
-    verdict: SealVerdict
+    verdict: str
     why: tuple[str, ...]
     files: int
     seal: Path
     archive: Path
+    checker: Path
+    checker_sha256: str
     key_id: str
     previous: str | None
 
@@ -68,10 +73,10 @@ class Sealed:
 def seal(
     run_folder: Path,
     *,
-    signer: CryptoSigner,
+    signer: Signer,
     ledger: Ledger,
     declared: Iterable[DeclaredStep],
-    people: Mapping[str, SSlibKey],
+    people: Mapping[str, PublicKey],
     known_secrets: Iterable[str],
     project: Path,
     previous: str | None = None,
@@ -103,7 +108,7 @@ def seal(
         _prepare(run_folder, signer, ledger, declared, people, list(known_secrets), project, previous)
     lines, _ = read((run_folder / LEDGER).read_bytes())
     data = (run_folder / MANIFEST).read_bytes()
-    manifest = SealManifest.model_validate_json(data)
+    manifest = parsed(data)
     if lines[-1].text("manifest_sha256") != dsse.sha256(data) or len(lines) != len(manifest.ledger.lines) + 1:
         raise _refused(run_folder, ["somebody wrote into the run while it was sealed"])
     envelope = dsse.sign(
@@ -112,6 +117,7 @@ def seal(
         {
             "run": manifest.run,
             "verdict": manifest.verdict,
+            "checklist": manifest.checklist.sha256 if manifest.checklist else "",
             "ledger_head": lines[-1].digest,
             "key_id": signer.public_key.keyid,
             "at": datetime.now(UTC).isoformat(),
@@ -167,10 +173,10 @@ def sealed_last(outputs: Path, *, but: str) -> str | None:
 
 def _prepare(
     run_folder: Path,
-    signer: CryptoSigner,
+    signer: Signer,
     ledger: Ledger,
     declared: Sequence[DeclaredStep],
-    people: Mapping[str, SSlibKey],
+    people: Mapping[str, PublicKey],
     known: Sequence[str],
     project: Path,
     previous: str | None,
@@ -179,50 +185,69 @@ def _prepare(
         # Of a seal that was broken off before the ledger named it.
         (run_folder / name).unlink(missing_ok=True)
     against = _pages(run_folder)
-    _sign_what_a_kill_left_unsigned(run_folder, ledger)
+    _remove_empty_folders(run_folder)
+    sign_what_is_unsigned(run_folder, ledger)
     before = _previous(run_folder, previous)
     lines, _ = read((run_folder / LEDGER).read_bytes())
-    verdict, why = verdict_of(lines, declared)
     files = container.Folder(run_folder)
+    verdict = verdict_of(Facts(files, lines, run_folder.name, declared, people))
     if before:
         _create(run_folder, PREVIOUS, (run_folder.parent / before.run / SEAL).read_text(encoding="utf-8"))
-    _create(run_folder, ENVIRONMENT, (dsse.canonical(capture(project, lines)) + b"\n").decode())
-    names = [*files.names(), MANIFEST, SEAL]
-    _create(run_folder, INDEX, index_page(run_folder, verdict, why, lines, names, signer.public_key.keyid))
+    _create(run_folder, CHECKER, checker_file.content())
+    _create(run_folder, ENVIRONMENT, (canonical(capture(project, lines)) + b"\n").decode())
+    names = [*(name for name in files.names() if name != CHECKER), MANIFEST, SEAL]
+    page = index_page(run_folder, str(verdict), verdict.why, lines, names, signer.public_key.keyid)
+    _create(run_folder, INDEX, page)
     against += reasons(run_folder, declared, people, known)
     if against:
         for name in _MADE_BY_SEALING:
             (run_folder / name).unlink(missing_ok=True)
         raise _refused(run_folder, against)
-    manifest = _manifest(run_folder, lines, declared, people, before, verdict, why)
+    manifest = _manifest(run_folder, lines, declared, people, before, str(verdict), verdict.why)
     _create(run_folder, MANIFEST, manifest.to_bytes().decode())
-    ledger.append("sealed", manifest_sha256=dsse.sha256(manifest.to_bytes()), verdict=verdict, envelope=SEAL)
+    ledger.append(
+        "sealed", manifest_sha256=dsse.sha256(manifest.to_bytes()), verdict=str(verdict), envelope=SEAL,
+        files=_made(run_folder, lines),
+    )  # fmt: skip
+
+
+def _made(run_folder: Path, lines: Sequence[Line]) -> list[dict[str, str]]:
+    """The files that no line named before: what sealing makes, and the pages of attempts that were killed."""
+    ended = {place(line) for line in lines if line.event == "attempt-ended" and line.text("html_sha256")}
+    started = {place(line) for line in lines if line.event == "attempt-started"}
+    names = sorted([*MADE_BY_SEALING, *(f"{each}.html" for each in started - ended)])
+    found = {name: container.Folder(run_folder).digest(name) for name in names}
+    return [{"path": name, "sha256": digest[1]} for name, digest in found.items() if digest]
+
+
+def _remove_empty_folders(run_folder: Path) -> None:
+    # An archive keeps none, and one that is there afterwards is named as added.
+    for name in sorted(container.Folder(run_folder).empty_folders(), reverse=True):
+        (run_folder / name).rmdir()
 
 
 def _manifest(
     run_folder: Path,
     lines: Sequence[Line],
     declared: Sequence[DeclaredStep],
-    people: Mapping[str, SSlibKey],
+    people: Mapping[str, PublicKey],
     before: PreviousSeal | None,
-    verdict: SealVerdict,
+    verdict: str,
     why: Sequence[str],
 ) -> SealManifest:
     files = container.Folder(run_folder)
-    contents = {name: files.read(name) or b"" for name in files.names() if name != LEDGER}
+    digests = {name: files.digest(name) for name in files.names() if name not in (LEDGER, CHECKER)}
     ledger = files.read(LEDGER) or b""
     return SealManifest(
         run=run_folder.name,
         verdict=verdict,
         why=list(why),
-        files=[SealedFile(path=name, size=len(data), sha256=dsse.sha256(data)) for name, data in contents.items()],
+        files=[SealedFile(name, *found) for name, found in digests.items() if found],
         ledger=SealedLedger(size=len(ledger), sha256=dsse.sha256(ledger), lines=[line.digest for line in lines]),
-        declared=[SealedStep(**vars(each)) for each in declared],
-        people={
-            name: SealedPerson(key_id=key.keyid, public_key=keys.public_pem(key))
-            for name, key in sorted(people.items())
-        },
+        declared=list(declared),
+        people={name: SealedPerson(key_id=key.keyid, public_key=key.pem) for name, key in sorted(people.items())},
         previous=before,
+        checklist=Checklist(lines[0].text("option"), digest_of(declared)),
     )
 
 
@@ -238,16 +263,6 @@ def _pages(run_folder: Path) -> list[str]:
                 name = notebook.relative_to(run_folder)
                 against.append(f"{name} cannot be made into HTML: {type(error).__name__}: {error}")
     return against
-
-
-def _sign_what_a_kill_left_unsigned(run_folder: Path, ledger: Ledger) -> None:
-    lines, _ = read((run_folder / LEDGER).read_bytes())
-    events = [line.event for line in lines if line.event in ("attempt-ended", "head-signed")]
-    if not events or events[-1] != "attempt-ended":
-        return
-    signer = keys.run_signer()
-    if lines[0].text("run_key") == keys.public_pem(signer.public_key):
-        sign_head(run_folder, ledger, signer)
 
 
 def _previous(run_folder: Path, name: str | None) -> PreviousSeal | None:
@@ -270,14 +285,14 @@ def _finished(run_folder: Path) -> Sealed:
     handle, temporary = tempfile.mkstemp(dir=run_folder.parent, prefix=f".{run_folder.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            container.write(files, files.names(), file)
+            container.write(files, (name for name in files.names() if name != CHECKER), file)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(archive)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    manifest = SealManifest.model_validate_json((run_folder / MANIFEST).read_bytes())
+    manifest = parsed((run_folder / MANIFEST).read_bytes())
     archive.chmod(0o444)
     for folder in (*(path for path in run_folder.rglob("*") if path.is_dir()), run_folder):
         folder.chmod(0o555)
@@ -288,13 +303,15 @@ def _finished(run_folder: Path) -> Sealed:
         files=len(manifest.files),
         seal=run_folder / SEAL,
         archive=archive,
+        checker=run_folder / CHECKER,
+        checker_sha256=(files.digest(CHECKER) or (0, ""))[1],
         key_id=dsse.key_id_in((run_folder / SEAL).read_bytes()) or "",
         previous=manifest.previous.run if manifest.previous else None,
     )
 
 
-def _create(run_folder: Path, name: str, text: str) -> None:
-    if not create_exclusively(run_folder / name, text):
+def _create(run_folder: Path, name: str, content: str | bytes) -> None:
+    if not create_exclusively(run_folder / name, content):
         raise _unusable(run_folder, f"somebody else writes {name}", "let one command seal it")
 
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, unquote
 
-from helpers.evidence.container import Container
+from helpers.checker.container import Container
 from helpers.ledger.credentials import secret_in
 from helpers.redaction import SHORTEST, STANDS_ALONE
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner
-
 from helpers import checklist, redaction
 from helpers import settings as profiles
+from helpers.checker.dsse import Signer
+from helpers.checker.ledger_reader import LEDGER, Line, read
+from helpers.checker.manifest import SEAL
+from helpers.checker.rule import DeclaredStep
+from helpers.checker.signatures import awaited
 from helpers.errors import UsageError
 from helpers.evidence import approvals, keys
 from helpers.evidence import seal as sealing
-from helpers.evidence.ledger_reader import LEDGER, Line, read
 from helpers.evidence.people import Roll, roll
-from helpers.evidence.seal_manifest import SEAL, DeclaredStep
-from helpers.evidence.signatures import awaited
 from helpers.ledger.ledger import Ledger
 from helpers.settings import PROJECT, Settings
 
@@ -42,6 +43,12 @@ def approve(
     return {**payload, "by": by, "envelope": str(path)}
 
 
+def waiting_plan(run_folder: Path, step: str) -> tuple[Path, str]:
+    """The file of the plan that a step waits with, and the plan for a person to read; raises as `approvals.waiting_plan` does."""
+    path, data = approvals.waiting_plan(run_folder, step)
+    return path, json.dumps(json.loads(data), ensure_ascii=False, indent=2)
+
+
 def seal(
     run_folder: Path, *, key: Path, previous: str | None, profile: str | None, upload_only: bool = False
 ) -> dict[str, Any]:
@@ -57,7 +64,13 @@ def seal(
             else _sealed(run_folder, signer, settings, previous)
         )
         archive = sealed.archive
-        summary |= {**vars(sealed), "why": list(sealed.why), "seal": str(sealed.seal), "archive": str(archive)}
+        summary |= {
+            **vars(sealed),
+            "why": list(sealed.why),
+            "seal": str(sealed.seal),
+            "archive": str(archive),
+            "checker": str(sealed.checker),
+        }
     elif not archive.exists():
         raise UsageError(
             "upload the evidence", on=run_folder.name, why="the run is not sealed", next_step="leave out --upload-only"
@@ -75,7 +88,8 @@ def declared_steps(option: str, known: Roll) -> Iterator[DeclaredStep]:
 
     def declared(each: checklist.Step | checklist.Part, phase: str, *, word: bool = False) -> DeclaredStep:
         needed = known.asked(each.id, each.approval) if each.approval else 0
-        return DeclaredStep(each.id, phase, each.cell, needed, word)
+        undoes = each.undoes if isinstance(each, checklist.Part) else None
+        return DeclaredStep(each.id, phase, each.cell, needed, word, each.approval, undoes)
 
     for step in checklist.of_option(option or "A"):
         yield declared(step, step.phase, word=step.kind == "word")
@@ -108,7 +122,7 @@ def _refuse_what_is_no_word(run_folder: Path, step: str, known: Roll) -> None:
         )
 
 
-def _sealed(run_folder: Path, signer: CryptoSigner, settings: Settings, previous: str | None) -> sealing.Sealed:
+def _sealed(run_folder: Path, signer: Signer, settings: Settings, previous: str | None) -> sealing.Sealed:
     known = roll(settings)
     return sealing.seal(
         run_folder,

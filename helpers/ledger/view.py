@@ -1,9 +1,6 @@
-"""How each step of a run stands, by the lines of its ledger: one rule, for everybody who asks.
+"""How each step of a run stands, for everybody who asks: `checker.rule` reads the ledger, and this says who and how long.
 
-What acts tells; a rehearsal (a plan, or a failure while planning) tells only of a step that nothing has acted on. Of what
-acted the last line tells: done stays done until the step begins again, fails, waits for a person or is undone by the
-rollback. docs/evidence.md has the rule in a table. Only the checker of a seal does not ask here: it trusts nobody, and
-reads by itself (`seal_manifest.states`).
+It alone knows whether the process of an attempt is still there, so that a step that began is running or was interrupted.
 """
 
 from __future__ import annotations
@@ -11,29 +8,20 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import psutil
 
 from helpers import checklist
+from helpers.checker.rule import NOT_APPLICABLE as NOT_APPLICABLE
+from helpers.checker.rule import OVER, standings
 from helpers.ledger.ledger import Entry
 from helpers.source.held_snapshots import lives
 
 State = Literal[
     "open", "planned", "running", "interrupted", "awaiting", "failed", "done", "not applicable", "rolled back"
 ]
-
-OVER: frozenset[State] = frozenset({"done", "not applicable"})
-"""States of a step that needs nothing more."""
-
-NOT_APPLICABLE = "not applicable"
-"""In a step's result: why the profile has nothing for it to act on."""
-
-_STATES: Mapping[str, State] = {
-    "step-done": "done", "step-skipped": "done", "attested": "done", "step-planned": "planned", "step-failed": "failed",
-    "awaiting": "awaiting", "step-started": "interrupted",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -135,61 +123,20 @@ def view(
     started = {_place(entry): entry for entry in entries if entry.event == "attempt-started"}
     ended = {_place(entry): entry.get("status") for entry in entries if entry.event == "attempt-ended"}
     how = {place: ended.get(place) or ("killed" if is_gone(entry) else "running") for place, entry in started.items()}
-    rehearsals = {place for place, entry in started.items() if entry.get("parameters", {}).get("apply") is False}
     words = checklist.words() if words is None else words
-    own: dict[str, list[Entry]] = {}
-    for entry in entries:
-        step = entry.get("step")
-        if entry.event in _STATES and step and (entry.event != "attested" or step in words):
-            own.setdefault(step, []).append(entry)
     found = {}
-    for step, lines in own.items():
-        acted = [entry for entry in lines if not _is_rehearsed(entry, rehearsals)]
-        found[step] = _standing(step, acted or lines, entries, started, how)
-    for step, undoing in checklist.undone_by().items():
-        back = found.get(undoing, Standing(undoing))
-        mine = found.get(step, Standing(step))
-        if mine.state == "done" and back.state == "done" and mine.line and back.done and mine.line.n < back.done.n:
-            found[step] = replace(mine, state="rolled back")
+    for step, told in standings(entries, words, checklist.undone_by()).items():
+        line = told.line
+        began = started.get(_place(line)) if line else None
+        state: State = (
+            ("running" if line and how.get(_place(line)) == "running" else "interrupted")
+            if told.state == "begun"
+            else told.state
+        )
+        who = (line.get("by") if line else None) or (str(began.get("by")) if began else None)
+        seconds = told.ended.get("seconds") if told.ended else None
+        found[step] = Standing(step, state, line, told.started, told.done, who, seconds)
     return View(found, {f"{phase}/{attempt}": status for (phase, attempt), status in how.items()})
-
-
-def _standing(
-    step: str,
-    lines: Sequence[Entry],
-    entries: Sequence[Entry],
-    attempt: Mapping[tuple[str, str], Entry],
-    how: Mapping[tuple[str, str], str],
-) -> Standing:
-    last = lines[-1]
-    done = next((entry for entry in reversed(lines) if entry.event == "step-done"), None)
-    started = next((entry for entry in reversed(lines) if entry.event == "step-started"), None)
-    state = _STATES[last.event]
-    if last.waits:
-        state = "awaiting"
-        last = next((entry for entry in reversed(lines) if entry.event == "awaiting"), last)
-    elif last.event == "step-started" and how.get(_place(last)) == "running":
-        state = "running"
-    elif last.event == "step-skipped":
-        last = _relied_on(last, entries) or last
-    if last.event == "step-done" and NOT_APPLICABLE in (last.get("result") or {}):
-        state = "not applicable"
-    began = attempt.get(_place(last))
-    return Standing(
-        step, state, last, started, done,
-        who=last.get("by") or (str(began.get("by")) if began else None),
-        seconds=next((e.get("seconds") for e in reversed(lines) if e.event in ("step-done", "step-failed")), None),
-    )  # fmt: skip
-
-
-def _is_rehearsed(entry: Entry, rehearsals: set[tuple[str, str]]) -> bool:
-    return entry.event == "step-planned" or (entry.event == "step-failed" and _place(entry) in rehearsals)
-
-
-def _relied_on(skipped: Entry, entries: Sequence[Entry]) -> Entry | None:
-    of = skipped.get("of")
-    line = entries[of - 1] if isinstance(of, int) and 0 < of < skipped.n else None
-    return line if line and (line.event, line.get("step")) == ("step-done", skipped.get("step")) else None
 
 
 def _place(entry: Entry) -> tuple[str, str]:

@@ -23,7 +23,13 @@ _PROJECT = Path(__file__).resolve().parents[2]
 
 
 def start(
-    outputs: Path, run: str, notebook: Path, parameters: Mapping[str, object], *, option: str
+    outputs: Path,
+    run: str,
+    notebook: Path,
+    parameters: Mapping[str, object],
+    *,
+    option: str,
+    stand_ins: Mapping[str, str] | None = None,
 ) -> tuple[Attempt, Ledger]:
     """Opens the run where it is new, and its next attempt of the notebook's phase.
 
@@ -33,6 +39,7 @@ def start(
         notebook: the runbook; its name without the suffix is the phase.
         parameters: as they are given to it.
         option: the migration path.
+        stand_ins: what stands in for a service in the notebook's profile, by the service; None where that is not known.
 
     Raises:
         UsageError: a name cannot be a folder's, the run was opened for another option or profile, or another attempt of
@@ -58,7 +65,7 @@ def start(
         me = psutil.Process()
         return "attempt-started", {
             "phase": phase, "attempt": attempt.name, "notebook_sha256": file_digest(notebook),
-            "parameters": redact_values(dict(parameters)), "by": _user(),
+            "parameters": redact_values(dict(parameters)), "by": _user(), **({} if stand_ins is None else {"stand_ins": dict(stand_ins)}),
             "process": {"host": platform.node(), "pid": me.pid, "started": me.create_time()},
         }  # fmt: skip
 
@@ -69,12 +76,6 @@ def start(
 def end(ledger: Ledger, attempt: Attempt, status: str, exit_code: int) -> None:
     """Records how an attempt ended, with the digests of what it leaves behind."""
     folder = attempt.folder.parent
-    reports = sorted(
-        path
-        for top in attempt.folder.glob(f"{attempt.name}-*")
-        for path in (top.rglob("*") if top.is_dir() else [top])
-        if path.is_file()
-    )
     ledger.append(
         "attempt-ended",
         phase=attempt.phase,
@@ -83,7 +84,7 @@ def end(ledger: Ledger, attempt: Attempt, status: str, exit_code: int) -> None:
         exit_code=exit_code,
         notebook_sha256=file_digest(attempt.notebook),
         html_sha256=file_digest(attempt.html) if attempt.html.exists() else None,
-        files=[{"path": path.relative_to(folder).as_posix(), "sha256": file_digest(path)} for path in reports],
+        files=_reports(folder, attempt.phase, attempt.name),
     )
     sign_head(folder, ledger)
 
@@ -112,10 +113,17 @@ def _killed(ledger: Ledger) -> Any:
         return "attempt-ended", {
             "phase": phase, "attempt": attempt, "status": "killed", "exit_code": 4,
             "notebook_sha256": file_digest(notebook) if notebook.exists() else None,
-            "html_sha256": file_digest(html) if html.exists() else None, "files": [],
+            "html_sha256": file_digest(html) if html.exists() else None, "files": _reports(folder, phase, attempt),
         }  # fmt: skip
 
     return ended
+
+
+def _reports(folder: Path, phase: str, attempt: str) -> list[dict[str, str]]:
+    """The digests of what an attempt leaves beside its notebook."""
+    tops = (folder / phase).glob(f"{attempt}-*")
+    paths = sorted(path for top in tops for path in (top.rglob("*") if top.is_dir() else [top]) if path.is_file())
+    return [{"path": path.relative_to(folder).as_posix(), "sha256": file_digest(path)} for path in paths]
 
 
 def _opened(entries: list[Entry], opening: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from helpers import checklist
-from helpers.evidence.dsse import short
+from helpers.checker.dsse import short
 from helpers.ledger.ledger import Entry
 from helpers.ledger.view import view
 from helpers.runs.status import RunStatus, StepStatus

@@ -15,7 +15,7 @@ from papermill.engines import papermill_engines
 from papermill.parameterize import parameterize_notebook
 
 from helpers import settings
-from helpers.errors import UsageError
+from helpers.errors import LocalStackError, MigrationError, UsageError
 from helpers.evidence.html import render
 from helpers.ledger.folders import RUN, Attempt, checked_name, open_attempt, write_atomically
 from helpers.redaction import redact_values
@@ -117,7 +117,9 @@ def execute(
     checked_name(notebook.stem, kind="phase")
     checked_name(run, kind="run")
     given = resolve(notebook, parameters)
-    attempt, ledger = attempts.start(outputs, run, notebook, given, option=option)
+    attempt, ledger = attempts.start(
+        outputs, run, notebook, given, option=option, stand_ins=_stand_ins(notebook, given)
+    )
     try:
         result = _executed(
             notebook,
@@ -166,6 +168,19 @@ def _executed(
     write_atomically(attempt.notebook, nbformat.writes(redact_values(nb)))
     html, html_error = _rendered(attempt)
     return AttemptResult(attempt, status, exit_code, seconds, attempt.notebook, html, failure, html_error)
+
+
+def _stand_ins(notebook: Path, given: Mapping[str, object]) -> dict[str, str] | None:
+    """What stands in for a service in the notebook's profile; None where it has none, or where it cannot be read."""
+    profile, file = given.get("profile"), _settings_file(notebook)
+    if not profile:
+        return None
+    try:
+        return settings.load(str(profile), file).stand_ins
+    except LocalStackError:  # the notebook meets the same error, and says it
+        return {"Snowflake": "fakesnow"}
+    except MigrationError:
+        return None
 
 
 def _settings_file(notebook: Path) -> Path:

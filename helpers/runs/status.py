@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from helpers import checklist
+from helpers.checker.objections import Objection, find_objections
+from helpers.checker.rule import OVER
 from helpers.checklist import ROLLBACK, Step
 from helpers.errors import EvidenceError
 from helpers.ledger.ledger import NAME, Entry, Ledger
-from helpers.ledger.objections import Objection, find_objections
-from helpers.ledger.view import OVER, Standing, State, View, view
+from helpers.ledger.view import Standing, State, View, view
 from helpers.runs import attempts
 
 MARKS: dict[State, str] = {

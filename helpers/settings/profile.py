@@ -22,6 +22,12 @@ from helpers.settings.targets import Databricks, Dbt, Downstream, Snowflake
 
 Part = TypeVar("Part")
 
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""A Snowflake that answers here is none."""
+
+_STAND_INS = frozenset({"pysail", "noida-db", "moto"})
+"""Engines that stand in for a service."""
+
 
 class Profile(BaseSettings):
     """Everything one environment needs; what is absent is asked for by the command that needs it."""
@@ -176,6 +182,16 @@ class Settings:
         return "\n".join(
             ["if that does not help, escalate to:", *(f"  {n}. {c}" for n, c in enumerate(self.escalation, 1))]
         )
+
+    @property
+    def stand_ins(self) -> dict[str, str]:
+        """What stands in for a service, by the service; empty where each is itself."""
+        own = self.values
+        host = str(own.snowflake.connect.get("host")) if own.snowflake else ""
+        found = {"Snowflake": "fakesnow"} if host in _LOOPBACK else {}
+        sections = {"Databricks": own.databricks, "Kafka": own.kafka, "AWS": own.aws}
+        engines = {service: section.engine for service, section in sections.items() if section}
+        return found | {service: engine for service, engine in engines.items() if engine in _STAND_INS}
 
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""

@@ -17,11 +17,11 @@ import pytest
 from test_control_room import BUILT, PHASE, opened, reported, take_all_before
 
 from helpers import checklist
+from helpers.checker.finding import Finding
 from helpers.control_room import evidence, flow, overview, timeline, view
 from helpers.control_room.acting import acts
 from helpers.control_room.evidence import Checked, Signature
 from helpers.errors import AwaitingPerson, GateClosed
-from helpers.evidence.finding import Finding
 from helpers.ledger.ledger import Ledger
 from helpers.ledger.steps import Run
 from helpers.runs.status import make_status

@@ -16,8 +16,8 @@ from urllib.parse import unquote
 import pytest
 from evidence_support import Run
 
+from helpers.checker.ledger_reader import read
 from helpers.evidence.index_page import index_page
-from helpers.evidence.ledger_reader import read
 
 PHASE = "30_data_migration"
 

@@ -20,14 +20,15 @@ from run_support import PROJECT, own_project
 from typer.testing import CliRunner
 
 from helpers import settings as profiles
+from helpers.checker.objections import find_objections
 from helpers.commands import places
 from helpers.commands.app import app
 from helpers.control_room.differences import verifications
 from helpers.control_room.overview import overview
 from helpers.errors import EvidenceRefused, UsageError
-from helpers.ledger import objections
+from helpers.evidence import keys
+from helpers.ledger import verifications as objections
 from helpers.ledger.ledger import Ledger
-from helpers.ledger.objections import find_objections
 from helpers.platforms import postgres
 from helpers.runs.status import read_status
 from helpers.verify.plan import VerifyPlan
@@ -105,7 +106,8 @@ def test_the_last_word_of_a_target_on_everything_decides(said: list[tuple[str, s
         assert (str(n) in standing) == (verdict != "equal" and not outweighed)
 
 
-def test_a_run_with_a_difference_is_not_sealed_and_says_what_to_do(ready: Run) -> None:
+def test_a_run_with_a_difference_is_not_sealed_and_says_what_to_do(ready: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(keys.RUN_KEY, str(ready.people.key("machine")))
     found(ready.folder, DIFFERENT)
     with pytest.raises(EvidenceRefused) as refused:
         ready.seal()

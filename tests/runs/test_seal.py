@@ -26,11 +26,12 @@ import pytest
 from botocore.exceptions import ClientError
 from evidence_support import DECLARED, PHASE, People, Run, TestLedger, digest, rewrite_ledger, whole_run
 
+from helpers.checker import check
+from helpers.checker.ledger_reader import read
+from helpers.checker.rule import DeclaredStep, judge
 from helpers.errors import DiskRefused, EvidenceRefused, StageError, Unexpected, UsageError
-from helpers.evidence import approvals, check, heads, keys
+from helpers.evidence import approvals, heads, keys
 from helpers.evidence import seal as sealing
-from helpers.evidence.ledger_reader import read
-from helpers.evidence.seal_manifest import DeclaredStep, verdict_of
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Evidence, Settings
 
@@ -72,8 +73,8 @@ def test_a_whole_run_is_sealed_and_can_be_read_anywhere(ready: Run, tmp_path: Pa
     assert "://" not in page
     assert "src=" not in page
     environment = json.loads((ready.folder / "environment.json").read_text())
-    assert environment["requirements_sha256"]
-    assert any(each.startswith("securesystemslib==") for each in environment["packages"])
+    assert environment["sealed_with"]["requirements_sha256"]
+    assert any(each.startswith("cryptography==") for each in environment["sealed_with"]["packages"])
     (servers,) = environment["servers"]
     assert (
         servers.items() >= {"server_version": "18.6", "time_zone": "UTC", "role": "reader", "lsn": "0/16B3748"}.items()
@@ -195,16 +196,18 @@ def test_a_rollback_that_was_only_planned_is_as_it_should_be(ready: Run) -> None
     ready.ledger.append("attempt-started", **place)
     ready.ledger.append("step-planned", step="s90-immediate", **place, inputs="1" * 64, result={})
     lines, _ = read(ready.ledger.path.read_bytes())
-    assert verdict_of(lines, declared) == ("SEALED", ["the rollback was rehearsed, and not taken"])
+    found = judge(lines, declared)
+    assert (found.word, found.why) == ("SEALED", ("the rollback was rehearsed, and not taken",))
     for step, verdict in (("s30-export", "SEALED"), ("s30-verify", "REHEARSAL")):  # the one was done before
         ready.ledger.append("step-planned", step=step, phase=PHASE, attempt="attempt-01", inputs="1" * 64, result={})
         lines, _ = read(ready.ledger.path.read_bytes())
-        assert verdict_of(lines, declared)[0] == verdict
+        assert judge(lines, declared).word == verdict
 
 
 def test_a_run_that_only_planned_a_step_is_a_rehearsal(ready: Run) -> None:
     place = {"phase": PHASE, "attempt": "attempt-01"}
     ready.ledger.append("step-planned", step="s30-verify", **place, inputs="1" * 64, result={})
+    heads.sign_head(ready.folder, ready.ledger, ready.people.signer("machine"))
     sealed = ready.seal(declared=(*DECLARED, DeclaredStep("s30-verify", PHASE, cell="s30-load-check")))
     assert (sealed.verdict, sealed.why) == ("REHEARSAL", ("s30-verify was planned and not applied",))
     assert check.check(ready.folder, ready.people.signer("sealer").public_key).sealed_as == "REHEARSAL"

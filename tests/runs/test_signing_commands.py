@@ -78,9 +78,10 @@ def test_a_run_from_the_first_signature_to_the_auditor(run: Run) -> None:
     place = {"phase": PHASE, "attempt": "attempt-01"}
     run.ledger.append("step-done", step="s30-load", **place, inputs="2" * 64, result={}, seconds=2)
     assert runbook("seal", "--run", "first", "--key", "sealer.pem")[0] == 1
+    report = next((run.folder / PHASE).glob("*-verify.json"))
     run.ledger.append(
         "attempt-ended", **place, status="done", exit_code=0, notebook_sha256=digest(run.attempt),
-        html_sha256=digest(run.attempt.with_suffix(".html")), files=[],
+        html_sha256=digest(run.attempt.with_suffix(".html")), files=[{"path": f"{PHASE}/{report.name}", "sha256": digest(report)}],
     )  # fmt: skip
     heads.sign_head(run.folder, run.ledger, run.people.signer("machine"))
     code, done = runbook("seal", "--run", "first", "--key", "sealer.pem")

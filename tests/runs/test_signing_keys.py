@@ -20,8 +20,10 @@ from evidence_support import People
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.checker import dsse
+from helpers.checker.public_key import public_key
 from helpers.errors import UsageError
-from helpers.evidence import dsse, keys
+from helpers.evidence import keys
 
 
 def test_a_key_pair_is_its_owners_and_is_never_replaced(tmp_path: Path) -> None:
@@ -41,13 +43,13 @@ def test_a_key_pair_is_its_owners_and_is_never_replaced(tmp_path: Path) -> None:
 
 def test_a_public_key_is_the_same_however_it_is_given(tmp_path: Path) -> None:
     public = keys.generate(tmp_path / "a.pem")
-    raw = base64.b64encode(bytes.fromhex(public.keyval["public"])).decode()
-    for text in ("a.pem.pub", str(tmp_path / "a.pem.pub"), keys.public_pem(public), raw):
-        assert keys.public_key(text, base=tmp_path).keyid == public.keyid
+    raw = base64.b64encode(public.raw).decode()
+    for text in ("a.pem.pub", str(tmp_path / "a.pem.pub"), public.pem, raw):
+        assert public_key(text, base=tmp_path).keyid == public.keyid
     with pytest.raises(UsageError):
-        keys.public_key("nowhere.pub", base=tmp_path)
+        public_key("nowhere.pub", base=tmp_path)
     with pytest.raises(UsageError):
-        keys.public_key("a.pem", base=tmp_path)
+        public_key("a.pem", base=tmp_path)
 
 
 @pytest.mark.parametrize("where", ["outputs/first/a.pem", "outputs/a.pem", "elsewhere/run/phase/a.pem"])

@@ -26,11 +26,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
+from helpers.checker import check, container, dsse
+from helpers.checker.manifest import PreviousSeal, digest_of
 from helpers.errors import UsageError
-from helpers.evidence import check, container, dsse, heads
+from helpers.evidence import heads
 from helpers.evidence.people import roll
-from helpers.evidence.seal_manifest import PreviousSeal
-from helpers.settings import PROJECT
 
 Tamper = Callable[[Run], None]
 
@@ -222,15 +222,13 @@ def _step(each: list[dict[str, Any]], event: str, step: str) -> dict[str, Any]:
 
 def _new_heads(run: Run, who: str, *, key: bool) -> None:
     """Signs the heads anew, as `who`; with `key` that one's key is named as the machine's."""
-    from helpers.evidence.keys import public_pem
-
     for path in (run.folder / "heads").iterdir():
         path.unlink()
 
     def change(each: list[dict[str, Any]]) -> None:
         del each[-2:]
         if key:
-            each[0]["run_key"] = public_pem(run.people.signer(who).public_key)
+            each[0]["run_key"] = run.people.signer(who).public_key.pem
 
     rewrite_ledger(run, change, chain=True)
     heads.sign_head(run.folder, run.ledger, run.people.signer(who))
@@ -500,20 +498,27 @@ def test_any_flipped_byte_of_any_file_is_found(sealed_once: Run, tmp_path: Path,
 
 def test_it_is_checked_offline_with_the_public_key_alone(sealed: Run, tmp_path: Path) -> None:
     code = (
-        "import sys, socket\n"
+        "import sys, socket, runpy\n"
         "def refuse(*a, **k): raise OSError('no network')\n"
         "socket.socket.connect = refuse\n"
-        "from helpers.evidence.check import main\n"
-        "code = main(sys.argv[1:])\n"
-        "used = {'duckdb', 'psycopg2', 'snowflake', 'nbformat', 'papermill', 'helpers.settings', 'helpers.local'}\n"
-        "assert not used & set(sys.modules), used & set(sys.modules)\n"
-        "sys.exit(code)"
+        "before = set(sys.modules)\n"
+        "program = sys.argv[1]\n"
+        "sys.argv = sys.argv[1:]\n"
+        "try:\n"
+        "    runpy.run_path(program, run_name='__main__')\n"
+        "finally:\n"
+        "    mine = {name for name, m in sys.modules.items() if program in (getattr(m, '__file__', None) or '')}\n"
+        "    assert 'helpers.checker.check' in mine\n"
+        "    used = {name.partition('.')[0] for name in set(sys.modules) - before - mine}\n"
+        "    assert used - set(sys.stdlib_module_names) <= {'cryptography', '_cffi_backend', '_openssl', 'helpers'}, used\n"
     )
+    program = sealed.folder / "verify-evidence.pyz"
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(tmp_path)}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
         return subprocess.run(
-            [sys.executable, "-c", code, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-I", "-c", code, str(program), *arguments, "--checklist", digest_of(DECLARED)], cwd=tmp_path,
+            env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     public = str(sealed.people.key("sealer")) + ".pub"

@@ -7,7 +7,6 @@ stopped by a step which the status shows as done; a checker whose own reading of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers import checklist
+from helpers.checker.dsse import sha256
+from helpers.checker.ledger_reader import Line, read
+from helpers.checker.rule import DeclaredStep, judge, standings
+from helpers.checker.strict_json import canonical
 from helpers.control_room import flow
 from helpers.errors import AwaitingPerson, GateClosed, LoadError
-from helpers.evidence.dsse import sha256
-from helpers.evidence.ledger_reader import Line, read
-from helpers.evidence.seal_manifest import DeclaredStep, states, verdict_of
 from helpers.ledger.ledger import NAME, Entry, Ledger
 from helpers.ledger.steps import Run
 from helpers.ledger.view import View, view
@@ -74,7 +74,7 @@ def written(path: Path, happened: Sequence[Op]) -> tuple[list[Entry], list[Line]
             facts.append(("attempt-ended", {**place, "status": "done", "exit_code": 0}))
     prev, content = "0" * 64, b""
     for n, (event, fields) in enumerate(facts, 1):
-        line = json.dumps({**fields, "n": n, "at": f"2026-11-30T00:00:{n:06}", "prev": prev, "event": event}).encode()
+        line = canonical({**fields, "n": n, "at": f"2026-11-30T00:00:{n:06}", "prev": prev, "event": event})
         prev, content = sha256(line), content + line + b"\n"
     path.mkdir(exist_ok=True)
     (path / NAME).write_bytes(content)
@@ -177,20 +177,20 @@ def test_everybody_who_asks_agrees(tmp_path: Path, happened: list[Op]) -> None:
 
 @fast
 @given(ops)
-def test_the_checker_reads_the_same_by_itself(tmp_path: Path, happened: list[Op]) -> None:
+def test_the_checks_own_reader_comes_to_the_same(tmp_path: Path, happened: list[Op]) -> None:
     entries, lines = written(tmp_path, happened)
     found = view(entries, is_gone=lambda entry: True)
     declared = [DeclaredStep(step, phase_of(step), word=step == WORD) for step in STEPS]
-    own = states(lines, declared)
-    of_event = {
-        "step-done": {"done", "not applicable", "rolled back"}, "step-skipped": {"done", "not applicable", "rolled back"},
-        "attested": {"done"}, "step-planned": {"planned"}, "step-failed": {"failed", "awaiting"}, "awaiting": {"awaiting"},
-        "step-started": {"interrupted"},
-    }  # fmt: skip
+    own = standings(lines, {WORD}, checklist.undone_by())
     for step in STEPS:
-        assert found[step].state in (of_event[own[step].event] if step in own else {"open"}), step
+        state = own[step].state if step in own else "open"
+        assert found[step].state == ("interrupted" if state == "begun" else state), step
     planned = {each.step for each in found if each.state == "planned"}
-    assert (verdict_of(lines, declared)[0] == "REHEARSAL") == bool(planned - {UNFREEZE})
+    verdict = judge(lines, declared)
+    assert (verdict.word == "REHEARSAL") == bool(planned - {UNFREEZE})
+    left = {each.step for each in found if each.state in ("failed", "interrupted", "awaiting")}
+    against = " ".join(each.message for each in verdict.against if each.kind == "step-not-done")
+    assert all(step in against for step in left)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

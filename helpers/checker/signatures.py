@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from securesystemslib.signer import SSlibKey
-
-from helpers.evidence import dsse
-from helpers.evidence.ledger_reader import Line
+from helpers.checker import dsse
+from helpers.checker.ledger_reader import Line
+from helpers.checker.public_key import PublicKey
+from helpers.checker.strict_json import canonical
 
 FOLDER = "approvals"
 
@@ -17,9 +17,9 @@ Reader = Callable[[str], bytes | None]
 
 
 def attestation(run: str, step: str, by: str, note: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Subjects and predicate of a person's word."""
+    """Subjects and predicate of a person's word, but for its time and the ledger's head."""
     payload = {"run": run, "step": step, "note": note}
-    return {"attestation": dsse.sha256(dsse.canonical(payload))}, {**payload, "by": by}
+    return {"attestation": dsse.sha256(canonical(payload))}, {**payload, "by": by}
 
 
 def awaited(lines: Sequence[Line], step: str) -> dict[str, str] | None:
@@ -40,7 +40,7 @@ def approvals_of(lines: Sequence[Line], payload: Mapping[str, str]) -> Iterator[
 
 
 def valid_approvals(
-    file: Reader, lines: Sequence[Line], payload: Mapping[str, str], people: Mapping[str, SSlibKey]
+    file: Reader, lines: Sequence[Line], payload: Mapping[str, str], people: Mapping[str, PublicKey]
 ) -> dict[str, str]:
     """The people whose approvals of `payload` hold, with their keys' identities: one key, one person, one voice."""
     found: dict[str, str] = {}
@@ -52,12 +52,12 @@ def valid_approvals(
     return found
 
 
-def verified(file: Reader, run: str, line: Line, key: SSlibKey, lines: Sequence[Line]) -> bool:
+def verified(file: Reader, run: str, line: Line, key: PublicKey, lines: Sequence[Line]) -> bool:
     """Whether `why_not` has nothing to say."""
     return why_not(file, run, line, key, lines) is None
 
 
-def why_not(file: Reader, run: str, line: Line, key: SSlibKey, lines: Sequence[Line]) -> str | None:
+def why_not(file: Reader, run: str, line: Line, key: PublicKey, lines: Sequence[Line]) -> str | None:
     """Why the envelope of an `approved` or `attested` line does not say what the line says; None when it does.
 
     Args:
@@ -85,7 +85,9 @@ def why_not(file: Reader, run: str, line: Line, key: SSlibKey, lines: Sequence[L
             {"run": run, "step": step, "plan_sha256": plan, "lsn": line.text("lsn"), "by": by},
         )
     head = statement.predicate.get("ledger_head")
-    if statement.subjects != subjects or statement.predicate != {**said, "ledger_head": head}:
+    # Before form 3 nobody signed a time.
+    at = {"at": line.text("signed_at")} if "signed_at" in line.fields else {}
+    if statement.subjects != subjects or statement.predicate != {**said, **at, "ledger_head": head}:
         return "what was signed is not what the ledger says"
     if line.text("key_id") != key.keyid:
         return "the ledger names another key than the one that signed"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.evidence.dsse import sha256
-from helpers.evidence.finding import Finding
+from helpers.checker.dsse import sha256
+from helpers.checker.finding import Finding
+from helpers.checker.strict_json import is_canonical, loads
 
 LEDGER = "ledger.jsonl"
 START = "0" * 64
@@ -35,8 +35,8 @@ def read(data: bytes) -> tuple[list[Line], list[Finding]]:
     """Every line that can be read, and what is wrong with the chain.
 
     Returns:
-        The lines in the order of the file; findings of the kinds `ledger-truncated` and `ledger-line`, and of
-        `ledger-chain` where a line does not follow from the one before.
+        The lines in the order of the file; findings of the kinds `ledger-truncated`, `ledger-line` and `ledger-form`, and
+        of `ledger-chain` where a line does not follow from the one before.
     """
     *complete, rest = data.split(b"\n")
     found: list[Finding] = []
@@ -48,6 +48,8 @@ def read(data: bytes) -> tuple[list[Line], list[Finding]]:
         if line is None:
             found.append(Finding("ledger-line", LEDGER, f"line {number} is not readable"))
             line = Line(number, "", {}, sha256(raw))
+        elif not is_canonical(raw, line.fields):
+            found.append(Finding("ledger-form", LEDGER, f"line {number} is not written as the ledger writes its lines"))
         lines.append(line)
     return lines, found + list(_chain(lines))
 
@@ -89,11 +91,11 @@ def _replaced(a: int, b: int, c: int, d: int) -> Iterator[Finding]:
 
 def _line(raw: bytes) -> Line | None:
     try:
-        value = json.loads(raw)
+        value = loads(raw)
         if not isinstance(value, dict) or not isinstance(value["event"], str) or type(value["n"]) is not int:
             return None
         return Line(value["n"], value["event"], value, sha256(raw))
-    except (ValueError, KeyError, RecursionError):
+    except (ValueError, KeyError):
         return None
 
 

@@ -1,0 +1,49 @@
+"""The check as a command of its own, which imports nothing but what a check needs: `python -m helpers.checker PATH …`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from helpers.checker.check import check, in_words
+from helpers.checker.public_key import public_key
+from helpers.errors import MigrationError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Checks, prints and returns what to exit with: 0 intact, 1 tampered, 2 nothing to check."""
+    parser = argparse.ArgumentParser(
+        prog="verify-evidence",
+        description="Checks a sealed run offline: that nothing of it was changed, and that it shows what it claims.",
+    )
+    parser.add_argument("path", type=Path, help="the run's folder, or its evidence.zip")
+    parser.add_argument("--public-key", required=True, help="of whoever sealed it: a file, PEM text, or base64")
+    parser.add_argument(
+        "--run-key", help="of the machine that ran it, where you know it; else the one that the run names"
+    )
+    parser.add_argument("--previous", type=Path, help="the run before, a folder or an archive")
+    parser.add_argument(
+        "--checklist", action="append", default=[], help="SHA-256 of a checklist that you know otherwise"
+    )
+    parser.add_argument("--json", action="store_true", help="print one object")
+    given = parser.parse_args(arguments)
+    try:
+        checked = check(
+            given.path,
+            public_key(given.public_key),
+            run_key=public_key(given.run_key) if given.run_key else None,
+            previous=given.previous,
+            checklists=given.checklist,
+        )
+    except MigrationError as error:
+        print(json.dumps({"error": error.as_dict()}) if given.json else error)  # noqa: T201
+        return error.exit_code
+    lines = [json.dumps(checked.as_dict())] if given.json else in_words(checked)
+    print("\n".join(lines))  # noqa: T201
+    return 1 if checked.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""What an auditor is told of a sealed run beside its verdict: when, by whom, on what, how much, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from helpers.checker import dsse
+from helpers.checker.facts import Facts
+from helpers.checker.ledger_reader import Line
+from helpers.checker.manifest import COMPUTED, PREVIOUS, SEAL, SealManifest
+from helpers.checker.rule import NOT_APPLICABLE, stand_ins, standings
+from helpers.checker.strict_json import loads
+
+_COUNTS = ("tables", "rows", "cells")
+
+
+def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
+    """What the evidence says of itself; everything in it is covered by the seal.
+
+    Returns:
+        Plain values: `sealed`, `sealer`, `run_key`, `opened`, `option`, `profile`, `stand_ins`, `people`, `verified`, `lsns`,
+        `left_out`, `not_applicable`, `form`.
+    """
+    lines = facts.lines
+    opened = lines[0] if lines else Line(0, "", {}, "")
+    seal = facts.files.read(SEAL) or b""
+    words = frozenset(each.step for each in facts.declared if each.word)
+    undone = {each.undoes: each.step for each in facts.declared if each.undoes}
+    verified = list(_verified(lines))
+    return {
+        "form": manifest.version,
+        "sealed": _said(seal).get("at", ""),
+        "sealer": {"key_id": dsse.key_id_in(seal) or "", "before": _before(facts, manifest, seal)},
+        "run_key": "known beforehand" if facts.run_key else "the run's own word",
+        "opened": opened.text("at"),
+        "option": opened.text("option"),
+        "profile": opened.text("profile"),
+        "stand_ins": list(stand_ins(lines)),
+        "people": [
+            {name: line.text(name) for name in ("by", "step", "key_id", "note")}
+            | {"what": line.event, "at": line.text("signed_at") or line.text("at")}
+            for line in lines
+            if line.event in ("approved", "attested")
+        ],
+        "verified": verified,
+        "lsns": sorted({str(each["lsn"]) for each in verified if each.get("lsn")}),
+        "left_out": _left_out(lines),
+        "not_applicable": {
+            step: str((standing.line.fields.get("result") or {}).get(NOT_APPLICABLE, ""))
+            for step, standing in sorted(standings(lines, words, undone).items())
+            if standing.state == NOT_APPLICABLE and standing.line
+        },
+    }
+
+
+def notes(facts: Facts, manifest: SealManifest) -> Iterator[str]:
+    """What is no tampering, and what somebody who relies on the evidence wants to know."""
+    if manifest.version < COMPUTED:
+        yield (
+            f"it was sealed in form {manifest.version}: its verdict is the sealer's word, and a file that no line of the "
+            "ledger names, or a last attempt that was cut off, is not found in that form"
+        )
+        return
+    for line in facts.lines:
+        if line.event == "attempt-started" and "stand_ins" not in line.fields:
+            yield f"line {line.n}: {line.text('attempt')} of {line.text('phase')} did not record whether it ran on stand-ins"
+        if line.event in ("approved", "attested") and "signed_at" not in line.fields:
+            yield f"line {line.n}: what {line.text('by')} signed has no time in it; the ledger's clock says {line.text('at')}"
+    few = [each.step for each in facts.declared if each.approval in ("cutover", "destructive") and each.approvals < 2]
+    if few and not stand_ins(facts.lines):
+        yield f"the settings asked for fewer than two approvals of {', '.join(few)}"
+
+
+def in_words(found: Mapping[str, Any]) -> Iterator[str]:
+    """The same for a person, a line each."""
+    key, before = dsse.short(found["sealer"]["key_id"]), found["sealer"]["before"]
+    since = (
+        f"which also sealed {before['run']}, the run before, on {before['at'][:19]}" if before else "not seen before"
+    )
+    yield f"sealed {found['sealed'][:19]} UTC by the key {key}, {since}"
+    yield f"run opened {found['opened'][:19]} UTC, option {found['option'] or 'unknown'}, profile {found['profile'] or 'unknown'}"
+    yield f"the machine's key is {found['run_key']}" + (
+        "" if found["run_key"] == "known beforehand" else ": give --run-key to know it otherwise"
+    )
+    if found["stand_ins"]:
+        yield f"on stand-ins: {', '.join(found['stand_ins'])}"
+    for each in found["people"]:
+        note = f": {each['note']}" if each["note"] else ""
+        yield f"{each['by']} {each['what']} {each['step']} on {each['at'][:19]}{note}"
+    for each in found["verified"]:
+        counts = ", ".join(f"{each[name]:,} {name}" for name in _COUNTS if name in each)
+        at = f"LSN {each['lsn']}" if each["lsn"] else ""
+        yield f"{each['what']}: {', '.join(part for part in (each['verdict'], counts, at) if part)}"
+    for each in found["left_out"]:
+        yield f"left out: {each}"
+    for step, why in found["not_applicable"].items():
+        yield f"not applicable: {step}: {why}"
+
+
+def _said(seal: bytes) -> Mapping[str, Any]:
+    """The predicate of an envelope, unverified: whoever asks has checked it."""
+    import base64
+
+    try:
+        predicate = loads(base64.b64decode(loads(seal)["payload"]))["predicate"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return predicate if isinstance(predicate, dict) else {}
+
+
+def _before(facts: Facts, manifest: SealManifest, seal: bytes) -> dict[str, str] | None:
+    """The run before, where the same key sealed it."""
+    copy = facts.files.read(PREVIOUS) or b""
+    if not manifest.previous or dsse.key_id_in(copy) != dsse.key_id_in(seal):
+        return None
+    return {"run": manifest.previous.run, "at": str(_said(copy).get("at", ""))}
+
+
+def _verified(lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
+    """Each comparison that a step or a command made, in order: its verdict, its counts and its LSN."""
+    for line in lines:
+        result = line.fields.get("result") if line.event == "step-done" else None
+        if line.event == "verified":
+            tables = line.fields.get("tables")
+            count = {"tables": len(tables)} if isinstance(tables, list) else {}
+            yield {
+                "what": f"verify {line.text('target')}",
+                "verdict": line.text("verdict"),
+                "lsn": line.text("lsn"),
+                **count,
+            }
+        elif isinstance(result, dict) and isinstance(result.get("verdict"), str):
+            counts = {name: result[name] for name in _COUNTS if type(result.get(name)) is int}
+            yield {
+                "what": line.text("step"),
+                "verdict": result["verdict"],
+                "lsn": str(result.get("lsn") or ""),
+                **counts,
+            }
+
+
+def _left_out(lines: Sequence[Line]) -> list[str]:
+    found: dict[str, None] = {}
+    for line in lines:
+        for holder in (line.fields, line.fields.get("result")):
+            left = holder.get("left_out") if isinstance(holder, dict) else None
+            if isinstance(left, dict):
+                found |= dict.fromkeys(f"{name}: {why}" for name, why in sorted(left.items()))
+    return list(found)
