@@ -29,8 +29,9 @@ from rich.console import Console
 from benchmarks import tables, verify_ways
 from benchmarks.export import machine, watch
 from helpers import digests, export
+from helpers import load as loading
+from helpers.engines.snowflake.definition import column_definition
 from helpers.errors import MigrationError
-from helpers.load import snowflake as loading
 from helpers.model import manifest
 from helpers.platforms import duck, postgres
 from helpers.platforms import snowflake as snowflake_platform
@@ -136,7 +137,7 @@ class Copies:
         changed = f'CASE WHEN "id" % {self.rows // CHANGED} = 17 THEN "note" || \'!\' ELSE "note" END'
         with snowflake_platform.connect(self.own.snowflake) as session:
             session.execute(f'USE SCHEMA "{self.own.snowflake.database}"."BENCH"', doing="choose the schema")
-            columns = ", ".join(loading.column_definition(column) for column in self.staged.columns)
+            columns = ", ".join(column_definition(column) for column in self.staged.columns)
             session.execute(f'CREATE OR REPLACE TABLE "changed" ({columns})', doing="create the copy")
             session.execute(f'INSERT INTO "changed" SELECT * FROM "{self.name}"', doing="copy")
             session.execute(f'UPDATE "changed" SET "note" = {changed}', doing="change the copy")

@@ -25,11 +25,11 @@ from profile_support import local_profile
 from pydantic import SecretStr
 
 from helpers import export as exporting
+from helpers import load as loading
 from helpers import redaction
 from helpers import settings as profiles
 from helpers import verify as verifying
-from helpers.load import snowflake as loading
-from helpers.load.snowflake.records import SCHEMA_SUFFIX
+from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.local import stack
 from helpers.local.servers import processes
 from helpers.local.servers.postgres import Postgres

@@ -1,7 +1,6 @@
 """`runbook load`."""
 
 import contextlib
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -28,9 +27,10 @@ def load(
 
     Example: runbook load --target snowflake --source s3://your-bucket/migration/ --target-table sales_data
     """
-    from helpers.load import delta, snowflake
+    from helpers import load as loading
+    from helpers.engines.loading import Target
     from helpers.model import manifest as manifests
-    from helpers.platforms import spark
+    from helpers.platforms import snowflake, spark
     from helpers.platforms.s3 import Bucket
     from helpers.source.held_snapshots import released_when_refused
 
@@ -40,26 +40,23 @@ def load(
     manifest = manifests.read(bucket)
     say(f"the export {manifest.export} of {manifest.source}, at LSN {manifest.lsn} ({manifest.exported_at})")
     tell_held(run, profile)
-    what: snowflake.LoadPlan | delta.LoadPlan
+    there: Target
+    if target == "databricks":
+        there, where = settings.databricks, spark.address(settings.databricks)
+    else:
+        there, where = settings.snowflake, snowflake.address(settings.snowflake)
 
     def let_go() -> None:
         say(f"let go the snapshot of the export, at LSN {manifest.lsn}: a verification reads the source as it is then")
 
     with contextlib.nullcontext() if plan else released_when_refused(manifest.snapshot, manifest.source, let_go):
-        if target == "databricks":
-            what = delta.plan_load(manifest, bucket, settings.databricks, table=target_table, exclude=exclude or ())
-            say(f"into {spark.address(settings.databricks)}")
-        else:
-            what = snowflake.plan_load(manifest, bucket, settings.snowflake, table=target_table, exclude=exclude or ())
+        what = loading.plan_load(manifest, bucket, there, table=target_table, exclude=exclude or ())
+        say(f"into {where}")
         if plan:
             rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in what.tables]
             return planned("would load", ("table", "action", "rows", "files"), rows)
         with progress("load") as report:
-            loaded: Sequence[snowflake.Loaded | delta.Loaded] = (
-                delta.load(what, progress=report)
-                if isinstance(what, delta.LoadPlan)
-                else snowflake.load(what, progress=report)
-            )
+            loaded = loading.load(what, progress=report)
     return Answer(
         {"tables": [vars(table) for table in loaded]},
         lambda: screen.table("loaded", "table", "rows", "action", rows=[(t.table, t.rows, t.action) for t in loaded]),

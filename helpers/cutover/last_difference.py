@@ -12,12 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from helpers import export
+from helpers import export, load
 from helpers.errors import ConnectionFailed, LoadError
 from helpers.export import ExportPlan
-from helpers.load import snowflake as load
-from helpers.load.snowflake import LoadPlan
-from helpers.load.snowflake import records as snowflake_records
+from helpers.load import LoadPlan
 from helpers.model import manifest
 from helpers.model.manifest import Manifest
 from helpers.platforms import snowflake
@@ -112,10 +110,12 @@ def plan_load(written: Manifest, bucket: Bucket, target: Snowflake, changed: Seq
     return replace(plan, tables=tables)
 
 
-def is_loaded(written: Manifest, target: Snowflake, changed: Sequence[str], load_id: str) -> tuple[bool, str]:
-    """Asks the target whether it holds the changed tables of a load; as `snowflake_records.is_loaded`."""
+def is_loaded(
+    written: Manifest, bucket: Bucket, target: Snowflake, changed: Sequence[str], load_id: str
+) -> tuple[bool, str]:
+    """Asks the target whether it holds the changed tables of a load; as `load.is_loaded`."""
     some = written.model_copy(update={"tables": tuple(t for t in written.tables if str(t) in changed)})
-    return snowflake_records.is_loaded(some, target, load_id)
+    return load.is_loaded(some, bucket, target, load_id)
 
 
 def probe(target: Snowflake, options: Cutover, table: str) -> Health:

@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import export, verify
+from helpers import export, load, verify
 from helpers.cutover import last_difference, later_writes, rollback
 from helpers.errors import GateClosed, UsageError
-from helpers.load import snowflake as load
 from helpers.model.manifest import Manifest
 from helpers.pipelines.sample.scratch import scratch
 from helpers.platforms import postgres

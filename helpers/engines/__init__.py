@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from helpers.engines.base import Engine
+    from helpers.engines.loading import Loader, Target
+    from helpers.platforms.s3 import Bucket
 
 ADAPTERS = {
     "snowflake": "helpers.engines.snowflake.adapter",
@@ -27,3 +30,20 @@ def engine(name: str) -> Engine:
         name: one of `ADAPTERS`.
     """
     return cast("Engine", import_module(ADAPTERS[name]).ENGINE)
+
+
+LOADERS = {"Snowflake": "helpers.engines.snowflake.load", "Databricks": "helpers.engines.delta.load"}
+"""Of the engines that a load may fill: the class of their settings → the module whose `opened` gives a loader."""
+
+
+def loader(target: Target, bucket: Bucket) -> AbstractContextManager[Loader]:
+    """A connection to a target for one load, which ends with the block.
+
+    Args:
+        target: the section of the profile that describes it.
+        bucket: the stage that the load is from.
+
+    Raises:
+        ConnectionFailed: on entering, or once it is asked, the target does not answer.
+    """
+    return cast("AbstractContextManager[Loader]", import_module(LOADERS[type(target).__name__]).opened(target, bucket))

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from helpers.model import defaults
+from helpers.model import declared, defaults
 from helpers.model.catalog import Column, Key, Table
 from helpers.model.declared import Dialect
-from helpers.model.manifest import StagedTable
-from helpers.source.census import TableCensus
+from helpers.model.manifest import StagedColumn, StagedTable
 
 
 @dataclass(frozen=True)
@@ -69,62 +68,68 @@ def of_staged(staged: StagedTable, source: Table | None = None, dialect: Dialect
             nullability, defaults, keys and comments, is then taken from it.
         dialect: the target's.
     """
-    if dialect == "delta":
-        return _staged_in_delta(staged, source)
     now = {column.name: column for column in source.columns} if source else {}
-    columns = (
-        _in_snowflake(c.name, c.snowflake, c.policy, now[c.source])
-        if c.source in now and c.flag_of is None
-        else ColumnShape(
-            c.name, c.snowflake, c.not_null, defaults.in_snowflake(c.default, c.postgres, c.snowflake), c.comment or ""
-        )
-        for c in staged.columns
-    )
+    columns = tuple(_column(c, now.get(c.source) if c.flag_of is None else None, dialect) for c in staged.columns)
     table = source or staged
-    return TableShape("snowflake", tuple(columns), _primary(table.key), table.comment or "")
+    keys = None if dialect == "delta" else _primary(table.key)
+    return TableShape(dialect, columns, keys, table.comment or "")
 
 
-def of_census(census: TableCensus, dialect: Dialect = "snowflake") -> TableShape:
-    """The table that an export and load would make in the target of the source as it is counted."""
+def _column(staged: StagedColumn, now: Column | None, dialect: Dialect) -> ColumnShape:
+    about = now or staged
+    not_null = now.not_null and staged.policy != "null+flag" if now else staged.not_null
     if dialect == "delta":
-        fields = (
-            ColumnShape(f.name, f.mapping.delta, f.not_null, None, f.comment or "")
-            for c in census.columns
-            for f in c.fields
-        )
-        return TableShape("delta", tuple(fields), None, census.table.comment or "")
-    columns = (
-        _in_snowflake(f.name, f.mapping.snowflake, c.policy, c.column)
-        if f.flag_of is None
-        else ColumnShape(f.name, f.mapping.snowflake, f.not_null, "", f.comment or "")
-        for c in census.columns
-        for f in c.fields
-    )
-    return TableShape("snowflake", tuple(columns), _primary(census.table.key), census.table.comment or "")
+        # Delta's own log knows neither keys nor, without a feature that the load does not use, defaults.
+        return ColumnShape(staged.name, staged.delta, not_null, None, about.comment or "")
+    postgres = now.type.sql if now else staged.postgres
+    default = defaults.in_snowflake(about.default, postgres, staged.snowflake)
+    return ColumnShape(staged.name, staged.snowflake, not_null, default, about.comment or "")
 
 
-def _staged_in_delta(staged: StagedTable, source: Table | None) -> TableShape:
-    """Delta's own log knows neither keys nor, without a feature that the load does not use, defaults."""
-    now = {column.name: column for column in source.columns} if source else {}
-    columns = (
-        ColumnShape(
-            c.name, c.delta, now[c.source].not_null and c.policy != "null+flag", None, now[c.source].comment or ""
-        )
-        if c.source in now and c.flag_of is None
-        else ColumnShape(c.name, c.delta, c.not_null, None, c.comment or "")
-        for c in staged.columns
-    )
-    return TableShape("delta", tuple(columns), None, (source or staged).comment or "")
+def difference(found: TableShape, wanted: TableShape) -> str:
+    """Why the present table cannot take the rows, or would not be what the source is; empty where it serves.
+
+    Comments are not compared, and nothing that one side does not tell.
+    """
+    names, needed = [column.name for column in found.columns], [column.name for column in wanted.columns]
+    if lacking := [name for name in needed if name not in names]:
+        return f"it lacks {', '.join(lacking)}"
+    if surplus := [name for name in names if name not in needed]:
+        return f"it also has {', '.join(surplus)}"
+    for have, want in zip(found.columns, wanted.columns, strict=True):
+        if (have.name, have.not_null) != (want.name, want.not_null) or not same_type(have, want, found.dialect):
+            return f"its column {have.name} {have.type} must be {want.name} {want.type}{' NOT NULL' if want.not_null else ''}"
+        if defaults_differ(have, want, found.dialect):
+            return f"its column {have.name} has the default {have.default or 'NULL'} for {want.default or 'NULL'}"
+    if keys_differ(found, wanted):
+        have_key, want_key = (", ".join(map(str, keys)) or "none" for keys in (found.keys or (), wanted.keys or ()))
+        return f"its key is {have_key}, and the source's {want_key}"
+    return ""
 
 
-def _in_snowflake(name: str, snowflake_type: str, policy: str | None, column: Column) -> ColumnShape:
-    return ColumnShape(
-        name,
-        snowflake_type,
-        column.not_null and policy != "null+flag",
-        defaults.in_snowflake(column.default, column.type.sql, snowflake_type),
-        column.comment or "",
-    )
+def comment_difference(found: TableShape, wanted: TableShape) -> str:
+    """Which comment of a table with the same columns is another; empty where none is."""
+    for have, want in zip(found.columns, wanted.columns, strict=True):
+        if have.comment != want.comment:
+            return f"the comment on its column {have.name} is another"
+    return "its comment is another" if found.comment != wanted.comment else ""
+
+
+def same_type(have: ColumnShape, want: ColumnShape, dialect: Dialect) -> bool:
+    """Whether two columns have one type, as far as the target tells."""
+    return declared.change(want.type, have.type, dialect) is None
+
+
+def defaults_differ(have: ColumnShape, want: ColumnShape, dialect: Dialect) -> bool:
+    """Whether two defaults certainly do not mean the same."""
+    if have.default is None or want.default is None:
+        return False
+    return defaults.same(want.default, have.default, want.type, dialect) is False
+
+
+def keys_differ(found: TableShape, wanted: TableShape) -> bool:
+    """Whether two tables have other keys, where the target tells them."""
+    return found.keys is not None and found.keys != wanted.keys
 
 
 def _primary(key: Iterable[str]) -> tuple[Key, ...]:

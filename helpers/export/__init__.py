@@ -21,7 +21,6 @@ import duckdb
 
 from helpers import digests, log
 from helpers.errors import MigrationError, SourceFailed, SourceRefused, StageError
-from helpers.export.columns import staged_columns
 from helpers.export.state import ExportState, PartState, TableState, unfinished
 from helpers.export.worker import Workers, is_unchanged
 from helpers.model import manifest as manifests
@@ -40,6 +39,7 @@ from helpers.source.census import TableCensus, check_policies
 from helpers.source.census_worker import take_censuses
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.readers import ranges
+from helpers.source.staging import staged_table
 
 POLL_SECONDS = 0.5
 
@@ -330,16 +330,7 @@ def _new_name(mark: str) -> str:
 
 
 def _planned_table(census: TableCensus, workers: int) -> TableState:
-    table = census.table
-    return TableState(
-        schema_=table.schema,
-        name=table.name,
-        key=table.key,
-        comment=table.comment,
-        columns=staged_columns(census),
-        rows=census.rows,
-        parts=parts(table, workers),
-    )
+    return TableState(**manifests.shared(staged_table(census), ExportedTable), parts=parts(census.table, workers))
 
 
 def _go_on(

@@ -1,0 +1,195 @@
+"""The stage → a target, each table in one transaction or one commit: its readers see its former rows or its new ones.
+
+A second load replaces the first, and one that was broken off goes on behind the tables that it has recorded. Only what a load
+of ours made is replaced or dropped. What differs between engines is in `helpers.engines`: each has a `Loader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from uuid import uuid4
+
+from helpers import engines, log
+from helpers.engines import shapes
+from helpers.engines.loading import Loader, Standing, TableLoad, Target
+from helpers.errors import MigrationError, TargetRefused, UsageError
+from helpers.load import comments
+from helpers.model import names
+from helpers.model.manifest import Manifest, StagedTable
+from helpers.platforms.s3 import Bucket
+from helpers.progress import Progress
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """What a load will do; nothing was written to make it.
+
+    Attributes:
+        stale: tables that an earlier load from this stage made and the source no longer has; they are dropped.
+        written: those of the stale ones to which others wrote since.
+    """
+
+    manifest: Manifest
+    bucket: Bucket
+    target: Target
+    tables: tuple[TableLoad, ...]
+    stale: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows to load."""
+        return sum(table.staged.rows for table in self.tables)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Rows that one table holds after its transaction or commit."""
+
+    table: str
+    rows: int
+    action: str
+
+
+def plan_load(
+    manifest: Manifest, bucket: Bucket, target: Target, *, table: str | None = None, exclude: Sequence[str] = ()
+) -> LoadPlan:
+    """Compares the manifest with what the target has.
+
+    Args:
+        manifest: of the export to load.
+        bucket: where its files are.
+        target: the section of the profile that describes it.
+        table: only this one, by `name` or `schema.name`.
+        exclude: globs of tables that are left out.
+
+    Raises:
+        ConnectionFailed: the target does not answer.
+        UsageError: no such table in the manifest, or names that the target does not take; all of them, with their cures.
+        TargetRefused: something lies at a table's name that no load of ours made, or a table that is to be replaced or dropped
+            would lose what its owner put on it or wrote; all of that, with what is wrong with names.
+    """
+    chosen, excluded = manifest.to_load(table, exclude)
+    with engines.loader(target, bucket) as loader:
+        there = loader.look(chosen)
+        refused = _refused_names(loader, chosen, there.names, target.schema_)
+        refused += _refused_tables(loader, there.foreign)
+        planned = []
+        for staged in chosen:
+            try:
+                planned.append(_plan_table(loader, staged, there.tables.get(staged.name)))
+            except TargetRefused as error:
+                refused.append(error)
+        whole = manifest.complete and table is None and not excluded
+        gone = loader.gone(chosen) if whole else {}
+        refuse_together([*refused, *loader.refused], on=loader.where)
+    written = tuple(sorted(name for name, by_others in gone.items() if by_others))
+    return LoadPlan(manifest, bucket, target, tuple(planned), tuple(sorted(gone)), written)
+
+
+def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | None = None) -> tuple[Loaded, ...]:
+    """Loads every table of `plan`.
+
+    Args:
+        plan: what to load.
+        load_id: recorded with the rows; tables that hold the rows of this very load are not loaded again.
+        progress: told about the rows loaded.
+
+    Raises:
+        ConnectionFailed: the target does not answer any more.
+        LoadError: it refused rows, and that table is as it was before; or it counted others than were staged.
+    """
+    done, loaded = 0, []
+    with engines.loader(plan.target, plan.bucket) as loader:
+        loader.begin(plan.manifest.export, load_id or uuid4().hex, plan.tables)
+        for table in plan.tables:
+            if progress:
+                progress(done, plan.rows, f"loading {table.staged}")
+            action = table.action
+            if table.serves and loader.holds(table.target, table.staged.rows):
+                loader.keep_table(table)
+                action = "kept the rows of this load"
+            else:
+                loader.load_table(table)
+            loaded.append(Loaded(str(table.staged), table.staged.rows, action))
+            log.event("table-loaded", target=loader.section, **asdict(loaded[-1]))
+            done += table.staged.rows
+        for name in plan.stale:
+            loader.drop(name, written=name in plan.written)
+        loader.finish([table.target for table in plan.tables], plan.stale, plan.rows)
+        if progress:
+            progress(done, plan.rows, "loaded")
+    return tuple(loaded)
+
+
+def is_loaded(manifest: Manifest, bucket: Bucket, target: Target, load_id: str) -> tuple[bool, str]:
+    """Asks a target whether it holds the rows of a load, all of them and nobody else's since.
+
+    Args:
+        manifest: of the export that was loaded.
+        bucket: its stage.
+        target: where the tables are.
+        load_id: what the load was given.
+
+    Returns:
+        The answer, and what it was read from.
+
+    Raises:
+        ConnectionFailed, LoadError: the target cannot be asked.
+    """
+    with engines.loader(target, bucket) as loader:
+        if not loader.recall(load_id):
+            return False, f"nothing records the load {load_id} into {loader.where} as whole"
+        for staged in manifest.tables:
+            if not loader.holds(staged.name, staged.rows):
+                return False, f"{staged} in {loader.where} is not as the load {load_id} left it"
+    return True, f"{loader.where} holds every table of the load {load_id} as it was left"
+
+
+def refuse_together(found: Sequence[MigrationError], *, on: str) -> None:
+    """Raises what there is to refuse, all of it at once; nothing where there is nothing.
+
+    Args:
+        found: refusals of one target, or of several.
+        on: what all of them are about.
+    """
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        of_usage = all(isinstance(error, UsageError) for error in found)
+        why = dict.fromkeys(error.why if error.on == on else f"{error.on}: {error.why}" for error in found)
+        raise (UsageError if of_usage else TargetRefused)(
+            found[0].what if of_usage else "load without loss", on=on, why="; ".join(why),
+            next_step="; ".join(dict.fromkeys(error.next_step for error in found)),
+        )  # fmt: skip
+
+
+def _plan_table(loader: Loader, staged: StagedTable, there: Standing | None) -> TableLoad:
+    said = comments.by_column(staged)
+    if there is None:
+        return TableLoad(staged, "create", "create", said)
+    staged = comments.with_kept(staged, there.shape, said if there.comments is None else there.comments)
+    plan = TableLoad(staged, "rows", "replace the rows", said, written=bool(there.kept))
+    plan = loader.change(plan, there.shape, shapes.of_staged(staged, dialect=there.shape.dialect))
+    if there.kept:
+        plan = replace(plan, action=f"{plan.action}; others wrote to it since its load: {there.kept}")
+    return plan
+
+
+def _refused_names(
+    loader: Loader, chosen: Sequence[StagedTable], found: Sequence[names.Refusal], schema: str
+) -> list[MigrationError]:
+    refusals = list(dict.fromkeys([*names.refusals(chosen, loader.rules, schema), *found]))
+    return [names.refused(refusals, on=loader.where)] if refusals else []
+
+
+def _refused_tables(loader: Loader, foreign: Mapping[str, str]) -> list[MigrationError]:
+    if not foreign:
+        return []
+    why = "no load of ours made " + "; ".join(f"{name} ({what})" for name, what in sorted(foreign.items()))
+    cure = (
+        "nothing was changed. Its owner renames it or moves it to another schema; or set another `schema` under the profile's "
+        f"{loader.section} section, or leave the table out with --exclude"
+    )
+    return [TargetRefused("load into what belongs to others", on=loader.where, why=why, next_step=cure)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from helpers import load
 from helpers.errors import ConnectionFailed, LoadError, MigrationError, TargetRefused, UsageError
-from helpers.load import delta, snowflake
 from helpers.model import names
 from helpers.model.manifest import Manifest
 from helpers.platforms import snowflake as snowflake_platform
@@ -26,13 +26,13 @@ def ask_targets(manifest: Manifest, bucket: Bucket, settings: Settings, *, warn:
         warn: is given each refusal that others do not share, and each target that does not answer.
 
     Raises:
-        LoadError, TargetRefused, UsageError: as `load.snowflake.plan_load` and `load.delta.plan_load`.
+        LoadError, TargetRefused, UsageError: as `load.plan_load`.
     """
     asks: dict[str, Callable[[], object]] = {}
     if warehouse := settings.values.snowflake:
-        asks[snowflake_platform.address(warehouse)] = lambda: snowflake.plan_load(manifest, bucket, warehouse)
+        asks[snowflake_platform.address(warehouse)] = lambda: load.plan_load(manifest, bucket, warehouse)
     if (lake := settings.values.databricks) and lake.engine == "pysail":
-        asks[spark.address(lake)] = lambda: delta.plan_load(manifest, bucket, lake)
+        asks[spark.address(lake)] = lambda: load.plan_load(manifest, bucket, lake)
     by_name = names.of_profile(settings, manifest.tables)
     refused: dict[str, MigrationError] = {}
     for where, ask in asks.items():

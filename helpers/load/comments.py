@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from helpers.engines.shapes import TableShape
 from helpers.model.manifest import StagedTable
 
 
-def of_staged(staged: StagedTable) -> dict[str, str]:
+def by_column(staged: StagedTable) -> dict[str, str]:
     """The source's comments by column, the table's own under ""; those that there are."""
     said = {"": staged.comment, **{column.name: column.comment for column in staged.columns}}
     return {name: comment for name, comment in said.items() if comment}
 
 
-def with_kept(staged: StagedTable, found: TableShape, written: dict[str, str]) -> StagedTable:
+def with_kept(staged: StagedTable, found: TableShape, written: Mapping[str, str]) -> StagedTable:
     """The table with the comments that its owner gave it since in the place of the source's.
 
     Args:

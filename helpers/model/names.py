@@ -146,17 +146,15 @@ def refused_by_all(settings: Settings, tables: Iterable[Named], *, warn: Callabl
     return []
 
 
-def refuse(found: Sequence[Refusal], *, on: str) -> None:
-    """Raises `UsageError` with every refusal and its cure; nothing where there is none.
+def refused(found: Sequence[Refusal], *, on: str) -> UsageError:
+    """The error that tells every refusal and its cure.
 
     Args:
-        found: the refusals.
+        found: the refusals, at least one.
         on: the target, as people know it.
     """
-    if not found:
-        return
     alone = len(found) == 1
-    raise UsageError(
+    return UsageError(
         "name the tables and columns in the target",
         on=found[0].on if alone else f"{len(found)} names for {on}",
         why=found[0].why if alone else "; ".join(map(str, found)),

@@ -19,9 +19,9 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from helpers import export as exporting
+from helpers import load as loading
 from helpers.errors import LoadError, UsageError
 from helpers.frames import frame
-from helpers.load import snowflake as loading
 from helpers.pipelines import legacy, marts
 from helpers.pipelines.marts import STAND_IN
 from helpers.pipelines.parity import LEGACY_NAMES

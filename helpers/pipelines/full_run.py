@@ -18,10 +18,10 @@ from typing import Literal
 import pandas as pd
 
 from helpers import export as exporting
+from helpers import load as loading
 from helpers import verify
 from helpers.errors import UsageError
 from helpers.frames import frame
-from helpers.load import snowflake as loading
 from helpers.model.manifest import Manifest
 from helpers.pipelines import aggregation as legacy_aggregation
 from helpers.pipelines import marts, parity, recomputation

@@ -12,6 +12,7 @@ from helpers import log
 from helpers.apart import apart_from_the_verdict
 from helpers.engines import engine, texts
 from helpers.engines.base import DuckDB, Ends, Side
+from helpers.engines.columns import TablePlan
 from helpers.engines.postgres.rows import PostgresSide
 from helpers.engines.stage.rows import ManifestSide, StageSide
 from helpers.errors import LoadError
@@ -59,8 +60,11 @@ def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> 
             progress(done, plan.rows, f"comparing {table.table}")
         if not duck.answers(connection):
             connection = _rows_here(Path(tempfile.mkdtemp(dir=spill)), stack)
-        found = compare_table(plan, table, ends, connection)
-        reports.append(as_counted(table, ends.source, found, plan.excluded))
+        try:
+            found = as_counted(table, ends.source, compare_table(plan, table, ends, connection), plan.excluded)
+        except LoadError as error:
+            found = _unreadable(table, error)
+        reports.append(found)
         log.event(
             "table-verified",
             table=str(table.table),
@@ -75,6 +79,12 @@ def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> 
         progress(plan.rows, plan.rows, "compared")
     tables = tuple(map(_of_no_row, reports) if _compared_nothing(reports) else reports)
     return Report(plan.lsn, plan.lsn_note, ends.source.name, ends.target.name, tables, left_out=plan.left_out)
+
+
+def _unreadable(table: TablePlan, error: LoadError) -> TableReport:
+    """A table that the target has and cannot give is refused; the others are compared all the same."""
+    method = f"not compared: could not {error.what}: {error.why} → {error.next_step}"
+    return TableReport(table.table.schema, table.table.name, "refused", method=method)
 
 
 def _rows_here(spill: Path, stack: ExitStack) -> DuckDB:

@@ -16,7 +16,6 @@ from helpers.engines.base import Place
 from helpers.engines.columns import TablePlan, as_compared
 from helpers.engines.shapes import TableShape
 from helpers.errors import StageError, UsageError
-from helpers.export.columns import staged_columns
 from helpers.model import manifest as manifests
 from helpers.model import types
 from helpers.model.catalog import Column, PgType, Table, kinds_read
@@ -32,6 +31,7 @@ from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import take_census
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.relations import UNNAMED
+from helpers.source.staging import staged_table
 from helpers.verify.selection import DEFAULT_SAMPLE, Selection, choose
 
 SourceName = Literal["postgresql", "manifest"]
@@ -254,11 +254,8 @@ def _of_source(
                 columns, expected = same.columns, shapes.of_staged(same, table, engine(target).types)
             else:
                 census = take_census(cursor, table, settings.export.policies)
-                columns, refused, expected = (
-                    staged_columns(census),
-                    census.refused,
-                    shapes.of_census(census, engine(target).types),
-                )
+                counted, refused = staged_table(census), census.refused
+                columns, expected = counted.columns, shapes.of_staged(counted, table, engine(target).types)
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
             plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn, target))
         _all_used(options, plans, complete=not tables and not exclude and not excluded_before)

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from helpers import export as exporting
+from helpers import load as loading
 from helpers import settings as profiles
 from helpers import verify
-from helpers.load import snowflake as loading
 from helpers.local import stack
 from helpers.model.manifest import Manifest
 from helpers.pipelines import legacy, marts, parity

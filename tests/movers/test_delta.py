@@ -6,7 +6,7 @@ former table nor the new one, a definition that is lost when a table is replaced
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from helpers import load as loading
 from helpers import settings as profiles
+from helpers.engines.delta.catalog import Version
+from helpers.engines.delta.load import DeltaLoader
+from helpers.engines.delta.records import Record
+from helpers.engines.loading import TableLoad
 from helpers.errors import ConnectionFailed, LoadError, MigrationError, SettingsError, UsageError
-from helpers.load import delta as loading
-from helpers.load.delta.records import Record, Version, is_loaded
+from helpers.load import is_loaded
 from helpers.local import stack
 from helpers.model.manifest import Manifest
 from helpers.platforms import spark
@@ -193,7 +197,7 @@ def test_a_load_that_fails_leaves_the_former_table(migration: Any, fault: str) -
 
 
 @pytest.mark.slow  # kills a server that other test processes use
-def test_a_load_that_loses_its_server_leaves_the_former_table(migration: Any) -> None:
+def test_a_load_that_loses_its_server_leaves_the_former_table(migration: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     migration.source(
         "CREATE TABLE big (id int PRIMARY KEY, body text)",
         "INSERT INTO big SELECT n, md5(n::text) FROM generate_series(1, 20000) n",
@@ -204,9 +208,10 @@ def test_a_load_that_loses_its_server_leaves_the_former_table(migration: Any) ->
     plan = loading.plan_load(migration.export(), migration.bucket, migration.settings.databricks)
     with spark.connect(migration.settings.databricks) as session:
         session.execute(f"CREATE SCHEMA {spark.identifier(plan.target.schema_)}", doing="create the schema")
-        doomed = _Doomed(session)
-        with pytest.raises(ConnectionFailed) as caught:
-            loading._load_table(doomed, plan, plan.tables[0])  # type: ignore[arg-type]
+        monkeypatch.setattr(spark, "connect", lambda _: nullcontext(_Doomed(session)))
+        with ExitStack() as ending, pytest.raises(ConnectionFailed) as caught:
+            DeltaLoader(migration.settings.databricks, migration.bucket, ending).load_table(plan.tables[0])
+    monkeypatch.undo()
     assert caught.value.transient
     assert _log(migration, "big").version() == before
     loading.load(plan)
@@ -282,7 +287,7 @@ def test_settings_say_how_to_reach_a_server(tmp_path: Path, monkeypatch: pytest.
             profiles.load("p", file)
 
 
-def test_what_databricks_is_asked_for(migration: Any) -> None:
+def test_what_databricks_is_asked_for(migration: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The statements that pysail cannot run, as their documentation has them."""
     migration.source(*ODD)
     manifest = migration.export()
@@ -290,8 +295,10 @@ def test_what_databricks_is_asked_for(migration: Any) -> None:
         {"url": "sc://x", "schema": "m", "catalog": "main", "delta_root": "s3://lake/x/"}
     )
     asked = _Asked(manifest.tables[0].rows)
+    monkeypatch.setattr(spark, "connect", lambda _: nullcontext(asked))
     plan = loading.LoadPlan(manifest, migration.bucket, target, ())
-    loading._load_table(asked, plan, loading.TableLoad(manifest.tables[0], "replace the table: why"))  # type: ignore[arg-type]
+    with ExitStack() as ending:
+        DeltaLoader(target, migration.bucket, ending)._fill(TableLoad(manifest.tables[0], "replace", "why"))
     replacing, *constraints = [sql for sql in asked.statements if not sql.startswith("SELECT")]
     assert replacing.startswith(
         "CREATE OR REPLACE TABLE `main`.`m`.`sélect 'é` USING DELTA LOCATION 's3://lake/x/m/s.c3.a9lect.20.27.c3.a9' "

@@ -16,10 +16,9 @@ import typer
 from pydantic import SecretStr
 
 from helpers import export as exporting
+from helpers import load as loading
 from helpers.commands.app import app
 from helpers.errors import UsageError
-from helpers.load import delta
-from helpers.load import snowflake as loading
 from helpers.model import globs
 from helpers.platforms import postgres
 from helpers.source import survey as assess
@@ -72,10 +71,9 @@ def test_a_table_that_cannot_be_read_blocks_no_other(fresh_migration: Callable[.
 
 def test_a_source_without_tables_is_told_as_that_by_every_target(migration: Any) -> None:
     with exporting.planned(migration.settings) as plan:
-        for load in (loading.plan_load, delta.plan_load):
-            target = migration.settings.snowflake if load is loading.plan_load else migration.settings.databricks
+        for target in (migration.settings.snowflake, migration.settings.databricks):
             with pytest.raises(UsageError, match="the source has none, or none was chosen"):
-                load(plan.unwritten, plan.bucket, target)
+                loading.plan_load(plan.unwritten, plan.bucket, target)
 
 
 def test_what_was_excluded_stays_in_the_target_and_everything_else_there_is_told(migration: Any) -> None:

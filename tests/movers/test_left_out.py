@@ -16,8 +16,8 @@ import pytest
 from pydantic import SecretStr
 
 from helpers import export as exporting
+from helpers import load as loading
 from helpers.errors import UsageError
-from helpers.load import delta
 from helpers.model.manifest import Manifest
 from helpers.platforms import postgres
 from helpers.settings import Settings
@@ -128,7 +128,7 @@ def test_partitioned_tables_without_rows_or_without_partitions_move(migration: A
         pass
     manifest = migration.migrate()
     assert _rows(manifest) == {"public.branches": 0, "public.empty": 0, "public.months": 5000}
-    delta.load(delta.plan_load(manifest, migration.bucket, migration.settings.databricks))
+    loading.load(loading.plan_load(manifest, migration.bucket, migration.settings.databricks))
     for target in ("snowflake", "stage", "databricks"):
         assert migration.verify(target).verdict == "equal"
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from helpers import load as loading
+from helpers.engines.snowflake import records as snowflake_records
 from helpers.errors import TargetRefused
-from helpers.load import snowflake as loading
-from helpers.load.snowflake import records as snowflake_records
 from helpers.platforms import snowflake
 from helpers.platforms.delta import Lake, storage_options
 
@@ -260,14 +260,14 @@ class _BrokenOff(BaseException):
 
 
 def _break_off_at(patch: pytest.MonkeyPatch, words: str) -> None:
-    real = loading.Session.execute
+    real = snowflake.Session.execute
 
     def execute(session: Any, sql: str, *args: Any, **options: Any) -> Any:
         if words in sql:
             raise _BrokenOff
         return real(session, sql, *args, **options)
 
-    patch.setattr(loading.Session, "execute", execute)
+    patch.setattr(snowflake.Session, "execute", execute)
 
 
 def test_objects_of_others_on_the_stage_stay(migration: Any) -> None:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from helpers import load as loading
 from helpers.errors import TargetRefused
-from helpers.load import delta as loading
 from helpers.platforms.delta import Lake, storage_options
 
 SOURCE = (

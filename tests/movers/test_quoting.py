@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers import load as loading_delta
 from helpers import verify as verifying
 from helpers.digests import files_of
 from helpers.errors import UsageError
-from helpers.load import delta as loading_delta
 from helpers.platforms import duck, postgres, snowflake, spark
 from helpers.platforms.s3 import Location
 from helpers.settings import Settings

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from helpers import export
+from helpers import load as load
 from helpers.cutover import last_difference, later_writes, rollback, rollback_statements
 from helpers.cutover.rollback import RollbackPlan
 from helpers.errors import SourceRefused
-from helpers.load import snowflake as load
 from helpers.model.manifest import Manifest
 from helpers.platforms import postgres
 from helpers.source import freeze, held_snapshots, snapshot
@@ -279,7 +279,7 @@ def test_the_delta_is_what_changed_and_nothing_else(migration: Any) -> None:
     load_plan = last_difference.plan_load(final, migration.bucket, migration.settings.snowflake, delta.changed)
     assert {t.target for t in load_plan.tables} == {"sales", "fresh"}
     load.load(load_plan, load_id="f" * 32)
-    assert last_difference.is_loaded(final, migration.settings.snowflake, delta.changed, "f" * 32)[0]
+    assert last_difference.is_loaded(final, migration.bucket, migration.settings.snowflake, delta.changed, "f" * 32)[0]
     held_snapshots.release(taken)
     assert migration.verify().verdict == "equal"
     assert migration.verify("stage").verdict == "equal"

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from pydantic import SecretStr
 
-from helpers.errors import UsageError
-from helpers.load import delta as loading_delta
-from helpers.load import snowflake as loading
+from helpers import load as loading
+from helpers.errors import TargetRefused, UsageError
 from helpers.model import names
 from helpers.model.catalog import Column, PgType, Table
 from helpers.platforms import snowflake, spark
-from helpers.platforms.delta import Lake
+from helpers.platforms.delta import Lake, storage_options
 from helpers.settings import Databricks
 
 
@@ -67,7 +68,7 @@ def test_all_refusals_come_at_once_each_with_its_cure() -> None:
         "a.c.É and a.c.é",
     ]  # fmt: skip
     with pytest.raises(UsageError) as caught:
-        names.refuse(found, on="the target")
+        raise names.refused(found, on="the target")
     said = str(caught.value)
     assert all(str(each) in said and each.cure in said for each in found)
     assert """ALTER TABLE "a"."x y" RENAME TO …), or leave it out: --exclude 'a.x y'""" in said
@@ -79,12 +80,12 @@ def test_the_target_is_asked_before_anything_is_loaded(migration: Any) -> None:
         'CREATE TABLE "Odd Name; x" (id int)', "CREATE TABLE a (id int)", "CREATE SCHEMA other", "CREATE TABLE other.a (id int)"
     )  # fmt: skip
     manifest = migration.export()
-    for plan, target, named in (
-        (loading.plan_load, migration.settings.snowflake, ("other.a and public.a",)),
-        (loading_delta.plan_load, migration.settings.databricks, ("public.Odd Name; x", "other.a and public.a")),
+    for target, named in (
+        (migration.settings.snowflake, ("other.a and public.a",)),
+        (migration.settings.databricks, ("public.Odd Name; x", "other.a and public.a")),
     ):
         with pytest.raises(UsageError) as caught:
-            plan(manifest, migration.bucket, target)  # type: ignore[operator]
+            loading.plan_load(manifest, migration.bucket, target)
         assert all(name in str(caught.value) for name in named)
 
 
@@ -101,8 +102,8 @@ def test_what_lies_in_the_target_beside_the_tables_is_not_looked_at(migration: A
     lake.bucket.write("broken/_delta_log/00000000000000000000.json", b"{ not a log")
     migration.load(manifest)
     assert migration.verify().verdict == "equal"
-    plan = loading_delta.plan_load(manifest, migration.bucket, migration.settings.databricks)
-    loading_delta.load(plan)
+    plan = loading.plan_load(manifest, migration.bucket, migration.settings.databricks)
+    loading.load(plan)
     by_name = {table.name: table for table in migration.verify("databricks").tables}
     assert (by_name["t"].verdict, by_name["t"].rows_target) == ("equal", 1)
     # A table is a table: it is said that it is there, and that nobody can read it.
@@ -119,5 +120,41 @@ def test_a_view_or_a_broken_table_in_the_way_is_refused_with_the_other_names(mig
     assert (caught.value.on, "--exclude public.u" in caught.value.next_step) == ("public.u", True)
     lake = Lake.of(migration.settings.databricks, migration.settings.stage)
     lake.bucket.write("t/_delta_log/00000000000000000000.json", b"{ not a log")
-    with pytest.raises(UsageError, match="table that cannot be read"):
-        loading_delta.plan_load(manifest, migration.bucket, migration.settings.databricks)
+    with pytest.raises(TargetRefused, match="t is there and cannot be read") as found:
+        loading.plan_load(manifest, migration.bucket, migration.settings.databricks)
+    assert (found.value.exit_code, "--exclude" in found.value.next_step) == (1, True)
+
+
+def test_what_is_wrong_with_names_owners_and_unreadable_tables_is_told_at_once(migration: Any) -> None:
+    """Would catch: an operator who mends the names, and only then learns that a table belongs to others."""
+    migration.source(
+        "CREATE TABLE t (id int)", "CREATE TABLE u (id int)", "CREATE TABLE v (id int)", 'CREATE TABLE "w w" (id int)'
+    )
+    manifest = migration.export()
+    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    lake.bucket.write("t/_delta_log/00000000000000000000.json", b"{ not a log")
+    rows = pa.table({"only": ["our only copy"]})
+    write_deltalake(lake.location("u"), rows, storage_options=storage_options(migration.settings.stage))
+    with pytest.raises(TargetRefused) as caught:
+        loading.plan_load(manifest, migration.bucket, migration.settings.databricks)
+    for said in ("public.w w", "t is there and cannot be read", "no load of ours made u (a table)"):
+        assert said in caught.value.why
+    assert lake.tables() == ["t", "u"]
+    own = migration.settings.snowflake
+    with snowflake.connect(own) as session:
+        session.execute(f"CREATE SCHEMA {snowflake.identifier(own.database, own.schema_)}", doing="be its owner")
+    migration.target('CREATE TABLE "u" ("only" VARCHAR)', 'CREATE VIEW "v" AS SELECT * FROM "u"')
+    with pytest.raises(TargetRefused) as caught:
+        loading.plan_load(manifest, migration.bucket, own)
+    assert "public.v: the target has a view of that name" in caught.value.why
+    assert "no load of ours made u (a table)" in caught.value.why
+
+
+def test_a_table_that_cannot_be_read_is_not_dropped_and_keeps_nothing_else_from_being_told(migration: Any) -> None:
+    migration.source("CREATE TABLE t (id int)", "CREATE TABLE u (id int)")
+    loading.load(loading.plan_load(migration.export(), migration.bucket, migration.settings.databricks))
+    migration.source("DROP TABLE t")
+    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    lake.bucket.write("t/_delta_log/00000000000000000000.json", b"{ not a log")
+    with pytest.raises(TargetRefused, match=r"drop t, which the source has no more.*cannot be read"):
+        loading.plan_load(migration.export(), migration.bucket, migration.settings.databricks)

@@ -25,16 +25,16 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from run_support import PROJECT
 
-from helpers import export
+from helpers import export, load
+from helpers.engines.delta import records as delta_records
+from helpers.engines.delta.load import DeltaLoader
+from helpers.engines.snowflake import records as snowflake_records
+from helpers.engines.snowflake.load import SnowflakeLoader
 from helpers.errors import GateClosed, TargetRefused
 from helpers.export import state as export_state
 from helpers.ledger import folders
 from helpers.ledger.gate import Token
 from helpers.ledger.ledger import Entry, Ledger
-from helpers.load import delta
-from helpers.load import snowflake as load
-from helpers.load.delta import records as delta_records
-from helpers.load.snowflake import records as snowflake_records
 from helpers.model import manifest as manifests
 from helpers.phases.p30_data_migration.migration import DataMigration
 from helpers.platforms.delta import Lake, storage_options
@@ -164,8 +164,8 @@ POINTS = {
     "exported, not said": (export, "export", 1, True),
     "nothing loaded": (load, "load", 1, False),
     "rows loaded, not committed": (snowflake_records.Record, "write", 2, True),
-    "one table loaded": (load, "_load_table", 1, True),
-    "all tables loaded": (load, "_load_table", 3, True),
+    "one table loaded": (SnowflakeLoader, "load_table", 1, True),
+    "all tables loaded": (SnowflakeLoader, "load_table", 3, True),
     "loaded, not said": (load, "load", 1, True),
 }
 QUICK = {"one file exported", "manifest written", "one table loaded", "loaded, not said"}
@@ -260,11 +260,11 @@ def test_a_no_lets_the_snapshot_go_and_everything_is_done_anew(
 
 
 DELTA_POINTS = {
-    "nothing loaded": (delta, "load", 1, False, [2, 2, 2]),
-    "one table loaded, not recorded": (delta, "_load_table", 1, True, [3, 2, 2]),
+    "nothing loaded": (load, "load", 2, False, [2, 2, 2]),
+    "one table loaded, not recorded": (DeltaLoader, "_fill", 1, True, [3, 2, 2]),
     "one table recorded": (delta_records.Record, "keep", 1, True, [2, 2, 2]),
     "all recorded, not whole": (delta_records.Record, "finish", 1, False, [2, 2, 2]),
-    "loaded, not said": (delta, "load", 1, True, [2, 2, 2]),
+    "loaded, not said": (load, "load", 2, True, [2, 2, 2]),
 }
 """With the version that each table's log ends at: made in commit 0, filled in commit 1, marked as ours in commit 2, and filled
 once more where nothing says whose rows it has."""

@@ -14,11 +14,10 @@ import pytest
 from deltalake import write_deltalake
 from run_support import own_project
 
+from helpers import load
 from helpers.errors import SourceRefused, TargetRefused, UsageError
 from helpers.ledger import folders
 from helpers.ledger.ledger import Entry, Ledger
-from helpers.load import delta as delta_load
-from helpers.load import snowflake as load
 from helpers.phases.p30_data_migration.migration import DataMigration
 from helpers.platforms import snowflake
 from helpers.platforms.delta import Lake, storage_options
@@ -89,7 +88,7 @@ def test_what_would_change_is_said_and_nothing_changes(migration: Any, planned: 
     assert not lake.tables()
 
     manifest = migration.migrate()
-    delta_load.load(delta_load.plan_load(manifest, migration.bucket, migration.settings.databricks))
+    load.load(load.plan_load(manifest, migration.bucket, migration.settings.databricks))
     before, rows = migration.bucket.sizes(), migration.target('SELECT COUNT(*) FROM "other"')
     files = lake.bucket.sizes()
     migration.source("DROP TABLE gone", "ALTER TABLE a ADD COLUMN w int", "DELETE FROM other WHERE n > 5")

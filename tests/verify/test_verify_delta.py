@@ -14,6 +14,7 @@ import pytest
 from deltalake import DeltaTable, Field
 from deltalake.schema import PrimitiveType
 
+from helpers import load as loading
 from helpers import verify as verifying
 from helpers.digests.canonical import FormColumn, kind_of
 from helpers.digests.canonical import duckdb as canonical_duckdb
@@ -21,8 +22,6 @@ from helpers.engines.delta import dialect as canonical_spark
 from helpers.engines.delta.catalog import qualified
 from helpers.engines.delta.files import DeltaSide
 from helpers.engines.delta.rows import SparkSide
-from helpers.errors import LoadError
-from helpers.load import delta as loading
 from helpers.platforms import duck, spark
 from helpers.platforms.delta import Lake, storage_options
 from helpers.platforms.postgres import identifier
@@ -208,8 +207,23 @@ def test_rows_that_a_deletion_vector_may_hide_are_not_read_without_spark(migrati
         "INSERT INTO t VALUES (1), (2), (3)",
         "DELETE FROM t WHERE id = 3",
     )
-    with pytest.raises(LoadError, match="deletion vectors"):
-        migration.verify("databricks")
+    (table,) = migration.verify("databricks").tables
+    assert (table.verdict, "deletion vectors" in table.method) == ("refused", True)
+
+
+def test_a_table_that_cannot_be_read_is_refused_and_the_others_are_compared(migration: Any) -> None:
+    """Would catch: one damaged log that keeps the verdict of every other table from being told."""
+    migration.source(
+        "CREATE TABLE a (id int)", "INSERT INTO a VALUES (1)", "CREATE TABLE b (id int)", "CREATE TABLE c (id int)"
+    )
+    _load(migration)
+    lake = _lake(migration)
+    lake.bucket.write("b/_delta_log/00000000000000000000.json", b"{ not a log")
+    lake.bucket.remove([path for path in lake.bucket.sizes("a/") if path.endswith(".parquet")])
+    found = migration.verify("databricks")
+    assert {table.name: table.verdict for table in found.tables} == {"a": "refused", "b": "refused", "c": "equal"}
+    assert "load the table again" in found.tables[0].method
+    assert found.verdict == "refused"
 
 
 def test_renamed_physical_columns_are_read_by_their_mapping(migration: Any) -> None:

@@ -2,14 +2,114 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict
+
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError
-from helpers.platforms.delta import DeltaVersion
+from helpers.platforms import spark
+from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.spark import Session, identifier
-from helpers.settings import Databricks
+from helpers.settings import Databricks, Stage
 
 _COMMENT = "Comment"
 _DETAILS = "# Detailed Table Information"
+
+
+class Version(BaseModel):
+    """A state of one table; equal ones hold the same rows.
+
+    Attributes:
+        table_id: of the table, as its log has it; a table that is dropped and made again has another.
+        number: of the last commit.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table_id: str
+    number: int
+
+
+class DeltaCatalog:
+    """The tables of a target: a local table by its log, the others by asking the server, in a session that begins with that.
+
+    Args:
+        target: the schema.
+        stage: whose credentials reach a local table.
+        stack: ends the session.
+    """
+
+    def __init__(self, target: Databricks, stage: Stage, stack: ExitStack) -> None:
+        self.target = target
+        self.lake = Lake.of(target, stage) if target.engine == "pysail" else None
+        self._stack = stack
+
+    @cached_property
+    def session(self) -> Session:
+        """With the server."""
+        return self._stack.enter_context(spark.connect(self.target))
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """By `key`, what there is when it is first asked for: tables and views."""
+        found = self.lake.tables() if self.lake else table_names(self.session, self.target)
+        return {key(self.target, name): name for name in found}
+
+    def views(self) -> set[str]:
+        """Which of `names` are views."""
+        found = set() if self.lake else view_names(self.session, self.target)
+        return {key(self.target, name) for name in found}
+
+    def shape(self, table: str) -> TableShape:
+        """The definition of one of `names`.
+
+        Raises:
+            ConnectionFailed, LoadError: it cannot be read.
+        """
+        if self.lake:
+            return of_version(self.lake.read(table))
+        return read_table(self.session, self.target, self.names[key(self.target, table)])
+
+    def now(self, table: str) -> Version | None:
+        """The version of a table; None where its log or a file that it names cannot be read.
+
+        Raises:
+            ConnectionFailed: the target cannot be asked.
+        """
+        try:
+            if not self.lake:
+                return self.look(table)[0]
+            found = self.lake.read(table)
+            return None if self.lake.lost(table, found) else Version(table_id=found.id, number=found.version)
+        except LoadError:
+            return None
+
+    def look(self, table: str) -> tuple[Version, dict[str, str]]:
+        """The version of a table and its properties.
+
+        Raises:
+            ConnectionFailed, LoadError: the target cannot be asked, or has no such table.
+        """
+        if self.lake:
+            found = self.lake.read(table)
+            return Version(table_id=found.id, number=found.version), found.properties
+        # https://docs.delta.io/latest/delta-utility.html: the details have one row, the history has the last commit first.
+        name, doing = qualified(self.target, table), f"ask for the version of {table}"
+        (detail,) = self.session.execute(f"DESCRIBE DETAIL {name}", doing=doing)
+        (last,) = self.session.execute(f"DESCRIBE HISTORY {name} LIMIT 1", doing=doing)
+        properties = detail.get("properties") or {}
+        return Version(table_id=str(detail["id"]), number=int(last["version"])), dict(properties)
+
+    def operations(self, table: str, after: int) -> list[str]:
+        """What the log says was done to a table behind a version, the last first."""
+        if self.lake:
+            done = self.lake.history(table)
+        else:
+            name = qualified(self.target, table)
+            done = self.session.execute(f"DESCRIBE HISTORY {name}", doing=f"ask what was done to {table}")
+        return [str(commit["operation"]) for commit in done if int(commit["version"]) > after]
 
 
 def qualified(target: Databricks, table: str | None = None) -> str:

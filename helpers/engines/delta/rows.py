@@ -45,16 +45,17 @@ class SparkSide:
         present = table_names(session, target)
         self._views = view_names(session, target) if present else set()
         self._present = {key(target, name): name for name in present}
-        self._shapes = {
-            name: read_table(session, target, there) for name, there in self._present.items() if name in self._known
-        }
+        self._shapes: dict[str, TableShape] = {}
 
     def tables(self) -> dict[str, str]:
         names = (name for name, there in self._present.items() if there not in self._views)
         return dict.fromkeys((self._known.get(name, name) for name in names), self._target.schema_)
 
     def shape(self, plan: TablePlan) -> TableShape | None:
-        return self._shapes.get(key(self._target, plan.there))
+        name = key(self._target, plan.there)
+        if name in self._present and name not in self._shapes:
+            self._shapes[name] = read_table(self._session, self._target, self._present[name])
+        return self._shapes.get(name)
 
     def rows(self, schema: str, name: str) -> int:
         return self._count(qualified(self._target, name))

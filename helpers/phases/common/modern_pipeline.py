@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers import verify
+from helpers import load, verify
 from helpers.assessment import target_security
 from helpers.finding import Finding
 from helpers.frames import frame
 from helpers.ledger.folders import report_path
 from helpers.ledger.steps import Found
-from helpers.load.snowflake import records as snowflake_records
 from helpers.model import manifest
 from helpers.phases.common.box_findings import output_findings, performance_findings, quality_findings, target_findings
 from helpers.phases.common.plan import StepPlan, compute_cost, plan_step
@@ -85,7 +84,8 @@ class ModernPipeline:
 
     def stands(self, load_id: str, result: Mapping[str, Any]) -> Found:
         """The export at the stage, and what Airflow, or the marts and the target, say."""
-        staged = manifest.read_if_any(Bucket.open(self._settings.stage))
+        bucket = Bucket.open(self._settings.stage)
+        staged = manifest.read_if_any(bucket)
         if staged is None or staged.export != result["export"]:
             return Found("not done", "the stage holds another export by now")
         if result["run"]:
@@ -94,7 +94,7 @@ class ModernPipeline:
         found = marts.built(self._settings)
         if found.get("load_id") != load_id:
             return Found("not done", f"the marts are of the load {found.get('load_id', 'none')}")
-        loaded, how = snowflake_records.is_loaded(staged, self._settings.snowflake, load_id)
+        loaded, how = load.is_loaded(staged, bucket, self._settings.snowflake, load_id)
         return Found("done" if loaded else "not done", f"the marts are of the load {load_id}, and {how}")
 
     def readers(self, listed: Sequence[Listed]) -> dict[str, Downstream | None]:

@@ -21,7 +21,7 @@ import sqlalchemy
 from IPython import get_ipython
 from IPython.display import HTML, Markdown
 
-from helpers import export
+from helpers import export, load
 from helpers.errors import AwaitingPerson, MigrationError, SourceFailed, SourceRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.export.state import TableState
@@ -31,10 +31,6 @@ from helpers.ledger.folders import PHASE, run_folder
 from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import CHECK, Declares, Found, Probe, Step
 from helpers.ledger.view import NOT_APPLICABLE
-from helpers.load import delta
-from helpers.load import snowflake as load
-from helpers.load.delta import records as delta_records
-from helpers.load.snowflake import records as snowflake_records
 from helpers.model import manifest, names
 from helpers.model.globs import EXCLUDED
 from helpers.model.manifest import Manifest
@@ -198,8 +194,8 @@ class DataMigration(Phase):
             staged = self._staged()
             if not step.skipped:
                 with self.timed("load databricks"), progress("load databricks") as report:
-                    plan = delta.plan_load(staged, self._bucket, target)
-                    delta.load(plan, load_id=step.load_id, progress=report)
+                    plan = load.plan_load(staged, self._bucket, target)
+                    load.load(plan, load_id=step.load_id, progress=report)
                 step.result = _loaded(staged)
         loaded = ((str(table), table.rows, spark.engine(target)) for table in staged.tables)
         return frame(loaded, "table", "rows", "engine")
@@ -375,11 +371,11 @@ class DataMigration(Phase):
         return Found("done", f"the manifest at {self._bucket.location} is of the export {found.export}", now)
 
     def _is_loaded(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        done, how = snowflake_records.is_loaded(self._staged(), self.settings.snowflake, load_id)
+        done, how = load.is_loaded(self._staged(), self._bucket, self.settings.snowflake, load_id)
         return Found("done" if done else "not done", how, _loaded(self._staged()))
 
     def _is_loaded_as_delta(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        done, how = delta_records.is_loaded(self._staged(), self._bucket, self.settings.databricks, load_id)
+        done, how = load.is_loaded(self._staged(), self._bucket, self.settings.databricks, load_id)
         return Found("done" if done else "not done", how, _loaded(self._staged()))
 
     def _exported(self, exported: Manifest | None) -> dict[str, Any]:

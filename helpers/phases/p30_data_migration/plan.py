@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.errors import UsageError
+from helpers import load
+from helpers.errors import MigrationError, TargetRefused, UsageError
 from helpers.export import ExportPlan
-from helpers.load import delta, snowflake
 from helpers.model import manifest
 from helpers.model.catalog import Table
 from helpers.phases.common.plan import StepPlan, compute_cost, plan_step
@@ -36,9 +36,9 @@ def plan_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepPlan:
     """What a load of this export would make, replace and drop; asks the target what it has, and writes nothing.
 
     Raises:
-        ConnectionFailed, UsageError: as `load.snowflake.plan_load`, such as for two names that the target would take for one.
+        ConnectionFailed, UsageError: as `load.plan_load`, such as for two names that the target would take for one.
     """
-    found = snowflake.plan_load(plan.unwritten, bucket, settings.snowflake)
+    found = load.plan_load(plan.unwritten, bucket, settings.snowflake)
     what = f"load {snowflake_platform.address(settings.snowflake)}, each table in one transaction"
     return _plan_tables("s30-load", what, found, plan, settings)
 
@@ -47,9 +47,9 @@ def plan_delta_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> Ste
     """The same of the Delta tables.
 
     Raises:
-        ConnectionFailed, UsageError: as `load.delta.plan_load`.
+        ConnectionFailed, UsageError: as `load.plan_load`.
     """
-    found = delta.plan_load(plan.unwritten, bucket, settings.databricks)
+    found = load.plan_load(plan.unwritten, bucket, settings.databricks)
     what = f"load {spark.address(settings.databricks)}, each table in one commit"
     return _plan_tables("s30-load-databricks", what, found, plan, settings)
 
@@ -59,26 +59,19 @@ def ask_targets(plan: ExportPlan, bucket: Bucket, settings: Settings) -> None:
 
     Raises:
         ConnectionFailed: one of them does not answer.
-        UsageError: what any of them refuses, all of it.
+        TargetRefused, UsageError: what any of them refuses, all of it.
     """
-    refused: list[UsageError] = []
+    refused: list[MigrationError] = []
     asks = {plan_load: settings.values.snowflake, plan_delta_load: settings.values.databricks}
     for ask in (ask for ask, target in asks.items() if target):
         try:
             ask(plan, bucket, settings)
-        except UsageError as error:
+        except (TargetRefused, UsageError) as error:
             refused.append(error)
-    if len(refused) > 1:
-        why = "; ".join(dict.fromkeys(f"{each.on}: {each.why}" for each in refused))
-        cure = "; ".join(dict.fromkeys(each.next_step for each in refused))
-        raise UsageError(refused[0].what, on="every target", why=why, next_step=cure)
-    if refused:
-        raise refused[0]
+    load.refuse_together(refused, on="every target")
 
 
-def _plan_tables(
-    step: str, what: str, found: snowflake.LoadPlan | delta.LoadPlan, plan: ExportPlan, settings: Settings
-) -> StepPlan:
+def _plan_tables(step: str, what: str, found: load.LoadPlan, plan: ExportPlan, settings: Settings) -> StepPlan:
     tables = {(table.schema, table.name): table for table in plan.catalog.tables}
     rows = [
         (str(t.staged), t.target, t.action, t.staged.rows, _size(tables[t.staged.schema_, t.staged.name])[1])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import checklist, export
+from helpers import checklist, export, load
 from helpers.cutover import last_difference
 from helpers.cutover.last_difference import Health
 from helpers.errors import UsageError
@@ -21,7 +21,6 @@ from helpers.finding import Finding, judged, note, stop
 from helpers.frames import frame
 from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import Found, Probe
-from helpers.load import snowflake as load
 from helpers.model import manifest
 from helpers.model.catalog import Table
 from helpers.phases.common import earlier, switches
@@ -334,7 +333,7 @@ class Cutover(Switching):
     def _is_loaded(self, load_id: str, result: Mapping[str, Any]) -> Found:
         changed = (self.run.view()["s50-delta"].result or {}).get("changed", ())
         final = manifest.read(self._bucket)
-        done, how = last_difference.is_loaded(final, self.settings.snowflake, changed, load_id)
+        done, how = last_difference.is_loaded(final, self._bucket, self.settings.snowflake, changed, load_id)
         return Found("done" if done else "not done", how, result)
 
     def _is_led(self, share: int | None) -> Probe:

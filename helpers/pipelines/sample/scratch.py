@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import Any
 
 from helpers import settings as profiles
-from helpers.load.snowflake.records import SCHEMA_SUFFIX
+from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.pipelines.sample import sample
 from helpers.platforms import postgres, snowflake
 from helpers.platforms.s3 import Bucket

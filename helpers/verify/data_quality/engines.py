@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import duckdb
 import psycopg2
 
+from helpers.engines.snowflake.catalog import declared_type
 from helpers.errors import MigrationError
-from helpers.load.snowflake import declared_type
 from helpers.model import limits as limiting
 from helpers.model import types
 from helpers.model.catalog import Column, Table

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 
 from helpers.engines.snowflake.catalog import Present, read_names
 from helpers.errors import TargetRefused
-from helpers.model.manifest import Manifest
-from helpers.platforms import snowflake
 from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.settings import Snowflake
 
@@ -156,32 +154,6 @@ def changes(session: Session, target: Snowflake, names: Iterable[str]) -> dict[s
         (row,) = session.execute(f"SELECT {', '.join(asked)}", doing="ask when the tables were last changed")
         found |= {name: int(row[f"C{number}"]) for number, name in enumerate(some)}
     return found
-
-
-def is_loaded(manifest: Manifest, target: Snowflake, load_id: str) -> tuple[bool, str]:
-    """Asks the target whether it holds the rows of a load, all of them and nobody else's since.
-
-    Args:
-        manifest: of the export that was loaded.
-        target: the Snowflake account, database and schema.
-        load_id: what the load was given.
-
-    Returns:
-        The answer, and what it was read from.
-
-    Raises:
-        ConnectionFailed, LoadError: the target cannot be asked.
-    """
-    where = snowflake.address(target)
-    with snowflake.connect(target) as session:
-        recorded = read(session, target) if has_database(session, target) else {}
-        if WHOLE not in recorded or recorded[WHOLE].load_id != load_id:
-            return False, f"{where} does not record the load {load_id} as whole"
-        present = read_names(session, target.database, target.schema_)
-        for staged in manifest.tables:
-            if not holds(session, target, staged.name, staged.rows, load_id, recorded, present):
-                return False, f"{staged} in {where} is not as the load {load_id} left it"
-    return True, f"{where} holds every table of the load {load_id}"
 
 
 def holds(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from helpers.engines.snowflake.catalog import TABLE, Present
+from helpers.engines.snowflake.records import NEW_SUFFIX, Made
 from helpers.errors import LoadError, TargetRefused
-from helpers.load.snowflake.records import NEW_SUFFIX, Made
 from helpers.model import names
 from helpers.model.manifest import StagedTable
 from helpers.model.names import Refusal
@@ -44,19 +44,21 @@ class Attached:
 
 
 def refusals(
-    session: Session, chosen: list[StagedTable], present: Mapping[str, Present], target: Snowflake
+    session: Session, chosen: Sequence[StagedTable], present: Mapping[str, Present], target: Snowflake
 ) -> list[Refusal]:
-    """Of names alone, of those that lie in the target already, and of what is no table there."""
-    found = list(names.refusals(chosen, snowflake.NAMES, target.schema_))
-    for staged in chosen:
-        if (there := present.get(staged.name)) and there.kind != TABLE:
-            found.append(names.in_the_way(staged, there.kind.lower()))
+    """Of names that lie in the target already, and of what is no table there; not those of the chosen names alone."""
+    found = [
+        names.in_the_way(staged, there.kind.lower())
+        for staged in chosen
+        if (there := present.get(staged.name)) and there.kind != TABLE
+    ]
     others = [names.Other(name) for name in present if name not in {staged.name for staged in chosen}]
     ours = {str(staged) for staged in chosen}
-    only_case = [each for each in names.alike([*others, *chosen], _FOLDING) if ours & set(each.tables)]
-    if only_case and not _tells_case_apart(session):
-        found = [*(refusal for refusal in found if refusal.on not in {each.on for each in only_case}), *only_case]
-    return found
+    known = {refusal.on for refusal in names.refusals(chosen, snowflake.NAMES, target.schema_)}
+    only_case = [
+        each for each in names.alike([*others, *chosen], _FOLDING) if ours & set(each.tables) and each.on not in known
+    ]
+    return [*found, *only_case] if only_case and not _tells_case_apart(session) else found
 
 
 _FOLDING = replace(
@@ -84,19 +86,6 @@ def foreign(needed: list[str], present: dict[str, Present], recorded: dict[str, 
             remade = f", made anew since the load {made.load_id}" if made else ""
             found[name] = f"{_article(kind)} {kind}{remade}"
     return found
-
-
-def refuse_foreign(target: Snowflake, found: dict[str, str]) -> None:
-    """Raises `TargetRefused` that names everything in the way."""
-    if not found:
-        return
-    raise TargetRefused(
-        "load into what belongs to others",
-        on=snowflake.address(target),
-        why="no load of ours made " + "; ".join(f"{name} ({what})" for name, what in found.items()),
-        next_step="nothing was changed. Its owner renames it (ALTER TABLE … RENAME TO …) or moves it to another schema; or set "
-        "another `schema` under the profile's snowflake section, or leave the table out with --exclude",
-    )
 
 
 def attached(session: Session, target: Snowflake, table: str) -> tuple[Attached, ...]:

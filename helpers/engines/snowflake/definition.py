@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from helpers.engines.shapes import ColumnShape, TableShape
-from helpers.model import declared, defaults
+from helpers.engines.shapes import TableShape, defaults_differ, keys_differ, same_type
+from helpers.model import defaults
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.platforms.snowflake import identifier, literal
 
@@ -53,24 +53,6 @@ def table_definition(staged: StagedTable) -> str:
     return f"({', '.join(parts)}){comment}"
 
 
-def difference(found: TableShape, wanted: TableShape) -> str:
-    """Why the present table cannot take the rows, or would not be what the source is; empty where it serves."""
-    names, needed = [column.name for column in found.columns], [column.name for column in wanted.columns]
-    if lacking := [name for name in needed if name not in names]:
-        return f"it lacks {', '.join(lacking)}"
-    if surplus := [name for name in names if name not in needed]:
-        return f"it also has {', '.join(surplus)}"
-    for have, want in zip(found.columns, wanted.columns, strict=True):
-        if (have.name, have.not_null) != (want.name, want.not_null) or not _same_type(have, want):
-            return f"its column {have.name} {have.type} must be {want.name} {want.type}{' NOT NULL' if want.not_null else ''}"
-        if _defaults_differ(have, want):
-            return f"its column {have.name} has the default {have.default or 'NULL'} for {want.default or 'NULL'}"
-    if _keys_differ(found, wanted):
-        have_key, want_key = (", ".join(map(str, keys)) or "none" for keys in (found.keys or (), wanted.keys or ()))
-        return f"its key is {have_key}, and the source's {want_key}"
-    return ""
-
-
 def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Alteration | None:
     """How the present table becomes the wanted one and stays the same table; None where Snowflake alters none like that."""
     needed = [column.name for column in wanted.columns]
@@ -78,16 +60,16 @@ def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Al
     if [column.name for column in kept] != needed[: len(kept)]:
         return None
     before, after = [], []
-    keys_differ = _keys_differ(found, wanted)
-    if keys_differ and found.keys:
+    another_key = keys_differ(found, wanted)
+    if another_key and found.keys:
         before.append("DROP PRIMARY KEY")
     for have, want in zip(kept, wanted.columns, strict=False):
         name = identifier(have.name)
-        if not _same_type(have, want):
+        if not same_type(have, want, found.dialect):
             if not _is_wider(have.type, want.type):
                 return None
             before.append(f"ALTER COLUMN {name} SET DATA TYPE {want.type}")
-        if _defaults_differ(have, want):
+        if defaults_differ(have, want, found.dialect):
             if want.default:
                 return None
             before.append(f"ALTER COLUMN {name} DROP DEFAULT")
@@ -106,7 +88,7 @@ def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Al
         f"ALTER COLUMN {identifier(c.name)} DROP NOT NULL" for c in found.columns if c.name in gone and c.not_null
     ]
     after += [f"DROP COLUMN {identifier(name)}" for name in gone]
-    if keys_differ and staged.key:
+    if another_key and staged.key:
         after.append(f"ADD PRIMARY KEY ({', '.join(identifier(name) for name in staged.key)})")
     return Alteration(tuple(before), tuple(after), gone)
 
@@ -125,12 +107,8 @@ def changed_columns(found: TableShape, wanted: TableShape) -> Iterator[str]:
     """Columns that go, or that get a type which another table must have."""
     for have in found.columns:
         want = wanted.column(have.name)
-        if want is None or not _same_type(have, want):
+        if want is None or not same_type(have, want, found.dialect):
             yield have.name
-
-
-def _same_type(have: ColumnShape, want: ColumnShape) -> bool:
-    return declared.change(want.type, have.type, "snowflake") is None
 
 
 def _is_wider(have: str, want: str) -> bool:
@@ -141,13 +119,3 @@ def _is_wider(have: str, want: str) -> bool:
     if not old or not new or old[1] != new[1] or old[3] != new[3]:
         return False
     return new[2] is None or (old[2] is not None and int(old[2]) <= int(new[2]))
-
-
-def _defaults_differ(have: ColumnShape, want: ColumnShape) -> bool:
-    if have.default is None or want.default is None:
-        return False
-    return defaults.same(want.default, have.default, want.type, "snowflake") is False
-
-
-def _keys_differ(found: TableShape, wanted: TableShape) -> bool:
-    return found.keys is not None and found.keys != wanted.keys

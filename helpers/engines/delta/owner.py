@@ -6,14 +6,12 @@ others wrote is seen. A table that was dropped and made again has no mark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from helpers.engines.delta.catalog import qualified
+from helpers.engines.delta.catalog import DeltaCatalog, Version, qualified
 from helpers.errors import LoadError, TargetRefused
-from helpers.load.delta.records import Version, Versions
 from helpers.platforms import spark
 from helpers.platforms.delta import folder
 from helpers.platforms.spark import Session, literal
@@ -63,17 +61,17 @@ class Standing:
     version: int
 
 
-def standing(versions: Versions, name: str) -> Standing:
+def standing(catalog: DeltaCatalog, name: str) -> Standing:
     """Looks at one table that is there.
 
     Raises:
         ConnectionFailed, LoadError: the target cannot be asked.
     """
-    now, properties = versions.look(name)
+    now, properties = catalog.look(name)
     mark = _read(properties.get(MARK), now)
     if mark is None or mark.version is None:
         return Standing(mark, (), now.number)
-    since = versions.operations(name, mark.version) if now.number > mark.version else []
+    since = catalog.operations(name, mark.version) if now.number > mark.version else []
     return Standing(mark, tuple(one for one in since if one not in _NO_ROWS), now.number)
 
 
@@ -90,24 +88,22 @@ def at_its_place(session: Session, target: Databricks, name: str) -> bool:
     return True
 
 
-def refuse_foreign(target: Databricks, names: Iterable[str]) -> None:
-    """Raises `TargetRefused` that names every table in the way which no load of ours made."""
-    if found := sorted(names):
-        raise TargetRefused(
-            "load into what belongs to others",
-            on=spark.address(target),
-            why=f"no load of ours made {', '.join(found)}",
-            next_step="nothing was changed. Its owner renames or moves the table, or set another `schema` under the profile's "
-            "databricks section, or leave it out with --exclude",
-        )
+def unreadable(target: Databricks, name: str, why: str) -> TargetRefused:
+    """The refusal of a table whose rows cannot be replaced, since nobody can tell what it is."""
+    return TargetRefused(
+        f"replace the rows of {name}",
+        on=spark.address(target),
+        why=f"{name} is there and cannot be read: {why}",
+        next_step=f"nothing was changed. Restore it, or drop it: DROP TABLE {qualified(target, name)}; or leave it out with --exclude",
+    )
 
 
-def refuse_written(target: Databricks, name: str, written: tuple[str, ...]) -> None:
-    """Raises `TargetRefused` for a table that would be dropped with what others wrote to it."""
-    raise TargetRefused(
+def undroppable(target: Databricks, name: str, why: str) -> TargetRefused:
+    """The refusal of a table that would be dropped with what others wrote to it, or that nobody can read."""
+    return TargetRefused(
         f"drop {name}, which the source has no more",
         on=spark.address(target),
-        why=f"others wrote to it since its load: {', '.join(dict.fromkeys(written))}",
+        why=why,
         next_step=f"keep what is needed of it and drop it yourself: DROP TABLE {qualified(target, name)}",
     )
 
@@ -118,8 +114,6 @@ def refuse_governed(session: Session, target: Databricks, name: str, differs: st
     Raises:
         TargetRefused: it names them.
     """
-    if not target.catalog or target.engine == "pysail":
-        return
     found = []
     for view, shown in (
         ("row_filters", "filter_name"),
@@ -130,7 +124,7 @@ def refuse_governed(session: Session, target: Databricks, name: str, differs: st
         where = f"schema_name = {literal(target.schema_.lower())} AND table_name = {literal(name.lower())}"
         try:
             rows = session.execute(
-                f"SELECT {shown} AS n FROM {spark.identifier(target.catalog)}.information_schema.{view} WHERE {where}",
+                f"SELECT {shown} AS n FROM {spark.identifier(target.catalog or '')}.information_schema.{view} WHERE {where}",
                 doing=f"ask what is on {name}",
             )
         except LoadError:
@@ -145,12 +139,12 @@ def refuse_governed(session: Session, target: Databricks, name: str, differs: st
         )
 
 
-def leave_mark(session: Session, versions: Versions, name: str, comments: dict[str, str]) -> None:
+def leave_mark(session: Session, catalog: DeltaCatalog, name: str, comments: dict[str, str]) -> None:
     """Says in the table's properties that a load has left it; call it when nothing of it is to be changed any more."""
-    now, _ = versions.look(name)
+    now, _ = catalog.look(name)
     mark = Mark(table_id=now.table_id, version=now.number + 1, comments=comments)
     session.execute(
-        f"ALTER TABLE {qualified(versions.target, name)} SET TBLPROPERTIES ({literal(MARK)} = {literal(mark.model_dump_json())})",
+        f"ALTER TABLE {qualified(catalog.target, name)} SET TBLPROPERTIES ({literal(MARK)} = {literal(mark.model_dump_json())})",
         doing=f"record the load of {name}",
     )
 

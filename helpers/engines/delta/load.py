@@ -1,0 +1,239 @@
+"""Loading Delta, through Spark Connect: each table's rows arrive in one commit of its log.
+
+A table that serves as it is gets `INSERT OVERWRITE`; a new one is created empty and then likewise; one whose definition
+differs is replaced by `CREATE OR REPLACE TABLE … AS SELECT`, which takes no constraints and comments
+(https://docs.databricks.com/en/sql/language-manual/sql-ref-syntax-ddl-create-table-using.html), so these follow it. Until
+the commit readers see the former rows; a load that is killed leaves them, and the next one replaces and never adds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from helpers.engines.delta import owner
+from helpers.engines.delta.catalog import DeltaCatalog, key, qualified
+from helpers.engines.delta.records import Record, read_record
+from helpers.engines.loading import Loader, Standing, TableLoad, There, miscounted
+from helpers.engines.shapes import TableShape, comment_difference, difference
+from helpers.errors import LoadError
+from helpers.model import names
+from helpers.model.manifest import StagedColumn, StagedTable
+from helpers.platforms import spark
+from helpers.platforms.delta import Lake, folder
+from helpers.platforms.s3 import Bucket
+from helpers.platforms.spark import Session, identifier, literal
+from helpers.settings import Databricks
+from helpers.settings.local_stack import local_stack
+
+LOADED = "loaded-delta.json"
+
+_MAPPED = re.compile(r"[ ,;{}()\n\t=]")
+"""What a column's name may hold only with column mapping (https://docs.delta.io/latest/delta-column-mapping.html)."""
+
+_MAPPING = "'delta.columnMapping.mode' = 'name', 'delta.minReaderVersion' = '2', 'delta.minWriterVersion' = '5'"
+
+
+@contextmanager
+def opened(target: Databricks, bucket: Bucket) -> Iterator[DeltaLoader]:
+    """A loader whose session begins when it is first needed, and ends with the block."""
+    with ExitStack() as stack:
+        yield DeltaLoader(target, bucket, stack)
+
+
+class DeltaLoader(Loader):
+    """A schema of Delta tables; those of the local stack are known by their logs alone, without a session."""
+
+    section = "databricks"
+
+    def __init__(self, target: Databricks, bucket: Bucket, stack: ExitStack) -> None:
+        super().__init__(bucket)
+        self.where = spark.address(target)
+        self.rules = spark.names(target)
+        self._target = target
+        self._catalog = DeltaCatalog(target, bucket.stage, stack)
+        self._record: Record | None = None
+
+    @property
+    def _session(self) -> Session:
+        return self._catalog.session
+
+    def look(self, chosen: Sequence[StagedTable]) -> There:
+        target, catalog = self._target, self._catalog
+        views = catalog.views() if any(self._is_there(staged) for staged in chosen) else set()
+        tables: dict[str, Standing] = {}
+        foreign: dict[str, str] = {}
+        refusals = []
+        for staged in chosen:
+            if not self._is_there(staged):
+                if not self._lake and owner.at_its_place(self._session, target, staged.name):
+                    foreign[staged.name] = "a table in its folder"
+            elif key(target, staged.name) in views:
+                refusals.append(names.in_the_way(staged, "view"))
+            else:
+                try:
+                    standing = owner.standing(catalog, staged.name)
+                    if standing.mark is None:
+                        foreign[staged.name] = "a table"
+                    else:
+                        tables[staged.name] = _standing(standing, catalog.shape(staged.name))
+                except LoadError as error:
+                    self.refused.append(owner.unreadable(target, staged.name, error.why))
+        return There(tables, refusals, foreign)
+
+    def change(self, table: TableLoad, found: TableShape, wanted: TableShape) -> TableLoad:
+        if differs := difference(found, wanted) or comment_difference(found, wanted):
+            if self._target.catalog and not self._lake:
+                owner.refuse_governed(self._session, self._target, table.target, differs)
+            return replace(table, way="replace", action=f"replace the table: {differs}")
+        return table
+
+    def gone(self, kept: Sequence[StagedTable]) -> dict[str, bool]:
+        stay = {key(self._target, staged.name) for staged in kept}
+        found = {}
+        for name in self._loaded_before():
+            if key(self._target, name) not in self._catalog.names.keys() - stay:
+                continue
+            try:
+                standing = owner.standing(self._catalog, name)
+            except LoadError as error:
+                self.refused.append(owner.undroppable(self._target, name, f"it cannot be read: {error.why}"))
+                continue
+            if standing.written:
+                why = f"others wrote to it since its load: {', '.join(dict.fromkeys(standing.written))}"
+                self.refused.append(owner.undroppable(self._target, name, why))
+            elif standing.mark is not None:
+                found[name] = False
+        return found
+
+    def begin(self, export: str, load_id: str, tables: Sequence[TableLoad]) -> None:
+        self._session.execute(f"CREATE SCHEMA IF NOT EXISTS {qualified(self._target)}", doing="create the schema")
+        self._record = Record.begun(self.bucket, self._target, export, load_id)
+
+    def holds(self, table: str, rows: int) -> bool:
+        if not self._record or table not in self._record.tables or key(self._target, table) not in self._catalog.names:
+            return False
+        return self._record.holds(table, rows, self._catalog.now(table))
+
+    def load_table(self, table: TableLoad) -> None:
+        """Rows are counted in the files before anything changes, and in the table after its commit."""
+        self._fill(table)
+        owner.leave_mark(self._session, self._catalog, table.target, dict(table.source_comments))
+        if self._record and (now := self._catalog.now(table.target)):
+            self._record.keep(self.bucket, table.target, now, table.staged.rows)
+
+    def drop(self, table: str, *, written: bool) -> None:
+        doing = f"drop {table}, which the source has no more"
+        self._session.execute(f"DROP TABLE IF EXISTS {qualified(self._target, table)}", doing=doing)
+        if self._lake:
+            self._lake.remove(table)
+
+    def finish(self, tables: Collection[str], dropped: Collection[str], rows: int) -> None:
+        ours = {*tables, *self._loaded_before()} - set(dropped)
+        self.bucket.write(LOADED, json.dumps({self.where: sorted(ours)}).encode())
+        assert self._record
+        self._record.finish(self.bucket)
+
+    def recall(self, load_id: str) -> bool:
+        self._record = read_record(self.bucket)
+        found = self._record
+        return bool(found and found.whole and (found.target, found.load_id) == (self.where, load_id))
+
+    @property
+    def _lake(self) -> Lake | None:
+        return self._catalog.lake
+
+    def _is_there(self, staged: StagedTable) -> bool:
+        return key(self._target, staged.name) in self._catalog.names
+
+    def _loaded_before(self) -> list[str]:
+        """Names of the tables that loads from this stage have made in the target."""
+        content = self.bucket.read(LOADED)
+        return list(json.loads(content).get(self.where, [])) if content else []
+
+    def _fill(self, table: TableLoad) -> None:
+        staged, target, doing = table.staged, self._target, f"load {table.staged}"
+        landing, name = f"landing_{folder(staged.name).replace('.', '_')}", qualified(target, staged.name)
+        location = self.bucket.location
+        keys = [location.key(file.path) for file in staged.files]
+        if self._lake:
+            keys = [local_stack().staged_key(each) for each in keys]
+        urls = [f"{target.files}://{location.bucket}/{each}" for each in keys]
+        self._session.view_of_files(landing, urls, [(c.field, c.delta) for c in staged.columns], doing=doing)
+        self._require_rows(identifier(landing), staged, "its files hold", "nothing was changed; export it again")
+        query = f"SELECT {selected(staged)} FROM {identifier(landing)}"
+        if table.way == "replace":
+            self._replace(staged, query, doing)
+        else:
+            # The local stack's catalog is a new one in every session, and then names the folder that is there.
+            creating = f"CREATE TABLE IF NOT EXISTS {name} {definition(staged)}{_options(target, staged)}"
+            self._session.execute(creating, doing=doing)
+            self._session.execute(f"INSERT OVERWRITE TABLE {name} {query}", doing=doing)
+        cure = "check that nobody else writes to it, then run the same command again"
+        self._require_rows(name, staged, "the table holds", cure)
+
+    def _replace(self, staged: StagedTable, query: str, doing: str) -> None:
+        name, options = qualified(self._target, staged.name), _options(self._target, staged)
+        if self._lake:
+            local_stack().replace_delta_table(self._lake, staged, self.bucket)
+            self._session.execute(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA{options}", doing=doing)
+            return
+        self._session.execute(f"CREATE OR REPLACE TABLE {name} USING DELTA{options} AS {query}", doing=doing)
+        for statement in _constraints(name, staged):
+            self._session.execute(statement, doing=f"{doing}: its rows are there; now its constraints and comments")
+
+    def _require_rows(self, rows: str, staged: StagedTable, where: str, next_step: str) -> None:
+        (counted,) = self._session.execute(f"SELECT COUNT(*) AS n FROM {rows}", doing=f"count the rows of {staged}")
+        if counted["n"] != staged.rows:
+            raise miscounted(staged, rows, where, counted["n"], next_step)
+
+
+def definition(staged: StagedTable) -> str:
+    """What follows CREATE TABLE and its name, up to USING DELTA."""
+    return f"({', '.join(_column(column) for column in staged.columns)}) USING DELTA"
+
+
+def selected(staged: StagedTable) -> str:
+    """The SELECT list that takes the staged fields to the table's columns."""
+    return ", ".join(f"CAST({identifier(c.field)} AS {c.delta}) AS {identifier(c.name)}" for c in staged.columns)
+
+
+def _standing(found: owner.Standing, shape: TableShape) -> Standing:
+    mark = found.mark
+    recorded = mark.comments if mark and mark.version is not None else None
+    kept = f"as it was, it is version {found.version} of its history" if found.written else ""
+    return Standing(shape, recorded, kept)
+
+
+def _column(column: StagedColumn) -> str:
+    parts = [identifier(column.name), column.delta]
+    if column.not_null:
+        parts.append("NOT NULL")
+    if column.comment:
+        parts.append(f"COMMENT {literal(column.comment)}")
+    return " ".join(parts)
+
+
+def _constraints(table: str, staged: StagedTable) -> Iterable[str]:
+    for column in staged.columns:
+        if column.not_null:
+            yield f"ALTER TABLE {table} ALTER COLUMN {identifier(column.name)} SET NOT NULL"
+        if column.comment:
+            yield f"ALTER TABLE {table} ALTER COLUMN {identifier(column.name)} COMMENT {literal(column.comment)}"
+
+
+def _options(target: Databricks, staged: StagedTable) -> str:
+    """Where the table lies, its comment, and what its columns' names need."""
+    options = ""
+    if target.delta_root:
+        root = target.delta_root.rstrip("/")
+        options += f" LOCATION {literal(f'{root}/{folder(target.schema_)}/{folder(staged.name)}')}"
+    if staged.comment:
+        options += f" COMMENT {literal(staged.comment)}"
+    mapping = ""
+    if target.engine == "spark" and any(_MAPPED.search(column.name) for column in staged.columns):
+        mapping = f", {_MAPPING}"
+    return f"{options} TBLPROPERTIES ({literal(owner.MARK)} = {literal(owner.NEW)}{mapping})"

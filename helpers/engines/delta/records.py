@@ -1,0 +1,81 @@
+"""Which load a Delta table's rows are of: written beside the staged files, and bound to a version of the table's own log.
+
+Delta commits one table at a time, so no commit spans a table and a record of it. The record therefore follows the commit of
+each table and names the version that it made: what anybody wrote since is a later version, and a table that was made anew has
+another id. A load that is killed between a commit and its record loads that table again, which replaces and never adds.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from helpers.engines.delta.catalog import Version
+from helpers.platforms import spark
+from helpers.platforms.s3 import Bucket
+from helpers.settings import Databricks
+
+NAME = "load-delta.json"
+
+
+class Kept(BaseModel):
+    """What a load left in one table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Version
+    rows: int
+
+
+class Record(BaseModel):
+    """Of one load into one target.
+
+    Attributes:
+        target: its address.
+        export: whose files were loaded.
+        load_id: what the load was given.
+        tables: by name in the target.
+        whole: whether every table was loaded, and what the source no longer has was dropped.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    target: str
+    export: str
+    load_id: str
+    tables: dict[str, Kept] = {}
+    whole: bool = False
+
+    @classmethod
+    def begun(cls, bucket: Bucket, target: Databricks, export: str, load_id: str) -> Record:
+        """The record of a load that was broken off, if this is the same one, or else a new one; nothing is written."""
+        found, where = read_record(bucket), spark.address(target)
+        if found and (found.target, found.export, found.load_id) == (where, export, load_id):
+            return found.model_copy(update={"whole": False})
+        return cls(target=where, export=export, load_id=load_id)
+
+    def keep(self, bucket: Bucket, table: str, version: Version, rows: int) -> None:
+        """Says that the table's rows are of this load; call it once they are committed."""
+        self.tables[table] = Kept(version=version, rows=rows)
+        self._write(bucket)
+
+    def finish(self, bucket: Bucket) -> None:
+        """Says that the load is whole."""
+        self.whole = True
+        self._write(bucket)
+
+    def holds(self, table: str, rows: int, now: Version | None) -> bool:
+        """Whether a table at version `now` holds this load's rows, all of them and nobody else's since."""
+        kept = self.tables.get(table)
+        return kept is not None and now is not None and kept == Kept(version=now, rows=rows)
+
+    def _write(self, bucket: Bucket) -> None:
+        bucket.write(NAME, self.model_dump_json().encode())
+
+
+def read_record(bucket: Bucket) -> Record | None:
+    """What is recorded of the last load from a stage, or None."""
+    content = bucket.read(NAME)
+    try:
+        return Record.model_validate_json(content) if content else None
+    except ValidationError:
+        return None  # of another version of this program: then nothing is known, and everything is loaded again

@@ -1,0 +1,151 @@
+"""What an engine must be able to do as the target of a load: say what is there, and then change it table by table."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from helpers.engines.shapes import TableShape
+from helpers.errors import LoadError, MigrationError
+from helpers.model.manifest import StagedTable
+from helpers.model.names import Refusal
+from helpers.platforms.naming import NameRules
+from helpers.platforms.s3 import Bucket
+from helpers.settings import Databricks, Snowflake
+
+Target = Snowflake | Databricks
+
+
+@dataclass(frozen=True)
+class TableLoad:
+    """What will happen to one table.
+
+    Attributes:
+        staged: with the comments that it will have.
+        way: whether it is created, only its rows are replaced, it is altered first, or another takes its place.
+        action: the same for people, with the reason.
+        source_comments: by column, the table's own under ""; they are recorded with the load.
+        written: whether others wrote to the present table since its load.
+        details: what the engine keeps of the plan for itself.
+    """
+
+    staged: StagedTable
+    way: Literal["create", "rows", "alter", "replace"]
+    action: str
+    source_comments: Mapping[str, str] = field(default_factory=dict)
+    written: bool = False
+    details: Any = None
+
+    @property
+    def target(self) -> str:
+        """The table's name in the target."""
+        return self.staged.name
+
+    @property
+    def serves(self) -> bool:
+        """Whether the present table is as the source's: only its rows are replaced."""
+        return self.way == "rows"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A table of ours that is there under the name of one to load.
+
+    Attributes:
+        comments: of the source at the last load; None where nobody recorded them.
+        kept: where the rows stay that others wrote since; empty where nobody wrote any.
+    """
+
+    shape: TableShape
+    comments: Mapping[str, str] | None = None
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class There:
+    """What a target has at the names that a load needs.
+
+    Attributes:
+        tables: those that a load of ours made, by the name of the staged table.
+        names: why names cannot be used, beside what the engine's rules say of any name.
+        foreign: name → what lies there that no load of ours made.
+    """
+
+    tables: Mapping[str, Standing] = field(default_factory=dict)
+    names: Sequence[Refusal] = ()
+    foreign: Mapping[str, str] = field(default_factory=dict)
+
+
+class Loader(ABC):
+    """One connection to a target, for one load or its plan.
+
+    Attributes:
+        where: the target as people know it.
+        section: of the profile, that describes the target.
+        rules: what it takes for a name.
+        refused: what has to be refused of the load, found while it is planned.
+    """
+
+    where: str
+    section: str
+    rules: NameRules
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.refused: list[MigrationError] = []
+
+    @abstractmethod
+    def look(self, chosen: Sequence[StagedTable]) -> There:
+        """What the target has at the names of some tables; nothing else that lies there is looked at."""
+
+    @abstractmethod
+    def change(self, table: TableLoad, found: TableShape, wanted: TableShape) -> TableLoad:
+        """The plan for a present table, whose rows alone would be replaced, where it may have to be changed for that.
+
+        Raises:
+            TargetRefused: what its owner put on it would be lost.
+        """
+
+    @abstractmethod
+    def gone(self, kept: Sequence[StagedTable]) -> dict[str, bool]:
+        """Tables that loads from this stage made and that are not in `kept`; whether others wrote to them since."""
+
+    @abstractmethod
+    def begin(self, export: str, load_id: str, tables: Sequence[TableLoad]) -> None:
+        """Makes what a load needs before its first table, and goes on with the record of a load that was broken off."""
+
+    @abstractmethod
+    def holds(self, table: str, rows: int) -> bool:
+        """Whether a table has the rows of the load that was begun or recalled: all of them, and nobody else's since."""
+
+    @abstractmethod
+    def load_table(self, table: TableLoad) -> None:
+        """Replaces a table's rows and records that.
+
+        Raises:
+            ConnectionFailed: the target does not answer any more.
+            LoadError: it refused rows, or counted others than were staged.
+        """
+
+    def keep_table(self, table: TableLoad) -> None:  # noqa: B027 - most engines have nothing to do
+        """Completes a table that has the rows of this very load."""
+
+    @abstractmethod
+    def drop(self, table: str, *, written: bool) -> None:
+        """Drops a table of ours that the source no longer has; what others wrote to it is kept, where the engine can."""
+
+    @abstractmethod
+    def finish(self, tables: Collection[str], dropped: Collection[str], rows: int) -> None:
+        """Records that the load is whole."""
+
+    @abstractmethod
+    def recall(self, load_id: str) -> bool:
+        """Reads what is recorded of a load; whether it is recorded as whole."""
+
+
+def miscounted(staged: StagedTable, on: str, where: str, rows: int, next_step: str) -> LoadError:
+    """The error of other rows than were staged."""
+    why = f"{staged.rows:,} rows were staged, but {where} {rows:,}"
+    return LoadError(f"load {staged}", on=on, why=why, next_step=next_step)

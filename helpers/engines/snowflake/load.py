@@ -1,0 +1,302 @@
+"""Loading Snowflake: a temporary table takes the files, explicit casts move its rows to the final table.
+
+Each table is one transaction; it does not depend on which files Snowflake remembers having loaded. A table stays the same table
+wherever Snowflake can alter it, and with it what its owner put on it; where another has to take its place, grants, policies and
+tags are carried to it, or the load is refused (`owner`). What others wrote into a table of ours since its load is kept as a copy
+beside the target's schema.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlparse
+from uuid import uuid4
+
+from helpers.engines.loading import Loader, Standing, TableLoad, There, miscounted
+from helpers.engines.shapes import TableShape, difference
+from helpers.engines.snowflake import definition as definitions
+from helpers.engines.snowflake import owner, records
+from helpers.engines.snowflake.catalog import TABLE, Present, read_names, read_tables
+from helpers.engines.snowflake.definition import Alteration
+from helpers.engines.snowflake.records import NEW_SUFFIX, Made, Record, beside
+from helpers.errors import UsageError
+from helpers.model.manifest import StagedColumn, StagedTable
+from helpers.platforms import snowflake
+from helpers.platforms.s3 import Bucket
+from helpers.platforms.snowflake import Session, identifier, literal
+from helpers.settings import Snowflake
+
+FILES_PER_COPY = 1000
+"""The most that COPY's FILES takes (https://docs.snowflake.com/en/sql-reference/sql/copy-into-table)."""
+
+_AS_BEFORE = "the table is as it was before; check that nobody else writes to it, then run the same command again"
+
+
+@dataclass(frozen=True)
+class Details:
+    """How a present table becomes what the source's is.
+
+    Attributes:
+        definition: columns, key and comment of a new table; empty where the present one stays.
+        made: the present table's time of creation; None where there is none.
+        alteration: of the present table.
+        comments: statements that give the present table its comments.
+        carried: statements that put on the new table what the owner put on the present one, with {table} for its name.
+    """
+
+    definition: str = ""
+    made: int | None = None
+    alteration: Alteration = field(default_factory=Alteration)
+    comments: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened(target: Snowflake, bucket: Bucket) -> Iterator[SnowflakeLoader]:
+    """A loader with a session, which ends with the block."""
+    with snowflake.connect(target) as session:
+        yield SnowflakeLoader(target, bucket, session)
+
+
+class SnowflakeLoader(Loader):
+    """One session with a schema of Snowflake."""
+
+    section = "snowflake"
+    rules = snowflake.NAMES
+
+    def __init__(self, target: Snowflake, bucket: Bucket, session: Session) -> None:
+        super().__init__(bucket)
+        self.where = snowflake.address(target)
+        self._target = target
+        self._session = session
+        self._present: dict[str, Present] = {}
+        self._recorded: dict[str, Made] = {}
+        self._written: set[str] = set()
+
+    def look(self, chosen: Sequence[StagedTable]) -> There:
+        session, target = self._session, self._target
+        self._read_records()
+        ours = {
+            name: made.changed for name, made in self._recorded.items()
+            if made.changed is not None and name in self._present and self._present[name].created == made.created
+        }  # fmt: skip
+        now = records.changes(session, target, ours)
+        self._written = {name for name, changed in ours.items() if now[name] != changed}
+        names = [staged.name for staged in chosen]
+        shapes = read_tables(session, target.database, target.schema_, names, self._present) if self._present else {}
+        refusals = owner.refusals(session, chosen, self._present, target)
+        # A table whose place is taken by a new one has this name for a moment.
+        needed = [each for name in names for each in (name, name + NEW_SUFFIX)]
+        foreign = owner.foreign(needed, self._present, self._recorded)
+        views = {name for name in names if name in self._present and self._present[name].kind != TABLE}
+        tables = {
+            name: Standing(shape, made.comments if (made := self._recorded.get(name)) else None, self._kept(name))
+            for name, shape in shapes.items() if name not in {*foreign, *views}
+        }  # fmt: skip
+        try:
+            self._stage_statement("")
+        except UsageError as error:
+            self.refused.append(error)
+        return There(tables, refusals, {name: what for name, what in foreign.items() if name not in views})
+
+    def change(self, table: TableLoad, found: TableShape, wanted: TableShape) -> TableLoad:
+        name = table.target
+        said = tuple(definitions.comment_statements(name, found, wanted))
+        details = Details(made=self._present[name].created, comments=said)
+        differs = difference(found, wanted)
+        if not differs:
+            return replace(table, details=details)
+        alteration = definitions.alteration(found, wanted, table.staged)
+        altered = replace(table, way="alter", action=f"alter the table: {differs}")
+        if alteration and not alteration.gone:
+            return replace(altered, details=replace(details, alteration=alteration))
+        on_it = owner.attached(self._session, self._target, name)
+        gone = {column.name for column in found.columns if wanted.column(column.name) is None}
+        if alteration:
+            owner.refuse_lost(self._target, name, differs, [one for one in on_it if gone & set(one.columns)])
+            return replace(altered, details=replace(details, alteration=alteration))
+        retyped = set(definitions.changed_columns(found, wanted))
+        lost = [one for one in on_it if not one.clause or (retyped if one.typed else gone) & set(one.columns)]
+        owner.refuse_lost(self._target, name, differs, lost)
+        details = Details(
+            definitions.table_definition(table.staged), details.made, carried=tuple(one.clause for one in on_it)
+        )
+        return replace(table, way="replace", action=f"replace the table: {differs}", details=details)
+
+    def gone(self, kept: Sequence[StagedTable]) -> dict[str, bool]:
+        from_here = {name for name, made in self._recorded.items() if made.stage == str(self.bucket.location)}
+        ours = sorted(from_here & self._present.keys())
+        needed = {each for staged in kept for each in (staged.name, staged.name + NEW_SUFFIX)}
+        stale = set(ours) - owner.foreign(ours, self._present, self._recorded).keys() - needed
+        return {name: name in self._written for name in stale}
+
+    def begin(self, export: str, load_id: str, tables: Sequence[TableLoad]) -> None:
+        target = self._target
+        stage = f"migration_{export}"
+        creating = self._stage_statement(stage)
+        for sql in (
+            f"CREATE DATABASE IF NOT EXISTS {identifier(target.database)}",
+            f"CREATE SCHEMA IF NOT EXISTS {identifier(target.database, target.schema_)}",
+            *records.prepare(target),
+            f"USE SCHEMA {identifier(target.database, target.schema_)}",
+        ):
+            self._session.execute(sql, doing="create the database and schema")
+        self._stage, self._load_id = stage, load_id
+        self._record = Record(target, export, load_id, str(self.bucket.location))
+        self._read_records()
+        self._session.execute(creating, doing="create the external stage")
+        for table in tables:
+            if (left := table.target + NEW_SUFFIX) in self._present:
+                # Of a load that was broken off; planning has seen that it is ours.
+                self._session.execute(f"DROP TABLE {identifier(left)}", doing=f"drop {left}")
+                self._record.forget(self._session, left)
+
+    def holds(self, table: str, rows: int) -> bool:
+        return records.holds(self._session, self._target, table, rows, self._load_id, self._recorded, self._present)
+
+    def load_table(self, table: TableLoad) -> None:
+        """Rows go to a temporary table, then to the final one, or to a new one that takes its place when it is whole."""
+        session, staged, doing = self._session, table.staged, f"load {table.staged}"
+        details = table.details or Details(definitions.table_definition(staged))
+        landing = beside(self._target, f"landing_{staged.name}")
+        columns = ", ".join(f"{identifier(c.field)} {_landing_type(c)}" for c in staged.columns)
+        session.execute(f"CREATE OR REPLACE TEMPORARY TABLE {landing} ({columns})", doing=doing)
+        if (copied := sum(self._copy(landing, staged, doing))) != staged.rows:
+            raise miscounted(staged, "Snowflake", "COPY read", copied, _AS_BEFORE)
+        if table.written:
+            self._keep_a_copy(staged.name)
+        final = identifier(staged.name)
+        into, created = self._new_table(staged, details) if details.definition else (final, details.made or 0)
+        for clause in details.alteration.before:
+            session.execute(f"ALTER TABLE {final} {clause}", doing=f"alter {staged.name}")
+        with session.transaction(doing=doing):
+            names = ", ".join(identifier(c.name) for c in staged.columns)
+            casts = ", ".join(f"{identifier(c.field)}::{c.snowflake}" for c in staged.columns)
+            # Rows that a row access policy hides from this role go too: OVERWRITE empties the table, DELETE would leave them.
+            session.execute(f"INSERT OVERWRITE INTO {into} ({names}) SELECT {casts} FROM {landing}", doing=doing)
+            (count,) = session.execute(f"SELECT COUNT(*) AS N FROM {into}", doing=doing)
+            if count["N"] != staged.rows:
+                raise miscounted(staged, "Snowflake", "the final table holds", count["N"], _AS_BEFORE)
+            if not details.definition:
+                self._write_record(table, created)
+        if details.definition:
+            self._put_in_place(table, details, into, created)
+        for clause in details.alteration.after:
+            session.execute(f"ALTER TABLE {final} {clause}", doing=f"alter {staged.name}")
+        session.execute(f"DROP TABLE IF EXISTS {landing}", doing=doing)
+        self.keep_table(table)
+        self._record.settle(session, staged.name)
+
+    def keep_table(self, table: TableLoad) -> None:
+        for statement in table.details.comments if table.details else ():
+            self._session.execute(statement, doing=f"comment on {table.staged.name}")
+
+    def drop(self, table: str, *, written: bool) -> None:
+        if written:
+            self._keep_a_copy(table)
+        doing = f"drop {table}, which the source has no more"
+        self._session.execute(f"DROP TABLE IF EXISTS {identifier(table)}", doing=doing)
+        self._record.forget(self._session, table)
+
+    def finish(self, tables: Collection[str], dropped: Collection[str], rows: int) -> None:
+        with self._session.transaction(doing="record the load"):
+            self._record.write(self._session, records.WHOLE, rows)
+
+    def recall(self, load_id: str) -> bool:
+        self._load_id = load_id
+        self._read_records()
+        return records.WHOLE in self._recorded and self._recorded[records.WHOLE].load_id == load_id
+
+    def _read_records(self) -> None:
+        session, target = self._session, self._target
+        if records.has_database(session, target):
+            self._present = read_names(session, target.database, target.schema_)
+            self._recorded = records.read(session, target)
+
+    def _kept(self, name: str) -> str:
+        return f"a copy is kept in {beside(self._target)}" if name in self._written else ""
+
+    def _stage_statement(self, name: str) -> str:
+        """The statement that lets Snowflake read the stage.
+
+        Raises:
+            UsageError: the profile does not say with which rights.
+        """
+        stage, location, target = self.bucket.stage, self.bucket.location, self._target
+        options = []
+        scheme = "s3"
+        if stage.endpoint:
+            # S3-compatible storage has a scheme of its own (https://docs.snowflake.com/en/user-guide/data-load-s3-compatible-storage).
+            scheme = "s3compat"
+            options.append(f"ENDPOINT = {literal(urlparse(stage.endpoint).netloc)}")
+        if target.storage_integration and not stage.endpoint:
+            options.append(f"STORAGE_INTEGRATION = {identifier(target.storage_integration)}")
+        elif stage.access_key and stage.secret_key:
+            key, secret = stage.access_key, stage.secret_key.get_secret_value()
+            options.append(f"CREDENTIALS = (AWS_KEY_ID = {literal(key)} AWS_SECRET_KEY = {literal(secret)})")
+        else:
+            raise UsageError(
+                "let Snowflake read the stage",
+                on=str(location),
+                why="the profile names neither a storage integration nor keys for the stage",
+                next_step='set storage_integration = "…" under the profile\'s snowflake section',
+            )
+        url = literal(f"{scheme}://{location.bucket}/{location.prefix}")
+        return (
+            f"CREATE OR REPLACE TEMPORARY STAGE {identifier(name)} URL = {url} "
+            f"{' '.join(options)} FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE BINARY_AS_TEXT = FALSE)"
+        )
+
+    def _copy(self, landing: str, staged: StagedTable, doing: str) -> Iterator[int]:
+        paths = [file.path for file in staged.files if file.rows]
+        for start in range(0, len(paths), FILES_PER_COPY):
+            files = ", ".join(literal(path) for path in paths[start : start + FILES_PER_COPY])
+            rows = self._session.execute(
+                f"COPY INTO {landing} FROM @{identifier(self._stage)} FILES = ({files}) "
+                "MATCH_BY_COLUMN_NAME = CASE_SENSITIVE ON_ERROR = ABORT_STATEMENT",
+                doing=doing,
+            )
+            yield from (int(row["rows_loaded"]) for row in rows)
+
+    def _new_table(self, staged: StagedTable, details: Details) -> tuple[str, int]:
+        """An empty table beside the target's schema, recorded as ours before it goes there: its name and time of creation."""
+        target, name = self._target, staged.name + NEW_SUFFIX
+        new, doing = beside(target, name), f"create the table for {staged}"
+        self._session.execute(f"CREATE OR REPLACE TABLE {new} {details.definition}", doing=doing)
+        created = read_names(self._session, target.database, target.schema_ + records.SCHEMA_SUFFIX)[name].created
+        self._record.write(self._session, name, 0, created=created)
+        return new, created
+
+    def _put_in_place(self, table: TableLoad, details: Details, new: str, created: int) -> None:
+        session, staged, doing = self._session, table.staged, f"load {table.staged}"
+        final, name = identifier(staged.name), staged.name + NEW_SUFFIX
+        schema = identifier(self._target.database, self._target.schema_)
+        for clause in details.carried:
+            session.execute(clause.replace("{table}", new, 1), doing=f"keep what its owner put on {staged.name}")
+        if details.made is None:
+            session.execute(f"ALTER TABLE {new} RENAME TO {schema}.{final}", doing=doing)
+        else:
+            full = f"{schema}.{identifier(name)}"
+            session.execute(f"ALTER TABLE {new} RENAME TO {full}", doing=doing)
+            session.execute(f"ALTER TABLE {full} SWAP WITH {final}", doing=doing)
+            session.execute(f"DROP TABLE {full}", doing=doing)
+        with session.transaction(doing=doing):
+            self._write_record(table, created)
+            self._record.forget(session, name)
+
+    def _write_record(self, table: TableLoad, created: int) -> None:
+        said = json.dumps(dict(table.source_comments), ensure_ascii=False)
+        self._record.write(self._session, table.target, table.staged.rows, created=created, comments=said)
+
+    def _keep_a_copy(self, name: str) -> None:
+        copy = beside(self._target, f"{name}__{uuid4().hex[:8]}")
+        source = identifier(self._target.database, self._target.schema_, name)
+        doing = f"keep a copy of {name}, to which others wrote"
+        self._session.execute(f"CREATE TABLE {copy} CLONE {source}", doing=doing)
+
+
+def _landing_type(column: StagedColumn) -> str:
+    return "VARCHAR" if column.parquet == "VARCHAR" else column.snowflake

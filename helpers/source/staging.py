@@ -1,0 +1,29 @@
+"""How a table is staged, by its census."""
+
+from __future__ import annotations
+
+from helpers.model import manifest as manifests
+from helpers.model.manifest import StagedColumn, StagedTable
+from helpers.source.census import ColumnCensus, Field, TableCensus
+
+
+def staged_table(census: TableCensus) -> StagedTable:
+    """The table as an export stages it and a load makes it, flag columns included; no file is written yet."""
+    names = manifests.fields([field.name for field in census.fields])
+    fields = ((column, field) for column in census.columns for field in column.fields)
+    columns = tuple(_staged(column, field, name) for (column, field), name in zip(fields, names, strict=True))
+    table = census.table
+    return StagedTable(
+        schema_=table.schema, name=table.name, key=table.key, comment=table.comment, columns=columns, files=(),
+        rows=census.rows,
+    )  # fmt: skip
+
+
+def _staged(of: ColumnCensus, field: Field, name: str) -> StagedColumn:
+    how, column = field.mapping, of.column
+    return StagedColumn(
+        name=field.name, field=name, source=column.name, postgres=column.type.sql, parquet=how.parquet,
+        snowflake=how.snowflake, delta=how.delta, comparison=how.comparison, read=how.read, text=how.text,
+        not_null=field.not_null, comment=field.comment, encoding="re-encoded" if how.note else "exact", note=how.note,
+        policy=of.policy, touched=of.touched, flag_of=field.flag_of, default=column.default if field.flag_of is None else "",
+    )  # fmt: skip
