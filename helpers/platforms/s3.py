@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import pyarrow.fs
@@ -26,6 +26,7 @@ from helpers.settings import Stage
 PART_BYTES = 64 << 20
 """A larger file is put in parts of this size."""
 
+Answer = TypeVar("Answer")
 
 _NOT_LITERAL = re.compile(r"[?*\[\]{}\\\x00-\x1f\x7f]|/(?:\.{0,2})(?=/)")
 """DuckDB takes `?` for a query and, as Spark does, the others for a pattern; clients of S3 resolve the parts of a path."""
@@ -105,22 +106,13 @@ class Bucket:
 
     def read(self, name: str) -> bytes | None:
         """The object's bytes, or None where there is none."""
-        try:
-            answer = self.client.get_object(Bucket=self.location.bucket, Key=self.location.key(name))
-            return bytes(answer["Body"].read())
-        except ClientError as error:
-            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
-                return None
-            raise self._failed("read", name, error) from None
-        except BotoCoreError as error:
-            raise self._failed("read", name, error) from None
+        with self._doing("read", name):
+            return self._if_any(lambda: bytes(self.client.get_object(**self._at(name))["Body"].read()))
 
     def write(self, name: str, content: bytes) -> None:
         """Puts one object; readers see the old bytes or the new ones, never a part."""
-        try:
-            self.client.put_object(Bucket=self.location.bucket, Key=self.location.key(name), Body=content)
-        except (BotoCoreError, ClientError) as error:
-            raise self._failed("write", name, error) from None
+        with self._doing("write", name):
+            self.client.put_object(**self._at(name), Body=content)
 
     def abort_uploads(self, folder: str) -> int:
         """Ends uploads below a folder that were begun and never finished: their parts are in no listing, and are paid for.
@@ -146,16 +138,10 @@ class Bucket:
         Raises:
             StageError: it is not there, or was made without Object Lock.
         """
-        try:
-            found = self.client.get_object_lock_configuration(Bucket=self.location.bucket)
-            enabled = found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in {"ObjectLockConfigurationNotFoundError", "NotImplemented"}:
-                raise self._failed("lock", "what is written", error) from None
-            enabled = False
-        except BotoCoreError as error:
-            raise self._failed("lock", "what is written", error) from None
-        if not enabled:
+        ask, bucket = self.client.get_object_lock_configuration, self.location.bucket
+        with self._doing("lock", "what is written"):
+            found = self._if_any(lambda: ask(Bucket=bucket), "ObjectLockConfigurationNotFoundError", "NotImplemented")
+        if (found or {}).get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
             raise StageError(
                 "keep what is written from being deleted",
                 on=str(self.location),
@@ -174,35 +160,16 @@ class Bucket:
         Returns:
             Whether it was put. After a lost answer it may be there and not be told as put: compare what is there.
         """
-        try:
-            self.client.put_object(
-                Bucket=self.location.bucket,
-                Key=self.location.key(name),
-                Body=content,
-                Metadata=metadata,
-                IfNoneMatch="*",
-            )
-        except ClientError as error:
+        put = {**self._at(name), "Body": content, "Metadata": metadata, "IfNoneMatch": "*"}
+        with self._doing("write", name):
             # 409: another request for the same name was on its way; one of them has put it
             # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
-                return False
-            raise self._failed("write", name, error) from None
-        except BotoCoreError as error:
-            raise self._failed("write", name, error) from None
-        return True
+            return self._if_any(lambda: self.client.put_object(**put), 409, 412) is not None
 
     def metadata(self, name: str) -> dict[str, str] | None:
         """What was given with the object, or None where there is none."""
-        try:
-            answer = self.client.head_object(Bucket=self.location.bucket, Key=self.location.key(name))
-            return dict(answer["Metadata"])
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                return None
-            raise self._failed("read", name, error) from None
-        except BotoCoreError as error:
-            raise self._failed("read", name, error) from None
+        with self._doing("read", name):
+            return self._if_any(lambda: dict(self.client.head_object(**self._at(name))["Metadata"]))
 
     def write_locked(self, name: str, file: Path, *, until: datetime, mode: str) -> str:
         """Puts one file as an object that Object Lock protects, and asks the service whether it does.
@@ -234,27 +201,18 @@ class Bucket:
     def locked_version(self, name: str, sha256: str, *, until: datetime, mode: str) -> str | None:
         """The version of an object with these bytes that is locked like this, or None; what a killed upload has finished."""
         where = {"Bucket": self.location.bucket, "Prefix": self.location.key(name)}
-        try:
+        with self._doing("look for", name):
             listed = self.client.list_object_versions(**where).get("Versions", ())
             for version in (each["VersionId"] for each in listed if each["Key"] == where["Prefix"]):
                 same = (self.sha256(name, version) or (0, ""))[1] == sha256
                 if same and _is_kept(self._retention(name, version), until, mode):
                     return str(version)
-        except (BotoCoreError, ClientError) as error:
-            raise self._failed("look for", name, error) from None
         return None
 
     def newest_version(self, name: str) -> str | None:
         """The version that who names none reads; None where there is no object."""
-        try:
-            answer = self.client.head_object(Bucket=self.location.bucket, Key=self.location.key(name))
-            return str(answer.get("VersionId", ""))
-        except ClientError as error:
-            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
-                return None
-            raise self._failed("look for", name, error) from None
-        except BotoCoreError as error:
-            raise self._failed("look for", name, error) from None
+        with self._doing("look for", name):
+            return self._if_any(lambda: str(self.client.head_object(**self._at(name)).get("VersionId", "")))
 
     def url(self, name: str, version: str) -> str:
         """One version of an object, for people and for `aws s3api`."""
@@ -265,12 +223,11 @@ class Bucket:
             digest = hashlib.file_digest(body, "sha256").digest()
             body.seek(0)
             checksum = base64.b64encode(digest).decode()
-            where = {"Bucket": self.location.bucket, "Key": self.location.key(name)}
-            return self.client.put_object(**where, Body=body, ChecksumSHA256=checksum, **lock)
+            return self.client.put_object(**self._at(name), Body=body, ChecksumSHA256=checksum, **lock)
 
     def _put_in_parts(self, name: str, file: Path, lock: dict[str, Any]) -> Any:
         """Many parts: S3 takes no more than 5 GB at once. Nothing is there before the last call."""
-        where = {"Bucket": self.location.bucket, "Key": self.location.key(name)}
+        where = self._at(name)
         begun = self.client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256", **lock)["UploadId"]
         # No more than 10,000 parts (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
         size = max(PART_BYTES, -(-file.stat().st_size // 10_000))
@@ -289,13 +246,9 @@ class Bucket:
             raise
 
     def _retention(self, name: str, version: str) -> dict[str, Any]:
-        where = {"Bucket": self.location.bucket, "Key": self.location.key(name), "VersionId": version}
-        try:
-            return dict(self.client.get_object_retention(**where)["Retention"])
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "NoSuchObjectLockConfiguration":
-                return {}
-            raise
+        where = {**self._at(name), "VersionId": version}
+        ask = self.client.get_object_retention
+        return self._if_any(lambda: dict(ask(**where)["Retention"]), "NoSuchObjectLockConfiguration") or {}
 
     def sha256(self, name: str, version: str | None = None) -> tuple[int, str] | None:
         """Bytes and SHA-256 of the object as it is now, or of one version, read in pieces; None where there is none."""
@@ -320,21 +273,15 @@ class Bucket:
         return found
 
     def _streamed(self, name: str, version: str | None, take: Callable[[bytes], Any]) -> tuple[int, str] | None:
-        where = {"Bucket": self.location.bucket, "Key": self.location.key(name)}
-        where |= {"VersionId": version} if version else {}
+        where = {**self._at(name), **({"VersionId": version} if version else {})}
         digest, size = hashlib.sha256(), 0
-        try:
-            for piece in self.client.get_object(**where)["Body"].iter_chunks(1 << 20):
+        with self._doing("read", name):
+            answer = self._if_any(lambda: self.client.get_object(**where))
+            for piece in answer["Body"].iter_chunks(1 << 20) if answer else ():
                 digest.update(piece)
                 size += len(piece)
                 take(piece)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in {"NoSuchKey", "NoSuchVersion", "404"}:
-                return None
-            raise self._failed("read", name, error) from None
-        except BotoCoreError as error:
-            raise self._failed("read", name, error) from None
-        return size, digest.hexdigest()
+        return (size, digest.hexdigest()) if answer else None
 
     def sizes(self, under: str = "") -> dict[str, int]:
         """Bytes of each object below `under`, by its name relative to this location."""
@@ -342,18 +289,36 @@ class Bucket:
             Bucket=self.location.bucket, Prefix=self.location.key(under)
         )
         start = len(self.location.prefix)
-        try:
+        with self._doing("list", under):
             return {item["Key"][start:]: item["Size"] for page in pages for item in page.get("Contents", ())}
-        except (BotoCoreError, ClientError) as error:
-            raise self._failed("list", under, error) from None
 
     def remove(self, names: list[str]) -> None:
         """Deletes objects; one that is not there is no error."""
-        try:
+        with self._doing("delete", f"{len(names)} objects"):
             for name in names:
-                self.client.delete_object(Bucket=self.location.bucket, Key=self.location.key(name))
+                self.client.delete_object(**self._at(name))
+
+    def _at(self, name: str) -> dict[str, str]:
+        return {"Bucket": self.location.bucket, "Key": self.location.key(name)}
+
+    @contextmanager
+    def _doing(self, verb: str, name: str) -> Iterator[None]:
+        try:
+            yield
         except (BotoCoreError, ClientError) as error:
-            raise self._failed("delete", f"{len(names)} objects", error) from None
+            raise self._failed(verb, name, error) from None
+
+    @staticmethod
+    def _if_any(call: Callable[[], Answer], *absent: str | int) -> Answer | None:
+        """The answer; None where the service says by one of these codes or statuses, or else by 404, that there is none."""
+        try:
+            return call()
+        except ClientError as error:
+            response = error.response
+            told = {response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]}
+            if told & set(absent or ("NoSuchKey", "NoSuchVersion", "404")):
+                return None
+            raise
 
     def _failed(self, verb: str, name: str, error: Exception) -> MigrationError:
         where = f"{self.location}{f' at {self.stage.endpoint}' if self.stage.endpoint else ''}"

@@ -1,6 +1,6 @@
 """What the servers' errors mean: one module a boundary turns what was raised into class, cause, cure, and whether it may pass.
 
-A code decides where there is one (SQLSTATE, an S3 code, an HTTP status, a gRPC status, an error class); text only where the
+Classes and cures stand in `causes.toml`; how a fault is recognized, in the module of its boundary. A code decides where there is one (SQLSTATE, an S3 code, an HTTP status, a gRPC status, an error class); text only where the
 driver gives no code.
 
 raise faults.postgres.told(error, "read the rows", on=address) from None
@@ -9,8 +9,13 @@ raise faults.postgres.told(error, "read the rows", on=address) from None
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
+from helpers import errors
 from helpers.errors import MigrationError
 
 _SENTENCE_ENDS = re.compile(r"(?<=[\w\"')\]])\.?[ \t]*\r?\n\s*(?=[A-Z][a-z])")
@@ -43,6 +48,20 @@ class Fault:
         error = self.kind(doing, on=on, why=why or "no reason was given", next_step=self.cure)
         error.transient = self.transient
         return error
+
+
+@cache
+def _causes() -> dict[str, dict[str, dict[str, Any]]]:
+    return tomllib.loads(Path(__file__).with_name("causes.toml").read_text(encoding="utf-8"))
+
+
+def known_faults(boundary: str) -> dict[str, Fault]:
+    """The faults of one part of `causes.toml`, each by its name and by every code that means it."""
+    found: dict[str, Fault] = {}
+    for name, cause in _causes()[boundary].items():
+        fault = Fault(getattr(errors, cause["kind"]), cause["cure"], cause.get("transient", False))
+        found |= dict.fromkeys((name, *cause.get("codes", ())), fault)
+    return found
 
 
 def in_one_line(text: str) -> str:

@@ -6,11 +6,13 @@ import re
 
 import duckdb
 
-from helpers.errors import ConnectionFailed, DiskRefused, MigrationError, StageError
-from helpers.platforms.faults import Fault, in_one_line, postgres, s3
+from helpers.errors import ConnectionFailed, MigrationError, StageError
+from helpers.platforms.faults import Fault, in_one_line, known_faults, postgres, s3
 from helpers.redaction import redact
 
 AGAIN = "run the same command again"
+
+_FAULTS = known_faults("duck")
 
 _OF_POSTGRES = re.compile(
     r"\b(?:ERROR|FATAL|PANIC):\s|Unable to (?:connect to Postgres|read binary COPY data)|"
@@ -20,15 +22,6 @@ _OF_POSTGRES = re.compile(
 (https://github.com/duckdb/duckdb-postgres)."""
 
 _BROKEN_OFF = re.compile("invalid header|got something else|fetch enough rows")
-_LOST = Fault(ConnectionFailed, f"see in the server's log why the connection ended, then {AGAIN}", transient=True)
-_DISK = Fault(
-    DiskRefused,
-    f"make room on this machine's disk where DuckDB spills (the working folder, TMPDIR), then {AGAIN}: it goes on",
-)
-_MEMORY = Fault(
-    DiskRefused,
-    f"give this machine memory or room to spill, or take fewer workers at once (export.workers), then {AGAIN}",
-)
 _OF_THE_DISK = re.compile("No space left on device|Disk quota exceeded|Read-only file system|max_temp_directory_size")
 
 
@@ -36,13 +29,13 @@ def fault(error: Exception) -> Fault | None:
     """What an error of DuckDB means, or None where nobody knows."""
     text = str(error)
     if _OF_POSTGRES.search(text):
-        return postgres.fault(text) or (_LOST if _BROKEN_OFF.search(text) or not _reason(text) else None)
+        return postgres.fault(text) or (_FAULTS["lost"] if _BROKEN_OFF.search(text) or not _reason(text) else None)
     if isinstance(error, duckdb.InterruptException):
         return Fault(ConnectionFailed, f"another reader failed, and this one was stopped: {AGAIN}", transient=True)
     if _OF_THE_DISK.search(text):
-        return _DISK
+        return _FAULTS["disk"]
     if isinstance(error, duckdb.OutOfMemoryException):
-        return _MEMORY
+        return _FAULTS["memory"]
     return s3.fault(error)
 
 

@@ -8,49 +8,19 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException
 
-from helpers.errors import ConnectionFailed, LoadError, MigrationError
-from helpers.platforms.faults import Fault, in_one_line
+from helpers.errors import LoadError, MigrationError
+from helpers.platforms.faults import Fault, in_one_line, known_faults
 from helpers.redaction import redact
 
 AGAIN = "run the same command again"
 
-_UNREACHED = Fault(
-    ConnectionFailed, f"check bootstrap and security in the profile (locally: runbook local status), then {AGAIN}", True
-)
-_NO_ENTRY = Fault(
-    ConnectionFailed,
-    "correct user, password and mechanism of [profiles.NAME.kafka], or let this user in; a login that was refused is not tried "
-    "again",
-)
-_TLS = Fault(
-    ConnectionFailed,
-    "the brokers' certificate is not one to trust, or they speak no TLS: correct ca_file, security and the port of bootstrap",
-)
-_NAME = Fault(ConnectionFailed, f"correct bootstrap in the profile, or mend the name service, then {AGAIN}")
-_RIGHTS = Fault(
-    LoadError,
-    f"give the user the ACL that the message names (topic: Read, Write, Describe, Create; group: Read), then {AGAIN}",
-)
-_SIZE = Fault(LoadError, "raise max.message.bytes of the topic, and message.max.bytes of the brokers")
-_REPLICAS = Fault(LoadError, "correct replicas in the profile: there are not so many brokers")
-
-_BY_CODE = {
-    **dict.fromkeys((KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED,
-                     KafkaError.UNSUPPORTED_SASL_MECHANISM, KafkaError.ILLEGAL_SASL_STATE), _NO_ENTRY),
-    KafkaError._SSL: _TLS,
-    KafkaError._RESOLVE: _NAME,
-    **dict.fromkeys((KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
-                     KafkaError.CLUSTER_AUTHORIZATION_FAILED), _RIGHTS),
-    KafkaError.MSG_SIZE_TOO_LARGE: _SIZE,
-    KafkaError.INVALID_REPLICATION_FACTOR: _REPLICAS,
-    **dict.fromkeys((KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._MSG_TIMED_OUT),
-                    _UNREACHED),
-}  # fmt: skip
+_FAULTS = known_faults("kafka")
+_BY_CODE = {getattr(KafkaError, name): fault for name, fault in _FAULTS.items() if hasattr(KafkaError, name)}
 
 
 def fault(error: KafkaError) -> Fault | None:
     """What an error means, or None where nobody knows."""
-    return _BY_CODE.get(error.code()) or (_UNREACHED if error.retriable() else None)
+    return _BY_CODE.get(error.code()) or (_FAULTS["unreached"] if error.retriable() else None)
 
 
 def told(
@@ -68,7 +38,7 @@ def told(
     own = error.args[0] if isinstance(error, KafkaException) else error
     if not isinstance(own, KafkaError):
         own = KafkaError(KafkaError._FAIL, str(own))
-    if fault(own) is _UNREACHED:
-        own = next((each for each in before if fault(each) not in (None, _UNREACHED)), own)
+    if fault(own) is _FAULTS["unreached"]:
+        own = next((each for each in before if fault(each) not in (None, _FAULTS["unreached"])), own)
     found = fault(own) or Fault(LoadError, f"correct what the message names, then {AGAIN}")
     return found.told(doing, on=on, why=redact(in_one_line(own.str())))

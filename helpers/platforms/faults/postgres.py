@@ -11,161 +11,14 @@ import re
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from helpers.errors import ConnectionFailed, MigrationError, SourceFailed, SourceRefused
-from helpers.platforms.faults import Fault, in_one_line
+from helpers.errors import ConnectionFailed, MigrationError, SourceFailed
+from helpers.platforms.faults import Fault, in_one_line, known_faults
 from helpers.redaction import redact
 
 AGAIN = "run the same command again"
 
-_LOST = Fault(
-    ConnectionFailed,
-    "see in the server's log why the connection ended (a restart, an administrator, a time-out of idle sessions), and that it "
-    f"runs (locally: runbook local up), then {AGAIN}",
-    transient=True,
-)
-_UNREACHED = Fault(
-    ConnectionFailed,
-    "check that the server runs, and host and port of the profile, and what lies between (firewall, VPN, DNS; locally: "
-    f"runbook local status), then {AGAIN}",
-    transient=True,
-)
-_NO_SUCH_HOST = Fault(ConnectionFailed, f"correct host in the profile, or mend the name service, then {AGAIN}")
-_TLS_MISSING = Fault(
-    ConnectionFailed,
-    "the server speaks no TLS: switch ssl on there, or set sslmode in the profile to what this network allows",
-)
-_CERTIFICATE = Fault(
-    ConnectionFailed,
-    "the server's certificate is not one to trust: name the right authority with sslrootcert, the name that the certificate "
-    "has as host, or let the server have a certificate that is valid; do not lower sslmode",
-)
-_NO_ENTRY = Fault(
-    ConnectionFailed,
-    "correct user and password of the profile, or let this user in from here (pg_hba.conf, LOGIN, VALID UNTIL; sslmode where "
-    "it asks for TLS); a login that was refused is not tried again, for servers lock accounts",
-)
-_WITHOUT_OPTIONS = Fault(
-    ConnectionFailed,
-    "connect directly, or let PgBouncer pass them over (ignore_startup_parameters = extra_float_digits,options): what they say "
-    "is set again in each transaction",
-)
-_RIGHTS = Fault(
-    SourceFailed,
-    f"grant what the message names to the role of the profile (USAGE on the schema, SELECT on the table), then {AGAIN}",
-)
-_OF_A_SNAPSHOT = Fault(SourceRefused, "export again: a new snapshot shows the source as it is now")
-_HIDDEN = Fault(
-    SourceFailed,
-    f"give the role BYPASSRLS (ALTER ROLE … BYPASSRLS): row-level security hides rows from it, then {AGAIN}",
-)
-_CONFLICT = Fault(
-    SourceFailed,
-    "keep the standby from removing what the snapshot sees: hot_standby_feedback = on there, or a longer "
-    f"max_standby_streaming_delay, then {AGAIN}",
-    transient=True,
-)
-_TIMED_OUT = Fault(
-    SourceFailed,
-    "the time-out is the one that the message names: raise export.statement_timeout_seconds in migration.toml where that is "
-    f"set, else the role's or the database's own (ALTER ROLE … SET statement_timeout = 0), then {AGAIN}",
-)
-_CANCELLED = Fault(SourceFailed, f"somebody ended the query (pg_cancel_backend): ask who and why, then {AGAIN}")
-_DISK = Fault(
-    SourceFailed, f"make room on the source's server (its data folder, temp_tablespaces, temp_file_limit), then {AGAIN}"
-)
-_TEXT = Fault(SourceRefused, "correct the text that has no form in UTF-8 (the server's log names the bytes)")
+_FAULTS = known_faults("postgres")
 
-_BY_CODE: dict[str, Fault] = {
-    "08": _LOST,
-    "08P01": _NO_ENTRY,
-    "28": _NO_ENTRY,
-    "no connect": Fault(
-        ConnectionFailed, f"let the database's owner run GRANT CONNECT ON DATABASE … TO …, for this user, then {AGAIN}"
-    ),
-    "closed": Fault(
-        ConnectionFailed,
-        "name another database, or let it take connections again (ALTER DATABASE … ALLOW_CONNECTIONS true; PgBouncer: ENABLE), "
-        f"then {AGAIN}",
-    ),
-    "3D000": Fault(ConnectionFailed, "correct dbname in the profile: the server has no such database"),
-    "3F000": _OF_A_SNAPSHOT,
-    "42P01": _OF_A_SNAPSHOT,
-    "42703": _OF_A_SNAPSHOT,
-    "42501": _RIGHTS,
-    "42501 rls": _HIDDEN,
-    "snapshot": Fault(SourceRefused, "its keeper or the server was restarted: export again under a new snapshot"),
-    "55000": Fault(
-        SourceFailed,
-        "bring it into the state that the message asks for (a materialized view that was never filled: REFRESH MATERIALIZED "
-        f"VIEW; or leave it out with --tables), then {AGAIN}",
-    ),
-    "55006": Fault(SourceFailed, f"wait until whoever uses it has ended, then {AGAIN}", transient=True),
-    "55P03": Fault(
-        SourceFailed,
-        "let the session that holds the stronger lock finish (SELECT * FROM pg_locks WHERE mode = 'AccessExclusiveLock'), or "
-        f"raise export.lock_timeout_seconds, then {AGAIN}",
-        transient=True,
-    ),
-    "57014": Fault(
-        SourceFailed,
-        "somebody ended the query, or it reached a time-out: export.statement_timeout_seconds in migration.toml, or the "
-        f"role's statement_timeout; find out which, then {AGAIN}",
-    ),
-    "57014 timeout": _TIMED_OUT,
-    "57014 user": _CANCELLED,
-    "57P01": Fault(
-        ConnectionFailed,
-        f"an administrator ended the session or stopped the server: once it runs, {AGAIN}",
-        transient=True,
-    ),
-    "57P02": _LOST,
-    "57P03": Fault(ConnectionFailed, f"the server starts, stops or recovers: once it is up, {AGAIN}", transient=True),
-    "57P04": Fault(ConnectionFailed, "somebody dropped the database: correct dbname in the profile, or restore it"),
-    "57P05": Fault(
-        ConnectionFailed,
-        f"take idle_session_timeout off the role (ALTER ROLE … SET idle_session_timeout = 0), then {AGAIN}",
-    ),
-    "25P03": Fault(
-        ConnectionFailed,
-        "take the time-out off the role, and connect directly and not through a pooler (ALTER ROLE … SET "
-        f"idle_in_transaction_session_timeout = 0), then {AGAIN}",
-    ),
-    "25P04": Fault(
-        ConnectionFailed,
-        f"take the time-out off the role (ALTER ROLE … SET transaction_timeout = 0), then {AGAIN}: a snapshot lives as long as its "
-        "transaction",
-    ),
-    "25006": Fault(SourceFailed, "the server or the role takes no writes: name the primary, or a role that may write"),
-    "40001": Fault(SourceFailed, f"another transaction was in the way: {AGAIN}", transient=True),
-    "40001 recovery": _CONFLICT,
-    "40P01": Fault(SourceFailed, f"two sessions waited for each other: {AGAIN}", transient=True),
-    "53100": _DISK,
-    "53200": Fault(
-        SourceFailed,
-        "raise max_locks_per_transaction where it is out of shared memory, else give the server memory; or take fewer tables "
-        f"and workers at once (--tables, export.workers), then {AGAIN}",
-    ),
-    "53300": Fault(
-        ConnectionFailed,
-        "wait until others have left, lower export.workers, or raise max_connections or the role's CONNECTION LIMIT, "
-        f"then {AGAIN}",
-        transient=True,
-    ),
-    "53400": _DISK,
-    "72000": Fault(
-        SourceRefused,
-        "the snapshot is older than old_snapshot_threshold allows: export again under a new snapshot, and switch that setting "
-        "off meanwhile",
-    ),
-    "22021": _TEXT,
-    "22P05": _TEXT,
-    "58": Fault(
-        SourceFailed, "the source's disk does not give what it should: see the server's log before anything else"
-    ),
-    "XX001": Fault(SourceFailed, "the source's table is damaged: restore it, or leave it out with --tables"),
-    "XX002": Fault(SourceFailed, "an index of the source is damaged: REINDEX it, then run the same command again"),
-}
-"""By SQLSTATE, or by its class of two characters."""
 
 _VARIANTS = (
     (re.compile("57014"), re.compile("statement timeout"), "57014 timeout"),
@@ -174,7 +27,7 @@ _VARIANTS = (
     (re.compile("42501"), re.compile("row-level security"), "42501 rls"),
     (re.compile("42704|22023|55000"), re.compile("snapshot"), "snapshot"),
 )
-"""What PostgreSQL gives one code, told apart by its words: code, words, and the key below `_BY_CODE`."""
+"""What PostgreSQL gives one code, told apart by its words: code, words, and how `causes.toml` has it."""
 
 _BY_TEXT = tuple(
     (re.compile(pattern), code)
@@ -221,29 +74,29 @@ _BY_TEXT = tuple(
 )
 
 _OF_LIBPQ = (
-    (re.compile("could not translate host name.*Temporary failure"), _UNREACHED),
-    (re.compile("could not translate host name"), _NO_SUCH_HOST),
+    (re.compile("could not translate host name.*Temporary failure"), _FAULTS["unreached"]),
+    (re.compile("could not translate host name"), _FAULTS["no_such_host"]),
     (
         re.compile("certificate verify failed|server certificate for|root certificate file|certificate file"),
-        _CERTIFICATE,
+        _FAULTS["certificate"],
     ),
-    (re.compile("does not support SSL"), _TLS_MISSING),
-    (re.compile("no password supplied"), _NO_ENTRY),
-    (re.compile("unsupported startup parameter"), _WITHOUT_OPTIONS),
+    (re.compile("does not support SSL"), _FAULTS["tls_missing"]),
+    (re.compile("no password supplied"), _FAULTS["no_entry"]),
+    (re.compile("unsupported startup parameter"), _FAULTS["without_options"]),
     (
         re.compile(
             "server closed the connection|connection (to server )?was lost|SSL connection has been closed|EOF detected|"
             "Connection reset by peer|connection not open|could not (receive data from|send data to) server|"
             "lost synchronization|no connection to the server|(connection|cursor) already closed|bad connection"
         ),
-        _LOST,
+        _FAULTS["lost"],
     ),
     (
         re.compile(
             "Connection refused|timeout expired|timed out|No route to host|Network is unreachable|Host is down|"
             "No such file or directory"
         ),
-        _UNREACHED,
+        _FAULTS["unreached"],
     ),
 )
 """What libpq itself says, in English: its messages are not translated where it comes with the driver."""
@@ -283,7 +136,7 @@ def fault(text: str, code: str | None = None) -> Fault | None:
         if own or not found:
             return own
     variant = next((key for of, words, key in _VARIANTS if of.fullmatch(found) and words.search(text)), found)
-    return _BY_CODE.get(variant) or _BY_CODE.get(found[:2])
+    return _FAULTS.get(variant) or _FAULTS.get(found[:2])
 
 
 def told(
@@ -304,7 +157,7 @@ def told(
         rights: the cure for a missing right, where more than SELECT is needed.
     """
     found = known(error) or Fault(SourceFailed, cure)
-    if found is _RIGHTS and (needed := rights or grant(error)):
+    if found is _FAULTS["rights"] and (needed := rights or grant(error)):
         found = Fault(SourceFailed, needed)
     return found.told(doing, on=on, why=said(error))
 
@@ -336,12 +189,12 @@ def written(*parts: str) -> str:
 
 def known(error: psycopg2.Error) -> Fault | None:
     """What it means, or None where nobody knows, such as for a statement of ours that is wrong."""
-    return fault(str(error), error.pgcode) or (_LOST if lost(error) else None)
+    return fault(str(error), error.pgcode) or (_FAULTS["lost"] if lost(error) else None)
 
 
 def entry_refused(error: psycopg2.OperationalError, *, on: str) -> MigrationError:
     """The same of a connection that was not to be had: what is not known to pass is not tried again."""
-    found = fault(str(error), error.pgcode) or _NO_ENTRY
+    found = fault(str(error), error.pgcode) or _FAULTS["no_entry"]
     if not issubclass(found.kind, ConnectionFailed):
         found = Fault(ConnectionFailed, found.cure, found.transient)
     return found.told("connect", on=on, why=said(error))

@@ -8,70 +8,36 @@ import re
 from typing import Any
 
 from helpers.errors import ConnectionFailed, LoadError, MigrationError
-from helpers.platforms.faults import Fault, in_one_line
+from helpers.platforms.faults import Fault, in_one_line, known_faults
 from helpers.redaction import redact
 
 AGAIN = "run the same command again"
+
+_FAULTS = known_faults("spark")
 MOST = 600
 """Characters of a message; a server may add its whole plan."""
 
-_UNREACHED = Fault(
-    ConnectionFailed,
-    f"check host and cluster in the profile, and that it runs (locally: runbook local status), then {AGAIN}",
-    True,
-)
-_BUSY = Fault(ConnectionFailed, f"the server is busy or the session is over: {AGAIN}", True)
-_NO_ENTRY = Fault(
-    ConnectionFailed,
-    "correct token, host and cluster_id in the profile: the token is wrong or expired, or may not use the cluster (CAN ATTACH TO)",
-)
-_CERTIFICATE = Fault(
-    ConnectionFailed,
-    "the server's certificate is not one to trust, or it speaks no TLS: correct url or host in the profile",
-)
-_NO_SUCH_HOST = Fault(ConnectionFailed, f"correct host or url in the profile, or mend the name service, then {AGAIN}")
-_RIGHTS = Fault(
-    LoadError,
-    "grant the principal what the message names (USE CATALOG, USE SCHEMA, CREATE TABLE, MODIFY, READ FILES on the external "
-    f"location), then {AGAIN}",
-)
-_SCHEME = Fault(
-    LoadError,
-    'Apache Spark reads S3 through hadoop-aws alone: set files = "s3a" in [profiles.NAME.databricks], and begin delta_root with '
-    "s3a:// where it is named",
-)
-_HADOOP = Fault(LoadError, "start the server with hadoop-aws: without it, Spark reads nothing from S3")
-_STORE = Fault(
-    LoadError,
-    f"give the cluster the right to read the stage and to write delta_root (instance profile, external location, keys), then {AGAIN}",
-)
-_CONCURRENT = Fault(LoadError, f"another writer changed the table meanwhile: {AGAIN}", True)
-
-_BY_STATUS = {
-    "UNAVAILABLE": _UNREACHED, "DEADLINE_EXCEEDED": _UNREACHED, "ABORTED": _BUSY, "RESOURCE_EXHAUSTED": _BUSY,
-    "UNAUTHENTICATED": _NO_ENTRY, "PERMISSION_DENIED": _NO_ENTRY,
-}  # fmt: skip
 
 _BY_CLASS = (
-    (re.compile(r"INVALID_HANDLE\.|SESSION_|OPERATION_NOT_FOUND"), _BUSY),
+    (re.compile(r"INVALID_HANDLE\.|SESSION_|OPERATION_NOT_FOUND"), _FAULTS["busy"]),
     (
         re.compile("DELTA_CONCURRENT_|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|DELTA_VERSION_CONCURRENT"),
-        _CONCURRENT,
+        _FAULTS["concurrent"],
     ),
-    (re.compile("INSUFFICIENT_PERMISSIONS|PERMISSION_DENIED|UNAUTHORIZED_ACCESS"), _RIGHTS),
+    (re.compile("INSUFFICIENT_PERMISSIONS|PERMISSION_DENIED|UNAUTHORIZED_ACCESS"), _FAULTS["rights"]),
 )
 
 _BY_TEXT = (
-    (re.compile(r"No FileSystem for scheme:? \"?s3\b(?!a)\"?"), _SCHEME),
-    (re.compile(r"No FileSystem for scheme:? \"?s3a|S3AFileSystem not found"), _HADOOP),
-    (re.compile("Concurrent(Append|DeleteRead|DeleteDelete|Write|Transaction|ModificationE)"), _CONCURRENT),
-    (re.compile("INSUFFICIENT_PERMISSIONS|PERMISSION_DENIED"), _RIGHTS),
+    (re.compile(r"No FileSystem for scheme:? \"?s3\b(?!a)\"?"), _FAULTS["scheme"]),
+    (re.compile(r"No FileSystem for scheme:? \"?s3a|S3AFileSystem not found"), _FAULTS["hadoop"]),
+    (re.compile("Concurrent(Append|DeleteRead|DeleteDelete|Write|Transaction|ModificationE)"), _FAULTS["concurrent"]),
+    (re.compile("INSUFFICIENT_PERMISSIONS|PERMISSION_DENIED"), _FAULTS["rights"]),
     (
         re.compile(
             "AccessDenied|Access Denied|403 Forbidden|InvalidAccessKeyId|SignatureDoesNotMatch|"
             "NoAuthWithAWSException|No AWS Credentials|ExpiredToken"
         ),
-        _STORE,
+        _FAULTS["store"],
     ),
 )
 _OF_TLS = re.compile("certificate|CERTIFICATE|SSL_ERROR|[Hh]andshake|WRONG_VERSION")
@@ -84,15 +50,15 @@ def fault(error: Exception) -> Fault | None:
     status = _status(error)
     if status == "UNAVAILABLE" or type(error).__name__ == "RetriesExceeded":
         if _OF_TLS.search(text):
-            return _CERTIFICATE
-        return _NO_SUCH_HOST if _OF_NAMES.search(text) else _UNREACHED
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
+            return _FAULTS["certificate"]
+        return _FAULTS["no_such_host"] if _OF_NAMES.search(text) else _FAULTS["unreached"]
+    if status in _FAULTS:
+        return _FAULTS[status]
     of_class = getattr(error, "getCondition", lambda: None)() or ""
     if of_class and (found := next((known for pattern, known in _BY_CLASS if pattern.search(of_class)), None)):
         return found
     if of_class and getattr(error, "getSqlState", lambda: None)() == "42501":
-        return _RIGHTS
+        return _FAULTS["rights"]
     return next((known for pattern, known in _BY_TEXT if pattern.search(text)), None)
 
 
@@ -104,7 +70,7 @@ def told(error: Exception, doing: str, *, on: str) -> MigrationError:
 
 def entry_refused(error: Exception, *, on: str) -> MigrationError:
     """The same of a session that was not to be had: what is not known to pass is not tried again."""
-    found = fault(error) or (_UNREACHED if isinstance(error, OSError) else _NO_ENTRY)
+    found = fault(error) or (_FAULTS["unreached"] if isinstance(error, OSError) else _FAULTS["no_entry"])
     return Fault(ConnectionFailed, found.cure, found.transient).told("connect", on=on, why=said(error))
 
 
