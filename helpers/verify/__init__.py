@@ -63,6 +63,8 @@ def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> 
         try:
             found = as_counted(table, ends.source, compare_table(plan, table, ends, connection), plan.excluded)
         except LoadError as error:
+            if error.transient:
+                raise
             found = _unreadable(table, error)
         reports.append(found)
         log.event(

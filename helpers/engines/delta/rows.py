@@ -52,10 +52,13 @@ class SparkSide:
         return dict.fromkeys((self._known.get(name, name) for name in names), self._target.schema_)
 
     def shape(self, plan: TablePlan) -> TableShape | None:
+        return self._shape(plan) if key(self._target, plan.there) in self._present else None
+
+    def _shape(self, plan: TablePlan) -> TableShape:
         name = key(self._target, plan.there)
-        if name in self._present and name not in self._shapes:
+        if name not in self._shapes:
             self._shapes[name] = read_table(self._session, self._target, self._present[name])
-        return self._shapes.get(name)
+        return self._shapes[name]
 
     def rows(self, schema: str, name: str) -> int:
         return self._count(qualified(self._target, name))
@@ -76,8 +79,7 @@ class SparkSide:
         return MOST_QUERIES * SEGMENTS_PER_QUERY
 
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
-        shape = self._shapes[key(self._target, plan.there)]
-        found = {column.name: column.type for column in shape.columns}
+        found = {column.name: column.type for column in self._shape(plan).columns}
         columns = ", ".join(f"{identifier(c.there)} AS c{n}" for n, c in enumerate(plan.columns))
         printed = ", ".join(texts.of_parquet(f"c{n}", parquet_type(found[c.there])) for n, c in enumerate(plan.columns))
         into.execute(f"CREATE OR REPLACE TABLE {name} ({', '.join(f'c{n} VARCHAR' for n in range(len(plan.columns)))})")

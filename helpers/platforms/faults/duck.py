@@ -48,10 +48,13 @@ def told(
         error: of DuckDB, or an OSError of a file system that it writes to.
         doing: the clause that it begins with.
         on: the thing it was tried on.
-        kind: for an error that nobody knows.
-        cure: likewise.
+        kind: for an error of S3, or one that nobody knows.
+        cure: for an object that is gone, or an error that nobody knows.
     """
     found = fault(error) or Fault(kind, cure or f"mend what the message names, then {AGAIN}")
+    if found.kind is StageError is not kind:
+        # Of an S3 that holds not the stage but what the caller names.
+        found = Fault(kind, cure if cure and found is s3.GONE else found.cure, found.transient)
     return found.told(doing, on=on, why=said(error))
 
 

@@ -17,6 +17,7 @@ from helpers.redaction import redact
 AGAIN = "run the same command again"
 
 _FAULTS = known_faults("s3")
+GONE = _FAULTS["gone"]
 
 
 _ARROW = re.compile(r"AWS Error ([A-Z_]+)")
