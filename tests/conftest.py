@@ -38,7 +38,7 @@ from helpers.model.manifest import Manifest
 from helpers.platforms import pg_tools, postgres, snowflake
 from helpers.platforms.delta import Lake
 from helpers.platforms.s3 import Bucket
-from helpers.settings import Settings
+from helpers.settings import Settings, Snowflake
 from helpers.source import held_snapshots
 from helpers.source.held_snapshots import Snapshot
 from helpers.verify.report import Report
@@ -60,6 +60,8 @@ hypothesis.settings.register_profile(
 )
 
 _numbers = itertools.count(1)
+_sessions: list[Any] = []
+"""The one session in the target that the tests of this process have beside the migrations' own; a failure ends it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -83,10 +85,26 @@ def _searches(config: pytest.Config) -> bool:
 
 
 @pytest.fixture(scope="session")
-def local_settings() -> Settings:
+def local_settings() -> Iterator[Settings]:
     """Profile local on a running stack."""
     stack.up()
-    return profiles.load("local", PROJECT / "migration.toml")
+    yield profiles.load("local", PROJECT / "migration.toml")
+    while _sessions:
+        _sessions.pop().close()
+
+
+@contextmanager
+def _at_the_target(target: Snowflake) -> Iterator[Any]:
+    """A cursor of the genuine connector."""
+    if not _sessions:
+        _sessions.append(snowflake.open_connection(target))
+    try:
+        with _sessions[0].cursor() as cursor:
+            yield cursor
+    except BaseException:
+        while _sessions:
+            _sessions.pop().close()
+        raise
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +177,7 @@ class Migration:
     def target(self, *statements: str) -> list[tuple[Any, ...]]:
         """Runs statements through the genuine connector; the last one's rows."""
         target = self.settings.snowflake
-        with closing(snowflake.open_connection(target)) as connection, connection.cursor() as cursor:
+        with _at_the_target(target) as cursor:
             cursor.execute(f"USE SCHEMA {snowflake.identifier(target.database, target.schema_)}")
             for statement in statements:
                 cursor.execute(statement)
@@ -213,11 +231,9 @@ def _fresh(local_settings: Settings, databases: EmptyDatabases, options: str = "
         yield found
     for bucket in (found.bucket, Lake.of(own.databricks, own.stage).bucket):
         bucket.remove(list(bucket.sizes()))
-    with snowflake.connect(own.snowflake) as session:
-        schema = snowflake.identifier(own.snowflake.database, own.snowflake.schema_)
-        session.execute(f"DROP SCHEMA IF EXISTS {schema}", doing="clean up after a test")
-        records = snowflake.identifier(own.snowflake.database, own.snowflake.schema_ + SCHEMA_SUFFIX)
-        session.execute(f"DROP SCHEMA IF EXISTS {records}", doing="clean up after a test")
+    with _at_the_target(own.snowflake) as cursor:
+        for schema in (own.snowflake.schema_, own.snowflake.schema_ + SCHEMA_SUFFIX):
+            cursor.execute(f"DROP SCHEMA IF EXISTS {snowflake.identifier(own.snowflake.database, schema)}")
 
 
 @contextmanager

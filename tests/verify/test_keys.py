@@ -230,16 +230,14 @@ HEAPS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_without_a_key_rows_are_a_multiset(migration: Any, way: str) -> None:
+def test_without_a_key_rows_are_a_multiset(migration: Any) -> None:
     migration.source(*HEAPS)
     migration.migrate()
-    report = migration.verify(**WAYS[way])
-    assert {t.name: (t.verdict, t.fetched) for t in report.tables} == dict.fromkeys(
-        ("one", "empty_rows", "events", "distinct_rows"), ("equal", 0)
-    )
-    if way == "stage":
-        return
+    for way in WAYS.values():
+        report = migration.verify(**way)
+        assert {t.name: (t.verdict, t.fetched) for t in report.tables} == dict.fromkeys(
+            ("one", "empty_rows", "events", "distinct_rows"), ("equal", 0)
+        )
     migration.target(
         # A lost NULL, an empty text that became NULL, a duplicate more, and one less.
         'CREATE OR REPLACE TABLE "parted" AS SELECT "v", ROW_NUMBER() OVER (PARTITION BY "v" ORDER BY "v") AS "n" FROM "one"',
@@ -252,12 +250,13 @@ def test_without_a_key_rows_are_a_multiset(migration: Any, way: str) -> None:
         'INSERT INTO "events" SELECT * FROM "events"',
         "UPDATE \"distinct_rows\" SET \"b\" = 'other' WHERE \"a\" = 1234",
     )  # fmt: skip
-    found = {t.name: t for t in migration.verify(**WAYS[way]).tables}
-    # Two NULLs are lost and one is made of an empty text, so that one NULL, one empty text and one v1 are missing.
-    counts = {name: (t.missing, t.extra, t.changed) for name, t in found.items()}
-    assert counts == {"one": (3, 1, 0), "empty_rows": (0, 1, 0), "events": (0, 2000, 0), "distinct_rows": (1, 1, 0)}
-    assert {(c.column, c.source, c.target) for c in found["distinct_rows"].cells} == {("b", "v1234", "other")}
-    assert found["distinct_rows"].fetched < 800
+    for way in ("snowflake", "inside PostgreSQL", "from the manifest"):
+        found = {t.name: t for t in migration.verify(**WAYS[way]).tables}
+        # Two NULLs are lost and one is made of an empty text, so that one NULL, one empty text and one v1 are missing.
+        counts = {name: (t.missing, t.extra, t.changed) for name, t in found.items()}
+        assert counts == {"one": (3, 1, 0), "empty_rows": (0, 1, 0), "events": (0, 2000, 0), "distinct_rows": (1, 1, 0)}
+        assert {(c.column, c.source, c.target) for c in found["distinct_rows"].cells} == {("b", "v1234", "other")}
+        assert found["distinct_rows"].fetched < 800
 
 
 def test_a_key_of_a_nondeterministic_collation(migration: Any) -> None:
