@@ -83,9 +83,9 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("RUNBOOK_DEBUG"):
             raise
-        from helpers.platforms.faults import of_any  # and with it every client
+        from helpers.platforms.faults import driver_error  # and with it every client
 
-        _fail(of_any(error) or Unexpected.of(error), as_json)
+        _fail(driver_error(error) or Unexpected.of(error), as_json)
 
 
 def _in_a_thread(error: threading.ExceptHookArgs) -> None:

@@ -46,7 +46,7 @@ def assess(
         return _take_inventory(settings)
     with progress("census") as report:
         found = survey.census(settings, tuple(tables or ()), exclude=tuple(exclude or ()), progress=report)
-    by_target = names.of_profile(settings, [each.table for each in found.tables])
+    by_target = names.refusals_by_target(settings, [each.table for each in found.tables])
     refused = any(table.refused for table in found.tables) or any(by_target.values())
     return Answer(survey.as_dict(found, by_target), lambda: _show_census(found, by_target), 1 if refused else 0)
 

@@ -33,7 +33,7 @@ def ask_targets(manifest: Manifest, bucket: Bucket, settings: Settings, *, warn:
         asks[snowflake_platform.address(warehouse)] = lambda: load.plan_load(manifest, bucket, warehouse)
     if (lake := settings.values.databricks) and lake.engine == "pysail":
         asks[spark.address(lake)] = lambda: load.plan_load(manifest, bucket, lake)
-    by_name = names.of_profile(settings, manifest.tables)
+    by_name = names.refusals_by_target(settings, manifest.tables)
     refused: dict[str, MigrationError] = {}
     for where, ask in asks.items():
         if by_name[where]:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 Dialect = Literal["postgresql", "snowflake", "delta", "duckdb"]
 
@@ -117,6 +117,10 @@ _DELTA: dict[str, _Rule] = {
     "BOOLEAN": _Rule("boolean"),
 }
 
+_DELTA_LOG = {"byte": "TINYINT", "short": "SMALLINT", "integer": "INT", "long": "BIGINT"}
+"""Of a log's names those that are not DDL's in small letters
+(https://github.com/delta-io/delta/blob/master/PROTOCOL.md#schema-serialization-format)."""
+
 _DUCKDB: dict[str, _Rule] = {
     **{name: _DELTA[name] for name in ("SMALLINT", "BIGINT", "FLOAT", "DOUBLE", "DATE", "BOOLEAN")},
     "INTEGER": _DELTA["INT"],
@@ -163,6 +167,17 @@ def read(text: str, dialect: Dialect) -> Declared:
     elif sizes and rule.argument == "digits and places":
         size, places = first - second, second
     return Declared(rule.family, name, size if rule.needs is None else rule.needs, size, places, dimensions)
+
+
+def delta_type(in_the_log: Any) -> str:
+    """A type of a Delta log as DDL writes it; of a nested one only what it is."""
+    name = in_the_log if isinstance(in_the_log, str) else str(in_the_log["type"])
+    return _DELTA_LOG.get(name, name.upper())
+
+
+def delta_log_type(ddl: str) -> str:
+    """The other way round: a type of DDL as a Delta log and Spark's JSON write it."""
+    return next((name for name, known in _DELTA_LOG.items() if known == ddl), ddl.lower())
 
 
 @cache

@@ -96,7 +96,7 @@ def limits(kind: PgType, server: Server, *, as_text: bool = False) -> tuple[Limi
         server: where it is.
         as_text: whether the column travels as text, which only text can be too long for.
     """
-    found = [] if as_text else list(_of_values(kind))
+    found = [] if as_text else list(_value_limits(kind))
     size = _size(kind, server, as_text)
     if size:
         limit = types.BINARY_BYTES if kind.name == "bytea" and kind.kind == "b" and not as_text else types.TEXT_BYTES
@@ -136,7 +136,7 @@ def information(kind: PgType, server: Server) -> dict[str, str]:
     return found
 
 
-def _of_values(kind: PgType) -> tuple[Limit, ...]:
+def _value_limits(kind: PgType) -> tuple[Limit, ...]:
     match kind.name if kind.kind == "b" else None:
         case "numeric":
             not_finite = Limit("NaN or infinity, which no decimal type holds", NOT_FINITE)

@@ -111,7 +111,7 @@ def in_the_way(table: Named, kind: str) -> Refusal:
     return Refusal(str(table), why, cure, (str(table),))
 
 
-def of_profile(settings: Settings, tables: Iterable[Named]) -> dict[str, tuple[Refusal, ...]]:
+def refusals_by_target(settings: Settings, tables: Iterable[Named]) -> dict[str, tuple[Refusal, ...]]:
     """What each target of a profile refuses, by its address; no target is asked.
 
     Args:
@@ -137,7 +137,7 @@ def refused_by_all(settings: Settings, tables: Iterable[Named], *, warn: Callabl
         tables: that would be exported.
         warn: is given each refusal of a target that others do not share.
     """
-    found = of_profile(settings, tables)
+    found = refusals_by_target(settings, tables)
     if all(found.values()):
         return [refusal for each in found.values() for refusal in each]
     for where, refusals_there in found.items():

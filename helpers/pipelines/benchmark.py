@@ -323,7 +323,7 @@ def _modern(own: Settings, volume: str, lines: int, tell: Callable[[str], None])
         with marts.reading(own, file, fresh=True) as reader:
             for name, seconds in stages.items():
                 yield Measurement(volume, lines, "modern", reader.engine, "pipeline", name, seconds[0], seconds[0])
-            for node in built.of_kind("model"):
+            for node in built.nodes_of("model"):
                 yield Measurement(volume, lines, "modern", reader.engine, "mart", node.name, node.seconds, node.seconds)
             yield from queries(reader, QUERIES, volume=volume, lines=lines)
 

@@ -258,7 +258,7 @@ class _Chain:
         marts.prepare(self._settings)
         built: DbtResult = marts.build(self._settings, load_id=self._load_id, report=self._report)
         wrong = [f"{node.name}: {node.status} {node.message}".strip() for node in built.bad]
-        good = f"{len(built.of_kind('model'))} models and {len(built.of_kind('test'))} tests are well"
+        good = f"{len(built.nodes_of('model'))} models and {len(built.nodes_of('test'))} tests are well"
         return built.ok, "; ".join(wrong) or good
 
     def parity(self) -> tuple[bool, str]:

@@ -86,7 +86,7 @@ class DbtResult:
         """What failed, ended in an error, or was skipped for that."""
         return tuple(node for node in self.nodes if not node.good)
 
-    def of_kind(self, kind: str) -> tuple[Node, ...]:
+    def nodes_of(self, kind: str) -> tuple[Node, ...]:
         """The models, or the tests."""
         return tuple(node for node in self.nodes if node.kind == kind)
 

@@ -21,24 +21,18 @@ _PLAIN = frozenset(string.ascii_letters + string.digits + "_-")
 _OF_A_TABLE = re.compile(r"/(_delta_log/.*|part-[^/]*\.parquet|_change_data/.*|deletion_vector_[^/]*\.bin)$")
 """Names that Delta's writers give the files of a table (https://github.com/delta-io/delta/blob/master/PROTOCOL.md)."""
 
-_TYPES = {
-    "byte": "TINYINT", "short": "SMALLINT", "integer": "INT", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE",
-    "string": "STRING", "binary": "BINARY", "date": "DATE", "timestamp": "TIMESTAMP", "timestamp_ntz": "TIMESTAMP_NTZ",
-    "boolean": "BOOLEAN",
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class DeltaColumn:
     """A column as the log has it.
 
     Attributes:
-        type: as DDL writes it.
+        type: as the log writes it: a name, or the JSON of a nested type.
         physical: its name in the files, which column mapping makes another one.
     """
 
     name: str
-    type: str
+    type: Any
     not_null: bool
     comment: str
     physical: str
@@ -159,7 +153,6 @@ def storage_options(stage: Stage) -> dict[str, str]:
 
 
 def _column(field: dict[str, Any]) -> DeltaColumn:
-    metadata, kind = field["metadata"], field["type"]
-    known = _TYPES.get(kind, kind.upper()) if isinstance(kind, str) else str(kind["type"]).upper()
+    metadata = field["metadata"]
     physical = metadata.get("delta.columnMapping.physicalName", field["name"])
-    return DeltaColumn(field["name"], known, not field["nullable"], metadata.get("comment", ""), physical)
+    return DeltaColumn(field["name"], field["type"], not field["nullable"], metadata.get("comment", ""), physical)

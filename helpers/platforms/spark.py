@@ -169,12 +169,14 @@ class Session:
         Args:
             name: unquoted.
             files: their URLs.
-            fields: name and type of each column, as `Mapping.delta` writes it; a file with another type is an error.
+            fields: name and type of each column, as a Delta log writes it; a file with another type is an error.
         """
-        from pyspark.sql.types import StructField, StructType
+        from pyspark.sql.types import StructType
 
         with self._errors(doing):
-            schema = StructType([StructField(field, _data_type(kind)) for field, kind in fields])
+            # Of JSON, which the client reads by itself; its parser of DDL asks whichever server it spoke to last.
+            columns = [{"name": field, "type": kind, "nullable": True, "metadata": {}} for field, kind in fields]
+            schema = StructType.fromJson({"type": "struct", "fields": columns})
             # Old dates are as PostgreSQL has them: the files say nothing of the calendar that Spark had before version 3.
             reader = self._session.read.schema(schema).option("datetimeRebaseMode", "CORRECTED")
             reader.parquet(*files).createOrReplaceTempView(name)
@@ -202,20 +204,6 @@ def literal(text: str) -> str:
     (https://spark.apache.org/docs/latest/sql-ref-literals.html)."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\u0024")
     return f"'{escaped}'"
-
-
-def _data_type(name: str) -> Any:
-    """The client's type; its own parser asks whichever server it spoke to last."""
-    from pyspark.sql import types
-
-    if sized := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", name):
-        return types.DecimalType(int(sized[1]), int(sized[2]))
-    known: dict[str, Any] = {
-        "BOOLEAN": types.BooleanType, "SMALLINT": types.ShortType, "INT": types.IntegerType, "BIGINT": types.LongType,
-        "FLOAT": types.FloatType, "DOUBLE": types.DoubleType, "STRING": types.StringType, "BINARY": types.BinaryType,
-        "DATE": types.DateType, "TIMESTAMP": types.TimestampType, "TIMESTAMP_NTZ": types.TimestampNTZType,
-    }  # fmt: skip
-    return known[name]()
 
 
 def _url(target: Databricks) -> str:

@@ -213,7 +213,7 @@ def resources(module: Path, settings: Settings) -> list[str]:
             if answer["code"] != 0:
                 raise _failed(f"read the state of {_name(module)}", module, answer)
         root = (answers[-1]["value"].get("values") or {}).get("root_module", {})
-    return sorted(each["address"] for each in _of_module(root) if each["mode"] == "managed")
+    return sorted(each["address"] for each in _resources_below(root) if each["mode"] == "managed")
 
 
 @dataclass(frozen=True)
@@ -383,10 +383,10 @@ def _digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _of_module(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _resources_below(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from module.get("resources", ())
     for child in module.get("child_modules", ()):
-        yield from _of_module(child)
+        yield from _resources_below(child)
 
 
 def _problem(diagnostic: dict[str, Any]) -> Problem:

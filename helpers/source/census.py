@@ -216,11 +216,11 @@ def _judge_as_text(
         asked.column, "exact", types.as_text(), policy="text", touched=touched, information=information
     )
     binary = asked.column.type.name == "bytea" and asked.column.type.kind == "b"
-    left = {limit: n for limit, n in found.items() if not limit.as_text and not (binary and _of_bytes(limit))}
+    left = {limit: n for limit, n in found.items() if not limit.as_text and not (binary and _limits_bytes(limit))}
     return _verdict(cursor, table, census, left)
 
 
-def _of_bytes(limit: Limit) -> bool:
+def _limits_bytes(limit: Limit) -> bool:
     """Whether a limit concerns bytea itself and not its text, which is twice as long."""
     return limit.length == "octet_length({c})"
 

@@ -53,7 +53,7 @@ class Relation:
         return f"{self.schema}.{self.name}"
 
     @property
-    def of_the_server(self) -> bool:
+    def in_a_server_schema(self) -> bool:
         """Whether it lies in one of PostgreSQL's own schemas, where a superuser may make tables too."""
         return self.schema == "information_schema" or self.schema.startswith("pg_")
 
@@ -98,14 +98,14 @@ class Choice:
         ):
             return f"{globs_of.EXCLUDED} {glob}"
         if relation.extension and not named:
-            return _of_extension(relation)
+            return _why_of_extension(relation)
         if relation.kind in _STAYS and not ((self.include_views or taken) and relation.kind in "vm"):
             return _STAYS[relation.kind]
         if self.schemas and relation.schema not in self.schemas:
             return f"not chosen: `schemas` in migration.toml does not name {relation.schema}"
         if self.tables and not relation.matches(self.tables):
             return UNNAMED
-        if relation.of_the_server and relation.schema not in self.schemas and not named:
+        if relation.in_a_server_schema and relation.schema not in self.schemas and not named:
             return "not chosen: it lies in a schema of PostgreSQL's own; to move it, name it with --tables"
         if relation.detaching:
             return (
@@ -125,7 +125,7 @@ _STAYS = {
 }
 
 
-def _of_extension(relation: Relation) -> str:
+def _why_of_extension(relation: Relation) -> str:
     if relation.kind not in "rp":
         return f"it belongs to the extension {relation.extension}"
     rows = "in which users keep rows" if relation.configured else "made with its rows"

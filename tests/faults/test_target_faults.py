@@ -30,8 +30,8 @@ from pydantic import SecretStr
 
 from helpers.errors import ConnectionFailed, DiskRefused, LoadError, MigrationError, StageError
 from helpers.platforms import duck, kafka, snowflake, spark
+from helpers.platforms.faults import driver_error
 from helpers.platforms.faults import duck as duck_faults
-from helpers.platforms.faults import of_any
 from helpers.platforms.faults import s3 as faults
 from helpers.platforms.faults import spark as spark_faults
 from helpers.platforms.s3 import Bucket, HashedUploads
@@ -263,8 +263,8 @@ def test_kafka_over_a_wrong_protocol_and_nobody_there(expired: int, monkeypatch:
 
 def test_a_raw_error_that_left_a_boundary_is_still_told() -> None:
     """The command's last net."""
-    lost = of_any(psycopg2.OperationalError("server closed the connection unexpectedly"))
+    lost = driver_error(psycopg2.OperationalError("server closed the connection unexpectedly"))
     assert lost is not None
     assert (type(lost), lost.transient) == (ConnectionFailed, True)
-    assert of_any(psycopg2.ProgrammingError("no results to fetch")) is None
-    assert of_any(ValueError("of this program")) is None
+    assert driver_error(psycopg2.ProgrammingError("no results to fetch")) is None
+    assert driver_error(ValueError("of this program")) is None

@@ -90,8 +90,8 @@ def test_every_cell_arrives(pipeline: Pipeline, migrated: Manifest) -> None:
 @pytest.mark.slow
 def test_the_marts_are_built_and_every_test_of_them_passes(built: DbtResult) -> None:
     assert built.ok, [f"{node.name}: {node.status} {node.message}" for node in built.bad]
-    assert {node.name for node in built.of_kind("model")} >= {aggregate.name for aggregate in parity.AGGREGATES}
-    kinds = {node.name.split("_")[0] for node in built.of_kind("test")}
+    assert {node.name for node in built.nodes_of("model")} >= {aggregate.name for aggregate in parity.AGGREGATES}
+    kinds = {node.name.split("_")[0] for node in built.nodes_of("test")}
     assert {"unique", "not", "relationships", "accepted", "daily", "amounts", "source"} <= kinds
 
 

@@ -18,6 +18,7 @@ from helpers import load as loading_delta
 from helpers import verify as verifying
 from helpers.digests import files_of
 from helpers.errors import UsageError
+from helpers.model.declared import delta_log_type
 from helpers.platforms import duck, postgres, snowflake, spark
 from helpers.platforms.s3 import Location
 from helpers.settings import Settings
@@ -107,7 +108,9 @@ def test_a_condition_on_any_text_means_the_same_row_in_every_engine(migration: A
             f"s3://{migration.bucket.location.bucket}/{migration.bucket.location.key(f.path)}"
             for f in manifest.tables[0].files
         ]
-        session.view_of_files("t", landed, [(c.field, c.delta) for c in manifest.tables[0].columns], doing="read")
+        session.view_of_files(
+            "t", landed, [(c.field, delta_log_type(c.delta)) for c in manifest.tables[0].columns], doing="read"
+        )
         (row,) = session.execute(counted("spark", "t"), doing="count")
         answers["spark"] = tuple(row.values())
     for engine, found in answers.items():

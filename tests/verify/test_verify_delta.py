@@ -22,6 +22,7 @@ from helpers.engines.delta import dialect as canonical_spark
 from helpers.engines.delta.catalog import qualified
 from helpers.engines.delta.files import DeltaSide
 from helpers.engines.delta.rows import SparkSide
+from helpers.model.declared import delta_log_type
 from helpers.platforms import duck, spark
 from helpers.platforms.delta import Lake, storage_options
 from helpers.platforms.postgres import identifier
@@ -282,7 +283,10 @@ def test_spark_makes_the_forms_hashes_and_segments_that_duckdb_makes(migration: 
         ours = connection.execute(f"SELECT id, {asked} FROM read_parquet('{url}') ORDER BY id").fetchall()
     with spark.connect(migration.settings.databricks) as session:
         session.view_of_files(
-            "forms", [url], [("id", "INT"), ("v", SPARK_TYPES.get(kind, kind))], doing="read the values"
+            "forms",
+            [url],
+            [("id", "integer"), ("v", delta_log_type(SPARK_TYPES.get(kind, kind)))],
+            doing="read the values",
         )
         asked = _asked(canonical_spark.DIALECT, column, "STRING")
         theirs = session.execute(f"SELECT id, {asked} FROM forms ORDER BY id", doing="form them")

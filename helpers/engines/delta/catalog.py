@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError
+from helpers.model.declared import delta_type
 from helpers.platforms import spark
 from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.spark import Session, identifier
@@ -173,5 +174,5 @@ def read_table(session: Session, target: Databricks, name: str) -> TableShape:
 
 def of_version(version: DeltaVersion) -> TableShape:
     """A table's definition by its log."""
-    columns = tuple(ColumnShape(c.name, c.type, c.not_null, None, c.comment) for c in version.columns)
+    columns = tuple(ColumnShape(c.name, delta_type(c.type), c.not_null, None, c.comment) for c in version.columns)
     return TableShape("delta", columns, None, version.comment)

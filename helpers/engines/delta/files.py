@@ -14,6 +14,7 @@ from helpers.engines.delta.catalog import of_version
 from helpers.engines.shapes import TableShape
 from helpers.errors import LoadError
 from helpers.model import types
+from helpers.model.declared import delta_type
 from helpers.model.types import Comparison
 from helpers.platforms import duck
 from helpers.platforms.delta import DeltaVersion, Lake
@@ -60,7 +61,7 @@ class DeltaSide:
 
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         duck.enable_s3(into, self._lake.bucket.stage)
-        kinds = {column.name: column.type for column in self._version(plan.there).columns}
+        kinds = {column.name: delta_type(column.type) for column in self._version(plan.there).columns}
         printed = ", ".join(
             f"{texts.of_parquet(identifier(c.staged.field), parquet_type(kinds[c.there]))} AS c{n}"
             for n, c in enumerate(plan.columns)
@@ -121,13 +122,15 @@ class DeltaSide:
 
 
 def parquet_type(delta: str) -> str:
-    """DuckDB's name of the type that a column of a Delta table has in its files."""
+    """DuckDB's name of the type that a column of a Delta table, declared so, has in its files."""
     return types.PARQUET_OF_DELTA.get(delta, delta)
 
 
 def _files(version: DeltaVersion) -> str:
     """Of no files, the same columns without rows; columns that a file lacks, because they came later, are NULL."""
-    typed = ", ".join(f"CAST(NULL AS {parquet_type(c.type)}) AS {identifier(c.physical)}" for c in version.columns)
+    typed = ", ".join(
+        f"CAST(NULL AS {parquet_type(delta_type(c.type))}) AS {identifier(c.physical)}" for c in version.columns
+    )
     none = f"(SELECT {typed} WHERE false)"
     if not version.files:
         return none

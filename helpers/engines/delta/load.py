@@ -21,6 +21,7 @@ from helpers.engines.loading import Loader, Standing, TableLoad, There, miscount
 from helpers.engines.shapes import TableShape, comment_difference, difference
 from helpers.errors import LoadError
 from helpers.model import names
+from helpers.model.declared import delta_log_type
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake, folder
@@ -162,7 +163,8 @@ class DeltaLoader(Loader):
         if self._lake:
             keys = [local_stack().staged_key(each) for each in keys]
         urls = [f"{target.files}://{location.bucket}/{each}" for each in keys]
-        self._session.view_of_files(landing, urls, [(c.field, c.delta) for c in staged.columns], doing=doing)
+        fields = [(c.field, delta_log_type(c.delta)) for c in staged.columns]
+        self._session.view_of_files(landing, urls, fields, doing=doing)
         self._require_rows(identifier(landing), staged, "its files hold", "nothing was changed; export it again")
         query = f"SELECT {selected(staged)} FROM {identifier(landing)}"
         if table.way == "replace":

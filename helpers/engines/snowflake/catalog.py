@@ -8,13 +8,9 @@ from typing import Any
 
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError
+from helpers.model import types
 from helpers.model.catalog import Key
 from helpers.platforms.snowflake import Session, identifier
-
-LONGEST_TEXT = 16_777_216
-LONGEST_BINARY = 8_388_608
-"""Snowflake's VARCHAR and BINARY without a declared length, or the least that they are
-(https://docs.snowflake.com/en/release-notes/bcr-bundles/2025_07/bcr-2118)."""
 
 MOST_LISTED = 10_000
 """In one IN list, which takes 16,384 expressions (https://docs.snowflake.com/en/sql-reference/functions/in)."""
@@ -120,9 +116,9 @@ def declared_type(
         case "NUMBER" | "DECIMAL" | "NUMERIC":
             return f"NUMBER({precision},{scale})"
         case "TEXT" | "VARCHAR":
-            return "VARCHAR" if length is None or length >= LONGEST_TEXT else f"VARCHAR({length})"
+            return "VARCHAR" if length is None or length >= types.TEXT_BYTES else f"VARCHAR({length})"
         case "BINARY":
-            return "BINARY" if length is None or length >= LONGEST_BINARY else f"BINARY({length})"
+            return "BINARY" if length is None or length >= types.BINARY_BYTES else f"BINARY({length})"
         case kind if kind in _OF_TIME:
             return kind if fraction is None else f"{kind}({fraction})"
         case kind:

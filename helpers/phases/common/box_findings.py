@@ -53,7 +53,7 @@ def quality_findings(built: DbtResult) -> list[Finding]:
     if skipped:
         what = f"{len(skipped)} models and tests were skipped, for what they rest on is not well"
         found.append(stop(f"{skipped[0].name} and others" if skipped[1:] else skipped[0].name, what, fix))
-    if not built.of_kind("test"):
+    if not built.nodes_of("test"):
         found.append(stop("dbt", "no test was run", "see that pipeline/dbt has its tests"))
     return found
 

@@ -116,7 +116,7 @@ class ModernPipeline:
             rows = [(n.status, n.kind, n.failures, n.name, "" if n.good else n.message) for n in in_order]
             return Answer(
                 frame(rows, "status", "kind", "failing rows", "name", "message"), quality_findings(built),
-                {"models": len(built.of_kind("model")), "tests": len(built.of_kind("test")), "not well": len(built.bad)},
+                {"models": len(built.nodes_of("model")), "tests": len(built.nodes_of("test")), "not well": len(built.bad)},
                 ("dbt", {"nodes": nodes, "failing rows": failing}), failing=show_failing(failing),
             )  # fmt: skip
 

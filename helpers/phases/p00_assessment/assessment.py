@@ -94,7 +94,7 @@ class Assessment(Phase):
             for each in self._census:
                 for why in each.refused:
                     yield warning(str(each.table), f"the export would refuse it: {why}", "; ".join(each.cures))
-            by_target = names.of_profile(self.settings, [each.table for each in self._census])
+            by_target = names.refusals_by_target(self.settings, [each.table for each in self._census])
             for where, refusal in ((where, each) for where, found in by_target.items() for each in found):
                 yield warning(refusal.on, f"{where} would refuse it: {refusal.why}", refusal.cure)
             rows = sum(each.rows for each in self._census)

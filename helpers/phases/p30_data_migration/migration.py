@@ -456,7 +456,7 @@ class DataMigration(Phase):
 
     def _refused_names(self, tables: Sequence[TableState]) -> list[Refusal]:
         """What any of the targets refuses: this phase loads them all."""
-        return [refusal for found in names.of_profile(self.settings, tables).values() for refusal in found]
+        return [refusal for found in names.refusals_by_target(self.settings, tables).values() for refusal in found]
 
     def _verify(self, target: TargetName) -> Report:
         name = f"verify-{target}"

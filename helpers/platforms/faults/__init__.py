@@ -69,7 +69,7 @@ def in_one_line(text: str) -> str:
     return " ".join(_SENTENCE_ENDS.sub("; ", text).split())
 
 
-def of_any(error: Exception) -> MigrationError | None:
+def driver_error(error: Exception) -> MigrationError | None:
     """The error for what a driver raised where no boundary told of it, or None where it is a fault of this program."""
     driver = type(error).__module__.partition(".")[0]
     if driver == "psycopg2":
