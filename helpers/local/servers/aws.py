@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from helpers.local.servers.processes import LOOPBACK
-from helpers.local.servers.server import LocalServer, of_python, read
+from helpers.local.servers.server import LocalServer, python_environment, read
 from helpers.platforms import environments
 
 ACCESS_KEY = "runbook"
@@ -41,7 +41,7 @@ class Aws(LocalServer):
         return [str(python), "-P", "-m", "helpers.local.cloud.aws_standin", str(self.data), str(self.port)]
 
     def environment(self) -> dict[str, str]:
-        return of_python(self)
+        return python_environment(self)
 
     def answers(self) -> bool:
         return read(f"{self.endpoint}/moto-api/") is not None

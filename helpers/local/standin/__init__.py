@@ -4,13 +4,19 @@ The loader and the verifier talk to it through the genuine connector with the st
 whatever has to differ is in here, one small function a difference:
 
     server.py       logging in, closing a session, how results travel
-    session.py      one connection: transactions, temporary tables, errors
-    tables.py       CREATE, ALTER, DROP, and what was declared
+    statements.py   which statement is answered how, and errors
     alterations.py  ALTER TABLE of columns, RENAME to another schema, CLONE
+    tables.py       CREATE, DROP, comments, keys
+    databases.py    databases and schemas
     attached.py     grants, masking and row access policies, tags
-    information_schema.py  what the catalogue says of it
-    stages.py       stages, COPY INTO and what it remembers of loaded files
+    loading.py      COPY INTO and what it remembers of loaded files
+    stages.py       stages and the files that a reference names
+    notes.py        what DuckDB has no place for
+    session.py      one connection: transactions, temporary tables
     expressions.py  functions and types
+    information_schema.py, parameters.py, declared.py, stage.py, names.py  what those are made of
+
+Each imports only from those below it.
 
 It runs only in its own environment. It is for development: passing here is not a proof of passing there.
 """

@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from helpers.local.standin import attached, tables
-from helpers.local.standin.tables import Declared, identifier, text
-
-if TYPE_CHECKING:
-    from helpers.local.standin.session import Session
+from helpers.local.standin import attached, notes, tables
+from helpers.local.standin.declared import LONGEST_BINARY, LONGEST_TEXT, Declared
+from helpers.local.standin.names import DONE, all_or_nothing, already_exists, identifier, missing, path, text
+from helpers.local.standin.session import Session
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,10 @@ def alter_columns(session: Session, statement: exp.Alter) -> str | None:
         raise ProgrammingError(msg="SQL compilation error:\nCannot drop the last column of a table.", errno=2025)
     place = session.qualified(statement.this)
     between = (*place[:2], f"_altered_{uuid.uuid4().hex}")
-    _build(session, place, between, columns, tables.read_note(session, statement.this), then=(
-        f"DROP TABLE {tables.path(*place)}", f"ALTER TABLE {tables.path(*between)} RENAME TO {identifier(place[2])}",
+    _build(session, place, between, columns, notes.read_note(session, statement.this), then=(
+        f"DROP TABLE {path(*place)}", f"ALTER TABLE {path(*between)} RENAME TO {identifier(place[2])}",
     ))  # fmt: skip
-    return "Statement executed successfully."
+    return DONE
 
 
 def move(session: Session, table: exp.Table, target: tuple[str, str, str]) -> str | None:
@@ -63,25 +62,25 @@ def move(session: Session, table: exp.Table, target: tuple[str, str, str]) -> st
     place = session.qualified(table)
     if place in session.temporary or target[0] != place[0] or target[1] == place[1]:
         return None
-    if tables.exists(session, *target):
-        raise tables.already_exists(target[2])
-    _build(session, place, target, _read(session, table), tables.read_note(session, table), then=(
-        f"DROP TABLE {tables.path(*place)}",
+    if notes.exists(session, *target):
+        raise already_exists(target[2])
+    _build(session, place, target, _read(session, table), notes.read_note(session, table), then=(
+        f"DROP TABLE {path(*place)}",
     ))  # fmt: skip
-    return "Statement executed successfully."
+    return DONE
 
 
 def clone(session: Session, statement: exp.Create) -> str:
     """CREATE TABLE … CLONE: rows, definition, policies and tags; the grants stay with the one that was cloned."""
     source, target = statement.args["clone"].this, session.qualified(statement.this)
-    if tables.exists(session, *target):
+    if notes.exists(session, *target):
         if statement.args.get("exists"):
             return f"{target[2]} already exists, statement succeeded."
         if not statement.args.get("replace"):
-            raise tables.already_exists(target[2])
-        session.duck.execute(f"DROP TABLE {tables.path(*target)}")
-    note = tables.new_note() | {
-        k: v for k, v in tables.read_note(session, source).items() if k in ("comment", "policies", "tags")
+            raise already_exists(target[2])
+        session.duck.execute(f"DROP TABLE {path(*target)}")
+    note = notes.new_note() | {
+        k: v for k, v in notes.read_note(session, source).items() if k in ("comment", "policies", "tags")
     }
     _build(session, session.qualified(source), target, _read(session, source), note)
     return f"Table {target[2]} successfully created."
@@ -91,7 +90,7 @@ def _read(session: Session, table: exp.Table) -> list[Built]:
     rows = session.duck.execute(
         "select column_name, data_type, is_nullable, column_default, comment from duckdb_columns() where table_oid = ? "
         "order by column_index",
-        [tables.oid(session, table)],
+        [notes.oid(session, table)],
     ).fetchall()
     return [_as_built(*row) for row in rows]
 
@@ -110,7 +109,7 @@ def _changed(session: Session, table: exp.Table, columns: list[Built], action: A
         return _dropped(session, table, columns, action.args["tables"][0].name)
     if not isinstance(action, exp.AlterColumn):
         return None
-    column = _of_name(columns, action.name)
+    column = _column_named(columns, action.name)
     if kind := action.args.get("dtype"):
         changed = _retyped(column, kind)
     elif action.args.get("drop"):
@@ -141,8 +140,8 @@ def _added(session: Session, columns: list[Built], action: exp.ColumnDef) -> Bui
 
 
 def _dropped(session: Session, table: exp.Table, columns: list[Built], name: str) -> list[Built]:
-    column = _of_name(columns, name)
-    if policies := attached.of_column(tables.read_note(session, table), name):
+    column = _column_named(columns, name)
+    if policies := attached.policies_on(notes.read_note(session, table), name):
         raise ProgrammingError(
             msg=f"SQL compilation error:\nColumn {name} cannot be dropped: the policy {policies[0]} is on it.",
             errno=3001,
@@ -154,7 +153,7 @@ def _retyped(column: Built, kind: exp.DataType) -> Built:
     old, new = column.declared, Declared.read(kind)
     digits, wanted = (_digits(one.stored) for one in (old, new))
     same = old.name == new.name and old.precision == new.precision and (digits or (0, 0))[1] == (wanted or (0, 0))[1]
-    longest = tables.LONGEST_TEXT if old.name == "TEXT" else tables.LONGEST_BINARY
+    longest = LONGEST_TEXT if old.name == "TEXT" else LONGEST_BINARY
     if not same or (old.name in ("TEXT", "BINARY") and (new.length or longest) < (old.length or longest)):
         raise ProgrammingError(
             msg=f"SQL compilation error:\ncannot change column {column.name} from type {_shown(old)} to {_shown(new)}",
@@ -177,10 +176,10 @@ def _shown(declared: Declared) -> str:
     return f"{declared.name}({declared.length})" if declared.length else declared.name
 
 
-def _of_name(columns: list[Built], name: str) -> Built:
+def _column_named(columns: list[Built], name: str) -> Built:
     found = next((column for column in columns if column.name == name), None)
     if found is None:
-        raise tables.missing("Column", name)
+        raise missing("Column", name)
     return found
 
 
@@ -188,19 +187,14 @@ def _build(
     session: Session, source: tuple[str, str, str], target: tuple[str, str, str], columns: list[Built], note: dict[str, Any],
     then: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
-    place, duck = tables.path(*target), session.duck
-    duck.begin()
-    try:
+    place, duck = path(*target), session.duck
+    with all_or_nothing(duck):
         duck.execute(f"CREATE TABLE {place} ({', '.join(column.definition for column in columns)})")
         values = ", ".join(f"CAST({column.source or 'NULL'} AS {column.declared.stored})" for column in columns)
         duck.execute(f"INSERT INTO {place} SELECT {values} FROM {session.place(*source)}")
         for column in columns:
             said = text(json.dumps(column.note, ensure_ascii=False))
             duck.execute(f"COMMENT ON COLUMN {place}.{identifier(column.name)} IS {said}")
-        tables.write_table_note(duck, place, note)
+        notes.write_table_note(duck, place, note)
         for statement in then:
             duck.execute(statement)
-        duck.commit()
-    except BaseException:
-        duck.rollback()
-        raise

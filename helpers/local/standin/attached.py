@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fakesnow.dialect import parse_one
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from helpers.local.standin import tables
-from helpers.local.standin.tables import first, identifier, text
-
-if TYPE_CHECKING:
-    from helpers.local.standin.session import Session
+from helpers.local.standin import names, notes
+from helpers.local.standin.declared import Declared
+from helpers.local.standin.names import first, identifier, status, text, unquoted
+from helpers.local.standin.session import Session
 
 _PART = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
 _NAME = rf"{_PART}(?:\s*\.\s*{_PART}){{0,2}}"
@@ -59,7 +58,7 @@ def parsed(command: str) -> exp.Expression:
     return statement
 
 
-def of_function(session: Session, rows: exp.TableFromRows) -> str | None:
+def references_query(session: Session, rows: exp.TableFromRows) -> str | None:
     """A query that gives what POLICY_REFERENCES, TAG_REFERENCES or TAG_REFERENCES_ALL_COLUMNS say of a table."""
     call = rows.find(exp.Anonymous)
     function = call.name.upper() if call else ""
@@ -70,16 +69,16 @@ def of_function(session: Session, rows: exp.TableFromRows) -> str | None:
         "REF_ENTITY_NAME",
         "REF_ENTITY_DOMAIN",
     ]:
-        raise tables.unsupported("POLICY_REFERENCES but with REF_ENTITY_NAME and REF_ENTITY_DOMAIN")
+        raise names.unsupported("POLICY_REFERENCES but with REF_ENTITY_NAME and REF_ENTITY_DOMAIN")
     if given[1].name.upper() != "TABLE":
-        raise tables.unsupported(f"{function} of a {given[1].name}")
+        raise names.unsupported(f"{function} of a {given[1].name}")
     columns = POLICY_COLUMNS if function == "POLICY_REFERENCES" else TAG_COLUMNS
     return rows_query(columns, _references(session, function, given[0].name))
 
 
 def _references(session: Session, function: str, name: str) -> list[dict[str, Any]]:
     database, schema, table = _qualified(session, name)
-    note = tables.read_note(session, named_table(session, name))
+    note = notes.read_note(session, named_table(session, name))
     if function == "POLICY_REFERENCES":
         entity = {
             "REF_DATABASE_NAME": database,
@@ -100,7 +99,7 @@ def _references(session: Session, function: str, name: str) -> list[dict[str, An
     ]
 
 
-def of_column(note: dict[str, Any], column: str) -> list[str]:
+def policies_on(note: dict[str, Any], column: str) -> list[str]:
     """Policies that a column carries or that read it."""
     return [
         policy["POLICY_NAME"]
@@ -113,13 +112,13 @@ def _create_policy(session: Session, match: re.Match[str]) -> str:
     database, schema, name = _qualified(session, match["name"])
     kind = _KINDS[" ".join(match["kind"].upper().split())]
     _add_object(session, match, database, schema, name, kind, match["signature"])
-    return _said(f"{kind.replace('_', ' ').capitalize()} {name} successfully created.")
+    return status(f"{kind.replace('_', ' ').capitalize()} {name} successfully created.")
 
 
 def _create_tag(session: Session, match: re.Match[str]) -> str:
     database, schema, name = _qualified(session, match["name"])
     _add_object(session, match, database, schema, name, "TAG", "")
-    return _said(f"Tag {name} successfully created.")
+    return status(f"Tag {name} successfully created.")
 
 
 def _add_object(
@@ -129,7 +128,7 @@ def _add_object(
         if match["exists"]:
             return
         if not match["replace"]:
-            raise tables.already_exists(name)
+            raise names.already_exists(name)
         session.duck.execute(
             f"DELETE FROM {_objects(database)} WHERE schema = ? AND name = ? AND kind = ?", [schema, name, kind]
         )
@@ -139,14 +138,14 @@ def _add_object(
 def _set_masking(session: Session, match: re.Match[str]) -> str:
     table, column, policy = (
         named_table(session, match["table"]),
-        _named(match["column"]),
+        unquoted(match["column"]),
         _qualified(session, match["policy"]),
     )
     signature = _known(session, policy, "MASKING_POLICY")
-    note, declared = tables.read_note(session, table), tables.declared_type(session, table, column)
+    note, declared = notes.read_note(session, table), notes.declared_type(session, table, column)
     first = re.split(r",(?![^(]*\))", signature)[0].strip()  # the comma of NUMBER(10,2) parts no arguments
     wanted = exp.DataType.build(re.split(r"\s+", first, maxsplit=1)[1], dialect="snowflake")
-    if tables.Declared.read(wanted).name != declared:
+    if Declared.read(wanted).name != declared:
         raise ProgrammingError(
             msg=f"SQL compilation error:\nColumn {column} of type {declared} does not have the type of the masking policy "
             f"{policy[2]}: {signature}", errno=3505, sqlstate="42601",
@@ -162,17 +161,17 @@ def _set_masking(session: Session, match: re.Match[str]) -> str:
 
 
 def _unset_masking(session: Session, match: re.Match[str]) -> str:
-    table, column = named_table(session, match["table"]), _named(match["column"])
-    note = tables.read_note(session, table)
+    table, column = named_table(session, match["table"]), unquoted(match["column"])
+    note = notes.read_note(session, table)
     return _noted(session, table, policies=[p for p in note.get("policies", ()) if p["REF_COLUMN_NAME"] != column])
 
 
 def _add_row_access(session: Session, match: re.Match[str]) -> str:
     table, policy = named_table(session, match["table"]), _qualified(session, match["policy"])
     _known(session, policy, "ROW_ACCESS_POLICY")
-    note, columns = tables.read_note(session, table), _list(match["columns"])
+    note, columns = notes.read_note(session, table), _list(match["columns"])
     for column in columns:
-        tables.declared_type(session, table, column)
+        notes.declared_type(session, table, column)
     if any(p["POLICY_KIND"] == "ROW_ACCESS_POLICY" for p in note.get("policies", ())):
         raise ProgrammingError(
             msg=f"SQL compilation error:\nObject {table.name} already has a ROW_ACCESS_POLICY.", errno=3007
@@ -184,7 +183,7 @@ def _add_row_access(session: Session, match: re.Match[str]) -> str:
 
 def _drop_row_access(session: Session, match: re.Match[str]) -> str:
     table = named_table(session, match["table"])
-    note = tables.read_note(session, table)
+    note = notes.read_note(session, table)
     return _noted(
         session, table, policies=[p for p in note.get("policies", ()) if p["POLICY_KIND"] != "ROW_ACCESS_POLICY"]
     )
@@ -193,9 +192,9 @@ def _drop_row_access(session: Session, match: re.Match[str]) -> str:
 def _set_tag(session: Session, match: re.Match[str]) -> str:
     table, tag = named_table(session, match["table"]), _qualified(session, match["tag"])
     _known(session, tag, "TAG")
-    column = _named(match["column"]) if match["column"] else None
+    column = unquoted(match["column"]) if match["column"] else None
     if column:
-        tables.declared_type(session, table, column)
+        notes.declared_type(session, table, column)
     value = match["value"].replace("''", "'").replace("\\\\", "\\")
     made = dict(zip(("TAG_DATABASE", "TAG_SCHEMA", "TAG_NAME"), tag, strict=True)) | {
         "TAG_VALUE": value, "LEVEL": "COLUMN" if column else "TABLE", "DOMAIN": "COLUMN" if column else "TABLE", "COLUMN_NAME": column,
@@ -205,7 +204,7 @@ def _set_tag(session: Session, match: re.Match[str]) -> str:
 
 def _unset_tag(session: Session, match: re.Match[str]) -> str:
     table, tag = named_table(session, match["table"]), _qualified(session, match["tag"])
-    column = _named(match["column"]) if match["column"] else None
+    column = unquoted(match["column"]) if match["column"] else None
     return _noted(session, table, tags=_tags_but(session, table, tag, column))
 
 
@@ -214,29 +213,29 @@ def _tags_but(
 ) -> list[dict[str, Any]]:
     this = (*tag, column)
     keys = ("TAG_DATABASE", "TAG_SCHEMA", "TAG_NAME", "COLUMN_NAME")
-    return [t for t in tables.read_note(session, table).get("tags", ()) if tuple(t[key] for key in keys) != this]
+    return [t for t in notes.read_note(session, table).get("tags", ()) if tuple(t[key] for key in keys) != this]
 
 
 def _grant(session: Session, match: re.Match[str]) -> str:
-    table, role = named_table(session, match["table"]), _named(match["role"])
+    table, role = named_table(session, match["table"]), unquoted(match["role"])
     option = "true" if match["option"] else "false"
     wanted = [" ".join(p.upper().split()) for p in match["privileges"].split(",")]
     if "OWNERSHIP" in wanted:
-        raise tables.unsupported("GRANT OWNERSHIP: there is one role")
-    kept = [g for g in tables.read_note(session, table).get("grants", ()) if g[1] != role or g[0] not in wanted]
+        raise names.unsupported("GRANT OWNERSHIP: there is one role")
+    kept = [g for g in notes.read_note(session, table).get("grants", ()) if g[1] != role or g[0] not in wanted]
     return _noted(session, table, grants=[*kept, *([p, role, option] for p in wanted)])
 
 
 def _revoke(session: Session, match: re.Match[str]) -> str:
-    table, role = named_table(session, match["table"]), _named(match["role"])
+    table, role = named_table(session, match["table"]), unquoted(match["role"])
     gone = [" ".join(p.upper().split()) for p in match["privileges"].split(",")]
-    grants = tables.read_note(session, table).get("grants", ())
+    grants = notes.read_note(session, table).get("grants", ())
     return _noted(session, table, grants=[g for g in grants if g[1] != role or g[0] not in gone])
 
 
 def _show_grants(session: Session, match: re.Match[str]) -> str:
     name = ".".join(_qualified(session, match["table"]))
-    note = tables.read_note(session, named_table(session, match["table"]))
+    note = notes.read_note(session, named_table(session, match["table"]))
     grants = [["OWNERSHIP", "ACCOUNTADMIN", "true"], *note.get("grants", ())]
     rows = [
         dict(zip(GRANT_COLUMNS, ("", privilege, "TABLE", name, "ROLE", role, option, "ACCOUNTADMIN"), strict=True))
@@ -256,8 +255,8 @@ def rows_query(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
 
 
 def _noted(session: Session, table: exp.Table, **kept: Any) -> str:
-    tables.update_note(session, table, **kept)
-    return _said("Statement executed successfully.")
+    notes.update_note(session, table, **kept)
+    return status()
 
 
 def _policy(name: tuple[str, str, str], kind: str, column: str | None, arguments: list[str]) -> dict[str, Any]:
@@ -271,13 +270,13 @@ def _policy(name: tuple[str, str, str], kind: str, column: str | None, arguments
 def _known(session: Session, name: tuple[str, str, str], kind: str) -> str:
     found = _object(session, *name, kind)
     if found is None:
-        raise tables.missing(kind.replace("_", " ").capitalize(), name[2])
+        raise names.missing(kind.replace("_", " ").capitalize(), name[2])
     return found
 
 
 def _object(session: Session, database: str, schema: str, name: str, kind: str) -> str | None:
-    if not tables.attached(session.duck, database):
-        raise tables.missing("Database", database)
+    if not names.attached(session.duck, database):
+        raise names.missing("Database", database)
     row = first(
         session.duck,
         f"select signature from {_objects(database)} where schema = ? and name = ? and kind = ?",
@@ -290,28 +289,16 @@ def _objects(database: str) -> str:
     return f"{identifier(database)}._fs_information_schema._policies_and_tags"
 
 
-def _named(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.upper()
-
-
-def _list(names: str) -> list[str]:
-    return [_named(name) for name in re.findall(_PART, names)]
+def _list(written: str) -> list[str]:
+    return [unquoted(name) for name in re.findall(_PART, written)]
 
 
 def named_table(session: Session, name: str) -> exp.Table:
-    database, schema, table = _qualified(session, name)
-    quoted = [exp.to_identifier(part, quoted=True) for part in (table, schema, database)]
-    return exp.Table(**dict(zip(("this", "db", "catalog"), quoted, strict=True)))
+    return names.table([*_qualified(session, name)])
 
 
 def _qualified(session: Session, name: str) -> tuple[str, str, str]:
-    parts = _list(name)
-    quoted = [exp.to_identifier(part, quoted=True) for part in reversed(parts)]
-    return session.qualified(exp.Table(**dict(zip(("this", "db", "catalog"), quoted, strict=False))))
-
-
-def _said(message: str) -> str:
-    return f'select {text(message)} as "status"'
+    return session.qualified(names.table(_list(name)))
 
 
 _MADE = r"CREATE\s+(?P<replace>OR\s+REPLACE\s+)?"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from helpers.local.standin.tables import text, unsupported
+from helpers.local.standin.names import text, unsupported
 
 DEFAULTS = {
     "AUTOCOMMIT": "true",

@@ -34,9 +34,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from helpers.local.standin import attached, expressions, tables
-from helpers.local.standin.session import VERSION, Name, Session
-from helpers.local.standin.stages import Stage
+from helpers.local.standin import attached, databases, declared, expressions, names
+from helpers.local.standin.names import VERSION, Name, unquoted
+from helpers.local.standin.session import Session
+from helpers.local.standin.stage import Stage
+from helpers.local.standin.statements import Connection
 
 ROWS_IN_AN_ANSWER = 50_000
 """The rest of a result lies in files of as many rows each, which the connector reads one by one, as from the real service."""
@@ -82,10 +84,10 @@ def serve(configuration: Configuration) -> None:
     folder = Path(configuration.folder)
     duck = _opened(folder)
     for file in sorted(folder.glob("*.db")):
-        tables.attach(duck, folder, unquote(file.stem))
-    if not tables.attached(duck, configuration.database):
-        tables.attach(duck, folder, configuration.database)
-    place = f"{tables.identifier(configuration.database)}.{tables.identifier(configuration.schema)}"
+        databases.attach(duck, folder, unquote(file.stem))
+    if not names.attached(duck, configuration.database):
+        databases.attach(duck, folder, configuration.database)
+    place = f"{names.identifier(configuration.database)}.{names.identifier(configuration.schema)}"
     duck.execute(f"CREATE SCHEMA IF NOT EXISTS {place}")
     _cure_fakesnow()
     stages: dict[Name, Stage] = {}
@@ -185,11 +187,14 @@ def _login(
                     "success": False,
                 }
             )
-        names = [_identifier(request.query_params.get(key)) for key in ("databaseName", "schemaName")]
+        database, schema = (
+            unquoted(name) if (name := request.query_params.get(key)) else None
+            for key in ("databaseName", "schemaName")
+        )
         parameters = data.get("SESSION_PARAMETERS") or {}
         autocommit = str(parameters.get("AUTOCOMMIT", True)).lower() != "false"
-        session = Session(
-            duck.cursor(), folder, stages, database=names[0], schema=names[1], autocommit=autocommit, given=parameters
+        session = Connection(
+            duck.cursor(), folder, stages, database=database, schema=schema, autocommit=autocommit, given=parameters
         )
         token = secrets.token_urlsafe(32)
         fakesnow.server.sessions[token] = session
@@ -222,12 +227,6 @@ def _session_data(session: Session, token: str, autocommit: bool) -> dict[str, A
     }
 
 
-def _identifier(name: str | None) -> str | None:
-    if not name:
-        return None
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.upper()
-
-
 def _end_session(results: Path) -> Callable[[Request], Any]:
     """A closed connection gives up its transaction, its temporary tables and its results at once."""
 
@@ -246,7 +245,7 @@ def _end_session(results: Path) -> Callable[[Request], Any]:
         if request.query_params.get("delete"):
             del fakesnow.server.sessions[_token(request)]
             session.duck.close()
-            shutil.rmtree(_of_session(request, results), ignore_errors=True)
+            shutil.rmtree(_results_folder(request, results), ignore_errors=True)
         return JSONResponse({"data": None, "code": None, "message": None, "success": True})
 
     return end
@@ -273,7 +272,7 @@ def _query(url: str, results: Path) -> Callable[[Request], Any]:
         if not rest:
             return response
         answer = json.loads(response.body)
-        answer["data"]["chunks"] = [_kept(table, url, _of_session(request, results)) for table in rest]
+        answer["data"]["chunks"] = [_kept(table, url, _results_folder(request, results)) for table in rest]
         answer["data"]["chunkHeaders"] = {}
         return JSONResponse(answer)
 
@@ -288,7 +287,7 @@ def _first_rows(table: pa.Table) -> pa.Buffer:
     return fakesnow.arrow.to_ipc(table.slice(0, ROWS_IN_AN_ANSWER))
 
 
-def _of_session(request: Request, results: Path) -> Path:
+def _results_folder(request: Request, results: Path) -> Path:
     """The folder of a session's results; who knows its name knew the session's token."""
     return results / hashlib.sha256(_token(request).encode()).hexdigest()
 
@@ -361,9 +360,9 @@ def _column_info(name: str, type_: str) -> dict[str, Any]:
         digits = type_[8:-1].split(",") if type_.startswith("DECIMAL") else ["38", "0"]
         info.update(precision=int(digits[0]), scale=int(digits[1]))
     elif kind == "text":
-        info.update(byteLength=tables.LONGEST_TEXT, length=tables.LONGEST_TEXT)
+        info.update(byteLength=declared.LONGEST_TEXT, length=declared.LONGEST_TEXT)
     elif kind == "binary":
-        info.update(byteLength=tables.LONGEST_BINARY, length=tables.LONGEST_BINARY)
+        info.update(byteLength=declared.LONGEST_BINARY, length=declared.LONGEST_BINARY)
     elif kind.startswith("time"):
         info.update(precision=0, scale=6)
     return info

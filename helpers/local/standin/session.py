@@ -1,54 +1,22 @@
-"""One connection to the stand-in: what it uses, its transaction, its temporary tables, its errors.
-
-`Cursor.execute` takes the statements whose meaning differs and hands the rest to fakesnow, with the types and functions
-of `expressions` on the way. Nothing leaves it but the connector's own errors: anything else would travel as an HTTP
-500, which the connector takes for a network fault and repeats for minutes.
-"""
+"""One connection to the stand-in: what it uses, its transaction, its temporary tables."""
 
 from __future__ import annotations
 
-import re
 import threading
-import uuid
+from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from fakesnow import transforms
 from fakesnow.conn import FakeSnowflakeConnection
-from fakesnow.cursor import FakeSnowflakeCursor
-from fakesnow.dialect import parse_one
-from snowflake.connector.errors import Error, ProgrammingError
+from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from helpers.local.standin import alterations, attached, expressions, parameters, stages, tables
-from helpers.local.standin.tables import identifier, text
-
-Name = tuple[str, str, str]
-
-VERSION = "10.0.0 local-stand-in"
-INFORMATION_SCHEMA = "_FS_INFORMATION_SCHEMA"
-
-DML = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
-DDL = (exp.Create, exp.Drop, exp.Alter, exp.Comment, exp.TruncateTable)
-
-# From what DuckDB says to what the real service would have said: number, state and text.
-ERRORS: tuple[tuple[str, int, str, str], ...] = (
-    (r"NOT NULL constraint failed: (?:.*\.)?(.+)", 100072, "22000", "NULL result in a non-nullable column '{0}'"),
-    (
-        r"CHECK constraint failed on table .* with expression CHECK\(\(\(?(?:octet_)?length\((.+)\) <= (\d+)",
-        100078,
-        "22000",
-        "String '(a value of column {0})' is too long and would be truncated (more than {1})",
-    ),
-    (r"Division by zero", 100051, "22012", "Division by zero"),
-)
-
-
-_OVERWRITE = re.compile(r"INSERT\s+OVERWRITE\s+INTO", re.IGNORECASE)
-_QUOTED = re.compile(r"""('(?:[^'\\]|\\.)*'|"[^"]*")""", re.DOTALL)
+from helpers.local.standin import parameters
+from helpers.local.standin.names import Name, attached, first, identifier, path, text
+from helpers.local.standin.stage import Stage
 
 
 class ResultsCache(OrderedDict[str, Any]):
@@ -69,7 +37,7 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         self,
         duck: duckdb.DuckDBPyConnection,
         folder: Path,
-        shared_stages: dict[Name, stages.Stage],
+        shared_stages: dict[Name, Stage],
         *,
         database: str | None = None,
         schema: str | None = None,
@@ -88,15 +56,12 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         self.failed = False
         self.lock = threading.RLock()
         duck.execute("create temp table _loads(table_id varchar, file varchar, etag varchar, rows bigint)")
-        if database and tables.attached(duck, database):
+        if database and attached(duck, database):
             self.use(database, schema or "PUBLIC")
-
-    def cursor(self, cursor_class: Any = None) -> Cursor:
-        return Cursor(self, self.duck)
 
     def use(self, database: str, schema: str) -> None:
         """Make them current; a schema that is not there leaves the database current without one."""
-        found = tables.first(
+        found = first(
             self.duck,
             "select schema_name from duckdb_schemas() where database_name = ? and schema_name = ?",
             [database, schema],
@@ -126,12 +91,11 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         """Where DuckDB has the table: temporary ones all lie in one schema of the connection."""
         if (database, schema, name) in self.temporary:
             return f"temp.main.{identifier(name)}"
-        return f"{identifier(database)}.{identifier(schema)}.{identifier(name)}"
+        return path(database, schema, name)
 
+    @abstractmethod
     def translated(self, expression: exp.Expression) -> str:
         """An expression or a query of the real service's dialect in DuckDB's."""
-        tree = Cursor(self, self.duck)._transform(expression.copy(), None)
-        return str(tree.sql(dialect="duckdb"))
 
     def begin(self) -> None:
         if not self._in_transaction:
@@ -156,321 +120,6 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
             )
 
 
-class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
-    """A statement at a time, on the session's DuckDB cursor."""
-
-    _conn: Session
-    _arrow_table: Any
-    _rowcount: Any
-
-    def _inline_variables(self, sql: str) -> str:
-        # fakesnow takes a $ within a text or a quoted name for a session variable.
-        parts = _QUOTED.split(sql)
-        return "".join(
-            part if number % 2 else super(Cursor, self)._inline_variables(part) for number, part in enumerate(parts)
-        )
-
-    def execute(self, command: str, params: Any = None, *args: Any, **kwargs: Any) -> Cursor:
-        with self._conn.lock:
-            try:
-                self._run(command, params, kwargs)
-            except duckdb.Error as error:
-                self._note_failure()
-                raise translated_error(error) from error
-            except Error:
-                self._note_failure()
-                raise
-            except Exception as error:
-                self._note_failure()
-                message = f"The local stand-in could not do this: {type(error).__name__}: {error}"
-                raise ProgrammingError(msg=message[:2000], errno=2, sqlstate="0A000") from error
-        return self
-
-    def _note_failure(self) -> None:
-        self._conn.failed = self._conn._in_transaction
-
-    def _run(self, command: str, params: Any, kwargs: dict[str, Any]) -> None:
-        session = self._conn
-        if not session.failed and (answer := attached.answer(session, command)) is not None:
-            self._answer(attached.parsed(command), answer)
-            return
-        statement = parse_one(command)
-        if session.failed and not isinstance(statement, exp.Rollback | exp.Commit):
-            raise ProgrammingError(
-                msg="The transaction failed at an earlier statement; ROLLBACK first (a limit of the local stand-in).",
-                errno=2,
-                sqlstate="25P02",
-            )
-        if isinstance(statement, DDL) and session._in_transaction:
-            session.end("COMMIT")  # as over there, every DDL statement commits what is open
-        handler = next((handle for kind, handle in HANDLERS if isinstance(statement, kind)), None)
-        if handler is not None:
-            named = statement.transform(lambda one: transforms.identifier(one, None)).transform(
-                transforms.upper_case_unquoted_identifiers
-            )
-            answer = handler(session, named)
-            if answer is not None:
-                self._answer(named, answer)
-                if isinstance(statement, exp.TruncateTable):
-                    tables.note_change(session, named.expressions[0])
-                return
-        if isinstance(statement, DML):
-            self._change(statement, command, params, kwargs)
-            return
-        super().execute(command, params, **kwargs)
-
-    def _change(self, statement: exp.Expression, command: str, params: Any, kwargs: dict[str, Any]) -> None:
-        """Rows are changed, and that they were is remembered, together; OVERWRITE empties the table first."""
-        session, alone = self._conn, not self._conn._in_transaction
-        session.begin()
-        try:
-            named = statement.transform(lambda one: transforms.identifier(one, None)).transform(
-                transforms.upper_case_unquoted_identifiers
-            )
-            table = named.this.find(exp.Table)
-            if isinstance(statement, exp.Insert) and statement.args.get("overwrite"):
-                session.duck.execute(f"DELETE FROM {session.place(*session.qualified(table))}")
-                command = _OVERWRITE.sub("INSERT INTO", command, count=1)
-            super().execute(command, params, **kwargs)
-            kept: Any = (self._arrow_table, self._rowcount)
-            tables.note_change(session, table)
-            self._arrow_table, self._rowcount = kept
-        except BaseException:
-            if alone:
-                session.end("ROLLBACK")
-            raise
-        if alone and session._autocommit:
-            session.end("COMMIT")
-
-    def _transform(self, expression: Any, params: Any) -> Any:
-        session = self._conn
-        named = expression.transform(lambda one: transforms.identifier(one, params), copy=False).transform(
-            transforms.upper_case_unquoted_identifiers, copy=False
-        )
-        for table in list(named.find_all(exp.Table)):
-            if (table.catalog or session.database, table.db or session.schema, table.name) in session.temporary:
-                table.set("catalog", exp.to_identifier("temp"))
-                table.set("db", exp.to_identifier("main"))
-        for call in list(named.find_all(exp.Anonymous)):
-            if call.name.upper() == "SYSTEM$LAST_CHANGE_COMMIT_TIME":
-                call.replace(
-                    exp.Literal.number(
-                        tables.last_change(session, attached.named_table(session, call.expressions[0].name))
-                    )
-                )
-        for rows in list(named.find_all(exp.TableFromRows)):
-            if query := attached.of_function(session, rows):
-                rows.replace(
-                    exp.Subquery(this=parse_one(query), alias=exp.TableAlias(this=exp.to_identifier("_REFERENCES")))
-                )
-        made = super()._transform(named, params)
-        return expressions.rewrite(made, self._types_of)
-
-    def _types_of(self, query: str) -> list[str]:
-        with self._duck_conn.cursor() as aside:
-            if self._conn.database:
-                search(aside, self._conn.database, self._conn._schema or "main")
-            return [str(row[1]) for row in aside.execute(f"describe {query}").fetchall()]
-
-    def _answer(self, statement: exp.Expression, query: str) -> None:
-        self._duck_conn.execute(query)
-        self._arrow_table = self._duck_conn.to_arrow_table()
-        self._arrow_table_fetch_index = None
-        self._rowcount = self._arrow_table.num_rows
-        self._sfqid = str(uuid.uuid4())
-        self._last_sql, self._last_params = query, None
-        self._last_transformed = statement
-
-    def _describe_last_sql(self) -> list[tuple[Any, ...]]:
-        """The types of the result that is there; fakesnow binds the whole statement a second time to learn them."""
-        described = self._duck_conn.description or []
-        names = self._arrow_table.column_names if self._arrow_table is not None else []
-        if [column[0] for column in described] != list(names):
-            return list(super()._describe_last_sql())
-        return [(column[0], str(column[1]), None, None, None, None) for column in described]
-
-
 def search(duck: duckdb.DuckDBPyConnection, database: str, schema: str) -> None:
     """Looks for what has no qualified name in a schema, and for our macros behind it."""
     duck.execute(f"SET search_path = {text(f'{identifier(database)}.{identifier(schema)},memory.main')}")
-
-
-def translated_error(error: duckdb.Error) -> ProgrammingError:
-    message = str(error)
-    for pattern, number, state, form in ERRORS:
-        if match := re.search(pattern, message):
-            return ProgrammingError(msg=form.format(*match.groups()), errno=number, sqlstate=state)
-    number, state = 2, "XX000"
-    if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
-        number, state = 100038, "22018"
-    elif isinstance(error, duckdb.CatalogException):
-        number, state = 2003, "42S02"
-    elif isinstance(error, duckdb.TransactionException):
-        number, state = 625, "57014"
-    return ProgrammingError(msg=message.split("\n\nLINE ")[0][:2000], errno=number, sqlstate=state)
-
-
-def _said(message: str) -> str:
-    return f'select {text(message)} as "status"'
-
-
-def _create(session: Session, statement: Any) -> str | None:
-    kind = str(statement.args.get("kind")).upper()
-    if kind == "DATABASE":
-        return _said(tables.create_database(session, statement))
-    if kind == "SCHEMA":
-        return _said(tables.create_schema(session, statement))
-    if kind == "STAGE":
-        return _said(stages.create_stage(session, statement))
-    if kind == "TABLE" and statement.args.get("clone"):
-        return _said(alterations.clone(session, statement))
-    if kind == "TABLE" and not statement.find(
-        exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint
-    ):
-        query = statement.expression
-        return _said(tables.create_table(session, statement, session.translated(query) if query else None))
-    return None
-
-
-def _drop(session: Session, statement: Any) -> str | None:
-    kind = str(statement.args.get("kind")).upper()
-    handle = {"TABLE": tables.drop_table, "STAGE": stages.drop_stage, "DATABASE": tables.drop_database}.get(kind)
-    return _said(handle(session, statement)) if handle else None
-
-
-def _alter(session: Session, statement: Any) -> str | None:
-    actions = statement.args.get("actions") or []
-    if str(statement.args.get("kind")).upper() == "SESSION":
-        return _alter_session(session, statement)
-    if len(actions) == 1 and isinstance(actions[0], exp.SwapTable):
-        return _said(tables.swap(session, statement, actions[0].this))
-    if len(actions) == 1 and isinstance(actions[0], exp.AlterRename):
-        moved = alterations.move(session, statement.this, session.qualified(actions[0].this))
-        return _said(moved or tables.rename(session, statement, actions[0].this))
-    if len(actions) == 1 and isinstance(actions[0], exp.AddConstraint):
-        if key := actions[0].find(exp.PrimaryKey):
-            return _said(tables.set_key(session, statement.this, [part.name for part in key.expressions]))
-        return None
-    # sqlglot leaves what it does not know as the words that it read.
-    if len(actions) == 1 and actions[0].sql("snowflake").upper() == "DROP PRIMARY KEY":
-        return _said(tables.set_key(session, statement.this, []))
-    if str(statement.args.get("kind")).upper() != "TABLE":
-        return None
-    altered = tables.commented(session, statement) or alterations.alter_columns(session, statement)
-    return _said(altered) if altered else None
-
-
-def _show(session: Session, statement: Any) -> str | None:
-    if statement.name != "PRIMARY KEYS":
-        return None
-    return tables.keys_query(session, statement.args.get("scope"), str(statement.args.get("scope_kind") or ""))
-
-
-def _alter_session(session: Session, statement: Any) -> str:
-    for item in statement.find_all(exp.SetItem):
-        if isinstance(item.this, exp.Identifier):
-            parameters.altered(session.parameters, item.this.name.upper(), None)
-            continue
-        name, value = item.this.this.name.upper(), item.this.expression
-        parameters.altered(session.parameters, name, bool(value.this) if isinstance(value, exp.Boolean) else value.name)
-        if name == "AUTOCOMMIT" and isinstance(value, exp.Boolean):
-            session.end("COMMIT")
-            session._autocommit = bool(value.this)
-    return _said("Statement executed successfully.")
-
-
-def _command(session: Session, statement: Any) -> str | None:
-    if str(statement.this).upper() != "SHOW":
-        return None
-    return parameters.show_query(session.parameters, str(statement.args["expression"]))
-
-
-def _comment(session: Session, statement: Any) -> str | None:
-    said = tables.comment(session, statement)
-    return _said(said) if said else None
-
-
-def _use(session: Session, statement: Any) -> str:
-    kind = statement.args.get("kind")
-    kind = kind.name.upper() if kind is not None else "DATABASE"
-    if kind == "DATABASE":
-        name = statement.this.name
-        if not tables.attached(session.duck, name):
-            raise tables.missing("Database", name)
-        session.use(name, "PUBLIC")
-    elif kind == "SCHEMA":
-        database = statement.this.args["db"].name if statement.this.args.get("db") else session.database
-        before = session.database, session._schema
-        if not database or not tables.attached(session.duck, database):
-            raise tables.missing("Database", str(database))
-        session.use(database, statement.this.name)
-        if not session.schema_set:
-            if before[0]:
-                session.use(before[0], before[1] or "PUBLIC")
-            raise tables.missing("Schema", statement.this.name)
-    return _said("Statement executed successfully.")
-
-
-def _describe(session: Session, statement: Any) -> str | None:
-    if str(statement.args.get("kind")).upper() != "TABLE" or not isinstance(statement.this, exp.Table):
-        return None
-    return None if statement.this.db == "INFORMATION_SCHEMA" else tables.describe_query(session, statement.this)
-
-
-def _copy(session: Session, statement: Any) -> str:
-    """One transaction a COPY, so that a file that fails leaves nothing of those before it."""
-    if session._in_transaction:
-        return _copied(session, statement)
-    session.begin()
-    try:
-        result = _copied(session, statement)
-    except BaseException:
-        session.end("ROLLBACK")
-        raise
-    if session._autocommit:
-        session.end("COMMIT")
-    return result
-
-
-def _copied(session: Session, statement: Any) -> str:
-    result = stages.copy_into(session, statement)
-    if table := statement.this.find(exp.Table):
-        tables.note_change(session, table)
-    return result
-
-
-def _transaction(session: Session, statement: Any) -> str:
-    session.begin()
-    return _said("Statement executed successfully.")
-
-
-def _commit(session: Session, statement: Any) -> str:
-    session.end("COMMIT")
-    return _said("Statement executed successfully.")
-
-
-def _rollback(session: Session, statement: Any) -> str:
-    session.end("ROLLBACK")
-    return _said("Statement executed successfully.")
-
-
-def _list(session: Session, statement: Any) -> str:
-    return stages.list_query(session, statement.this.name)
-
-
-HANDLERS: tuple[tuple[type, Callable[[Session, Any], str | None]], ...] = (
-    (exp.Create, _create),
-    (exp.Drop, _drop),
-    (exp.Alter, _alter),
-    (exp.Use, _use),
-    (exp.Describe, _describe),
-    (exp.Show, _show),
-    (exp.Command, _command),
-    (exp.Copy, _copy),
-    (exp.Transaction, _transaction),
-    (exp.Commit, _commit),
-    (exp.Rollback, _rollback),
-    (exp.ListStage, _list),
-    (exp.TruncateTable, lambda session, statement: _said(tables.truncate(session, statement))),
-    (exp.Comment, _comment),
-)
