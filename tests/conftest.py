@@ -30,7 +30,7 @@ from helpers import redaction
 from helpers import settings as profiles
 from helpers import verify as verifying
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX
-from helpers.local import stack
+from helpers.local import folder, stack
 from helpers.local.servers import processes
 from helpers.local.servers.postgres import Postgres
 from helpers.local.servers.processes import Account
@@ -157,7 +157,7 @@ class Migration:
     @contextmanager
     def superuser(self, application: str = "runbook tests") -> Iterator[Any]:
         """A cursor of the local stack's superuser, who may grant what the source's owner may not."""
-        password = json.loads((stack.default_root() / "state.json").read_text())["passwords"]["superuser"]
+        password = json.loads((folder.default_root() / "state.json").read_text())["passwords"]["superuser"]
         own = {"user": "postgres", "password": SecretStr(password)}
         source = self.settings.source.model_copy(update=own)
         with closing(postgres.connect(source, application=application, settings={"search_path": "public"})) as found:
@@ -268,10 +268,10 @@ def fresh_migration_15(local_settings: Settings) -> Iterator[Callable[..., Abstr
     binaries = pg_tools.DEBIAN / "15" / "bin"
     if not binaries.exists():
         pytest.skip("PostgreSQL 15 is not installed: apt-get install postgresql-15")
-    passwords = json.loads((stack.default_root() / "state.json").read_text())["passwords"]
+    passwords = json.loads((folder.default_root() / "state.json").read_text())["passwords"]
     home = Path(next(row.detail for row in stack.status() if row.name == "postgres")).parent.parent
     server = Postgres(
-        home / f"postgres-15-{os.getpid()}", binaries, Account.for_postgres(), processes.free_port(set()), passwords["superuser"], passwords["owner"],
+        home / f"postgres-15-{os.getpid()}", processes.free_port(set()), binaries, Account.for_postgres(), passwords["superuser"], passwords["owner"],
     )  # fmt: skip
     shutil.rmtree(server.folder, ignore_errors=True)
     server.folder.mkdir(mode=0o711)

@@ -27,6 +27,8 @@ def up(
     """
     from helpers.commands import demo
     from helpers.local import stack
+    from helpers.local.servers.airflow import Airflow
+    from helpers.local.servers.kafka import Kafka
     from helpers.platforms import environments
 
     def report(line: str) -> None:
@@ -35,10 +37,10 @@ def up(
     environment = stack.up(report=report)
     demo.make_keys(stack.home())
     if kafka:
-        stack.on_demand("kafka", report=report)
+        stack.on_demand(Kafka, report=report)
     if airflow:
         environments.python("airflow", report=report)
-        stack.on_demand("airflow", report=report)
+        stack.on_demand(Airflow, report=report)
     screen.print(f"the local stack is up: {environment!r}", markup=False)
 
 

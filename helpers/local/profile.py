@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import SettingsError
-from helpers.local import people, stack
+from helpers.local import folder, people, stack
 from helpers.settings import Resolved, source_keys
 
 
@@ -124,7 +124,7 @@ def source() -> dict[str, Any]:
 
 def signers() -> dict[str, str]:
     """The two people of the local stack and their public keys."""
-    return people.public_keys(stack.default_root().resolve())
+    return people.public_keys(folder.default_root().resolve())
 
 
 def _refused(keys: str, file: Path, why: str, next_step: str) -> SettingsError:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import LocalStackError
 from helpers.local import stack
+from helpers.local.folder import default_root as root
 from helpers.local.profile import filled, signers, source
-from helpers.local.stack import default_root as root
-from helpers.local.stack import kafka, spark
+from helpers.local.servers.airflow import Airflow
+from helpers.local.servers.aws import Aws
+from helpers.local.servers.kafka import Kafka
+from helpers.local.servers.spark import Spark
 from helpers.settings.local_stack import AwsStandIn
 
 if TYPE_CHECKING:
@@ -20,20 +23,28 @@ if TYPE_CHECKING:
     from helpers.platforms.s3 import Bucket
     from helpers.settings import Dns, Settings
 
-__all__ = ["filled", "kafka", "root", "signers", "source", "spark"]
+__all__ = ["filled", "root", "signers", "source"]
+
+
+def kafka() -> str:
+    return stack.on_demand(Kafka).bootstrap
+
+
+def spark() -> str:
+    return stack.on_demand(Spark).url
 
 
 def aws() -> AwsStandIn:
     from helpers.local.servers.aws import ACCESS_KEY, SECRET_KEY
 
-    return AwsStandIn(stack.aws(), ACCESS_KEY, SECRET_KEY)
+    return AwsStandIn(stack.on_demand(Aws).endpoint, ACCESS_KEY, SECRET_KEY)
 
 
 def airflow(report: Callable[[str], None]) -> None:
     from helpers.platforms import environments
 
     environments.python("airflow", report=report)
-    stack.on_demand("airflow", report=report)
+    stack.on_demand(Airflow, report=report)
 
 
 def postgres_programs() -> Path | None:

@@ -163,13 +163,12 @@ def prepare(work: Path, settings: Settings, environment: Mapping[str, str], *, o
         "NO_PROXY": "*",
         "AWS_EC2_METADATA_DISABLED": "true",
         "TF_CLI_CONFIG_FILE": str(configuration),
-        "RUNBOOK_SNOWFLAKE": json.dumps(connection),
+        "STAND_IN_SNOWFLAKE": json.dumps(connection),
     }
 
 
 def _override(work: Path) -> None:
-    server = stack.on_demand("aws")
-    assert isinstance(server, Aws)
+    server = stack.on_demand(Aws)
     _forget_a_former_server(work, server.instance)
     endpoint = server.endpoint
     provider = _AWS.format(

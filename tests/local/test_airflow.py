@@ -48,8 +48,7 @@ with DAG(dag_id="fails", schedule=None) as dag:
 
 @pytest.fixture(scope="module")
 def server(local_settings: Any) -> Iterator[Server]:
-    found = stack.on_demand("airflow")
-    assert isinstance(found, Server)
+    found = stack.on_demand(Server)
     (found.own_dags / "fails.py").write_text(OWN)
     yield found
     for file in found.own_dags.glob("*.py"):
@@ -211,7 +210,7 @@ def test_a_first_switch_starts_no_run_and_down_leaves_nothing(
     monkeypatch.setenv("RUNBOOK_LOCAL_ROOT", str(tmp_path / "own"))
     try:
         stack.up()
-        own = stack.on_demand("airflow")
+        own = stack.on_demand(Server)
         pid = next(row.pid for row in stack.status() if row.name == "airflow")
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         found = settings.load("local", stack.PROJECT / "migration.toml")

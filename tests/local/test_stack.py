@@ -23,7 +23,9 @@ from botocore.exceptions import ClientError
 from helpers.errors import LocalStackError
 from helpers.local import stack
 from helpers.local.servers import processes
+from helpers.local.servers.spark import Spark
 from helpers.local.stack import PROJECT
+from helpers.local.state import State
 
 TWO_UPS = "import sys; from pathlib import Path; from helpers.local import stack; print(stack.up(Path(sys.argv[1])))"
 
@@ -146,7 +148,7 @@ def test_a_killed_server_is_the_only_one_restarted(
     killed = before[name]
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
-    while stack._alive(stack._State.read(local_root.resolve()), name, local_root.resolve()):
+    while stack._alive(State.read(local_root.resolve()), name, local_root.resolve()):
         time.sleep(0.02)
     with pytest.raises(LocalStackError, match=rf"not running: {name}.*runbook local up"):
         stack.environment(local_root)
@@ -161,7 +163,7 @@ def test_a_killed_server_is_the_only_one_restarted(
 def test_data_survive_a_stop_and_a_kill_and_nothing_is_left(root: Path) -> None:
     env = stack.up(root)
     write_everywhere(env)
-    url = stack.spark(root)
+    url = stack.on_demand(Spark, root).url
     assert len(stack.down(root)) == 4
     assert stack.down(root) == []
     assert processes.strays(root.resolve()) == []
@@ -171,7 +173,7 @@ def test_data_survive_a_stop_and_a_kill_and_nothing_is_left(root: Path) -> None:
     assert again == env
     read_everywhere(again)
     assert pids(root)["spark"] is None, "it starts when it is needed"
-    assert stack.spark(root) == url
+    assert stack.on_demand(Spark, root).url == url
     running = pids(root)
     for name in ("postgres", "s3", "snowflake", "spark"):
         pid = running[name]

@@ -23,6 +23,7 @@ from helpers.engines.loading import TableLoad
 from helpers.errors import ConnectionFailed, LoadError, MigrationError, SettingsError, UsageError
 from helpers.load import is_loaded
 from helpers.local import stack
+from helpers.local.servers.spark import Spark
 from helpers.model.manifest import Manifest
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake, folder, storage_options, table_name
@@ -246,8 +247,8 @@ def test_names_that_differ_only_in_case_are_refused(migration: Any) -> None:
 
 
 def test_the_server_starts_when_it_is_needed_and_is_found_again(local_settings: Any) -> None:
-    url = stack.spark()
-    assert stack.spark() == url
+    url = stack.on_demand(Spark).url
+    assert stack.on_demand(Spark).url == url
     (row,) = (row for row in stack.status() if row.name == "spark")
     assert (row.running, row.on_demand) == (True, True)
     assert url == f"sc://127.0.0.1:{row.port}"

@@ -25,7 +25,7 @@ from tf.utils import Diagnostics
 
 from helpers.local.cloud.snowflake_schema import published
 
-CONNECTION = "RUNBOOK_SNOWFLAKE"
+CONNECTION = "STAND_IN_SNOWFLAKE"
 PREFIX = "snowflake_"
 
 

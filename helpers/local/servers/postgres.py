@@ -17,7 +17,8 @@ import psycopg2
 from psycopg2 import sql
 
 from helpers.errors import LocalStackError
-from helpers.local.servers.processes import LOOPBACK, Account, Running, log_size, start, stop_strays, wait_until_ready
+from helpers.local.servers.processes import LOOPBACK, Account, Running
+from helpers.local.servers.server import LocalServer
 
 DATABASE = "sales"
 OWNER = "sales"
@@ -49,11 +50,9 @@ GRANTS = ("pg_monitor", "pg_signal_backend", "pg_checkpoint", "pg_read_all_setti
 
 
 @dataclass(frozen=True, repr=False)
-class Postgres:
-    folder: Path
+class Postgres(LocalServer):
     binaries: Path
     account: Account
-    port: int
     superuser_password: str
     owner_password: str
 
@@ -62,42 +61,35 @@ class Postgres:
     patience = 60.0
 
     @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "postgres.log"
-
-    @property
-    def marker(self) -> str:
-        return str(self.data)
+    def runs_as(self) -> Account:
+        return self.account
 
     @property
     def dsn(self) -> str:
         return f"postgresql://{OWNER}:{self.owner_password}@{LOOPBACK}:{self.port}/{DATABASE}"
 
-    def start(self) -> Running:
-        """Start the server on what is in the data folder, creating that first if it is not there."""
+    def command(self) -> list[str]:
+        return [str(self.binaries / "postgres"), "-D", str(self.data)]
+
+    def prepare(self) -> None:
+        """Creates what the data folder lacks: the cluster, and this start's configuration."""
         self.folder.mkdir(mode=0o711, exist_ok=True)
         self.account.own(self.folder)
         if not (self.data / "PG_VERSION").exists():
             self._create()
-        stop_strays(self.data)
         # Nothing works in the folder any more, so the lock of a killed server is stale, whoever has its number now.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         configuration = self.data / "runbook.conf"
         configuration.write_text(CONFIGURATION.format(host=LOOPBACK, port=self.port))
         self.account.own(configuration)
-        command = [str(self.binaries / "postgres"), "-D", str(self.data)]
-        return start(command, folder=self.data, log=self.log, account=self.account, environment=_environment())
 
     def wait(self, running: Running, log_start: int) -> None:
-        wait_until_ready(self.name, running, self.marker, self.log, log_start, self._answers, patience=60)
-        self._prepare()
+        super().wait(running, log_start)
+        self._prepare_owner()
 
-    def log_start(self) -> int:
-        return log_size(self.log)
+    def environment(self) -> dict[str, str]:
+        """Nothing of the caller's: PGDATA, PGPORT and a locale that is not installed here all mislead PostgreSQL."""
+        return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
     def _create(self) -> None:
         """initdb into a folder beside, renamed when complete: a killed first start leaves nothing half-made."""
@@ -117,7 +109,7 @@ class Postgres:
             made = subprocess.run(  # type: ignore[call-overload]
                 command,
                 cwd=self.folder,
-                env=_environment(),
+                env=self.environment(),
                 capture_output=True,
                 text=True,
                 check=False,
@@ -149,14 +141,14 @@ class Postgres:
         connection.autocommit = True
         return connection
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             self._connect("postgres").close()
         except psycopg2.OperationalError:
             return False
         return True
 
-    def _prepare(self) -> None:
+    def _prepare_owner(self) -> None:
         """The owner and its database; run at every start, so that an interrupted first one is made good."""
         owner, database = sql.Identifier(OWNER), sql.Identifier(DATABASE)
         connection = self._connect("postgres")
@@ -207,8 +199,3 @@ def binaries_for(account: Account, home: Path) -> Path:
                 folder.chmod(folder.stat().st_mode | (0o555 if folder.is_dir() else 0o444))
         unfinished.rename(copied)
     return copied / inside
-
-
-def _environment() -> dict[str, str]:
-    """Nothing of the caller's: PGDATA, PGPORT and a locale that is not installed here all mislead PostgreSQL."""
-    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}

@@ -14,7 +14,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from helpers.errors import LocalStackError
-from helpers.local.servers.processes import LOOPBACK, Running, log_size, start, stop_strays, wait_until_ready
+from helpers.local.servers.processes import LOOPBACK, Account, Running, log_size, start, stop_strays, wait_until_ready
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -63,7 +63,8 @@ class LocalServer(ABC):
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         stop_strays(self.data)
         self.prepare()
-        return start(command, folder=self.data, log=self.log, environment=self.environment())
+        environment = self.environment()
+        return start(command, folder=self.data, log=self.log, account=self.runs_as, environment=environment)
 
     def wait(self, running: Running, log_start: int) -> None:
         """Returns when it answers.
@@ -80,6 +81,11 @@ class LocalServer(ABC):
     @abstractmethod
     def command(self) -> list[str]:
         """What starts it."""
+
+    @property
+    def runs_as(self) -> Account:
+        """The account it runs under: ours."""
+        return Account()
 
     def prepare(self) -> None:
         """Writes the files that it reads when it starts."""
