@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers import settings as profiles
 from helpers.checker import dsse
-from helpers.checker.check import check
+from helpers.checker.check import check, in_words
 from helpers.checker.finding import Finding
 from helpers.checker.ledger_reader import LEDGER, Line, read
 from helpers.checker.manifest import MANIFEST, SEAL, BadManifest, NewerForm, parsed
@@ -86,11 +86,19 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Checked:
-    """What `verify-evidence` says; `note` is why it could not be asked."""
+    """What `verify-evidence` says.
+
+    Attributes:
+        note: why it could not be asked.
+        word: SEALED, PARTIAL or REHEARSAL, with ON STAND-INS where it is, as the check computed it.
+        said: what the evidence tells of itself and what should be known, a line each.
+    """
 
     verdict: str
     findings: tuple[Finding, ...] = ()
     note: str = ""
+    word: str = ""
+    said: tuple[str, ...] = ()
 
 
 def evidence(folder: Path) -> Evidence:
@@ -132,7 +140,12 @@ def checked(folder: Path, public_key: str = "") -> Checked:
                 "", note="whose key sealed it is not known here: start the control room with --public-key PEM"
             )
         found = check(folder, key)
-        return Checked(found.verdict, found.findings)
+        return Checked(
+            found.verdict,
+            found.findings,
+            word=found.sealed_as,
+            said=() if found.findings else tuple(in_words(found)[1:]),
+        )
     except MigrationError as error:
         return Checked("", note=str(error))
     except OSError as error:

@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from helpers import checklist
 from helpers.checker.ledger_reader import Line
+from helpers.checker.rule import OVER, stand_ins, standings
 from helpers.progress import duration, roughly
 from helpers.redaction import redact
 
@@ -101,7 +102,7 @@ def index_page(
         proofs=[each for each in proofs if each.of not in _PROOFS.values()],
         inside=[each for each in proofs if each.of in _PROOFS.values()],
         left_out=_by_reason(proofs),
-        not_applicable=dict(_not_applicable(lines)), stand_ins=_stand_ins(lines),
+        not_applicable=dict(_not_applicable(lines)), stand_ins=stand_ins(lines),
         signed=[x for x in lines if x.event in ("approved", "attested")], titles=_titles(), approved=_approved(lines),
         failures=list(_failures(lines)), warnings=list(_warnings(folder, lines)), phases=phases,
         planned=sum(each.planned_minutes for each in phases if each.name != checklist.ROLLBACK),
@@ -148,10 +149,8 @@ def _proof(folder: Path, name: str, stem: str, at: str, names: Sequence[str]) ->
 
 def _phases(lines: Sequence[Line], names: Sequence[str], option: str) -> Iterator[Phase]:
     ended = {(x.text("phase"), x.text("attempt")): x for x in lines if x.event == "attempt-ended"}
-    last = {
-        x.text("step"): x.event for x in lines if x.event in ("step-done", "step-skipped", "attested", "step-failed")
-    }
-    over = {step for step, event in last.items() if event != "step-failed"}
+    stand = standings(lines, checklist.words(), checklist.undone_by())
+    over = {step for step, each in stand.items() if each.state in OVER}
     declared = checklist.of_option(option)
     ran = [x.text("phase") for x in lines if x.event == "attempt-started"]
     for phase in dict.fromkeys([*checklist.PHASES, *ran]):
@@ -225,15 +224,6 @@ def _approved(lines: Sequence[Line]) -> dict[str, list[str]]:
             said = f"{x.text('by')} ({_at(x.text('at'))})"
             found.setdefault(titles.get(x.text("step"), x.text("step")), []).append(said)
     return found
-
-
-def _stand_ins(lines: Sequence[Line]) -> list[str]:
-    found: dict[str, None] = {}
-    for x in lines:
-        said = x.fields.get("stand_ins")
-        if x.event in ("attempt-started", "servers") and isinstance(said, dict):
-            found |= dict.fromkeys(f"{service} ({what})" for service, what in sorted(said.items()))
-    return list(found)
 
 
 def _titles() -> dict[str, str]:

@@ -79,7 +79,10 @@ class Entry:
     @property
     def waits(self) -> bool:
         """Whether a step stopped here for a person, which is no failure of it."""
-        return self.event == "step-failed" and (self.get("error") or {}).get("type") == AwaitingPerson.__name__
+        error = self.get("error")
+        return (
+            self.event == "step-failed" and isinstance(error, Mapping) and error.get("type") == AwaitingPerson.__name__
+        )
 
 
 @dataclass(frozen=True)

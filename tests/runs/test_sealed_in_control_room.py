@@ -39,7 +39,9 @@ def test_a_sealed_run_is_shown_with_its_seal_and_signatures(sealed: Run) -> None
 def test_the_check_says_intact_only_by_the_sealers_key(sealed: Run) -> None:
     right = str(sealed.people.key("sealer")) + ".pub"
     assert evidence.checked(sealed.folder, right).verdict == "intact"
-    assert overview.overview(sealed.folder, right).state == "sealed"
+    found = overview.overview(sealed.folder, right)
+    assert found.state == "sealed"
+    assert f'<p class="word">{evidence.evidence(sealed.folder).seal.verdict.split()[0]}' in view.top(found, [])
     assert overview.overview(sealed.folder).state == "sealed, not checked"
     wrong = str(sealed.people.key("alice")) + ".pub"
     assert evidence.checked(sealed.folder, wrong).verdict == "tampered"
