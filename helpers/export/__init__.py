@@ -9,24 +9,23 @@ mixture.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 import duckdb
 
-from helpers import digests, log
+from helpers import digests
 from helpers.errors import MigrationError, SourceFailed, SourceRefused, StageError
 from helpers.export.state import ExportState, PartState, TableState, unfinished
-from helpers.export.worker import Workers, is_unchanged
+from helpers.export.worker import is_unchanged
+from helpers.export.writing import write_parts
 from helpers.model import manifest as manifests
 from helpers.model.catalog import Catalog, Table
 from helpers.model.limits import BY_POLICY
-from helpers.model.manifest import Exported, ExportedTable, Manifest, StagedFile, StagedTable
+from helpers.model.manifest import ExportedTable, Manifest
 from helpers.model.names import Refusal
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
@@ -40,8 +39,6 @@ from helpers.source.census_worker import take_censuses
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.readers import ranges
 from helpers.source.staging import staged_table
-
-POLL_SECONDS = 0.5
 
 Objections = Callable[[Sequence[TableState]], Sequence[Refusal]]
 
@@ -80,7 +77,7 @@ class ExportPlan:
     @property
     def unwritten(self) -> Manifest:
         """The manifest that the export would write, without the files: enough to ask a target what a load would do."""
-        return _manifest(self.state, (_staged(table, ()) for table in self.state.tables), exported_at="", engine="")
+        return self.state.manifest((table.staged(()) for table in self.state.tables), exported_at="", engine="")
 
     def refusals(self, table: str) -> list[str]:
         """Why a table, given as `schema.name`, cannot be moved."""
@@ -271,7 +268,7 @@ def since(plan: ExportPlan, former: Manifest, *, progress: Progress | None = Non
     Returns:
         A plan whose tables are `finished` where the source has not changed them, by the digests kept with the manifest.
     """
-    state = plan.state.model_copy(update={"tables": tuple(_finished(table) for table in former.tables)})
+    state = plan.state.model_copy(update={"tables": tuple(map(TableState.finished_before, former.tables))})
     return _with_kept_tables(plan, state, progress)
 
 
@@ -285,9 +282,9 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
     refuse_losses(plan)
     former = _former(plan.bucket)
     plan.state.write(plan.bucket)
-    state = _write_parts(plan, progress)
-    manifest = _manifest(
-        state, map(_whole, state.tables), engine=f"duckdb {duckdb.__version__}",
+    state = write_parts(plan, progress)
+    manifest = state.manifest(
+        (table.whole() for table in state.tables), engine=f"duckdb {duckdb.__version__}",
         exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
     plan.bucket.write(manifests.NAME, manifest.model_dump_json(indent=1).encode())
@@ -363,61 +360,6 @@ def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress 
     return replace(plan, state=plan.state.model_copy(update={"tables": tuple(tables)}), resumed=True)
 
 
-def _finished(staged: StagedTable) -> TableState:
-    parts = tuple(
-        PartState(name=file.path.partition("/")[2], relation="", first_page=0, end_page=None, pages=0, file=file)
-        for file in staged.files
-    )
-    return TableState(**manifests.shared(staged, ExportedTable), parts=parts)
-
-
-def _write_parts(plan: ExportPlan, progress: Progress | None) -> ExportState:
-    state = plan.state
-    waiting = [(table, part) for table in state.tables for part in table.parts if part.file is None]
-    waiting.sort(key=lambda item: -item[1].pages)
-    timeout = plan.options.lock_timeout_seconds
-    with snapshots.reading(plan.source, plan.snapshot.name) as cursor:
-        snapshots.lock(cursor, plan.catalog.tables, timeout_seconds=timeout)
-        workers = Workers(plan.source, plan.options, plan.snapshot.name, plan.bucket, plan.catalog.tables, state.export)
-        try:
-            running: dict[Future[Any], tuple[TableState, PartState]] = {
-                workers.submit(table, part): (table, part) for table, part in waiting
-            }
-            while running:
-                finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    table, part = running.pop(future)
-                    file = future.result()
-                    log.event("file-exported", table=str(table), file=part.name, rows=file.rows)
-                    state = state.with_file(table, part, file)
-                if finished:
-                    state = _with_digests(plan, state)
-                    state.write(plan.bucket)
-                if progress:
-                    done = sum(p.file.rows for t in state.tables for p in t.parts if p.file)
-                    progress(done + workers.rows_under_way(cursor), plan.rows, f"{len(running)} files to go")
-        except BaseException:
-            workers.interrupt()
-            raise
-        finally:
-            workers.close()
-    return state
-
-
-def _with_digests(plan: ExportPlan, state: ExportState) -> ExportState:
-    if not plan.digests:
-        return state
-    tables = tuple(_with_digest(plan, t) if t.finished and t.digest is None else t for t in state.tables)
-    return state.model_copy(update={"tables": tables})
-
-
-def _with_digest(plan: ExportPlan, table: TableState) -> TableState:
-    paths = [part.file.path for part in table.parts if part.file]
-    sums = digests.of_files(plan.bucket, paths, table.columns, table.key, table.rows, "native")
-    kept = digests.write(plan.bucket, f"{paths[0].rpartition('/')[0]}/{digests.NATIVE}", sums)
-    return table.model_copy(update={"digest": kept})
-
-
 def _former(bucket: Bucket) -> Manifest | None:
     try:
         return manifests.read_if_any(bucket)
@@ -450,25 +392,3 @@ def _remove_leftovers(plan: ExportPlan, kept: set[str]) -> None:
         if state is None or not snapshots.is_held(plan.source, state.snapshot):
             plan.bucket.abort_uploads(folder)
             plan.bucket.remove([path for path in paths if path not in kept])
-
-
-def _manifest(state: ExportState, tables: Iterable[StagedTable], *, exported_at: str, engine: str) -> Manifest:
-    shared = manifests.shared(state, Exported)
-    return Manifest(**shared, tables=tuple(tables), exported_at=exported_at, engine=engine)
-
-
-def _staged(table: TableState, files: tuple[StagedFile, ...]) -> StagedTable:
-    return StagedTable(**manifests.shared(table, ExportedTable), files=files)
-
-
-def _whole(table: TableState) -> StagedTable:
-    files = tuple(part.file for part in table.parts if part.file)
-    rows = sum(file.rows for file in files)
-    if rows != table.rows:
-        raise StageError(
-            "export every row",
-            on=str(table),
-            why=f"the snapshot has {table.rows:,} rows, {rows:,} were staged",
-            next_step="report this: it must not happen within one snapshot",
-        )
-    return _staged(table, files)

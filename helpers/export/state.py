@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from helpers.errors import StageError
 from helpers.model import stored
-from helpers.model.manifest import Exported, ExportedTable, StagedFile
+from helpers.model.manifest import Exported, ExportedTable, Manifest, StagedFile, StagedTable, shared
 from helpers.model.stored import Stored
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
@@ -38,10 +41,39 @@ class TableState(ExportedTable):
 
     parts: tuple[PartState, ...]
 
+    @classmethod
+    def finished_before(cls, staged: StagedTable) -> TableState:
+        """The table as a finished export has it: which pages its files are of, nobody knows any more."""
+        parts = tuple(
+            PartState(name=file.path.partition("/")[2], relation="", first_page=0, end_page=None, pages=0, file=file)
+            for file in staged.files
+        )
+        return cls(**shared(staged, ExportedTable), parts=parts)
+
     @property
     def finished(self) -> bool:
         """Whether every file is written."""
         return all(part.file for part in self.parts)
+
+    def staged(self, files: tuple[StagedFile, ...]) -> StagedTable:
+        """The manifest's entry with these files."""
+        return StagedTable(**shared(self, ExportedTable), files=files)
+
+    def whole(self) -> StagedTable:
+        """The manifest's entry once every file is written.
+
+        Raises:
+            StageError: they hold other rows than the census counted.
+        """
+        files = tuple(part.file for part in self.parts if part.file)
+        if (rows := sum(file.rows for file in files)) != self.rows:
+            raise StageError(
+                "export every row",
+                on=str(self),
+                why=f"the snapshot has {self.rows:,} rows, {rows:,} were staged",
+                next_step="report this: it must not happen within one snapshot",
+            )
+        return self.staged(files)
 
 
 class ExportState(Exported):
@@ -53,6 +85,10 @@ class ExportState(Exported):
     def path(self) -> str:
         """Its object, relative to the stage's location."""
         return f"{self.export}/{NAME}"
+
+    def manifest(self, tables: Iterable[StagedTable], *, exported_at: str, engine: str) -> Manifest:
+        """The manifest of this export with these tables."""
+        return Manifest(**shared(self, Exported), tables=tuple(tables), exported_at=exported_at, engine=engine)
 
     def write(self, bucket: Bucket) -> None:
         """Replaces the object; a reader sees the former state or this one."""

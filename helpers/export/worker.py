@@ -16,7 +16,8 @@ from helpers.model.manifest import StagedColumn, StagedFile
 from helpers.platforms import postgres
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import literal
-from helpers.platforms.s3 import Bucket, HashedUploads
+from helpers.platforms.s3 import Bucket
+from helpers.platforms.uploads import HashedUploads
 from helpers.settings import Export, Source
 from helpers.source.readers import Readers
 

@@ -34,7 +34,8 @@ from helpers.platforms.faults import driver_error
 from helpers.platforms.faults import duck as duck_faults
 from helpers.platforms.faults import s3 as faults
 from helpers.platforms.faults import spark as spark_faults
-from helpers.platforms.s3 import Bucket, HashedUploads
+from helpers.platforms.s3 import Bucket
+from helpers.platforms.uploads import HashedUploads
 from helpers.settings import Databricks, Kafka, Settings
 
 STAGES: dict[str, tuple[dict[str, Any], bool, str]] = {

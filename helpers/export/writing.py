@@ -1,0 +1,65 @@
+"""Writes the files of an export, the largest first, and the export's state after each of them."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import TYPE_CHECKING, Any
+
+from helpers import digests, log
+from helpers.export.state import ExportState, PartState, TableState
+from helpers.export.worker import Workers
+from helpers.progress import Progress
+from helpers.source import snapshot as snapshots
+
+if TYPE_CHECKING:
+    from helpers.export import ExportPlan
+
+POLL_SECONDS = 0.5
+
+
+def write_parts(plan: ExportPlan, progress: Progress | None) -> ExportState:
+    """Writes every file of a plan that is not there yet, and the state after each; the state then."""
+    state = plan.state
+    waiting = [(table, part) for table in state.tables for part in table.parts if part.file is None]
+    waiting.sort(key=lambda item: -item[1].pages)
+    timeout = plan.options.lock_timeout_seconds
+    with snapshots.reading(plan.source, plan.snapshot.name) as cursor:
+        snapshots.lock(cursor, plan.catalog.tables, timeout_seconds=timeout)
+        workers = Workers(plan.source, plan.options, plan.snapshot.name, plan.bucket, plan.catalog.tables, state.export)
+        try:
+            running: dict[Future[Any], tuple[TableState, PartState]] = {
+                workers.submit(table, part): (table, part) for table, part in waiting
+            }
+            while running:
+                finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    table, part = running.pop(future)
+                    file = future.result()
+                    log.event("file-exported", table=str(table), file=part.name, rows=file.rows)
+                    state = state.with_file(table, part, file)
+                if finished:
+                    state = _with_digests(plan, state)
+                    state.write(plan.bucket)
+                if progress:
+                    done = sum(p.file.rows for t in state.tables for p in t.parts if p.file)
+                    progress(done + workers.rows_under_way(cursor), plan.rows, f"{len(running)} files to go")
+        except BaseException:
+            workers.interrupt()
+            raise
+        finally:
+            workers.close()
+    return state
+
+
+def _with_digests(plan: ExportPlan, state: ExportState) -> ExportState:
+    if not plan.digests:
+        return state
+    tables = tuple(_with_digest(plan, t) if t.finished and t.digest is None else t for t in state.tables)
+    return state.model_copy(update={"tables": tables})
+
+
+def _with_digest(plan: ExportPlan, table: TableState) -> TableState:
+    paths = [part.file.path for part in table.parts if part.file]
+    sums = digests.of_files(plan.bucket, paths, table.columns, table.key, table.rows, "native")
+    kept = digests.write(plan.bucket, f"{paths[0].rpartition('/')[0]}/{digests.NATIVE}", sums)
+    return table.model_copy(update={"digest": kept})
