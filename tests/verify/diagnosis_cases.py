@@ -219,7 +219,7 @@ CASES: tuple[Case, ...] = (
     Case("nulled", "replaced-by-default", "the target has NULL", NUMERIC, precise, always(None), "TRY_CAST"),
     Case("capped", "capped", "above 2147483647", "bigint", lambda r: str(r.randrange(2**31, 2**40)), always("2147483647")),
     Case("codes", "recoded", "'M' → 'male'", TEXT, lambda r: r.choice("MF"), renamed(M="male", F="female")),
-    Case("inverted", "inverted", "true and false are exchanged", "boolean", either, renamed(true="false", false="true")),
+    Case("inverted", "inverted", "true and false are swapped", "boolean", either, renamed(true="false", false="true")),
     Case("spelt", "boolean-spelling", "spelt otherwise", TEXT, lambda r: r.choice("tf"), renamed(t="true", f="false")),
     # numbers
     Case("negated", "sign-flipped", "sign is flipped", NUMERIC, precise, lambda s: format(-Decimal(s), "f")),
@@ -262,7 +262,7 @@ CASES: tuple[Case, ...] = (
     Case("sql-server", "fraction-rounded", "three-hundredths", TIMESTAMP, timestamp, sql_server, "SQL Server"),
     Case("day-before", "off-by-one-day", "one day earlier", "date", day, lambda s: str(date.fromisoformat(s) - timedelta(days=1))),
     Case("excel", "shifted-by-constant", "1,462 days later", "date", day, lambda s: str(date.fromisoformat(s) + timedelta(days=1462)), "Excel"),
-    Case("american", "day-month-swapped", "day and month are exchanged", "date", lambda r: str(date(r.randint(2000, 2030), r.randint(1, 12), r.randint(1, 12))), lambda s: f"{s[:5]}{s[8:]}-{s[5:7]}"),
+    Case("american", "day-month-swapped", "day and month are swapped", "date", lambda r: str(date(r.randint(2000, 2030), r.randint(1, 12), r.randint(1, 12))), lambda s: f"{s[:5]}{s[8:]}-{s[5:7]}"),
     Case("two-digits", "century", "100 years earlier", "date", day, with_year(-100), "two digits"),
     Case("buddhist", "shifted-by-years", "543 years later", "date", day, with_year(543), "Buddhist"),
     Case("javascript", "shifted-by-months", "1 month later", "date", lambda r: str(date(2024, r.randint(1, 11), r.randint(1, 28))), lambda s: f"{s[:5]}{int(s[5:7]) + 1:02d}{s[7:]}"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from helpers.platforms.postgres import literal
 from helpers.verify.hypotheses.pairs import PROPOSED, Family, Pairs
@@ -71,17 +74,23 @@ def fixed(
     cause: str,
     families: frozenset[Family],
     predicate: str,
-    what: str,
-    likely: str,
     *,
     accident: float | None = None,
     least: int = 1,
     by_rows: bool = False,
     fallback: bool = False,
 ) -> Hypothesis:
-    """A hypothesis without a parameter, by its predicate over `s` and `t`."""
-    fit = Fit(cause, f"TRY({predicate})", what, likely, accident=accident, least=least, by_rows=by_rows)
+    """A hypothesis without a parameter, by its predicate over `s` and `t`; `words.toml` has its words."""
+    words = _words()[cause]
+    fit = Fit(
+        cause, f"TRY({predicate})", words["what"], words["likely"], accident=accident, least=least, by_rows=by_rows
+    )
     return Hypothesis(cause, families, lambda _: (fit,), fallback)
+
+
+@cache
+def _words() -> dict[str, dict[str, str]]:
+    return tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)

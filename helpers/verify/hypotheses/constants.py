@@ -10,7 +10,7 @@ from helpers.verify.hypotheses.base import ANY, NUMBERS, SELF_EVIDENT, Fit, Hypo
 from helpers.verify.hypotheses.pairs import PAIRS_TABLE, Pairs, Parameter
 
 EMPTY = (
-    "The file format takes NULL and the empty text for each other: load Parquet rather than CSV, or set "
+    "The file format confuses NULL and the empty text: load Parquet rather than CSV, or set "
     "EMPTY_FIELD_AS_NULL and NULL_IF of the file format, and write empty texts in quotes."
 )
 
@@ -162,7 +162,7 @@ def _recoded(pairs: Pairs) -> Iterable[Fit]:
     more = f" and {len(steady) - 5} more" if len(steady) > 5 else ""
     members = ", ".join(f"({literal(s)}, {literal(t)})" for s, t, _ in steady)
     yield Fit(
-        "recoded", f"(s, t) IN ({members})", f"each value becomes always the same other one ({named}{more})",
+        "recoded", f"(s, t) IN ({members})", f"each value always becomes the same other value ({named}{more})",
         "A mapping of codes (a CASE, a lookup table or an enumeration in another order) stands between source and "
         "target: remove it, or bring it up to date.",
         accident=1e-3, by_rows=True, control=(0, 0),
@@ -196,7 +196,7 @@ def _inverted(pairs: Pairs) -> Iterable[Fit]:
     both = pairs.count("s = 'true'") and pairs.count("s = 'false'")
     if rows and both and pairs.count() >= max(BOOLEANS, 0.9 * rows):
         yield Fit(
-            "inverted", "s <> t", "true and false are exchanged",
+            "inverted", "s <> t", "true and false are swapped",
             "A condition is negated, or 0 and 1 are read the wrong way round: look at the column's expression.",
             accident=0.5, by_rows=True, control=(0, 0),
         )  # fmt: skip
@@ -207,12 +207,7 @@ FIRST: tuple[Hypothesis, ...] = (
     Hypothesis("null-to-sentinel", ANY, _null_to_constant),
     Hypothesis("sentinel-to-null", ANY, _constant_to_null),
     Hypothesis("special-value", ANY, _special),
-    fixed(
-        "unrepresentable-to-null", ANY, f"t IS NULL AND (s IN ({SPECIAL}) OR regexp_matches(s, '^\\d{{5,}}-| BC$'))",
-        "infinite values, NaN and years before 1 and after 9999 arrive as NULL",
-        "The target's type does not hold them, and the reader or cast gave NULL instead of failing: name a policy for "
-        "such values in migration.toml.", accident=SELF_EVIDENT, by_rows=True,
-    ),
+    fixed("unrepresentable-to-null", ANY, f"t IS NULL AND (s IN ({SPECIAL}) OR regexp_matches(s, '^\\d{{5,}}-| BC$'))", accident=SELF_EVIDENT, by_rows=True),
     Hypothesis("inverted", frozenset({"boolean"}), _inverted),
 )  # fmt: skip
 """Tested before what a column's type suggests."""

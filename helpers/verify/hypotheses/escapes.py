@@ -15,8 +15,6 @@ QUOTE, APOSTROPHE, BACKSLASH = "chr(34)", "chr(39)", "chr(92)"
 REPLACEMENT = "\ufffd"
 RETURN, FEED, TAB = "chr(13)", "chr(10)", "chr(9)"
 
-FORMAT_FIX = "The file's writer and reader disagree about {}: load Parquet, or set {} of the file format."
-
 
 def _without(pattern: str) -> str:
     """The target is the source without what the pattern matches."""
@@ -43,8 +41,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "line-endings",
         CUT,
         f"{_either((f'{RETURN} || {FEED}', FEED))} OR t = replace(s, {RETURN}, {FEED}) OR s = replace(t, {RETURN}, {FEED})",
-        "line ends differ (carriage return and line feed against line feed alone)",
-        "A reader or writer in text mode converts line ends (git's autocrlf, Windows, universal newlines): move bytes.",
         accident=SELF_EVIDENT,
     ),
     fixed(
@@ -52,104 +48,54 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         TEXTS,
         f"CASE WHEN contains(s, {FEED}) OR contains(s, {RETURN}) THEN t IN (regexp_replace(s, '[\\r\\n]+', ' ', 'g'), "
         "regexp_replace(s, '\\r\\n|\\r|\\n', ' ', 'g'), regexp_replace(s, '[\\r\\n]+', '', 'g')) END",
-        "line ends within the text became spaces or nothing",
-        FORMAT_FIX.format("line ends within a value", "FIELD_OPTIONALLY_ENCLOSED_BY"),
         accident=SELF_EVIDENT,
     ),
     fixed(
         "quotes-doubled",
         CUT,
         _either((QUOTE, f"{QUOTE} || {QUOTE}"), (APOSTROPHE, f"{APOSTROPHE} || {APOSTROPHE}")),
-        "quotation marks are doubled in one of the two",
-        FORMAT_FIX.format("how quotation marks are escaped", "FIELD_OPTIONALLY_ENCLOSED_BY and ESCAPE"),
         accident=SELF_EVIDENT,
     ),
     fixed(
         "quotes-around",
         TEXTS,
         " OR ".join(f"{x} = {q} || {y} || {q}" for q in (QUOTE, APOSTROPHE) for x, y in ("st", "ts")),
-        "quotation marks stand around the text in one of the two",
-        FORMAT_FIX.format("quotation marks around a value", "FIELD_OPTIONALLY_ENCLOSED_BY"),
         accident=SELF_EVIDENT,
     ),
     fixed(
         "backslashes-doubled",
         CUT,
         _either(*((mark, f"{BACKSLASH} || {mark}") for mark in (BACKSLASH, QUOTE, APOSTROPHE))),
-        "backslashes are doubled, or stand before quotation marks, in one of the two",
-        FORMAT_FIX.format("backslashes", "ESCAPE and ESCAPE_UNENCLOSED_FIELD"),
         accident=SELF_EVIDENT,
     ),
     fixed(
         "backslash-escapes",
         CUT,
         _either(*((mark, f"{BACKSLASH} || '{letter}'") for mark, letter in ((FEED, "n"), (TAB, "t"), (RETURN, "r")))),
-        "line feeds or tabs are written with a backslash in one of the two",
-        FORMAT_FIX.format("backslashes", "ESCAPE and ESCAPE_UNENCLOSED_FIELD"),
         accident=SELF_EVIDENT,
     ),
-    fixed(
-        "control-characters-removed",
-        TEXTS,
-        _without(CONTROLS),
-        "control characters are lost",
-        "A cleaner, an XML or JSON writer or a terminal takes control characters away: take it out, or declare it.",
-        accident=SELF_EVIDENT,
-    ),
-    fixed(
-        "invisible-characters-removed",
-        TEXTS,
-        _without(INVISIBLE),
-        "invisible characters (zero width, soft hyphen, byte order mark) are lost",
-        "A cleaner takes them away: take it out, or declare it.",
-        accident=SELF_EVIDENT,
-    ),
+    fixed("control-characters-removed", TEXTS, _without(CONTROLS), accident=SELF_EVIDENT),
+    fixed("invisible-characters-removed", TEXTS, _without(INVISIBLE), accident=SELF_EVIDENT),
     fixed(
         "emoji-removed",
         TEXTS,
         f"CASE WHEN lt < ls THEN t IN (regexp_replace(s, '{BEYOND_BMP}', '', 'g'), regexp_replace(s, '{BEYOND_BMP}.*', '', 's')) END",
-        "emoji and other characters beyond U+FFFF are lost, or the text ends before the first",
-        "MySQL's utf8 (utf8mb3) or another encoding of at most three bytes lies on the way: use utf8mb4.",
         accident=SELF_EVIDENT,
     ),
-    fixed(
-        "accents-removed",
-        TEXTS,
-        "s <> t AND t = strip_accents(s)",
-        "accents are lost",
-        "Something folds to plain letters (unaccent, unidecode, iconv //TRANSLIT): take it out.",
-        accident=1e-4,
-    ),
-    fixed(
-        "non-ascii-removed",
-        TEXTS,
-        _without(NOT_ASCII),
-        "all characters beyond ASCII are lost",
-        "Something encodes to ASCII and ignores what does not fit (errors='ignore'): use UTF-8 throughout.",
-    ),
-    fixed(
-        "question-marks",
-        TEXTS,
-        f"CASE WHEN contains(t, '?') THEN {_marked('?', '[?]')} END",
-        "characters beyond ASCII became question marks",
-        "Something encodes to ASCII and replaces what does not fit (errors='replace'): use UTF-8 throughout.",
-        accident=SELF_EVIDENT,
-    ),
+    fixed("accents-removed", TEXTS, "s <> t AND t = strip_accents(s)", accident=1e-4),
+    fixed("non-ascii-removed", TEXTS, _without(NOT_ASCII)),
+    fixed("question-marks", TEXTS, f"CASE WHEN contains(t, '?') THEN {_marked('?', '[?]')} END", accident=SELF_EVIDENT),
     fixed(
         "base64",
         BINARY,
         "starts_with(s, '\\x') AND (t = base64(unhex(substr(s, 3))) "
         "OR t = '\\x' || lower(hex(encode(base64(unhex(substr(s, 3)))))))",
-        "the bytes arrive in Base64",
-        "BINARY_FORMAT or a JSON writer encodes bytes: decode them when loading.",
         accident=SELF_EVIDENT,
     ),
     fixed(
         "hexadecimal-as-text",
         BINARY,
         "t IN ('\\x' || lower(hex(encode(substr(s, 3)))), '\\x' || lower(hex(encode(s)))) OR lower(t) = substr(s, 3)",
-        "the bytes arrive as the text of their hexadecimal digits",
-        "The text of a bytea was loaded as if it were the bytes (BINARY_FORMAT = UTF8): use HEX, or Parquet's BYTE_ARRAY.",
         accident=SELF_EVIDENT,
     ),
 )
@@ -159,9 +105,6 @@ REPLACED: tuple[Hypothesis, ...] = (
         "replacement-characters",
         TEXTS,
         f"CASE WHEN contains(t, '{REPLACEMENT}') THEN {_marked(REPLACEMENT, REPLACEMENT)} END",
-        "characters beyond ASCII became U+FFFD",
-        "Bytes that are no UTF-8 are read as UTF-8 (REPLACE_INVALID_CHARACTERS, errors='replace'): name the encoding where "
-        "the file is read.",
         accident=SELF_EVIDENT,
     ),
 )

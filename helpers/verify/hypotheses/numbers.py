@@ -25,11 +25,11 @@ OTHER_UNIT = (
     "text without a point: look at the column's expression and the target's scale."
 )
 
-SQL_ROUNDS = "SQL's ROUND and casts to NUMBER or DECIMAL round so."
-IEEE_ROUNDS = "Python, pandas and IEEE floats round so."
-DOUBLES_ROUND = "A double rounds so, in which most decimal halves are a little more or less than half."
-CUT = "Integer division, TRUNC and casts in many languages cut so."
-FLOOR = "FLOOR or CEIL does so: look at the column's expression."
+SQL_ROUNDS = "SQL's ROUND and casts to NUMBER or DECIMAL round this way."
+IEEE_ROUNDS = "Python, pandas and IEEE floats round this way."
+DOUBLES_ROUND = "A double rounds this way: most decimal halves are a little more or less than half in it."
+CUT = "Integer division, TRUNC and casts in many languages truncate this way."
+FLOOR = "FLOOR or CEIL does this: look at the column's expression."
 
 
 def _rounded(pairs: Pairs) -> Iterable[Fit]:
@@ -197,16 +197,8 @@ SHORTEST = "CASE {} END".format(
 """SQL of the float with the fewest digits that still say which one it is."""
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
-    fixed(
-        "absolute", NUMBERS, "s = '-' || t", "negative numbers arrive without their sign",
-        "An ABS, or a format that shows negative numbers otherwise (in parentheses, with the sign behind), lost the "
-        "sign: look at the column's expression and the file's format.",
-    ),
-    fixed(
-        "sign-flipped", NUMBERS, "s = '-' || t OR t = '-' || s", "the sign is flipped",
-        "One side counts credit where the other counts debit, or a difference is taken the other way round: look at the "
-        "column's expression.",
-    ),
+    fixed("absolute", NUMBERS, "s = '-' || t"),
+    fixed("sign-flipped", NUMBERS, "s = '-' || t OR t = '-' || s"),
     fitted(
         "scaled-by-power-of-ten", EXACT,
         f"CASE WHEN sn = tn AND sd * td > 0 AND {digits('s')} = {digits('t')} THEN round(log10(td / sd))::INT::VARCHAR END",
@@ -218,23 +210,9 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "THEN round(log10(td / sd))::INT::VARCHAR END",
         _say_power,
     ),
-    fixed(
-        "decimal-point-lost", NUMBERS, "contains(s, '.') AND t = ltrim(replace(s, '.', ''), '0')",
-        "the decimal point is lost",
-        "The point was read as a separator of thousands: the reader's locale is not the file's.",
-    ),
-    fixed(
-        "float32", NUMBERS,
-        f"sd <> {SINGLE}::DOUBLE AND TRY_CAST(td AS FLOAT) = {SINGLE} AND (td = {SINGLE}::DOUBLE OR td = {SHORTEST})",
-        "the target is the source as a single-precision float, with its 6 to 9 digits",
-        "A FLOAT of 32 bits (real, float32, FLOAT of Parquet or Spark) lies on the way: use DOUBLE, or DECIMAL for money.",
-    ),
-    fixed(
-        "double", EXACT, "sd = td AND s <> t AND sn > 15 AND (tn <= 17 OR tn > 40 OR t = TRY_CAST(sd AS HUGEINT)::VARCHAR)",
-        "the target is the source as a double, with its 15 to 17 digits",
-        "A DOUBLE (FLOAT in Snowflake, float64, JavaScript's or JSON's number) lies on the way: use DECIMAL or text.",
-        accident=1e-6,
-    ),
+    fixed("decimal-point-lost", NUMBERS, "contains(s, '.') AND t = ltrim(replace(s, '.', ''), '0')"),
+    fixed("float32", NUMBERS, f"sd <> {SINGLE}::DOUBLE AND TRY_CAST(td AS FLOAT) = {SINGLE} AND (td = {SINGLE}::DOUBLE OR td = {SHORTEST})"),
+    fixed("double", EXACT, "sd = td AND s <> t AND sn > 15 AND (tn <= 17 OR tn > 40 OR t = TRY_CAST(sd AS HUGEINT)::VARCHAR)", accident=1e-6),
     Hypothesis("rounded", NUMBERS, _rounded),
     Hypothesis("rounded-significant", NUMBERS, _significant),
     Hypothesis("integer-overflow", EXACT, _overflow),

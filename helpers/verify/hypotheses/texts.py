@@ -17,50 +17,20 @@ SPACES = "' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13) || chr(160)"
 """What PostgreSQL's, Python's and the readers' trim take away, in one or another of them."""
 
 USUAL_LENGTHS = frozenset(
-    {
-        8,
-        10,
-        12,
-        15,
-        16,
-        20,
-        24,
-        25,
-        30,
-        31,
-        32,
-        35,
-        36,
-        40,
-        45,
-        48,
-        50,
-        60,
-        63,
-        64,
-        80,
-        100,
-        120,
-        127,
-        128,
-        150,
-        160,
-        200,
-    }
-    | {240, 250, 254, 255, 256, 300, 400, 500, 512, 1000, 1023, 1024, 2000, 2048, 4000, 4096, 8000, 8192, 10000, 16384}
-    | {32000, 32767, 32768, 65535, 65536, 1048576, 8388608, 16777216, 134217728}
+    map(
+        int,
+        (
+            "8 10 12 15 16 20 24 25 30 31 32 35 36 40 45 48 50 60 63 64 80 100 120 127 128 150 160 200 240 250 254 "
+            "255 256 300 400 500 512 1000 1023 1024 2000 2048 4000 4096 8000 8192 10000 16384 32000 32767 32768 65535 "
+            "65536 1048576 8388608 16777216 134217728"
+        ).split(),
+    )
 )
 """Lengths that columns and buffers are declared with, so that one text cut there already says something."""
 
 SHOWN = {" ": "a space", "\n": "a line feed", "\r": "a carriage return", "\t": "a tab", "\r\n": "a line end"}
 
 CASE_FIX = "Something folds the case (LOWER, UPPER, INITCAP, a case-insensitive collation or normaliser): take it out."
-TRIM_FIX = (
-    "Something trims (TRIM_SPACE = TRUE of the file format, strip(), a char type): take it out, or trim on both sides."
-)
-NUMBER_FIX = (
-    "Codes of digits were read as numbers (a CSV reader's inference, a spreadsheet): declare the column as text."
-)
 CUT_FIX = (
     "A type or buffer of {} lies on the way (a shorter VARCHAR or char, left(), a COPY option that cuts such as "
     "TRUNCATECOLUMNS or ENFORCE_LENGTH = FALSE): widen it."
@@ -151,66 +121,31 @@ def _lost(which: str, matches: str) -> Hypothesis:
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
-    fixed(
-        "trimmed-right",
-        TEXTS,
-        f"lt < ls AND t IN (rtrim(s, ' '), rtrim(s, {SPACES}))",
-        "white space at the end is lost",
-        TRIM_FIX,
-        accident=SELF_EVIDENT,
-    ),
-    fixed(
-        "trimmed-left",
-        TEXTS,
-        f"lt < ls AND t IN (ltrim(s, ' '), ltrim(s, {SPACES}))",
-        "white space at the start is lost",
-        TRIM_FIX,
-        accident=SELF_EVIDENT,
-    ),
-    fixed(
-        "trimmed",
-        TEXTS,
-        f"lt < ls AND t IN (trim(s, ' '), trim(s, {SPACES}))",
-        "white space at both ends is lost",
-        TRIM_FIX,
-        accident=SELF_EVIDENT,
-    ),
-    fixed(
-        "lower-case",
-        TEXTS,
-        "lower(s) = lower(t) AND NOT regexp_matches(t, '\\p{Lu}')",
-        "the target is in lower case",
-        CASE_FIX,
-    ),
+    fixed("trimmed-right", TEXTS, f"lt < ls AND t IN (rtrim(s, ' '), rtrim(s, {SPACES}))", accident=SELF_EVIDENT),
+    fixed("trimmed-left", TEXTS, f"lt < ls AND t IN (ltrim(s, ' '), ltrim(s, {SPACES}))", accident=SELF_EVIDENT),
+    fixed("trimmed", TEXTS, f"lt < ls AND t IN (trim(s, ' '), trim(s, {SPACES}))", accident=SELF_EVIDENT),
+    fixed("lower-case", TEXTS, "lower(s) = lower(t) AND NOT regexp_matches(t, '\\p{Lu}')"),
     fixed(
         "upper-case",
         TEXTS,
         "(lower(s) = lower(t) OR t = replace(upper(s), 'ẞ', 'SS')) AND NOT regexp_matches(t, '\\p{Ll}')",
-        "the target is in upper case",
-        CASE_FIX,
     ),
     fixed(
         "leading-zeros-lost",
         TEXTS,
         "lt < ls AND starts_with(s, '0') AND t = coalesce(nullif(ltrim(s, '0'), ''), '0') "
         "AND regexp_full_match(s, '[0-9]+')",
-        "leading zeros are lost",
-        NUMBER_FIX,
     ),
     Hypothesis("padded", TEXTS, _padded),
     fixed(
         "number-reformatted",
         TEXTS,
         f"s <> t AND {NUMERIC.format('s')} AND {NUMERIC.format('t')} AND TRY_CAST(s AS DOUBLE) = TRY_CAST(t AS DOUBLE)",
-        "the text is the same number written otherwise",
-        NUMBER_FIX,
     ),
     fixed(
         "boolean-spelling",
         TEXTS | {"boolean"},
         f"s <> t AND ((lower(s) IN {TRUE} AND lower(t) IN {TRUE}) OR (lower(s) IN {FALSE} AND lower(t) IN {FALSE}))",
-        "true and false are spelt otherwise (t, true, 1, yes)",
-        "The two sides print booleans differently: compare them as booleans, or fix the column's expression.",
         accident=1e-3,
     ),
     Hypothesis("truncated-text", CUT, _cut),
@@ -226,16 +161,12 @@ WHITE_SPACE: tuple[Hypothesis, ...] = (
         TEXTS,
         f"CASE WHEN lt < ls THEN t IN (regexp_replace(s, '\\s+', ' ', 'g'), "
         f"regexp_replace(trim(s, {SPACES}), '\\s+', ' ', 'g')) ELSE contains(s, chr(160)) AND t = replace(s, chr(160), ' ') END",
-        "runs of white space became single spaces, or no-break spaces plain ones",
-        "A cleaner normalises white space: take it out, or declare it.",
         accident=SELF_EVIDENT,
     ),
     fixed(
         "white-space",
         TEXTS,
         "s <> t AND t <> '' AND regexp_replace(s, '\\s+', '', 'g') = regexp_replace(t, '\\s+', '', 'g')",
-        "only white space differs",
-        "A formatter or cleaner changes white space: take it out, or declare it.",
         accident=1e-4,
         fallback=True,
     ),

@@ -51,7 +51,7 @@ def _fractions(_: Pairs) -> Iterable[Fit]:
     yield Fit(
         "fraction-rounded", f"TRY(tu % {MILLISECOND} = 0 AND abs({ticks} - tu) <= {MILLISECOND // 2})",
         "the target is rounded to three-hundredths of a second",
-        "SQL Server's type datetime lies on the way: use datetime2(6).", math.log(14),
+        "The value passed through SQL Server's type datetime: use datetime2(6).", math.log(14),
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def _say_shift(pairs: Pairs, shift: int, predicate: str) -> Said:
     if shift % DAY == 0:
         excel = " 1,462 days lie between Excel's two calendars." if abs(shift) == 1462 * DAY else ""
         likely = (
-            "Days are counted from another start, or an interval is added: look at the column's expression." + excel
+            "Days are counted from a different start, or an interval is added: look at the column's expression." + excel
         )
         return Said(what, likely, math.log(20) + math.log(abs(shift) // DAY), least=2)
     likely = "A clock, an offset or an interval is added on one side only: look at the column's expression."
@@ -119,7 +119,7 @@ def _say_years(_: Pairs, text: str) -> Said | None:
         return Said(what, likely, 1.5, cause="century")
     calendar = " 543 years lie between the Buddhist calendar and ours." if count == 543 else ""
     likely = (
-        f"Years are counted from another start, or an interval is added: look at the column's expression.{calendar}"
+        f"Years are counted from a different start, or an interval is added: look at the column's expression.{calendar}"
     )
     return Said(what, likely, 3 + math.log(count), least=1 if count == 543 else 2)
 
@@ -140,18 +140,9 @@ PLAIN = "s[5] = '-' AND t[5] = '-' AND NOT contains(s, 'BC') AND NOT contains(t,
 CENTURIES = f"(({YEAR_S} - if(substr(s, 6, 2) < '03', 1, 0)) // 100)"
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
-    fixed(
-        "time-dropped", MOMENT, f"su % {DAY} <> 0 AND tu = {_floor(DAY)}", "the target has midnight of the same day",
-        "The timestamp went through a date (a DATE column, a format without hours, date_trunc): keep it a timestamp.",
-    ),
+    fixed("time-dropped", MOMENT, f"su % {DAY} <> 0 AND tu = {_floor(DAY)}"),
     Hypothesis("fraction-truncated", CLOCK, _fractions),
-    fixed(
-        "day-month-swapped", MOMENTS,
-        f"{PLAIN} AND s <> t AND t = substr(s, 1, 5) || substr(s, 9, 2) || '-' || substr(s, 6, 2) || substr(s, 11)",
-        "day and month are exchanged",
-        "A text date was read in the other order (DATE_FORMAT, DATE_INPUT_FORMAT, dayfirst): use ISO dates, or name the "
-        "format. Days after the 12th cannot be exchanged and failed or went another way.", accident=1e-3,
-    ),
+    fixed("day-month-swapped", MOMENTS, f"{PLAIN} AND s <> t AND t = substr(s, 1, 5) || substr(s, 9, 2) || '-' || substr(s, 6, 2) || substr(s, 11)", accident=1e-3),
     fitted(
         "shifted-by-years", MOMENTS, f"CASE WHEN {PLAIN} AND substr(s, 5) = substr(t, 5) THEN ({YEAR_T} - {YEAR_S})::VARCHAR END",
         _say_years,
@@ -162,31 +153,9 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     ),
     Hypothesis("shifted-by-constant", TIMES, _shift),
     Hypothesis("time-zone", MOMENT, daylight_saving),
-    fixed(
-        "epoch-unit", MOMENT,
-        f"abs(su) > {DAY} AND (abs(tu::HUGEINT * 1000 - su) <= 1000 * {SECOND} OR abs(tu::HUGEINT - su::HUGEINT * 1000) <= 1000 * {SECOND})",
-        "the target is a thousand times nearer to, or farther from, 1970-01-01",
-        "An epoch in seconds, milliseconds or microseconds was read in another unit: name the unit "
-        "(TO_TIMESTAMP_NTZ(value, 3), from_unixtime, unit='ms').", accident=SELF_EVIDENT,
-    ),
-    fixed(
-        "julian-calendar", MOMENTS,
-        f"su < {GREGORIAN} AND {PLAIN} AND abs(tu - su) = {DAY}::HUGEINT * abs({CENTURIES} - {CENTURIES} // 4 - 2)",
-        "dates before 1582-10-15 are shifted as between the Julian and the Gregorian calendar",
-        "One side uses the hybrid calendar of Java and Hive: set spark.sql.parquet.datetimeRebaseModeInRead and "
-        "datetimeRebaseModeInWrite to CORRECTED.", accident=1e-3,
-    ),
-    fixed(
-        "era-lost", MOMENTS, "s = t || ' BC' OR (s LIKE '% BC' AND s = replace(t, '+00', '') || '+00 BC')", "years before Christ arrive as years after",
-        "The text's BC was cut off: the format on the way has no era.", accident=SELF_EVIDENT,
-    ),
-    fixed(
-        "end-of-day", frozenset({"time"}), "s LIKE '24:00%' AND t LIKE '00:00%'", "the end of the day, 24:00, arrives as its start",
-        "The target's type has no 24:00: name a policy for such values in migration.toml.", accident=SELF_EVIDENT,
-    ),
-    fixed(
-        "reformatted", TIMES, "su = tu AND s <> t", "the target is the same moment in another format",
-        "The target's column has another type than the source's, or holds text: see the findings on its schema.",
-        accident=SELF_EVIDENT,
-    ),
+    fixed("epoch-unit", MOMENT, f"abs(su) > {DAY} AND (abs(tu::HUGEINT * 1000 - su) <= 1000 * {SECOND} OR abs(tu::HUGEINT - su::HUGEINT * 1000) <= 1000 * {SECOND})", accident=SELF_EVIDENT),
+    fixed("julian-calendar", MOMENTS, f"su < {GREGORIAN} AND {PLAIN} AND abs(tu - su) = {DAY}::HUGEINT * abs({CENTURIES} - {CENTURIES} // 4 - 2)", accident=1e-3),
+    fixed("era-lost", MOMENTS, "s = t || ' BC' OR (s LIKE '% BC' AND s = replace(t, '+00', '') || '+00 BC')", accident=SELF_EVIDENT),
+    fixed("end-of-day", frozenset({"time"}), "s LIKE '24:00%' AND t LIKE '00:00%'", accident=SELF_EVIDENT),
+    fixed("reformatted", TIMES, "su = tu AND s <> t", accident=SELF_EVIDENT),
 )  # fmt: skip
