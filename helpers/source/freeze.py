@@ -24,6 +24,7 @@ from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import identifier, literal
 from helpers.settings import Source
+from helpers.source.sessions import Session, sessions, sessions_begun_by, terminate
 
 SETTING = "default_transaction_read_only"
 OURS = "migration-runbooks freeze"
@@ -47,29 +48,6 @@ class Stored:
 
     role: str | None
     value: str | None
-
-
-@dataclass(frozen=True)
-class Session:
-    """Somebody who is connected to the source, or a transaction that was prepared and waits for its end.
-
-    Attributes:
-        pid: None for a prepared transaction.
-        writing: it has written in a transaction that is open.
-        seconds: since that transaction began, or since the session did.
-    """
-
-    role: str
-    application: str
-    pid: int | None
-    state: str
-    writing: bool
-    seconds: float
-
-    def __str__(self) -> str:
-        who = f"{self.application or 'no application name'} as {self.role}"
-        where = f"session {self.pid}" if self.pid else "a prepared transaction"
-        return f"{who} ({where}, {self.state}, for {self.seconds:.0f} s)"
 
 
 @dataclass(frozen=True)
@@ -121,7 +99,7 @@ def plan_freeze(source: Source) -> FreezePlan:
         ConnectionFailed: the source does not answer.
     """
     with _connected(source) as cursor:
-        return FreezePlan(source, stored(cursor), _overriding(cursor), _sessions(cursor))
+        return FreezePlan(source, stored(cursor), _overriding(cursor), sessions(cursor))
 
 
 def freeze(plan: FreezePlan, *, patience: float, end_writers: bool = False) -> Frozen:
@@ -170,10 +148,10 @@ def unfreeze(source: Source, former: Sequence[Stored]) -> tuple[Session, ...]:
             )
         cursor.execute("SELECT clock_timestamp()")
         (since,) = cursor.fetchone()
-        for session in (each for each in _left(cursor, since) if each.pid is not None):
-            _terminate(cursor, session.pid)
+        for session in (each for each in sessions_begun_by(cursor, since) if each.pid is not None):
+            terminate(cursor, session.pid)
         until = time.monotonic() + SECONDS_TO_END
-        while (left := _left(cursor, since)) and time.monotonic() < until:
+        while (left := sessions_begun_by(cursor, since)) and time.monotonic() < until:
             time.sleep(_POLL)
         return tuple(left)
 
@@ -189,7 +167,7 @@ def is_frozen(source: Source) -> bool:
 def writers(source: Source) -> tuple[Session, ...]:
     """Who has written in a transaction that is open now, our own sessions left out."""
     with _connected(source) as cursor:
-        return tuple(session for session in _sessions(cursor) if session.writing)
+        return tuple(session for session in sessions(cursor) if session.writing)
 
 
 def try_a_write(source: Source, *, role: str | None = None, password: str | None = None) -> Tried:
@@ -274,23 +252,6 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'informat
 ORDER BY 1, 2 LIMIT 1
 """
 
-_SESSIONS = """
-SELECT coalesce(usename, '(unknown)'), coalesce(application_name, ''), pid,
-       coalesce(state, 'not visible to this role'), backend_xid IS NOT NULL,
-       extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start, clock_timestamp()))::float8,
-       backend_start
-FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
-  AND (backend_type = 'client backend' OR backend_type IS NULL)
-  AND NOT (application_name LIKE 'migration-runbooks%%' AND usename = session_user)
-ORDER BY pid
-"""
-
-_PREPARED = """
-SELECT owner, gid, extract(epoch FROM clock_timestamp() - prepared)::float8
-FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared
-"""
-
 
 def _set(cursor: Any, plan: FreezePlan) -> Any:
     """Stores the setting, all of it or nothing; returns the server's time after that."""
@@ -333,49 +294,26 @@ def _restore(cursor: Any, former: Sequence[Stored]) -> None:
 
 def _wait_for_writers(cursor: Any, since: Any, patience: float) -> float:
     began = time.monotonic()
-    while _left(cursor, since, writing=True) and time.monotonic() - began < patience:
+    while sessions_begun_by(cursor, since, writing=True) and time.monotonic() - began < patience:
         time.sleep(_POLL)
     return time.monotonic() - began
 
 
 def _end(cursor: Any, since: Any, *, end_writers: bool) -> tuple[Session, ...]:
     """Ends the sessions that were opened before `since`; refuses where one is left."""
-    if not end_writers and (writing := _left(cursor, since, writing=True)):
+    if not end_writers and (writing := sessions_begun_by(cursor, since, writing=True)):
         raise _left_over(writing, "have written and not ended their transaction")
     ended: dict[int, Session] = {}
     until = time.monotonic() + SECONDS_TO_END
-    while left := _left(cursor, since):
+    while left := sessions_begun_by(cursor, since):
         for session in left:
             if session.pid is not None and session.pid not in ended:
                 ended[session.pid] = session
-                _terminate(cursor, session.pid)
+                terminate(cursor, session.pid)
         if time.monotonic() > until or all(session.pid is None for session in left):
             raise _left_over(left, "could not be ended")
         time.sleep(_POLL)
     return tuple(ended.values())
-
-
-def _terminate(cursor: Any, pid: int | None) -> None:
-    with suppress(pg.InsufficientPrivilege):  # it is then among those that are left, and named
-        cursor.execute("SELECT pg_terminate_backend(%s)", (pid,))
-
-
-def _left(cursor: Any, since: Any, *, writing: bool = False) -> list[Session]:
-    found = [s for s, began in _with_starts(cursor) if began is None or began <= since]
-    return [s for s in found if s.writing] if writing else found
-
-
-def _sessions(cursor: Any) -> tuple[Session, ...]:
-    return tuple(session for session, _ in _with_starts(cursor))
-
-
-def _with_starts(cursor: Any) -> Iterator[tuple[Session, Any]]:
-    cursor.execute(_SESSIONS)
-    for role, application, pid, state, writing, seconds, began in cursor.fetchall():
-        yield Session(role, application, pid, state, writing, seconds), began
-    cursor.execute(_PREPARED)
-    for owner, gid, seconds in cursor.fetchall():
-        yield Session(owner, f"PREPARE TRANSACTION {gid!r}", None, "prepared", True, seconds), None
 
 
 def _overriding(cursor: Any) -> tuple[str, ...]:
