@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from helpers.engines.base import Engine
     from helpers.engines.loading import Loader, Target
     from helpers.platforms.s3 import Bucket
+    from helpers.settings import Settings
 
 ADAPTERS = {
     "snowflake": "helpers.engines.snowflake.adapter",
@@ -21,6 +22,11 @@ ADAPTERS = {
     "postgresql": "helpers.engines.postgres.adapter",
 }
 """Name → the module whose `ENGINE` is the adapter; imported when it is asked for, since each brings its driver."""
+
+
+def main_target(settings: Settings) -> str:
+    """The target that a profile's pipeline writes: Snowflake, or the Delta tables of a profile that has no Snowflake."""
+    return "databricks" if settings.values.databricks and not settings.values.snowflake else "snowflake"
 
 
 def engine(name: str) -> Engine:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import duckdb
+import pyarrow as pa
 
 from helpers.digests import Method, Sums
-from helpers.digests.canonical import Dialect, FormColumn
+from helpers.engines.answers import Answers, AnswersOf
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
-from helpers.engines.row_forms import of_key
 from helpers.engines.shapes import TableShape
 from helpers.model.declared import Dialect as TypeDialect
 from helpers.model.manifest import Manifest
@@ -36,8 +37,8 @@ class Place:
     """
 
     settings: Settings
-    tables: Sequence[TablePlan]
     server: Source
+    tables: Sequence[TablePlan] = ()
     bucket: Bucket | None = None
     manifest: Manifest | None = None
 
@@ -58,11 +59,10 @@ class StandIn:
     place: str
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """An engine as a target.
 
     Attributes:
-        name: as `--target` takes it.
         title: as people say it.
         types: the dialect of the types that a load gives its columns.
         renames: whether its tables and columns may have other names than the source's.
@@ -70,25 +70,35 @@ class Engine(Protocol):
         needs_export: whether there is nothing to compare before an export.
     """
 
-    name: str
     title: str
     types: TypeDialect
-    renames: bool
-    as_staged: bool
-    needs_export: bool
+    renames = True
+    as_staged = True
+    needs_export = False
 
+    @abstractmethod
     def address(self, place: Place) -> str:
         """The server as people name it, without credentials; it is not asked."""
 
     def stand_in(self, place: Place) -> StandIn | None:
         """What stands in for the service on the local stack; None where it is the service itself."""
+        return None
 
-    def open(self, place: Place, stack: ExitStack) -> Side:
-        """The target as a side of a comparison.
+    @abstractmethod
+    def open(self, place: Place, stack: ExitStack) -> Any:
+        """The target as a `Side` of a comparison; but for a PostgreSQL, it is one that can be `Asked`, too.
 
         Raises:
             ConnectionFailed: it cannot be reached.
         """
+
+    def ask(self, place: Place, stack: ExitStack) -> Answers:
+        """The target as one that answers queries about the source's tables.
+
+        Raises:
+            ConnectionFailed: it cannot be reached.
+        """
+        return AnswersOf(self.open(place, stack), place.tables)
 
 
 class Side(Protocol):
@@ -153,32 +163,10 @@ class NoDigest(Exception):  # noqa: N818 - never reaches a person: the table is 
     """A value of the table has no form in the method asked for."""
 
 
-def in_segments(dialect: Dialect, forms: Sequence[FormColumn], key: Sequence[FormColumn], chosen: Segments) -> str:
-    """The condition that a row is in one of the chosen segments."""
-    segment = dialect.segment(forms, key, chosen.count)
-    return f"{segment} IN ({', '.join(map(str, chosen.numbers))})"
-
-
-def both(conditions: Iterable[str]) -> str:
-    """Conditions joined by AND; empty ones are left out."""
-    return " AND ".join(f"({condition})" for condition in conditions if condition)
-
-
-def key_of(forms: Sequence[FormColumn], plan: TablePlan) -> list[FormColumn]:
-    """Those of `forms`, one for each of the plan's columns, that are the key's."""
-    return of_key(forms, plan.columns, plan.key)
-
-
-__all__ = [
-    "MOST_SEGMENTS_CHOSEN",
-    "ComparedColumn",
-    "DuckDB",
-    "Ends",
-    "NoDigest",
-    "Segments",
-    "Side",
-    "TablePlan",
-    "both",
-    "in_segments",
-    "key_of",
-]
+def insert(into: DuckDB, name: str, rows: pa.Table | pa.RecordBatchReader, selected: str = "*") -> None:
+    """Appends Arrow rows to a table; `selected` are expressions over their columns."""
+    into.register("arriving", rows)
+    try:
+        into.execute(f"INSERT INTO {name} SELECT {selected} FROM arriving")
+    finally:
+        into.unregister("arriving")

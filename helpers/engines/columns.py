@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from helpers.engines.shapes import TableShape
+from helpers.engines.shapes import TableShape, declared_type
 from helpers.model.catalog import Table
 from helpers.model.declared import Dialect
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.model.types import Comparison
 from helpers.platforms.postgres import identifier
 
-DIALECTS = ("postgresql", "postgresql target", "duckdb", "snowflake", "spark")
-"""Of conditions; a PostgreSQL that is the target may have other names."""
+if TYPE_CHECKING:
+    from helpers.engines.conditions import Condition
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ class TablePlan:
         there: the table's name in the target.
         refused: why it cannot be compared.
         staged: the manifest's entry, where it has the same columns.
-        conditions: by dialect, which rows are compared; empty for all.
+        condition: which rows are compared; None for all.
+        sample: the segments whose rows are compared; None for all.
         selection: the same in words.
         selecting: names of the columns that decide which rows are compared.
-        sampled: whether it is a sample, of which an equal one says something of all rows.
     """
 
     table: Table
@@ -80,10 +81,10 @@ class TablePlan:
     there: str
     refused: tuple[str, ...] = ()
     staged: StagedTable | None = None
-    conditions: Mapping[str, str] = field(default_factory=dict)
+    condition: Condition | None = None
+    sample: Segments | None = None
     selection: str = ""
     selecting: tuple[str, ...] = ()
-    sampled: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -96,10 +97,6 @@ class TablePlan:
         """How the export reads and stages the columns."""
         return tuple(column.staged for column in self.columns)
 
-    def where(self, dialect: str) -> str:
-        """The condition on the rows in one dialect, empty for all rows."""
-        return self.conditions.get(dialect, "")
-
 
 def as_compared(
     staged: StagedColumn, there: str, tolerance: float | None, dialect: Dialect = "snowflake"
@@ -107,7 +104,7 @@ def as_compared(
     """A column of the manifest, or of the census, as it is compared with a target that was loaded from it."""
     return ComparedColumn(
         staged.name,
-        staged.delta if dialect == "delta" else staged.snowflake,
+        declared_type(staged, dialect),
         staged.not_null,
         staged.comparison,
         staged.text.format(c=identifier(staged.source)),

@@ -51,6 +51,15 @@ class TableShape:
         return next((column for column in self.columns if column.name == name), None)
 
 
+TYPES: dict[Dialect, str] = {"snowflake": "snowflake", "delta": "delta", "duckdb": "parquet", "postgresql": "snowflake"}
+"""Of which attribute of a staged column is the type that a load gives it; a PostgreSQL is not loaded."""
+
+
+def declared_type(column: StagedColumn, dialect: Dialect) -> str:
+    """The type that a load gives a column."""
+    return str(getattr(column, TYPES[dialect]))
+
+
 def of_table(table: Table) -> TableShape:
     """A table of PostgreSQL as its catalog has it."""
     columns = (
@@ -71,16 +80,16 @@ def of_staged(staged: StagedTable, source: Table | None = None, dialect: Dialect
     now = {column.name: column for column in source.columns} if source else {}
     columns = tuple(_column(c, now.get(c.source) if c.flag_of is None else None, dialect) for c in staged.columns)
     table = source or staged
-    keys = None if dialect == "delta" else _primary(table.key)
+    keys = _primary(table.key) if dialect == "snowflake" else None
     return TableShape(dialect, columns, keys, table.comment or "")
 
 
 def _column(staged: StagedColumn, now: Column | None, dialect: Dialect) -> ColumnShape:
     about = now or staged
     not_null = now.not_null and staged.policy != "null+flag" if now else staged.not_null
-    if dialect == "delta":
+    if dialect != "snowflake":
         # Delta's own log knows neither keys nor, without a feature that the load does not use, defaults.
-        return ColumnShape(staged.name, staged.delta, not_null, None, about.comment or "")
+        return ColumnShape(staged.name, declared_type(staged, dialect), not_null, None, about.comment or "")
     postgres = now.type.sql if now else staged.postgres
     default = defaults.in_snowflake(about.default, postgres, staged.snowflake)
     return ColumnShape(staged.name, staged.snowflake, not_null, default, about.comment or "")

@@ -14,6 +14,8 @@ from typing import Any
 import pandas as pd
 import psycopg2
 
+from helpers.engines.conditions import IsNull
+from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.frames import frame
 from helpers.model.catalog import Table
 from helpers.pipelines.legacy import SQL_FOLDER
@@ -25,8 +27,6 @@ from helpers.source import snapshot as snapshots
 from helpers.source.asking import asking
 from helpers.source.catalog import read_catalog
 from helpers.verify import data_quality
-from helpers.verify.data_quality.engines import PostgresEngine
-from helpers.verify.data_quality.rules.conditions import IsNull
 from helpers.verify.data_quality.rules.declared import declared
 from helpers.verify.data_quality.rules.result import RuleResult
 from helpers.verify.data_quality.rules.rule import Breaks, Rule
@@ -106,7 +106,7 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
         catalog = read_catalog(cursor, schemas=source.schemas)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
         chosen = read_catalog(cursor, schemas=source.schemas, tables=tables).tables if tables else catalog.tables
-        engine = PostgresEngine(cursor, catalog.tables, expected={}, name=postgres.address(source))
+        engine = PostgresAnswers(cursor, catalog.tables, (), name=postgres.address(source))
         wanted = {str(table) for table in chosen}
         found = [*declared(cursor, catalog.tables), *_not_null_since(cursor, catalog.tables)]
         rules = [rule for rule in found if rule.table in wanted]

@@ -121,7 +121,8 @@ def _source(plan: VerifyPlan, stack: ExitStack) -> Side:
 
 
 def _target(plan: VerifyPlan, stack: ExitStack) -> Side:
-    return engine(plan.target).open(plan.place, stack)
+    side: Side = engine(plan.target).open(plan.place, stack)
+    return side
 
 
 def _stage(plan: VerifyPlan) -> Side | None:

@@ -19,7 +19,8 @@ from functools import partial
 from typing import Any
 
 from helpers.apart import apart_from_the_verdict
-from helpers.engines.base import ComparedColumn, DuckDB
+from helpers.engines.base import DuckDB
+from helpers.engines.columns import ComparedColumn
 from helpers.engines.texts import postgres_float
 from helpers.verify.hypotheses.base import Fit
 from helpers.verify.hypotheses.belief import best_fit

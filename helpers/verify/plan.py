@@ -94,7 +94,7 @@ class VerifyPlan:
     @property
     def place(self) -> Place:
         """Where the target is."""
-        return Place(self.settings, self.tables, self.target_source or self.source, self.bucket, self.manifest)
+        return Place(self.settings, self.target_source or self.source, self.tables, self.bucket, self.manifest)
 
     @property
     def excluded(self) -> set[str]:
@@ -290,7 +290,7 @@ def _finished(
     there = names.get(str(table), table.name)
     return TablePlan(
         table, compared, expected, rows, there, refused, staged,
-        chosen.conditions, chosen.words, chosen.columns, chosen.sampled,
+        chosen.condition, chosen.sample, chosen.words, chosen.columns,
     )  # fmt: skip
 
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from helpers.digests.canonical import Dialect, FormColumn
-from helpers.digests.canonical import duckdb as canonical_duckdb
-from helpers.engines import row_forms
-from helpers.engines.columns import DIALECTS, ComparedColumn
-from helpers.engines.delta import dialect as canonical_spark
-from helpers.engines.postgres import dialect as canonical_postgres
-from helpers.engines.snowflake import dialect as canonical_snowflake
+from helpers.engines.columns import ComparedColumn, Segments
+from helpers.engines.conditions import Both, Condition, Untranslatable, columns_of, write
+from helpers.engines.stage.dialect import SQL
 from helpers.errors import UsageError
 from helpers.model.catalog import Table
 from helpers.platforms.postgres import identifier, literal
-from helpers.verify.where import translated
+from helpers.verify.conditions import operands_as_staged, read
 
 SAMPLE_SEGMENTS = 997
 """A sample takes some of so many segments; a prime, so that keys which are multiples of one number still spread."""
@@ -48,16 +44,16 @@ class Chosen:
     """A selection for one table.
 
     Attributes:
-        conditions: by dialect; empty for all rows.
+        condition: on its rows; None for all.
+        sample: the segments of a sample; None where it is none.
         words: the same for people.
         columns: names of those that it asks about.
-        sampled: whether it is a sample.
     """
 
-    conditions: Mapping[str, str]
-    words: str
+    condition: Condition | None = None
+    sample: Segments | None = None
+    words: str = ""
     columns: tuple[str, ...] = ()
-    sampled: bool = False
 
 
 def choose(selection: Selection, table: Table, columns: Sequence[ComparedColumn], rows: int, seed: str) -> Chosen:
@@ -71,14 +67,11 @@ def choose(selection: Selection, table: Table, columns: Sequence[ComparedColumn]
     Raises:
         UsageError: a condition or watermark that cannot be meant for this table.
     """
-    parts: list[Mapping[str, str]] = []
+    parts: list[Condition] = []
     words: list[str] = []
-    asked: set[str] = set()
-    sampled = False
+    sample = None
     if selection.where is not None:
-        part, found = translated(selection.where, "--where", table, columns)
-        parts.append(part)
-        asked |= found
+        parts.append(understood(selection.where, "--where", table, columns))
         words.append(f"rows with {selection.where}")
     if selection.since is not None:
         name, _, value = selection.since.partition("=")
@@ -87,23 +80,43 @@ def choose(selection: Selection, table: Table, columns: Sequence[ComparedColumn]
                 "--since", selection.since, "it is not COLUMN=VALUE", "for example --since updated_at=2026-11-01"
             )
         if any(column.name == name for column in columns):
-            part, found = translated(f"{identifier(name)} >= {literal(value)}", "--since", table, columns)
-            parts.append(part)
-            asked |= found
+            parts.append(understood(f"{identifier(name)} >= {literal(value)}", "--since", table, columns))
             words.append(f"rows with {name} from {value} on (not those where it is NULL)")
+    asked = {name for part in parts for name in columns_of(part)}
     if selection.sample is not None and not 0 < selection.sample <= 1:
         raise _unusable("--sample", str(selection.sample), "it is no share of the rows", "for example --sample 0.01")
     if selection.sample is not None and rows >= SMALLEST_SAMPLED:
         count = max(1, math.ceil(selection.sample * SAMPLE_SEGMENTS))
         if count < SAMPLE_SEGMENTS:
             numbers = sorted(random.Random(f"{seed} {table}").sample(range(SAMPLE_SEGMENTS), count))  # noqa: S311 - reproducible
-            key = _key(table, columns)
-            parts.append(_of_segments(key, columns, numbers))
-            asked |= set(key) or {column.name for column in columns}
-            sampled = True
+            sample = Segments(SAMPLE_SEGMENTS, tuple(numbers))
+            names = {column.name for column in columns}
+            asked |= set(table.key) if table.key and set(table.key) <= names else names
             words.append(f"a sample of {count} of {SAMPLE_SEGMENTS} segments")
-    conditions = {name: " AND ".join(f"({part[name]})" for part in parts if name in part) for name in DIALECTS}
-    return Chosen(conditions if parts else {}, " and ".join(words), tuple(sorted(asked)), sampled)
+    condition = Both(tuple(parts)) if parts else None
+    return Chosen(condition, sample, " and ".join(words), tuple(sorted(asked)))
+
+
+def understood(condition: str, option: str, table: Table, columns: Sequence[ComparedColumn]) -> Condition:
+    """A condition as it means the same in every engine.
+
+    Args:
+        option: by which it was given, for the error.
+        columns: of the table, as they are compared.
+
+    Raises:
+        UsageError: it cannot be meant for this table, or does not mean the same in every engine.
+    """
+    try:
+        found = read(condition, operands_as_staged(columns), table=table)
+        write(found, {column.name: SQL.operand(column) for column in columns}, SQL)
+        return found
+    except RecursionError:
+        raise _unusable(option, condition, "it is nested too deeply", "write a shorter condition") from None
+    except Untranslatable as error:
+        why = str(error) if error.instead else f"{error} need not mean the same in every engine"
+        instead = error.instead or "use columns, constants, comparisons, AND, OR, NOT, IN, BETWEEN and IS NULL"
+        raise _unusable(option, condition, why, instead) from None
 
 
 def confidence(rows: int) -> str:
@@ -115,24 +128,6 @@ def confidence(rows: int) -> str:
     """
     share = min(1.0, 3 / rows)
     return f"with 95% confidence fewer than {share:.4%} of all rows differ, if those that differ are spread like the others"
-
-
-def _key(table: Table, columns: Sequence[ComparedColumn]) -> tuple[str, ...]:
-    return table.key if set(table.key) <= {column.name for column in columns} else ()
-
-
-def _of_segments(key: Sequence[str], columns: Sequence[ComparedColumn], numbers: Sequence[int]) -> dict[str, str]:
-    def condition(dialect: Dialect, of: list[FormColumn]) -> str:
-        segment = dialect.segment(of, row_forms.of_key(of, columns, key), SAMPLE_SEGMENTS)
-        return f"{segment} IN ({', '.join(map(str, numbers))})"
-
-    return {
-        "postgresql": condition(canonical_postgres.ANY_ENCODING, row_forms.in_postgres(columns)),
-        "postgresql target": condition(canonical_postgres.ANY_ENCODING, row_forms.in_postgres(columns, is_target=True)),
-        "duckdb": condition(canonical_duckdb.DIALECT, row_forms.staged(columns)),
-        "snowflake": condition(canonical_snowflake.DIALECT, row_forms.in_snowflake(columns)),
-        "spark": condition(canonical_spark.DIALECT, row_forms.in_spark(columns)),
-    }
 
 
 def _unusable(option: str, text: str, why: str, next_step: str) -> UsageError:

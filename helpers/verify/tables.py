@@ -102,7 +102,7 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
         method += f"; {compared.changed_since:,} rows differ because the source changed them after the export"
     if table.selection:
         method += f"; only {table.selection}"
-    if table.sampled and not differs:
+    if table.sample and not differs:
         if not compared.rows_source:
             return report("refused", f"{method}: it has no rows and says nothing")
         method += f": {confidence(compared.rows_source)}"

@@ -6,7 +6,6 @@ a misspelt key that is left unread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,14 @@ HEAD = '[profiles.mine]\nstack = "local"\n'
 
 
 @pytest.fixture
-def load(
-    migration_toml: Callable[..., Path], local_settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], Settings]:
+def load(tmp_path: Path, local_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("A_SECRET", "of-the-profile")
 
-    return lambda text: settings.load("mine", migration_toml(text))
+    def load(text: str) -> Settings:
+        (tmp_path / "migration.toml").write_text(text)
+        return settings.load("mine", tmp_path / "migration.toml")
+
+    return load
 
 
 OWN: dict[str, tuple[str, dict[str, object], tuple[str, ...]]] = {

@@ -17,12 +17,17 @@ from hypothesis import strategies as st
 from helpers import load as loading_delta
 from helpers import verify as verifying
 from helpers.digests import files_of
+from helpers.engines.conditions import write
+from helpers.engines.delta import dialect as delta
+from helpers.engines.postgres import dialect as postgresql
+from helpers.engines.snowflake import dialect as warehouse_dialect
+from helpers.engines.stage import dialect as stage_dialect
 from helpers.errors import UsageError
 from helpers.model.declared import delta_log_type
 from helpers.platforms import duck, postgres, snowflake, spark
 from helpers.platforms.s3 import Location
 from helpers.settings import Settings
-from helpers.verify.where import translated
+from helpers.verify.selection import understood
 
 NASTY = (
     "${env:HOME}", "${x}", "$1", "\\", "\\\\", "\\n", "a\\'b", "it's", "''", '"', '""', "`", "``", "%", "%s", "%20", "_", "{c}", "{}",
@@ -30,6 +35,12 @@ NASTY = (
     "@x", "#", "&", "<b>", "$$", "\\N", "NULL", " ", "  a ", "E'x'", "\\0",
 )  # fmt: skip
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.sampled_from(NASTY)
+DIALECTS = {
+    "postgresql": postgresql.SQL,
+    "duckdb": stage_dialect.SQL,
+    "snowflake": warehouse_dialect.SQL,
+    "spark": delta.SQL,
+}
 Ask = Callable[[str], dict[str, Any]]
 
 
@@ -85,14 +96,16 @@ def test_a_condition_on_any_text_means_the_same_row_in_every_engine(migration: A
     with verifying.planned(migration.settings, target="snowflake") as plan:
         (table,) = plan.tables
     conditions = [
-        translated(f"{postgres.identifier(column)} = {postgres.literal(text)}", "--where", table.table, table.columns)[
-            0
-        ]
+        understood(f"{postgres.identifier(column)} = {postgres.literal(text)}", "--where", table.table, table.columns)
         for text in NASTY
     ]
 
     def counted(dialect: str, rows: str) -> str:
-        sums = (f"SUM(CASE WHEN {each[dialect]} THEN 1 ELSE 0 END) AS n{n}" for n, each in enumerate(conditions))
+        sql = DIALECTS[dialect]
+        held = {each.name: sql.operand(each) for each in table.columns}
+        sums = (
+            f"SUM(CASE WHEN {write(each, held, sql)} THEN 1 ELSE 0 END) AS n{n}" for n, each in enumerate(conditions)
+        )
         return f"SELECT {', '.join(sums)} FROM {rows}"
 
     with closing(postgres.connect(migration.settings.source)) as connection, connection.cursor() as cursor:

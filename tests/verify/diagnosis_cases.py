@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from helpers.verify.data_quality.dialects import EXACT
+from helpers.verify.data_quality.sums.amounts import EXACT
 
 Random = random.Random
 Value = str | None

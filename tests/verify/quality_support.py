@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.model import manifest as manifests
+from helpers import verify as verifying
+from helpers.engines import engine
+from helpers.engines.answers import Answers
+from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.model.catalog import Table
-from helpers.model.manifest import Manifest
-from helpers.platforms import duck, snowflake
-from helpers.source import held_snapshots, snapshot
-from helpers.source.catalog import read_catalog
+from helpers.platforms import snowflake
+from helpers.source import snapshot
 from helpers.verify import data_quality
 from helpers.verify.data_quality import Rule, RuleResult
-from helpers.verify.data_quality.engines import Engine, PostgresEngine, SnowflakeEngine, StageEngine, expected
 from helpers.verify.data_quality.figures import Figures, Spec, figures
 
 STAR = (
@@ -52,8 +52,8 @@ STAR = (
 class Sides:
     """A source and a target, and what was read of the source."""
 
-    source: Engine
-    target: Engine
+    source: Answers
+    target: Answers
     tables: Sequence[Table]
     rules: tuple[Rule, ...]
     session: Any = None
@@ -86,44 +86,37 @@ def broken(results: Sequence[RuleResult]) -> dict[str, tuple[str, int | None]]:
 
 
 @contextmanager
-def source_side(migration: Any, manifest: Manifest | None) -> Iterator[tuple[Any, Sequence[Table], PostgresEngine]]:
-    """The source in a snapshot; with a manifest, as it should be in a target of other types."""
-    taken = snapshot.take(migration.settings.source)
-    try:
-        with snapshot.reading(migration.settings.source, taken.name) as cursor:
-            tables = read_catalog(cursor).tables
-            there = None if manifest is None else {str(table): expected(table.columns) for table in manifest.tables}
-            yield cursor, tables, PostgresEngine(cursor, tables, expected=there)
-    finally:
-        held_snapshots.release(taken)
+def in_target(migration: Any, target: str) -> Iterator[Sides]:
+    """Source and target of a database that was migrated, as `--check data-quality` asks them."""
+    planned = verifying.planned(migration.settings, target=target, check="data-quality")
+    with planned as plan, ExitStack() as stack:
+        cursor = stack.enter_context(snapshot.reading(plan.source, plan.snapshot))
+        tables = [each.table for each in plan.tables]
+        source = PostgresAnswers(cursor, tables, plan.tables if engine(target).as_staged else None)
+        found = engine(target).ask(plan.place, stack)
+        yield Sides(source, found, tables, data_quality.rules(cursor, tables))
 
 
 @contextmanager
 def in_snowflake(migration: Any) -> Iterator[Sides]:
-    """Source and stand-in of a database that was migrated."""
-    manifest = manifests.read(migration.bucket)
-    options = migration.settings.snowflake
-    with source_side(migration, manifest) as (cursor, tables, source), snowflake.connect(options) as session:
+    """Source and stand-in, which a test may spoil."""
+    with in_target(migration, "snowflake") as sides:
+        options, sides.session = migration.settings.snowflake, sides.target._side._session  # type: ignore[attr-defined]
         place = snowflake.identifier(options.database, options.schema_)
-        session.execute(f"USE SCHEMA {place}", doing="find the target")
-        there = {str(table): expected(table.columns) for table in manifest.tables}
-        target = SnowflakeEngine(session, options.database, options.schema_, there)
-        yield Sides(source, target, tables, data_quality.rules(cursor, tables), session)
+        sides.session.execute(f"USE SCHEMA {place}", doing="find the target")
+        yield sides
 
 
-@contextmanager
-def in_stage(migration: Any) -> Iterator[Sides]:
+def in_stage(migration: Any) -> AbstractContextManager[Sides]:
     """Source and staged files of a database that was exported."""
-    manifest = manifests.read(migration.bucket)
-    with source_side(migration, manifest) as (cursor, tables, source), duck.connect() as connection:
-        yield Sides(
-            source, StageEngine(connection, migration.bucket, manifest), tables, data_quality.rules(cursor, tables)
-        )
+    return in_target(migration, "stage")
 
 
-@contextmanager
-def in_postgres(migration: Any) -> Iterator[Sides]:
+def in_delta(migration: Any) -> AbstractContextManager[Sides]:
+    """Source and Delta tables, read by DuckDB from their files."""
+    return in_target(migration, "databricks")
+
+
+def in_postgres(migration: Any) -> AbstractContextManager[Sides]:
     """A database beside itself, as after a copy to another server."""
-    with source_side(migration, None) as (cursor, tables, source):
-        target = PostgresEngine(cursor, tables, name="the other PostgreSQL")
-        yield Sides(source, target, tables, data_quality.rules(cursor, tables))
+    return in_target(migration, "postgresql")

@@ -78,7 +78,7 @@ def in_duckdb(engine: duckdb.DuckDBPyConnection, rows: list[Row]) -> list[tuple[
     return [(form, int(h)) for _, form, h in engine.execute(query).fetchall()]
 
 
-def in_postgres(server: Any, rows: list[Row], dialect: Dialect = canonical_postgres.DIALECT) -> list[tuple[str, int]]:
+def in_postgres(server: Any, rows: list[Row], dialect: Dialect = canonical_postgres.CANONICAL) -> list[tuple[str, int]]:
     names = ", ".join(f'"{kind.name}" {kind.postgres}' for kind in KINDS)
     server.execute(f"DROP TABLE IF EXISTS corpus; CREATE TEMPORARY TABLE corpus (n int, {names})")
     values = (f"({n}, {', '.join(map(corpus.in_postgres, row, KINDS))})" for n, row in enumerate(rows))
@@ -96,7 +96,7 @@ def in_snowflake(warehouse: Any, rows: list[Row]) -> list[tuple[str, int]]:
             for n, row in enumerate(rows[start : start + 20])
         )
         warehouse.execute(f'INSERT INTO "corpus" {" UNION ALL ".join(selects)}')
-    query = corpus.forms_query(canonical_snowflake.DIALECT, corpus.columns_in_snowflake(), '"corpus"')
+    query = corpus.forms_query(canonical_snowflake.CANONICAL, corpus.columns_in_snowflake(), '"corpus"')
     warehouse.execute(query)
     return [(form, int(h)) for _, form, h in warehouse.fetchall()]
 
@@ -125,7 +125,9 @@ def test_duckdb_gives_the_golden_forms(engine: duckdb.DuckDBPyConnection) -> Non
     assert in_duckdb(engine, list(ROWS.values())) == golden()
 
 
-@pytest.mark.parametrize("dialect", [canonical_postgres.DIALECT, canonical_postgres.ANY_ENCODING], ids=["utf8", "any"])
+@pytest.mark.parametrize(
+    "dialect", [canonical_postgres.CANONICAL, canonical_postgres.ANY_ENCODING], ids=["utf8", "any"]
+)
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/St_Johns"])
 def test_postgresql_gives_the_golden_forms_in_any_zone(server: Any, dialect: Dialect, zone: str) -> None:
     server.execute(f"SET timezone = '{zone}'")
@@ -168,7 +170,7 @@ def in_spark(session: Any, rows: list[Row]) -> list[tuple[str, int]]:
         for n, row in enumerate(rows)
     )  # fmt: skip
     session.sql(f"CREATE OR REPLACE TEMPORARY VIEW corpus AS {' UNION ALL '.join(selects)}").collect()
-    query = corpus.forms_query(canonical_spark.DIALECT, corpus.columns_in_spark(), "corpus")
+    query = corpus.forms_query(canonical_spark.CANONICAL, corpus.columns_in_spark(), "corpus")
     return [(row[1], int(row[2]) % 2**64) for row in session.sql(query).collect()]
 
 
@@ -184,7 +186,7 @@ def test_postgresql_and_duckdb_agree_beyond_the_years_that_every_engine_has(
         "INSERT INTO beyond VALUES "
         + ", ".join(f"({n}, " + ", ".join(map(literal, t)) + ")" for n, t in enumerate(texts))
     )
-    server.execute(corpus.forms_query(canonical_postgres.DIALECT, corpus.columns_in_postgres(kinds), "beyond"))
+    server.execute(corpus.forms_query(canonical_postgres.CANONICAL, corpus.columns_in_postgres(kinds), "beyond"))
     ours = [form for _, form, _ in server.fetchall()]
     engine.execute('CREATE OR REPLACE TABLE beyond (n INT, day DATE, "at" TIMESTAMP, instant TIMESTAMPTZ)')
     for n, (day, at, instant) in enumerate(texts):
@@ -313,7 +315,7 @@ def test_what_other_tools_call_equal_is_not(
 
     for row in (one, other):
         forms = {engine.execute(query(canonical_duckdb.DIALECT, row)).fetchall()[0][0]}
-        for cursor, dialect in ((server, canonical_postgres.DIALECT), (warehouse, canonical_snowflake.DIALECT)):
+        for cursor, dialect in ((server, canonical_postgres.CANONICAL), (warehouse, canonical_snowflake.CANONICAL)):
             cursor.execute(query(dialect, row))
             forms.add(cursor.fetchall()[0][0])
         assert len(forms) == 1, row
@@ -376,8 +378,10 @@ def test_every_engine_puts_a_row_into_the_same_segment(
         return lambda sql: (cursor.execute(sql), cursor.fetchall())[1]
 
     ours = found(lambda sql: engine.execute(sql).fetchall(), canonical_duckdb.DIALECT, "BIGINT", "VARCHAR", literal)
-    assert ours == found(fetched(server), canonical_postgres.DIALECT, "bigint", "text", literal)
-    assert ours == found(fetched(warehouse), canonical_snowflake.DIALECT, "NUMBER(19,0)", "VARCHAR", snowflake.literal)
+    assert ours == found(fetched(server), canonical_postgres.CANONICAL, "bigint", "text", literal)
+    assert ours == found(
+        fetched(warehouse), canonical_snowflake.CANONICAL, "NUMBER(19,0)", "VARCHAR", snowflake.literal
+    )
     for (a, b, text), (one, two, of_text, *_) in zip(rows, ours, strict=True):
         assert one == (a or 0) % segments
         assert two == ((a or 0) * FOLD + (b or 0)) % segments
@@ -395,8 +399,8 @@ def test_the_number_of_segments_is_a_prime_that_its_sums_have_room_for() -> None
 @pytest.mark.parametrize(
     ("dialect", "columns"),
     [
-        (canonical_snowflake.DIALECT, corpus.columns_in_snowflake()),
-        (canonical_spark.DIALECT, corpus.columns_in_spark()),
+        (canonical_snowflake.CANONICAL, corpus.columns_in_snowflake()),
+        (canonical_spark.CANONICAL, corpus.columns_in_spark()),
     ],
     ids=["snowflake", "spark"],
 )
@@ -422,10 +426,10 @@ def test_the_sql_of_engines_that_are_not_here_is_the_golden_text(dialect: Dialec
 
 def test_no_dialect_leaves_a_placeholder_or_a_name_of_another_engine() -> None:
     for dialect, columns in (
-        (canonical_snowflake.DIALECT, corpus.columns_in_snowflake()),
-        (canonical_spark.DIALECT, corpus.columns_in_spark()),
+        (canonical_snowflake.CANONICAL, corpus.columns_in_snowflake()),
+        (canonical_spark.CANONICAL, corpus.columns_in_spark()),
         (canonical_duckdb.DIALECT, corpus.columns_in_duckdb()),
-        (canonical_postgres.DIALECT, corpus.columns_in_postgres()),
+        (canonical_postgres.CANONICAL, corpus.columns_in_postgres()),
     ):
         sql = dialect.digest_query(columns, columns[:2], 7, "t")
         assert not re.search(r"[{}]", sql), dialect.name

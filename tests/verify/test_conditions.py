@@ -18,15 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
+from helpers.engines.conditions import Compare, Constant, Pair, Untranslatable, write
+from helpers.engines.held import Held, declared_form
+from helpers.engines.postgres.dialect import SQL as POSTGRES
+from helpers.engines.postgres.quality import PostgresAnswers
+from helpers.engines.snowflake.dialect import SQL as SNOWFLAKE
+from helpers.engines.stage.dialect import SQL as DUCKDB
 from helpers.model.catalog import PgType, Table
 from helpers.platforms import duck, postgres
 from helpers.settings import Settings
 from helpers.source.catalog import read_catalog
-from helpers.verify.data_quality.dialects import DUCKDB, POSTGRES, SNOWFLAKE
-from helpers.verify.data_quality.engines import PostgresEngine
-from helpers.verify.data_quality.forms import Held, target_form
-from helpers.verify.data_quality.rules.conditions import Compare, Constant, Pair, Untranslatable, write
-from helpers.verify.data_quality.rules.reading import read
+from helpers.verify.conditions import Operand, operands_of_types, read
 
 COLUMNS = """
     small smallint, whole int, big bigint, price numeric(6,2), free numeric, wide numeric(38,10), single real, twice float8,
@@ -83,6 +85,10 @@ def table(local_settings: Settings) -> Iterator[tuple[Any, Table]]:
         connection.close()
 
 
+def _operands(table: Table) -> dict[str, Operand]:
+    return operands_of_types({column.name: column.type for column in table.columns})
+
+
 def _as_stored(cursor: Any, expression: str) -> str:
     """The text in which PostgreSQL keeps a constraint."""
     cursor.execute("SAVEPOINT one")
@@ -98,8 +104,8 @@ def _as_stored(cursor: Any, expression: str) -> str:
 def test_a_translation_says_of_every_row_what_postgresql_says(table: tuple[Any, Table], expression: str) -> None:
     cursor, found = table
     stored = _as_stored(cursor, expression)
-    condition = read(stored, {column.name: column.type for column in found.columns})
-    held = PostgresEngine(cursor, [found]).columns(found)
+    condition = read(stored, _operands(found))
+    held = PostgresAnswers(cursor, [found]).columns(found)
     assert held
     cursor.execute(f"SELECT ({stored}), ({write(condition, held, POSTGRES)}) FROM kinds ORDER BY whole")
     rows = cursor.fetchall()
@@ -111,7 +117,7 @@ def test_what_has_no_certain_equal_is_not_translated(table: tuple[Any, Table], e
     cursor, found = table
     stored = _as_stored(cursor, expression)
     with pytest.raises(Untranslatable):
-        read(stored, {column.name: column.type for column in found.columns})
+        read(stored, _operands(found))
 
 
 def test_a_translation_is_valid_in_every_dialect_and_says_the_same_in_duckdb(table: tuple[Any, Table]) -> None:
@@ -126,7 +132,7 @@ def test_a_translation_is_valid_in_every_dialect_and_says_the_same_in_duckdb(tab
         c.name: Held(postgres.identifier(c.name), kind, form, form, digits, scale)
         for c in found.columns
         for kind in (staged.get(c.name, "VARCHAR"),)
-        for form, digits, scale in (target_form(kind),)
+        for form, digits, scale in (declared_form(kind, "duckdb"),)
     }
     texts = ", ".join(f"round({n}, 18)::text" if n == "free" else f"{postgres.identifier(n)}::text" for n in held)
     cursor.execute(f"SELECT {texts} FROM kinds ORDER BY whole")
@@ -138,7 +144,7 @@ def test_a_translation_is_valid_in_every_dialect_and_says_the_same_in_duckdb(tab
             f"INSERT INTO kinds VALUES ({', '.join('?' for _ in held)})", [list(row) for row in rows]
         )
         for expression in TRANSLATED:
-            condition = read(_as_stored(cursor, expression), {column.name: column.type for column in found.columns})
+            condition = read(_as_stored(cursor, expression), _operands(found))
             sqlglot.parse_one(f"SELECT {write(condition, held, SNOWFLAKE)}", dialect="snowflake")
             if "free" in expression:
                 continue  # rounded to eighteen digits just above
@@ -148,11 +154,13 @@ def test_a_translation_is_valid_in_every_dialect_and_says_the_same_in_duckdb(tab
 
 
 def test_a_column_of_a_domain_is_what_its_constraint_calls_value() -> None:
-    kind = PgType("int4", "integer")
+    kind = operands_of_types({"n": PgType("int4", "integer")})["n"]
     assert read("(VALUE > 3)", {"n": kind}, value="n") == Compare("n", ">", Constant("3", "number"))
     with pytest.raises(Untranslatable):
         read("(VALUE > 3)", {"n": kind})
-    assert read('("VALUE" > 3)', {"VALUE": kind}) == Compare("VALUE", ">", Constant("3", "number"))
+    assert read('("VALUE" > 3)', {"VALUE": replace(kind, name="VALUE")}) == Compare(
+        "VALUE", ">", Constant("3", "number")
+    )
 
 
 @pytest.mark.property
@@ -179,7 +187,7 @@ def test_a_constant_of_any_digits_is_compared_as_it_is() -> None:
 
 
 def test_an_expression_of_any_depth_is_read_or_refused() -> None:
-    kind = {"n": PgType("int4", "integer")}
+    kind = operands_of_types({"n": PgType("int4", "integer")})
     with pytest.raises(Untranslatable):
         read("(" * 5000 + "n > 0" + ")" * 5000, kind)
     with pytest.raises(Untranslatable):

@@ -21,6 +21,9 @@ from property_support import examples
 from psycopg2.extensions import make_dsn
 from quality_support import STAR, in_postgres, in_snowflake, in_stage
 
+from helpers.engines.held import Held, declared_form
+from helpers.engines.postgres.quality import PostgresAnswers
+from helpers.engines.stage.dialect import SQL as DUCKDB
 from helpers.errors import UsageError
 from helpers.model.catalog import Table
 from helpers.pipelines.sample import sample
@@ -28,10 +31,7 @@ from helpers.platforms import duck, postgres
 from helpers.settings import Export, Settings
 from helpers.source.catalog import read_catalog
 from helpers.verify.data_quality import figures as figures_module
-from helpers.verify.data_quality.dialects import DUCKDB
-from helpers.verify.data_quality.engines import PostgresEngine
 from helpers.verify.data_quality.figures import Figures, Spec
-from helpers.verify.data_quality.forms import Held, target_form
 from helpers.verify.data_quality.sums import aggregates
 from helpers.verify.data_quality.sums.amounts import Amount, Figure, why_not_exact
 from helpers.verify.data_quality.sums.cubes import Cube, Dimension, cubes
@@ -351,7 +351,7 @@ def test_a_time_zone_that_reports_run_in_is_named_with_the_rows_it_moves(migrati
         found = sides.figures()
     assert found.equal
     zone = "America/Los_Angeles, in which reports of {} run, puts 20 rows into another month"
-    assert found.table("public.sales").notes == (zone.format("postgresql"), zone.format("the other PostgreSQL"))
+    assert found.table("public.sales").notes == (zone.format("postgresql"), zone.format("postgresql (target)"))
     migration.migrate()
     for side in (in_snowflake, in_stage):
         with side(migration) as sides:
@@ -382,12 +382,12 @@ def test_engines_are_asked_how_they_compute(migration: Any) -> None:
 class InDuckDB:
     """A table of DuckDB's as the stage would hold it, without the files."""
 
-    name, dialect, computes = "duckdb", DUCKDB, True
+    name, sql, computes = "duckdb", DUCKDB, True
 
     def __init__(self, connection: Any, types: dict[str, str]) -> None:
         self._connection = connection
         self._held = {n: Held(postgres.identifier(n), kind, form, form, digits, scale)
-                      for n, kind in types.items() for form, digits, scale in (target_form(kind),)}  # fmt: skip
+                      for n, kind in types.items() for form, digits, scale in (declared_form(kind, "duckdb"),)}  # fmt: skip
 
     def columns(self, table: Table) -> dict[str, Held]:
         return self._held
@@ -437,7 +437,10 @@ def test_any_rows_have_equal_figures_in_postgresql_and_duckdb(local_settings: Se
         names = ["free", "wide", "fine", "whole", "price", "big", "twice"]
         cube = Cube(table, tuple(c for c in table.columns if c.name in names),
                     (Dimension("moment", True), Dimension("day", True), Dimension("kind", False)), 3)  # fmt: skip
-        sides = PostgresEngine(cursor, [table]), InDuckDB(connection, {name: kind for name, (_, kind) in FACTS.items()})
+        sides = (
+            PostgresAnswers(cursor, [table]),
+            InDuckDB(connection, {name: kind for name, (_, kind) in FACTS.items()}),
+        )
 
         @examples(60)
         @given(st.lists(ROW, max_size=12))

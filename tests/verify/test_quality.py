@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from quality_support import STAR, broken, in_postgres, in_snowflake, in_stage
 
+from helpers.engines.conditions import Compare, Constant
 from helpers.settings import Export, Settings
 from helpers.verify import data_quality
 from helpers.verify.data_quality import RuleResult
 from helpers.verify.data_quality.rules import declared
-from helpers.verify.data_quality.rules.conditions import Compare, Constant
 
 
 def test_an_untouched_migration_keeps_every_rule_and_the_others_are_named(migration: Any) -> None:

@@ -288,7 +288,7 @@ def test_spark_makes_the_forms_hashes_and_segments_that_duckdb_makes(migration: 
             [("id", "integer"), ("v", delta_log_type(SPARK_TYPES.get(kind, kind)))],
             doing="read the values",
         )
-        asked = _asked(canonical_spark.DIALECT, column, "STRING")
+        asked = _asked(canonical_spark.CANONICAL, column, "STRING")
         theirs = session.execute(f"SELECT id, {asked} FROM forms ORDER BY id", doing="form them")
     assert [tuple(row.values()) for row in theirs] == ours
 

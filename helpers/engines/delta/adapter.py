@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from helpers.engines.base import Place, Side, StandIn
+from helpers.engines.base import Engine, Place, StandIn
 from helpers.engines.delta.files import DeltaSide
 from helpers.engines.delta.rows import SparkSide
 from helpers.platforms import spark
@@ -16,15 +16,11 @@ STAND_IN = StandIn(
 )  # fmt: skip
 
 
-class Delta:
+class Delta(Engine):
     """A schema of Delta tables."""
 
-    name = "databricks"
     title = "Databricks"
     types = "delta"
-    renames = True
-    as_staged = True
-    needs_export = False
 
     def address(self, place: Place) -> str:
         return spark.address(place.settings.databricks)
@@ -32,7 +28,7 @@ class Delta:
     def stand_in(self, place: Place) -> StandIn | None:
         return STAND_IN if place.settings.databricks.engine == "pysail" else None
 
-    def open(self, place: Place, stack: ExitStack) -> Side:
+    def open(self, place: Place, stack: ExitStack) -> DeltaSide | SparkSide:
         there = place.settings.databricks
         if there.engine == "pysail":
             return DeltaSide(Lake.of(there, place.settings.stage))

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import duckdb
-import pyarrow as pa
+from collections.abc import Iterator, Mapping
 
-from helpers import digests
-from helpers.digests import DIALECT, ENGINES, Method, Sums
-from helpers.engines import row_forms, texts
-from helpers.engines.base import MOST_SEGMENTS_CHOSEN, DuckDB, both, in_segments, key_of
-from helpers.engines.columns import ComparedColumn, Segments, TablePlan
+import duckdb
+
+from helpers.engines.answers import held_there
+from helpers.engines.columns import TablePlan
 from helpers.engines.delta.catalog import of_version
+from helpers.engines.files import Files
+from helpers.engines.held import Held
 from helpers.engines.shapes import TableShape
-from helpers.errors import LoadError
+from helpers.errors import LoadError, MigrationError
 from helpers.model import types
 from helpers.model.declared import delta_type
-from helpers.model.types import Comparison
-from helpers.platforms import duck
 from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
 
+_WITHOUT_STATISTICS = "SET disabled_optimizers = 'statistics_propagation,filter_pushdown'"
+"""Writers leave NaN out of a Parquet file's largest value, and DuckDB 1.5.5 then takes no value to be larger."""
 
-class DeltaSide:
+
+class DeltaSide(Files):
     """The tables below one location, each at the version that it had when it was first asked for.
 
     Its rows do not pass Spark, so what Spark reads or computes wrongly is not hidden by Spark's own digest.
@@ -30,9 +31,10 @@ class DeltaSide:
 
     name = "delta"
     digested = "over the Delta tables' files"
-    methods: tuple[Method, ...] = ("native", "canonical")
+    settings = _WITHOUT_STATISTICS
 
     def __init__(self, lake: Lake) -> None:
+        super().__init__(lake.bucket)
         self._lake = lake
         self._names = set(lake.tables())
         self._versions: dict[str, DeltaVersion] = {}
@@ -44,40 +46,22 @@ class DeltaSide:
         return of_version(self._version(plan.there)) if plan.there in self._names else None
 
     def rows(self, schema: str, name: str) -> int:
-        return self._number(f"SELECT count(*) FROM {_files(self._whole(name))}")
+        return self._count(_files(self._whole(name)))
 
-    def count(self, plan: TablePlan) -> int:
-        where = plan.where("duckdb")
-        return self._number(f"SELECT count(*) FROM {self._from(plan)}{f' WHERE {where}' if where else ''}")
-
-    def digest(self, plan: TablePlan, method: Method, segments: int) -> Sums:
-        sql = digests.stage_query(
-            method, plan.staged_columns, plan.key, segments, self._from(plan), plan.where("duckdb")
-        )
-        return digests.gathered(ENGINES[method], segments, [self._rows(sql)])
-
-    def choosable(self, plan: TablePlan) -> int:
-        return MOST_SEGMENTS_CHOSEN
-
-    def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
-        duck.enable_s3(into, self._lake.bucket.stage)
+    def parquet(self, plan: TablePlan) -> Iterator[str]:
         kinds = {column.name: delta_type(column.type) for column in self._version(plan.there).columns}
-        printed = ", ".join(
-            f"{texts.of_parquet(identifier(c.staged.field), parquet_type(kinds[c.there]))} AS c{n}"
-            for n, c in enumerate(plan.columns)
-        )
-        forms = row_forms.staged(plan.columns)
-        chosen_rows = in_segments(DIALECT, forms, key_of(forms, plan), chosen) if chosen else ""
-        where = both([plan.where("duckdb"), chosen_rows])
-        into.execute(
-            f"CREATE OR REPLACE TABLE {name} AS SELECT {printed} FROM {self._from(plan)}{f' WHERE {where}' if where else ''}"
-        )
+        return (parquet_type(kinds[column.there]) for column in plan.columns)
 
-    def value(self, text: str, comparison: Comparison) -> str:
-        return texts.value(text, comparison)
+    def failed(self, error: duckdb.Error, doing: str) -> MigrationError:
+        where = str(self._lake.bucket.location)
+        cure = "a file is gone or damaged: load the table again"
+        return faults.told(error, f"{doing} of a Delta table", on=where, kind=LoadError, cure=cure)
 
-    def printed(self, text: str, column: ComparedColumn) -> str:
-        return texts.printed(text, column)
+    def held(self, plan: TablePlan) -> Mapping[str, Held] | None:
+        if plan.there not in self._names:
+            return None
+        found = {column.name: delta_type(column.type) for column in self._version(plan.there).columns}
+        return held_there(plan, found, self.sql, types="delta", field=lambda column: column.staged.field)
 
     def _version(self, name: str) -> DeltaVersion:
         if name not in self._versions:
@@ -96,29 +80,16 @@ class DeltaSide:
             )
         return version
 
-    def _from(self, plan: TablePlan) -> str:
-        """The rows, under the names that the staged fields have."""
+    def relation(self, plan: TablePlan) -> str:
+        """The rows, under the names that the staged fields have; columns that the table lacks are left out."""
         version = self._whole(plan.there)
         columns = {column.name: column for column in version.columns}
         chosen = ", ".join(
-            f"{identifier(columns[c.there].physical)} AS {identifier(c.staged.field)}" for c in plan.columns
+            f"{identifier(columns[c.there].physical)} AS {identifier(c.staged.field)}"
+            for c in plan.columns
+            if c.there in columns
         )
         return f"(SELECT {chosen or '1'} FROM {_files(version)})"
-
-    def _number(self, sql: str) -> int:
-        return int(self._rows(sql).column(0)[0].as_py())
-
-    def _rows(self, sql: str) -> pa.Table:
-        with duck.connect(memory="512MB") as connection:
-            duck.enable_s3(connection, self._lake.bucket.stage)
-            try:
-                return connection.execute(sql).to_arrow_table()
-            except duckdb.Error as error:
-                where = str(self._lake.bucket.location)
-                cure = "a file is gone or damaged: load the table again"
-                raise faults.told(
-                    error, "read the files of a Delta table", on=where, kind=LoadError, cure=cure
-                ) from None
 
 
 def parquet_type(delta: str) -> str:

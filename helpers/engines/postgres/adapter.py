@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 
-from helpers.engines.base import Place, StandIn
+from helpers.engines.answers import Answers
+from helpers.engines.base import Engine, Place
+from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.engines.postgres.rows import PostgresSide
 from helpers.platforms import postgres
 from helpers.source import held_snapshots
@@ -13,21 +15,15 @@ from helpers.source import snapshot as snapshots
 from helpers.source.catalog import measured, read_catalog
 
 
-class Postgres:
+class Postgres(Engine):
     """Schemas of a server, in a snapshot of its own."""
 
-    name = "postgresql"
     title = "PostgreSQL"
     types = "postgresql"
-    renames = True
     as_staged = False
-    needs_export = False
 
     def address(self, place: Place) -> str:
         return postgres.address(place.server)
-
-    def stand_in(self, place: Place) -> StandIn | None:
-        return None
 
     def open(self, place: Place, stack: ExitStack) -> PostgresSide:
         snapshot = snapshots.take(place.server)
@@ -42,6 +38,13 @@ class Postgres:
             others=[table for table in catalog.tables if (table.schema, table.name) not in wanted],
         )  # fmt: skip
         return stack.enter_context(side)
+
+    def ask(self, place: Place, stack: ExitStack) -> Answers:
+        snapshot = snapshots.take(place.server)
+        stack.callback(held_snapshots.release, snapshot)
+        cursor = stack.enter_context(snapshots.reading(place.server, snapshot.name))
+        catalog = read_catalog(cursor, schemas=place.server.schemas)
+        return PostgresAnswers(cursor, catalog.tables, name="postgresql (target)")
 
 
 ENGINE = Postgres()

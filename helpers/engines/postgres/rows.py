@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from helpers import digests
 from helpers.digests import ENGINES, Method, Sums
-from helpers.digests.canonical import FormColumn
-from helpers.engines import row_forms, shapes, texts
-from helpers.engines.base import MOST_SEGMENTS_CHOSEN, DuckDB, NoDigest, both, in_segments, key_of
+from helpers.engines import shapes, texts
+from helpers.engines.base import MOST_SEGMENTS_CHOSEN, DuckDB, NoDigest, insert
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
-from helpers.engines.postgres import dialect as canonical_postgres
+from helpers.engines.conditions import where
+from helpers.engines.postgres.dialect import ANY_ENCODING, CANONICAL, PostgresSql
 from helpers.engines.shapes import TableShape
 from helpers.errors import MigrationError, SourceFailed
 from helpers.model.catalog import Table
@@ -72,7 +72,7 @@ class PostgresSide:
         self.methods: tuple[Method, ...] = ("canonical",) if witness else ("native", "canonical")
         with postgres.reading(source) as cursor:
             utf8 = cursor.connection.get_parameter_status("server_encoding") == "UTF8"
-        self._dialect = canonical_postgres.DIALECT if utf8 else canonical_postgres.ANY_ENCODING
+        self._sql = PostgresSql(CANONICAL if utf8 else ANY_ENCODING, is_target)
 
     def __enter__(self) -> PostgresSide:
         return self
@@ -97,8 +97,8 @@ class PostgresSide:
         return self._count(self._tables[schema, name].sql)
 
     def count(self, plan: TablePlan) -> int:
-        where = self._where(plan)
-        return self._count(f"{self._found(plan).sql}{f' WHERE {where}' if where else ''}")
+        condition = self._where(plan)
+        return self._count(f"{self._found(plan).sql}{f' WHERE {condition}' if condition else ''}")
 
     def counted(self, plan: TablePlan) -> int:
         """How many rows SELECT shows, as a user writes it, but for those that the table inherits from others."""
@@ -137,10 +137,8 @@ class PostgresSide:
             raise self._no_digest(error) from None
 
     def _digest_inside(self, plan: TablePlan, segments: int) -> Sums:
-        of = self._forms(plan)
-
         def work(connection: DuckDB, part: Range) -> pa.Table:
-            sql = self._dialect.digest_query(of, key_of(of, plan), segments, part.rows(self._where(plan)))
+            sql = self._sql.digest_query(plan, segments, part.rows(self._where(plan)), "")
             return connection.execute(f"SELECT * FROM postgres_query('source', {literal(sql)})").to_arrow_table()
 
         parts = self._readers.map(work, ranges(self._found(plan), self._readers.workers))
@@ -151,15 +149,12 @@ class PostgresSide:
 
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         printed = ", ".join(f"{self._text(column)} AS c{n}" for n, column in enumerate(plan.columns))
-        where = self._where(plan)
-        if chosen:
-            of = self._forms(plan)
-            where = both([where, in_segments(self._dialect, of, key_of(of, plan), chosen)])
+        condition = where(plan, self._sql, chosen)
         into.execute(f"CREATE OR REPLACE TABLE {name} ({', '.join(f'c{n} VARCHAR' for n in range(len(plan.columns)))})")
         one_at_a_time = Lock()
 
         def work(reader: DuckDB, part: Range) -> None:
-            query = literal(f"SELECT {printed} FROM {part.rows(where)}")
+            query = literal(f"SELECT {printed} FROM {part.rows(condition)}")
             rows = reader.execute(f"SELECT * FROM postgres_query('source', {query})").to_arrow_reader(ROWS_PER_BATCH)
             # A batch after the other: all rows of a table never are in memory at once.
             for batch in rows:
@@ -189,11 +184,8 @@ class PostgresSide:
     def _text(self, column: ComparedColumn) -> str:
         return column.staged.text.format(c=identifier(self._here(column).source))
 
-    def _forms(self, plan: TablePlan) -> list[FormColumn]:
-        return row_forms.in_postgres(plan.columns, is_target=self._is_target)
-
     def _where(self, plan: TablePlan) -> str:
-        return plan.where("postgresql target" if self._is_target else "postgresql")
+        return where(plan, self._sql)
 
     def _no_digest(self, error: duckdb.Error) -> NoDigest | MigrationError:
         of_a_value = error if isinstance(error, digests.Unfit) else digests.unfit(error)
@@ -207,12 +199,3 @@ class PostgresSide:
 
     def _failed(self, error: Exception) -> MigrationError:
         return faults.told(error, "read the source", on=postgres.address(self._source), kind=SourceFailed)
-
-
-def insert(into: DuckDB, name: str, rows: pa.Table | pa.RecordBatchReader, selected: str = "*") -> None:
-    """Appends Arrow rows to a table; `selected` are expressions over their columns."""
-    into.register("arriving", rows)
-    try:
-        into.execute(f"INSERT INTO {name} SELECT {selected} FROM arriving")
-    finally:
-        into.unregister("arriving")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from helpers.engines.base import Place, StandIn
+from helpers.engines.base import Engine, Place, StandIn
 from helpers.engines.snowflake.rows import SnowflakeSide
 from helpers.platforms import snowflake
 
@@ -16,15 +16,11 @@ STAND_IN = StandIn(
 )
 
 
-class Snowflake:
+class Snowflake(Engine):
     """A schema of Snowflake."""
 
-    name = "snowflake"
     title = "Snowflake"
     types = "snowflake"
-    renames = True
-    as_staged = True
-    needs_export = False
 
     def address(self, place: Place) -> str:
         return snowflake.address(place.settings.snowflake)

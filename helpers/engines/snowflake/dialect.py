@@ -1,4 +1,4 @@
-"""The canonical form in Snowflake, computed in its warehouse.
+"""Snowflake's SQL: the canonical form, computed in its warehouse, and what it says otherwise than others.
 
 Sources, all under https://docs.snowflake.com/en/sql-reference/, read in November 2026: functions/md5_number_lower64 (big-endian,
 unsigned), functions/octet_length, functions/hex_encode, functions/datediff, functions/date_part (EPOCH_MICROSECOND, NANOSECOND),
@@ -7,8 +7,17 @@ sql-format-models (TM9 prints a fixed-point number with all digits of its scale;
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
 from helpers.digests.canonical import MICROSECONDS_1970_TO_2000, Dialect, joined
 from helpers.digests.canonical.ieee import bits
+from helpers.engines.columns import ComparedColumn
+from helpers.engines.held import Form
+from helpers.engines.sql import Sql
+from helpers.model.declared import Dialect as TypeDialect
+from helpers.platforms import snowflake
 
 # A real that Snowflake keeps is the double of the same value. POWER and a division by it are exact for powers of two.
 _FLOAT = (
@@ -27,7 +36,7 @@ _MICROSECONDS = (
 TIME_OF_DAY = "REGEXP_REPLACE(TO_VARCHAR({c}, 'HH24:MI:SS.FF9'), '[.]?0+$', '')"
 """A TIME as PostgreSQL prints it, which is how it is staged: as a text."""
 
-DIALECT = Dialect(
+CANONICAL = Dialect(
     name="snowflake",
     scalars={
         "boolean": "CASE {c} WHEN TRUE THEN '1' WHEN FALSE THEN '0' END",
@@ -47,3 +56,40 @@ DIALECT = Dialect(
     whole="{c}",
     total="TO_VARCHAR(SUM({h}))",
 )
+
+
+@dataclass(frozen=True)
+class SnowflakeSql(Sql):
+    """Snowflake's SQL."""
+
+    canonical: Dialect = CANONICAL
+    types: ClassVar[TypeDialect] = "snowflake"
+
+    def literal(self, text: str) -> str:
+        return snowflake.literal(text)
+
+    def text(self, sql: str) -> str:
+        return f"TO_VARCHAR({sql})"
+
+    def year_and_month(self, moment: str) -> str:
+        return f"TO_VARCHAR({moment}, 'YYYY-MM')"
+
+    def in_zone(self, moment: str, zone: str) -> str:
+        return f"CONVERT_TIMEZONE({self.literal(zone)}, {moment})"
+
+    def float(self, text: str) -> str:
+        return super().float(text.replace("Infinity", "inf"))
+
+    def moment(self, text: str, form: Form) -> str:
+        # Snowflake takes PostgreSQL's +00 for no offset (https://docs.snowflake.com/en/sql-reference/date-time-input-output).
+        zoned = re.sub("[+]00$", " +00:00", text) if form == "timestamptz" else text
+        return f"CAST({self.literal(zoned)} AS {_MOMENTS.get(form, form.upper())})"
+
+    def staged(self, column: ComparedColumn) -> str:
+        name = self.identifier(column.there)
+        return TIME_OF_DAY.format(c=name) if column.type.startswith("TIME(") else name
+
+
+_MOMENTS = {"timestamp": "TIMESTAMP_NTZ", "timestamptz": "TIMESTAMP_TZ"}
+
+SQL = SnowflakeSql()

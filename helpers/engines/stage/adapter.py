@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from helpers.engines.base import Place, StandIn
+from helpers.engines.base import Engine, Place
 from helpers.engines.stage.rows import StageSide
 
 
-class Stage:
+class Stage(Engine):
     """The staged files, under the source's own names."""
 
-    name = "stage"
     title = "the stage"
     types = "snowflake"
     renames = False
-    as_staged = True
     needs_export = True
 
     def address(self, place: Place) -> str:
         return f"the staged files at {place.bucket.location}" if place.bucket else ""
-
-    def stand_in(self, place: Place) -> StandIn | None:
-        return None
 
     def open(self, place: Place, stack: ExitStack) -> StageSide:
         assert place.bucket

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import duckdb
-import pyarrow as pa
 
 from helpers import digests
-from helpers.digests import DIALECT, ENGINES, Method, StageChanged, Sums
-from helpers.engines import row_forms, shapes, texts
-from helpers.engines.base import MOST_SEGMENTS_CHOSEN, DuckDB, key_of
-from helpers.engines.columns import ComparedColumn, Segments, TablePlan
+from helpers.digests import ENGINES, Method, StageChanged, Sums
+from helpers.engines import shapes
+from helpers.engines.answers import held_there
+from helpers.engines.base import DuckDB
+from helpers.engines.columns import Segments, TablePlan
+from helpers.engines.files import READING, Files
+from helpers.engines.held import Held
 from helpers.engines.shapes import TableShape
 from helpers.errors import MigrationError
 from helpers.model.manifest import Manifest, StagedTable
-from helpers.model.types import Comparison
-from helpers.platforms import duck
 from helpers.platforms.faults import duck as faults
-from helpers.platforms.postgres import identifier
 from helpers.platforms.s3 import Bucket
 
 
-class StageSide:
+class StageSide(Files):
     """The files as the bucket holds them now."""
 
     name = "stage"
     digested = "over the staged files"
-    methods: tuple[Method, ...] = ("native", "canonical")
 
     def __init__(self, bucket: Bucket, manifest: Manifest) -> None:
-        self._bucket = bucket
+        super().__init__(bucket)
         self._manifest = manifest
         self._damaged: dict[str, str] = {}
 
@@ -43,37 +43,13 @@ class StageSide:
         staged = self._manifest.table(schema, name)
         return staged.rows if staged else 0
 
-    def count(self, plan: TablePlan) -> int:
-        where = plan.where("duckdb")
-        sql = f"SELECT count(*) FROM {self._files(plan)}{f' WHERE {where}' if where else ''}"
-        return int(self._rows(sql).column(0)[0].as_py())
+    def parquet(self, plan: TablePlan) -> Iterator[str]:
+        return (column.parquet for column in plan.staged_columns)
 
-    def digest(self, plan: TablePlan, method: Method, segments: int) -> Sums:
-        sql = digests.stage_query(
-            method, plan.staged_columns, plan.key, segments, self._files(plan), plan.where("duckdb")
-        )
-        return digests.gathered(ENGINES[method], segments, [self._rows(sql)])
-
-    def choosable(self, plan: TablePlan) -> int:
-        return MOST_SEGMENTS_CHOSEN
-
-    def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
-        duck.enable_s3(into, self._bucket.stage)
-        printed = ", ".join(
-            f"{texts.of_parquet(identifier(c.field), c.parquet)} AS c{n}" for n, c in enumerate(plan.staged_columns)
-        )
-        rows, where = self._files(plan), plan.where("duckdb")
-        try:
-            if chosen:
-                # Joined and not listed: a third cheaper at a thousand segments.
-                into.execute("CREATE OR REPLACE TABLE chosen AS SELECT unnest(?) AS segment", [list(chosen.numbers)])
-                of = row_forms.staged(plan.columns)
-                segment = DIALECT.segment(of, key_of(of, plan), chosen.count)
-                rows += f" AS f SEMI JOIN chosen ON chosen.segment = {segment}"
-            rows += f" WHERE {where}" if where else ""
-            into.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT {printed} FROM {rows}")
-        except duckdb.Error as error:
-            raise self._unreadable(error) from None
+    def failed(self, error: duckdb.Error, doing: str) -> MigrationError:
+        cure = "a file is gone or damaged: export again"
+        doing = "read the staged files" if doing == READING else doing
+        return faults.told(error, doing, on=str(self._bucket.location), cure=cure)
 
     def damaged(self, plan: TablePlan) -> str:
         """The path of a file that is not what the export wrote, or empty; told once for each table."""
@@ -82,31 +58,22 @@ class StageSide:
             self._damaged[name] = digests.damaged_file(self._bucket, self._staged(plan))
         return self._damaged[name]
 
-    def value(self, text: str, comparison: Comparison) -> str:
-        return texts.value(text, comparison)
-
-    def printed(self, text: str, column: ComparedColumn) -> str:
-        return texts.printed(text, column)
+    def held(self, plan: TablePlan) -> Mapping[str, Held] | None:
+        if self._manifest.table(plan.table.schema, plan.table.name) is None:
+            return None
+        rows = self.query(f"DESCRIBE SELECT * FROM {self.relation(plan)}", doing=f"read the columns of {plan.table}")
+        return held_there(
+            plan, {name: kind for name, kind, *_ in rows}, self.sql, types="duckdb",
+            name=lambda column: column.staged.field, wanted=lambda column: column.staged.parquet,
+        )  # fmt: skip
 
     def _staged(self, plan: TablePlan) -> StagedTable:
         staged = self._manifest.table(plan.table.schema, plan.table.name)
         assert staged is not None
         return staged
 
-    def _files(self, plan: TablePlan) -> str:
+    def relation(self, plan: TablePlan) -> str:
         return digests.files_of(self._bucket, (file.path for file in self._staged(plan).files))
-
-    def _rows(self, sql: str) -> pa.Table:
-        with duck.connect(memory="512MB") as connection:
-            duck.enable_s3(connection, self._bucket.stage)
-            try:
-                return connection.execute(sql).to_arrow_table()
-            except duckdb.Error as error:
-                raise self._unreadable(error) from None
-
-    def _unreadable(self, error: duckdb.Error) -> MigrationError:
-        cure = "a file is gone or damaged: export again"
-        return faults.told(error, "read the staged files", on=str(self._bucket.location), cure=cure)
 
 
 class ManifestSide(StageSide):
@@ -120,14 +87,14 @@ class ManifestSide(StageSide):
     digested = "kept with the manifest"
 
     def count(self, plan: TablePlan) -> int:
-        if not plan.where("duckdb"):
+        if not plan.selection:
             return self._staged(plan).rows
         self._trust(plan)
         return super().count(plan)
 
     def digest(self, plan: TablePlan, method: Method, segments: int) -> Sums:
         staged = self._staged(plan)
-        whole = plan.staged_columns == staged.columns and not plan.where("duckdb")
+        whole = plan.staged_columns == staged.columns and not plan.selection
         if whole and method == "canonical":
             return digests.canonical_of_stage(self._bucket, staged)
         if whole and staged.digest and staged.digest.engine == ENGINES["native"]:

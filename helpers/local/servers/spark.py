@@ -5,7 +5,7 @@ environment. Where it differs from Spark, and what was done about it:
 
 - its catalog is empty in every session: a table is where its log lies, below the `delta_root`;
 - it has no `ALTER COLUMN`: a table whose definition must change is replaced by `helpers.local.pysail_tables`;
-- `conv` gives NULL for numbers of 64 bits: `helpers.digests.canonical.spark` asks for halves.
+- `conv` gives NULL for numbers of 64 bits: `helpers.engines.delta.dialect` asks for halves.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from typing import Any
 
 from helpers import load, verify
 from helpers.assessment import target_security
+from helpers.engines import engine, main_target
+from helpers.engines.base import Place
 from helpers.finding import Finding
 from helpers.frames import frame
 from helpers.ledger.folders import report_path
@@ -137,9 +139,10 @@ class ModernPipeline:
 
     def _check_rules(self, step: str) -> Box:
         """Rules and business figures of the target's rows, as they are now."""
+        name = main_target(self._settings)
 
         def act(progress: Progress) -> Answer:
-            planned = verify.planned(self._settings, target="snowflake", check="data-quality", progress=progress)
+            planned = verify.planned(self._settings, target=name, check="data-quality", progress=progress)
             with planned as plan:
                 found = verify.verify(plan, progress=progress)
             return Answer(
@@ -148,7 +151,7 @@ class ModernPipeline:
                 rules=found.business.rules if found.business else (),
             )  # fmt: skip
 
-        target = snowflake.address(self._settings.snowflake)
+        target = engine(name).address(Place(self._settings, self._settings.source))
         what = f"runbook verify --check data-quality against {target}; both sides are only read"
         rows = [(side, "rules and business figures") for side in ("source", "target")]
         cost, totals = compute_cost(self._settings), {"sides": 2}
@@ -156,10 +159,11 @@ class ModernPipeline:
 
     def _compare_target(self, step: str) -> Box:
         """Every table of the target beside the source, cell by cell."""
+        name = main_target(self._settings)
 
         def act(progress: Progress) -> Answer:
-            found, about = compare(self._settings, "snowflake", "verify-snowflake")
-            keep_report(found, "verify-snowflake", about)
+            found, about = compare(self._settings, name, f"verify-{name}")
+            keep_report(found, f"verify-{name}", about)
             rows = ((str(t), t.verdict, t.rows_source, t.rows_target, t.differences) for t in found.tables)
             return Answer(
                 frame(rows, "table", "verdict", "source rows", "target rows", "differences"), target_findings(found),
@@ -170,7 +174,7 @@ class ModernPipeline:
             ("the run's ledger", "how the pipeline's last full run ended"),
             ("source and target", "every table, cell by cell"),
         ]
-        target = snowflake.address(self._settings.snowflake)
+        target = engine(name).address(Place(self._settings, self._settings.source))
         what = f"read how the pipeline ran last, and compare {target} with the source again"
         cost = "none worth naming: both sides are only read"
         return Box(plan_step(step, what, rows, "asked", "what", cost=cost), act)

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from helpers.apart import apart_from_the_verdict
+from helpers.engines.answers import Answers
+from helpers.engines.conditions import Condition, IsNull, Untranslatable, columns_of, write
+from helpers.engines.held import Held, form_of
 from helpers.model.catalog import Table
 from helpers.progress import Progress
-from helpers.verify.data_quality.engines import Engine
-from helpers.verify.data_quality.forms import Held, form_of
-from helpers.verify.data_quality.rules.conditions import Condition, IsNull, Untranslatable, columns_of, write
 from helpers.verify.data_quality.rules.declared import declared
 from helpers.verify.data_quality.rules.observed import observed
 from helpers.verify.data_quality.rules.result import RuleResult, frame
@@ -43,8 +43,8 @@ def rules(cursor: Any, tables: Sequence[Table]) -> tuple[Rule, ...]:
 
 
 def check_rules(
-    source: Engine,
-    target: Engine,
+    source: Answers,
+    target: Answers,
     rules: Sequence[Rule],
     tables: Sequence[Table],
     *,
@@ -69,8 +69,8 @@ def check_rules(
 
 def _checked(
     kind: type[_Check],
-    source: Engine,
-    target: Engine,
+    source: Answers,
+    target: Answers,
     rules: Sequence[Rule],
     tables: Sequence[Table],
     progress: Progress | None,
@@ -87,7 +87,7 @@ def _checked(
 
 
 def check_alone(
-    source: Engine, rules: Sequence[Rule], tables: Sequence[Table], *, progress: Progress | None = None
+    source: Answers, rules: Sequence[Rule], tables: Sequence[Table], *, progress: Progress | None = None
 ) -> tuple[RuleResult, ...]:
     """Counts the rows of the source itself that break each rule: there is no other side that could excuse them.
 
@@ -118,7 +118,7 @@ class _Check:
 
     alone = False
 
-    def __init__(self, source: Engine, target: Engine, table: Table, tables: Mapping[str, Table]) -> None:
+    def __init__(self, source: Answers, target: Answers, table: Table, tables: Mapping[str, Table]) -> None:
         self._source, self._target, self._table, self._tables = source, target, table, tables
         self._held = target.columns(table)
         self._source_held = source.columns(table) or {}
@@ -178,7 +178,7 @@ class _Check:
                     return f"{name} travels as {self._held[name].wanted}"
         try:
             for condition in _conditions(rule):
-                write(condition, self._held, self._target.dialect)
+                write(condition, self._held, self._target.sql)
         except Untranslatable as why:
             return f"{self._target.name} has no {why}"
         return self._unreachable(rule, rule.test) if isinstance(rule.test, Reference) else ""
@@ -235,10 +235,10 @@ class _Check:
         """What is true of a row of the source for which a constraint and its translation differ."""
         if original is None:
             return "FALSE"
-        translated = write(_condition(rule), self._source_held, self._source.dialect)
+        translated = write(_condition(rule), self._source_held, self._source.sql)
         return f"({original}) IS DISTINCT FROM ({translated})"
 
-    def _counted(self, engine: Engine, conditions: Sequence[str]) -> list[int]:
+    def _counted(self, engine: Answers, conditions: Sequence[str]) -> list[int]:
         """How many rows the table has, then for how many each condition is true."""
         counts = ", ".join(f"COUNT(CASE WHEN {condition} THEN 1 END) AS N{n}" for n, condition in enumerate(conditions))
         sql = f"SELECT COUNT(*) AS ALL_ROWS, {counts} FROM {engine.relation(self._table)}"
@@ -254,14 +254,13 @@ class _Check:
         result = _judged(rule, count, before or 0)
         shown: tuple[dict[str, str | None], ...] = ()
         if result.verdict == "fail":
-            dialect = self._target.dialect
             columns = [self._held[name] for name in rule.columns]
-            texts = ", ".join(f"{dialect.shown(column.sql)} AS E{n}" for n, column in enumerate(columns))
+            texts = ", ".join(f"{self._target.sql.shown(column.sql)} AS E{n}" for n, column in enumerate(columns))
             sql = f"SELECT {texts} {_groups(self._target, self._table, self._held, rule, test)} ORDER BY 1 LIMIT {EXAMPLES}"
             shown = self._named(rule.columns, sql)
         return replace(result, violations_source=before, examples=shown, seconds=time.monotonic() - started)
 
-    def _repeated(self, engine: Engine, held: Mapping[str, Held], rule: Rule, test: Unique) -> int:
+    def _repeated(self, engine: Answers, held: Mapping[str, Held], rule: Rule, test: Unique) -> int:
         groups = _groups(engine, self._table, held, rule, test)
         sql = f"SELECT COALESCE(SUM(n - 1), 0) AS N FROM (SELECT COUNT(*) AS n {groups}) AS repeated"
         ((count,),) = engine.rows(sql, doing=f"check that {rule.words}")
@@ -278,7 +277,7 @@ class _Check:
             shown = self._examples(next(condition for condition, count in counted if count), rule)
         return replace(result, examples=shown, seconds=time.monotonic() - started)
 
-    def _lost(self, engine: Engine, held: Mapping[str, Held], rule: Rule, test: Reference) -> list[tuple[str, int]]:
+    def _lost(self, engine: Answers, held: Mapping[str, Held], rule: Rule, test: Reference) -> list[tuple[str, int]]:
         """Conditions on a row of `child` that refers to nothing, and how many rows there are of each."""
         other = self._tables[test.table]
         theirs = engine.columns(other) or {}
@@ -304,7 +303,7 @@ class _Check:
         key = [name for name in self._table.key or list(self._held)[:KEYLESS_COLUMNS] if name in self._held]
         names = list(dict.fromkeys([*key, *rule.columns]))
         texts = ", ".join(
-            f"{self._target.dialect.shown(f'child.{self._held[name].sql}')} AS E{n}" for n, name in enumerate(names)
+            f"{self._target.sql.shown(f'child.{self._held[name].sql}')} AS E{n}" for n, name in enumerate(names)
         )
         order = ", ".join(str(n + 1) for n in range(len(names)))
         sql = f"SELECT {texts} FROM {self._target.relation(self._table)} AS child WHERE {condition} ORDER BY {order} LIMIT {EXAMPLES}"
@@ -357,10 +356,10 @@ def _compares(rule: Rule) -> bool:
             return True
 
 
-def _broken(rule: Rule, held: Mapping[str, Held], engine: Engine) -> str:
+def _broken(rule: Rule, held: Mapping[str, Held], engine: Answers) -> str:
     """What is true of a row that breaks the rule; a value that a policy replaced breaks none."""
     condition: Condition = IsNull(rule.columns[0]) if isinstance(rule.test, NullShare) else _condition(rule)
-    return " AND ".join([f"({write(condition, held, engine.dialect)})", *_kept(columns_of(condition), held)])
+    return " AND ".join([f"({write(condition, held, engine.sql)})", *_kept(columns_of(condition), held)])
 
 
 def _condition(rule: Rule) -> Condition:
@@ -378,13 +377,13 @@ def _kept(names: Iterable[str], held: Mapping[str, Held]) -> list[str]:
     return [kept for name in names if (kept := held[name].kept)]
 
 
-def _groups(engine: Engine, table: Table, held: Mapping[str, Held], rule: Rule, test: Unique) -> str:
+def _groups(engine: Answers, table: Table, held: Mapping[str, Held], rule: Rule, test: Unique) -> str:
     """FROM to HAVING: the groups of rows that a key should tell apart."""
     columns = [held[name] for name in rule.columns]
     conditions = [] if test.nulls_equal else [f"{column.sql} IS NOT NULL" for column in columns]
     conditions += _kept(rule.columns, held)
     if test.only is not None:
-        conditions.append(f"({write(test.only, held, engine.dialect)})")
+        conditions.append(f"({write(test.only, held, engine.sql)})")
     where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
     return f"FROM {engine.relation(table)} {where}GROUP BY {', '.join(c.sql for c in columns)} HAVING COUNT(*) > 1"
 

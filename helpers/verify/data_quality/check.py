@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from helpers.engines import engine
+from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.errors import UsageError
-from helpers.platforms import duck, snowflake
 from helpers.progress import Progress
-from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
-from helpers.source.catalog import read_catalog
 from helpers.verify import data_quality
-from helpers.verify.data_quality.engines import Columns, Engine, PostgresEngine, SnowflakeEngine, StageEngine, expected
 from helpers.verify.data_quality.figures import Figures, figures
 from helpers.verify.data_quality.rules.result import RuleResult
 from helpers.verify.plan import VerifyPlan
@@ -53,13 +50,9 @@ def check_business(plan: VerifyPlan, *, progress: Progress | None = None) -> Rep
     with ExitStack() as stack:
         cursor = stack.enter_context(snapshots.reading(plan.source, plan.snapshot))
         snapshots.lock(cursor, tables, timeout_seconds=plan.settings.export.lock_timeout_seconds)
-        columns = {
-            str(p.table): expected(p.staged_columns, staged=plan.target == "stage")
-            for p in plan.tables
-            if not p.refused
-        }
-        source = PostgresEngine(cursor, tables, expected=None if plan.target == "postgresql" else columns)
-        target = _target(plan, columns, stack)
+        plans = [p for p in plan.tables if not p.refused]
+        source = PostgresAnswers(cursor, tables, plans if engine(plan.target).as_staged else None)
+        target = engine(plan.target).ask(plan.place, stack)
         rules = data_quality.rules(cursor, tables)
         results = data_quality.check_rules(source, target, rules, tables, progress=progress)
         found = Business(results, figures(source, target, tables, rules, progress=progress))
@@ -89,27 +82,3 @@ def _of_table(full: str, schema: str, name: str, found: Business, seconds: float
         f"{differing:,} of {number(figures, 'figure')} different" if differing else f"{number(figures, 'figure')} the same",
     ]  # fmt: skip
     return TableReport(schema, name, "equal" if equal else "different", method=", ".join(words), seconds=seconds)
-
-
-def _target(plan: VerifyPlan, columns: Mapping[str, Columns], stack: ExitStack) -> Engine:
-    match plan.target:
-        case "snowflake":
-            options = plan.settings.snowflake
-            session = stack.enter_context(snowflake.connect(options))
-            return SnowflakeEngine(session, options.database, options.schema_, columns)
-        case "stage":
-            assert plan.bucket
-            assert plan.manifest
-            return StageEngine(stack.enter_context(duck.connect()), plan.bucket, plan.manifest)
-        case "databricks":
-            raise UsageError(
-                "check the data's quality", on="--target databricks", why="rules and figures are not asked of Delta tables",
-                next_step="use --target stage for the same rows, and --check full for the Delta tables",
-            )  # fmt: skip
-        case _:
-            other = plan.target_source or plan.source
-            snapshot = snapshots.take(other)
-            stack.callback(held_snapshots.release, snapshot)
-            cursor = stack.enter_context(snapshots.reading(other, snapshot.name))
-            catalog = read_catalog(cursor, schemas=other.schemas)
-            return PostgresEngine(cursor, catalog.tables, name="postgresql (target)")

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from helpers.apart import apart_from_the_verdict
+from helpers.engines.answers import Answers
+from helpers.engines.held import Form
 from helpers.model.catalog import Table
 from helpers.progress import Progress
-from helpers.verify.data_quality.engines import Engine
-from helpers.verify.data_quality.forms import Form
 from helpers.verify.data_quality.rules.rule import Rule
 from helpers.verify.data_quality.sums.aggregates import BUCKETS, Aggregated, Place, TooManyBuckets, aggregate
 from helpers.verify.data_quality.sums.amounts import AVERAGE_PLACES, ROWS, Amount, Figure, printed
@@ -153,8 +153,8 @@ class Figures:
 
 
 def figures(
-    source: Engine,
-    target: Engine,
+    source: Answers,
+    target: Answers,
     tables: Sequence[Table],
     rules: Sequence[Rule],
     *,
@@ -184,7 +184,7 @@ def figures(
     return Figures(source.name, target.name, tuple(found), traits(source, target, zones))
 
 
-def _of_table(source: Engine, target: Engine, asked: Cube, zones: tuple[str | None, str | None]) -> TableFigures:
+def _of_table(source: Answers, target: Answers, asked: Cube, zones: tuple[str | None, str | None]) -> TableFigures:
     started = time.monotonic()
     if target.columns(asked.table) is None:
         return TableFigures(str(asked.table), lacking=("the target has no such table",))
@@ -208,8 +208,8 @@ def _of_table(source: Engine, target: Engine, asked: Cube, zones: tuple[str | No
 
 
 def _aggregated(
-    source: Engine,
-    target: Engine,
+    source: Answers,
+    target: Answers,
     cube: Cube,
     zones: tuple[str | None, str | None],
     lacking: list[str],
@@ -232,7 +232,7 @@ def _aggregated(
     raise AssertionError("a total is one bucket")
 
 
-def _comparable(target: Engine, cube: Cube) -> tuple[Cube, list[str], list[str]]:
+def _comparable(target: Answers, cube: Cube) -> tuple[Cube, list[str], list[str]]:
     """What of the cube the target can show, what it lacks that it should have, and what is no figure there by design."""
     lacking: list[str] = []
     notes: list[str] = []

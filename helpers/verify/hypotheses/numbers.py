@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 
-from helpers.verify.data_quality import dialects
+from helpers.verify.data_quality.sums.amounts import EXACT as UNROUNDED
+from helpers.verify.data_quality.sums.amounts import trimmed
 from helpers.verify.hypotheses.base import NUMBERS, Fit, Hypothesis, Said, digits_cost, fitted, fixed
 from helpers.verify.hypotheses.pairs import Family, Pairs, digits
 
@@ -94,7 +95,7 @@ def _significant(pairs: Pairs) -> Iterable[Fit]:
 
 
 def _shift(pairs: Pairs, text: str) -> Said | None:
-    return _say_shift(Decimal(text).scaleb(-pairs.scale, context=dialects.EXACT))
+    return _say_shift(Decimal(text).scaleb(-pairs.scale, context=UNROUNDED))
 
 
 def _float_shift(pairs: Pairs) -> Iterable[Fit]:
@@ -107,7 +108,7 @@ def _float_shift(pairs: Pairs) -> Iterable[Fit]:
 def _say_shift(by: Decimal) -> Said | None:
     if not by:
         return None
-    size = dialects.trimmed(by).copy_abs()
+    size = trimmed(by).copy_abs()
     shown = format(size, "f") if abs(size.adjusted()) <= SPELT_OUT else str(size.normalize()).lower()
     return Said(
         f"the target is {'less' if by < 0 else 'greater'} by {shown}",

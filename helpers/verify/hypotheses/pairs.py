@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 import duckdb
 
-from helpers.engines.base import ComparedColumn, DuckDB
+from helpers.engines.base import DuckDB
+from helpers.engines.columns import ComparedColumn
 from helpers.model import types
 
 Family = Literal["number", "float", "moment", "date", "time", "boolean", "json", "array", "binary", "text"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from helpers.model.catalog import PgType, Table
-from helpers.verify.data_quality.rules.conditions import Constant, IsNull, Not, OneOf, Untranslatable, columns_of
-from helpers.verify.data_quality.rules.reading import read
+from helpers.engines.conditions import Constant, IsNull, Not, OneOf, Untranslatable, columns_of
+from helpers.model.catalog import Table
+from helpers.verify.conditions import Operand, operands_of_types, read
 from helpers.verify.data_quality.rules.rule import Breaks, NotChecked, Reference, Rule, Test, Unique
 
 
@@ -112,8 +112,8 @@ def _rows(cursor: Any, sql: str, oids: Mapping[int, Table]) -> list[dict[str, An
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _types(table: Table) -> dict[str, PgType]:
-    return {column.name: column.type for column in table.columns}
+def _operands(table: Table) -> dict[str, Operand]:
+    return operands_of_types({column.name: column.type for column in table.columns})
 
 
 def _not_null(table: Table) -> Iterator[Rule]:
@@ -147,7 +147,7 @@ def _unique(table: Table, row: dict[str, Any]) -> Test:
     if row["predicate"] is None:
         return Unique(row["nulls_equal"])
     try:
-        return Unique(row["nulls_equal"], read(row["predicate"], _types(table)))
+        return Unique(row["nulls_equal"], read(row["predicate"], _operands(table)))
     except Untranslatable as why:
         return NotChecked(f"no other engine has {why}")
 
@@ -180,7 +180,7 @@ def _check(
 ) -> Rule:
     test: Test
     try:
-        condition = read(expression, _types(table), value=value)
+        condition = read(expression, _operands(table), value=value)
         # A domain's expression says VALUE, which stands for nothing in a query.
         test = Breaks(Not(condition), expression if value is None else None)
         columns = columns_of(condition)

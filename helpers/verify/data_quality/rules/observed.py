@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from helpers.engines.conditions import Compare, Constant, Either, Not, OneOf
+from helpers.engines.held import Form, form_of
+from helpers.engines.postgres.quality import holdable
 from helpers.model.catalog import Column, Table
 from helpers.platforms.postgres import identifier, literal
-from helpers.verify.data_quality.engines import holdable
-from helpers.verify.data_quality.forms import Form, form_of
-from helpers.verify.data_quality.rules.conditions import Compare, Constant, Either, Not, OneOf
 from helpers.verify.data_quality.rules.rule import Breaks, NullShare, Rule
 
 FEW = 50

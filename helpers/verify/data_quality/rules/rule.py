@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from helpers.verify.data_quality.rules.conditions import Condition
+from helpers.engines.conditions import Condition
 
 Kind = Literal["not-null", "unique", "foreign-key", "check", "accepted-values", "range", "null-share"]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from helpers.engines.answers import Answers
+from helpers.engines.held import Held
+from helpers.engines.sql import Sql
 from helpers.model.catalog import Column
-from helpers.verify.data_quality.dialects import Dialect, added
-from helpers.verify.data_quality.engines import Engine
-from helpers.verify.data_quality.forms import Held
-from helpers.verify.data_quality.sums.amounts import ROWS, Amount, Bucket, printed
+from helpers.verify.data_quality.sums.amounts import ROWS, Amount, Bucket, added, printed
 from helpers.verify.data_quality.sums.cubes import Cube, Dimension
 
 MEASURES_PER_QUERY = 100
@@ -44,7 +44,7 @@ class Aggregated:
     moved: int | None = None
 
 
-def aggregate(engine: Engine, cube: Cube, zone: str | None = None) -> Aggregated:
+def aggregate(engine: Answers, cube: Cube, zone: str | None = None) -> Aggregated:
     """Counts and adds.
 
     Args:
@@ -77,8 +77,8 @@ def aggregate(engine: Engine, cube: Cube, zone: str | None = None) -> Aggregated
 
 
 class _Query:
-    def __init__(self, engine: Engine, cube: Cube, measures: Sequence[Column], zone: str | None) -> None:
-        held, dialect = engine.columns(cube.table) or {}, engine.dialect
+    def __init__(self, engine: Answers, cube: Cube, measures: Sequence[Column], zone: str | None) -> None:
+        held, sql = engine.columns(cube.table) or {}, engine.sql
         self._cube = cube
         self._numbers = {n for n, d in enumerate(cube.dimensions) if _column(d, held, engine).form == "number"}
         self.measures = [_Measure(n, held[column.name], engine) for n, column in enumerate(measures)]
@@ -87,7 +87,7 @@ class _Query:
         inner, joins = ["0 AS whole", *(part for measure in self.measures for part in measure.inner)], []
         for n, dimension in enumerate(cube.dimensions):
             if dimension.other is None:
-                inner.append(f"{_value(dimension, held, dialect)} AS d{n}")
+                inner.append(f"{_value(dimension, held, sql)} AS d{n}")
             else:
                 assert dimension.via
                 inner.append(f"{held[dimension.via].sql} AS k{n}")
@@ -95,7 +95,7 @@ class _Query:
         instants = [held[d.column] for d in cube.dimensions if d.other is None and held[d.column].form == "timestamptz"]
         self.zoned = bool(zone and instants)
         if zone and instants:
-            inner.append(f"{dialect.month(instants[0])} AS z, {dialect.month(instants[0], zone)} AS own")
+            inner.append(f"{sql.month(instants[0])} AS z, {sql.month(instants[0], zone)} AS own")
         keys = [f"d{n}" for n in range(len(cube.dimensions))]
         asked = [*(f"GROUPING({key}) AS g{n}" for n, key in enumerate(keys)), *keys, "COUNT(*) AS n"]
         asked += ["COUNT(CASE WHEN z <> own THEN 1 END) AS moved"] if self.zoned else []
@@ -124,27 +124,27 @@ class _Query:
 class _Measure:
     """The expressions of one measure, and how their values are read."""
 
-    def __init__(self, n: int, held: Held, engine: Engine) -> None:
-        dialect, name = engine.dialect, f"m{n}"
-        summand = dialect.summand(held)
+    def __init__(self, n: int, held: Held, engine: Answers) -> None:
+        sql, name = engine.sql, f"m{n}"
+        summand = sql.summand(held)
         self.inner = [f"{summand} AS {name}"]
         self._float = held.form == "float"
         self._whole = self._own = self._fractional = False
         if self._float:
             self.outer = [f"COUNT({name}) AS c{n}", f"SUM({name}) AS s{n}", f"SUM(ABS({name})) AS a{n}"]
         else:
-            total, rest = dialect.exact_sum(name, held)
-            self.outer = [f"COUNT({name}) AS c{n}", f"{dialect.text(total)} AS s{n}"]
+            total, rest = sql.exact_sum(name, held)
+            self.outer = [f"COUNT({name}) AS c{n}", f"{sql.text(total)} AS s{n}"]
             self._whole = rest is not None
             if rest is not None:
-                self.outer.append(f"{dialect.text(rest)} AS r{n}")
+                self.outer.append(f"{sql.text(rest)} AS r{n}")
             self._fractional = held.digits is None or held.scale > 0
             if self._fractional:
-                self.outer.append(f"COUNT(CASE WHEN {name} <> TRUNC({name}) THEN 1 END) AS f{n}")
-            small = dialect.small(name, held) if engine.computes else None
+                self.outer.append(f"COUNT(CASE WHEN {name} <> {sql.truncated(name)} THEN 1 END) AS f{n}")
+            small = sql.small(name, held) if engine.computes else None
             self._own = small is not None
             if small is not None:
-                self.outer += [f"{dialect.text(f'AVG({small})')} AS o{n}", f"COUNT({small}) AS w{n}"]
+                self.outer += [f"{sql.text(f'AVG({small})')} AS o{n}", f"COUNT({small}) AS w{n}"]
         self._masked = summand != held.sql
         if self._masked:
             present = f"{held.sql} IS NOT NULL" + (f" OR NOT ({held.kept})" if held.kept else "")
@@ -170,22 +170,22 @@ class _Measure:
         return Amount(count, total, own, left_out, fractions, magnitude)
 
 
-def _column(dimension: Dimension, held: Mapping[str, Held], engine: Engine) -> Held:
+def _column(dimension: Dimension, held: Mapping[str, Held], engine: Answers) -> Held:
     other = engine.columns(dimension.other) if dimension.other else held
     return (other or {})[dimension.column]
 
 
-def _value(dimension: Dimension, held: Mapping[str, Held], dialect: Dialect) -> str:
+def _value(dimension: Dimension, held: Mapping[str, Held], sql: Sql) -> str:
     """The expression of a dimension's value; one that a policy replaced counts as none."""
     column = held[dimension.column]
-    text = dialect.grouped_text(column.sql) if column.form == "text" else dialect.text(column.sql)
-    value = dialect.month(column) if dimension.monthly else text
+    text = sql.grouped_text(column.sql) if column.form == "text" else sql.text(column.sql)
+    value = sql.month(column) if dimension.monthly else text
     return f"CASE WHEN {column.kept} THEN {value} END" if column.kept else value
 
 
-def _join(n: int, dimension: Dimension, engine: Engine) -> str:
+def _join(n: int, dimension: Dimension, engine: Answers) -> str:
     assert dimension.other and dimension.key
     held = engine.columns(dimension.other) or {}
-    value, key = _value(dimension, held, engine.dialect), held[dimension.key].sql
+    value, key = _value(dimension, held, engine.sql), held[dimension.key].sql
     other = f"SELECT {key} AS j{n}, {value} AS d{n} FROM {engine.relation(dimension.other)}"
     return f" LEFT JOIN ({other}) AS other{n} ON other{n}.j{n} = fact.k{n}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal, Inexact
 from fractions import Fraction
+from functools import reduce
 from typing import Any
 
-from helpers.verify.data_quality.dialects import EXACT, trimmed
+EXACT = Context(prec=400, traps=[Inexact])
+"""Adds and subtracts without rounding."""
 
 ROWS = "rows"
 """The measure that every table has."""
@@ -140,6 +143,18 @@ def why_not_exact(amount: Amount) -> str:
     if 2 * off <= 1:
         return f"it has only {places} digits after the point"
     return f"cut off after {places} digits" if off < 1 else "computed in floating point"
+
+
+def added(parts: Sequence[str | None]) -> Decimal | None:
+    """The exact sum of numbers that came as text, without zeros at its end; None where there is none."""
+    known = [Decimal(part) for part in parts if part is not None]
+    return trimmed(reduce(EXACT.add, known)) if known else None
+
+
+def trimmed(number: Decimal) -> Decimal:
+    """The same number with as few digits after the point as it needs."""
+    short = number.normalize(EXACT)
+    return short.quantize(Decimal(1), context=EXACT) if short.as_tuple().exponent > 0 else short  # type: ignore[operator]
 
 
 def printed(number: Number | None) -> str | None:

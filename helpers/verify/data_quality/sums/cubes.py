@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import prod
 
+from helpers.engines.conditions import Not, OneOf
+from helpers.engines.held import form_of
 from helpers.errors import UsageError
 from helpers.model.catalog import Column, Table
-from helpers.verify.data_quality.forms import form_of
-from helpers.verify.data_quality.rules.conditions import Not, OneOf
 from helpers.verify.data_quality.rules.rule import Breaks, NullShare, Reference, Rule, Unique
 
 TEXTS = 4
@@ -209,7 +209,7 @@ def _grouped(column: Column, other: Table | None = None, via: str | None = None,
 
 def _groupable(table: Table, name: str) -> Column:
     column = _column(table, name)
-    if form_of(column.type) not in _DATED | {"text", "number", "bool"}:
+    if form_of(column.type) not in _DATED | {"text", "number", "boolean"}:
         raise _wrong(f"{table}.{name}", f"{column.type.sql} makes no buckets", "name a text, a number or a date")
     return column
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from helpers.verify.data_quality.engines import Engine
+from helpers.engines.answers import Answers
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ _ASKED: tuple[tuple[str, str, str], ...] = (
         "an average of whole numbers keeps or loses its fraction",
     ),
     ("ROUND(2.5) of a decimal", "ROUND(CAST('2.5' AS DECIMAL(4,2)))", "amounts of half a unit round another way"),
-    ("ROUND(2.5) of a float", "ROUND(CAST('2.5' AS DOUBLE PRECISION))", "floats of half a unit round another way"),
+    ("ROUND(2.5) of a float", "ROUND(CAST('2.5' AS {double}))", "floats of half a unit round another way"),
     (
         "2.5 of a decimal as a whole number",
         "CAST(CAST('2.5' AS DECIMAL(4,2)) AS INTEGER)",
@@ -64,7 +64,7 @@ _ORDERED = (
 _ZONES = ("time zone of a report that sets none", "instants near midnight fall on another day, and into another month")
 
 
-def traits(source: Engine, target: Engine, zones: tuple[str | None, str | None]) -> tuple[Trait, ...]:
+def traits(source: Answers, target: Answers, zones: tuple[str | None, str | None]) -> tuple[Trait, ...]:
     """Asks both engines; nothing where the target only holds files.
 
     Args:
@@ -81,8 +81,10 @@ def traits(source: Engine, target: Engine, zones: tuple[str | None, str | None])
     return tuple(found)
 
 
-def _answers(engine: Engine) -> list[str]:
-    texts = ", ".join(f"{engine.dialect.text(sql)} AS A{n}" for n, (_, sql, _) in enumerate(_ASKED))
+def _answers(engine: Answers) -> list[str]:
+    texts = ", ".join(
+        f"{engine.sql.text(sql.format(double=engine.sql.double))} AS A{n}" for n, (_, sql, _) in enumerate(_ASKED)
+    )
     doing = "ask how the engine computes"
     (answers,), (order,) = engine.rows(f"SELECT {texts}", doing=doing), engine.rows(_ORDERED, doing=doing)
     return [str(answer) for answer in (*answers, *order)]

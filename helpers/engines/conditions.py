@@ -1,6 +1,6 @@
-"""What a row may be asked, written for any engine; three-valued logic is the same in every one.
+"""What a row may be asked, as a tree, and its one writer; three-valued logic is the same in every engine.
 
-`helpers.verify.data_quality.rules.reading` makes these conditions from PostgreSQL's text.
+`helpers.verify.conditions` reads such trees from PostgreSQL's SQL, an operator's or a constraint's.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Context, Decimal
 from typing import Literal, TypeAlias
 
-from helpers.verify.data_quality.dialects import DIGITS, Dialect
-from helpers.verify.data_quality.forms import Form, Held
+from helpers.engines.columns import Segments, TablePlan
+from helpers.engines.held import Form, Held
+from helpers.engines.sql import DIGITS, Sql
 
 Operator = Literal["=", "<>", "<", "<=", ">", ">="]
 
 
 class Untranslatable(Exception):  # noqa: N818
-    """Names the part of a condition that has no equal in the other engines."""
+    """Why a condition has no equal in other engines: the part that has none, or a sentence and what to write instead."""
+
+    def __init__(self, why: str, instead: str = "") -> None:
+        super().__init__(why)
+        self.instead = instead
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,13 @@ class Constant:
 
     text: str
     form: Form
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True or false of every row."""
+
+    value: bool
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,7 @@ class Either:
     parts: tuple[Condition, ...]
 
 
-Condition: TypeAlias = IsNull | IsTrue | Compare | Pair | Length | OneOf | Not | Both | Either
+Condition: TypeAlias = Truth | IsNull | IsTrue | Compare | Pair | Length | OneOf | Not | Both | Either
 
 
 def columns_of(condition: Condition) -> tuple[str, ...]:
@@ -106,32 +118,46 @@ def columns_of(condition: Condition) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_columns(condition)))
 
 
-def write(condition: Condition, held: Mapping[str, Held], dialect: Dialect) -> str:
+def write(condition: Condition, held: Mapping[str, Held], sql: Sql) -> str:
     """The condition as SQL over a side's columns, true, false or NULL for the same rows as in PostgreSQL.
 
     Raises:
         Untranslatable: two columns that the side's engine has no common type for.
     """
     match condition:
+        case Truth(value):
+            return "TRUE" if value else "FALSE"
         case IsNull(column):
             return f"{held[column].sql} IS NULL"
         case IsTrue(column):
             return held[column].sql
         case Compare(column, operator, constant):
-            return _compare(held[column], operator, constant, dialect)
+            return _compare(held[column], operator, constant, sql)
         case Pair(left, operator, right):
-            _check_common_type(held[left], held[right], dialect)
-            return f"{_plain(held[left], dialect)} {operator} {_plain(held[right], dialect)}"
+            _check_common_type(held[left], held[right], sql)
+            return f"{_plain(held[left], sql)} {operator} {_plain(held[right], sql)}"
         case Length(column, operator, characters):
-            return f"LENGTH({_plain(held[column], dialect)}) {operator} {characters}"
+            return f"LENGTH({_plain(held[column], sql)}) {operator} {characters}"
         case OneOf(column, constants):
-            return _one_of(held[column], constants, dialect)
+            return _one_of(held[column], constants, sql)
         case Not(of):
-            return f"NOT ({write(of, held, dialect)})"
+            return f"NOT ({write(of, held, sql)})"
         case Both(parts):
-            return " AND ".join(f"({write(part, held, dialect)})" for part in parts)
+            return " AND ".join(f"({write(part, held, sql)})" for part in parts)
         case Either(parts):
-            return " OR ".join(f"({write(part, held, dialect)})" for part in parts)
+            return " OR ".join(f"({write(part, held, sql)})" for part in parts)
+
+
+def where(plan: TablePlan, sql: Sql, chosen: Segments | None = None) -> str:
+    """The condition, in one engine's SQL, on the rows of a table that are compared; empty for all rows.
+
+    Args:
+        chosen: only those in some segments.
+    """
+    parts = [sql.in_segments(plan, some) for some in (plan.sample, chosen) if some]
+    if plan.condition:
+        parts.insert(0, write(plan.condition, {c.name: sql.operand(c) for c in plan.columns}, sql))
+    return " AND ".join(f"({part})" for part in parts)
 
 
 def _columns(condition: Condition) -> Iterator[str]:
@@ -143,37 +169,38 @@ def _columns(condition: Condition) -> Iterator[str]:
         case Both(parts) | Either(parts):
             for part in parts:
                 yield from _columns(part)
+        case Truth():
+            pass
         case _:
             yield condition.column
 
 
-def _plain(held: Held, dialect: Dialect) -> str:
-    """An enum or a char(n) as the text it stands for; elsewhere it is text already."""
-    return dialect.text(held.sql) if held.form == "text" and dialect.name == "postgresql" else held.sql
+def _plain(held: Held, sql: Sql) -> str:
+    return sql.compared_text(held.sql) if held.form == "text" else held.sql
 
 
-def _check_common_type(left: Held, right: Held, dialect: Dialect) -> None:
+def _check_common_type(left: Held, right: Held, sql: Sql) -> None:
     """An engine compares two decimals as one type, and fails at a value that this has not the digits for."""
-    if dialect.name == "postgresql" or left.digits is None or right.digits is None:
+    if not sql.limits_digits or left.digits is None or right.digits is None:
         return
     if max(left.digits - left.scale, right.digits - right.scale) + max(left.scale, right.scale) > DIGITS:
         raise Untranslatable(f"a common type of {left.type} and {right.type}")
 
 
-def _compare(held: Held, operator: Operator, constant: Constant, dialect: Dialect) -> str:
+def _compare(held: Held, operator: Operator, constant: Constant, sql: Sql) -> str:
     if constant.form != "number" or held.digits is None:
-        return f"{_plain(held, dialect)} {operator} {dialect.typed(constant.text, constant.form, held)}"
-    return _compare_number(held, operator, Decimal(constant.text), dialect)
+        return f"{_plain(held, sql)} {operator} {sql.constant(constant.text, constant.form, held)}"
+    return _compare_number(held, operator, Decimal(constant.text), sql)
 
 
-def _one_of(held: Held, constants: tuple[Constant, ...], dialect: Dialect) -> str:
+def _one_of(held: Held, constants: tuple[Constant, ...], sql: Sql) -> str:
     if constants[0].form == "number" and held.digits is not None:
-        return " OR ".join(f"({_compare_number(held, '=', Decimal(c.text), dialect)})" for c in constants)
-    values = ", ".join(dialect.typed(c.text, c.form, held) for c in constants)
-    return f"{_plain(held, dialect)} IN ({values})"
+        return " OR ".join(f"({_compare_number(held, '=', Decimal(c.text), sql)})" for c in constants)
+    values = ", ".join(sql.constant(c.text, c.form, held) for c in constants)
+    return f"{_plain(held, sql)} IN ({values})"
 
 
-def _compare_number(held: Held, operator: Operator, constant: Decimal, dialect: Dialect) -> str:
+def _compare_number(held: Held, operator: Operator, constant: Decimal, sql: Sql) -> str:
     """A comparison with a constant that need not fit the column's digits.
 
     An engine would round the constant, or overflow where it widens the column; a number that the column cannot hold
@@ -185,13 +212,16 @@ def _compare_number(held: Held, operator: Operator, constant: Decimal, dialect: 
     if abs(constant) >= largest:
         beyond = ("<", "<=", "<>") if constant > 0 else (">", ">=", "<>")
         return always if operator in beyond else never
-    below = constant.quantize(Decimal(1).scaleb(-held.scale), ROUND_FLOOR, Context(prec=3 * DIGITS))
+    below = constant.quantize(Decimal(1).scaleb(-held.scale), ROUND_FLOOR, _EXACT)
     if below == constant:
-        return f"{held.sql} {operator} {dialect.typed(f'{constant:f}', 'number', held)}"
+        return f"{held.sql} {operator} {sql.constant(f'{below:f}', 'number', held)}"
     if operator in ("=", "<>"):
         return never if operator == "=" else always
     # With the constant between two steps, x < c and x <= c both say x <= the step below.
     less = operator in ("<", "<=")
     if abs(below) >= largest:
         return never if less else always
-    return f"{held.sql} {'<=' if less else '>'} {dialect.typed(f'{below:f}', 'number', held)}"
+    return f"{held.sql} {'<=' if less else '>'} {sql.constant(f'{below:f}', 'number', held)}"
+
+
+_EXACT = Context(prec=200_000)
