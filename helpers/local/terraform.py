@@ -85,39 +85,11 @@ output "bootstrap" {
 }
 """
 
-_SNOWFLAKE = """
-resource "snowflake_database" "this" {
-  count = 0
-}
-
-resource "snowflake_warehouse" "this" {
-  count = 0
-}
-
-resource "snowflake_account_role" "this" {
-  count = 0
-}
-
-resource "snowflake_grant_privileges_to_account_role" "warehouse" {
-  count = 0
-}
-
-resource "snowflake_grant_privileges_to_account_role" "database" {
-  count = 0
-}
-
-resource "snowflake_grant_privileges_to_account_role" "schemas" {
-  for_each = toset([])
-}
-
-resource "snowflake_grant_account_role" "user" {
-  count = 0
-}
-
-resource "snowflake_storage_integration" "stage" {
-  count = 0
-}
-"""
+_SNOWFLAKE = "".join(
+    f'resource "{kind}" "{name}" {{\n  {"for_each = toset([])" if name == "schemas" else "count = 0"}\n}}\n\n'
+    for _, module, kind, name in (address.split(".") for address in LEFT_OUT)
+    if module.startswith("snowflake")
+)
 
 
 def prepare(work: Path, settings: Settings, environment: Mapping[str, str], *, override: bool) -> dict[str, str]:

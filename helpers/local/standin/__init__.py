@@ -3,7 +3,7 @@
 The loader and the verifier talk to it through the genuine connector with the statements they send to the real service;
 whatever has to differ is in here, one small function a difference:
 
-    server.py       logging in, closing a session, how results travel
+    server.py       logging in, closing a session, results in parts
     statements.py   which statement is answered how, and errors
     alterations.py  ALTER TABLE of columns, RENAME to another schema, CLONE
     tables.py       CREATE, DROP, comments, keys
@@ -13,6 +13,7 @@ whatever has to differ is in here, one small function a difference:
     stages.py       stages and the files that a reference names
     notes.py        what DuckDB has no place for
     session.py      one connection: transactions, temporary tables
+    wire.py         how values travel
     expressions.py  functions and types
     information_schema.py, parameters.py, declared.py, stage.py, names.py  what those are made of
 

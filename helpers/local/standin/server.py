@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import gzip
 import hashlib
 import hmac
@@ -13,7 +12,6 @@ import shutil
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,7 +22,6 @@ import fakesnow.converter
 import fakesnow.server
 import fakesnow.transforms
 import pyarrow as pa
-import pyarrow.compute as pc
 import uvicorn
 from fakesnow import info_schema
 from fakesnow.transforms import show
@@ -34,7 +31,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from helpers.local.standin import attached, databases, declared, expressions, names
+from helpers.local.standin import attached, databases, expressions, names, wire
 from helpers.local.standin.names import VERSION, Name, unquoted
 from helpers.local.standin.session import Session
 from helpers.local.standin.stage import Stage
@@ -45,27 +42,6 @@ ROWS_IN_AN_ANSWER = 50_000
 
 _rest: ContextVar[list[pa.Table]] = ContextVar("rest")
 """What did not go into the answer that is being made."""
-
-LARGEST_INT64, SMALLEST_INT64 = (1 << 63) - 1, -(1 << 63)
-
-ROW_TYPES = {
-    **dict.fromkeys(expressions.INTEGERS, "fixed"),
-    "DECIMAL": "fixed",
-    "DOUBLE": "real",
-    "FLOAT": "real",
-    "BOOLEAN": "boolean",
-    "VARCHAR": "text",
-    "UUID": "text",
-    '"NULL"': "text",
-    "NULL": "text",
-    "JSON": "variant",
-    "BLOB": "binary",
-    "DATE": "date",
-    "TIME": "time",
-    "TIMESTAMP": "timestamp_ntz",
-    "TIMESTAMP_NS": "timestamp_ntz",
-    "TIMESTAMP WITH TIME ZONE": "timestamp_tz",
-}
 
 
 @dataclass(frozen=True)
@@ -151,9 +127,9 @@ def _cure_fakesnow() -> None:
     transforms.current_version = _current_version
     server: Any = fakesnow.server
     server.parse_one = attached.parsed  # of statements that sqlglot does not know
-    server.from_binding = bound_value
-    server.describe_as_rowtype = row_type
-    server.to_sf = to_wire
+    server.from_binding = wire.bound_value
+    server.describe_as_rowtype = wire.row_type
+    server.to_sf = wire.to_wire
     server.to_ipc = _first_rows
 
 
@@ -313,106 +289,3 @@ def _fault(why: str) -> JSONResponse:
     message = f"The local stand-in could not do this: {why[:2000]}"
     data = {"errorCode": "000002", "sqlState": "0A000"}
     return JSONResponse({"data": data, "code": "000002", "message": message, "success": False})
-
-
-def bound_value(binding: dict[str, Any]) -> Any:
-    """A bound parameter, exact: NULL, decimals and microseconds did not survive fakesnow's floats."""
-    kind, value = binding["type"], binding["value"]
-    if value is None:
-        return None
-    if kind == "FIXED":
-        return int(value) if value.lstrip("-").isdigit() else Decimal(value)
-    if kind == "REAL":
-        return float(value)
-    if kind == "TIME":
-        return (datetime.datetime.min + datetime.timedelta(microseconds=int(value) // 1000)).time()
-    if kind in ("TIMESTAMP_NTZ", "TIMESTAMP_LTZ"):
-        moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=int(value) // 1000)
-        return moment if kind == "TIMESTAMP_NTZ" else moment.replace(tzinfo=datetime.UTC)
-    if kind == "DATE":
-        return datetime.date(1970, 1, 1) + datetime.timedelta(milliseconds=int(value))
-    return fakesnow.converter.from_binding(binding)
-
-
-def row_type(described: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """The columns of a result; times have six digits, which is what DuckDB keeps."""
-    return [_column_info(column[0], column[1]) for column in described]
-
-
-def _column_info(name: str, type_: str) -> dict[str, Any]:
-    kind = ROW_TYPES.get("DECIMAL" if type_.startswith("DECIMAL") else type_)
-    if kind is None:
-        kind = "variant"
-    info: dict[str, Any] = {
-        "name": name,
-        "database": "",
-        "schema": "",
-        "table": "",
-        "nullable": True,
-        "type": kind,
-        "byteLength": None,
-        "length": None,
-        "scale": None,
-        "precision": None,
-        "collation": None,
-    }
-    if kind == "fixed":
-        digits = type_[8:-1].split(",") if type_.startswith("DECIMAL") else ["38", "0"]
-        info.update(precision=int(digits[0]), scale=int(digits[1]))
-    elif kind == "text":
-        info.update(byteLength=declared.LONGEST_TEXT, length=declared.LONGEST_TEXT)
-    elif kind == "binary":
-        info.update(byteLength=declared.LONGEST_BINARY, length=declared.LONGEST_BINARY)
-    elif kind.startswith("time"):
-        info.update(precision=0, scale=6)
-    return info
-
-
-def to_wire(table: pa.Table, columns: list[dict[str, Any]]) -> pa.Table:
-    """A result as the connector expects it: times as integers, whole numbers as int64 where they fit."""
-    arrays, fields = [], []
-    for column, info in zip(table.columns, columns, strict=True):
-        array = _wire_array(column, info["type"])
-        metadata = {
-            "logicalType": info["type"].upper(),
-            "precision": str(info["precision"] or 38),
-            "scale": str(info["scale"] or 0),
-            "charLength": str(info["length"] or 0),
-        }
-        arrays.append(array)
-        fields.append(pa.field(info["name"], array.type, metadata=metadata))
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-
-
-def _wire_array(column: Any, kind: str) -> Any:
-    type_ = column.type
-    if kind == "timestamp_tz":
-        return _zoned(column.cast(pa.timestamp("us", "UTC")))
-    if kind == "timestamp_ntz":
-        return column.cast(pa.timestamp("us")).cast(pa.int64())
-    if kind == "time":
-        return column.cast(pa.time64("us")).cast(pa.int64())
-    if kind == "fixed" and (pa.types.is_unsigned_integer(type_) or (pa.types.is_decimal(type_) and type_.scale == 0)):
-        limits = pc.min_max(column)
-        low, high = limits["min"].as_py(), limits["max"].as_py()
-        if low is None or (low >= SMALLEST_INT64 and high <= LARGEST_INT64):
-            return column.cast(pa.int64())
-        return column.cast(pa.decimal128(38, 0))
-    if pa.types.is_null(type_):
-        return column.cast(pa.string())
-    if kind == "variant" and not pa.types.is_string(type_):
-        return column.cast(pa.string())
-    return column
-
-
-def _zoned(column: Any) -> Any:
-    """TIMESTAMP_TZ travels as second, nanosecond and offset; NULL stays NULL (it came back as 1970-01-01)."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    array = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
-    nulls = pc.is_null(array)
-    whole = pc.fill_null(array.cast(pa.int64()), 0)
-    seconds = pc.cast(pc.floor_temporal(pc.cast(whole, pa.timestamp("us")), unit="second"), pa.int64())
-    fraction = pc.multiply(pc.subtract(whole, seconds), 1000).cast(pa.int32())
-    epoch = pc.divide(seconds, 1_000_000)
-    offset = pa.array([1440], pa.int32()).take(pa.array([0] * len(array), pa.int32()))
-    return pa.StructArray.from_arrays([epoch, fraction, offset], ["epoch", "fraction", "timezone"], mask=nulls)
