@@ -75,10 +75,8 @@ def notes(facts: Facts, manifest: SealManifest) -> Iterator[str]:
 def in_words(found: Mapping[str, Any]) -> Iterator[str]:
     """The same for a person, a line each."""
     key, before = dsse.short(found["sealer"]["key_id"]), found["sealer"]["before"]
-    since = (
-        f"which also sealed {before['run']}, the run before, on {before['at'][:19]}" if before else "not seen before"
-    )
-    yield f"sealed {found['sealed'][:19]} UTC by the key {key}, {since}"
+    since = f", which also sealed {before['run']}, the run before, on {before['at'][:19]}" if before else ""
+    yield f"sealed {found['sealed'][:19]} UTC by the key {key}{since}"
     yield f"run opened {found['opened'][:19]} UTC, option {found['option'] or 'unknown'}, profile {found['profile'] or 'unknown'}"
     yield f"the machine's key is {found['run_key']}" + (
         "" if found["run_key"] == "known beforehand" else ": give --run-key to know it otherwise"

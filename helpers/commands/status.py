@@ -137,6 +137,8 @@ def _show_checklist(found: "RunStatus", following: "Following | None") -> None:
     for objection in found.objections:
         say(f"stands against sealing: {objection}")
     say(f"blocked by: {found.blocked_by or 'nothing'}")
+    if found.verdict:
+        say(f"by the ledger the run amounts to {found.verdict}")
     done = sum(step.over for step in found.steps)
     screen.print(
         f"{done} of {len(found.steps)} boxes of option {found.option} done; ledger of {found.entries} lines, {'broken' if found.findings else 'intact'}"

@@ -17,7 +17,7 @@ from helpers.checker.public_key import public_key as read_key
 from helpers.checker.rule import judge
 from helpers.checker.signatures import why_not
 from helpers.errors import MigrationError
-from helpers.evidence import signing
+from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import Roll, roll
 
 CHECKED_AT_ONCE = 256_000_000
@@ -115,7 +115,7 @@ def evidence(folder: Path) -> Evidence:
     return Evidence(
         tuple(_attempts(folder, lines)),
         tuple(_signatures(folder, lines, known.people if known else {})),
-        _seal(folder, lines, known),
+        _seal(folder, lines),
         tuple(each.message for each in wrong),
     )
 
@@ -221,16 +221,12 @@ def _signatures(folder: Path, lines: list[Line], people: Mapping[str, PublicKey]
         )  # fmt: skip
 
 
-def _seal(folder: Path, lines: list[Line], known: Roll | None) -> SealState:
+def _seal(folder: Path, lines: list[Line]) -> SealState:
     try:
         seal = (folder / SEAL).read_bytes()
     except OSError:
-        if known is None:
-            return SealState(
-                False, "", ("who may sign is not known: the settings of the run's profile cannot be read",)
-            )
         option = next((line.text("option") for line in lines if line.event == "run-opened"), "A")
-        verdict = judge(lines, list(signing.declared_steps(option, known)))
+        verdict = judge(lines, list(declared_steps(option)))
         return SealState(False, str(verdict), (*verdict.why, *(each.message for each in verdict.against)))
     at = next((line.text("at") for line in reversed(lines) if line.event == "sealed"), "")
     key_id = dsse.key_id_in(seal) or ""

@@ -12,8 +12,8 @@ from helpers.checker.objections import find_objections
 from helpers.checker.public_key import PublicKey
 from helpers.checker.record import open_findings
 from helpers.checker.rule import DeclaredStep
-from helpers.evidence.names import unstorable
 from helpers.evidence.secret_scan import scan
+from helpers.ledger.names import unstorable
 
 
 def reasons(

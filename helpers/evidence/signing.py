@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers import checklist, redaction
+from helpers import redaction
 from helpers import settings as profiles
 from helpers.checker.dsse import Signer
 from helpers.checker.ledger_reader import LEDGER, Line, read
 from helpers.checker.manifest import SEAL
-from helpers.checker.rule import DeclaredStep
 from helpers.checker.signatures import awaited
 from helpers.errors import UsageError
 from helpers.evidence import approvals, keys
 from helpers.evidence import seal as sealing
+from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import Roll, roll
 from helpers.ledger.ledger import Ledger
 from helpers.settings import PROJECT, Settings
@@ -78,25 +77,6 @@ def seal(
     return {**summary, "uploaded": _uploaded(archive, run_folder.name, settings, upload_only)}
 
 
-def declared_steps(option: str, known: Roll) -> Iterator[DeclaredStep]:
-    """The checklist's steps for an option, each box and what belongs to it.
-
-    Args:
-        option: the migration path.
-        known: who may approve, and how many a step needs.
-    """
-
-    def declared(each: checklist.Step | checklist.Part, phase: str, *, word: bool = False) -> DeclaredStep:
-        needed = known.asked(each.id, each.approval) if each.approval else 0
-        undoes = each.undoes if isinstance(each, checklist.Part) else None
-        return DeclaredStep(each.id, phase, each.cell, needed, word, each.approval, undoes)
-
-    for step in checklist.of_option(option or "A"):
-        yield declared(step, step.phase, word=step.kind == "word")
-        for part in step.part:
-            yield declared(part, step.phase)
-
-
 def open_ledger(run_folder: Path) -> Ledger:
     """The ledger of a run that exists.
 
@@ -112,7 +92,7 @@ def open_ledger(run_folder: Path) -> Ledger:
 
 def _refuse_what_is_no_word(run_folder: Path, step: str, known: Roll) -> None:
     # What is in the ledger stays there: a word that does not count would stand against the seal for good.
-    words = [each.step for each in declared_steps(_lines(run_folder)[0].text("option"), known) if each.word]
+    words = [each.step for each in declared_steps(_lines(run_folder)[0].text("option"), known.asked) if each.word]
     if step not in words:
         raise UsageError(
             "attest a step",
@@ -128,7 +108,7 @@ def _sealed(run_folder: Path, signer: Signer, settings: Settings, previous: str 
         run_folder,
         signer=signer,
         ledger=open_ledger(run_folder),
-        declared=declared_steps(_lines(run_folder)[0].text("option"), known),
+        declared=declared_steps(_lines(run_folder)[0].text("option"), known.asked),
         people=known.people,
         known_secrets=redaction.known(),
         project=PROJECT,

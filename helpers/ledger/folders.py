@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from helpers.errors import UsageError
+from helpers.ledger.names import why_unstorable
 
 RUN_DIR = "RUNBOOK_RUN_DIR"
 RUN = "RUNBOOK_RUN"
@@ -108,11 +109,11 @@ def checked_name(name: str, *, kind: str) -> str:
     Raises:
         UsageError: it is empty, too long, or holds anything but letters, digits, dot, dash and underscore.
     """
-    if not _NAME.fullmatch(name) or ".." in name or name.endswith("."):
+    if not _NAME.fullmatch(name) or ".." in name or why_unstorable(name):
         raise UsageError(
             f"use this {kind} name",
             on=repr(name),
-            why="it becomes a folder: 1 to 64 letters, digits, '.', '-', '_', starting with a letter or digit",
+            why="it becomes a folder: 1 to 64 letters, digits, '.', '-', '_', starting with a letter or digit, and no device of Windows",
             next_step=f"choose a {kind} name such as 2026-11-cutover",
         )
     return name

@@ -51,6 +51,7 @@ def record(folder: Path, report: Report, plan: VerifyPlan, asked: Mapping[str, A
         "asked": dict(asked),
         "verdict": report.verdict,
         "lsn": report.lsn,
+        "left_out": dict(report.left_out),
         "tables": [str(table) for table in report.tables],
         "differing": [str(table) for table in report.tables if table.verdict != "equal"],
         "report": path.relative_to(folder).as_posix(),

@@ -10,9 +10,10 @@ from typing import Any
 
 from helpers import checklist
 from helpers.checker.objections import Objection, find_objections
-from helpers.checker.rule import OVER
+from helpers.checker.rule import OVER, judge
 from helpers.checklist import ROLLBACK, Step
 from helpers.errors import EvidenceError
+from helpers.evidence.declared import declared_steps
 from helpers.ledger.ledger import NAME, Entry, Ledger
 from helpers.ledger.view import Standing, State, View, view
 from helpers.runs import attempts
@@ -78,6 +79,7 @@ class RunStatus:
         head: SHA-256 of the last.
         findings: what is wrong with the ledger.
         objections: verifications that stand against sealing it.
+        verdict: what its seal would say, or says, by the ledger alone; `against` is what stands against a seal, a sentence each.
     """
 
     option: str
@@ -90,6 +92,8 @@ class RunStatus:
     head: str
     findings: tuple[str, ...] = field(default=())
     objections: tuple[Objection, ...] = field(default=())
+    verdict: str = ""
+    against: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -134,6 +138,7 @@ def make_status(entries: Sequence[Entry], findings: tuple[str, ...] = ()) -> Run
     steps = tuple(box_status(step, found) for step in checklist.of_option(option))
     following = next((step for step in steps if _is_left(step)), None)
     objections = find_objections(entries)
+    verdict = judge(entries, list(declared_steps(option)))
     return RunStatus(
         option=option,
         profile=str(opened.get("profile")) if opened else "",
@@ -145,6 +150,8 @@ def make_status(entries: Sequence[Entry], findings: tuple[str, ...] = ()) -> Run
         head=entries[-1].sha256 if entries else "",
         findings=findings,
         objections=objections,
+        verdict=str(verdict) if entries else "",
+        against=tuple(each.message for each in verdict.against),
     )
 
 

@@ -39,8 +39,8 @@ from helpers.errors import (
     SourceRefused,
     UsageError,
 )
-from helpers.evidence import approvals, keys, signing
-from helpers.evidence.people import roll
+from helpers.evidence import approvals, keys
+from helpers.evidence.declared import declared_steps
 from helpers.finding import Finding
 from helpers.ledger import folders
 from helpers.ledger.ledger import Ledger
@@ -558,7 +558,7 @@ def test_the_choice_waits_for_a_signature_and_only_the_chosen_boxes_are_recorded
     assert list(boxes["answer"]) == ["passed"] * 4 + ["not chosen"] * 9
     assert list(boxes["box"][:4]) == ["Target Architecture", "Benefits", "Effort", "Timeline"]
     done = {e.get("step"): e for e in ledger.entries() if e.event == "step-done"}
-    declared = {s.step for s in signing.declared_steps("A", roll(phase.settings)) if s.phase == "00_assessment"}
+    declared = {s.step for s in declared_steps("A") if s.phase == "00_assessment"}
     assert done.keys() == declared
     assert done["s00-a-choice"].get("result")["by"] == ["alice"]
     assert done["s00-a-choice"].get("result")["option"] == "A"
@@ -577,9 +577,7 @@ def test_another_path_records_its_own_boxes_and_a_rehearsal_plans_them(
     phase = walk(option, apply=False, extra=extra)
     walk_the_path(assessed(phase))
     planned = {e.get("step") for e in ledger.entries()} - {None}
-    assert planned == {
-        s.step for s in signing.declared_steps(option, roll(phase.settings)) if s.phase == "00_assessment"
-    }
+    assert planned == {s.step for s in declared_steps(option) if s.phase == "00_assessment"}
     assert {e.event for e in ledger.entries() if e.get("step")} == {"step-planned"}
     shown = told(capsys)
     assert f"PLAN s00-{option.lower()}-choice: take option {option}" in shown

@@ -233,10 +233,10 @@ def _precision(node: Any) -> Any:
 
 
 def _one_of_each(node: Any) -> Any:
-    """CURRENT_ROLE and CURRENT_WAREHOUSE: there is one of each."""
+    """CURRENT_ROLE, CURRENT_WAREHOUSE and CURRENT_ACCOUNT: there is one of each."""
     if isinstance(node, exp.CurrentRole):
         return exp.Literal.string("ACCOUNTADMIN")
-    if isinstance(node, exp.CurrentWarehouse):
+    if isinstance(node, exp.CurrentWarehouse | exp.CurrentAccount):
         return exp.Literal.string("LOCAL")
     return node
 

@@ -37,6 +37,7 @@ from helpers.model.manifest import Manifest
 from helpers.model.names import Refusal
 from helpers.phases.common import charts
 from helpers.phases.common.phase import Phase
+from helpers.phases.common.servers import record_servers
 from helpers.phases.common.verification import compare, keep_report
 from helpers.phases.p30_data_migration import plan as data_migration_plan
 from helpers.platforms import postgres, spark
@@ -73,6 +74,8 @@ class DataMigration(Phase):
         super().__init__(profile, apply=apply)
         self._globs, self._exclude = tuple(tables), tuple(exclude)
         self._bucket = Bucket.open(self.settings.stage)
+        if self.apply:
+            record_servers(self.settings, self.run)
         self._snapshot = self._take()
         if not self._outlives:
             atexit.register(self.close)
@@ -410,7 +413,12 @@ class DataMigration(Phase):
         if not self.apply:
             return pd.DataFrame({"table": str(c.table), "verdict": "planned"} for c in self._planned().census)
         report = self._verify(target)
-        step.result = {**_summary(report), "rows": report.rows, "cells": report.cells}
+        step.result = {
+            **_summary(report),
+            "rows": report.rows,
+            "cells": report.cells,
+            "left_out": dict(report.left_out),
+        }
         return tables_for_notebooks.verdicts(report)
 
     def _gate(self, step: Step, name: str, target: TargetName) -> Token:
