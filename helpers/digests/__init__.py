@@ -201,7 +201,7 @@ def files_of(bucket: Bucket, paths: Iterable[str]) -> str:
     return f"read_parquet([{urls}])"
 
 
-def of_files(
+def sum_files(
     bucket: Bucket, paths: Sequence[str], columns: Sequence[StagedColumn], key: Sequence[str], rows: int, method: Method
 ) -> Sums:
     """Reads a table's files back from the stage and sums up their rows.
@@ -224,7 +224,7 @@ def of_files(
     return gathered(ENGINES[method], segments, [table])
 
 
-def of_source(
+def sum_source(
     readers: Readers,
     table: Table,
     columns: Sequence[StagedColumn],
@@ -365,7 +365,7 @@ def canonical_of_stage(bucket: Bucket, staged: manifests.StagedTable) -> Sums:
             bucket, damaged, "take the staged rows for the source's", "its bytes are not those that the manifest names"
         )
     paths = [file.path for file in staged.files]
-    sums = of_files(bucket, paths, staged.columns, staged.key, staged.rows, "canonical")
+    sums = sum_files(bucket, paths, staged.columns, staged.key, staged.rows, "canonical")
     kept = write(bucket, f"{manifests.home(staged)}/{CANONICAL}", sums)
     bucket.write(path, kept.model_dump_json().encode())
     return sums

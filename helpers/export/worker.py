@@ -105,7 +105,7 @@ def is_unchanged(
         return False
     try:
         with Readers(source, options, snapshot, [table]) as readers:
-            found = digests.of_source(readers, table, columns, finished.key, finished.digest.segments, "native")
+            found = digests.sum_source(readers, table, columns, finished.key, finished.digest.segments, "native")
     except duckdb.ConversionException:
         return False
     except duckdb.Error as error:

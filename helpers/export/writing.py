@@ -60,6 +60,6 @@ def _with_digests(plan: ExportPlan, state: ExportState) -> ExportState:
 
 def _with_digest(plan: ExportPlan, table: TableState) -> TableState:
     paths = [part.file.path for part in table.parts if part.file]
-    sums = digests.of_files(plan.bucket, paths, table.columns, table.key, table.rows, "native")
+    sums = digests.sum_files(plan.bucket, paths, table.columns, table.key, table.rows, "native")
     kept = digests.write(plan.bucket, f"{paths[0].rpartition('/')[0]}/{digests.NATIVE}", sums)
     return table.model_copy(update={"digest": kept})

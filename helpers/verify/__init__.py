@@ -79,7 +79,7 @@ def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> 
     reports += _added_tables(plan, ends.target)
     if progress:
         progress(plan.rows, plan.rows, "compared")
-    tables = tuple(map(_of_no_row, reports) if _compared_nothing(reports) else reports)
+    tables = tuple(map(_refused_without_rows, reports) if _compared_nothing(reports) else reports)
     return Report(plan.lsn, plan.lsn_note, ends.source.name, ends.target.name, tables, left_out=plan.left_out)
 
 
@@ -103,7 +103,7 @@ def _compared_nothing(reports: Sequence[TableReport]) -> bool:
     )
 
 
-def _of_no_row(report: TableReport) -> TableReport:
+def _refused_without_rows(report: TableReport) -> TableReport:
     return replace(report, verdict="refused", method=f"{report.method}: no row is so, and nothing was compared")
 
 

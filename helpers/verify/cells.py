@@ -72,7 +72,7 @@ class Compared:
         """Whether any row does."""
         return bool(self.missing or self.extra or self.changed or self.changed_since)
 
-    def of_rows(self, source: int, target: int, digest: str) -> Compared:
+    def with_rows(self, source: int, target: int, digest: str) -> Compared:
         """The same, where only some of a table's rows were fetched."""
         return replace(self, rows_source=source, rows_target=target, digest=digest)
 

@@ -162,7 +162,7 @@ def planned(
             )  # fmt: skip
         note = "the export's LSN, by the digests in its manifest"
         staged, excluded = manifest.chosen(tables, exclude)
-        plans = tuple(_of_staged(staged, manifest.lsn, options, target))
+        plans = tuple(_plans_of_stage(staged, manifest.lsn, options, target))
         _all_used(options, plans, complete=not tables and not exclude)
         yield VerifyPlan(
             chosen, source_name, target, check, "", manifest.lsn, _noted(note, manifest.lsn_exact), True, plans, folder,
@@ -185,7 +185,7 @@ def planned(
     try:
         of_source = manifest and manifest.source == postgres.address(chosen) and engine(target).as_staged
         before = manifest.excluded if manifest and of_source and not (tables or exclude) else {}
-        plans, left = _of_source(settings, chosen, name, tables, exclude, before, manifest, target, options, lsn)
+        plans, left = _plans_of_source(settings, chosen, name, tables, exclude, before, manifest, target, options, lsn)
         yield VerifyPlan(
             chosen, source_name, target, check, name, lsn, _noted(note, exact), same, plans, folder,
             manifest, bucket, settings, options, target_source, complete=not tables, left_out=left,
@@ -212,7 +212,9 @@ def _manifest(settings: Settings, location: str | None, *, needed: bool) -> tupl
         return bucket, None
 
 
-def _of_staged(tables: tuple[StagedTable, ...], lsn: str, options: Options, target: TargetName) -> Iterator[TablePlan]:
+def _plans_of_stage(
+    tables: tuple[StagedTable, ...], lsn: str, options: Options, target: TargetName
+) -> Iterator[TablePlan]:
     for staged in tables:
         table = Table(
             staged.schema_, staged.name, 0,
@@ -222,7 +224,7 @@ def _of_staged(tables: tuple[StagedTable, ...], lsn: str, options: Options, targ
         yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, lsn, target)
 
 
-def _of_source(
+def _plans_of_source(
     settings: Settings,
     source: Source,
     snapshot: str,

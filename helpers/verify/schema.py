@@ -74,15 +74,15 @@ def compare_schema(
     names = counterparts(expected, found, mapping=mapping, same_contents=same_contents)
     pairs = [(column, names.get(column.name)) for column in expected.columns]
     return (
-        *(f for column, name in pairs for f in _of_column(column, found, name, mapping or {})),
+        *(f for column, name in pairs for f in _column_findings(column, found, name, mapping or {})),
         *(
             SchemaFinding("column-added", "error", column.name, None, column.type)
             for column in found.columns
             if column.name not in names.values()
         ),
         *_reordered(expected, found, names),
-        *_of_keys(expected, found, names),
-        *_of_comment(None, expected.comment, found.comment),
+        *_key_findings(expected, found, names),
+        *_comment_findings(None, expected.comment, found.comment),
     )
 
 
@@ -205,7 +205,7 @@ def _places(
     return places
 
 
-def _of_column(
+def _column_findings(
     want: ColumnShape, found: TableShape, name: str | None, mapping: Mapping[str, str]
 ) -> Iterator[SchemaFinding]:
     have = found.column(name) if name is not None else None
@@ -216,7 +216,7 @@ def _of_column(
     should = mapping.get(want.name, want.name)
     if have.name != should:
         yield SchemaFinding("column-renamed", "error", want.name, should, _renamed(should, have.name))
-    yield from _of_type(want, have, found.dialect)
+    yield from _type_findings(want, have, found.dialect)
     if want.not_null is not None and have.not_null is not None and want.not_null != have.not_null:
         lost = want.not_null
         yield SchemaFinding(
@@ -226,7 +226,7 @@ def _of_column(
     if _default_change(want, have, found.dialect):
         shown = [text or "no default" for text in (want.default, have.default)]
         yield SchemaFinding("default-changed", "warning", want.name, *shown)
-    yield from _of_comment(want.name, want.comment, have.comment)
+    yield from _comment_findings(want.name, want.comment, have.comment)
 
 
 def _renamed(expected: str, found: str) -> str:
@@ -235,16 +235,16 @@ def _renamed(expected: str, found: str) -> str:
     return f"{found} (only the case differs: a query that quotes the one name does not find the other)"
 
 
-def _of_type(want: ColumnShape, have: ColumnShape, dialect: Dialect) -> Iterator[SchemaFinding]:
+def _type_findings(want: ColumnShape, have: ColumnShape, dialect: Dialect) -> Iterator[SchemaFinding]:
     if change := declared.change(want.type, have.type, dialect):
         yield SchemaFinding(change, _OF_TYPES[change], want.name, want.type, have.type)
     elif want.labels != have.labels:
-        change = _of_labels(want.labels, have.labels)
+        change = _label_change(want.labels, have.labels)
         shown = [f"{column.type} ({', '.join(column.labels)})" for column in (want, have)]
         yield SchemaFinding(change, _OF_TYPES[change], want.name, *shown)
 
 
-def _of_labels(want: Sequence[str], have: Sequence[str]) -> declared.Change:
+def _label_change(want: Sequence[str], have: Sequence[str]) -> declared.Change:
     """An enum without a label holds less; one with the labels in another order sorts otherwise."""
     if not set(want) <= set(have):
         return "type-narrowed"
@@ -271,7 +271,7 @@ def _reordered(expected: TableShape, found: TableShape, names: Mapping[str, str]
         yield SchemaFinding("columns-reordered", "warning", None, ", ".join(common[part]), ", ".join(order[part]))
 
 
-def _of_keys(expected: TableShape, found: TableShape, names: Mapping[str, str]) -> Iterator[SchemaFinding]:
+def _key_findings(expected: TableShape, found: TableShape, names: Mapping[str, str]) -> Iterator[SchemaFinding]:
     if expected.keys is None or found.keys is None:
         return
     enforced: Severity = "error" if found.dialect in _ENFORCES_KEYS else "warning"
@@ -290,6 +290,6 @@ def _of_keys(expected: TableShape, found: TableShape, names: Mapping[str, str]) 
         yield SchemaFinding("key-added", "warning", None, None, str(key))
 
 
-def _of_comment(column: str | None, want: str | None, have: str | None) -> Iterator[SchemaFinding]:
+def _comment_findings(column: str | None, want: str | None, have: str | None) -> Iterator[SchemaFinding]:
     if want is not None and have is not None and want != have:
         yield SchemaFinding("comment-changed", "warning", column, want or "no comment", have or "no comment")

@@ -186,7 +186,7 @@ def _compare(
         compared, note = _cells(plan, table, ends, connection, chosen, file)
         words += f"{'all' if whole else f'their {compared.fetched:,}'} rows compared cell by cell{note}"
         if compared.differs or _tolerant(table):
-            return compared.of_rows(ours.rows, theirs.rows, ours.total), words, ""
+            return compared.with_rows(ours.rows, theirs.rows, ours.total), words, ""
         if not whole:
             compared, note = _cells(plan, table, ends, connection, None, file)
             words += f"; their rows are equal, so every cell was compared{note}"

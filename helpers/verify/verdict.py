@@ -27,7 +27,7 @@ def sentence(report: Report) -> str:
     if not report.tables:
         return "REFUSED: no table was compared, so nothing is proved"
     if report.business and not found["refused"]:
-        return f"{_of_quality(report.business, report.tables)}{at}"
+        return f"{_quality_sentence(report.business, report.tables)}{at}"
     if found["refused"]:
         return _refused(report, found, at)
     if found["different"]:
@@ -168,7 +168,7 @@ def _copies(copies: int, of: int) -> str:
     return f" ({which}there more than once)"
 
 
-def _of_quality(business: Business, tables: Sequence[TableReport]) -> str:
+def _quality_sentence(business: Business, tables: Sequence[TableReport]) -> str:
     rules = {
         word: sum(rule.verdict == word for rule in business.rules) for word in ("pass", "warn", "fail", "not checked")
     }

@@ -152,8 +152,8 @@ def test_the_digest_is_the_same_from_the_source_and_from_the_files(migration: An
                 assert staged
                 assert staged.digest
                 paths = [file.path for file in staged.files]
-                kept = digests.of_files(migration.bucket, paths, staged.columns, staged.key, staged.rows, method)
-                again = digests.of_source(pool, table, staged.columns, staged.key, kept.segments, method)
+                kept = digests.sum_files(migration.bucket, paths, staged.columns, staged.key, staged.rows, method)
+                again = digests.sum_source(pool, table, staged.columns, staged.key, kept.segments, method)
                 assert again.differing(kept) == []
                 assert again.fingerprint == kept.fingerprint
                 assert kept.rows == staged.rows

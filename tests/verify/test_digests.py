@@ -248,7 +248,7 @@ def test_the_cut_of_a_table_into_files_and_ranges_does_not_matter(
         monkeypatch.setattr(readers, "BYTES_PER_RANGE", size)
         (staged,) = migration.export().tables
         paths = [file.path for file in staged.files]
-        sums = digests.of_files(migration.bucket, paths, staged.columns, staged.key, staged.rows, method)
+        sums = digests.sum_files(migration.bucket, paths, staged.columns, staged.key, staged.rows, method)
         found.append((len(paths), sums.fingerprint))
     assert len({count for count, _ in found}) == 3
     assert len({fingerprint for _, fingerprint in found}) == 1
@@ -393,7 +393,7 @@ def test_a_bit_that_flips_in_a_staged_file_is_found(migration: Any) -> None:
         assert digests.damaged_file(migration.bucket, staged) == file.path
         for method in METHODS:
             try:
-                sums = digests.of_files(migration.bucket, [file.path], staged.columns, staged.key, staged.rows, method)
+                sums = digests.sum_files(migration.bucket, [file.path], staged.columns, staged.key, staged.rows, method)
             except StageError:
                 continue
             kept = digests.read(migration.bucket, staged.digest) if method == "native" else None

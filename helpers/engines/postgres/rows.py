@@ -124,7 +124,7 @@ class PostgresSide:
         try:
             if self._witness:
                 return self._digest_inside(plan, segments)
-            return digests.of_source(
+            return digests.sum_source(
                 self._readers,
                 self._found(plan),
                 [self._here(column) for column in plan.columns],

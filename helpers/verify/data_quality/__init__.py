@@ -220,11 +220,11 @@ class _Check:
                 why = f"not checked: its translation says something else of {many}"
                 yield RuleResult(rule, "not checked", why, seconds=seconds)
             else:
-                result = self._of_row_rule(rule, counts[n], found[n])
+                result = self._judge_row_rule(rule, counts[n], found[n])
                 shown = self._examples(broken[n], rule) if result.verdict in ("warn", "fail") else ()
                 yield replace(result, examples=shown, seconds=seconds)
 
-    def _of_row_rule(self, rule: Rule, there: int, here: int) -> RuleResult:
+    def _judge_row_rule(self, rule: Rule, there: int, here: int) -> RuleResult:
         return _judged(rule, there, here)
 
     def _before(self, counted: int) -> int:
@@ -321,7 +321,7 @@ class _Alone(_Check):
 
     alone = True
 
-    def _of_row_rule(self, rule: Rule, there: int, here: int) -> RuleResult:
+    def _judge_row_rule(self, rule: Rule, there: int, here: int) -> RuleResult:
         return _judged(rule, here, 0)  # by PostgreSQL's own expression, where the rule has one
 
     def _before(self, counted: int) -> int:

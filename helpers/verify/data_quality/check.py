@@ -60,13 +60,13 @@ def check_business(plan: VerifyPlan, *, progress: Progress | None = None) -> Rep
     reports = tuple(
         TableReport(
             p.table.schema, p.table.name, "refused", method=f"not compared: {'; '.join(p.refused)}"
-        ) if p.refused else _of_table(str(p.table), p.table.schema, p.table.name, found, seconds / max(1, len(tables)))
+        ) if p.refused else _table_report(str(p.table), p.table.schema, p.table.name, found, seconds / max(1, len(tables)))
         for p in plan.tables
     )  # fmt: skip
     return Report(plan.lsn, plan.lsn_note, "postgresql", target.name, reports, business=found, left_out=plan.left_out)
 
 
-def _of_table(full: str, schema: str, name: str, found: Business, seconds: float) -> TableReport:
+def _table_report(full: str, schema: str, name: str, found: Business, seconds: float) -> TableReport:
     mine = [result for result in found.rules if result.rule.table == full]
     counted = {verdict: sum(r.verdict == verdict for r in mine) for verdict in ("pass", "warn", "fail", "not checked")}
     compared = [table for table in found.figures.tables if table.table == full]

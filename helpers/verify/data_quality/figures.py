@@ -180,11 +180,11 @@ def figures(
     for done, cube in enumerate(planned):
         if progress:
             progress(done, len(planned), f"adding up {cube.table}")
-        found.append(_of_table(source, target, cube, zones))
+        found.append(_table_figures(source, target, cube, zones))
     return Figures(source.name, target.name, tuple(found), traits(source, target, zones))
 
 
-def _of_table(source: Answers, target: Answers, asked: Cube, zones: tuple[str | None, str | None]) -> TableFigures:
+def _table_figures(source: Answers, target: Answers, asked: Cube, zones: tuple[str | None, str | None]) -> TableFigures:
     started = time.monotonic()
     if target.columns(asked.table) is None:
         return TableFigures(str(asked.table), lacking=("the target has no such table",))

@@ -31,7 +31,7 @@ def declared(cursor: Any, tables: Sequence[Table]) -> Iterator[Rule]:
         yield _labels(by_oid[row["relation"]], row)
     partitions = {heap.oid: table for table in tables for heap in table.heaps if heap.oid != table.oid}
     for row in _rows(cursor, _OF_PARTITIONS, partitions):
-        yield _of_partition(partitions[row["relation"]], row)
+        yield _partition_rule(partitions[row["relation"]], row)
 
 
 _KEYS = """
@@ -205,7 +205,7 @@ def _labels(table: Table, row: dict[str, Any]) -> Rule:
     return Rule(str(table), column, "accepted-values", True, (column,), words, test)
 
 
-def _of_partition(table: Table, row: dict[str, Any]) -> Rule:
+def _partition_rule(table: Table, row: dict[str, Any]) -> Rule:
     return Rule(
         str(table),
         f"{row['partition']}.{row['name']}",
