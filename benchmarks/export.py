@@ -31,12 +31,12 @@ from rich.console import Console
 
 from benchmarks import competitors, render, tables
 from benchmarks.competitors import COMPETITORS
-from helpers import digests
+from helpers import PROJECT, digests
 from helpers.errors import MigrationError
 from helpers.platforms import duck, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.redaction import redact
-from helpers.settings import PROJECT, Settings
+from helpers.settings import Settings
 
 DOCS = PROJECT / "docs" / "benchmarks"
 FULL_ROWS, FULL_WIDE_ROWS = 5_000_000, 1_000_000

@@ -28,7 +28,7 @@ from rich.console import Console
 
 from benchmarks import tables, verify_ways
 from benchmarks.export import machine, watch
-from helpers import digests, export
+from helpers import PROJECT, digests, export
 from helpers import load as loading
 from helpers.engines.snowflake.definition import column_definition
 from helpers.errors import MigrationError
@@ -38,7 +38,6 @@ from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.postgres import identifier, literal
 from helpers.platforms.s3 import Bucket
 from helpers.redaction import redact
-from helpers.settings import PROJECT
 from helpers.source import held_snapshots
 
 DOCS = PROJECT / "docs" / "benchmarks"

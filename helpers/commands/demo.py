@@ -13,13 +13,13 @@ from typing import Annotated
 
 import typer
 
+from helpers import PROJECT
 from helpers.errors import AwaitingPerson, MigrationError, SignatureRefused, UsageError
 from helpers.evidence import keys
 from helpers.ledger.ledger import NAME as LEDGER
 from helpers.ledger.ledger import Ledger
 from helpers.ledger.view import view
 from helpers.local import people, stack
-from helpers.settings import PROJECT
 
 OUTPUTS = PROJECT / "outputs"
 

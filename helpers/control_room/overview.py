@@ -250,7 +250,7 @@ def since(at: str, now: datetime | None = None) -> float:
 
 def place() -> tuple[Path, str, str]:
     """The folder of all runs, the run to begin with and the public key, as the environment says it."""
-    from helpers.settings import PROJECT
+    from helpers import PROJECT
 
     outputs = Path(os.environ.get(OUTPUTS) or PROJECT / "outputs")
     return outputs, os.environ.get(RUN, ""), os.environ.get(KEY, "")

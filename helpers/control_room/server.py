@@ -23,9 +23,9 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from helpers import PROJECT
 from helpers.control_room import door, overview, view
 from helpers.errors import UsageError
-from helpers.settings import PROJECT
 
 NOTEBOOK = PROJECT / "runbooks" / "control_room.py"
 HOST = "127.0.0.1"

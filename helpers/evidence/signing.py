@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from helpers import redaction
+from helpers import PROJECT, redaction
 from helpers import settings as profiles
 from helpers.checker.dsse import Signer
 from helpers.checker.ledger_reader import LEDGER, Line, read
@@ -18,7 +18,7 @@ from helpers.evidence import seal as sealing
 from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import Roll, roll
 from helpers.ledger.ledger import Ledger
-from helpers.settings import PROJECT, Settings
+from helpers.settings import Settings
 
 
 def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, profile: str | None) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers import PROJECT
 from helpers.finding import Finding, judged
 from helpers.platforms import aws, snowflake
-from helpers.settings import PROJECT, Settings
+from helpers.settings import Settings
 
 MODERN = PROJECT / "pipeline" / "terraform"
 LEGACY = PROJECT / "pipeline" / "legacy" / "terraform"

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from helpers import PROJECT
 from helpers.errors import LocalStackError
 from helpers.local import stack
 from helpers.local.servers.aws import ACCESS_KEY, SECRET_KEY, Aws
@@ -196,7 +197,7 @@ def _write_schema(python: Path, mirror: Path) -> None:
     command = [str(python), "-P", "-m", "helpers.local.cloud.snowflake_schema", str(mirror / "snowflake-schema.json")]
     done = subprocess.run(
         command,
-        env={**os.environ, "PYTHONPATH": str(environments.PROJECT)},
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
         check=False,

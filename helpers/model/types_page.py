@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from helpers import PROJECT
 from helpers.model import types
 from helpers.model.catalog import PgType
 from helpers.model.limits import Server, information, limits
 from helpers.model.types import Entry, Mapping
-from helpers.settings import PROJECT
 
 FILE = PROJECT / "docs" / "types.md"
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers import PROJECT
 from helpers.errors import UsageError
-from helpers.settings import PROJECT
 
 FOLDER = PROJECT / "pipeline" / "airflow" / "dags"
 

@@ -12,10 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from helpers import PROJECT
 from helpers.errors import LoadError, SettingsError, SourceRefused, StageError
 from helpers.platforms import postgres, snowflake
 from helpers.platforms.s3 import Bucket
-from helpers.settings import PROJECT, Settings
+from helpers.settings import Settings
 
 FILE = PROJECT / "pipeline" / "airflow" / "data_sources.toml"
 VARIABLE = "migration_sources"

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from helpers import PROJECT
 from helpers.errors import UsageError
 from helpers.ledger.folders import ATTEMPT, PHASE, RUN, RUN_DIR
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.redaction import redact
-from helpers.settings import PROJECT, Settings
+from helpers.settings import Settings
 from helpers.settings.local_stack import local_stack
 
 FILE = PROJECT / "tests" / "integration" / "test_modern_pipeline.py"

@@ -15,12 +15,13 @@ from typing import Any
 
 import psycopg2
 
+from helpers import PROJECT
 from helpers.errors import SettingsError
 from helpers.finding import Finding, note, stop, warning
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import identifier
-from helpers.settings import PROJECT, Settings, Sla
+from helpers.settings import Settings, Sla
 from helpers.source.asking import APPLICATION
 
 _INSERT = re.compile(

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helpers import PROJECT
 from helpers.errors import LoadError, UsageError
 from helpers.platforms import environments
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.redaction import redact
-from helpers.settings import PROJECT, Settings
+from helpers.settings import Settings
 
 FOLDER = PROJECT / "pipeline" / "dbt"
 KEPT = (

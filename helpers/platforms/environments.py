@@ -14,9 +14,9 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+from helpers import PROJECT
 from helpers.errors import LocalStackError, UsageError
 
-PROJECT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = {
     "airflow": "pipeline/airflow/requirements.txt",
     "cloud": "helpers/local/cloud/requirements.txt",

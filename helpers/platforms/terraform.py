@@ -21,10 +21,11 @@ from typing import Any, Literal
 
 from dotenv import dotenv_values
 
+from helpers import PROJECT
 from helpers.errors import InfrastructureError
 from helpers.platforms import environments
 from helpers.redaction import redact
-from helpers.settings import PROJECT, Settings
+from helpers.settings import Settings
 from helpers.settings.local_stack import local_stack
 
 Action = Literal["create", "update", "replace", "delete", "read"]

@@ -12,14 +12,13 @@ from typing import Any
 
 import psutil
 
+from helpers import PROJECT
 from helpers.errors import UsageError
 from helpers.evidence.heads import run_key_facts, sign_head
 from helpers.ledger.folders import Attempt, checked_folder, open_attempt, refuse_sealed
 from helpers.ledger.ledger import Entry, Ledger, file_digest
 from helpers.ledger.view import is_gone
 from helpers.redaction import redact_values
-
-_PROJECT = Path(__file__).resolve().parents[2]
 
 
 def start(
@@ -164,7 +163,7 @@ def _user() -> str:
 def _git() -> dict[str, Any]:
     """The commit this program is of; empty outside a repository."""
     commit, changes = (
-        subprocess.run(["git", *words], cwd=_PROJECT, capture_output=True, text=True, check=False)
+        subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
         for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
     )
     return {"commit": commit.stdout.strip() if commit.returncode == 0 else "", "dirty": bool(changes.stdout.strip())}

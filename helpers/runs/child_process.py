@@ -7,16 +7,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from helpers.runs.parent_process import PARENT
-from helpers.runs.supervisor import GRACE
+from helpers.runs.supervisor import GRACE, heed_signals
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _END = 4 * GRACE
 """Seconds for a cell to clean up, the kernel to end and the attempt to be rendered, before the command is killed."""
 
@@ -43,7 +40,7 @@ def run_child(
         ends_at: by the monotonic clock, when it has taken too long.
     """
     child = _Child()
-    with child.heeding_signals():
+    with heed_signals(child.stop):
         # A session of its own: a terminal's Ctrl-C reaches it once, through this process, and not twice.
         with subprocess.Popen(
             list(words),
@@ -70,18 +67,6 @@ class _Child:
         self._process: subprocess.Popen[str] | None = None
         self._kill_at: float | None = None
 
-    @contextmanager
-    def heeding_signals(self) -> Iterator[None]:
-        # A handler, and not KeyboardInterrupt, which could leave any line and the command behind. What was ignored stays
-        # ignored: under nohup a closed terminal is no reason to stop.
-        heeded = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
-        before = {each: signal.signal(each, self._on_signal) for each in heeded}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
     def watch(
         self, process: subprocess.Popen[str], tick: Callable[[], None], every: float, ends_at: float | None
     ) -> str:
@@ -104,9 +89,6 @@ class _Child:
         self._kill_at = self._kill_at or time.monotonic() + _END
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.stop(signal.Signals(number).name)
 
 
 def _ended(code: int, output: str, stopped_by: str) -> Ended:

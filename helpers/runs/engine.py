@@ -30,7 +30,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
-from helpers import log
+from helpers import PROJECT, log
 from helpers.ledger.folders import write_atomically
 from helpers.redaction import redact, redact_values
 from helpers.runs.cell_progress import Report, Silence, title_of
@@ -41,7 +41,6 @@ ENGINE = "runbook"
 METADATA = "runbook"
 """Key of the notebook's metadata under which a run's own result is kept."""
 
-_PROJECT = Path(__file__).resolve().parents[2]
 _LONGEST_SOCKET_PATH = 90
 
 
@@ -263,7 +262,7 @@ def _kernel_manager(private: Path) -> Any:
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
-    paths = [str(_PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYDEVD_DISABLE_FILE_VALIDATION": "1", **more}
 
 

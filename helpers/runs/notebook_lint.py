@@ -43,7 +43,7 @@ _READS = (exp.Query, exp.Show, exp.Describe)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Complaint:
     """One thing to change in one notebook; `cell` is empty when it concerns the whole."""
 
     path: Path
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
     return 1 if findings else 0
 
 
-def lint(path: Path) -> list[Finding]:
+def lint(path: Path) -> list[Complaint]:
     """Checks one runbook against the conventions.
 
     Returns:
@@ -79,13 +79,13 @@ def lint(path: Path) -> list[Finding]:
         if problem := next(iter(nbformat.validator.iter_validate(nb)), None):
             raise problem
     except Exception as error:  # a damaged notebook is a finding like any other
-        return [Finding(path, "", f"is no valid notebook: {type(error).__name__}: {str(error).splitlines()[0]}")]
+        return [Complaint(path, "", f"is no valid notebook: {type(error).__name__}: {str(error).splitlines()[0]}")]
     found = [("", message) for message in _check_notebook(nb)]
     seen: set[str] = set()
     for cell in nb.cells:
         name = cell.get("id", "")
         found += [(name, message) for message in (*_check_id(name, cell, path, seen), *_check_cell(cell))]
-    return [Finding(path, name, message) for name, message in found]
+    return [Complaint(path, name, message) for name, message in found]
 
 
 def _check_notebook(nb: Any) -> Iterator[str]:

@@ -7,14 +7,30 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from types import FrameType
+from collections.abc import Callable, Iterator
 
 GRACE = 5.0
 """Seconds between asking a cell to stop and killing its kernel: enough to roll a transaction back."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TICK = 0.1
+
+
+@contextlib.contextmanager
+def heed_signals(stop: Callable[[str], None]) -> Iterator[None]:
+    """Gives the name of each signal that would end the command to `stop`; does nothing outside of the main thread.
+
+    A handler, and not KeyboardInterrupt, which could leave any line. What was ignored stays ignored: under nohup a closed
+    terminal is no reason to stop.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    heeded = [each for each in _SIGNALS if in_main and signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, lambda number, frame: stop(signal.Signals(number).name)) for each in heeded}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 class Stopped(Exception):  # noqa: N818 - says what happened
@@ -43,15 +59,10 @@ class Supervisor:
         done = threading.Event()
         clock = threading.Thread(target=self._watch_clock, args=(done,), name="runbook-supervisor", daemon=True)
         clock.start()
-        in_main = threading.current_thread() is threading.main_thread()
-        # What was ignored stays ignored: under nohup a closed terminal is no reason to stop.
-        heeded = [each for each in _SIGNALS if in_main and signal.getsignal(each) is not signal.SIG_IGN]
-        before = {each: signal.signal(each, self._on_signal) for each in heeded}
         try:
-            yield
+            with heed_signals(self.stop):
+                yield
         finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
             done.set()
             clock.join()
 
@@ -89,9 +100,6 @@ class Supervisor:
         self.reason = self.reason or reason
         self._signal_kernel(signal.SIGKILL if again else signal.SIGINT)
         self._kill_at = time.monotonic() + self.grace
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.stop(signal.Signals(number).name)
 
     def _watch_clock(self, done: threading.Event) -> None:
         while not done.wait(_TICK):

@@ -3,7 +3,6 @@
 Each section is a class in the file of its subject; `runbook settings` lists every key of them.
 """
 
-from helpers import PROJECT
 from helpers.settings.loading import load, load_approvals, local_source, source_from_dsn, source_keys
 from helpers.settings.people import Approvals, Contact
 from helpers.settings.pipeline import Compliance, Cutover, Hybrid, Sla
@@ -16,7 +15,7 @@ from helpers.settings.stage import Archive, Evidence, Stage
 from helpers.settings.targets import Databricks, Dbt, Downstream, Snowflake
 
 __all__ = [
-    "DEFAULT_PROFILE", "FILE", "LOCATION", "PROJECT", "Airflow", "Alerts", "Approvals", "Archive", "Aws", "Compliance", "Contact",
+    "DEFAULT_PROFILE", "FILE", "LOCATION", "Airflow", "Alerts", "Approvals", "Archive", "Aws", "Compliance", "Contact",
     "Cutover", "Databricks", "Dbt", "Dns", "Downstream", "Evidence", "Export", "Hybrid", "Kafka", "Notify", "Policy", "Profile",
     "Resolved", "Sentinel", "Settings", "Sla", "Snowflake", "Source", "Stage", "Terraform", "Verify", "load", "load_approvals",
     "local_source", "location", "source_from_dsn", "source_keys",

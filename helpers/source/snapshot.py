@@ -20,13 +20,14 @@ from typing import Any
 import psutil
 import psycopg2
 
+from helpers import PROJECT
 from helpers.errors import ConnectionFailed, SessionRefused, SourceFailed, SourceRefused
 from helpers.model.catalog import Table, kinds_read
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.faults import Fault
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import literal
-from helpers.settings import PROJECT, Source
+from helpers.settings import Source
 from helpers.source import held_snapshots, rights
 from helpers.source.held_snapshots import Snapshot, held, release
 from helpers.source.relations import DETACHING

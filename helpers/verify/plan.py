@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from helpers import PROJECT
 from helpers.digests import DOES_NOT_FIT
 from helpers.engines import engine, shapes
 from helpers.engines.base import Place
@@ -24,7 +25,7 @@ from helpers.model.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
-from helpers.settings import PROJECT, Settings, Source
+from helpers.settings import Settings, Source
 from helpers.source import held_snapshots, left_out
 from helpers.source import snapshot as snapshots
 from helpers.source.catalog import measured, read_catalog

@@ -19,13 +19,14 @@ import pytest
 import snowflake.connector
 from pydantic import SecretStr
 
+from helpers import PROJECT
 from helpers import settings as profiles
 from helpers.commands.places import OUTPUTS
 from helpers.errors import StageError
 from helpers.local import stack
 from helpers.pipelines.sample import sample
 from helpers.platforms.s3 import Bucket
-from helpers.settings import PROJECT, Settings, Stage
+from helpers.settings import Settings, Stage
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import typer
 
+from helpers import PROJECT
 from helpers.commands import places
 from helpers.commands.app import app
 from helpers.commands.held import transactions_held_back
 from helpers.errors import MigrationError
 from helpers.platforms import postgres
-from helpers.settings import PROJECT
 from helpers.source import held_snapshots, snapshot
 
 TABLES = [

@@ -17,7 +17,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from helpers import redaction, settings
+from helpers import PROJECT, redaction, settings
 from helpers.errors import SettingsError
 from helpers.settings import reference
 from helpers.settings.problems import example_of
@@ -127,7 +127,7 @@ def test_a_section_is_asked_for_when_it_is_needed(write: object) -> None:
 
 
 def test_the_commented_production_profile_is_valid(write: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (settings.PROJECT / "migration.toml").read_text(encoding="utf-8")
+    text = (PROJECT / "migration.toml").read_text(encoding="utf-8")
     example = "\n".join(
         line.removeprefix("# ") for line in text.split("# [profiles.production.source]")[1].splitlines()
     )

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers import PROJECT
 from helpers.ledger.ledger import Ledger
-from helpers.settings import PROJECT
 
 HEAVY = {
     "boto3", "deltalake", "duckdb", "IPython", "nbformat", "pandas", "papermill", "polars", "psycopg2", "pyarrow", "pyspark", "requests",

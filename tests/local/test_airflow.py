@@ -20,7 +20,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from helpers import settings
+from helpers import PROJECT, settings
 from helpers.errors import ConnectionFailed, PipelineFailed, SettingsError, UsageError
 from helpers.ledger import folders
 from helpers.ledger.ledger import Ledger
@@ -57,7 +57,7 @@ def server(local_settings: Any) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Airflow:
-    return platform.connect(settings.load("local", stack.PROJECT / "migration.toml"))
+    return platform.connect(settings.load("local", PROJECT / "migration.toml"))
 
 
 def wait_for(done: Callable[[], Any], seconds: float = 120) -> Any:
@@ -116,7 +116,7 @@ def test_a_failing_task_shows_its_log(client: Airflow) -> None:
 
 
 def test_a_wrong_password_is_one_clear_error(server: Server) -> None:
-    own = settings.load("local", stack.PROJECT / "migration.toml").airflow
+    own = settings.load("local", PROJECT / "migration.toml").airflow
     with pytest.raises(SettingsError, match="refuses the password of the user runbook") as caught:
         Airflow(own.model_copy(update={"password": SecretStr("wrong-horse-7")})).dags()
     assert not caught.value.transient
@@ -124,7 +124,7 @@ def test_a_wrong_password_is_one_clear_error(server: Server) -> None:
 
 
 def test_passwords_are_in_no_process_list_and_ports_on_loopback_alone(server: Server, client: Airflow) -> None:
-    values = settings.load("local", stack.PROJECT / "migration.toml").values
+    values = settings.load("local", PROJECT / "migration.toml").values
     held = [values.airflow.password, values.source.password, values.stage.secret_key, values.snowflake.password]
     secrets = [secret.get_secret_value() for secret in held if secret]
     running = next(row for row in stack.status() if row.name == "airflow")
@@ -213,7 +213,7 @@ def test_a_first_switch_starts_no_run_and_down_leaves_nothing(
         own = stack.on_demand(Server)
         pid = next(row.pid for row in stack.status() if row.name == "airflow")
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        found = settings.load("local", stack.PROJECT / "migration.toml")
+        found = settings.load("local", PROJECT / "migration.toml")
         other = platform.connect(found)
         assert own.port != server.port
         other.enable(CLOUD)
@@ -226,7 +226,7 @@ def test_a_first_switch_starts_no_run_and_down_leaves_nothing(
             other.dags()
         stack.up()
         with pytest.raises(ConnectionFailed, match="runbook local up --airflow"):
-            platform.connect(settings.load("local", stack.PROJECT / "migration.toml"))
+            platform.connect(settings.load("local", PROJECT / "migration.toml"))
     finally:
         stack.remove(tmp_path / "own")
     assert os.environ["RUNBOOK_LOCAL_ROOT"] == str(tmp_path / "own")

@@ -16,11 +16,12 @@ from typing import Any
 
 import psutil
 
+from helpers import PROJECT
 from helpers import settings as profiles
 from helpers.pipelines.sample import scratch
 from helpers.platforms import postgres
 from helpers.platforms.scratch_folder import PREFIX, scratch_folder
-from helpers.settings import PROJECT, Settings
+from helpers.settings import Settings
 
 
 def killed(program: str, *words: str, **environment: str) -> str:

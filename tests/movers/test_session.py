@@ -22,12 +22,13 @@ import psycopg2
 import pytest
 from pydantic import SecretStr
 
+from helpers import PROJECT
 from helpers.archive import backup
 from helpers.assessment import growth, integrations, inventory, security
 from helpers.cutover import rollback
 from helpers.errors import MigrationError, SessionRefused
 from helpers.platforms import duck, pg_session, postgres
-from helpers.settings import PROJECT, Settings, Source
+from helpers.settings import Settings, Source
 from helpers.source import freeze, held_snapshots, readers, snapshot
 from helpers.source import survey as assess
 from helpers.source.catalog import read_catalog

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from helpers import PROJECT
 from helpers.runs.cell_progress import Silence
 from helpers.runs.run import execute
-from helpers.settings import PROJECT
 
 NAME = "10_infrastructure"
 KEYS = "keys"

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from helpers import PROJECT
 from helpers import settings as profiles
 from helpers.errors import ConnectionFailed, MigrationError, PipelineFailed, SettingsError, UsageError
 from helpers.platforms import airflow as platform
 from helpers.platforms.airflow import Airflow
-from helpers.settings import PROJECT, Profile, Settings
+from helpers.settings import Profile, Settings
 
 PASSWORD = "correct-horse-7"
 Answer = Callable[[BaseHTTPRequestHandler], None]

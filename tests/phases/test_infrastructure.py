@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import checklist
+from helpers import PROJECT, checklist
 from helpers.errors import GateClosed, SettingsError, UsageError
 from helpers.infrastructure import env_file, tf_vars
 from helpers.infrastructure import resources as infrastructure
@@ -22,7 +22,7 @@ from helpers.phases.p10_infrastructure.infrastructure import VALID, Infrastructu
 from helpers.platforms import environments
 from helpers.runs.cell_progress import Silence
 from helpers.runs.run import execute
-from helpers.settings import PROJECT, Settings
+from helpers.settings import Settings
 
 RUNBOOK = PROJECT / "runbooks" / "10_infrastructure.ipynb"
 PASSWORD = "a 'single', a \"double\" and $(touch executed) `touch executed`"

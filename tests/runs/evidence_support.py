@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from helpers import PROJECT
 from helpers.checker import checklists
 from helpers.checker.manifest import digest_of
 from helpers.checker.rule import DeclaredStep
@@ -22,7 +23,7 @@ from helpers.evidence import approvals, heads, keys
 from helpers.evidence import seal as sealing
 from helpers.evidence.keys import KeyPair
 from helpers.evidence.people import roll
-from helpers.settings import PROJECT, Approvals, Profile, Settings
+from helpers.settings import Approvals, Profile, Settings
 
 PHASE = "30_x"
 CELLS = {

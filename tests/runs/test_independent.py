@@ -18,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from evidence_support import PHASE, Run
 
-from helpers.settings import PROJECT
+from helpers import PROJECT
 
 COSIGN = "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5"
 

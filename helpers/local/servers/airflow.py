@@ -12,10 +12,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers import PROJECT
 from helpers.local.servers.processes import LOOPBACK
 from helpers.local.servers.server import LocalServer, read
 from helpers.platforms import environments
-from helpers.platforms.environments import PROJECT
 
 USER = "runbook"
 DAGS = PROJECT / "pipeline" / "airflow" / "dags"

@@ -13,10 +13,9 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
+from helpers import PROJECT
 from helpers.errors import LocalStackError
 from helpers.local.servers.processes import LOOPBACK, Account, Running, log_size, start, stop_strays, wait_until_ready
-
-PROJECT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True, repr=False)

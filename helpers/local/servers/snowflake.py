@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helpers import PROJECT
 from helpers.errors import LocalStackError
 from helpers.local.servers.processes import LOOPBACK
-from helpers.local.servers.server import PROJECT, LocalServer, python_environment, read
+from helpers.local.servers.server import LocalServer, python_environment, read
 
 USER = "RUNBOOK"
 ACCOUNT = "local"

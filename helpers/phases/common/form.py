@@ -8,13 +8,13 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from helpers import checklist, settings
+from helpers import PROJECT, checklist, settings
 from helpers.errors import MigrationError
 from helpers.evidence import signing
 from helpers.ledger.folders import refuse_sealed
 from helpers.ledger.ledger import Ledger
 
-OUTPUTS = settings.PROJECT / "outputs"
+OUTPUTS = PROJECT / "outputs"
 _WIDE = widgets.Layout(width="40em")
 _LABELLED = {"description_width": "7em"}
 

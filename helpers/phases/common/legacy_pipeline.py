@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from helpers import PROJECT
 from helpers.assessment import security
 from helpers.finding import Finding, note, stop
 from helpers.ledger.steps import Found
@@ -27,7 +28,7 @@ from helpers.pipelines.full_run import LEGACY_DAG, PipelineRun
 from helpers.pipelines.parity import AGGREGATES
 from helpers.platforms import airflow, postgres
 from helpers.progress import Progress
-from helpers.settings import PROJECT, Downstream, Settings, Sla
+from helpers.settings import Downstream, Settings, Sla
 
 WRITTEN = ("customers", "dim_*", "fact_sales", "sales_*")
 """Tables that a run writes."""

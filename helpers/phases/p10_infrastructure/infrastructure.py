@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from helpers import PROJECT
 from helpers.evidence.people import roll
 from helpers.finding import Finding, note, stop, warning
 from helpers.frames import frame
@@ -26,7 +27,6 @@ from helpers.phases.common.plan import plan_step
 from helpers.phases.p10_infrastructure import plan as infrastructure_plan
 from helpers.platforms import aws, environments, snowflake, terraform
 from helpers.platforms.terraform import TerraformPlan
-from helpers.settings import PROJECT
 
 ENVIRONMENT = "s10-environment-gate"
 VALID = "s10-validate"
