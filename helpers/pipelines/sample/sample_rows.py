@@ -140,30 +140,25 @@ class Rows(Draws):
         category = choose(CATEGORIES, pl.col("product") % 5)
         return frame.select(
             "line_no",
-            order_id(pl.col("order")).alias("order_id"),
-            date(pl.col("day")).cast(pl.String).alias("order_date"),
-            pl.when(pl.col("shipped") >= 0)
+            order_id=order_id(pl.col("order")),
+            order_date=date(pl.col("day")).cast(pl.String),
+            ship_date=pl.when(pl.col("shipped") >= 0)
             .then(date(pl.col("shipped")).cast(pl.String))
             .when(whim < 300)
-            .then(pl.lit("n/a"))
-            .alias("ship_date"),
-            pl.when(pl.col("customer") >= 0)
+            .then(pl.lit("n/a")),
+            customer_id=pl.when(pl.col("customer") >= 0)
             .then(customer_id(pl.col("customer")))
             .when(whim < 500)
-            .then(pl.lit(""))
-            .alias("customer_id"),
-            pl.format(
+            .then(pl.lit("")),
+            product_id=pl.format(
                 "{}-{}", choose(("FUR", "OFF", "TEC", "GAR", "CAF"), pl.col("product") % 5), zeros("product", 6)
-            ).alias("product_id"),
-            pl.when((whim >= 990) & ~pl.col("again"))
-            .then(pl.format(" {} ", category))
-            .otherwise(category)
-            .alias("category"),
-            pl.when(whim != 7).then(choose([row[1] for row in COUNTRIES], pl.col("country"))).alias("region"),
-            choose([row[0] for row in COUNTRIES], pl.col("country")).alias("country"),
-            decimal(pl.col("sales"), 2, padded).alias("sales"),
-            pl.col("quantity").cast(pl.String).alias("quantity"),
-            pl.when((whim < 10) | (whim > 15)).then(decimal(pl.col("profit"), 4, padded)).alias("profit"),
+            ),
+            category=pl.when((whim >= 990) & ~pl.col("again")).then(pl.format(" {} ", category)).otherwise(category),
+            region=pl.when(whim != 7).then(choose([row[1] for row in COUNTRIES], pl.col("country"))),
+            country=choose([row[0] for row in COUNTRIES], pl.col("country")),
+            sales=decimal(pl.col("sales"), 2, padded),
+            quantity=pl.col("quantity").cast(pl.String),
+            profit=pl.when((whim < 10) | (whim > 15)).then(decimal(pl.col("profit"), 4, padded)),
         )
 
     def stores(self, start: int, stop: int) -> pl.DataFrame:
@@ -206,16 +201,16 @@ class Rows(Draws):
         whim, first, last = pl.col("whim"), choose(FIRST_NAMES, pl.col("first")), choose(LAST_NAMES, pl.col("last"))
         seconds = pl.lit(1_420_070_400) + pl.col("created") % 220_000_000
         return frame.select(
-            customer_id(pl.col("customer")).alias("customer_id"),
-            pl.format("{} {}", first, last).alias("name"),
-            pl.when(whim >= 50).then(pl.format("customer{}@example.com", pl.col("customer") + 1)).alias("email"),
-            choose(SEGMENTS, whim % 3).alias("segment"),
-            choose([row[0] for row in COUNTRIES], pl.col("country")).alias("country"),
-            pl.when(whim >= 300).then(date(pl.col("born"))).alias("birth_date"),
-            pl.when(whim < 800).then(whim % 6).alias("loyalty_level"),
-            pl.when(whim % 10 > 0).then(whim % 3 == 0).alias("newsletter"),
-            pl.when(whim < 60).then(choose(NOTES, whim % 5)).when(whim < 70).then(pl.lit("")).alias("notes"),
-            timestamp(seconds, pl.col("created") % 1_000_000).alias("created_at"),
+            customer_id=customer_id(pl.col("customer")),
+            name=pl.format("{} {}", first, last),
+            email=pl.when(whim >= 50).then(pl.format("customer{}@example.com", pl.col("customer") + 1)),
+            segment=choose(SEGMENTS, whim % 3),
+            country=choose([row[0] for row in COUNTRIES], pl.col("country")),
+            birth_date=pl.when(whim >= 300).then(date(pl.col("born"))),
+            loyalty_level=pl.when(whim < 800).then(whim % 6),
+            newsletter=pl.when(whim % 10 > 0).then(whim % 3 == 0),
+            notes=pl.when(whim < 60).then(choose(NOTES, whim % 5)).when(whim < 70).then(pl.lit("")),
+            created_at=timestamp(seconds, pl.col("created") % 1_000_000),
         )
 
     def payments(self, start: int, stop: int) -> pl.DataFrame:
@@ -238,24 +233,22 @@ class Rows(Draws):
         whim, status = pl.col("whim"), pl.col("whim") % 100
         method = choose(METHODS, whim % 8)
         return frame.select(
-            pl.col("uuid").alias("payment_id"),
-            (pl.col("order") + 100_001).alias("receipt"),
-            order_id(pl.col("order")).alias("order_id"),
-            pl.when(pl.col("customer") >= 0).then(customer_id(pl.col("customer"))).alias("customer_id"),
-            pl.when(whim >= 400).then((whim * 7 + pl.col("order")) % STORES + 1).alias("store_id"),
-            method.alias("method"),
-            pl.when(pl.col("total") < 0)
+            payment_id=pl.col("uuid"),
+            receipt=pl.col("order") + 100_001,
+            order_id=order_id(pl.col("order")),
+            customer_id=pl.when(pl.col("customer") >= 0).then(customer_id(pl.col("customer"))),
+            store_id=pl.when(whim >= 400).then((whim * 7 + pl.col("order")) % STORES + 1),
+            method=method,
+            status=pl.when(pl.col("total") < 0)
             .then(pl.lit("refunded"))
             .when(status < 3)
             .then(pl.lit("pending"))
             .when(status < 5)
             .then(pl.lit("failed"))
-            .otherwise(pl.lit("paid"))
-            .alias("status"),
-            decimal(pl.col("total"), 2, pl.lit(True)).alias("amount"),
-            choose([row[2] for row in COUNTRIES], pl.col("country")).alias("currency"),
-            pl.when(whim >= 100)
-            .then(
+            .otherwise(pl.lit("paid")),
+            amount=decimal(pl.col("total"), 2, pl.lit(True)),
+            currency=choose([row[2] for row in COUNTRIES], pl.col("country")),
+            details=pl.when(whim >= 100).then(
                 pl.concat_str(
                     pl.lit('{"provider": {"name": "'),
                     choose(("Adyen", "Stripe", "Wero"), whim % 3),
@@ -265,12 +258,11 @@ class Rows(Draws):
                     pl.col("lines"),
                     pl.when(whim % 10 == 0).then(pl.lit(', "memo": "für Zoë ✓"}')).otherwise(pl.lit(', "memo": null}')),
                 )
-            )
-            .alias("details"),
-            choose(TAGS, whim % 7).alias("tags"),
-            pl.when((status >= 3) | (pl.col("total") < 0))
-            .then(timestamp(pl.col("day") * 86_400 + pl.col("time") // 1000, pl.col("time") % 1000 * 1000))
-            .alias("paid_at"),
+            ),
+            tags=choose(TAGS, whim % 7),
+            paid_at=pl.when((status >= 3) | (pl.col("total") < 0)).then(
+                timestamp(pl.col("day") * 86_400 + pl.col("time") // 1000, pl.col("time") % 1000 * 1000)
+            ),
         )
 
     def shipments(self, start: int, stop: int) -> pl.DataFrame:
@@ -287,15 +279,15 @@ class Rows(Draws):
         )
         whim = pl.col("whim")
         return frame.select(
-            (pl.col("order") + 1).alias("shipment_id"),
-            date(pl.col("shipped")).alias("shipped_on"),
-            order_id(pl.col("order")).alias("order_id"),
-            pl.when(whim >= 400).then(whim % STORES + 1).alias("store_id"),
-            choose(CARRIERS, whim % 5).alias("carrier"),
-            pl.when(whim % 20 > 0).then(decimal(pl.col("grams"), 3, pl.lit(False))).alias("weight_kg"),
-            pl.when(whim % 25 > 0)
-            .then(timestamp((pl.col("shipped") + 1) * 86_400 + pl.col("time"), whim * 0).str.strip_suffix("+00"))
-            .alias("delivered_at"),
+            shipment_id=pl.col("order") + 1,
+            shipped_on=date(pl.col("shipped")),
+            order_id=order_id(pl.col("order")),
+            store_id=pl.when(whim >= 400).then(whim % STORES + 1),
+            carrier=choose(CARRIERS, whim % 5),
+            weight_kg=pl.when(whim % 20 > 0).then(decimal(pl.col("grams"), 3, pl.lit(False))),
+            delivered_at=pl.when(whim % 25 > 0).then(
+                timestamp((pl.col("shipped") + 1) * 86_400 + pl.col("time"), whim * 0).str.strip_suffix("+00")
+            ),
         )
 
     def event_log(self, start: int, stop: int) -> pl.DataFrame:
@@ -314,18 +306,15 @@ class Rows(Draws):
         )
         whim = pl.col("whim")
         return frame.select(
-            timestamp(pl.col("day") * 86_400 + pl.col("time") // 1000, pl.col("time") % 1000 * 1000).alias("logged_at"),
-            choose(("shop", "till", "warehouse"), whim % 3).alias("source"),
-            pl.when((pl.col("customer") >= 0) & (whim < 700)).then(customer_id(pl.col("customer"))).alias("user"),
-            pl.when(whim % 50 > 0)
-            .then(
+            logged_at=timestamp(pl.col("day") * 86_400 + pl.col("time") // 1000, pl.col("time") % 1000 * 1000),
+            source=choose(("shop", "till", "warehouse"), whim % 3),
+            user=pl.when((pl.col("customer") >= 0) & (whim < 700)).then(customer_id(pl.col("customer"))),
+            message=pl.when(whim % 50 > 0).then(
                 pl.format(
                     "order {} {}", order_id(pl.col("order")), choose(("placed", "paid – ok", "printed\t✓"), whim % 3)
                 )
-            )
-            .alias("message"),
-            pl.when(whim % 4 > 0)
-            .then(
+            ),
+            payload=pl.when(whim % 4 > 0).then(
                 pl.concat_str(
                     pl.lit('{"ms": '),
                     whim,
@@ -333,8 +322,7 @@ class Rows(Draws):
                     choose(("de-DE", "fr-CI", "日本"), whim % 3),
                     pl.lit('"}'),
                 )
-            )
-            .alias("payload"),
+            ),
         )
 
     def lines(self, line: Ints) -> Lines:
