@@ -1,7 +1,7 @@
 """The legacy data, kept before their system goes: Parquet and a dump of one snapshot, locked in S3, and seen to restore.
 
 An archive is finished when its record is there, which is written last. One that was killed goes on: the export and the
-dump in their snapshot while that is held, else both anew, since nothing is locked before both are whole; then with the
+dump in their snapshot while that is held, otherwise both start over, since nothing is locked before both are whole; then with the
 first file that is not locked yet.
 """
 

@@ -1,7 +1,7 @@
 """The whole of a database in one file, by PostgreSQL's own pg_dump, and back again into a scratch database.
 
 A dump has its name only once it is whole: it is written beside it and renamed. A scratch database carries in its name
-that it is one and since when, and a session with that name vouches for it; one that a killed restore left is dropped by the
+that it is one and since when, and an open session of that name marks it as in use; one that a killed restore left is dropped by the
 next.
 """
 
@@ -34,7 +34,7 @@ from helpers.settings import Source
 PART = ".part"
 SCRATCH = "runbook_restore_"
 SESSION = "migration-runbooks "
-"""With the scratch database's name behind it, the name of the session that vouches for it."""
+"""With the scratch database's name behind it, the name of the session that marks it as in use."""
 
 NOT_RESTORED = ("EVENT TRIGGER", "PUBLICATION", "SUBSCRIPTION")
 """Entries of a dump that a scratch database goes without: they would act beyond it, and ask for a superuser."""
@@ -196,7 +196,7 @@ def _create_statement(tools: Tools, dump: Dump) -> str:
 
 
 def _scratch_name(server: Any) -> str:
-    """A name with the server's time; from here on the session vouches for it."""
+    """A name with the server's time; from here on the session marks it as in use."""
     cursor = server.cursor()
     cursor.execute("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS')")
     (now,) = cursor.fetchone()

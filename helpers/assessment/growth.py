@@ -1,6 +1,6 @@
 """How fast tables grow, by the dates that their own rows carry.
 
-The server's counters begin anew with every reset and count what was deleted again. A table's dates tell how many of the rows
+The server's counters start over with every reset and count what was deleted again. A table's dates tell how many of the rows
 that it holds now came in each of its last two years, which is what a target has to be sized for.
 """
 

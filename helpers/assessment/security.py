@@ -121,13 +121,13 @@ def _look_at_roles(seen: Security, asked: Compliance) -> Iterator[Finding]:
 
 def _look_at_passwords(seen: Security) -> Iterator[Finding]:
     if seen.encryption != "scram-sha-256":
-        fix = "set password_encryption = 'scram-sha-256', then let every role set its password anew"
+        fix = "set password_encryption = 'scram-sha-256', then let every role set its password again"
         yield stop("password_encryption", f"new passwords are kept as {seen.encryption}", fix)
     for roles, what in ((seen.without_password, "without a password"), (seen.md5, "with an MD5 password")):
         for role in roles or ():
             yield warning(f"role {role}", f"it may log in {what}", f"\\password {role}, or ALTER ROLE {role} NOLOGIN")
     for line in seen.trusted or ():
-        fix = "write scram-sha-256 in place of trust"
+        fix = "use scram-sha-256 instead of trust"
         yield stop("pg_hba.conf", f"it lets in over the network without a password: {line}", fix)
     hidden = [
         name

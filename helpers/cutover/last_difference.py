@@ -54,7 +54,7 @@ class Health:
     """How the target answered a number of questions.
 
     Attributes:
-        latency: seconds of the slowest answer but for one in twenty; infinite where none came.
+        latency: the 95th percentile, in seconds; infinite where no answer came.
         said: the first error.
     """
 

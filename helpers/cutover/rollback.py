@@ -294,7 +294,7 @@ def _unfit_rows(changes: TableChanges) -> Iterator[str]:
             yield f"{changes} has the key {json.dumps(dict(row.key), ensure_ascii=False)} twice in the target"
         if names := sorted(masked & {*row.new, *row.old}):
             yield (
-                f"{changes} differs in {', '.join(names)}, which the export's policy wrote otherwise than the source has it: "
+                f"{changes} differs in {', '.join(names)}, which the export's policy wrote differently from the source: "
                 f"key {json.dumps(dict(row.key), ensure_ascii=False)}"
             )
             return

@@ -12,7 +12,7 @@ from helpers.settings import Source
 from helpers.source.asking import asking
 
 TABLES = ("fact_sales", "sales_data", "sales_daily", "sales_monthly")
-"""What it makes anew."""
+"""What it rebuilds."""
 
 
 def aggregate(source: Source) -> dict[str, int]:

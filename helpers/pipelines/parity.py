@@ -113,7 +113,7 @@ class Difference:
             case "changed":
                 return f"{where}: {self.column} is {self.legacy} in the legacy pipeline, {self.other} in the {self.against}{why}"
             case "missing":
-                return f"{where}: the {self.against} lacks the row{why}"
+                return f"{where}: the row is missing in the {self.against}{why}"
             case "extra":
                 return f"{where}: only the {self.against} has the row{why}"
             case "repeated":

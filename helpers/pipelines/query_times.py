@@ -133,7 +133,7 @@ def findings(timings: Sequence[Timing], sla: Sla | None) -> Iterator[Finding]:
             yield warning(each.name, "nobody has promised a limit", f"agree on one: sla.seconds.{each.name}")
     total = sum(each.slowest for each in timings)
     if sla and sla.total_seconds is not None and total > sla.total_seconds:
-        yield stop("all queries", f"take {total:.2f} s, and {sla.total_seconds:g} s were promised", "agree on sla.total_seconds anew")  # fmt: skip
+        yield stop("all queries", f"take {total:.2f} s, and {sla.total_seconds:g} s were promised", "agree on a new sla.total_seconds")  # fmt: skip
     known = {each.name for each in timings}
     for name in sorted(set(sla.seconds) - known if sla else ()):
         yield stop(name, "has a limit, and no query of that name was timed", f"correct sla.seconds.{name}")

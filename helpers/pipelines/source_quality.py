@@ -1,4 +1,4 @@
-"""Does the source keep the rules of its own data? What it declares is counted, and what its figures owe one another is asked.
+"""Does the source keep the rules of its own data? What it declares is counted, and whether its figures add up is asked.
 
 Only declared rules: a range that was read from the rows is kept by them whatever they are. What no constraint says (that days and
 months add up alike, that a return is negative) stands in pipeline/legacy/checks: each file is a query, and a row of it is

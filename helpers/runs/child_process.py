@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.runs.parent_process import PARENT
-from helpers.runs.supervisor import GRACE, heed_signals
+from helpers.runs.supervisor import GRACE, handle_signals
 
 _END = 4 * GRACE
 """Seconds for a cell to clean up, the kernel to end and the attempt to be rendered, before the command is killed."""
@@ -40,7 +40,7 @@ def run_child(
         ends_at: by the monotonic clock, when it has taken too long.
     """
     child = _Child()
-    with heed_signals(child.stop):
+    with handle_signals(child.stop):
         # A session of its own: a terminal's Ctrl-C reaches it once, through this process, and not twice.
         with subprocess.Popen(
             list(words),

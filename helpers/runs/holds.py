@@ -17,7 +17,7 @@ def settle_snapshots(run: str, result: AttemptResult) -> Iterator[Snapshot]:
     """Lets go what a phase of a run held for its next attempt, once that needs none.
 
     Yields:
-        What the next attempt will take anew: the attempt failed, and repeating it as it was would not help.
+        What the next attempt will take again: the attempt failed, and repeating it as it was would not help.
     """
     failure = result.failure
     final = failure is not None and result.exit_code in (1, 2) and not failure.transient

@@ -21,7 +21,7 @@ def execute_patiently(
     say: Callable[[str], None],
     first_wait: float = FIRST_WAIT,
 ) -> AttemptResult:
-    """Executes until an attempt ends otherwise than by a transient error, each time as a further attempt.
+    """Executes until an attempt ends with anything but a transient error, each time as a further attempt.
 
     Args:
         execute: opens and executes the next attempt.

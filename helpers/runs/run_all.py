@@ -114,7 +114,7 @@ class AllResult:
         return next((each for each in self.phases if each.exit_code), None)
 
     def summary(self) -> str:
-        """The answer in a sentence or two, with everything that lacks."""
+        """The answer in a sentence or two, with everything that is missing."""
         if stopped := self.stopped_at:
             words = f"{stopped.state.upper()} at {stopped.phase} (exit {self.exit_code}): {stopped.why}"
         else:
@@ -313,7 +313,7 @@ def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
 
 
 def _done_before(entries: list[Entry], phase: _Phase, *, behind: int) -> Entry | None:
-    """The end of the phase's last attempt, where that makes another one needless."""
+    """The end of the phase's last attempt, where that makes another one unnecessary."""
     assert phase.notebook
     started = [e for e in entries if e.event == "attempt-started" and e.get("phase") == phase.name]
     if phase.apply:

@@ -17,15 +17,15 @@ _TICK = 0.1
 
 
 @contextlib.contextmanager
-def heed_signals(stop: Callable[[str], None]) -> Iterator[None]:
+def handle_signals(stop: Callable[[str], None]) -> Iterator[None]:
     """Gives the name of each signal that would end the command to `stop`; does nothing outside of the main thread.
 
     A handler, and not KeyboardInterrupt, which could leave any line. What was ignored stays ignored: under nohup a closed
     terminal is no reason to stop.
     """
     in_main = threading.current_thread() is threading.main_thread()
-    heeded = [each for each in _SIGNALS if in_main and signal.getsignal(each) is not signal.SIG_IGN]
-    before = {each: signal.signal(each, lambda number, frame: stop(signal.Signals(number).name)) for each in heeded}
+    handled = [each for each in _SIGNALS if in_main and signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, lambda number, frame: stop(signal.Signals(number).name)) for each in handled}
     try:
         yield
     finally:
@@ -41,8 +41,8 @@ class Supervisor:
     """Watches one kernel for one run.
 
     It never raises into the code that talks to the kernel: it interrupts the kernel's process group, so that the
-    cell meets KeyboardInterrupt and its `with` blocks are left properly, and kills the group when that is not
-    heeded. `reason` then says why; the first reason stays.
+    cell meets KeyboardInterrupt and its `with` blocks are left properly, and kills the group when that
+    has no effect. `reason` then says why; the first reason stays.
     """
 
     def __init__(self, *, cell_timeout: float | None = None, grace: float = GRACE) -> None:
@@ -60,7 +60,7 @@ class Supervisor:
         clock = threading.Thread(target=self._watch_clock, args=(done,), name="runbook-supervisor", daemon=True)
         clock.start()
         try:
-            with heed_signals(self.stop):
+            with handle_signals(self.stop):
                 yield
         finally:
             done.set()

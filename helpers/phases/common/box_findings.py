@@ -43,7 +43,7 @@ def performance_findings(measured: Benchmark) -> list[Finding]:
 
 
 def quality_findings(built: DbtResult) -> list[Finding]:
-    """What failed stops; what was skipped behind it is one finding, lest it hides what failed."""
+    """What failed stops; what was skipped behind it is one finding, so that it does not hide what failed."""
     fix = "look at the rows above; correct the model or the data, then run this phase again"
     skipped = [node for node in built.bad if node.status == "skipped"]
     found = [

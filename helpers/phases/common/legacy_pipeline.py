@@ -96,7 +96,7 @@ class LegacyPipeline:
     def stands(self, load_id: str, result: Mapping[str, Any]) -> Found:
         """Whether the tables are still those that the run filled, and Airflow calls it a success."""
         if aggregation.files(self._settings.source) != result["files"]:
-            return Found("not done", "the aggregates were made anew since")
+            return Found("not done", "the aggregates were rebuilt since")
         if result["run"]:
             state = airflow.connect(self._settings).state(LEGACY_DAG, str(result["run"]))
             return Found("done" if state == "success" else "not done", f"Airflow calls the run {result['run']} {state}")

@@ -146,7 +146,7 @@ class Phase:
         return rehearse(name, f"in a rehearsal nothing depends on it: {rehearsed}")
 
     def findings(self, name: str) -> pd.DataFrame:
-        """What a step or check has found, the gravest first."""
+        """What a step or check has found, the most severe first."""
         return table(self.found.get(name, []))
 
     def has(self, name: str) -> bool:
@@ -288,7 +288,7 @@ def part_of(*names: str) -> Callable[[Callable[..., Shown]], Callable[..., Shown
 
 
 def table(findings: Sequence[Finding]) -> pd.DataFrame:
-    """Findings for a cell, the gravest first."""
+    """Findings for a cell, the most severe first."""
     order: list[Severity] = ["stop", "warning", "note"]
     rows = sorted(findings, key=lambda finding: order.index(finding.severity))
     return frame(((f.severity, f.on, f.what, f.fix) for f in rows), "severity", "on", "what", "fix")

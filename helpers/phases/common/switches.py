@@ -182,8 +182,8 @@ def no_record(share: int) -> Finding:
     """Said where a step cannot lead readers."""
     return warning(
         "DNS",
-        f"no record is configured, so this step has led nobody: {share} % of the readers have to be on the new side",
-        "lead them by hand, or add [profiles.NAME.dns] to migration.toml",
+        f"no record is configured, so this step has moved no traffic: {share} % of the readers must be on the new side",
+        "change the record by hand, or add [profiles.NAME.dns] to migration.toml",
     )
 
 

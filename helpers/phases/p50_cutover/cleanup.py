@@ -84,7 +84,7 @@ class Cleanup(Switching):
                 environment = tf_vars.environment(self.settings.file.parent)
                 variables = infrastructure_plan.variables(self.settings, environment, {})
                 planned = terraform.plan(module, variables, destroy=True, settings=self.settings)
-                # By address and name: a service reports some values of what it has anew at every look, such as until when a
+                # By address and name: a service reports some values differently at every look, such as until when a
                 # database can be restored, and a signature must outlast that.
                 rows = [(change.address, change.action, change.what) for change in planned.changes]
                 by = self.approve(plan_change(REMOVED, what, rows, "resources")).by
@@ -145,7 +145,7 @@ class Cleanup(Switching):
         return self.check(CLEANED, lambda: earlier.open_boxes(self.run.view(), boxes), acted=True)
 
     def findings(self, name: str = CLEANED) -> pd.DataFrame:
-        """What that check has said, the gravest first."""
+        """What that check has said, the most severe first."""
         return super().findings(name)
 
     def _is_archived(self, load_id: str, result: Mapping[str, Any]) -> Found:

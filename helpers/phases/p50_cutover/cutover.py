@@ -257,7 +257,7 @@ class Cutover(Switching):
         source, limits = self.settings.source, self.settings.cutover
         secret = limits.application_password.get_secret_value() if limits.application_password else None
         tried = freeze.try_a_write(source, role=limits.application, password=secret)
-        fix = "find out who goes round the default, take their right to write, then run this cell again"
+        fix = "find out who overrides the read-only default, revoke their write privileges, then run this cell again"
         yield judged(tried.refused, "a write", tried.how, fix)
         for session in freeze.writers(source):
             yield stop("a session", f"writes all the same: {session}", fix)
@@ -356,7 +356,7 @@ def _plan_freeze(plan: FreezePlan) -> StepPlan:
     """The settings that are stored, and who would be ended."""
     rows = list(_frozen(plan.source.dbname, plan.former))
     rows += [(role, f"{SETTING} of its own, for this database: on", "taken away") for role in plan.overriding]
-    rows += [(str(session), "ended, unless it goes", "connects anew") for session in plan.sessions]
+    rows += [(str(session), "ended, unless it goes", "reconnects") for session in plan.sessions]
     what = f"make new transactions in {plan.source.dbname} read-only, and end the sessions from before"
     return replace(plan_change("s50-freeze", what, rows, "objects"), totals={"sessions": len(plan.sessions)})
 

@@ -39,7 +39,7 @@ def scratch(settings: Settings, *, orders: int, progress: Progress | None = None
     name = f"{NAME}{token_hex(4)}"
     own = _own(settings, server, name)
     _remove_left(settings, server)
-    # Its session vouches for the database as long as this process lives, however it ends.
+    # Its session marks the database as in use as long as this process lives, however it ends.
     with _session(server, VOUCHES + name) as cursor:
         cursor.execute(f"CREATE DATABASE {name}")
         try:
@@ -64,7 +64,7 @@ def _own(settings: Settings, server: profiles.Source, name: str) -> Settings:
 
 
 def _remove_left(settings: Settings, server: profiles.Source) -> None:
-    """Removes what killed processes have left: the databases for which no session vouches, and what belongs to them."""
+    """Removes what killed processes have left: the databases that no session marks as in use, and what belongs to them."""
     with _session(server) as cursor:
         cursor.execute(
             "SELECT d.datname FROM pg_database d WHERE d.datname ~ %s AND NOT EXISTS "
