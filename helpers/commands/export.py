@@ -1,7 +1,5 @@
 """`runbook export`."""
 
-import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +42,7 @@ def export(
     Example: runbook export --output-format parquet --target-location s3://your-bucket/migration/
     """
     from helpers import export as exporting
+    from helpers.export.resume import Pointer, find_unfinished
     from helpers.load import beforehand
     from helpers.model import names
     from helpers.source import held_snapshots
@@ -51,7 +50,7 @@ def export(
     if output_format != "parquet":
         why = "only parquet keeps every value"
         raise UsageError("export", on=f"--output-format {output_format}", why=why, next_step="use parquet")
-    pointer = places.open_run_folder(run) / "export.json" if run else None
+    folder = places.open_run_folder(run) if run else None
     tell_held(run, profile)
     settings = load_profile(profile, source_dsn_env)
     if workers:
@@ -60,7 +59,7 @@ def export(
     options: dict[str, Any] = {
         "location": location, "tables": tuple(tables or ()), "exclude": tuple(exclude or ()),
         "include_views": include_views,
-        "resume": _unfinished_export(pointer, location), "keep_for_resume": run is not None and not plan,
+        "resume": find_unfinished(folder, location), "keep_for_resume": run is not None and not plan,
         "run": run or "",
     }  # fmt: skip
     warned: list[str] = []
@@ -89,12 +88,9 @@ def export(
                     markup=False,
                 )
             if not plan:
-                if pointer:
+                if folder:
                     begun = not what.refused
-                    pointer.parent.mkdir(parents=True, exist_ok=True)
-                    pointer.write_text(
-                        json.dumps({"location": location, "export": what.state.export}), encoding="utf-8"
-                    )
+                    Pointer(location=location, export=what.state.export).write(folder)
                 manifest = exporting.export(what, progress=report)
     except BaseException:
         if begun and held_snapshots.held(run):
@@ -132,10 +128,3 @@ def export(
         show_left_out(manifest.left_out)
 
     return Answer(summary, show)
-
-
-def _unfinished_export(pointer: Path | None, location: str) -> str | None:
-    if pointer is None or not pointer.exists():
-        return None
-    former = json.loads(pointer.read_text(encoding="utf-8"))
-    return str(former["export"]) if former["location"] == location else None
