@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from helpers.apart import apart_from_the_verdict
 from helpers.commands.options import Json, Log, one_of
 from helpers.errors import MigrationError, Unexpected
 from helpers.screen import Screen, silence
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ABORTED = 4
 
@@ -140,3 +143,9 @@ def show_left_out(left_out: Mapping[str, str], said: str = "left out") -> None:
 
     for line in leaving.lines(left_out, said):
         say(line)
+
+
+def show_frame(title: str, frame: pd.DataFrame) -> None:
+    """Prints a data frame as a table."""
+    flat = frame.reset_index()
+    screen.table(title, *map(str, flat.columns), rows=[tuple(row) for row in flat.itertuples(index=False)])

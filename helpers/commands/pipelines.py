@@ -7,7 +7,7 @@ import typer
 
 from helpers.commands import places
 from helpers.commands.options import PlanOnly, Profile, Run, SourceDsn, load_profile, one_of
-from helpers.commands.output import Answer, output, planned, say, screen
+from helpers.commands.output import Answer, output, planned, say, screen, show_frame
 from helpers.progress import duration, progress
 
 
@@ -63,9 +63,8 @@ def marts(
             for row in rows:
                 say(f"{name}: {', '.join(f'{k}={v}' for k, v in row.items())}")
         if compared:
-            flat = compared.frame().reset_index()
-            screen.table(f"parity, source at LSN {compared.lsn}, marts in {compared.engine}", *map(str, flat.columns),
-                   rows=[tuple(row) for row in flat.itertuples(index=False)])  # fmt: skip
+            title = f"parity, source at LSN {compared.lsn}, marts in {compared.engine}"
+            show_frame(title, compared.frame())
             for difference in compared.differences[:40]:
                 say(str(difference))
 
@@ -115,8 +114,7 @@ def benchmark(
         if found.verdicts:
             frames["limits"] = found.judged()
         for title, frame in frames.items():
-            flat = frame.reset_index()
-            screen.table(title, *map(str, flat.columns), rows=[tuple(row) for row in flat.itertuples(index=False)])
+            show_frame(title, frame)
 
     return Answer(found.as_dict(), show, 0 if found.kept else 1)
 

@@ -165,17 +165,10 @@ class Benchmark:
 
     def judged(self) -> pd.DataFrame:
         """A row a limit."""
-        rows = [
-            (
-                v.limit.name,
-                f"{v.limit.part} {v.limit.of}".strip(),
-                v.limit.seconds,
-                None if v.measured is None else round(v.measured, 3),
-                v.answer,
-                v.why,
-            )
-            for v in self.verdicts
-        ]
+        rows = []
+        for v in self.verdicts:
+            of, measured = f"{v.limit.part} {v.limit.of}".strip(), None if v.measured is None else round(v.measured, 3)
+            rows.append((v.limit.name, of, v.limit.seconds, measured, v.answer, v.why))
         return frame(rows, "limit", "of", "seconds", "measured", "verdict", "why")
 
     def as_dict(self) -> dict[str, Any]:

@@ -225,18 +225,35 @@ def compare(
     """
     staged = Staged(settings)
     there = relations(settings.source, [each.name for each in aggregates])
-    reports = []
     with postgres.reading(settings.source) as cursor, marts.reading(settings, file) as reader:
         lsn = locked(cursor, there)
-        for n, (each, relation) in enumerate(zip(aggregates, there, strict=True)):
-            if progress:
-                progress(n, len(aggregates), f"comparing {each.name}")
-            query = each.query(reader.mart(each.name), quoted=str)
-            mart = reader.rows(query, doing=f"read the mart {each.name}")
-            reports.append(compared(each, legacy_rows(cursor, each, relation), mart, staged))
+
+        def read_mart(each: Aggregate) -> Iterable[Row]:
+            return reader.rows(each.query(reader.mart(each.name), quoted=str), doing=f"read the mart {each.name}")
+
+        reports = compare_each(cursor, aggregates, there, read_mart, staged=staged, progress=progress)
+        return ParityReport(reader.engine, lsn, staged.lsn, reports)
+
+
+def compare_each(
+    cursor: Any, aggregates: Sequence[Aggregate], there: Sequence[Relation], other: Callable[[Aggregate], Iterable[Row]], *,
+    staged: Staged | None = None, against: Against = "mart", progress: Progress | None = None,
+) -> tuple[AggregateReport, ...]:  # fmt: skip
+    """Compares legacy aggregates with another side, one after the other.
+
+    Args:
+        there: where the source has each of them.
+        other: gives the other side's rows of one.
+        staged, against: as `compared` takes them.
+    """
+    reports = []
+    for n, (each, relation) in enumerate(zip(aggregates, there, strict=True)):
         if progress:
-            progress(len(aggregates), len(aggregates), "compared")
-        return ParityReport(reader.engine, lsn, staged.lsn, tuple(reports))
+            progress(n, len(aggregates), f"comparing {each.name}")
+        reports.append(compared(each, legacy_rows(cursor, each, relation), other(each), staged, against=against))
+    if progress:
+        progress(len(aggregates), len(aggregates), "compared")
+    return tuple(reports)
 
 
 @dataclass(frozen=True)
@@ -278,6 +295,11 @@ def locked(cursor: Any, relations: Iterable[Relation]) -> str:
     names = [relation.name for relation in relations if relation.lockable]
     locks = f"; LOCK TABLE {', '.join(names)} IN ACCESS SHARE MODE" if names else ""
     cursor.connection.begin(f"SET LOCAL lock_timeout = '30s'{locks}")
+    return read_lsn(cursor)
+
+
+def read_lsn(cursor: Any) -> str:
+    """The source's position in its log now; of a standby that of what it has replayed."""
     cursor.execute(
         "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"
     )

@@ -46,20 +46,15 @@ def compare(settings: Settings, *, progress: Progress | None = None) -> ParityRe
     """
     names = [each.name for each in AGGREGATES]
     *there, raw = parity.relations(settings.source, [*names, RAW])
-    reports = []
     with asking(settings.source, "add up the order lines again") as cursor:
         lsn = parity.locked(cursor, [*there, raw])
         if progress:
             progress(0, len(there), "adding up the order lines")
         computed = recompute(_raw_lines(cursor, raw.name))
-        for n, (each, relation) in enumerate(zip(AGGREGATES, there, strict=True)):
-            if progress:
-                progress(n, len(there), f"comparing {each.name}")
-            stored = parity.legacy_rows(cursor, each, relation)
-            reports.append(parity.compared(each, stored, computed[each.name], against="recomputation"))
-        if progress:
-            progress(len(there), len(there), "compared")
-    return ParityReport(ENGINE, lsn, "", tuple(reports), against="recomputation")
+        reports = parity.compare_each(
+            cursor, AGGREGATES, there, lambda each: computed[each.name], against="recomputation", progress=progress
+        )
+    return ParityReport(ENGINE, lsn, "", reports, against="recomputation")
 
 
 class Line(NamedTuple):

@@ -19,6 +19,7 @@ from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.frames import frame
 from helpers.model.catalog import Table
 from helpers.pipelines.legacy import SQL_FOLDER
+from helpers.pipelines.parity import read_lsn
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.progress import Progress
@@ -112,7 +113,7 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
         rules = [rule for rule in found if rule.table in wanted]
         results = data_quality.check_alone(engine, rules, catalog.tables, progress=progress)
         checks = tuple(_asked(cursor, settings))
-        return SourceQuality(_lsn(cursor), tuple(map(str, chosen)), results, checks)
+        return SourceQuality(read_lsn(cursor), tuple(map(str, chosen)), results, checks)
 
 
 def names() -> tuple[str, ...]:
@@ -150,10 +151,3 @@ def _asked(cursor: Any, settings: Settings) -> Iterator[CheckResult]:
 def _examples(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> tuple[dict[str, str | None], ...]:
     texts = ([None if value is None else str(value) for value in row] for row in rows)
     return tuple(dict(zip(columns, row, strict=True)) for row in texts)
-
-
-def _lsn(cursor: Any) -> str:
-    cursor.execute(
-        "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"
-    )
-    return str(cursor.fetchone()[0])
