@@ -22,6 +22,7 @@ from IPython import get_ipython
 from IPython.display import HTML, Markdown
 
 from helpers import export, load
+from helpers.engines.loading import Target
 from helpers.errors import AwaitingPerson, MigrationError, SourceFailed, SourceRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.export.state import TableState
@@ -44,6 +45,7 @@ from helpers.platforms import postgres, spark
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
+from helpers.settings import Databricks
 from helpers.source import held_snapshots, left_out, snapshot
 from helpers.source.catalog import read_catalog
 from helpers.source.held_snapshots import Snapshot
@@ -158,19 +160,7 @@ class DataMigration(Phase):
 
     def load(self, stage_checked: Token) -> pd.DataFrame:
         """Loads the target, each table in one transaction, or shows what would be loaded."""
-        require(stage_checked, STAGE_HOLDS_THE_SNAPSHOT, apply=self.apply)
-        target = self.settings.snowflake
-        inputs = {"target": snowflake_platform.address(target), "export": self._exported(self._manifest)}
-        with self.step("s30-load", inputs, probe=self._is_loaded) as step:
-            if not self.apply:
-                return self.shown(step, data_migration_plan.plan_load(self._planned(), self._bucket, self.settings))
-            staged = self._staged()
-            if not step.skipped:
-                with self.timed("load"), progress("load") as report:
-                    plan = load.plan_load(staged, self._bucket, target)
-                    load.load(plan, load_id=step.load_id, progress=report)
-                step.result = _loaded(staged)
-        return pd.DataFrame({"table": str(table), "rows": table.rows} for table in staged.tables).set_index("table")
+        return self._load("s30-load", stage_checked, self.settings.snowflake)
 
     def verify(self) -> pd.DataFrame:
         """Compares source and target, cell by cell; a row a table."""
@@ -184,24 +174,7 @@ class DataMigration(Phase):
 
     def load_databricks(self, stage_checked: Token) -> pd.DataFrame:
         """Loads the Delta tables, each in one commit, or shows what would be loaded; says so where the profile has no target for them."""
-        require(stage_checked, STAGE_HOLDS_THE_SNAPSHOT, apply=self.apply)
-        target = self.settings.values.databricks
-        inputs = {"target": spark.address(target) if target else None, "export": self._exported(self._manifest)}
-        with self.step("s30-load-databricks", inputs, probe=self._is_loaded_as_delta if target else None) as step:
-            if target is None:
-                return self._without_delta(step)
-            if not self.apply:
-                return self.shown(
-                    step, data_migration_plan.plan_delta_load(self._planned(), self._bucket, self.settings)
-                )
-            staged = self._staged()
-            if not step.skipped:
-                with self.timed("load databricks"), progress("load databricks") as report:
-                    plan = load.plan_load(staged, self._bucket, target)
-                    load.load(plan, load_id=step.load_id, progress=report)
-                step.result = _loaded(staged)
-        loaded = ((str(table), table.rows, spark.engine(target)) for table in staged.tables)
-        return frame(loaded, "table", "rows", "engine")
+        return self._load("s30-load-databricks", stage_checked, self.settings.values.databricks)
 
     def verify_databricks(self) -> pd.DataFrame:
         """Compares source and Delta tables, cell by cell; a row a table."""
@@ -373,13 +346,33 @@ class DataMigration(Phase):
             return Found("not done", f"the manifest at {self._bucket.location} was changed since")
         return Found("done", f"the manifest at {self._bucket.location} is of the export {found.export}", now)
 
-    def _is_loaded(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        done, how = load.is_loaded(self._staged(), self._bucket, self.settings.snowflake, load_id)
-        return Found("done" if done else "not done", how, _loaded(self._staged()))
+    def _load(self, name: str, stage_checked: Token, target: Target | None) -> pd.DataFrame:
+        """The step that loads a target; of Delta tables it shows too which engine has written them."""
+        require(stage_checked, STAGE_HOLDS_THE_SNAPSHOT, apply=self.apply)
 
-    def _is_loaded_as_delta(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        done, how = load.is_loaded(self._staged(), self._bucket, self.settings.databricks, load_id)
-        return Found("done" if done else "not done", how, _loaded(self._staged()))
+        def probe(load_id: str, result: Mapping[str, Any]) -> Found:
+            assert target
+            done, how = load.is_loaded(self._staged(), self._bucket, target, load_id)
+            return Found("done" if done else "not done", how, _loaded(self._staged()))
+
+        where = data_migration_plan.address(target) if target else None
+        inputs = {"target": where, "export": self._exported(self._manifest)}
+        with self.step(name, inputs, probe=probe if target else None) as step:
+            if target is None:
+                return self._without_delta(step)
+            if not self.apply:
+                planned = data_migration_plan.plan_load(name, self._planned(), self._bucket, target, self.settings)
+                return self.shown(step, planned)
+            staged = self._staged()
+            if not step.skipped:
+                title = name.removeprefix("s30-").replace("-", " ")
+                with self.timed(title), progress(title) as report:
+                    plan = load.plan_load(staged, self._bucket, target)
+                    load.load(plan, load_id=step.load_id, progress=report)
+                step.result = _loaded(staged)
+        if isinstance(target, Databricks):
+            return frame(((str(t), t.rows, spark.engine(target)) for t in staged.tables), "table", "rows", "engine")
+        return frame(((str(t), t.rows) for t in staged.tables), "table", "rows")
 
     def _exported(self, exported: Manifest | None) -> dict[str, Any]:
         if exported is None:

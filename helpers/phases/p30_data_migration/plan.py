@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from helpers import load
+from helpers.engines.loading import Target
 from helpers.errors import MigrationError, TargetRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.model import manifest
@@ -13,7 +14,7 @@ from helpers.phases.common.plan import StepPlan, compute_cost, plan_step
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms import spark
 from helpers.platforms.s3 import Bucket
-from helpers.settings import Settings
+from helpers.settings import Databricks, Settings
 
 
 def plan_export(plan: ExportPlan, settings: Settings) -> StepPlan:
@@ -32,46 +33,18 @@ def plan_export(plan: ExportPlan, settings: Settings) -> StepPlan:
     return plan_step("s30-export", what, rows, *columns, cost=compute_cost(settings), totals=totals)
 
 
-def plan_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepPlan:
+def address(target: Target) -> str:
+    """How a target is named to people."""
+    return spark.address(target) if isinstance(target, Databricks) else snowflake_platform.address(target)
+
+
+def plan_load(step: str, plan: ExportPlan, bucket: Bucket, target: Target, settings: Settings) -> StepPlan:
     """What a load of this export would make, replace and drop; asks the target what it has, and writes nothing.
 
     Raises:
         ConnectionFailed, UsageError: as `load.plan_load`, such as for two names that the target would take for one.
     """
-    found = load.plan_load(plan.unwritten, bucket, settings.snowflake)
-    what = f"load {snowflake_platform.address(settings.snowflake)}, each table in one transaction"
-    return _plan_tables("s30-load", what, found, plan, settings)
-
-
-def plan_delta_load(plan: ExportPlan, bucket: Bucket, settings: Settings) -> StepPlan:
-    """The same of the Delta tables.
-
-    Raises:
-        ConnectionFailed, UsageError: as `load.plan_load`.
-    """
-    found = load.plan_load(plan.unwritten, bucket, settings.databricks)
-    what = f"load {spark.address(settings.databricks)}, each table in one commit"
-    return _plan_tables("s30-load-databricks", what, found, plan, settings)
-
-
-def ask_targets(plan: ExportPlan, bucket: Bucket, settings: Settings) -> None:
-    """Asks every target of the profile whether it would take the export, before there is one.
-
-    Raises:
-        ConnectionFailed: one of them does not answer.
-        TargetRefused, UsageError: what any of them refuses, all of it.
-    """
-    refused: list[MigrationError] = []
-    asks = {plan_load: settings.values.snowflake, plan_delta_load: settings.values.databricks}
-    for ask in (ask for ask, target in asks.items() if target):
-        try:
-            ask(plan, bucket, settings)
-        except (TargetRefused, UsageError) as error:
-            refused.append(error)
-    load.refuse_together(refused, on="every target")
-
-
-def _plan_tables(step: str, what: str, found: load.LoadPlan, plan: ExportPlan, settings: Settings) -> StepPlan:
+    found = load.plan_load(plan.unwritten, bucket, target)
     tables = {(table.schema, table.name): table for table in plan.catalog.tables}
     rows = [
         (str(t.staged), t.target, t.action, t.staged.rows, _size(tables[t.staged.schema_, t.staged.name])[1])
@@ -84,8 +57,26 @@ def _plan_tables(step: str, what: str, found: load.LoadPlan, plan: ExportPlan, s
     }  # fmt: skip
     rows += [("(no more in the source)", name, "drop", 0, 0) for name in found.stale]
     columns = ("table", "target object", "action", "rows", "bytes in the source")
-    what = f"{what}; the size of the files is known after the export"
+    once = "commit" if isinstance(target, Databricks) else "transaction"
+    what = f"load {address(target)}, each table in one {once}; the size of the files is known after the export"
     return plan_step(step, what, rows, *columns, cost=compute_cost(settings), totals=totals)
+
+
+def ask_targets(plan: ExportPlan, bucket: Bucket, settings: Settings) -> None:
+    """Asks every target of the profile whether it would take the export, before there is one.
+
+    Raises:
+        ConnectionFailed: one of them does not answer.
+        TargetRefused, UsageError: what any of them refuses, all of it.
+    """
+    refused: list[MigrationError] = []
+    targets: tuple[Target | None, ...] = (settings.values.snowflake, settings.values.databricks)
+    for target in (each for each in targets if each is not None):
+        try:
+            load.plan_load(plan.unwritten, bucket, target)
+        except (TargetRefused, UsageError) as error:
+            refused.append(error)
+    load.refuse_together(refused, on="every target")
 
 
 def _size(table: Table) -> tuple[int, int]:
