@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from helpers import PROJECT as PROJECT
 from helpers.errors import LocalStackError
 from helpers.local.folder import absolute, default_root, existing, locked, require_space
 from helpers.local.servers import airflow, processes

@@ -20,11 +20,11 @@ import pytest
 import snowflake.connector
 from botocore.exceptions import ClientError
 
+from helpers import PROJECT
 from helpers.errors import LocalStackError
 from helpers.local import stack
 from helpers.local.servers import processes
 from helpers.local.servers.spark import Spark
-from helpers.local.stack import PROJECT
 from helpers.local.state import State
 
 TWO_UPS = "import sys; from pathlib import Path; from helpers.local import stack; print(stack.up(Path(sys.argv[1])))"
