@@ -62,7 +62,7 @@ test: setup  ## set up, lint, run the tests and compare the notebooks' outputs
 	@$(BIN)/runbook local down > /dev/null 2>&1 || true  # one that runs may run an older version's stand-in
 	@said=$$(mktemp); { $(CHECK); } > $$said 2>&1 & check=$$!; \
 	trap 'kill $$check 2> /dev/null; rm -f $$said; $(BIN)/runbook local down' EXIT; \
-	$(BIN)/python -m pytest -n 2 --dist worksteal \
+	$(BIN)/python -m pytest -n 2 --dist worksteal -p no:nbval \
 	&& $(BIN)/runbook local up \
 	&& $(BIN)/runbook local sample --scale 10000 --replace \
 	&& $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-sanitize-with runbooks/nbval-sanitize.cfg runbooks -p no:cacheprovider; \

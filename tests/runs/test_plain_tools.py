@@ -138,12 +138,14 @@ def test_papermill_runs_it_to_its_end(migration: Any, tmp_path: Path) -> None:
     assert cells["s30-summary-verdict"].outputs[0].text.startswith("EQUAL: 1 row ")
 
 
-def nbval_says(folder: Path, printed: str, stored: str) -> int:
-    cell = new_code_cell(
-        f"print({printed!r})", id="s30-a", metadata={"tags": ["nbval-check-output"]}, execution_count=1
-    )
-    cell.outputs = [new_output("stream", text=f"{stored}\n")]
-    nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": KERNELSPEC}), folder / "x.ipynb")
+def nbval_says(folder: Path, *printed_and_stored: tuple[str, str]) -> str:
+    """The last line of what it says of a notebook with a cell each."""
+    cells = []
+    for number, (printed, stored) in enumerate(printed_and_stored):
+        tags = {"tags": ["nbval-check-output"]}
+        cells.append(new_code_cell(f"print({printed!r})", id=f"s30-{number}", metadata=tags, execution_count=1))
+        cells[-1].outputs = [new_output("stream", text=f"{stored}\n")]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": KERNELSPEC}), folder / "x.ipynb")
     words = [
         "--nbval-lax",
         "--nbval-sanitize-with",
@@ -154,12 +156,15 @@ def nbval_says(folder: Path, printed: str, stored: str) -> int:
         os.devnull,
         "x.ipynb",
     ]
-    return subprocess.run([sys.executable, "-m", "pytest", *words], cwd=folder, capture_output=True).returncode
+    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=folder, capture_output=True, text=True)
+    return done.stdout.splitlines()[-1]
 
 
 def test_nbval_compares_what_matters(tmp_path: Path) -> None:
-    assert nbval_says(tmp_path, "equal at LSN 0/16B3748", "equal at LSN 0/2A00000") == 0
-    assert nbval_says(tmp_path, "equal, 41 rows", "equal, 42 rows") == 1
+    said = nbval_says(
+        tmp_path, ("equal at LSN 0/16B3748", "equal at LSN 0/2A00000"), ("equal, 41 rows", "equal, 42 rows")
+    )
+    assert "1 failed, 1 passed" in said
 
 
 @pytest.mark.parametrize(

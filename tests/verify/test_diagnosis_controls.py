@@ -185,7 +185,7 @@ def _castable(kind: str, text: Value, duck: DuckDB) -> bool:
     values=st.lists(st.tuples(*[st.one_of(st.sampled_from(STRANGE), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6))] * 2), min_size=1, max_size=12),
     repeat=st.integers(1, 3),
 )  # fmt: skip
-@examples(100)
+@examples(40)
 def test_strange_values_break_nothing(duck: DuckDB, kind: str, values: list[tuple[Value, Value]], repeat: int) -> None:
     pairs = [(s, t) for s, t in values if s != t and _castable(kind, s, duck) and _castable(kind, t, duck)] * repeat
     found = diagnosed(duck, kind, pairs, rows=len(pairs))

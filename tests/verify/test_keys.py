@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 
 from helpers.platforms.postgres import identifier, literal
-from helpers.verify import Options
+from helpers.verify import Options, tables
 
 LETTERS = [
     "a",
@@ -140,7 +140,9 @@ def test_equal_by_any_key_and_by_its_digest_alone(migrated: Any, way: str) -> No
     assert {t.name: (t.verdict, t.fetched) for t in report.tables} == dict.fromkeys([*KEYED, *KEYLESS], ("equal", 0))
 
 
-def test_changed_missing_and_doubled_rows_are_named_by_any_key(migrated: Any) -> None:
+def test_changed_missing_and_doubled_rows_are_named_by_any_key(migrated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Why they differ is not asked here, and takes most of the time.
+    monkeypatch.setattr(tables, "diagnose", lambda *_, **__: ({}, {}))
     for name in KEYED:
         migrated.target(
             f'UPDATE "{name}" SET "v" = NULL WHERE "n" = 0',
