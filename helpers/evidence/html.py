@@ -17,6 +17,7 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -143,13 +144,14 @@ def page(nb: Any, *, title: str, links: Links | None = None) -> str:
     """
     figures = _prepare(nb := copy.deepcopy(nb))
     scripts = [plotly.offline.get_plotlyjs(), _asset("page.js")] if figures else []
-    environment = Environment(autoescape=False)  # noqa: S701 - the template escapes each value, or cleans it
+    environment = Environment(autoescape=True)
     environment.filters.update(
-        ansi=ansi2html,
+        # nbconvert and pygments escape what they colour.
+        ansi=lambda text: Markup(ansi2html(text)),  # noqa: S704
         as_json=_as_json,
         base64=lambda text: base64.b64encode(text.encode()).decode(),
         clean=partial(_clean, links=links or Links()),
-        highlight=Highlight2HTML(pygments_lexer="ipython3"),
+        highlight=lambda text: Markup(Highlight2HTML(pygments_lexer="ipython3")(text)),  # noqa: S704
         markdown=markdown2html_mistune,
     )
     return environment.from_string(_asset("page.html.j2")).render(
@@ -157,25 +159,35 @@ def page(nb: Any, *, title: str, links: Links | None = None) -> str:
         counts=_counts(nb),
         page_title=_title(nb, title),
         papermill=dict(nb.metadata.get("papermill", {})),
-        policy=_policy(scripts),
+        policy=Markup(_policy(scripts)),  # noqa: S704
         run=dict(nb.metadata.get("runbook", {})),
-        scripts=[_closed(script) for script in scripts],
-        style=str(HtmlFormatter(style="friendly").get_style_defs(".highlight")) + _asset("page.css"),
+        scripts=[Markup(_closed(script)) for script in scripts],  # noqa: S704 - ours and plotly's
+        style=Markup(str(HtmlFormatter(style="friendly").get_style_defs(".highlight")) + _asset("page.css")),  # noqa: S704
     )
 
 
 def _prepare(nb: Any) -> int:
-    """Gives each cell the words its badge shows; returns the number of figures."""
+    """Gives each cell the words its badge shows, folds the tables beside a chart; returns the number of cells with figures."""
     figures = 0
     for cell in nb.cells:
         marks = cell.metadata.get("papermill", {})
         cell.metadata["badge"] = _STATUS.get(marks.get("status", ""), "")
         cell.metadata["seconds"] = marks.get("duration")
-        figures += sum(PLOTLY_MIME in output.get("data", {}) for output in cell.get("outputs", []))
+        figures += _has_figure(cell)
         if cell.cell_type == "code":
             # What went wrong and what to do, before where in the code.
             cell.outputs.sort(key=lambda output: output.output_type == "error")
+    for is_code, run in groupby(nb.cells, lambda cell: cell.cell_type == "code"):
+        cells = list(run)
+        if is_code and any(map(_has_figure, cells)):
+            for cell in cells:
+                # What nbval compares is an answer; the rest is what the chart was drawn from.
+                cell.metadata["folded"] = "nbval-ignore-output" in cell.metadata.get("tags", [])
     return figures
+
+
+def _has_figure(cell: Any) -> bool:
+    return any(PLOTLY_MIME in output.get("data", {}) for output in cell.get("outputs", []))
 
 
 def _counts(nb: Any) -> dict[str, int]:

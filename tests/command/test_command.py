@@ -54,7 +54,7 @@ def environment(local_settings: Settings) -> Iterator[Any]:
         yield _json(_runbook("local", "env", "--json"))
 
 
-def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
+def test_the_stages_one_by_one_and_a_changed_cell(environment: Any, runbook: Command) -> None:
     exported = _runbook(
         "export",
         "--output-format",
@@ -98,7 +98,7 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
     }
     assert "DIFFERENT" in Path(report["page"]).read_text(encoding="utf-8")
     assert Path(report["page"]).parent == Path(wrong["cells_file"]).parent
-    counts = _runbook("verify", "--check", "row-counts", "--json")
+    counts = runbook("verify", "--check", "row-counts", "--json")
     assert (counts.returncode, _json(counts)["verdict"]) == (0, "equal")
     again = _runbook(
         "--source",
@@ -116,7 +116,7 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any) -> None:
     lake = _runbook("--source", "s3://migration/migration/", program=(sys.executable, "pipeline/spark/migrate_data.py"))
     assert lake.returncode == 0, lake.stderr
     assert "pysail, the local stand-in for Databricks" in lake.stderr
-    in_delta = _runbook("verify", "--target", "databricks", "--json")
+    in_delta = runbook("verify", "--target", "databricks", "--json")
     assert (in_delta.returncode, _json(in_delta)["verdict"]) == (0, "equal")
     secrets = [
         environment["s3"]["secret_key"],

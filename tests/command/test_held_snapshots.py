@@ -40,16 +40,11 @@ Command = Callable[..., str]
 
 
 @pytest.fixture
-def other_process(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+def other_process(
+    migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
     """The command in a folder whose profile is this test's database, each time in a process that ends."""
-    own = migration.settings.values
-    (tmp_path / "migration.toml").write_text(
-        '[profiles.local]\nstack = "local"\n'
-        f'[profiles.local.source]\ndbname = "{own.source.dbname}"\n'
-        f'[profiles.local.stage]\nurl = "{own.stage.url}"\n'
-        f'[profiles.local.snowflake]\nschema = "{own.snowflake.schema_}"\n'
-        "[profiles.local.export]\nhold_snapshot_hours = 0.5\n"
-    )
+    migration_toml(f"{migration.profile}[profiles.local.export]\nhold_snapshot_hours = 0.5\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(places, "OUTPUTS", tmp_path / "outputs")
     migration.source(*TABLES)

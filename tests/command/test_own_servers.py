@@ -6,6 +6,7 @@ a misspelt key that is left unread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,12 @@ HEAD = '[profiles.mine]\nstack = "local"\n'
 
 
 @pytest.fixture
-def load(tmp_path: Path, local_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+def load(
+    migration_toml: Callable[..., Path], local_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Settings]:
     monkeypatch.setenv("A_SECRET", "of-the-profile")
 
-    def load(text: str) -> Settings:
-        (tmp_path / "migration.toml").write_text(text)
-        return settings.load("mine", tmp_path / "migration.toml")
-
-    return load
+    return lambda text: settings.load("mine", migration_toml(text))
 
 
 OWN: dict[str, tuple[str, dict[str, object], tuple[str, ...]]] = {

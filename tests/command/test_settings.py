@@ -9,7 +9,7 @@ import json
 import re
 import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import get_args
@@ -33,13 +33,8 @@ password = {password}
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> object:
-    def write(text: str) -> Path:
-        path = tmp_path / "migration.toml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
+def write(migration_toml: Callable[..., Path]) -> object:
+    return migration_toml
 
 
 def _load(write: object, text: str, profile: str = "production") -> settings.Settings:

@@ -96,9 +96,9 @@ def test_every_variable_is_declared_and_every_declared_one_can_be_set() -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, migration_toml: Callable[..., Path]) -> Path:
     """A repository with a profile that refers to two variables."""
-    (tmp_path / "migration.toml").write_text(
+    migration_toml(
         '[profiles.p.source]\nhost = "h"\ndbname = "d"\nuser = "u"\npassword = { env = "RUNBOOK_TEST_PGPASSWORD" }\n'
         '[profiles.p.databricks]\nschema = "s"\ntoken = { vault = "secret/data/x", key = "k" }\n'
     )

@@ -7,7 +7,7 @@ without a word, that names only the first that is missing, or whose approval out
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ bob = "bob.pem.pub"
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def project(tmp_path: Path, migration_toml: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project whose checklist has a step that needs two approvals."""
     text = checklist.FILE.read_text().split("[[step]]")
     for number, part in enumerate(text):
@@ -50,7 +50,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "keys").mkdir()
     for name in ("alice", "bob"):
         keys.generate(tmp_path / f"{name}.pem")
-    (tmp_path / "migration.toml").write_text(PROFILE)
+    migration_toml(PROFILE)
     (tmp_path / "outputs").mkdir()
     monkeypatch.chdir(tmp_path)
     yield tmp_path

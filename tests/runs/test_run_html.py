@@ -187,3 +187,16 @@ def test_a_link_out_of_the_run_or_to_nothing_becomes_text(tmp_path: Path) -> Non
     page = render(folder / "attempt-01.ipynb")
     assert set(Hrefs(page.read_text()).found) == {"there.html", "there.html#row", "#s30-a", "http://e.example/"}
     assert dead(page, tmp_path / "run") == []
+
+
+def test_tables_beside_a_chart_fold_and_answers_do_not() -> None:
+    figure = {PLOTLY_MIME: _json(go.Figure(go.Bar(x=["a"], y=[1])).to_plotly_json())}
+    table = {"text/html": "<table><tr><th>n</th></tr><tr><td>1</td></tr><tr><td>2</td></tr></table>"}
+    numbers, answer, alone = cell("numbers", table), cell("answer", table), cell("alone", table)
+    for each in (numbers, alone):
+        each.metadata.tags = ["nbval-ignore-output"]
+    nb = new_notebook(cells=[numbers, cell("chart", figure), answer, new_markdown_cell("# Next"), alone])
+    html = page(nb, title="t")
+    assert html.count('<details class="numbers">') == 1
+    (folded,) = re.findall(r'id="numbers".*?</section>', html, re.DOTALL)
+    assert "The numbers: 2 rows" in folded
