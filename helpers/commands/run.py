@@ -82,7 +82,7 @@ def run(
             whole = run_all(order, display=display, webhook=Webhook(secret.get_secret_value() if secret else None))
         finally:
             display.close()
-        return Answer(whole.as_dict(), lambda: _show_phases(whole), whole.exit_code)
+        return Answer(whole.as_dict(), lambda: _show_phases(whole, name), whole.exit_code)
     notebook = places.notebook(phase)
     given: dict[str, object] = {"profile": name, "apply": applies(name, notebook.stem, apply)} | shared
     if "option" in shared:
@@ -131,7 +131,7 @@ def run(
     return Answer(summary, show, result.exit_code, settle)
 
 
-def _show_phases(whole: "AllResult") -> None:
+def _show_phases(whole: "AllResult", profile: str) -> None:
     from helpers.checklist import ROLLBACK
 
     rows = [
@@ -140,6 +140,8 @@ def _show_phases(whole: "AllResult") -> None:
     ]
     screen.table(f"run {whole.run}, option {whole.option}", "phase", "state", "took", "why", rows=rows)
     say(whole.summary(), style="bold")
+    if whole.exit_code in (1, 2):
+        _say_whom_to_call(profile)
     # The rollback is rehearsed in any case.
     if not whole.exit_code and set(whole.rehearsed) - {ROLLBACK}:
         _say_how_to_apply()
