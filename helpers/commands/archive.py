@@ -33,6 +33,7 @@ def archive(
     Example: runbook archive --plan; runbook archive
     """
     from helpers import archive as archiving
+    from helpers.ledger.folders import create_exclusively, make_private
     from helpers.settings import source_from_dsn
 
     settings = load_profile(profile, source_dsn_env)
@@ -68,8 +69,8 @@ def archive(
         raise
     if run:
         kept = places.unused(places.run_folder(run) / "archive" / f"{done.name}.json")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(done.model_dump_json(indent=1), encoding="utf-8")
+        make_private(kept.parent)
+        create_exclusively(kept, done.model_dump_json(indent=1))
 
     def show() -> None:
         dump = done.file(done.dump)

@@ -86,6 +86,7 @@ def benchmark(
 
     Example: runbook benchmark --pipeline modern --data-volume large
     """
+    from helpers.ledger.folders import create_exclusively, make_private
     from helpers.pipelines import benchmark as benchmarking
 
     one_of("--pipeline", pipeline, ("modern", "legacy", "both"))
@@ -100,9 +101,8 @@ def benchmark(
         found = benchmarking.benchmark(what, benchmarking.limits_of(settings), progress=report)
     if run:
         folder = places.run_folder(run)
-        folder.mkdir(parents=True, exist_ok=True)
-        name = places.unused(folder / "benchmark.json")
-        name.write_text(json.dumps(found.as_dict(), indent=1) + "\n", encoding="utf-8")
+        make_private(folder)
+        create_exclusively(places.unused(folder / "benchmark.json"), json.dumps(found.as_dict(), indent=1) + "\n")
 
     def show() -> None:
         frames = {

@@ -55,6 +55,7 @@ def verify(
     from helpers import verify as verifying
     from helpers.evidence.heads import sign_what_is_unsigned
     from helpers.ledger import verifications
+    from helpers.ledger.folders import make_private
     from helpers.ledger.ledger import NAME, Ledger
     from helpers.settings import source_from_dsn
     from helpers.verify.about import About
@@ -92,6 +93,8 @@ def verify(
             progress=report,
         ) as what,
     ):
+        if folder and not plan:
+            make_private(folder)
         found = None if plan else verifying.verify(what, progress=report)
     if found is None:
         rows = [

@@ -15,7 +15,7 @@ from helpers.checker.ledger_reader import LEDGER, read
 from helpers.checker.record import last_of_the_engine
 from helpers.errors import UsageError
 from helpers.evidence import keys
-from helpers.ledger.folders import create_exclusively
+from helpers.ledger.folders import create_exclusively, make_private
 
 FOLDER = "heads"
 
@@ -96,7 +96,7 @@ def write_exclusively(run_folder: Path, name: str, content: bytes) -> Path:
         UsageError: every number up to a thousand is taken.
     """
     wanted = run_folder / name
-    wanted.parent.mkdir(parents=True, exist_ok=True)
+    make_private(wanted.parent)
     stem, suffix = wanted.name.split(".", 1)
     for number in range(1, 1000):
         path = wanted if number == 1 else wanted.with_name(f"{stem}-{number}.{suffix}")

@@ -281,7 +281,7 @@ def _finished(run_folder: Path) -> Sealed:
     files = container.Folder(run_folder)
     archive = run_folder / container.ARCHIVE
     for name in files.names():
-        (run_folder / name).chmod(0o444)
+        (run_folder / name).chmod(0o400)
     handle, temporary = tempfile.mkstemp(dir=run_folder.parent, prefix=f".{run_folder.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -293,9 +293,9 @@ def _finished(run_folder: Path) -> Sealed:
         Path(temporary).unlink(missing_ok=True)
         raise
     manifest = parsed((run_folder / MANIFEST).read_bytes())
-    archive.chmod(0o444)
+    archive.chmod(0o400)
     for folder in (*(path for path in run_folder.rglob("*") if path.is_dir()), run_folder):
-        folder.chmod(0o555)
+        folder.chmod(0o500)
     return Sealed(
         run=manifest.run,
         verdict=manifest.verdict,

@@ -74,12 +74,7 @@ def copy(folder: Path = PROJECT) -> bool:
     Raises:
         SettingsError: there is no `.env.example` to copy.
     """
-    text = _text(folder / EXAMPLE)
-    mask = os.umask(0o077)  # the file is made with the rights that this leaves
-    try:
-        return create_exclusively(folder / NAME, text)
-    finally:
-        os.umask(mask)
+    return create_exclusively(folder / NAME, _text(folder / EXAMPLE))
 
 
 def offered(example: Path) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from helpers.errors import UsageError
@@ -70,7 +70,7 @@ def open_attempt(outputs: Path, run: str, phase: str) -> Attempt:
         UsageError: a name cannot be a folder's, or the run's folder lies elsewhere.
     """
     folder = checked_folder(outputs, run, phase)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     taken = [int(match[1]) for path in folder.iterdir() if (match := _ATTEMPT.fullmatch(path.name))]
     number = max(taken, default=0) + 1
     while True:
@@ -93,6 +93,12 @@ def checked_folder(outputs: Path, run: str, phase: str) -> Path:
             next_step="remove the link, or choose another run name",
         )
     return folder
+
+
+def make_private(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing, for their owner alone: a run shows rows, names and addresses."""
+    for each in (*reversed(folder.parents), folder):
+        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def refuse_sealed(run_folder: Path) -> None:
@@ -120,7 +126,7 @@ def checked_name(name: str, *, kind: str) -> str:
 
 
 def create_exclusively(path: Path, content: str | bytes) -> bool:
-    """Makes `path` appear with its whole content, or not at all.
+    """Makes `path` appear with its whole content, or not at all; only its owner may read it.
 
     Returns:
         Whether it was made; False when the name was taken, by whatever.
@@ -131,7 +137,6 @@ def create_exclusively(path: Path, content: str | bytes) -> bool:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        _as_an_ordinary_file(Path(temporary))
         # A link, unlike a rename, fails when the name is taken.
         os.link(temporary, path)
     except FileExistsError:
@@ -144,7 +149,7 @@ def create_exclusively(path: Path, content: str | bytes) -> bool:
 def write_atomically(path: Path, text: str) -> None:
     """Replaces the content of a file that this attempt owns; a reader sees the old or the new, never a part."""
     temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", encoding="utf-8") as file:
+    with open(temporary, "w", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -173,7 +178,7 @@ def report_path(name: str) -> Path:
     """
     checked_name(name, kind="report")
     folder = run_folder() / os.environ.get(PHASE, "")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     attempt = os.environ.get(ATTEMPT)
     wanted = Path(f"{attempt}-{name}" if attempt else name)
     path, number = folder / wanted, 1
@@ -190,13 +195,6 @@ def _scratch_folder(pid: int) -> Path:
         outputs = parent / "outputs"
         if (parent / "runbooks").is_dir() and os.access(outputs, os.W_OK):
             folder = outputs / f"interactive-{stamp}-{pid}"
-            folder.mkdir()
+            make_private(folder)
             return folder
     return Path(tempfile.mkdtemp(prefix=f"runbook-interactive-{stamp}-"))
-
-
-def _as_an_ordinary_file(path: Path) -> None:
-    # mkstemp makes files for its owner alone; the auditor is another person.
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)

@@ -25,7 +25,7 @@ from typing import Any
 
 from helpers import log
 from helpers.errors import AwaitingPerson, EvidenceError
-from helpers.ledger.folders import create_exclusively
+from helpers.ledger.folders import create_exclusively, make_private
 from helpers.redaction import redact_values
 
 NAME = "ledger.jsonl"
@@ -106,7 +106,7 @@ class Ledger:
         Raises:
             EvidenceError: a line is broken that no crash can have broken.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         ledger = cls(folder / NAME)
         with ledger._locked() as file:
             ledger._whole(file)
@@ -178,7 +178,7 @@ class Ledger:
     def _locked(self) -> Iterator[int]:
         new = not self.path.exists()
         # Also when the file is new for another process at the same time: the lock decides who writes first.
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             if new:

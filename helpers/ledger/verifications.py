@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.checker.objections import EVENT
 from helpers.errors import UsageError
-from helpers.ledger.folders import create_exclusively
+from helpers.ledger.folders import create_exclusively, make_private
 from helpers.ledger.ledger import NAME, Entry, Ledger, file_digest
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def record(folder: Path, report: Report, plan: VerifyPlan, asked: Mapping[str, A
 
     path, about = plan.cells_folder.with_name(f"{plan.cells_folder.name}.json"), About.of(plan)
     text = json.dumps(report.as_dict(), indent=1, default=str)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     if not create_exclusively(path, text):
         raise UsageError(
             "keep the verification's report", on=str(path), why="another verification of the run took the name meanwhile",

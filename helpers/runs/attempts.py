@@ -119,9 +119,13 @@ def _killed(ledger: Ledger) -> Any:
 
 
 def _reports(folder: Path, phase: str, attempt: str) -> list[dict[str, str]]:
-    """The digests of what an attempt leaves beside its notebook."""
+    """The digests of what an attempt leaves beside its notebook, which from now on only its owner may read."""
     tops = (folder / phase).glob(f"{attempt}-*")
-    paths = sorted(path for top in tops for path in (top.rglob("*") if top.is_dir() else [top]) if path.is_file())
+    everything = [path for top in tops for path in (top, *(top.rglob("*") if top.is_dir() else ()))]
+    for path in everything:
+        if not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    paths = sorted(path for path in everything if path.is_file())
     return [{"path": path.relative_to(folder).as_posix(), "sha256": file_digest(path)} for path in paths]
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from helpers import checklist
 from helpers.errors import UsageError
-from helpers.ledger.folders import RUN, checked_folder
+from helpers.ledger.folders import RUN, checked_folder, make_private
 from helpers.ledger.ledger import Entry, Ledger, file_digest
 from helpers.progress import duration
 from helpers.redaction import redact_values
@@ -289,7 +289,7 @@ def _planned(order: Order) -> list[_Phase]:
 @contextmanager
 def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
     """Holds the run's folder, together with the notebooks that are started, against a second call."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     handle = os.open(folder, os.O_RDONLY)
     try:
         until, told = time.monotonic() + PATIENCE, False

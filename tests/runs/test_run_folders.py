@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from helpers.errors import UsageError
 from helpers.ledger import folders
+from helpers.runs import attempts
 
 
 def _take(outputs: Path, times: int) -> list[int]:
@@ -74,3 +75,33 @@ def test_outside_a_run_there_is_one_scratch_folder(tmp_path: Path, monkeypatch: 
     folders.report_path("a.json").touch()
     assert folders.report_path("a.json") == folder / "a-2.json"
     folders._scratch_folder.cache_clear()
+
+
+def test_what_a_run_makes_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outputs").mkdir(mode=0o755)
+    (tmp_path / "theirs.txt").touch(mode=0o644)
+    attempt, ledger = attempts.start(
+        tmp_path / "outputs",
+        "r",
+        Path(__file__).resolve().parents[2] / "runbooks" / "30_data_migration.ipynb",
+        {},
+        option="A",
+    )
+    for name, value in attempt.environment().items():
+        monkeypatch.setenv(name, value)
+    cells = folders.report_path("verify-x.json").with_suffix("")
+    cells.mkdir(mode=0o755)
+    (cells / "s.t.cells.parquet").touch(mode=0o644)
+    (cells / "link").symlink_to(tmp_path / "theirs.txt")
+    folders.write_atomically(attempt.html, "<p>")
+    attempts.end(ledger, attempt, "done", 0)
+    run = tmp_path / "outputs" / "r"
+    found = {
+        path.relative_to(run).as_posix(): path.stat().st_mode & 0o777
+        for path in (run, *run.rglob("*"))
+        if not path.is_symlink()
+    }
+    assert {name for name, mode in found.items() if mode & 0o077} == set()
+    assert {"ledger.jsonl", "30_data_migration/attempt-01.ipynb", "30_data_migration/attempt-01.html"} <= set(found)
+    # What lies outside stays as it is, also where a link leads to it.
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "outputs", tmp_path / "theirs.txt")] == [0o755, 0o644]

@@ -63,7 +63,7 @@ def test_a_whole_run_is_sealed_and_can_be_read_anywhere(ready: Run, tmp_path: Pa
     sealed = ready.seal()
     assert (sealed.verdict, sealed.why, sealed.previous) == ("SEALED", (), None)
     for path in ready.folder.rglob("*"):
-        assert not path.stat().st_mode & 0o222, path
+        assert not path.stat().st_mode & 0o277, path
     with zipfile.ZipFile(sealed.archive) as archive:
         archive.extractall(tmp_path / "unpacked")
     page = (tmp_path / "unpacked/index.html").read_text()
