@@ -69,6 +69,11 @@ def open_findings(facts: Facts) -> Iterator[Finding]:
     for line in (line for line in lines if line.event == "verified"):
         yield from _as_recorded(facts, line.text("report"), line.text("sha256"), "report-changed", "it was verified")
         yield from _reports(facts, line, "it was verified")
+    kept: dict[str, str] = {}
+    for line in (line for line in lines if line.event in ("run-opened", "kept")):
+        kept |= dict(_listed(line))
+    for name, digest in kept.items():
+        yield from _as_recorded(facts, name, digest, "report-changed", "a command kept it")
     if facts.form >= COMPUTED:
         yield from verdict_of(facts).against
         yield from _unrecorded(facts)

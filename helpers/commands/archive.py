@@ -68,9 +68,12 @@ def archive(
         screen.print("what is written stays: the same command goes on with it", markup=False)
         raise
     if run:
+        from helpers.evidence.heads import record_file
+
         kept = places.unused(places.run_folder(run) / "archive" / f"{done.name}.json")
         make_private(kept.parent)
         create_exclusively(kept, done.model_dump_json(indent=1))
+        record_file(places.run_folder(run), kept)
 
     def show() -> None:
         dump = done.file(done.dump)

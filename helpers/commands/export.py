@@ -42,7 +42,8 @@ def export(
     Example: runbook export --output-format parquet --target-location s3://your-bucket/migration/
     """
     from helpers import export as exporting
-    from helpers.export.resume import Pointer, find_unfinished
+    from helpers.evidence.heads import record_file
+    from helpers.export.resume import NAME, Pointer, find_unfinished
     from helpers.load import beforehand
     from helpers.model import names
     from helpers.source import held_snapshots
@@ -91,6 +92,7 @@ def export(
                 if folder:
                     begun = not what.refused
                     Pointer(location=location, export=what.state.export).write(folder)
+                    record_file(folder, folder / NAME)
                 manifest = exporting.export(what, progress=report)
     except BaseException:
         if begun and held_snapshots.held(run):

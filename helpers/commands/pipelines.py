@@ -100,9 +100,13 @@ def benchmark(
     with progress("benchmark") as report:
         found = benchmarking.benchmark(what, benchmarking.limits_of(settings), progress=report)
     if run:
+        from helpers.evidence.heads import record_file
+
         folder = places.run_folder(run)
         make_private(folder)
-        create_exclusively(places.unused(folder / "benchmark.json"), json.dumps(found.as_dict(), indent=1) + "\n")
+        kept = places.unused(folder / "benchmark.json")
+        create_exclusively(kept, json.dumps(found.as_dict(), indent=1) + "\n")
+        record_file(folder, kept)
 
     def show() -> None:
         frames = {

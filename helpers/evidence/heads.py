@@ -16,6 +16,8 @@ from helpers.checker.record import last_of_the_engine
 from helpers.errors import UsageError
 from helpers.evidence import keys
 from helpers.ledger.folders import create_exclusively, make_private
+from helpers.ledger.ledger import Ledger as RunLedger
+from helpers.ledger.ledger import file_digest
 
 FOLDER = "heads"
 
@@ -87,6 +89,17 @@ def sign_what_is_unsigned(run_folder: Path, ledger: Ledger) -> None:
         signer = keys.run_signer()
         if lines[0].text("run_key") == signer.public_key.pem:
             sign_head(run_folder, ledger, signer)
+
+
+def record_file(run_folder: Path, path: Path) -> None:
+    """Tells a run's ledger of a file that a command left in its folder; nothing where nobody has begun the run.
+
+    A file that no line names stands against a seal; of two lines about one file the later counts.
+    """
+    if (run_folder / LEDGER).exists():
+        ledger = RunLedger.open(run_folder)
+        ledger.append("kept", files=[{"path": path.relative_to(run_folder).as_posix(), "sha256": file_digest(path)}])
+        sign_what_is_unsigned(run_folder, ledger)
 
 
 def write_exclusively(run_folder: Path, name: str, content: bytes) -> Path:

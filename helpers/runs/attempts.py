@@ -13,10 +13,11 @@ from typing import Any
 import psutil
 
 from helpers import PROJECT
+from helpers.checker.container import Folder
 from helpers.errors import UsageError
 from helpers.evidence.heads import run_key_facts, sign_head
 from helpers.ledger.folders import Attempt, checked_folder, open_attempt, refuse_sealed
-from helpers.ledger.ledger import Entry, Ledger, file_digest
+from helpers.ledger.ledger import NAME, Entry, Ledger, file_digest
 from helpers.ledger.view import is_gone
 from helpers.redaction import redact_values
 
@@ -54,7 +55,7 @@ def start(
         "run": run, "option": option, "profile": str(parameters.get("profile", "")),
         "apply": bool(parameters.get("apply", True)), "git": _git(), **run_key_facts(),
     }  # fmt: skip
-    ledger.append_after(lambda entries: _opened(entries, opening))
+    ledger.append_after(lambda entries: _opened(folder, entries, opening))
     attempts: list[Attempt] = []
 
     def started(entries: list[Entry]) -> tuple[str, dict[str, Any]]:
@@ -129,10 +130,13 @@ def _reports(folder: Path, phase: str, attempt: str) -> list[dict[str, str]]:
     return [{"path": path.relative_to(folder).as_posix(), "sha256": file_digest(path)} for path in paths]
 
 
-def _opened(entries: list[Entry], opening: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+def _opened(folder: Path, entries: list[Entry], opening: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     before = next((entry for entry in entries if entry.event == "run-opened"), None)
     if before is None:
-        return "run-opened", opening
+        # What commands have left there already: a file that no line names stands against a seal.
+        there = [name for name in Folder(folder).names() if name != NAME and (folder / name).is_file()]
+        files = [{"path": name, "sha256": file_digest(folder / name)} for name in there]
+        return "run-opened", opening | ({"files": files} if files else {})
     for name in ("option", "profile"):
         if before.get(name) != opening[name]:
             raise UsageError(

@@ -41,7 +41,7 @@ from helpers.checker.public_key import public_key
 from helpers.checker.rule import ROLLBACK
 from helpers.checker.strict_json import canonical
 from helpers.errors import EvidenceRefused, UsageError
-from helpers.evidence import checker_file, heads
+from helpers.evidence import checker_file, heads, keys
 from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import roll
 
@@ -408,3 +408,17 @@ def test_a_ledger_line_has_one_form(sealed: Run, change: Callable[[bytes], bytes
 
 def test_copies_are_intact(sealed: Run, tmp_path: Path) -> None:
     assert kinds(copied(sealed, tmp_path / "elsewhere" / "renamed")) == set()
+
+
+def test_what_a_command_keeps_beside_the_notebooks_is_recorded(ready: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(keys.RUN_KEY, str(ready.people.key("machine")))
+    path = ready.folder / "export.json"
+    for text in ("{}", '{"again": 1}'):
+        path.write_text(text)
+        heads.record_file(ready.folder, path)
+    path.write_text("{}")
+    with pytest.raises(EvidenceRefused, match="report-changed"):
+        ready.seal()
+    path.write_text('{"again": 1}')
+    assert ready.seal().verdict == "SEALED"
+    assert kinds(ready) == set()
