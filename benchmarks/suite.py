@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
+from helpers import PROJECT
 from helpers.local import stack
-from helpers.settings import PROJECT
 
 PR_SET_CHILD_SUBREAPER = 36
 """Of linux/prctl.h: the stack's servers and the keepers stay our descendants, though who started them has gone."""
