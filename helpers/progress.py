@@ -122,6 +122,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def working_time(minutes: float) -> str:
+    """A plan's minutes, in days of eight hours as the checklist has them: 45 min, 3.5 h, 2.5 days."""
+    if minutes < 60:
+        return f"{minutes:.0f} min" if minutes else "–"
+    days = f"{minutes / 480:.3g}"
+    return f"{minutes / 60:.3g} h" if minutes < 480 else f"{days} working day{'' if days == '1' else 's'}"
+
+
 def roughly(seconds: float) -> str:
     """As exact as an estimate is: 42 s, 7 min, 3.5 hours, 5 days."""
     for size, unit, digits in ((86400, "days", 0), (3600, "hours", 1), (60, "min", 0)):

@@ -9,16 +9,9 @@ from pathlib import Path
 from helpers import settings as profiles
 from helpers.control_room.differences import Verification, VerifiedTable, verifications
 from helpers.errors import MigrationError
+from helpers.evidence.index_page import TARGETS
 from helpers.ledger.ledger import Entry
 
-NAMES = {
-    "snowflake": "Snowflake",
-    "databricks": "Databricks (Delta)",
-    "delta": "Databricks (Delta)",
-    "postgresql": "PostgreSQL",
-    "stage": "the stage",
-}
-"""What a target is called on the page."""
 _INSIDE = frozenset({"stage", "restored", "recovery"})
 """Comparisons on the way, which are told only where they are not equal."""
 
@@ -78,13 +71,13 @@ def last_verdicts(folder: Path, entries: Sequence[Entry], profile: str) -> tuple
         at = ended.get(attempt) or entry if each.name not in places else entry
         inside = each.name.rpartition("verify-")[2]
         key = inside if inside in _INSIDE else {"delta": "databricks"}.get(each.target, each.target)
-        found = TargetVerdict(NAMES.get(key, key or "a target"), each, at.at if at else "", stood_in.get(key, ""))
+        found = TargetVerdict(TARGETS.get(key, key or "a target"), each, at.at if at else "", stood_in.get(key, ""))
         order = (entry.n if entry else 0, each.written)
         if key not in last or order > last[key][0]:
             last[key] = (order, found)
     shown = [(key, each) for key, (_, each) in last.items() if key not in _INSIDE or each.verdict != "equal"]
     return tuple(
-        each for _, each in sorted(shown, key=lambda x: (x[1].verdict == "equal", x[0] not in NAMES, x[1].name))
+        each for _, each in sorted(shown, key=lambda x: (x[1].verdict == "equal", x[0] not in TARGETS, x[1].name))
     )
 
 

@@ -16,8 +16,9 @@ from helpers.control_room.differences import LONGEST, CellPage, CellRow, Verific
 from helpers.control_room.evidence import Checked, Evidence
 from helpers.control_room.flow import Flow
 from helpers.control_room.overview import Overview, since
-from helpers.control_room.verdicts import NAMES, TargetVerdict
-from helpers.progress import duration, roughly
+from helpers.control_room.verdicts import TargetVerdict
+from helpers.evidence.index_page import TARGETS
+from helpers.progress import duration, roughly, working_time
 from helpers.redaction import redact
 from helpers.verify import page as report_page
 from helpers.verify import visible
@@ -86,9 +87,9 @@ def _environment() -> Environment:
     )
     environment.globals.update(longest=LONGEST, pair=_pair, link=_link, share=_share, differing=_differing)
     environment.filters.update(
-        at=_at, ago=_ago, elapsed=_elapsed, number=_number, size=_size, duration=duration, planned=_planned, phase=_phase,
+        at=_at, ago=_ago, elapsed=_elapsed, number=_number, size=_size, duration=duration, planned=working_time, phase=_phase,
         sentence=_sentence, slug=_slug, shown=report_page.shown,
-        target=lambda name: NAMES.get(name, name),
+        target=lambda name: TARGETS.get(name, name),
     )  # fmt: skip
     return environment
 
@@ -117,14 +118,6 @@ def _at(text: str | None) -> str:
 
 def _number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else "–"
-
-
-def _planned(minutes: float) -> str:
-    """Working time, in days of eight hours as the checklist has them."""
-    if minutes < 60:
-        return f"{minutes:.0f} min" if minutes else "–"
-    days = f"{minutes / 480:.3g}"
-    return f"{minutes / 60:.3g} h" if minutes < 480 else f"{days} day{'' if days == '1' else 's'}"
 
 
 def _ago(at: str) -> str:

@@ -20,16 +20,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from helpers import checklist
 from helpers.checker.ledger_reader import Line
 from helpers.checker.rule import OVER, stand_ins, standings
-from helpers.progress import duration, roughly
+from helpers.progress import duration, working_time
 from helpers.redaction import redact
 
 _REPORT = re.compile(r"(?:[^/]+/(attempt-\d+)-)?verify-([^/]+)\.json")
-_TARGETS = {
+TARGETS = {
     "snowflake": "Snowflake",
     "databricks": "Databricks (Delta)",
     "delta": "Databricks (Delta)",
+    "postgresql": "PostgreSQL",
     "stage": "the stage",
 }
+"""What people call a target; their adapters say it too, and bring their drivers with it."""
 _PROOFS = {"stage": "the staged files", "restored": "a backup, restored", "recovery": "the archive, recovered"}
 """What a report is of that compares something else than a target."""
 
@@ -139,12 +141,12 @@ def _proof(folder: Path, name: str, stem: str, at: str, names: Sequence[str]) ->
         rows = [sum(int(table.get(side) or 0) for table in tables) for side in ("rows_source", "rows_target")]
         cells = sum(int(table.get("rows_source") or 0) * len(table.get("columns") or ()) for table in tables)
         left = {str(k): str(v) for k, v in (value.get("left_out") or {}).items()}
-        of = _PROOFS.get(stem) or _TARGETS.get(target, target)
+        of = _PROOFS.get(stem) or TARGETS.get(target, target)
         return Proof(
             of, str(value["verdict"]), len(tables), rows[0], rows[1], cells, str(value.get("lsn") or ""), at, page, left
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Proof(_TARGETS.get(stem, stem), "unreadable", 0, 0, 0, 0, "", at, page, {})
+        return Proof(TARGETS.get(stem, stem), "unreadable", 0, 0, 0, 0, "", at, page, {})
 
 
 def _phases(lines: Sequence[Line], names: Sequence[str], option: str) -> Iterator[Phase]:
@@ -249,18 +251,13 @@ def _at(text: str) -> str:
     return f"{text[:16].replace('T', ' ')} UTC" if text else "at an unknown time"
 
 
-def _planned(minutes: float) -> str:
-    """Working time, in days of eight hours as the checklist has them."""
-    return roughly(minutes * 60) if minutes < 480 else f"{minutes / 480:.3g} working days"
-
-
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("page")), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(
-        at=_at, duration=duration, planned=_planned, number=lambda n: f"{n:,}", link=quote, day=lambda text: text[:10],
+        at=_at, duration=duration, planned=working_time, number=lambda n: f"{n:,}", link=quote, day=lambda text: text[:10],
         phase=lambda name: name.replace("_", " "),
     )  # fmt: skip
     return environment
