@@ -57,6 +57,8 @@ def acts(
     if checked and checked.verdict == "tampered":
         what = "compares this folder with the archive that left the machine, and finds out who changed it"
         return (Act((), 1, what, "runbook verify-evidence EVIDENCE.ZIP --public-key PEM"),)
+    if following.command.startswith("runbook verify-evidence") and not (checked and checked.verdict):
+        return (Act((), 1, "checks the seal with the public key of whoever sealed it", following.command),)
     titles = {step.id: step.title for step in status.steps}
     waiting = [each for each in view(entries) if each.state == "awaiting"]
     found = [_signing(folder, each, titles, people, signatures) for each in waiting]

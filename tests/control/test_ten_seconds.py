@@ -110,6 +110,22 @@ def test_a_seal_that_nobody_checked_is_no_good_word(tmp_path: Path) -> None:
     everything(gone(tmp_path / "r"))
     (tmp_path / "r" / "seal.dsse.json").write_text("{}")
     assert overview.overview(tmp_path / "r").state == "sealed, not checked"
+    assert "Somebody checks the seal" in words(tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"), [("SEALED", "sealed"), ("PARTIAL ON STAND-INS", "partly"), ("REHEARSAL", "partly")]
+)
+def test_a_seal_that_proves_less_is_said_with_its_own_word(
+    tmp_path: Path, word: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone(tmp_path / "r")
+    (tmp_path / "r" / "seal.dsse.json").write_text("{}")
+    monkeypatch.setattr(overview, "checked", lambda folder, key: Checked("intact", word=word))
+    page = view.top(overview.overview(tmp_path / "r", ""), [])
+    assert f'<section class="answer {kind}"' in page
+    assert f'<p class="word">{word.split()[0]}' in page
+    assert "Nobody" in page
 
 
 def test_a_run_is_ready_to_seal_without_a_way_back_that_nobody_took(tmp_path: Path) -> None:
