@@ -129,10 +129,17 @@ def _checked(files: Folder | Archive, wrong: Sequence[Finding], where: str, give
         manifest, more = _against_the_seal(files, seal, given.key)
         found += more
         if manifest:
-            people, unreadable = people_of(manifest)
+            people, former, unreadable = people_of(manifest)
             lines, _ = read(files.read(LEDGER) or b"")
             facts = Facts(
-                files, lines, manifest.run, manifest.declared, people, run_key=given.run_key, form=manifest.version
+                files,
+                lines,
+                manifest.run,
+                manifest.declared,
+                people,
+                run_key=given.run_key,
+                form=manifest.version,
+                former=former,
             )
             found += [*unreadable, *sealed_findings(facts, manifest, given.checklists)]
             found += _chain(files, manifest, given)

@@ -11,6 +11,7 @@ from helpers.checker.ledger_reader import Line
 from helpers.checker.manifest import FORM
 from helpers.checker.public_key import PublicKey
 from helpers.checker.rule import Cell, DeclaredStep
+from helpers.checker.signatures import FormerKey
 from helpers.checker.strict_json import loads
 
 _ERROR_MIME = "application/vnd.runbook.error+json"
@@ -26,6 +27,7 @@ class Facts:
         run: its name.
         declared: the steps of the checklist for the run's option.
         people: whose public key is whose.
+        former: keys that were somebody's.
         run_key: of the machine that ran it, where it is known otherwise than from the ledger.
         form: of the seal, which says what it promises.
     """
@@ -37,6 +39,7 @@ class Facts:
     people: Mapping[str, PublicKey]
     run_key: PublicKey | None = None
     form: int = FORM
+    former: Sequence[FormerKey] = ()
     _cells: dict[str, tuple[Cell, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def cells(self, notebook: str) -> tuple[Cell, ...]:

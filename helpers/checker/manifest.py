@@ -38,6 +38,7 @@ _SHAPES: Mapping[int, dict[str, Any]] = {
     | {
         "declared": [_STEP | {"approval": (str, None), "undoes": (str, None)}],
         "checklist": {"option": str, "sha256": str},
+        "former": [{"name": str, "key_id": str, "public_key": str, "start": str, "end": str}],
     },
 }
 
@@ -77,6 +78,17 @@ class SealedPerson:
 
 
 @dataclass(frozen=True)
+class SealedFormerKey:
+    """A key that was somebody's, and on which days; see `signatures.FormerKey`."""
+
+    name: str
+    key_id: str
+    public_key: str
+    start: str
+    end: str
+
+
+@dataclass(frozen=True)
 class PreviousSeal:
     """The run before, by the SHA-256 of its seal."""
 
@@ -94,7 +106,7 @@ class Checklist:
 
 @dataclass(frozen=True)
 class SealManifest:
-    """The whole of `manifest.json`; `checklist` is None in the forms 1 and 2."""
+    """The whole of `manifest.json`; the forms 1 and 2 have no `checklist`, and no `former` keys."""
 
     run: str
     verdict: str
@@ -105,6 +117,7 @@ class SealManifest:
     people: Mapping[str, SealedPerson]
     previous: PreviousSeal | None
     checklist: Checklist | None
+    former: Sequence[SealedFormerKey] = ()
     version: int = FORM
 
     def to_bytes(self) -> bytes:
@@ -145,6 +158,7 @@ def parsed(data: bytes) -> SealManifest:
         {name: SealedPerson(**each) for name, each in value["people"].items()},
         PreviousSeal(**value["previous"]) if value["previous"] else None,
         Checklist(**value["checklist"]) if "checklist" in value else None,
+        [SealedFormerKey(**each) for each in value.get("former", ())],
         form,
     )
 

@@ -10,10 +10,19 @@ from helpers.checker.environment import of_ledger
 from helpers.checker.facts import Facts, number, place
 from helpers.checker.finding import Finding
 from helpers.checker.ledger_reader import LEDGER, Line
-from helpers.checker.manifest import COMPUTED, MANIFEST, PREVIOUS, SEAL, SealManifest, digest_of
+from helpers.checker.manifest import (
+    COMPUTED,
+    MANIFEST,
+    PREVIOUS,
+    SEAL,
+    SealedFormerKey,
+    SealedPerson,
+    SealManifest,
+    digest_of,
+)
 from helpers.checker.public_key import PublicKey, public_key
 from helpers.checker.rule import NOT_APPLICABLE, Verdict, judge
-from helpers.checker.signatures import valid_approvals, why_not
+from helpers.checker.signatures import FormerKey, key_for, valid_approvals, why_not
 from helpers.checker.strict_json import canonical, is_canonical, loads
 from helpers.errors import UsageError
 
@@ -85,22 +94,27 @@ def verdict_of(facts: Facts) -> Verdict:
     return judge(facts.lines, facts.declared, {name: facts.cells(name) for name in notebooks})
 
 
-def people_of(manifest: SealManifest) -> tuple[dict[str, PublicKey], list[Finding]]:
-    """The public keys that a manifest names, and which names are one person."""
+def people_of(manifest: SealManifest) -> tuple[dict[str, PublicKey], list[FormerKey], list[Finding]]:
+    """The public keys that a manifest names, those that were somebody's, and which names are one person."""
     people: dict[str, PublicKey] = {}
+    former: list[FormerKey] = []
     found: list[Finding] = []
-    for name, each in manifest.people.items():
+    owners: dict[str, str] = {}
+    named: list[tuple[str, SealedPerson | SealedFormerKey]] = [*manifest.people.items()]
+    for name, each in [*named, *((each.name, each) for each in manifest.former)]:
         try:
             key = public_key(each.public_key)
         except UsageError:
             key = None
         if key is None or key.keyid != each.key_id:
             found.append(Finding("signer-unknown", MANIFEST, f"the key of {name} is not readable"))
-        elif key.keyid in {other.keyid for other in people.values()}:
+        elif owners.setdefault(key.keyid, name) != name:
             found.append(Finding("one-person", MANIFEST, f"{name} has the key of another name"))
+        elif isinstance(each, SealedFormerKey):
+            former.append(FormerKey(name, key, each.start, each.end))
         else:
             people[name] = key
-    return people, found
+    return people, former, found
 
 
 def _attempts(facts: Facts) -> Iterator[Finding]:
@@ -206,14 +220,15 @@ def _signed(facts: Facts) -> Iterator[Finding]:
         if line.event not in ("approved", "attested"):
             continue
         by, name = line.text("by"), line.text("envelope")
-        if by not in facts.people:
+        key = key_for(line, facts.people, facts.former)
+        if key is None:
             yield Finding("signer-unknown", name, f"line {line.n} names {by}, whose key the seal does not know")
             continue
-        if why := why_not(facts.files.read, facts.run, line, facts.people[by], facts.lines):
+        if why := why_not(facts.files.read, facts.run, line, key, facts.lines):
             kind = "approval-invalid" if line.event == "approved" else "attestation-invalid"
             yield Finding(kind, name, f"line {line.n}, {line.text('step')} by {by}: {why}")
         about = (line.event, line.text("step"), line.text("plan_sha256"), line.text("lsn"))
-        for voice in ((*about, "by", by), (*about, "key", facts.people[by].keyid)):
+        for voice in ((*about, "by", by), (*about, "key", key.keyid)):
             if voice in voices:
                 yield Finding("signed-twice", name, f"line {line.n}: {by} has signed {line.text('step')} before")
             voices.add(voice)
@@ -243,6 +258,9 @@ def plan_file(facts: Facts, line: Line) -> str | None:
 
 
 def _approved(facts: Facts) -> Iterator[Finding]:
+    def approvals_before(line: Line, payload: Mapping[str, str]) -> Mapping[str, str]:
+        return valid_approvals(facts.files.read, facts.lines[: line.n - 1], payload, facts.people, facts.former)
+
     needed = {each.step: max(each.approvals, 1 if each.approval else 0) for each in facts.declared}
     waiting: dict[str, Line] = {}
     for line in facts.lines:
@@ -261,7 +279,7 @@ def _approved(facts: Facts) -> Iterator[Finding]:
             if dsse.sha256(canonical(payload)) != waiting[step].text("payload_sha256"):
                 yield Finding("approval-invalid", LEDGER, f"line {waiting[step].n}: its payload has another digest")
         complete = payload.keys() == {"run", "step", "plan_sha256", "lsn"}
-        given = valid_approvals(facts.files.read, facts.lines[: line.n - 1], payload, facts.people) if complete else {}
+        given = approvals_before(line, payload) if complete else {}
         if len(given) < asked:
             yield Finding(
                 "not-approved", LEDGER, f"line {line.n} did {step} with {len(given)} of {asked} approvals that hold"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from helpers.checker import dsse
@@ -39,15 +40,53 @@ def approvals_of(lines: Sequence[Line], payload: Mapping[str, str]) -> Iterator[
             yield line
 
 
+@dataclass(frozen=True)
+class FormerKey:
+    """A key that was somebody's, from one day to another in UTC, both included; an empty `start` is any day."""
+
+    name: str
+    key: PublicKey
+    start: str
+    end: str
+
+
+def key_for(line: Line, people: Mapping[str, PublicKey], former: Sequence[FormerKey]) -> PublicKey | None:
+    """The key that the person of an `approved` or `attested` line had when it was signed; None for somebody unknown.
+
+    Args:
+        line: it names the person and the key; its own time and the one that was signed must both lie in the key's.
+        people: whose key is whose now.
+        former: keys that were somebody's.
+    """
+    by, key_id = line.text("by"), line.text("key_id")
+    now = people.get(by)
+    if now and now.keyid == key_id:
+        return now
+    days = [line.text(field)[:10] for field in ("at", "signed_at") if field in line.fields]
+    for each in former:
+        if (each.name, each.key.keyid) == (by, key_id) and all(each.start <= day <= each.end for day in days):
+            return each.key
+    return now
+
+
 def valid_approvals(
-    file: Reader, lines: Sequence[Line], payload: Mapping[str, str], people: Mapping[str, PublicKey]
+    file: Reader,
+    lines: Sequence[Line],
+    payload: Mapping[str, str],
+    people: Mapping[str, PublicKey],
+    former: Sequence[FormerKey] = (),
 ) -> dict[str, str]:
     """The people whose approvals of `payload` hold, with their keys' identities: one key, one person, one voice."""
     found: dict[str, str] = {}
     for line in approvals_of(lines, payload):
         by = line.text("by")
-        key = people.get(by)
-        if key and key.keyid not in found.values() and verified(file, payload["run"], line, key, lines):
+        key = key_for(line, people, former)
+        if (
+            key
+            and by not in found
+            and key.keyid not in found.values()
+            and verified(file, payload["run"], line, key, lines)
+        ):
             found[by] = key.keyid
     return found
 

@@ -15,7 +15,7 @@ from helpers.checker.manifest import MANIFEST, SEAL, BadManifest, NewerForm, par
 from helpers.checker.public_key import PublicKey
 from helpers.checker.public_key import public_key as read_key
 from helpers.checker.rule import judge
-from helpers.checker.signatures import why_not
+from helpers.checker.signatures import key_for, why_not
 from helpers.errors import MigrationError
 from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import Roll, roll
@@ -114,7 +114,7 @@ def evidence(folder: Path) -> Evidence:
     known = _known(lines)
     return Evidence(
         tuple(_attempts(folder, lines)),
-        tuple(_signatures(folder, lines, known.people if known else {})),
+        tuple(_signatures(folder, lines, known)),
         _seal(folder, lines),
         tuple(each.message for each in wrong),
     )
@@ -201,7 +201,7 @@ def _there(folder: Path, name: str) -> str:
     return name if (folder / name).exists() else ""
 
 
-def _signatures(folder: Path, lines: list[Line], people: Mapping[str, PublicKey]) -> Iterator[Signature]:
+def _signatures(folder: Path, lines: list[Line], known: Roll | None) -> Iterator[Signature]:
     def file(name: str) -> bytes | None:
         try:
             return (folder / name).read_bytes()
@@ -211,7 +211,7 @@ def _signatures(folder: Path, lines: list[Line], people: Mapping[str, PublicKey]
     for line in lines:
         if line.event not in ("approved", "attested"):
             continue
-        key = people.get(line.text("by"))
+        key = key_for(line, known.people, known.former) if known else None
         holds = "nobody of that name is in the settings"
         if key:
             holds = why_not(file, folder.name, line, key, lines) or "holds"

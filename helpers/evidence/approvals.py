@@ -21,7 +21,7 @@ from helpers.checker.dsse import Signer
 from helpers.checker.facts import Facts
 from helpers.checker.ledger_reader import LEDGER, Line, read
 from helpers.checker.record import plan_file
-from helpers.checker.signatures import FOLDER, approvals_of, attestation, awaited, valid_approvals, verified
+from helpers.checker.signatures import FOLDER, approvals_of, attestation, awaited, key_for, valid_approvals, verified
 from helpers.checker.strict_json import canonical
 from helpers.errors import AwaitingPerson, SignatureRefused, UsageError
 from helpers.evidence import keys
@@ -172,7 +172,7 @@ def require(
     text = _plan_bytes(step, plan)
     payload = {"run": run_folder.name, "step": step, "plan_sha256": dsse.sha256(text), "lsn": lsn}
     lines = _open_run(run_folder, step)
-    signed = valid_approvals(_reader(run_folder), lines, payload, known.people)
+    signed = valid_approvals(_reader(run_folder), lines, payload, known.people, known.former)
     if len(signed) >= needed:
         waiting_plan(run_folder, step)
         return _sealed(ApprovalToken(run_folder.name, step, payload["plan_sha256"], lsn, tuple(sorted(signed))))
@@ -222,7 +222,8 @@ def attested(run_folder: Path, step: str, settings: Settings) -> str | None:
     lines, _ = read((run_folder / LEDGER).read_bytes())
     for line in lines:
         if line.event == "attested" and line.text("step") == step:
-            key = roll(settings).people.get(line.text("by"))
+            known = roll(settings)
+            key = key_for(line, known.people, known.former)
             if key and verified(_reader(run_folder), run_folder.name, line, key, lines):
                 return line.text("by")
     return None

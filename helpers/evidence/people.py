@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from helpers.checker.public_key import PublicKey, public_key
+from helpers.checker.signatures import FormerKey
 from helpers.errors import SettingsError, UsageError
 from helpers.settings import Settings
 
@@ -22,6 +23,7 @@ class Roll:
 
     people: Mapping[str, PublicKey]
     settings: Settings
+    former: tuple[FormerKey, ...] = ()
 
     def key(self, name: str) -> PublicKey:
         """That person's public key; raises UsageError for somebody unknown."""
@@ -94,7 +96,27 @@ def roll(settings: Settings) -> Roll:
                 )
             seen[mark] = name
         people[name] = key
-    return Roll(people, settings)
+    return Roll(people, settings, tuple(_former(settings, people)))
+
+
+def _former(settings: Settings, people: Mapping[str, PublicKey]) -> Iterator[FormerKey]:
+    owners = {key.keyid: name for name, key in people.items()}
+    for each in settings.approvals.former:
+        section = f"profiles.{settings.profile}.approvals.former"
+        try:
+            key = public_key(each.key, base=settings.file.parent)
+        except UsageError as error:
+            raise SettingsError(
+                f"read {section}", on=str(settings.file), why=f"{error.on}: {error.why}", next_step=error.next_step
+            ) from None
+        if why := _unreadable(each.name) or (
+            "is another person's" if owners.setdefault(key.keyid, each.name) != each.name else ""
+        ):
+            raise SettingsError(
+                f"read {section}", on=str(settings.file), why=f"the name {each.name!a}, or its key, {why}",
+                next_step="give every person one name and keys of their own",
+            )  # fmt: skip
+        yield FormerKey(each.name, key, each.start.isoformat() if each.start else "", each.to.isoformat())
 
 
 def _unreadable(name: str) -> str:

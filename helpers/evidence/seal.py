@@ -20,6 +20,7 @@ from helpers.checker.manifest import (
     Checklist,
     PreviousSeal,
     SealedFile,
+    SealedFormerKey,
     SealedLedger,
     SealedPerson,
     SealManifest,
@@ -29,6 +30,7 @@ from helpers.checker.manifest import (
 from helpers.checker.public_key import PublicKey
 from helpers.checker.record import CHECKER, ENVIRONMENT, INDEX, MADE_BY_SEALING, verdict_of
 from helpers.checker.rule import DeclaredStep
+from helpers.checker.signatures import FormerKey
 from helpers.checker.strict_json import canonical
 from helpers.errors import EvidenceRefused, UsageError
 from helpers.evidence import checker_file
@@ -80,6 +82,7 @@ def seal(
     known_secrets: Iterable[str],
     project: Path,
     previous: str | None = None,
+    former: Sequence[FormerKey] = (),
 ) -> Sealed:
     """Seals a run, or says everything that stands against it.
 
@@ -94,6 +97,7 @@ def seal(
         known_secrets: values that must not be in any file.
         project: the folder of the code that ran.
         previous: the run that this one is chained to; the one sealed last when None.
+        former: keys that were somebody's, by the settings.
 
     Raises:
         EvidenceRefused: it cannot be sealed; `why` lists all reasons.
@@ -105,7 +109,7 @@ def seal(
         return finish(run_folder)
     declared = list(declared)
     if read((run_folder / LEDGER).read_bytes())[0][-1].event != "sealed":
-        _prepare(run_folder, signer, ledger, declared, people, list(known_secrets), project, previous)
+        _prepare(run_folder, signer, ledger, declared, people, list(known_secrets), project, previous, former)
     lines, _ = read((run_folder / LEDGER).read_bytes())
     data = (run_folder / MANIFEST).read_bytes()
     manifest = parsed(data)
@@ -180,6 +184,7 @@ def _prepare(
     known: Sequence[str],
     project: Path,
     previous: str | None,
+    former: Sequence[FormerKey],
 ) -> None:
     for name in _MADE_BY_SEALING:
         # Of a seal that was broken off before the ledger named it.
@@ -198,12 +203,12 @@ def _prepare(
     names = [*(name for name in files.names() if name != CHECKER), MANIFEST, SEAL]
     page = index_page(run_folder, str(verdict), verdict.why, lines, names, signer.public_key.keyid)
     _create(run_folder, INDEX, page)
-    against += reasons(run_folder, declared, people, known)
+    against += reasons(run_folder, declared, people, known, former)
     if against:
         for name in _MADE_BY_SEALING:
             (run_folder / name).unlink(missing_ok=True)
         raise _refused(run_folder, against)
-    manifest = _manifest(run_folder, lines, declared, people, before, str(verdict), verdict.why)
+    manifest = _manifest(run_folder, lines, declared, people, before, str(verdict), verdict.why, former)
     _create(run_folder, MANIFEST, manifest.to_bytes().decode())
     ledger.append(
         "sealed", manifest_sha256=dsse.sha256(manifest.to_bytes()), verdict=str(verdict), envelope=SEAL,
@@ -234,6 +239,7 @@ def _manifest(
     before: PreviousSeal | None,
     verdict: str,
     why: Sequence[str],
+    former: Sequence[FormerKey] = (),
 ) -> SealManifest:
     files = container.Folder(run_folder)
     digests = {name: files.digest(name) for name in files.names() if name not in (LEDGER, CHECKER)}
@@ -247,6 +253,7 @@ def _manifest(
         declared=list(declared),
         people={name: SealedPerson(key_id=key.keyid, public_key=key.pem) for name, key in sorted(people.items())},
         previous=before,
+        former=[SealedFormerKey(each.name, each.key.keyid, each.key.pem, each.start, each.end) for each in former],
         checklist=Checklist(lines[0].text("option"), digest_of(declared)),
     )
 

@@ -110,6 +110,7 @@ def _sealed(run_folder: Path, signer: Signer, settings: Settings, previous: str 
         ledger=open_ledger(run_folder),
         declared=declared_steps(_lines(run_folder)[0].text("option"), known.asked),
         people=known.people,
+        former=known.former,
         known_secrets=redaction.known(),
         project=PROJECT,
         previous=previous,
