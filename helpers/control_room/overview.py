@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,8 +32,8 @@ RUN = "RUNBOOK_CONTROL_ROOM_RUN"
 KEY = "RUNBOOK_CONTROL_ROOM_KEY"
 """What `runbook control-room` tells the notebook: the folder of all runs, the run to begin with, the sealer's public key."""
 
-LISTED = 30
-"""Runs in the list."""
+LISTED, LOOKED = 30, 600
+"""Runs in the list, and seconds after which one is looked at again though its ledger is the same: its process may have died."""
 
 _NOTHING = RunStatus("A", "", (), None, "", {}, 0, "")
 _NO_TIME = Timeline((), 0, 0.0)
@@ -150,12 +151,20 @@ def runs(outputs: Path) -> list[str]:
 
 
 def listed(outputs: Path) -> list[Overview]:
-    """The runs written last, at most `LISTED` of them; a run that has not changed is not read again."""
-    return [_listed(str(outputs / name), version(outputs / name)) for name in runs(outputs)[:LISTED]]
+    """The runs written last, at most `LISTED` of them; one whose ledger has not changed is read again after `LOOKED` seconds."""
+    return [_listed(str(outputs / name), _stamp(outputs / name)) for name in runs(outputs)[:LISTED]]
+
+
+def _stamp(folder: Path) -> tuple[int, bool, int]:
+    try:
+        written = (folder / NAME).stat().st_mtime_ns
+    except OSError:
+        written = 0
+    return written, (folder / SEAL).exists(), int(time.time() // LOOKED)
 
 
 @lru_cache(maxsize=4 * LISTED)
-def _listed(folder: str, version: str) -> Overview:
+def _listed(folder: str, stamp: tuple[int, bool, int]) -> Overview:
     return overview(Path(folder))
 
 
