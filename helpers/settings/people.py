@@ -28,7 +28,9 @@ class Approvals(Section):
 
     people: Annotated[dict[str, str], example({"alice": "keys/alice.pem.pub"})] = Field(default_factory=dict)
     """Per name: a file with the public key (relative to this file), its PEM text, or the base64 text of its 32 bytes."""
-    former: tuple[FormerKey, ...] = ()
+    former: Annotated[
+        tuple[FormerKey, ...], example([{"name": "alice", "key": "keys/alice-2025.pem.pub", "to": "2026-06-30"}])
+    ] = ()
     """Keys that were people's: what they signed in their time stays good."""
     threshold: int = Field(default=1, ge=1)
     """How many people a step needs."""
