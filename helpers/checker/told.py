@@ -67,6 +67,8 @@ def notes(facts: Facts, manifest: SealManifest) -> Iterator[str]:
             yield f"line {line.n}: {line.text('attempt')} of {line.text('phase')} did not record whether it ran on stand-ins"
         if line.event in ("approved", "attested") and "signed_at" not in line.fields:
             yield f"line {line.n}: what {line.text('by')} signed has no time in it; the ledger's clock says {line.text('at')}"
+    if facts.lines and facts.lines[-1].fields.get("counter") is not True:
+        yield "it was sealed where nobody kept a counter of the run: lines behind a signature of the engine may have been cut off"
     few = [each.step for each in facts.declared if each.approval in ("cutover", "destructive") and each.approvals < 2]
     if few and not stand_ins(facts.lines):
         yield f"the settings asked for fewer than two approvals of {', '.join(few)}"

@@ -14,7 +14,7 @@ from helpers.checker.dsse import Signer
 from helpers.checker.ledger_reader import LEDGER, read
 from helpers.checker.record import last_of_the_engine
 from helpers.errors import UsageError
-from helpers.evidence import keys
+from helpers.evidence import counter, keys
 from helpers.ledger.folders import create_exclusively, make_private
 from helpers.ledger.ledger import Ledger as RunLedger
 from helpers.ledger.ledger import file_digest
@@ -46,7 +46,9 @@ def run_key_facts() -> dict[str, str]:
 
 
 def sign_head(run_folder: Path, ledger: Ledger, signer: Signer | None = None) -> Path:
-    """Signs the ledger's last line and records that as `head-signed`. The engine calls it after `attempt-ended`.
+    """Signs the ledger's last line, records that as `head-signed`, and moves the machine's counter of the run on.
+
+    The engine calls it after `attempt-ended`.
 
     Args:
         run_folder: the run's.
@@ -59,6 +61,7 @@ def sign_head(run_folder: Path, ledger: Ledger, signer: Signer | None = None) ->
     Raises:
         UsageError: the machine's key cannot be read.
     """
+    own = signer is None
     signer = signer or keys.run_signer()
     head = ledger.head
     envelope = dsse.sign(
@@ -71,6 +74,8 @@ def sign_head(run_folder: Path, ledger: Ledger, signer: Signer | None = None) ->
         key_id=signer.public_key.keyid,
         envelope=path.relative_to(run_folder).as_posix(),
     )
+    if own:
+        counter.advance(read((run_folder / LEDGER).read_bytes())[0])
     return path
 
 
@@ -85,10 +90,9 @@ def sign_what_is_unsigned(run_folder: Path, ledger: Ledger) -> None:
     lines, _ = read((run_folder / LEDGER).read_bytes())
     places = {line.digest: line.n for line in lines}
     signed = max((places.get(line.text("head"), 0) for line in lines if line.event == "head-signed"), default=0)
-    if lines and last_of_the_engine(lines) > signed:
-        signer = keys.run_signer()
-        if lines[0].text("run_key") == signer.public_key.pem:
-            sign_head(run_folder, ledger, signer)
+    behind = last_of_the_engine(lines) > signed
+    if behind and lines[0].text("run_key") == keys.run_signer().public_key.pem:
+        sign_head(run_folder, ledger)
 
 
 def record_file(run_folder: Path, path: Path) -> None:

@@ -82,15 +82,20 @@ def signer(path: Path) -> KeyPair:
     return KeyPair(private)
 
 
+def run_key_path() -> Path:
+    """Where the machine's own key lies."""
+    given = os.environ.get(RUN_KEY)
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path(given) if given else config / "migration-runbooks" / "run-key.pem"
+
+
 def run_signer() -> KeyPair:
     """The machine's own key, made at its first use.
 
     Raises:
         UsageError: it cannot be read or made.
     """
-    given = os.environ.get(RUN_KEY)
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    path = Path(given) if given else config / "migration-runbooks" / "run-key.pem"
+    path = run_key_path()
     if not path.exists():
         try:
             generate(path)

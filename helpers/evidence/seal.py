@@ -34,6 +34,7 @@ from helpers.checker.signatures import FormerKey
 from helpers.checker.strict_json import canonical
 from helpers.errors import EvidenceRefused, UsageError
 from helpers.evidence import checker_file
+from helpers.evidence.counter import is_kept, refuse_a_cut
 from helpers.evidence.environment import capture
 from helpers.evidence.heads import Ledger, sign_what_is_unsigned
 from helpers.evidence.index_page import index_page
@@ -101,6 +102,7 @@ def seal(
 
     Raises:
         EvidenceRefused: it cannot be sealed; `why` lists all reasons.
+        EvidenceError: this machine has signed lines of the run that its ledger does not have.
         UsageError: there is no such run, it is sealed already, or the previous run is not sealed.
     """
     if not (run_folder / LEDGER).exists():
@@ -191,6 +193,7 @@ def _prepare(
         (run_folder / name).unlink(missing_ok=True)
     against = _pages(run_folder)
     _remove_empty_folders(run_folder)
+    refuse_a_cut(read((run_folder / LEDGER).read_bytes())[0], run_folder.name)
     sign_what_is_unsigned(run_folder, ledger)
     before = _previous(run_folder, previous)
     lines, _ = read((run_folder / LEDGER).read_bytes())
@@ -212,7 +215,7 @@ def _prepare(
     _create(run_folder, MANIFEST, manifest.to_bytes().decode())
     ledger.append(
         "sealed", manifest_sha256=dsse.sha256(manifest.to_bytes()), verdict=str(verdict), envelope=SEAL,
-        files=_made(run_folder, lines),
+        files=_made(run_folder, lines), counter=is_kept(lines),
     )  # fmt: skip
 
 

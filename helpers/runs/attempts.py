@@ -14,7 +14,9 @@ import psutil
 
 from helpers import PROJECT
 from helpers.checker.container import Folder
+from helpers.checker.ledger_reader import read
 from helpers.errors import UsageError
+from helpers.evidence.counter import refuse_a_cut
 from helpers.evidence.heads import run_key_facts, sign_head
 from helpers.ledger.folders import Attempt, checked_folder, open_attempt, refuse_sealed
 from helpers.ledger.ledger import NAME, Entry, Ledger, file_digest
@@ -50,6 +52,7 @@ def start(
     folder = checked_folder(outputs, run, phase).parent
     refuse_sealed(folder)
     ledger = Ledger.open(folder)
+    refuse_a_cut(read(ledger.path.read_bytes())[0], run)
     note_killed(ledger)
     opening = {
         "run": run, "option": option, "profile": str(parameters.get("profile", "")),

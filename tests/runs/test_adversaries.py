@@ -40,8 +40,8 @@ from helpers.checker.manifest import PreviousSeal, digest_of
 from helpers.checker.public_key import public_key
 from helpers.checker.rule import ROLLBACK
 from helpers.checker.strict_json import canonical
-from helpers.errors import EvidenceRefused, UsageError
-from helpers.evidence import checker_file, heads, keys
+from helpers.errors import EvidenceError, EvidenceRefused, UsageError
+from helpers.evidence import checker_file, counter, heads, keys
 from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import roll
 
@@ -422,3 +422,35 @@ def test_what_a_command_keeps_beside_the_notebooks_is_recorded(ready: Run, monke
     path.write_text('{"again": 1}')
     assert ready.seal().verdict == "SEALED"
     assert kinds(ready) == set()
+
+
+def test_a_last_verification_that_was_cut_off_is_known_to_the_machine(
+    ready: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "machine/run-key.pem"
+    key.parent.mkdir()
+    shutil.copy(ready.people.key("machine"), key)
+    monkeypatch.setenv(keys.RUN_KEY, str(key))
+    before = ready.ledger.path.read_bytes()
+    (ready.folder / "verify-9.json").write_text("{}")
+    ready.ledger.append("verified", verdict="different", target="stage", report="verify-9.json", sha256="", files=[])
+    heads.sign_what_is_unsigned(ready.folder, ready.ledger)
+    ready.ledger.append("approved", step="x")  # a crash between a line and the counter is no tampering
+    counter.refuse_a_cut(read(ready.ledger.path.read_bytes())[0], "first")
+    there = {path.name for path in (ready.folder / "heads").iterdir()}
+    ready.ledger.path.write_bytes(before)
+    (ready.folder / "verify-9.json").unlink()
+    for line in (ready.folder / "heads").iterdir():
+        if line.name not in {Path(each["envelope"]).name for each in ready.lines() if each["event"] == "head-signed"}:
+            line.unlink()
+    assert len(there) == 2
+    with pytest.raises(EvidenceError, match="its end was cut off"):
+        ready.seal()
+    heads.sign_what_is_unsigned(ready.folder, ready.ledger)
+    with pytest.raises(EvidenceError):
+        counter.refuse_a_cut(read(ready.ledger.path.read_bytes())[0], "first")
+    shutil.rmtree(key.parent / counter.FOLDER)  # whoever may do that may use the machine's key
+    ready.seal()
+    found = checked(ready)
+    assert found.findings == ()
+    assert any("nobody kept a counter" in note for note in found.notes)
