@@ -35,6 +35,9 @@ MADE_BY_SEALING = (INDEX, ENVIRONMENT, PREVIOUS, CHECKER)
 
 _NOTEBOOK = re.compile(r"([^/]+)/(attempt-\d{2,})\.ipynb")
 _STARTED = frozenset({"completed", "failed", "running"})
+_SINCE_FORM_3 = frozenset({"stand_ins", "signed_at", "plan"})
+"""Fields of lines by which a ledger shows that its program seals in form 3: in an older one it would hide from the later rules."""
+
 _NOT_THE_ENGINES = frozenset({"approved", "attested", "head-signed", "recovered", "sealed"})
 """Lines that people signed, that are signatures, or that say nothing of the migration."""
 
@@ -53,6 +56,9 @@ def sealed_findings(facts: Facts, manifest: SealManifest, known: Collection[str]
         # What the later rule finds in the judging of steps, a seal of that time did not promise.
         words = {each.step for each in facts.declared if each.word}
         for line in facts.lines:
+            if _SINCE_FORM_3 & line.fields.keys():
+                why = f"line {line.n} is by a program that seals in a later form than {manifest.version}"
+                yield Finding("form", MANIFEST, why)
             if line.event == "attested" and line.text("step") not in words:
                 yield Finding("word-not-enough", LEDGER, f"line {line.n}: a word is not enough for {line.text('step')}")
         return

@@ -12,7 +12,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -454,3 +454,22 @@ def test_a_last_verification_that_was_cut_off_is_known_to_the_machine(
     found = checked(ready)
     assert found.findings == ()
     assert any("nobody kept a counter" in note for note in found.notes)
+
+
+def test_a_new_ledger_is_not_sealed_in_an_old_form(sealed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a program of the sealer's own, to escape the rules of form 3."""
+    from helpers.checker.manifest import SealManifest
+
+    def in_form_2(self: SealManifest) -> bytes:
+        value = asdict(self)
+        for name in ("checklist", "former"):
+            del value[name]
+        for step in value["declared"]:
+            del step["approval"], step["undoes"]
+        return canonical(value | {"version": 2}) + b"\n"
+
+    monkeypatch.setattr(SealManifest, "to_bytes", in_form_2)
+    seal_anew(
+        sealed, previous=PreviousSeal(run="zeroth", seal_sha256=digest(sealed.folder / "previous-seal.dsse.json"))
+    )
+    assert {"form", "file-added"} >= kinds(sealed) >= {"form"}
