@@ -337,20 +337,15 @@ def runbook(
 
     A test starts a process of its own where one is killed, limited or started otherwise, or where that is what is tested.
     """
-    from helpers import commands
+    from helpers.commands.app import run_command
 
     def called(*arguments: str, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
         capfd.readouterr()
-        handler = signal.getsignal(signal.SIGTERM)
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
             patch.chdir(folder)
             patch.setattr(sys, "argv", ["runbook", *arguments])
-            patch.setattr(threading, "excepthook", threading.excepthook)
             patch.setattr(redaction, "_known", set(redaction.known()))
-            try:
-                commands.main()
-            finally:
-                signal.signal(signal.SIGTERM, handler)
+            run_command()
         out, err = capfd.readouterr()
         return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out, err)
 

@@ -9,7 +9,6 @@ The topics do without `from __future__ import annotations`: typer would compile 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from typing import NoReturn
@@ -36,6 +35,7 @@ from helpers.commands.output import ABORTED, print_json, screen
 from helpers.errors import MigrationError, Unexpected, UsageError
 from helpers.ledger.credentials import remember_environment
 from helpers.screen import open_streams
+from helpers.stopping import end_when_told
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,15 +56,27 @@ app.add_typer(kafka.app, name="kafka")
 app.add_typer(local.app, name="local")
 
 
+_TYPER_INTERRUPTED = 130
+"""What typer makes of a KeyboardInterrupt; no command of ours returns it."""
+
+
 def main() -> None:
+    """The command as a process of its own, which ends when it is told to."""
+    open_streams()
+    threading.excepthook = _in_a_thread
+    end_when_told(ABORTED)
+    run_command()
+
+
+def run_command() -> None:
     """Runs the command; every expected failure becomes one sentence and an exit code."""
     as_json = "--json" in sys.argv[1:]
-    open_streams()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.excepthook = _in_a_thread
     remember_environment(os.environ)
     try:
-        sys.exit(app(prog_name="runbook", standalone_mode=False) or 0)
+        code = app(prog_name="runbook", standalone_mode=False) or 0
+        if code == _TYPER_INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except WrongArguments as error:
         if not error.format_message():  # called without a word, it has shown its help
             sys.exit(UsageError.exit_code)

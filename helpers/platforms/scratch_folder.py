@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from helpers.stopping import removed_at_the_end
+
 PREFIX = "runbook-"
 
 _BEING_MADE_SECONDS = 60.0
@@ -35,7 +37,8 @@ def scratch_folder(kind: str, *, folder: Path | None = None) -> Iterator[Path]:
         try:
             # Held as long as this process lives, however it ends.
             fcntl.flock(handle, fcntl.LOCK_EX)
-            yield Path(made)
+            with removed_at_the_end(Path(made)):
+                yield Path(made)
         finally:
             os.close(handle)
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from helpers.platforms import environments
 from helpers.redaction import redact
 from helpers.settings import Settings
 from helpers.settings.local_stack import local_stack
+from helpers.stopping import OUTLIVES
 
 Action = Literal["create", "update", "replace", "delete", "read"]
 
@@ -229,6 +231,9 @@ class _Work:
         """The answers to the calls, until one fails."""
         request = {"folder": str(self.folder), "calls": [{"method": m, "options": dict(o)} for m, o in calls]}
         given = {f"TF_VAR_{name}": value for name, value in (variables or {}).items()}
+        changes = any(method in ("apply", "destroy") for method, _ in calls)
+        if changes:
+            given[OUTLIVES] = f"Terraform's {calls[-1][0]}"
         command = [str(self.python), "-P", "-m", "helpers.local.cloud.terraform_run"]
         process = subprocess.Popen(
             command,
@@ -243,6 +248,8 @@ class _Work:
         try:
             output, errors = process.communicate(json.dumps(request))
         except BaseException:
+            if not changes:  # else the state would lack what is being made just now
+                os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise
         try:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.runs.parent_process import PARENT
-from helpers.runs.supervisor import GRACE, handle_signals
+from helpers.runs.supervisor import handle_signals
+from helpers.stopping import SECONDS
 
-_END = 4 * GRACE
+_END = SECONDS + 1.0
 """Seconds for a cell to clean up, the kernel to end and the attempt to be rendered, before the command is killed."""
 
 

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +30,7 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 
 from helpers import PROJECT, log
 from helpers.ledger.folders import write_atomically
+from helpers.platforms.scratch_folder import scratch_folder
 from helpers.redaction import redact, redact_values
 from helpers.runs.cell_progress import Report, Silence, title_of
 from helpers.runs.kernel import ERROR_MIME
@@ -104,22 +103,18 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
     ) -> None:
         """Runs the cells in a kernel of its own; see `execute_notebook`."""
         supervisor = supervisor or Supervisor(cell_timeout=execution_timeout)
-        private = Path(tempfile.mkdtemp(prefix="runbook-"))
-        try:
-            with supervisor.on_duty():
-                client = _Client(
-                    nb_man,
-                    km=_kernel_manager(private),
-                    supervisor=supervisor,
-                    timeout=None,
-                    startup_timeout=start_timeout,
-                    log_output=log_output,
-                    stdout_file=stdout_file,
-                    stderr_file=stderr_file,
-                )
-                client.run(env=_environment(env or {}), cwd=cwd, output=private / "kernel.log")
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
+        with scratch_folder("kernel") as private, supervisor.on_duty():
+            client = _Client(
+                nb_man,
+                km=_kernel_manager(private),
+                supervisor=supervisor,
+                timeout=None,
+                startup_timeout=start_timeout,
+                log_output=log_output,
+                stdout_file=stdout_file,
+                stderr_file=stderr_file,
+            )
+            client.run(env=_environment(env or {}), cwd=cwd, output=private / "kernel.log")
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:

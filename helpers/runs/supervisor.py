@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-GRACE = 5.0
+from helpers.stopping import SIGNALS, kill_tree
+
+GRACE = 4.0
 """Seconds between asking a cell to stop and killing its kernel: enough to roll a transaction back."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TICK = 0.1
 
 
@@ -24,7 +25,7 @@ def handle_signals(stop: Callable[[str], None]) -> Iterator[None]:
     terminal is no reason to stop.
     """
     in_main = threading.current_thread() is threading.main_thread()
-    handled = [each for each in _SIGNALS if in_main and signal.getsignal(each) is not signal.SIG_IGN]
+    handled = [each for each in SIGNALS if in_main and signal.getsignal(each) is not signal.SIG_IGN]
     before = {each: signal.signal(each, lambda number, frame: stop(signal.Signals(number).name)) for each in handled}
     try:
         yield
@@ -113,5 +114,7 @@ class Supervisor:
 
     def _signal_kernel(self, number: signal.Signals) -> None:
         if self._group is not None:
+            if number == signal.SIGKILL and self.reason:
+                kill_tree(self._group)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._group, number)

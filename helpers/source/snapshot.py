@@ -31,6 +31,7 @@ from helpers.settings import Source
 from helpers.source import held_snapshots, rights
 from helpers.source.held_snapshots import Snapshot, held, release
 from helpers.source.relations import DETACHING
+from helpers.stopping import OUTLIVES
 
 
 def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str = "") -> Snapshot:
@@ -67,6 +68,7 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=PROJECT,
+        env={**os.environ, OUTLIVES: f"the snapshot for {purpose}"} if purpose else None,
         start_new_session=True,
         text=True,
     )

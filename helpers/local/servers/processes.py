@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from helpers.errors import LocalStackError
+from helpers.stopping import OUTLIVES
 
 LOOPBACK = "127.0.0.1"
 LOWEST_FREE_SPACE = 1 << 30
@@ -109,7 +110,7 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=dict(environment) if environment is not None else None,
+            env={**(os.environ if environment is None else environment), OUTLIVES: "the local stack"},
             **(account or Account()).options(),
         )
     _children.append(process)
