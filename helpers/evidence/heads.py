@@ -6,12 +6,13 @@ that whoever rewrites what came before needs that key too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from helpers.checker import dsse
 from helpers.checker.dsse import Signer
-from helpers.checker.ledger_reader import LEDGER, read
+from helpers.checker.ledger_reader import LEDGER, Line, read
 from helpers.checker.record import last_of_the_engine
 from helpers.errors import UsageError
 from helpers.evidence import counter, keys
@@ -43,6 +44,18 @@ def run_key_facts() -> dict[str, str]:
         UsageError: the key cannot be read or made.
     """
     return {"run_key": keys.run_signer().public_key.pem}
+
+
+def refuse_another_key(lines: Sequence[Line], run: str) -> None:
+    """Raises UsageError where the run was opened with another machine's key: what this one signs would not hold."""
+    named = lines[0].text("run_key") if lines else ""
+    if named and named != keys.run_signer().public_key.pem:
+        raise UsageError(
+            "go on with the run",
+            on=f"run {run}",
+            why=f"it was opened with another machine's key than {keys.run_key_path()}",
+            next_step=f"go on where it was begun, or with that key ({keys.RUN_KEY}=PATH): a new key begins with a new run",
+        )
 
 
 def sign_head(run_folder: Path, ledger: Ledger, signer: Signer | None = None) -> Path:

@@ -17,7 +17,7 @@ from helpers.checker.container import Folder
 from helpers.checker.ledger_reader import read
 from helpers.errors import UsageError
 from helpers.evidence.counter import refuse_a_cut
-from helpers.evidence.heads import run_key_facts, sign_head
+from helpers.evidence.heads import refuse_another_key, run_key_facts, sign_head
 from helpers.ledger.folders import Attempt, checked_folder, open_attempt, refuse_sealed
 from helpers.ledger.ledger import NAME, Entry, Ledger, file_digest
 from helpers.ledger.view import is_gone
@@ -52,7 +52,9 @@ def start(
     folder = checked_folder(outputs, run, phase).parent
     refuse_sealed(folder)
     ledger = Ledger.open(folder)
-    refuse_a_cut(read(ledger.path.read_bytes())[0], run)
+    lines, _ = read(ledger.path.read_bytes())
+    refuse_a_cut(lines, run)
+    refuse_another_key(lines, run)
     note_killed(ledger)
     opening = {
         "run": run, "option": option, "profile": str(parameters.get("profile", "")),

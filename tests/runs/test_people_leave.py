@@ -16,8 +16,9 @@ from evidence_support import DECLARED, LSN, PLAN, People, Run, open_run, whole_r
 
 from helpers.checker import check
 from helpers.errors import AwaitingPerson, EvidenceRefused, SettingsError, SignatureRefused, UsageError
-from helpers.evidence import approvals
+from helpers.evidence import approvals, keys
 from helpers.evidence.people import roll
+from helpers.runs import attempts
 from helpers.settings import Settings
 from helpers.settings.people import FormerKey
 
@@ -108,3 +109,20 @@ def test_the_check_compares_a_former_key_s_days(tmp_path: Path, people: People, 
     manifest.write_bytes(manifest.read_bytes().replace(f'"end":"{TODAY}"'.encode(), b'"end":"2020-01-01"'))
     found = {each.kind for each in check.check(run.folder, people.signer("sealer").public_key).findings}
     assert {"file-changed", "signer-unknown", "not-approved"} <= found
+
+
+def test_a_run_goes_on_with_the_machine_s_key_that_it_was_opened_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(keys.RUN_KEY, str(tmp_path / "old.pem"))
+    notebook = tmp_path / "30_x.ipynb"
+    notebook.write_text("{}")
+    attempt, ledger = attempts.start(tmp_path / "outputs", "r", notebook, {}, option="A")
+    attempts.end(ledger, attempt, "done", 0)
+    before = ledger.path.read_bytes()
+    monkeypatch.setenv(keys.RUN_KEY, str(tmp_path / "new.pem"))
+    with pytest.raises(UsageError, match="another machine's key"):
+        attempts.start(tmp_path / "outputs", "r", notebook, {}, option="A")
+    assert ledger.path.read_bytes() == before
+    monkeypatch.setenv(keys.RUN_KEY, str(tmp_path / "old.pem"))
+    assert attempts.start(tmp_path / "outputs", "r", notebook, {}, option="A")[0].number == 2
