@@ -357,7 +357,8 @@ def test_the_shipped_checklists_are_known_and_have_their_way_back() -> None:
     """A changed checklist needs its digest in `checklists.KNOWN`, beside the former ones."""
     shipped = SHIPPED
     for option in ("A", "B", "C"):
-        assert shipped.get(digest_of(list(declared_steps(option)))) == option
+        digest = digest_of(list(declared_steps(option)))
+        assert shipped.get(digest) == option, f'add "{digest}": "{option}" to helpers/checker/checklists.py'
     assert ROLLBACK == checklist.ROLLBACK
 
 
