@@ -113,7 +113,7 @@ def steps() -> tuple[Step, ...]:
     return _File.model_validate(tomllib.loads(FILE.read_text(encoding="utf-8"))).step
 
 
-def of_option(option: str) -> tuple[Step, ...]:
+def steps_for_option(option: str) -> tuple[Step, ...]:
     """The steps of a migration path, phase by phase; within a phase in the document's order."""
     own = (step for step in steps() if option in step.options)
     return tuple(sorted(own, key=lambda s: PHASES.index(s.phase)))

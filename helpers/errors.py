@@ -154,7 +154,7 @@ class DiskRefused(MigrationError):  # noqa: N818
         )
 
 
-_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 
 
 _MOST = 1000
@@ -167,7 +167,7 @@ class Unexpected(MigrationError):  # noqa: N818
     @classmethod
     def of(cls, error: Exception) -> MigrationError:
         """Wraps what nobody foresaw; its traceback shows with RUNBOOK_DEBUG=1. What a disk refuses is no fault of ours."""
-        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
             return DiskRefused.of(error)
         said = redact(" ".join(str(error).split()))
         return cls(

@@ -122,11 +122,11 @@ def _checked(files: Folder | Archive, wrong: Sequence[Finding], where: str, give
     if any(each.kind == "zip-damaged" for each in wrong):
         return Checked(tuple(wrong))
     seal = files.read(SEAL)
-    if seal is None and not wrong and not _claims_a_seal(files):
+    if seal is None and not wrong and not _claims_to_be_sealed(files):
         raise UsageError("check the evidence", on=where, why="the run is not sealed", next_step="seal it: runbook seal")
-    found, manifest, notes, said = list(wrong), None, list(_of_the_container(files)), {}
+    found, manifest, notes, said = list(wrong), None, list(_container_notes(files)), {}
     try:
-        manifest, more = _against_the_seal(files, seal, given.key)
+        manifest, more = _checked_against_seal(files, seal, given.key)
         found += more
         if manifest:
             people, former, unreadable = people_of(manifest)
@@ -154,7 +154,7 @@ def _checked(files: Folder | Archive, wrong: Sequence[Finding], where: str, give
         found.append(Finding("manifest-damaged", MANIFEST, str(error)))
     except Exception as error:  # a checker that fails on forged evidence must not pass it
         found.append(Finding("unreadable", MANIFEST, f"{type(error).__name__} while it was checked"))
-    found += _of_the_archive(files, given, seal)
+    found += _archive_findings(files, given, seal)
     unique = tuple(dict.fromkeys(found))
     if manifest is None:
         return Checked(unique)
@@ -167,19 +167,19 @@ def _as_sealed(manifest: SealManifest) -> str:
     return f"{manifest.verdict} by the sealer's word (form {manifest.version})"
 
 
-def _claims_a_seal(files: Container) -> bool:
+def _claims_to_be_sealed(files: Container) -> bool:
     lines, _ = read(files.read(LEDGER) or b"")
     return any(line.event == "sealed" for line in lines) or MANIFEST in files.names()
 
 
-def _of_the_container(files: Folder | Archive) -> Iterator[str]:
-    for name in files.of_file_managers():
+def _container_notes(files: Folder | Archive) -> Iterator[str]:
+    for name in files.file_manager_files():
         yield f"{name} is what a file manager leaves, and no part of the evidence"
     if isinstance(files, Archive) and not files.as_sealed:
         yield "the archive was packed anew by another program; its files are those that were sealed"
 
 
-def _against_the_seal(
+def _checked_against_seal(
     files: Folder | Archive, seal: bytes | None, key: PublicKey
 ) -> tuple[SealManifest | None, list[Finding]]:
     found: list[Finding] = []
@@ -256,7 +256,7 @@ def _chain(files: Container, manifest: SealManifest, given: _Given) -> Iterator[
         )
 
 
-def _of_the_archive(files: Folder | Archive, given: _Given, seal: bytes | None) -> Iterator[Finding]:
+def _archive_findings(files: Folder | Archive, given: _Given, seal: bytes | None) -> Iterator[Finding]:
     """The archive that lies within what is checked holds the same again."""
     data = files.read(ARCHIVE)
     if data is None:

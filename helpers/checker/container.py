@@ -36,7 +36,7 @@ _UNREADABLE = (
 )  # fmt: skip
 """What `zipfile` raises for headers that are damaged; it documents the first only."""
 
-_OF_FILE_MANAGERS = re.compile(
+_FILE_MANAGER_FILES = re.compile(
     r"(?:^|/)(?:\.DS_Store|\._[^/]*|\.localized|Thumbs\.db|ehthumbs\.db|desktop\.ini|\.directory)$|^__MACOSX/",
     re.IGNORECASE,
 )
@@ -71,11 +71,11 @@ class _Files:
 
     def names(self) -> list[str]:
         """As in `Container`."""
-        return sorted(name for name in self._every() if name != ARCHIVE and not _OF_FILE_MANAGERS.search(name))
+        return sorted(name for name in self._every() if name != ARCHIVE and not _FILE_MANAGER_FILES.search(name))
 
-    def of_file_managers(self) -> list[str]:
+    def file_manager_files(self) -> list[str]:
         """What file managers leave in a folder that somebody looks at."""
-        return sorted(name for name in self._every() if _OF_FILE_MANAGERS.search(name))
+        return sorted(name for name in self._every() if _FILE_MANAGER_FILES.search(name))
 
     def read(self, name: str) -> bytes | None:
         """A file's bytes, or None where there is none, or where it cannot be read."""

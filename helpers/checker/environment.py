@@ -7,12 +7,12 @@ from typing import Any
 
 from helpers.checker.ledger_reader import Line
 
-_OF_SERVERS = frozenset(
+_SERVER_KEYS = frozenset(
     "server_version version versions server role time_zone timezone snapshot lsn lsn_exact warehouse database".split()
 )
 
 
-def of_ledger(lines: Sequence[Line]) -> dict[str, Any]:
+def environment_from_ledger(lines: Sequence[Line]) -> dict[str, Any]:
     """The parts of `environment.json` that follow from the ledger.
 
     Returns:
@@ -43,7 +43,7 @@ def _picked(value: object) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if isinstance(value, dict):
         for key, each in value.items():
-            if key in _OF_SERVERS:
+            if key in _SERVER_KEYS:
                 found[key] = each
             elif inner := _picked(each):
                 found[key] = inner

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from helpers.checker import checklists, dsse
-from helpers.checker.environment import of_ledger
+from helpers.checker.environment import environment_from_ledger
 from helpers.checker.facts import Facts, number, place
 from helpers.checker.finding import Finding
 from helpers.checker.ledger_reader import LEDGER, Line
@@ -51,7 +51,7 @@ def sealed_findings(facts: Facts, manifest: SealManifest, known: Collection[str]
         known: digests of checklists, beside the shipped ones.
     """
     yield from open_findings(facts)
-    yield from _of_the_end(facts, manifest)
+    yield from _seal_line_findings(facts, manifest)
     if manifest.version < COMPUTED:
         # What the later rule finds in the judging of steps, a seal of that time did not promise.
         words = {each.step for each in facts.declared if each.word}
@@ -316,7 +316,7 @@ def _unrecorded(facts: Facts) -> Iterator[Finding]:
         yield Finding("file-unrecorded", name, "no line of the ledger names it: nobody says where it comes from")
 
 
-def _of_the_end(facts: Facts, manifest: SealManifest) -> Iterator[Finding]:
+def _seal_line_findings(facts: Facts, manifest: SealManifest) -> Iterator[Finding]:
     lines = facts.lines
     seals = [line for line in lines if line.event == "sealed"]
     if not seals or seals != [lines[-1]]:
@@ -365,7 +365,7 @@ def _environment(facts: Facts) -> Iterator[Finding]:
     if not isinstance(value, dict) or not is_canonical(data[:-1], value):
         yield Finding("environment", ENVIRONMENT, "it is not written as sealing writes it")
         return
-    for name, told in of_ledger(facts.lines[:-1]).items():
+    for name, told in environment_from_ledger(facts.lines[:-1]).items():
         if value.get(name) != told:
             yield Finding("environment", ENVIRONMENT, f"what it says under {name} is not what the ledger says")
 

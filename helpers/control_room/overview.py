@@ -287,7 +287,7 @@ def _running(folder: Path, entries: list[Entry], status: RunStatus) -> Iterator[
         last = own[-1] if own else None
         step = str(last.get("step")) if last and last.event == "step-started" else ""
         through = {e.get("step") for e in own if e.event != "step-started"}
-        steps = [name for each in checklist.of_option(status.option) if each.phase == phase for name in each.ids]
+        steps = [name for each in checklist.steps_for_option(status.option) if each.phase == phase for name in each.ids]
         apply = bool((started.get("parameters") or {}).get("apply", True))
         whole = estimate.estimate_phases(
             folder.parent, folder.name, {phase: apply}, profile=status.profile, option=status.option

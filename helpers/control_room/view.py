@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
+from helpers import templates
 from helpers.control_room.differences import LONGEST, CellPage, CellRow, Verification, VerifiedTable
 from helpers.control_room.evidence import Checked, Evidence
 from helpers.control_room.flow import Flow
@@ -82,16 +83,14 @@ def _rendered(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    filters = {
+        "at": _at, "ago": _ago, "elapsed": _elapsed, "number": _number, "size": _size, "duration": duration,
+        "planned": working_time, "phase": _phase, "sentence": _sentence, "slug": _slug, "shown": report_page.shown,
+        "target": lambda name: TARGETS.get(name, name),
+    }  # fmt: skip
+    return templates.environment(
+        _HERE, filters, longest=LONGEST, pair=_pair, link=_link, share=_share, differing=_differing
     )
-    environment.globals.update(longest=LONGEST, pair=_pair, link=_link, share=_share, differing=_differing)
-    environment.filters.update(
-        at=_at, ago=_ago, elapsed=_elapsed, number=_number, size=_size, duration=duration, planned=working_time, phase=_phase,
-        sentence=_sentence, slug=_slug, shown=report_page.shown,
-        target=lambda name: TARGETS.get(name, name),
-    )  # fmt: skip
-    return environment
 
 
 def _depth(found: Overview) -> dict[str, int]:

@@ -21,7 +21,7 @@ def declared_steps(option: str, asked: Callable[[str, str], int] = lambda step, 
         undoes = each.undoes if isinstance(each, checklist.Part) else None
         return DeclaredStep(each.id, phase, each.cell, needed, word, each.approval, undoes)
 
-    for step in checklist.of_option(option or "A"):
+    for step in checklist.steps_for_option(option or "A"):
         yield declared(step, step.phase, word=step.kind == "word")
         for part in step.part:
             yield declared(part, step.phase)

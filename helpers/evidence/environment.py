@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.checker.dsse import sha256
-from helpers.checker.environment import of_ledger
+from helpers.checker.environment import environment_from_ledger
 from helpers.checker.ledger_reader import Line
 
 
@@ -27,7 +27,7 @@ def capture(project: Path, lines: Sequence[Line]) -> dict[str, Any]:
     """
     lock = project / "requirements.txt"
     return {
-        **of_ledger(lines),
+        **environment_from_ledger(lines),
         "sealed_with": {
             "git": {"commit": _git(project, "rev-parse", "HEAD"), "dirty": _dirty(project)},
             "requirements_sha256": sha256(lock.read_bytes()) if lock.exists() else None,

@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from helpers import checklist
+from helpers import checklist, templates
 from helpers.checker.ledger_reader import Line
 from helpers.checker.rule import OVER, stand_ins, standings
 from helpers.progress import duration, working_time
@@ -97,7 +95,8 @@ def index_page(
     )
     opened = lines[0] if lines else Line(0, "", {}, "")
     phases = tuple(_phases(lines, names, opened.text("option")))
-    text = _environment().get_template("index.html.j2").render(
+    template = templates.environment(Path(__file__).with_name("page"), _FILTERS).get_template("index.html.j2")
+    text = template.render(
         run=folder.name, verdict=verdict, why=why, key_id=key_id, exported=exported, opened=opened,
         first=opened.text("at"), last=lines[-1].text("at") if lines else "",
         seconds=_seconds(opened.text("at"), lines[-1].text("at")) if lines else 0.0,
@@ -153,7 +152,7 @@ def _phases(lines: Sequence[Line], names: Sequence[str], option: str) -> Iterato
     ended = {(x.text("phase"), x.text("attempt")): x for x in lines if x.event == "attempt-ended"}
     stand = standings(lines, checklist.words(), checklist.undone_by())
     over = {step for step, each in stand.items() if each.state in OVER}
-    declared = checklist.of_option(option)
+    declared = checklist.steps_for_option(option)
     ran = [x.text("phase") for x in lines if x.event == "attempt-started"]
     for phase in dict.fromkeys([*checklist.PHASES, *ran]):
         steps = [step for step in declared if step.phase == phase]
@@ -251,13 +250,7 @@ def _at(text: str) -> str:
     return f"{text[:16].replace('T', ' ')} UTC" if text else "at an unknown time"
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("page")), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(
-        at=_at, duration=duration, planned=working_time, number=lambda n: f"{n:,}", link=quote, day=lambda text: text[:10],
-        phase=lambda name: name.replace("_", " "),
-    )  # fmt: skip
-    return environment
+_FILTERS = {
+    "at": _at, "duration": duration, "planned": working_time, "number": lambda n: f"{n:,}", "link": quote,
+    "day": lambda text: text[:10], "phase": lambda name: name.replace("_", " "),
+}  # fmt: skip

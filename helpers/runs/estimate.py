@@ -55,7 +55,9 @@ def estimate_phases(
 
 def planned(phase: str, option: str, over: Set[str] = frozenset()) -> Estimate:
     """What the checklist plans for a phase's boxes, without those of the steps that are over."""
-    minutes = sum(step.minutes for step in checklist.of_option(option) if step.phase == phase and step.id not in over)
+    minutes = sum(
+        step.minutes for step in checklist.steps_for_option(option) if step.phase == phase and step.id not in over
+    )
     return Estimate(minutes * 60.0, planned=True)
 
 

@@ -259,7 +259,7 @@ def _planned(order: Order) -> list[_Phase]:
         raise _misused(
             "start a run", f"run {order.run}", f"a notebook of the run {within} starts it", "start it from a terminal"
         )
-    names = {step.phase for step in checklist.of_option(order.option)}
+    names = {step.phase for step in checklist.steps_for_option(order.option)}
     parameters = dict(order.parameters or {})
     phases, known = [], set()
     for name in (each for each in checklist.PHASES if each in names):

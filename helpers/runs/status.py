@@ -135,7 +135,7 @@ def make_status(entries: Sequence[Entry], findings: tuple[str, ...] = ()) -> Run
     opened = next((entry for entry in entries if entry.event == "run-opened"), None)
     option = str(opened.get("option")) if opened else "A"
     found = view(entries)
-    steps = tuple(box_status(step, found) for step in checklist.of_option(option))
+    steps = tuple(box_status(step, found) for step in checklist.steps_for_option(option))
     following = next((step for step in steps if _is_left(step)), None)
     objections = find_objections(entries)
     verdict = judge(entries, list(declared_steps(option)))

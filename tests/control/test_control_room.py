@@ -33,7 +33,7 @@ from helpers.runs.following import Following
 
 PROJECT = Path(__file__).resolve().parents[2]
 PHASE = "30_data_migration"
-BUILT = [step for step in checklist.of_option("A") if step.phase == PHASE]
+BUILT = [step for step in checklist.steps_for_option("A") if step.phase == PHASE]
 
 
 def opened(folder: Path, **process: Any) -> Run:
@@ -50,7 +50,7 @@ def opened(folder: Path, **process: Any) -> Run:
 
 def take_all_before(run: Run, step: str) -> None:
     """Takes every step of the checklist that stands before one."""
-    for each in checklist.of_option("A"):
+    for each in checklist.steps_for_option("A"):
         if each.id == step:
             return
         for name in each.ids:

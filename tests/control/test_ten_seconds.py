@@ -38,7 +38,7 @@ def gone(folder: Path) -> Run:
 
 
 def everything(run: Run) -> None:
-    for step in checklist.of_option("A"):
+    for step in checklist.steps_for_option("A"):
         if step.phase != checklist.ROLLBACK:
             for name in step.ids:
                 with run.step(name, inputs={}):

@@ -165,7 +165,7 @@ def opened(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setattr(switches, "connect_scheduler", lambda settings: found.scheduler)
     found.run.mkdir(parents=True)
     found.ledger.append("run-opened", run="r", option="A", profile="local", apply=True)
-    for step in checklist.of_option("A"):
+    for step in checklist.steps_for_option("A"):
         for name in step.ids if step.phase < "50" else ():
             result = {"lsn": manifest.lsn, "snapshot": manifest.snapshot} if name == "s30-snapshot" else {}
             found.ledger.append("step-done", step=name, phase=step.phase, attempt="attempt-01", inputs="b" * 64, result=result, seconds=1)  # fmt: skip

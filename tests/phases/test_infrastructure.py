@@ -249,5 +249,7 @@ def test_a_rehearsed_run_plans_every_built_step_of_its_option(
     assert result.status == "done", result.failure
     entries = Ledger.open(tmp_path / "outputs" / "rehearsed").entries()
     planned = {entry.get("step") for entry in entries if entry.event == "step-planned"}
-    wanted = {name for step in checklist.of_option(option) if step.phase == "10_infrastructure" for name in step.ids}
+    wanted = {
+        name for step in checklist.steps_for_option(option) if step.phase == "10_infrastructure" for name in step.ids
+    }
     assert planned == wanted

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from helpers import settings as profiles
 from helpers.archive import backup, recovery
-from helpers.checklist import of_option
+from helpers.checklist import steps_for_option
 from helpers.errors import GateClosed, MigrationError, SourceRefused, UsageError
 from helpers.ledger import folders
 from helpers.phases.common.box_findings import downstream_findings, last_run_findings, source_findings
@@ -136,7 +136,7 @@ def test_a_rehearsal_plans_every_box_and_acts_on_none(
 
 
 def test_every_box_of_the_path_is_built_and_there_is_no_fourth_path(source: Source) -> None:
-    own = [step for step in of_option("C") if step.phase in ("40_testing_validation", "60_post_migration")]
+    own = [step for step in steps_for_option("C") if step.phase in ("40_testing_validation", "60_post_migration")]
     assert len(own) > 15
     with pytest.raises(UsageError, match="no such option"):
         TestingValidation("kept", ["small"], option="D", apply=False)

@@ -18,7 +18,7 @@ import pytest
 from helpers import verify
 from helpers.archive import backup, recovery
 from helpers.assessment import target_security
-from helpers.checklist import of_option
+from helpers.checklist import steps_for_option
 from helpers.errors import GateClosed, UsageError
 from helpers.ledger import folders
 from helpers.phases.common.box_findings import last_run_findings, target_findings
@@ -81,7 +81,7 @@ def test_a_rehearsal_plans_every_box_and_acts_on_none(
     assert post.summary().startswith("REHEARSED")
     assert post.rules().empty
     assert post.limits().empty
-    assert list(post.planned_actual().index) == [step.id for step in of_option("A")]
+    assert list(post.planned_actual().index) == [step.id for step in steps_for_option("A")]
     assert set(post.planned_actual()["actual min"]) == {"–"}
     assert post.chart() is not None
     (report,) = Path.cwd().glob("outputs/*/final-report.html") if post.final_report() else ()
@@ -243,4 +243,4 @@ def test_the_final_report_escapes_and_adds_up(tmp_path: Path) -> None:
     assert "1 of 2 boxes" in text
     frame = planned_actual.by_box(status)
     assert list(frame["actual min"]) == ["1.25", "–"]
-    assert planned_actual.by_box(read_status(tmp_path / "none")).shape[0] == len(of_option("A"))
+    assert planned_actual.by_box(read_status(tmp_path / "none")).shape[0] == len(steps_for_option("A"))

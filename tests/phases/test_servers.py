@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from helpers.checker.environment import of_ledger
+from helpers.checker.environment import environment_from_ledger
 from helpers.checker.ledger_reader import read
 from helpers.checker.rule import stand_ins
 from helpers.ledger.ledger import Ledger
@@ -36,7 +36,7 @@ def test_servers_are_asked_what_they_are(migration: Any, tmp_path: Path) -> None
     assert line.get("stand_ins")["Snowflake"] == "fakesnow"
     lines, _ = read((tmp_path / "ledger.jsonl").read_bytes())
     assert "Snowflake (fakesnow)" in stand_ins(lines)
-    assert of_ledger(lines)["servers"][0]["PostgreSQL"] == servers["PostgreSQL"]
+    assert environment_from_ledger(lines)["servers"][0]["PostgreSQL"] == servers["PostgreSQL"]
 
 
 def test_a_server_that_does_not_answer_is_recorded_with_its_error(migration: Any, tmp_path: Path) -> None:

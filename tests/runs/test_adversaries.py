@@ -298,7 +298,7 @@ def test_no_damage_to_an_archive_packed_anew_is_an_exception(tmp_path: Path) -> 
         path.write_bytes(damaged)
         try:
             with container.opened(path) as (found, _):
-                for name in (*found.names(), *found.of_file_managers(), *found.empty_folders()):
+                for name in (*found.names(), *found.file_manager_files(), *found.empty_folders()):
                     found.read(name)
                     found.digest(name)
         except UsageError:

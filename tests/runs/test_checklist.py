@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from run_support import PROJECT
 
 from helpers import checklist
-from helpers.checklist import PHASES, Step, of_option, steps
+from helpers.checklist import PHASES, Step, steps, steps_for_option
 
 DOCUMENT = PROJECT / "docs/migration-checklist.md"
 SEED = Path(__file__).parent / "seed/migration-checklist.md"
@@ -83,7 +83,7 @@ def test_ids_are_unique_and_name_their_phase() -> None:
 
 @pytest.mark.parametrize("option", ["A", "B", "C"])
 def test_an_option_goes_through_the_phases_in_order(option: str) -> None:
-    chosen = of_option(option)
+    chosen = steps_for_option(option)
     assert [PHASES.index(step.phase) for step in chosen] == sorted(PHASES.index(step.phase) for step in chosen)
     for phase in PHASES:
         in_the_document = [step.id for step in steps() if step.phase == phase and option in step.options]
@@ -124,7 +124,9 @@ def test_planned_minutes_are_the_timelines(option: str) -> None:
         if row.phase not in RANGES[option]:
             continue
         low, high = (int(days) for days in re.findall(r"\| (\d+)-(\d+) days \|", row.text)[0])
-        planned = sum(s.minutes for s in of_option(option) if s.phase == row.phase and s.minutes_from == "timeline")
+        planned = sum(
+            s.minutes for s in steps_for_option(option) if s.phase == row.phase and s.minutes_from == "timeline"
+        )
         assert low * WORKING_DAY <= planned <= high * WORKING_DAY, row.phase
 
 

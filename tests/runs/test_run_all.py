@@ -328,7 +328,7 @@ def test_the_time_left_is_that_of_the_last_time_or_the_planned_one(tmp_path: Pat
 
     planned = estimated({"30_data_migration": True})["30_data_migration"]
     assert planned.endswith("left as planned")
-    minutes = sum(s.minutes for s in checklist.of_option("A") if s.phase == "30_data_migration")
+    minutes = sum(s.minutes for s in checklist.steps_for_option("A") if s.phase == "30_data_migration")
     assert (
         estimate_phases(tmp_path, "r", {"30_data_migration": True}, profile="test", option="A")[
             "30_data_migration"
@@ -341,7 +341,7 @@ def test_the_time_left_is_that_of_the_last_time_or_the_planned_one(tmp_path: Pat
     ledger.append("attempt-ended", phase="30_data_migration", attempt="attempt-01", status="done")
     assert estimated({"30_data_migration": True}) == {"30_data_migration": "about 0 s left"}
     assert estimated({"30_data_migration": False})["30_data_migration"].endswith("as planned")
-    over = {step.id for step in checklist.of_option("A") if step.phase == "30_data_migration"}
+    over = {step.id for step in checklist.steps_for_option("A") if step.phase == "30_data_migration"}
     assert estimate.planned("30_data_migration", "A", over).seconds == 0
     assert estimated({"30_data_migration": True}, "production")["30_data_migration"] == planned
 

@@ -70,15 +70,15 @@ def parts(box: str) -> tuple[str, ...]:
 
 
 EXPORT = parts("s30-export")
-BEFORE = tuple(name for step in checklist.of_option("A") if step.phase < PHASE for name in step.ids)
+BEFORE = tuple(name for step in checklist.steps_for_option("A") if step.phase < PHASE for name in step.ids)
 """What comes before the data migration; done, it leaves that as the next thing to do."""
 
 
 def test_a_run_that_was_never_opened_is_all_open(tmp_path: Path) -> None:
     found = read_status(tmp_path / "nothing")
     states = {step.id: step.state for step in found.steps}
-    assert states == {step.id: "open" for step in checklist.of_option("A")}
-    assert (found.next, found.blocked_by, found.entries) == (checklist.of_option("A")[0].id, "", 0)
+    assert states == {step.id: "open" for step in checklist.steps_for_option("A")}
+    assert (found.next, found.blocked_by, found.entries) == (checklist.steps_for_option("A")[0].id, "", 0)
     assert not (tmp_path / "nothing").exists()
 
 
@@ -86,7 +86,7 @@ def test_a_run_that_was_never_opened_is_all_open(tmp_path: Path) -> None:
 def test_every_box_of_the_option_is_shown(tmp_path: Path, option: str) -> None:
     opened(tmp_path, option)
     found = read_status(tmp_path)
-    assert [step.id for step in found.steps] == [step.id for step in checklist.of_option(option)]
+    assert [step.id for step in found.steps] == [step.id for step in checklist.steps_for_option(option)]
 
 
 def test_a_box_is_done_when_everything_of_it_is(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_step_that_stopped_for_a_person_awaits_one(tmp_path: Path) -> None:
     with pytest.raises(AwaitingPerson), run.step("s00-a-choice", inputs={}):
         run.ledger.append("awaiting", step="s00-a-choice", what="approval")
         raise AwaitingPerson("go on", on="s00-a-choice", why="0 of 2 have approved", next_step="approve")
-    box = next(step.id for step in checklist.of_option("A") if "s00-a-choice" in step.ids)
+    box = next(step.id for step in checklist.steps_for_option("A") if "s00-a-choice" in step.ids)
     found = of(read_status(tmp_path), box)
     assert (found.state, found.why) == ("awaiting", "s00-a-choice awaits an approval")
     lines = io.StringIO()
@@ -122,8 +122,8 @@ def test_a_step_that_stopped_for_a_person_awaits_one(tmp_path: Path) -> None:
 def test_a_rollback_is_next_only_when_somebody_began_it(tmp_path: Path) -> None:
     """Would catch: a finished migration whose status tells the operator to roll it back."""
     run = opened(tmp_path)
-    steps = [name for step in checklist.of_option("A") for name in step.ids]
-    back = [name for step in checklist.of_option("A") if step.phase == checklist.ROLLBACK for name in step.ids]
+    steps = [name for step in checklist.steps_for_option("A") for name in step.ids]
+    back = [name for step in checklist.steps_for_option("A") if step.phase == checklist.ROLLBACK for name in step.ids]
     take(run, *(name for name in steps if name not in back))
     assert read_status(tmp_path).next is None
     with pytest.raises(GateClosed), run.step(back[0], inputs={}):
@@ -304,7 +304,7 @@ def test_the_command_shows_it_to_people_and_programs(
     assert {s["id"]: s["state"] for s in value["steps"]}["s30-export"] == "done"
     page = runbook("status", "--run", "r")
     assert page.returncode == 0
-    for step in checklist.of_option("A"):
+    for step in checklist.steps_for_option("A"):
         assert step.id in page.stdout
     assert "next: s30-load" in page.stdout
     assert "runbook run 30 --run r" in page.stdout

@@ -157,7 +157,7 @@ def test_everybody_who_asks_agrees(tmp_path: Path, happened: list[Op]) -> None:
     entries, _ = written(tmp_path, happened)
     found = view(entries, is_gone=lambda entry: True)
     status = read_status(tmp_path, record_killed=False)
-    for box in checklist.of_option("A"):
+    for box in checklist.steps_for_option("A"):
         shown = next(each for each in status.steps if each.id == box.id)
         in_the_way = [each.on for each in earlier.open_boxes(found, [box])]
         assert in_the_way == [name for name in box.ids if not found[name].over]

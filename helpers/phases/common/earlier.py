@@ -25,7 +25,7 @@ def open_boxes(found: View, steps: Iterable[Step]) -> Iterator[Finding]:
 def minutes(found: View, phase: str, option: str) -> pd.DataFrame:
     """Planned and actual minutes of a phase's boxes, in the document's order; a step's time is that of its last taking."""
     rows = []
-    for step in checklist.of_option(option):
+    for step in checklist.steps_for_option(option):
         if step.phase == phase:
             spent = [seconds for name in step.ids if (seconds := found[name].seconds) is not None]
             rows.append((step.id, step.title, step.minutes, round(sum(spent) / 60, 2) if spent else None))

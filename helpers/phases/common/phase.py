@@ -151,7 +151,7 @@ class Phase:
 
     def has(self, name: str) -> bool:
         """Whether the option has this box of the checklist, or part of a box."""
-        return any(name in step.ids for step in checklist.of_option(self.option))
+        return any(name in step.ids for step in checklist.steps_for_option(self.option))
 
     def no_part(self, name: str) -> pd.DataFrame:
         """What a cell shows whose step the option does not have."""

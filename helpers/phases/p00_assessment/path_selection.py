@@ -110,7 +110,7 @@ class PathSelection:
         name = f"s00-{option.lower()}-effort"
 
         def look() -> Iterator[Finding]:
-            days, steps = planned_days(option), checklist.of_option(option)
+            days, steps = planned_days(option), checklist.steps_for_option(option)
             yield note("the document", _after_the_colon(name))
             yield note("the checklist", f"{len(steps)} boxes, {days:.1f} working days of one person as planned")
             settings = self._phase.settings
@@ -195,7 +195,7 @@ class PathSelection:
             f"s00-{option.lower()}-choice",
             f"take option {option}: {target}; {paths.recommended(self.criteria)} is recommended",
             rows, "criterion", "weight", *paths.OPTIONS, cost=f"effort {effort}, {time} by the document",
-            totals={"boxes": len(checklist.of_option(option)), "planned_minutes": minutes},
+            totals={"boxes": len(checklist.steps_for_option(option)), "planned_minutes": minutes},
         )  # fmt: skip
 
     def _full(self) -> Iterator[Finding]:
@@ -232,7 +232,10 @@ class PathSelection:
 
 def planned_days(option: str) -> float:
     """Working days that the checklist plans for an option, all phases but the rollback, which is planned for nobody."""
-    return sum(step.minutes for step in checklist.of_option(option) if step.phase != checklist.PHASES[-1]) / WORKING_DAY
+    return (
+        sum(step.minutes for step in checklist.steps_for_option(option) if step.phase != checklist.PHASES[-1])
+        / WORKING_DAY
+    )
 
 
 def _after_the_colon(name: str) -> str:

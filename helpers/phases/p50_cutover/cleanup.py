@@ -138,7 +138,7 @@ class Cleanup(Switching):
     def done(self) -> Token:
         """Whether every box under the clean-up is done."""
         under, boxes = {CLEANED}, []
-        for step in checklist.of_option(self.option):
+        for step in checklist.steps_for_option(self.option):
             if step.phase == PHASE and step.under in under:
                 under.add(step.id)
                 boxes.append(step)

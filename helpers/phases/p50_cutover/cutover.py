@@ -206,7 +206,7 @@ class Cutover(Switching):
 
     def milestone(self) -> Token:
         """Whether every box of the phase is done."""
-        boxes = (s for s in checklist.of_option(self.option) if s.phase == PHASE and s.id != "s50-milestone")
+        boxes = (s for s in checklist.steps_for_option(self.option) if s.phase == PHASE and s.id != "s50-milestone")
         return self.check("s50-milestone", lambda: earlier.open_boxes(self.run.view(), boxes), acted=True)
 
     def minutes(self) -> pd.DataFrame:
@@ -251,7 +251,9 @@ class Cutover(Switching):
         if self.run.ledger is None:
             yield note("the ledger", "outside a run nothing is known of earlier phases")
             return
-        yield from earlier.open_boxes(self.run.view(), (s for s in checklist.of_option(self.option) if s.phase < PHASE))
+        yield from earlier.open_boxes(
+            self.run.view(), (s for s in checklist.steps_for_option(self.option) if s.phase < PHASE)
+        )
 
     def _try_to_write(self) -> Iterator[Finding]:
         source, limits = self.settings.source, self.settings.cutover

@@ -15,9 +15,10 @@ from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
+from helpers import templates
 from helpers.progress import duration
 from helpers.source import left_out
 from helpers.verify import verdict, visible
@@ -163,16 +164,13 @@ def first_rows(report: Report) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals.update(alone=visible.alone, bars=BARS, null=visible.alone(None), pair=visible.pair)
-    environment.filters.update(
-        beside=_beside, blocks=_blocks, counted=counted, duration=duration, method=_short_method, percent=verdict.percent,
-        severe=_severe, shown=shown,
-    )  # fmt: skip
-    return environment
+    filters = {
+        "beside": _beside, "blocks": _blocks, "counted": counted, "duration": duration, "method": _short_method,
+        "percent": verdict.percent, "severe": _severe, "shown": shown,
+    }  # fmt: skip
+    return templates.environment(
+        Path(__file__).parent, filters, alone=visible.alone, bars=BARS, null=visible.alone(None), pair=visible.pair
+    )
 
 
 def shown(value: Visible | str) -> Markup:
