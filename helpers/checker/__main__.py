@@ -16,16 +16,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Checks, prints and returns what to exit with: 0 intact, 1 tampered, 2 nothing to check."""
     parser = argparse.ArgumentParser(
         prog="verify-evidence",
-        description="Checks a sealed run offline: that nothing of it was changed, and that it shows what it claims.",
+        description="Checks offline that a sealed run was not changed, and that it shows what it claims.",
     )
     parser.add_argument("path", type=Path, help="the run's folder, or its evidence.zip")
-    parser.add_argument("--public-key", required=True, help="of whoever sealed it: a file, PEM text, or base64")
     parser.add_argument(
-        "--run-key", help="of the machine that ran it, where you know it; else the one that the run names"
+        "--public-key", required=True, help="public key of the person who sealed it: a file, PEM text, or base64"
     )
-    parser.add_argument("--previous", type=Path, help="the run before, a folder or an archive")
+    parser.add_argument("--run-key", help="public key of the machine that ran it; default: the one that the run names")
+    parser.add_argument("--previous", type=Path, help="the previous run, a folder or an archive")
     parser.add_argument(
-        "--checklist", action="append", default=[], help="SHA-256 of a checklist that you know otherwise"
+        "--checklist",
+        action="append",
+        default=[],
+        help="SHA-256 of a checklist that you trust and this program does not know; repeatable",
     )
     parser.add_argument("--json", action="store_true", help="print one object")
     given = parser.parse_args(arguments)

@@ -28,7 +28,7 @@ def archive(
 ) -> Answer:
     """Lock the legacy data in S3, as Parquet and as a dump of one snapshot, and test that the dump restores; exit 1 if not.
 
-    Called again, an archive that was broken off goes on.
+    Run it again to resume an interrupted archive.
 
     Example: runbook archive --plan; runbook archive
     """

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 @output
 def assess(
-    census: Annotated[bool, typer.Option("--census", help="Count the values that would change on their way.")] = False,
-    types: Annotated[bool, typer.Option("--types", help="Render docs/types.md from the table of types.")] = False,
+    census: Annotated[bool, typer.Option("--census", help="Count the values that would change in transit.")] = False,
+    types: Annotated[
+        bool, typer.Option("--types", help="Print docs/types.md, generated from the table of types.")
+    ] = False,
     tables: Tables = None,
     exclude: Exclude = None,
     run: Run = None,
     source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
-    """Show what the source has and what stands in the way, with --census which values no target holds; exit 1 when something does.
+    """Show what the source contains and what blocks a migration; with --census also the values that no target can hold. Exit 1 when something blocks.
 
     Example: runbook assess; runbook assess --census --tables "sales_*"
     """

@@ -13,9 +13,9 @@ from helpers.commands.output import Answer, output, say, screen
 
 @output
 def keygen(
-    key: Annotated[Path, typer.Option(help="Where the private key goes; the public one beside it, as PATH.pub.")],
+    key: Annotated[Path, typer.Option(help="File for the private key; the public key goes to PATH.pub.")],
 ) -> Answer:
-    """Make an Ed25519 key for signing; one that exists is never replaced.
+    """Create an Ed25519 signing key; an existing one is never overwritten.
 
     Example: runbook keygen --key ~/.config/migration-runbooks/alice.pem
     """
@@ -30,13 +30,13 @@ def keygen(
 def attest(
     step: Annotated[str, typer.Argument(help="The step's id, as `runbook status` shows it.")],
     run: Annotated[str, typer.Option(help="The run's name.")],
-    by: Annotated[str, typer.Option(help="Your name, as migration.toml has it.")],
+    by: Annotated[str, typer.Option(help="Your name, as in migration.toml.")],
     key: Annotated[Path, typer.Option(help="Your private key.")],
-    note: Annotated[str, typer.Option(help="What you say about it.")] = "",
+    note: Annotated[str, typer.Option(help="A remark to sign with it.")] = "",
     profile: Profile = None,
     as_json: Json = False,
 ) -> Answer:
-    """Sign that a step which only a person can know of is done.
+    """Sign that a step is done that only a person can confirm.
 
     Example: runbook attest s60-training --run first --by alice --key alice.pem --note "all three shifts"
     """
@@ -51,15 +51,16 @@ def attest(
 def approve(
     step: Annotated[str, typer.Argument(help="The step's id, as `runbook status` shows it.")],
     run: Annotated[str, typer.Option(help="The run's name.")],
-    by: Annotated[str, typer.Option(help="Your name, as migration.toml has it.")],
+    by: Annotated[str, typer.Option(help="Your name, as in migration.toml.")],
     key: Annotated[Path, typer.Option(help="Your private key.")],
     plan: Annotated[
-        str | None, typer.Option(help="SHA-256 of the plan that you have read, or its beginning; refuses any other.")
+        str | None,
+        typer.Option(help="SHA-256 of the plan that you have read, or its first digits; any other plan is refused."),
     ] = None,
     profile: Profile = None,
     as_json: Json = False,
 ) -> Answer:
-    """Show the plan that a step waits with and sign it, at the LSN that it was made from; `sha256sum` of its file is what --plan takes.
+    """Show the plan that a step is waiting with, and sign it for the LSN that it was made from. --plan takes the `sha256sum` of the plan's file.
 
     Example: runbook approve s50-cutover --run first --by alice --key alice.pem --plan 3f2a91c07b54
     """
@@ -76,12 +77,14 @@ def approve(
 @output
 def seal(
     run: Annotated[str, typer.Option(help="The run's name.")],
-    key: Annotated[Path, typer.Option(help="The private key that seals.")],
-    previous: Annotated[str | None, typer.Option(help="The run before; without it the one sealed last.")] = None,
-    upload_only: Annotated[bool, typer.Option(help="The run is sealed; only archive it again.")] = False,
+    key: Annotated[Path, typer.Option(help="Private key to seal with.")],
+    previous: Annotated[str | None, typer.Option(help="The previous run; default: the one sealed last.")] = None,
+    upload_only: Annotated[
+        bool, typer.Option(help="The run is sealed already: only upload its archive again.")
+    ] = False,
     profile: Profile = None,
 ) -> Answer:
-    """Hash, sign and pack a run for the auditor; exit 1, with all reasons, when something stands against it.
+    """Hash, sign and pack a run for the auditor; exit 1, with every reason, when it cannot be sealed.
 
     Example: runbook seal --run first --key seal.pem
     """
@@ -110,19 +113,22 @@ def seal(
 @output
 def verify_evidence(
     path: Annotated[Path, typer.Argument(help="A run's folder, or its evidence.zip.")],
-    public_key: Annotated[str, typer.Option(help="Public key of whoever sealed it: a file, PEM text, or base64.")],
+    public_key: Annotated[
+        str, typer.Option(help="Public key of the person who sealed it: a file, PEM text, or base64.")
+    ],
     run_key: Annotated[
         str | None,
-        typer.Option(help="Public key of the machine that ran it; without it the one that the ledger names."),
+        typer.Option(help="Public key of the machine that ran it; default: the one named in the ledger."),
     ] = None,
     previous: Annotated[
-        Path | None, typer.Option(help="The run before; without it the folder beside, if there is one.")
+        Path | None, typer.Option(help="The previous run; default: its folder beside this one, if there is one.")
     ] = None,
     checklist: Annotated[
-        list[str] | None, typer.Option(help="SHA-256 of a checklist that you know otherwise than from this program.")
+        list[str] | None,
+        typer.Option(help="SHA-256 of a checklist that you trust and this program does not know; repeatable."),
     ] = None,
 ) -> Answer:
-    """Check offline that nothing of a sealed run was changed, and that it shows what it claims.
+    """Check offline that a sealed run was not changed, and that it shows what it claims.
 
     Example: runbook verify-evidence outputs/first/evidence.zip --public-key seal.pem.pub
     """

@@ -15,20 +15,18 @@ from helpers.progress import progress
 @output
 def export(
     target_location: Annotated[
-        str | None, typer.Option(help="s3://bucket/prefix/; without it the profile's stage.")
+        str | None, typer.Option(help="s3://bucket/prefix/; default: the profile's stage.")
     ] = None,
-    output_format: Annotated[str, typer.Option(help="Only parquet.")] = "parquet",
+    output_format: Annotated[str, typer.Option(help="parquet is the only format.")] = "parquet",
     tables: Tables = None,
     exclude: Exclude = None,
     hold_snapshot: Annotated[
         bool,
-        typer.Option(
-            help="Hold the snapshot until the verification, at most the hours that the profile sets; six without that."
-        ),
+        typer.Option(help="Keep the snapshot open until it is verified, for the profile's hours at most (default: 6)."),
     ] = False,
     include_views: Annotated[bool, typer.Option(help="Export views and materialized views too.")] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Readers at once; without it the profile's.")
+        int | None, typer.Option(min=1, max=64, help="Number of parallel readers; default: the profile's.")
     ] = None,
     plan: PlanOnly = False,
     run: Run = None,
@@ -37,7 +35,7 @@ def export(
 ) -> Answer:
     """Write every table of the source as Parquet files to S3, in one snapshot, with a manifest.
 
-    With --run, an export that was broken off goes on where it was.
+    With --run, an interrupted export resumes where it stopped.
 
     Example: runbook export --output-format parquet --target-location s3://your-bucket/migration/
     """

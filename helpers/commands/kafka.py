@@ -8,15 +8,15 @@ from helpers.commands.options import Profile, load_profile
 from helpers.commands.output import Answer, output, screen
 from helpers.progress import progress
 
-app = typer.Typer(no_args_is_help=True, help="Sale events: the topic, a producer, and their landing in S3.")
+app = typer.Typer(no_args_is_help=True, help="Sale events: create the topic, send events, and write them to S3.")
 
-Topic = Annotated[str | None, typer.Option(help="Without it the profile's.")]
+Topic = Annotated[str | None, typer.Option(help="Topic; default: the profile's.")]
 
 
 @app.command()
 @output
 def topics(profile: Profile = None) -> Answer:
-    """Show the topics of the profile's brokers.
+    """List the topics on the profile's brokers.
 
     Example: runbook kafka topics
     """
@@ -34,7 +34,7 @@ def topics(profile: Profile = None) -> Answer:
 @app.command()
 @output
 def create_topic(topic: Topic = None, profile: Profile = None) -> Answer:
-    """Make the topic; one that is there stays as it is.
+    """Create the topic; an existing one is not changed.
 
     Example: runbook kafka create-topic --topic sales
     """
@@ -53,12 +53,14 @@ def create_topic(topic: Topic = None, profile: Profile = None) -> Answer:
 @app.command()
 @output
 def produce(
-    events: Annotated[int | None, typer.Option(min=1, help="At most so many; without it every order line.")] = None,
-    after: Annotated[int, typer.Option(min=0, help="Only order lines with a higher number.")] = 0,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of events; default: every order line.")
+    ] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only order lines numbered above this.")] = 0,
     topic: Topic = None,
     profile: Profile = None,
 ) -> Answer:
-    """Send the source's order lines as sale events; sent again, they are further events with the same event_id.
+    """Send the source's order lines as sale events. Sent twice, an order line makes two events with the same event_id.
 
     Example: runbook kafka produce --events 1000
     """
@@ -79,15 +81,17 @@ def produce(
 @app.command("land")
 @output
 def land_events(
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what arrives, until it is stopped.")] = False,
-    most_events: Annotated[int, typer.Option(min=1, help="The most events of a partition in one file.")] = 10_000,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep running and write new events as they arrive.")] = False,
+    most_events: Annotated[
+        int, typer.Option(min=1, help="Maximum number of events of a partition in one file.")
+    ] = 10_000,
     most_seconds: Annotated[
-        float, typer.Option(min=0, help="The longest that an event waits for its file to fill.")
+        float, typer.Option(min=0, help="Maximum time that an event waits for its file to fill, in seconds.")
     ] = 5.0,
     topic: Topic = None,
     profile: Profile = None,
 ) -> Answer:
-    """Put the topic's events into files in S3, each event once, whatever is killed when.
+    """Write the topic's events to files in S3, each event exactly once, even when the process is killed.
 
     Example: runbook kafka land --follow
     """

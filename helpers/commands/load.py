@@ -15,7 +15,7 @@ from helpers.progress import progress
 def load(
     target: Annotated[str, typer.Option(help="snowflake or databricks.")] = "snowflake",
     source: Annotated[
-        str | None, typer.Option(help="s3://bucket/prefix/ of an export; without it the profile's stage.")
+        str | None, typer.Option(help="s3://bucket/prefix/ of an export; default: the profile's stage.")
     ] = None,
     target_table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
     exclude: Exclude = None,
@@ -23,7 +23,7 @@ def load(
     run: Run = None,
     profile: Profile = None,
 ) -> Answer:
-    """Load an export's files into the target, each table in one transaction or one commit.
+    """Load an export's files into the target, each table in one transaction or commit.
 
     Example: runbook load --target snowflake --source s3://your-bucket/migration/ --target-table sales_data
     """

@@ -15,13 +15,13 @@ app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3
 @app.command()
 def up(
     kafka: Annotated[
-        bool, typer.Option("--kafka", help="Start the Kafka stand-in too; otherwise it starts when it is needed.")
+        bool, typer.Option("--kafka", help="Start the Kafka stand-in too; otherwise it starts on first use.")
     ] = False,
     airflow: Annotated[
-        bool, typer.Option("--airflow", help="Start Airflow too; the first time it is installed.")
+        bool, typer.Option("--airflow", help="Start Airflow too; the first time, it is installed.")
     ] = False,
 ) -> None:
-    """Start the embedded stack; what runs already is left alone.
+    """Start the embedded stack; servers that already run are left alone.
 
     Example: runbook local up --airflow
     """
@@ -46,7 +46,7 @@ def up(
 
 @app.command()
 def down() -> None:
-    """Stop the embedded stack; its data stay.
+    """Stop the embedded stack; its data is kept.
 
     Example: runbook local down
     """
@@ -71,7 +71,7 @@ def remove() -> None:
 @app.command()
 @output
 def status() -> Answer:
-    """Show which servers of the embedded stack run; exit 1 unless all do that `local up` starts.
+    """Show which servers of the embedded stack run; exit 1 unless every server that `local up` starts is running.
 
     Example: runbook local status
     """
@@ -105,11 +105,11 @@ def env(as_json: Json = False) -> Answer:
 @app.command("sample")
 def sample_source(
     scale: Annotated[
-        int, typer.Option(envvar="SCALE", help="Order lines, from ten thousand to a hundred million.")
+        int, typer.Option(envvar="SCALE", help="Number of order lines, from ten thousand to a hundred million.")
     ] = 10_000,
-    seed: Annotated[int, typer.Option(help="Equal seeds make equal data.")] = 20240101,
-    replace: Annotated[bool, typer.Option(help="Replace orders that were loaded from a file, too.")] = False,
-    keep_orders: Annotated[bool, typer.Option(help="Do nothing where orders were loaded from a file.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed: the same seed makes the same data.")] = 20240101,
+    replace: Annotated[bool, typer.Option(help="Replace even orders that were loaded from a file.")] = False,
+    keep_orders: Annotated[bool, typer.Option(help="Do nothing if orders were loaded from a file.")] = False,
 ) -> None:
     """Build the sample source: the legacy sales pipeline with generated orders.
 
@@ -138,12 +138,14 @@ def sample_source(
 @app.command()
 def load_orders(
     file: Annotated[
-        Path, typer.Argument(help="A text file with a header; its separator, encoding and dates are found out.")
+        Path, typer.Argument(help="A text file with a header; separator, encoding and date format are detected.")
     ],
-    skip_bad_rows: Annotated[bool, typer.Option(help="Load the good rows where some are bad.")] = False,
-    day_first: Annotated[bool | None, typer.Option("--day-first/--month-first", help="How 3/4/2024 is read.")] = None,
+    skip_bad_rows: Annotated[bool, typer.Option(help="Load the good rows even if some are bad.")] = False,
+    day_first: Annotated[
+        bool | None, typer.Option("--day-first/--month-first", help="Read 3/4/2024 as 3 April or as March 4.")
+    ] = None,
 ) -> None:
-    """Replace the sample's orders by those of a file, and rebuild the star.
+    """Replace the sample's orders with those in a file, and rebuild the star schema.
 
     Example: runbook local load-orders superstore.csv --month-first
     """

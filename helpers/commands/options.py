@@ -13,7 +13,7 @@ from helpers.errors import UsageError
 if TYPE_CHECKING:
     from helpers.settings import Settings
 
-Profile = Annotated[str | None, typer.Option(help="Profile of migration.toml; without it RUNBOOK_PROFILE or local.")]
+Profile = Annotated[str | None, typer.Option(help="Profile in migration.toml; default: RUNBOOK_PROFILE, or local.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 Log = Annotated[
     str,
@@ -21,17 +21,19 @@ Log = Annotated[
         "--log", envvar=log.FORM, help="Log lines on standard error: quiet, text, or json for a log collector."
     ),
 ]
-Run = Annotated[str | None, typer.Option(help="The run this belongs to; its files go to outputs/RUN.")]
-Tables = Annotated[list[str] | None, typer.Option(help="Glob over table or schema.table; repeat for more.")]
+Run = Annotated[str | None, typer.Option(help="Name of the run; its files are in outputs/RUN.")]
+Tables = Annotated[
+    list[str] | None, typer.Option(help="Only tables matching this glob (table or schema.table); repeatable.")
+]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option(help="Glob over table or schema.table: left out, not counted, not locked; repeat for more."),
+    typer.Option(help="Leave out tables matching this glob: neither read, counted nor locked; repeatable."),
 ]
 SourceDsn = Annotated[
     str | None,
-    typer.Option("--source-dsn-env", help="Environment variable with the source's DSN, instead of the profile's."),
+    typer.Option("--source-dsn-env", help="Environment variable with the source's DSN, in place of the profile's."),
 ]
-PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done without doing it.")]
 
 
 def load_profile(name: str | None, source_dsn_env: str | None = None) -> Settings:

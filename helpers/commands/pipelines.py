@@ -25,14 +25,14 @@ def aggregate(source_dsn_env: SourceDsn = None, profile: Profile = None) -> Answ
 
 @output
 def marts(
-    select: Annotated[str, typer.Option(help="dbt's selector.")] = "+marts",
+    select: Annotated[str, typer.Option(help="dbt node selector.")] = "+marts",
     with_parity: Annotated[
         bool, typer.Option("--parity/--no-parity", help="Compare each mart with the legacy aggregate.")
     ] = True,
     source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
-    """Build the marts with dbt, test them, and compare them with the legacy aggregates to the cent; exit 1 when one says no.
+    """Build the marts with dbt, test them, and compare them with the legacy aggregates to the cent; exit 1 when a test or comparison fails.
 
     Example: runbook marts --select +sales_monthly
     """
@@ -80,7 +80,7 @@ def benchmark(
     source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
-    """Time both pipelines over generated orders, which are removed again; exit 1 when an agreed limit is missed.
+    """Time both pipelines on generated orders, which are removed afterwards; exit 1 when an agreed limit is exceeded.
 
     Ten thousand, a hundred thousand or a million order lines: large is what a laptop moves in a few minutes.
 
@@ -125,13 +125,13 @@ def benchmark(
 
 @output
 def rehearse_rollback(
-    orders: Annotated[int, typer.Option(min=100, help="Order lines of the scratch source.")] = 1000,
-    writes: Annotated[int, typer.Option(min=1, help="Writes to the new side in between.")] = 60,
-    seed: Annotated[int, typer.Option(help="Equal seeds make equal writes.")] = 1,
+    orders: Annotated[int, typer.Option(min=100, help="Number of order lines in the scratch source.")] = 1000,
+    writes: Annotated[int, typer.Option(min=1, help="Number of writes to the target before the rollback.")] = 60,
+    seed: Annotated[int, typer.Option(help="Random seed: the same seed makes the same writes.")] = 1,
     source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
-    """Cut a scratch copy over, write to its new side, roll it back; exit 1 when a write was lost.
+    """Cut over a scratch copy, write to its target, roll back; exit 1 when a write was lost.
 
     Example: runbook rehearse-rollback --orders 10000 --json
     """

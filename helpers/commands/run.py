@@ -24,29 +24,36 @@ if TYPE_CHECKING:
 @output
 def run(
     phase: Annotated[str, typer.Argument(help="Number or name of a phase, such as 30 or 30_data_migration, or all.")],
-    run: Annotated[str, typer.Option(help="The run's name; its evidence goes to outputs/RUN.")],
+    run: Annotated[str, typer.Option(help="Name of the run; its evidence goes to outputs/RUN.")],
     parameter: Annotated[
-        list[str] | None, typer.Option("-p", help="NAME=VALUE, as the notebook declares it; repeat for more.")
+        list[str] | None, typer.Option("-p", help="NAME=VALUE: a parameter that the notebook declares; repeatable.")
     ] = None,
     parameters_file: Annotated[Path | None, typer.Option("-f", help="YAML file of parameters.")] = None,
     apply: Annotated[
         bool | None,
-        typer.Option("--apply/--rehearse", help="Act, or only plan; profile local acts by default up to phase 40."),
+        typer.Option(
+            "--apply/--rehearse",
+            help="Apply changes, or only plan them; by default only profile local applies, up to phase 40.",
+        ),
     ] = None,
     option: Annotated[str, typer.Option(help="The migration path: A, B or C.")] = "A",
-    cell_timeout: Annotated[float, typer.Option(help="Seconds that one cell may take.")] = 6 * 3600,
-    run_timeout: Annotated[float | None, typer.Option(min=1, help="With all: seconds that the call may take.")] = None,
+    cell_timeout: Annotated[float, typer.Option(help="Time limit for one cell, in seconds.")] = 6 * 3600,
+    run_timeout: Annotated[
+        float | None, typer.Option(min=1, help="Time limit for the whole command, in seconds (with all).")
+    ] = None,
     retries: Annotated[
         int | None,
-        typer.Option(min=0, help="How often it is repeated after a transient error; without it 0, with all 3."),
+        typer.Option(min=0, help="Number of retries after a transient error; default: 0, or 3 with all."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print no line for each cell on standard error.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Do not print a line for each cell on standard error.")
+    ] = False,
     profile: Profile = None,
     as_json: Json = False,
 ) -> Answer:
     """Execute a phase's notebook as a new attempt, and archive it with its HTML; `all` goes through every phase.
 
-    Called again, `runbook run all` goes on where it stopped.
+    Run it again, and `runbook run all` continues where it stopped.
 
     Example: runbook run 30 --run first -p tables='["sales_*"]'
     """

@@ -11,9 +11,12 @@ from helpers.commands.output import Answer, output, say, screen
 @output
 def settings(
     section: Annotated[str | None, typer.Argument(help="Only this section, such as export.")] = None,
-    reference: Annotated[bool, typer.Option("--reference", help="Render docs/configuration/settings.md.")] = False,
+    reference: Annotated[
+        bool,
+        typer.Option("--reference", help="Print docs/configuration/settings.md, generated from the settings' classes."),
+    ] = False,
 ) -> Answer:
-    """List every key of migration.toml: its type, default, example and what it means.
+    """List every key of migration.toml: type, default, example and meaning.
 
     Example: runbook settings export
     """

@@ -22,11 +22,13 @@ def status(
     run: Run = None,
     let_go: Annotated[
         bool,
-        typer.Option("--let-go", help="Let go the snapshots that are held for the run; without --run those of no run."),
+        typer.Option(
+            "--let-go", help="Release the snapshots held for the run; without --run, those that belong to no run."
+        ),
     ] = False,
     profile: Profile = None,
 ) -> Answer:
-    """Show a run: the checklist, its attempts, and the snapshots that are held on a source.
+    """Show a run's checklist and attempts, and the snapshots held on a source.
 
     Example: runbook status --run first
     """
@@ -80,11 +82,11 @@ def status(
 
 def control_room(
     run: Run = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on; 0 for a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 0,
     public_key: Annotated[
         str,
         typer.Option(
-            help="Public key of whoever sealed it: a file, PEM text, or base64; without it that of a person in the settings."
+            help="Public key of the person who sealed the run: a file, PEM text, or base64; default: looked up in the settings."
         ),
     ] = "",
 ) -> None:

@@ -19,30 +19,32 @@ from helpers.progress import progress
 def verify(
     source: Annotated[
         str,
-        typer.Option(help="postgresql, or manifest: the digests that the export kept; PostgreSQL is not asked."),
+        typer.Option(help="postgresql, or manifest: use the digests kept at the export, without reading PostgreSQL."),
     ] = "postgresql",
     target: Annotated[str, typer.Option(help="snowflake, databricks, stage or postgresql.")] = "snowflake",
     check: Annotated[str, typer.Option(help="row-counts, schema, data-quality, sample-data or full.")] = "full",
     tables: Tables = None,
     exclude: Exclude = None,
-    where: Annotated[str | None, typer.Option(help="Only rows with this condition, in PostgreSQL's SQL.")] = None,
-    since: Annotated[str | None, typer.Option(help="COLUMN=VALUE: only rows from this watermark on.")] = None,
-    sample: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Share of the rows, such as 0.01.")] = None,
+    where: Annotated[str | None, typer.Option(help="Only rows that meet this condition, in PostgreSQL's SQL.")] = None,
+    since: Annotated[str | None, typer.Option(help="COLUMN=VALUE: only rows whose COLUMN is at least VALUE.")] = None,
+    sample: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Fraction of the rows to compare, such as 0.01.")
+    ] = None,
     names: Annotated[
         list[str] | None,
-        typer.Option("--map", help="SCHEMA.TABLE[.COLUMN]=NAME: what the target calls it; repeat for more."),
+        typer.Option("--map", help="SCHEMA.TABLE[.COLUMN]=NAME: its name in the target; repeatable."),
     ] = None,
     tolerance: Annotated[
         list[str] | None,
-        typer.Option(help="SCHEMA.TABLE.COLUMN=NUMBER: the difference that still counts as none; repeat for more."),
+        typer.Option(help="SCHEMA.TABLE.COLUMN=NUMBER: largest difference that counts as equal; repeatable."),
     ] = None,
     witness: Annotated[
-        bool, typer.Option(help="Compute the source's digests inside PostgreSQL instead of over its stream.")
+        bool, typer.Option(help="Compute the source's digests inside PostgreSQL, independently of the reader.")
     ] = False,
-    location: Annotated[str | None, typer.Option(help="s3://bucket/prefix/; without it the profile's stage.")] = None,
+    location: Annotated[str | None, typer.Option(help="s3://bucket/prefix/; default: the profile's stage.")] = None,
     source_dsn_env: SourceDsn = None,
     target_dsn_env: Annotated[
-        str | None, typer.Option(help="Environment variable with the DSN of --target postgresql.")
+        str | None, typer.Option(help="Environment variable with the target's DSN, for --target postgresql.")
     ] = None,
     plan: PlanOnly = False,
     run: Run = None,
