@@ -239,7 +239,7 @@ def _start(kafka: Kafka, consumer: Consumer, chain: Chain) -> int:
     """Where to read a partition from: the last landed event where the brokers still have it, so that it can be compared."""
     try:
         place = TopicPartition(chain.topic, chain.partition)
-        low, high = consumer.get_watermark_offsets(place, timeout=platform.TIMEOUT_SECONDS)
+        low, high = consumer.get_watermark_offsets(place, timeout=kafka.answer_timeout_seconds)
     except KafkaException as error:
         raise platform.failed(kafka, "ask where the topic begins and ends", chain.topic, error) from None
     if not chain.last_sha256:

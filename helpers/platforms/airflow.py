@@ -20,7 +20,6 @@ from helpers.progress import Progress
 from helpers.redaction import redact
 from helpers.settings import Settings
 
-SECONDS_FOR_AN_ANSWER = 30.0
 SECONDS_FOR_A_RUN = 3600.0
 SECONDS_TO_BE_READ = 90.0
 """In which a new DAG file must have been read."""
@@ -96,10 +95,10 @@ def address(airflow: profiles.Airflow) -> str:
 class Airflow:
     """One Airflow and a user of it; a token is fetched when it is needed."""
 
-    def __init__(self, airflow: profiles.Airflow, *, seconds: float = SECONDS_FOR_AN_ANSWER) -> None:
+    def __init__(self, airflow: profiles.Airflow) -> None:
         self.address = address(airflow)
         self._airflow = airflow
-        self._seconds = seconds
+        self._timeout = (airflow.connect_timeout_seconds, airflow.answer_timeout_seconds)
         self._session = requests.Session()
         # Loopback goes direct, whatever proxy the machine names.
         self._session.trust_env = airflow.engine != "local"
@@ -303,11 +302,11 @@ class Airflow:
     def _call(self, method: str, path: str, **options: Any) -> requests.Response:
         try:
             return self._session.request(
-                method, f"{self._airflow.url.rstrip('/')}/{path}", timeout=self._seconds, allow_redirects=False,
+                method, f"{self._airflow.url.rstrip('/')}/{path}", timeout=self._timeout, allow_redirects=False,
                 headers={"Accept": "application/json"}, **options,
             )  # fmt: skip
         except requests.RequestException as error:
-            failed = self._failed(f"{method} {path}", _why(error, self._seconds))
+            failed = self._failed(f"{method} {path}", _why(error, self._timeout[1]))
             failed.transient = not isinstance(error, _NEVER_PASSING)
             raise failed from None
 

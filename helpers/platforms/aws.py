@@ -63,7 +63,8 @@ def client(aws: Aws, service: str) -> Any:
             aws_access_key_id=found.access_key,
             aws_secret_access_key=found.secret_key,
             config=Config(
-                retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60,
+                retries={"mode": "standard", "max_attempts": 4}, connect_timeout=aws.connect_timeout_seconds,
+                read_timeout=aws.answer_timeout_seconds,
                 proxies={} if aws.engine == "moto" else None,
             ),
         )  # fmt: skip

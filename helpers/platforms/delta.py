@@ -140,7 +140,11 @@ def table_name(folder_name: str) -> str:
 
 def storage_options(stage: Stage) -> dict[str, str]:
     """How delta-rs reaches the stage's S3."""
-    options = {"AWS_REGION": stage.region}
+    options = {
+        "AWS_REGION": stage.region,
+        "connect_timeout": f"{stage.connect_timeout_seconds:g}s",
+        "timeout": f"{stage.answer_timeout_seconds:g}s",
+    }
     if stage.access_key and stage.secret_key:
         options |= {
             "AWS_ACCESS_KEY_ID": stage.access_key,

@@ -99,6 +99,7 @@ def close(connection: duckdb.DuckDBPyConnection) -> None:
 def enable_s3(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:
     """Lets the connection read `s3://` with the stage's credentials."""
     load(connection, "httpfs")
+    connection.execute(f"SET http_timeout = {int(stage.answer_timeout_seconds)}")
     if stage.access_key and stage.secret_key:
         keys = f"KEY_ID {literal(stage.access_key)}, SECRET {literal(stage.secret_key.get_secret_value())}"
     else:

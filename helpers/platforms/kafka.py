@@ -15,9 +15,6 @@ from helpers.progress import Progress
 from helpers.settings import Kafka
 from helpers.settings.local_stack import local_stack
 
-TIMEOUT_SECONDS = 20.0
-"""For one answer of the brokers."""
-
 DELIVERY_SECONDS = 60.0
 """Within which the brokers must have taken an event, retries included."""
 
@@ -58,6 +55,7 @@ def configuration(kafka: Kafka) -> dict[str, Any]:
         "bootstrap.servers": kafka.bootstrap,
         "client.id": "migration-runbooks",
         "security.protocol": kafka.security,
+        "socket.connection.setup.timeout.ms": int(kafka.connect_timeout_seconds * 1000),
         "log_level": 0,  # what it means is in our errors
     }
     if kafka.security == "SASL_SSL":
@@ -77,7 +75,7 @@ def topics(kafka: Kafka) -> list[Topic]:
     before: list[KafkaError] = []
     client = AdminClient({**configuration(kafka), "error_cb": before.append})
     try:
-        found = client.list_topics(timeout=TIMEOUT_SECONDS).topics
+        found = client.list_topics(timeout=kafka.answer_timeout_seconds).topics
     except KafkaException as error:
         client.poll(0)
         raise failed(kafka, "list the topics", address(kafka), error, before) from None
@@ -122,7 +120,7 @@ def create_topic(kafka: Kafka, name: str | None = None) -> bool:
     new = NewTopic(wanted, num_partitions=kafka.partitions, replication_factor=kafka.replicas)
     client = AdminClient(configuration(kafka))  # its answer is lost with it
     try:
-        client.create_topics([new], request_timeout=TIMEOUT_SECONDS)[wanted].result()
+        client.create_topics([new], request_timeout=kafka.answer_timeout_seconds)[wanted].result()
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False
@@ -194,7 +192,7 @@ class _Sending:
             return
 
     def finish(self) -> int:
-        left = self._producer.flush(DELIVERY_SECONDS + TIMEOUT_SECONDS)
+        left = self._producer.flush(DELIVERY_SECONDS + self._kafka.answer_timeout_seconds)
         self._raise_if_refused()
         if left:
             raise failed(self._kafka, "send the last events", self._topic, KafkaError(KafkaError._TIMED_OUT))

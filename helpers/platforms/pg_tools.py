@@ -5,6 +5,7 @@ They learn where to connect from the environment, password and all: a command li
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -193,7 +194,7 @@ def _environment(source: Source | None) -> dict[str, str]:
         "PGSSLMODE": source.sslmode,
         "PGSSLROOTCERT": source.sslrootcert,
         "PGAPPNAME": "migration-runbooks backup",
-        "PGCONNECT_TIMEOUT": "10",
+        "PGCONNECT_TIMEOUT": str(math.ceil(source.connect_timeout_seconds)),
         "PGOPTIONS": pg_session.options(pg_session.SETTINGS),
     }
     # A user without a password in the profile has one in ~/.pgpass, or is let in otherwise.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,10 +40,25 @@ def dsn(source: Source, *, application: str = "migration-runbooks", settings: di
             sslmode=source.sslmode,
             sslrootcert=source.sslrootcert,
             application_name=application,
-            connect_timeout=10,
+            connect_timeout=math.ceil(source.connect_timeout_seconds),
+            **_silence(source),
             options=pg_session.options(pg_session.wanted(settings)),
         )
     )
+
+
+def _silence(source: Source) -> dict[str, int]:
+    """A server whose machine or network is gone, as libpq finds it out; one that still computes is left to.
+
+    https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES-IDLE
+    """
+    probes = 3
+    seconds = math.ceil(source.answer_timeout_seconds)
+    interval = max(1, seconds // (2 * probes))
+    return {
+        "keepalives_idle": max(1, seconds - probes * interval), "keepalives_interval": interval, "keepalives_count": probes,
+        "tcp_user_timeout": seconds * 1000,
+    }  # fmt: skip
 
 
 def address(source: Source) -> str:

@@ -74,7 +74,14 @@ class Location:
 
 
 @lru_cache(maxsize=8)
-def _client(region: str | None, endpoint: str | None, access_key: str | None, secret_key: str | None) -> Any:
+def _client(
+    region: str | None,
+    endpoint: str | None,
+    access_key: str | None,
+    secret_key: str | None,
+    connect: float,
+    answer: float,
+) -> Any:
     """A client of S3, which any thread may use; a new one takes longer than most of what it is asked for."""
     return boto3.client(
         "s3",
@@ -82,7 +89,7 @@ def _client(region: str | None, endpoint: str | None, access_key: str | None, se
         endpoint_url=endpoint,
         aws_access_key_id=access_key,
         aws_secret_access_key=secret_key,
-        config=Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60),
+        config=Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=connect, read_timeout=answer),
     )
 
 
@@ -100,7 +107,9 @@ class Bucket:
         secret = stage.secret_key.get_secret_value() if stage.secret_key else None
         # Without a key in the profile, the environment says who we are, and may say so anew.
         made = _client if stage.access_key else _client.__wrapped__
-        client = made(stage.region, stage.endpoint, stage.access_key, secret)
+        client = made(
+            stage.region, stage.endpoint, stage.access_key, secret, stage.connect_timeout_seconds, stage.answer_timeout_seconds
+        )  # fmt: skip
         return cls(stage, Location.parse(url or stage.url), client)
 
     def read(self, name: str) -> bytes | None:
@@ -333,6 +342,8 @@ class Bucket:
             secret_key=stage.secret_key.get_secret_value() if stage.secret_key else None,
             endpoint_override=host or None,
             scheme=scheme or "https",
+            connect_timeout=stage.connect_timeout_seconds,
+            request_timeout=stage.answer_timeout_seconds,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -41,6 +42,9 @@ SESSION: dict[str, str | int | bool] = {
 """What an answer rests on, set at login and read back, whatever the account or the user has: all but the first four are the service's
 own defaults (https://docs.snowflake.com/en/sql-reference/parameters). A time-out ends in an error and is left to the account."""
 
+_TRIES = 3
+"""Of a request that is not answered. While a statement runs the service answers every 45 seconds that it does."""
+
 NAMES = NameRules("Snowflake", longest=255)
 """Between double quotes every character is allowed (https://docs.snowflake.com/en/sql-reference/identifiers-syntax)."""
 
@@ -71,7 +75,13 @@ def open_connection(target: Snowflake) -> Any:
         ConnectionFailed: no answer, or no entry.
         SessionRefused: a parameter of `SESSION` does not hold.
     """
-    options = dict(target.connect)
+    answer = math.ceil(target.answer_timeout_seconds)
+    options = {
+        "login_timeout": math.ceil(target.connect_timeout_seconds),
+        "socket_timeout": answer,
+        "network_timeout": _TRIES * answer,
+        **target.connect,
+    }
     options["session_parameters"] = {
         "QUERY_TAG": "migration-runbooks",
         **SESSION,

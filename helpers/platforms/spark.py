@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -56,6 +57,14 @@ RETRIES = {"spark": 8, "pysail": 2}
 """Of a call that does not get through; eight of them take about three minutes, in which a stopped cluster may start."""
 
 
+_ATTEMPT_SECONDS = 20.0
+"""One attempt at a connection, gRPC's default."""
+
+_KEEPALIVE_SECONDS = 300
+"""Between two questions whether the server is there; a server of Java's gRPC takes more of them for an attack
+(https://grpc.io/docs/guides/keepalive/)."""
+
+
 def address(target: Databricks) -> str:
     """How the target is named to people."""
     place = ".".join(part for part in (target.catalog, target.schema_) if part)
@@ -89,14 +98,25 @@ def connect(target: Databricks) -> Iterator[Session]:
     # A quarter of a second of every command's start, for the few that need it.
     from grpc import RpcError
     from pyspark.errors import PySparkException
-    from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.core import DefaultChannelBuilder
     from pyspark.sql.connect.client.retries import DefaultPolicy
+    from pyspark.sql.connect.session import SparkSession
 
-    where = address(target)
+    where, until = address(target), time.monotonic() + target.connect_timeout_seconds
+
+    class WhileConnecting(DefaultPolicy):
+        def can_retry(self, e: BaseException) -> bool:
+            return time.monotonic() < until and bool(super().can_retry(e))
+
     try:
-        session: Any = SparkSession.builder.remote(_url(target)).create()
-        session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES[target.engine])])
+        builder = SparkSession.builder.channelBuilder(DefaultChannelBuilder(_url(target), _channel(target)))
+        session: Any = builder.create()
+        session.client.set_retry_policies([WhileConnecting(max_retries=RETRIES[target.engine])])
+        session.conf.get(
+            "spark.sql.session.timeZone"
+        )  # a server that does not answer is asked once, not for each setting
         refused = _hold(session, PySparkException)
+        session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES[target.engine])])
     except (PySparkException, RpcError, OSError, ValueError) as error:
         raise faults.entry_refused(error, on=where) from None
     try:
@@ -111,6 +131,15 @@ def connect(target: Databricks) -> Iterator[Session]:
     finally:
         with suppress(PySparkException, RpcError):
             session.stop()
+
+
+def _channel(target: Databricks) -> list[tuple[str, int]]:
+    """The time-outs as gRPC has them (https://grpc.github.io/grpc/core/group__grpc__arg__keys.html)."""
+    return [
+        ("grpc.min_reconnect_backoff_ms", int(1000 * min(target.connect_timeout_seconds, _ATTEMPT_SECONDS))),
+        ("grpc.keepalive_time_ms", 1000 * _KEEPALIVE_SECONDS),
+        ("grpc.keepalive_timeout_ms", int(1000 * target.answer_timeout_seconds)),
+    ]
 
 
 def _hold(session: Any, error: type[Exception]) -> list[str]:

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from helpers import PROJECT
 from helpers.settings.problems import example_of, fields, section_of, toml
 from helpers.settings.profile import Profile
+from helpers.settings.section import Server
 from helpers.settings.sources import DELIMITER, PREFIX
 
 FILE = PROJECT / "docs" / "configuration" / "settings.md"
@@ -57,7 +58,8 @@ def section(name: str) -> str:
         described = _descriptions(Profile)[name]
         return f"A key of the profile itself, {_type(_schema(Profile)['properties'][name])}. {described}\n"
     header = "| Key | Type | Default | Example | Description |\n|---|---|---|---|---|\n"
-    rows = [_row(name, key, each, model) for key, each in fields(model).items()]
+    own_first = sorted(fields(model).items(), key=lambda item: item[0] in Server.model_fields)
+    rows = [_row(name, key, each, model) for key, each in own_first]
     return f"{_table_name(name, field)}. {_plain(model.__doc__)}\n\n{header}{''.join(rows)}"
 
 

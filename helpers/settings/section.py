@@ -29,6 +29,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Server(Section):
+    """A section of a server that is reached over the network."""
+
+    connect_timeout_seconds: float = Field(default=10.0, ge=1)
+    """Time within which a connection must be made."""
+    answer_timeout_seconds: float = Field(default=60.0, ge=1)
+    """Time after which a server that has gone silent is given up; a long statement is no silence."""
+
+
 def example(value: object, **limits: Any) -> Any:
     """What may be written for a key, which errors and the settings reference show, and pydantic's limits for it."""
     return Field(examples=[value], **limits)

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from helpers.settings.section import LOCATION, Secret, Section, example
+from helpers.settings.section import LOCATION, Secret, Section, Server, example
 
 
-class Airflow(Section):
+class Airflow(Server):
     """The Airflow that runs the pipelines."""
 
     url: Annotated[str, example("https://airflow.example.com", pattern=r"^https?://[^/?#@]+(?:/[^?#]*)?$")]
@@ -22,7 +22,7 @@ class Airflow(Section):
     """"local" is the local stack's own, a real one."""
 
 
-class Kafka(Section):
+class Kafka(Server):
     """The brokers of sale events, their topic, and where the events land."""
 
     bootstrap: Annotated[
@@ -61,7 +61,7 @@ class Kafka(Section):
         return self
 
 
-class Aws(Section):
+class Aws(Server):
     """The AWS account of the infrastructure; the stage and the evidence have sections of their own."""
 
     region: str = "us-east-1"

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from helpers.settings.section import Secret, Section, example
+from helpers.settings.section import Secret, Section, Server, example
 
 
-class Source(Section):
+class Source(Server):
     """The PostgreSQL server that is migrated."""
 
     host: Annotated[str, example("db.example.com")]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from helpers.settings.section import LOCATION, Secret, Section, example
+from helpers.settings.section import LOCATION, Secret, Server, example
 
 
-class Stage(Section):
+class Stage(Server):
     """The S3 location of the exported Parquet files."""
 
     url: Annotated[str, example("s3://your-bucket/migration/", pattern=LOCATION)]
@@ -22,7 +22,7 @@ class Stage(Section):
     """Belongs to the access key."""
 
 
-class Locked(Section):
+class Locked(Server):
     """A location under Object Lock: what is written there cannot be deleted before its time."""
 
     url: Annotated[str, example("s3://your-bucket/archive/", pattern=LOCATION)]
@@ -50,6 +50,8 @@ class Locked(Section):
             endpoint=self.endpoint or (like.endpoint if like else None),
             access_key=self.access_key or (like.access_key if like else None),
             secret_key=self.secret_key or (like.secret_key if like else None),
+            connect_timeout_seconds=self.connect_timeout_seconds,
+            answer_timeout_seconds=self.answer_timeout_seconds,
         )
 
 

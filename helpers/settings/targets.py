@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from helpers.settings.section import Secret, Section, example, plain_location
+from helpers.settings.section import Secret, Section, Server, example, plain_location
 
 
-class Snowflake(Section):
+class Snowflake(Server):
     """The Snowflake account, and where in it the tables go."""
 
     account: Annotated[str, example("myorg-myaccount")]
@@ -34,9 +34,11 @@ class Snowflake(Section):
     """The integration by which Snowflake itself reads the stage."""
     connect: Annotated[dict[str, Any], example({"login_timeout": 30})] = Field(default_factory=dict)
     """Further keyword arguments of `snowflake.connector.connect`."""
+    connect_timeout_seconds: float = Field(default=60.0, ge=1)
+    """Time within which a login must have succeeded, repetitions included."""
 
 
-class Databricks(Section):
+class Databricks(Server):
     """The Spark Connect server, and where the Delta tables go."""
 
     url: Annotated[str | None, example("sc://spark.example.com:15002", pattern=r"^sc://[^;]+$")] = None
@@ -57,6 +59,8 @@ class Databricks(Section):
     """URL scheme by which the server reads the stage: Databricks knows s3, Apache Spark with hadoop-aws only s3a."""
     engine: Literal["spark", "pysail"] = "spark"
     """"pysail" is the local stack's server, which starts when it is first needed."""
+    connect_timeout_seconds: float = Field(default=180.0, ge=1)
+    """Time within which a session must be there, repetitions included: a stopped cluster may start meanwhile."""
 
     @model_validator(mode="after")
     def _is_reachable(self) -> Databricks:

@@ -24,6 +24,9 @@ import pytest
 from profile_support import whole_profile
 
 from helpers import PROJECT
+from helpers.errors import ConnectionFailed
+from helpers.platforms import kafka, postgres, snowflake, spark
+from helpers.settings import Databricks, Kafka, Snowflake, Source
 
 LIMIT = 10.0
 
@@ -122,6 +125,36 @@ def test_two_commands_at_once(tmp_path: Path, hanging: Callable[[], Hanging]) ->
         ended = pool.map(stopped, (export, load), (server, other), (signal.SIGTERM, signal.SIGINT))
         for folder, found in zip(folders, ended, strict=True):
             assert_stopped(folder, found)
+
+
+def test_a_server_that_hangs_is_given_up_when_the_profile_says(hanging: Callable[[], Hanging]) -> None:
+    port = hanging().port
+    soon = {"connect_timeout_seconds": 1, "answer_timeout_seconds": 1}
+    source = Source(host="127.0.0.1", port=port, dbname="d", user="u", sslmode="disable", **soon)
+    spark_server = Databricks.model_validate({"url": f"sc://127.0.0.1:{port}", "schema": "s", **soon})
+    brokers = Kafka.model_validate(
+        {"bootstrap": f"127.0.0.1:{port}", "security": "PLAINTEXT", "landing": "s3://x/", **soon}
+    )
+    account = {"account": "a", "user": "u", "database": "d", "schema": "s"}
+    there = {"host": "127.0.0.1", "port": port, "protocol": "http", "password": "x"}
+    warehouse = Snowflake.model_validate({**account, **soon, "connect": there})
+
+    def given_up(ask: Callable[[], object]) -> tuple[bool, float]:
+        began = time.monotonic()
+        with pytest.raises(ConnectionFailed) as told:
+            ask()
+        return told.value.transient, time.monotonic() - began
+
+    asks = (
+        lambda: postgres.connect(source),
+        lambda: spark.connect(spark_server).__enter__(),
+        lambda: kafka.topics(brokers),
+        lambda: snowflake.open_connection(warehouse),
+    )
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(given_up, asks))
+    assert [transient for transient, _ in found] == [True] * 4
+    assert max(seconds for _, seconds in found) < 20, found
 
 
 COMMANDS = {

@@ -282,8 +282,9 @@ def test_what_is_not_there_is_said(topic: Topic, monkeypatch: pytest.MonkeyPatch
             missing()
     assert not kafka.create_topic(topic.kafka)
     assert topic.kafka.topic in {each.name for each in kafka.topics(topic.kafka)}
-    monkeypatch.setattr(kafka, "TIMEOUT_SECONDS", 1.0)
-    away = Kafka.model_validate({"bootstrap": "127.0.0.1:9", "security": "PLAINTEXT", "landing": "s3://x/"})
+    away = Kafka.model_validate(
+        {"answer_timeout_seconds": 1.0, "bootstrap": "127.0.0.1:9", "security": "PLAINTEXT", "landing": "s3://x/"}
+    )
     with pytest.raises(ConnectionFailed, match=r"Kafka 127\.0\.0\.1:9") as caught:
         kafka.topics(away)
     assert caught.value.transient
@@ -299,7 +300,7 @@ def test_settings_say_how_to_reach_brokers(tmp_path: Any, monkeypatch: pytest.Mo
     found = profiles.load("p", file).kafka
     assert kafka.configuration(found) == {
         "bootstrap.servers": "b-1:9096,b-2:9096", "client.id": "migration-runbooks", "log_level": 0,
-        "security.protocol": "SASL_SSL", "sasl.mechanisms": "SCRAM-SHA-512", "sasl.username": "m",
+        "socket.connection.setup.timeout.ms": 10000, "security.protocol": "SASL_SSL", "sasl.mechanisms": "SCRAM-SHA-512", "sasl.username": "m",
         "sasl.password": "very-secret-indeed", "ssl.ca.location": "ca.pem",
     }  # fmt: skip
     assert "secret" not in kafka.address(found) + repr(found)

@@ -67,9 +67,13 @@ def serve() -> Iterator[Callable[..., Any]]:
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         section = profiles.Airflow.model_construct(
-            url=f"http://127.0.0.1:{server.server_port}", user="alice", password=SecretStr(PASSWORD), engine="local"
+            url=f"http://127.0.0.1:{server.server_port}",
+            user="alice",
+            password=SecretStr(PASSWORD),
+            engine="local",
+            answer_timeout_seconds=seconds,
         )
-        return Airflow(section, seconds=seconds), asked
+        return Airflow(section), asked
 
     yield started
     for server in servers:
