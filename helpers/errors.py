@@ -150,7 +150,7 @@ class DiskRefused(MigrationError):  # noqa: N818
             "read or write a file",
             on=str(error.filename or "this machine's disk"),
             why=str(error.strerror or error),
-            next_step="make room there, or allow it to be used, then run the same command again: it goes on",
+            next_step="free space there, or grant access to it, then run the same command again: it resumes",
         )
 
 

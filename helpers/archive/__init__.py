@@ -98,7 +98,7 @@ def plan_archive(settings: Settings, folder: Path, *, server: Source | None = No
     state = former or _new(settings, bucket)
     if (state.source, state.location) != (postgres.address(source), str(bucket.location)):
         why = f"it holds one of {state.source} at {state.location}"
-        raise UsageError("go on with an archive", on=str(folder), why=why, next_step="archive under another run's name")
+        raise UsageError("resume an archive", on=str(folder), why=why, next_step="archive under another run's name")
     bucket.refuse_without_lock()
     for each in {postgres.address(each): each for each in (source, server or source)}.values():
         pg_tools.tools_for(pg_tools.server_version(each)[0], on=postgres.address(each))

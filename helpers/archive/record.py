@@ -162,7 +162,7 @@ def unfinished(folder: Path) -> ArchiveState | None:
     """The state in a working folder, or None; raises `StageError` where it cannot be understood."""
     path = folder / STATE
     return stored.parse(
-        path.read_bytes() if path.exists() else None, ArchiveState, doing="go on with an archive", on=str(path),
+        path.read_bytes() if path.exists() else None, ArchiveState, doing="resume an archive", on=str(path),
         cure="it was written by another version: archive under a new run's name",
     )  # fmt: skip
 

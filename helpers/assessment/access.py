@@ -174,4 +174,4 @@ def _look_at_region(stage: Stage, asked: Compliance) -> Iterator[Finding]:
 
 
 def _unlike(what: str, on: str, why: str) -> MigrationError:
-    return StageError(what, on=on, why=why, next_step="find out what stands between us and the service")
+    return StageError(what, on=on, why=why, next_step="find out what blocks the connection to the service")

@@ -248,7 +248,7 @@ def _plans(facts: Facts) -> Iterator[Finding]:
         if plan_file(facts, line) is None:
             name = line.text("plan") or f"approvals/{line.text('step')}.*.plan.json"
             yield Finding(
-                "plan-changed", name, f"it is not the plan that waits in line {line.n} to be approved, or is gone"
+                "plan-changed", name, f"it is not the plan that is waiting in line {line.n} to be approved, or is gone"
             )
 
 

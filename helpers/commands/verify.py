@@ -149,6 +149,6 @@ def _number(name: str, text: str) -> float:
         raise UsageError(
             "understand the command",
             on=f"--tolerance {name}={text}",
-            why=f"{text} is no number",
+            why=f"{text} is not a number",
             next_step="write 1e-9",
         ) from None

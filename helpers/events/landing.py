@@ -156,10 +156,10 @@ class Chain:
             return known["sha256"]
         except (KeyError, ValueError):
             raise StageError(
-                "go on behind the last file",
+                "continue after the last file",
                 on=f"{bucket.location}{name}",
-                why="its metadata do not say where it ends, so it is not a file that a landing wrote",
-                next_step="move it elsewhere, or land into another location",
+                why="its metadata does not say where it ends, so no landing wrote it",
+                next_step="move it elsewhere, or land in another location",
             ) from None
 
 
@@ -183,8 +183,8 @@ class _Landing:
             raise StageError(
                 f"land the topic {chain.topic}",
                 on=f"{self.bucket.location}{chain.folder}",
-                why=f"the event at offset {offset} is not the one that has landed: the topic was made anew",
-                next_step="land the new topic into another location",
+                why=f"the event at offset {offset} is not the one that has landed: the topic was recreated",
+                next_step="land the new topic in another location",
             )
 
     def write_due(self, consumer: Consumer, most_events: int, most_seconds: float) -> None:
@@ -248,15 +248,15 @@ def _start(kafka: Kafka, consumer: Consumer, chain: Chain) -> int:
         raise StageError(
             f"land the topic {chain.topic}",
             on=f"partition {chain.partition}",
-            why=f"{chain.next:,} offsets have landed and it has {high:,}: the topic was made anew, or lost events",
-            next_step="land the new topic into another location",
+            why=f"{chain.next:,} offsets have landed and it has {high:,}: the topic was recreated, or lost events",
+            next_step="land the new topic in another location",
         )
     if chain.next < low:
         raise StageError(
             f"land the topic {chain.topic}",
             on=f"partition {chain.partition}",
             why=f"the brokers have deleted the offsets {chain.next:,} to {low - 1:,}, which had not landed",
-            next_step="lengthen the topic's retention; send those events again and land the topic into another location",
+            next_step="lengthen the topic's retention; send those events again and land the topic in another location",
         )
     return max(int(low), chain.next - 1)
 

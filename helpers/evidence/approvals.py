@@ -74,7 +74,10 @@ def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, settin
         raise _twice("attest", step, by)
     if kind := secret_in(note):
         raise UsageError(
-            "attest a step", on=step, why=f"the note seems to hold {kind}", next_step="say it without the secret"
+            "attest a step",
+            on=step,
+            why=f"the note seems to hold {kind}",
+            next_step="write the note without the secret",
         )
     subject, predicate = attestation(run_folder.name, step, by, note)
     fields: dict[str, object] = {"step": step, "by": by, "note": note, "key_id": signer.public_key.keyid}
@@ -118,7 +121,7 @@ def approve(
         raise SignatureRefused(
             "approve a step",
             on=step,
-            why=f"the plan that awaits is {payload['plan_sha256']}, not {plan_sha256}",
+            why=f"the plan that is waiting is {payload['plan_sha256']}, not {plan_sha256}",
             next_step="read the new plan below approvals/ in the run's folder",
         )
     signer = _signer(by, key, roll(settings))
@@ -187,7 +190,7 @@ def require(
         )
     free = ", ".join(sorted(set(known.people) - set(signed)))
     raise AwaitingPerson(
-        "go on without approval",
+        "continue without an approval",
         on=f"{step}, plan {dsse.short(payload['plan_sha256'])}, LSN {lsn}",
         why=f"{len(signed)} of {needed} people have approved this plan; who may: {free}",
         next_step=f"runbook approve {step} --run {run_folder.name} --by PERSON --key PATH"
@@ -211,7 +214,7 @@ def accept(token: object, step: str, plan: object, lsn: str) -> ApprovalToken:
         raise UsageError(
             "take a step that needs an approval",
             on=step,
-            why="what it was given is no approval of this plan at this LSN",
+            why="what it was given is not an approval of this plan at this LSN",
             next_step="pass what approvals.require returned for it in this notebook",
         )
     return token
@@ -245,8 +248,8 @@ def waiting_plan(run_folder: Path, step: str) -> tuple[Path, bytes]:
         raise SignatureRefused(
             "approve a step",
             on=waiting.text("plan") or step,
-            why=f"it is not the plan that waits in line {waiting.n} of the ledger, or is gone",
-            next_step="find out who changed it, and remove it: when the phase runs again, it writes the plan that waits",
+            why=f"it is not the plan that is waiting in line {waiting.n} of the ledger, or is gone",
+            next_step="find out who changed it, and remove it: the phase writes the plan anew when it runs again",
         )
     return run_folder / name, (run_folder / name).read_bytes()
 
@@ -267,7 +270,7 @@ def _nothing_waits(run_folder: Path, step: str) -> UsageError:
     return UsageError(
         "approve a step",
         on=step,
-        why="no plan of it awaits an approval",
+        why="none of its plans is waiting for an approval",
         next_step=f"runbook status --run {run_folder.name} shows what does",
     )
 
@@ -335,8 +338,8 @@ def _twice(verb: str, step: str, by: str) -> SignatureRefused:
     return SignatureRefused(
         f"{verb} a step twice",
         on=f"{step} by {by}",
-        why="this person, or this key under another name, has signed it already",
-        next_step="another person has to sign, if one is needed still",
+        why="this person, or the same key under another name, has already signed it",
+        next_step="if one more signature is needed, another person has to sign",
     )
 
 

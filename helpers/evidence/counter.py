@@ -40,7 +40,7 @@ def refuse_a_cut(lines: Sequence[Line], run: str) -> None:
             "trust the ledger",
             on=f"run {run}",
             why=f"this machine has signed it up to line {lacks}, and that line is not there: its end was cut off, or changed",
-            next_step="find out who changed the file, restore it from a copy, or begin a new run",
+            next_step="find out who changed the file, restore it from a copy, or start a new run",
         )
 
 

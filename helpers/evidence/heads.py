@@ -51,7 +51,7 @@ def refuse_another_key(lines: Sequence[Line], run: str) -> None:
     named = lines[0].text("run_key") if lines else ""
     if named and named != keys.run_signer().public_key.pem:
         raise UsageError(
-            "go on with the run",
+            "continue the run",
             on=f"run {run}",
             why=f"it was opened with another machine's key than {keys.run_key_path()}",
             next_step=f"go on where it was begun, or with that key ({keys.RUN_KEY}=PATH): a new key begins with a new run",

@@ -49,7 +49,10 @@ def generate(path: Path) -> PublicKey:
     for each in (path, public_path):
         if each.exists() or each.is_symlink():
             raise UsageError(
-                "make a key", on=str(each), why="the file exists, and a key is never replaced", next_step="name another"
+                "make a key",
+                on=str(each),
+                why="the file exists, and a key is never overwritten",
+                next_step="name another",
             )
     private = Ed25519PrivateKey.generate()
     key = from_public(private.public_key())
@@ -63,13 +66,13 @@ def signer(path: Path) -> KeyPair:
     """Reads a private key.
 
     Raises:
-        UsageError: there is none, it is no Ed25519 key, others may read it, or it lies among the evidence.
+        UsageError: there is none, it is not an Ed25519 key, others may read it, or it lies among the evidence.
     """
     refuse_among_evidence(path)
     try:
         if path.stat().st_mode & 0o077:
             raise UsageError(
-                "sign", on=str(path), why="others than its owner may read this key", next_step=f"chmod 600 {path}"
+                "sign", on=str(path), why="users other than its owner may read this key", next_step=f"chmod 600 {path}"
             )
         private = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -77,7 +80,7 @@ def signer(path: Path) -> KeyPair:
         raise UsageError("read the key", on=str(path), why=why, next_step=f"runbook keygen --key {path}") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise UsageError(
-            "read the key", on=str(path), why="it is no Ed25519 key", next_step="make one with runbook keygen"
+            "read the key", on=str(path), why="it is not an Ed25519 key", next_step="make one with runbook keygen"
         )
     return KeyPair(private)
 
@@ -114,7 +117,7 @@ def refuse_among_evidence(path: Path) -> None:
                 raise UsageError(
                     "use a private key among the evidence",
                     on=str(path),
-                    why="what lies there is handed to auditors and archived",
+                    why="what is there is given to auditors and archived",
                     next_step="keep it outside, for example in ~/.config/migration-runbooks/",
                 )
 

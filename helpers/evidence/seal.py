@@ -330,7 +330,7 @@ def _refused(run_folder: Path, against: Sequence[str]) -> EvidenceRefused:
         "seal the run",
         on=run_folder.name,
         why="; ".join(against),
-        next_step="put right what is listed, run the phases concerned again, then seal",
+        next_step="fix what is listed, run those phases again, then seal",
     )
 
 

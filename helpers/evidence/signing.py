@@ -97,7 +97,7 @@ def _refuse_what_is_no_word(run_folder: Path, step: str, known: Roll) -> None:
         raise UsageError(
             "attest a step",
             on=step,
-            why="it is no step that a person's word is enough for",
+            why="it is not a step that a person may attest",
             next_step=f"these are: {', '.join(words)}",
         )
 

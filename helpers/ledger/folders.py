@@ -89,7 +89,7 @@ def checked_folder(outputs: Path, run: str, phase: str) -> Path:
         raise UsageError(
             "open an attempt",
             on=f"run {run}",
-            why="its folder is a link that leads out of the outputs folder",
+            why="its folder is a link to a place outside the outputs folder",
             next_step="remove the link, or choose another run name",
         )
     return folder
@@ -105,7 +105,7 @@ def refuse_sealed(run_folder: Path) -> None:
     """Raises UsageError when the run is sealed: whatever is added to it makes its evidence worthless."""
     if (run_folder / "seal.dsse.json").exists():
         raise UsageError(
-            "go on with the run", on=run_folder.name, why="the run is sealed", next_step="choose another run name"
+            "continue the run", on=run_folder.name, why="the run is sealed", next_step="choose another run name"
         )
 
 

@@ -323,5 +323,5 @@ def _broken(path: Path, finding: Finding) -> EvidenceError:
         "trust the ledger",
         on=f"line {finding.n} of {path}",
         why=finding.why,
-        next_step="no crash does this: find out who changed the file, restore it from a copy, or begin a new run",
+        next_step="a crash cannot cause this: find out who changed the file, restore it from a copy, or start a new run",
     )

@@ -285,17 +285,17 @@ def _since(began: float) -> float:
 
 def _refused(step: str, what: str, last: Entry) -> UsageError:
     return UsageError(
-        "take the step again",
+        "run the step again",
         on=step,
         why=f"{what} than in line {last.n} of the ledger, and this step does not run twice in one run",
-        next_step="put back what was changed, or begin a new run",
+        next_step="undo the change, or start a new run",
     )
 
 
 def _unknown(step: str, how: str) -> EvidenceError:
     return EvidenceError(
-        "go on with the step",
+        "continue the step",
         on=step,
-        why=f"it began in an earlier attempt, and whether it took effect cannot be seen: {how}",
-        next_step="look at the system itself; when it can be asked again, run the same command",
+        why=f"it began in an earlier attempt, and it cannot be seen whether it took effect: {how}",
+        next_step="look at the system itself; when it answers again, run the same command",
     )

@@ -42,7 +42,7 @@ def record(folder: Path, report: Report, plan: VerifyPlan, asked: Mapping[str, A
     make_private(path.parent)
     if not create_exclusively(path, text):
         raise UsageError(
-            "keep the verification's report", on=str(path), why="another verification of the run took the name meanwhile",
+            "keep the verification's report", on=str(path), why="another verification of the run took this name in the meantime",
             next_step="verify again",
         )  # fmt: skip
     fields = {
@@ -68,7 +68,7 @@ def record(folder: Path, report: Report, plan: VerifyPlan, asked: Mapping[str, A
 
     if (folder / NAME).exists() and Ledger.open(folder).append_after(unless_sealed) is None:
         raise UsageError(
-            "add the verification to the run", on=folder.name, why="it was sealed meanwhile",
-            next_step="remove its files, which are no part of the evidence, and verify under another run name",
+            "add the verification to the run", on=folder.name, why="it was sealed in the meantime",
+            next_step="remove its files, which are not part of the evidence, and verify under another run name",
         )  # fmt: skip
     return path

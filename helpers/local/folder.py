@@ -83,9 +83,9 @@ def _relocate(place: Path) -> Path:
     found = home.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise LocalStackError(
-            "put the local data where PostgreSQL can reach them",
+            "put the local data where PostgreSQL can reach it",
             on=str(home),
-            why="somebody else made that name first",
+            why="another user created it first",
             next_step="set RUNBOOK_LOCAL_ROOT to a folder that every user can traverse",
         )
     home.chmod(0o711)

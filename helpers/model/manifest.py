@@ -171,7 +171,7 @@ class Manifest(Exported):
         chosen = [staged for staged in left if table is None or table in (staged.name, str(staged))]
         if not self.tables:
             raise UsageError(
-                "find a table to move", on=f"the export {self.export}", why="the source has none, or none was chosen",
+                "find a table to move", on=f"the export {self.export}", why="the source has no tables, or none was chosen",
                 next_step="correct dbname and schemas of the source, or --tables, then export again",
             )  # fmt: skip
         if not chosen:
@@ -193,7 +193,7 @@ def read(bucket: Bucket) -> Manifest:
         raise StageError(
             "read the manifest",
             on=f"{bucket.location}{NAME}",
-            why="there is none: no export has finished there",
+            why="it does not exist: no export has finished there",
             next_step=f"run: runbook export --output-format parquet --target-location {bucket.location}",
         )
     return manifest

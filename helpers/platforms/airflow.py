@@ -150,8 +150,8 @@ class Airflow:
         """
         if not self.enabled(dag):
             raise UsageError(
-                "start a run", on=f"{dag} in {self.address}", why="it is disabled, so the run would wait",
-                next_step="enable it first",
+                "start a run", on=f"{dag} in {self.address}", why="it is paused, so the run would wait",
+                next_step="unpause it first",
             )  # fmt: skip
         body = {"logical_date": None, "conf": dict(conf or {}), **({"dag_run_id": run_id} if run_id else {})}
         return str(self._ask("POST", f"dags/{quote(dag)}/dagRuns", json=body)["dag_run_id"])
@@ -179,7 +179,7 @@ class Airflow:
             if time.monotonic() > until:
                 raise PipelineFailed(
                     "see a run's end", on=f"{dag}, run {run_id}", why=f"it is still {state} after {seconds:.0f} s",
-                    next_step=f"look at it in {self.address}; it goes on there",
+                    next_step=f"look at it in {self.address}; it is still running there",
                 )  # fmt: skip
             if report:
                 self._report(dag, run_id, state, report)
@@ -254,7 +254,7 @@ class Airflow:
         why = "; ".join(f"{problem.file}: {problem.why}" for problem in problems)
         return UsageError(
             "find a DAG", on=f"{dag} in {self.address}",
-            why=f"Airflow has read none of that name{f', and cannot read {why}' if why else ''}",
+            why=f"Airflow has not read one of that name{f', and cannot read {why}' if why else ''}",
             next_step="correct the DAG file" if why else "put the DAG's file where that Airflow reads its DAGs",
         )  # fmt: skip
 
@@ -270,7 +270,7 @@ class Airflow:
             return None
         if answer.status_code in (401, 403):
             raise SettingsError(
-                f"{method} {path}", on=self.address, why=f"the user {self._airflow.user} may not do that",
+                f"{method} {path}", on=self.address, why=f"the user {self._airflow.user} is not allowed to do that",
                 next_step="give the user a role that may edit DAGs and variables and start runs",
             )  # fmt: skip
         if not answer.ok:

@@ -113,7 +113,7 @@ class Record:
         while self._client.get_change(Id=change)["ChangeInfo"]["Status"] != "INSYNC":
             if time.monotonic() > until:
                 raise ConnectionFailed(
-                    "spread a change of the record",
+                    "wait for a DNS change to spread",
                     on=str(self),
                     why=f"not every server of the zone has it after {SECONDS_TO_SPREAD:.0f} s",
                     next_step="look at the weights, then run the same command again",

@@ -37,7 +37,12 @@ def python(name: str, *, report: Callable[[str], None] = lambda line: None) -> P
         UsageError: there is no such environment.
     """
     if name not in REQUIREMENTS:
-        raise UsageError("find an environment", on=name, why="no such", next_step=f"one of {', '.join(REQUIREMENTS)}")
+        raise UsageError(
+            "find an environment",
+            on=name,
+            why="there is no such environment",
+            next_step=f"one of {', '.join(REQUIREMENTS)}",
+        )
     wanted, folder = PROJECT / REQUIREMENTS[name], PROJECT / f".venv-{name}"
     digest = sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()
     ready, found = folder / ".ready", folder / "bin" / "python"

@@ -98,7 +98,7 @@ def topic_of(kafka: Kafka, name: str | None = None) -> Topic:
         "find the topic",
         on=wanted,
         why=f"{address(kafka)} has {', '.join(topic.name for topic in known) or 'no topics'}",
-        next_step=f"make it: runbook kafka create-topic --topic {wanted}",
+        next_step=f"create it: runbook kafka create-topic --topic {wanted}",
     )
 
 

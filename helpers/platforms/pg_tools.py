@@ -89,7 +89,7 @@ class Tools:
                 doing,
                 on=on,
                 why=redact("; ".join(last)) or f"{program} ended with {process.returncode}",
-                next_step="put right what it says, then run the same command again",
+                next_step="fix what it says, then run the same command again",
             )
 
     def listed(self, arguments: Sequence[str], *, on: str) -> str:
@@ -107,7 +107,7 @@ class Tools:
                 "read the dump",
                 on=on,
                 why=done.stderr.strip() or f"pg_restore ended with {done.returncode}",
-                next_step="it is no dump, or not a whole one: make another",
+                next_step="it is not a dump, or is incomplete: make another",
             )
         return done.stdout
 

@@ -51,7 +51,7 @@ class Location:
             raise UsageError(
                 "read the location of the stage",
                 on=url,
-                why="it is no S3 URL",
+                why="it is not an S3 URL",
                 next_step="write it like s3://your-bucket/migration/",
             )
         prefix = path.strip("/")
@@ -153,7 +153,7 @@ class Bucket:
             raise StageError(
                 "keep what is written from being deleted",
                 on=str(self.location),
-                why="the bucket has no Object Lock, so whoever may write there may delete, too",
+                why="the bucket has no Object Lock, so anyone who can write there can delete, too",
                 next_step="name a bucket that was made with Object Lock: aws s3api create-bucket --object-lock-enabled-for-bucket …",
             )
 

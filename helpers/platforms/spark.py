@@ -125,7 +125,7 @@ def connect(target: Databricks) -> Iterator[Session]:
                 "hold the session's settings",
                 on=where,
                 why="; ".join(refused),
-                next_step="let the session set it, or have whoever administers the cluster set it so",
+                next_step="let the session set it, or have the cluster's administrator set it",
             )
         yield Session(session, where)
     finally:

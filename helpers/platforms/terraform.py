@@ -423,5 +423,5 @@ def _failed(what: str, module: Path, answer: dict[str, Any]) -> InfrastructureEr
         what,
         on=_name(module),
         why=why or str(answer["error"])[:400] or f"terraform {answer['method']} ended with exit code {answer['code']}",
-        next_step="correct what it names, then run the same command again; it goes on where the state says",
+        next_step="correct what it names, then run the same command again; it resumes from Terraform's state",
     )

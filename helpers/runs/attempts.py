@@ -145,10 +145,10 @@ def _opened(folder: Path, entries: list[Entry], opening: dict[str, Any]) -> tupl
     for name in ("option", "profile"):
         if before.get(name) != opening[name]:
             raise UsageError(
-                "go on with the run",
+                "continue the run",
                 on=f"run {opening['run']}",
                 why=f"it was opened with {name} {before.get(name)!r}, not {opening[name]!r}",
-                next_step="give the same again, or choose another run name",
+                next_step="use the same value, or choose another run name",
             )
     return None
 

@@ -42,7 +42,7 @@ def find_following(run: str, status: RunStatus, entries: Sequence[Entry], *, sea
     """
     if status.findings:
         return Following(
-            why=status.blocked_by, command="find out who changed the ledger; restore it from a copy, or begin a new run"
+            why=status.blocked_by, command="find out who changed the ledger; restore it from a copy, or start a new run"
         )
     if sealed:
         return Following(command=f"runbook verify-evidence outputs/{run} --public-key PEM")

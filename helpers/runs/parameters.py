@@ -220,7 +220,7 @@ def _type(node: ast.expr, on: str) -> Type:
             return _first_of([_type(each, on) for each in _alternatives(node)])
         case _:
             _refuse(
-                f"its type {ast.unparse(node)} is none a parameter can have",
+                f"a parameter cannot have the type {ast.unparse(node)}",
                 on=on,
                 next_step="use str, int, float, bool, list[…], dict[str, …], Literal[…] or … | None",
             )
@@ -258,7 +258,7 @@ def _as_declared(value: object, type_: Type, on: str) -> object:
             value = Text(value.text, whole=False) if composed is None else composed
         return type_.adapter.validate_python(value)
     except _NotPlain as error:
-        _refuse(str(error), on=on, next_step=f"expected {type_}; quote what YAML reads as more than text")
+        _refuse(str(error), on=on, next_step=f"expected {type_}; quote it if YAML reads it as something else than text")
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
         culprit = found[0]["input"] if len(found) == 1 else value

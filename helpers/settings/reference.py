@@ -29,7 +29,7 @@ A section is a table `[profiles.NAME.SECTION]`. Unknown keys are refused. Where 
 counts:
 
 1. the environment: `{PREFIX}SECTION{DELIMITER}KEY`, for example `{PREFIX}EXPORT{DELIMITER}WORKERS=4`, whatever the profile;
-   lists and tables as JSON. `approvals` cannot be set there: who may sign stands in the file alone;
+   lists and tables as JSON. `approvals` cannot be set there: who may sign can only be set in the file;
 2. the same names in `.env` beside the file;
 3. the profile in the file;
 4. the local stack, where the profile says `stack = "local"`;

@@ -39,7 +39,7 @@ def resolve(
                     f"read {here}.{unread[0]}",
                     on=str(path),
                     why=f"a reference by {reference} has no such key",
-                    next_step=f"take it away; its keys are {', '.join(sorted(_KEYS_OF[reference]))}",
+                    next_step=f"remove it; its keys are {', '.join(sorted(_KEYS_OF[reference]))}",
                 )
             resolved[key] = (
                 Resolved(_REFERENCES[reference](value, environment, here, path))

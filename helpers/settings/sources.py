@@ -60,10 +60,10 @@ def read_file(profile: str | None, file: Path | None) -> tuple[str, Path, dict[s
         raise SettingsError(
             f"read [{unknown}]",
             on=str(path),
-            why="the file has nothing but tables under [profiles.NAME]",
+            why="the file may only have tables under [profiles.NAME]",
             next_step=f"write it as [profiles.{name}{f'.{unknown}' if unknown in Profile.model_fields else ''}]"
             if belongs
-            else "take it away, or correct its name",
+            else "remove it, or correct its name",
         )
     tree = whole.get("profiles", {})
     if misplaced := next((key for key in tree if key != name and key in Profile.model_fields), None):
@@ -177,7 +177,7 @@ def _variables(environment: Mapping[str, str | None]) -> Iterator[tuple[tuple[st
             raise SettingsError(
                 f"read {variable}",
                 on="the environment",
-                why="who may sign stands in the file alone"
+                why="who may sign can only be set in the file"
                 if place[0] == "approvals"
                 else f"a profile has no section {place[0]}",
                 next_step=f"unset it; a setting is {PREFIX}SECTION{DELIMITER}KEY, for example {PREFIX}EXPORT{DELIMITER}WORKERS=4",

@@ -216,7 +216,7 @@ def _printed(column: ComparedColumn, text: str | None, value: str | None) -> str
     if text is None or value is None:
         return None
     if column.comparison in ("float4", "float8"):
-        with suppress(ValueError):  # a target's column of another type may hold what is no number
+        with suppress(ValueError):  # a target's column of another type may hold what is not a number
             return postgres_float(float(text), column.comparison == "float4")
         return text
     return value if column.comparison == "number" and column.postgres == "numeric" else text

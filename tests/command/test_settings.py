@@ -238,8 +238,8 @@ def test_the_environment_wins_over_the_file(
         ("RUNBOOK_EXPORT__WORKRES", "2", ["profiles.production.export.workres", "RUNBOOK_EXPORT__WORKRES", "workers"]),
         ("RUNBOOK_EXPROT__WORKERS", "2", ["RUNBOOK_EXPROT__WORKERS", "exprot"]),
         ("RUNBOOK_SOURCE__SCHEMAS", "public", ["RUNBOOK_SOURCE__SCHEMAS", "JSON"]),
-        ("RUNBOOK_APPROVALS__THRESHOLD", "1", ["RUNBOOK_APPROVALS__THRESHOLD", "the file alone"]),
-        ("RUNBOOK_APPROVALS", "{}", ["RUNBOOK_APPROVALS", "the file alone"]),
+        ("RUNBOOK_APPROVALS__THRESHOLD", "1", ["RUNBOOK_APPROVALS__THRESHOLD", "only be set in the file"]),
+        ("RUNBOOK_APPROVALS", "{}", ["RUNBOOK_APPROVALS", "only be set in the file"]),
     ],
 )
 def test_a_wrong_variable_is_named(

@@ -96,9 +96,9 @@ def test_a_broken_dag_shows_its_import_error(client: Airflow, server: Server, mo
     file.unlink()
     wait_for(lambda: not client.import_errors())
     monkeypatch.setattr(platform, "SECONDS_TO_BE_READ", 0.0)
-    with pytest.raises(UsageError, match="read none of that name"):
+    with pytest.raises(UsageError, match="not read one of that name"):
         client.enable("nobody_wrote_it")
-    with pytest.raises(UsageError, match="read none of that name"):
+    with pytest.raises(UsageError, match="not read one of that name"):
         client.enabled("nobody_wrote_it")
 
 

@@ -72,7 +72,7 @@ def test_a_table_that_cannot_be_read_blocks_no_other(fresh_migration: Callable[.
 def test_a_source_without_tables_is_told_as_that_by_every_target(migration: Any) -> None:
     with exporting.planned(migration.settings) as plan:
         for target in (migration.settings.snowflake, migration.settings.databricks):
-            with pytest.raises(UsageError, match="the source has none, or none was chosen"):
+            with pytest.raises(UsageError, match="the source has no tables, or none was chosen"):
                 loading.plan_load(plan.unwritten, plan.bucket, target)
 
 

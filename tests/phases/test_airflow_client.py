@@ -93,8 +93,8 @@ NONE = say(200, {"dags": [], "total_entries": 0})
         ({"POST /auth/token": say(201, text="<html>")}, ConnectionFailed, "no token"),
         ({"POST /auth/token": say(302, {})}, ConnectionFailed, "no token"),
         ({"POST /auth/token": sleep}, ConnectionFailed, "no answer within 0.5 s"),
-        ({"POST /auth/token": TOKEN, "GET /api/v2/dags": say(403, {})}, SettingsError, "may not do that"),
-        ({"POST /auth/token": TOKEN, "GET /api/v2/dags": say(401, {})}, SettingsError, "may not do that"),
+        ({"POST /auth/token": TOKEN, "GET /api/v2/dags": say(403, {})}, SettingsError, "is not allowed to do that"),
+        ({"POST /auth/token": TOKEN, "GET /api/v2/dags": say(401, {})}, SettingsError, "is not allowed to do that"),
         ({"POST /auth/token": TOKEN, "GET /api/v2/dags": say(500, {"detail": "boom"})}, ConnectionFailed, "status 500: boom"),
         ({"POST /auth/token": TOKEN, "GET /api/v2/dags": say(200, text='{"dags": [')}, ConnectionFailed, "no JSON"),
         ({"POST /auth/token": TOKEN, "GET /api/v2/dags": say(200, {"dags": []}, length=999)}, ConnectionFailed, "broke off|hung up"),
@@ -146,7 +146,7 @@ def test_a_run_that_does_not_end_is_not_followed_for_ever(serve: Any) -> None:
 def test_a_run_of_a_disabled_dag_is_not_started(serve: Any) -> None:
     found = say(200, {"dag_id": "d", "is_paused": True, "tags": []})
     client, asked = serve({"POST /auth/token": TOKEN, "GET /api/v2/dags/d": found})
-    with pytest.raises(UsageError, match="it is disabled"):
+    with pytest.raises(UsageError, match="it is paused"):
         client.trigger("d")
     assert not any("dagRuns" in each for each in asked)
 

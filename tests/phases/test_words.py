@@ -104,7 +104,7 @@ def test_a_phase_waits_for_every_word_and_the_form_gives_it(project: Path, phase
     [
         ("alice", "bob.pem", "this one is"),
         ("alice", "no-such.pem", "No such file"),
-        ("alice", "alice.pem.pub", "others than its owner may read"),
+        ("alice", "alice.pem.pub", "users other than its owner may read"),
     ],
 )
 def test_a_form_says_why_it_did_not_sign(project: Path, phase: Phase, by: str, key: str, told: str) -> None:
@@ -124,7 +124,7 @@ def test_a_word_is_given_once_and_not_with_a_secret_or_markup_in_it(project: Pat
     assert "<b>" not in form.answer.value
     filled(form, by="alice", key=project / "alice.pem")
     filled(form, by="alice", key=project / "alice.pem")
-    assert "has signed it already" in form.answer.value
+    assert "has already signed it" in form.answer.value
     assert len(lines(project, "attested")) == 1
     assert "BEGIN PRIVATE" not in json.dumps(form.get_state(), default=str)
 

@@ -164,7 +164,7 @@ def test_the_plan_that_was_read_is_the_one_that_is_signed(run: Run) -> None:
 
 
 def test_nothing_is_approved_that_does_not_wait(run: Run) -> None:
-    with pytest.raises(UsageError, match="no plan of it awaits"):
+    with pytest.raises(UsageError, match="none of its plans is waiting"):
         approve(run, "alice")
 
 

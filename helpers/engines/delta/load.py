@@ -127,7 +127,7 @@ class DeltaLoader(Loader):
             self._record.keep(self.bucket, table.target, now, table.staged.rows)
 
     def drop(self, table: str, *, written: bool) -> None:
-        doing = f"drop {table}, which the source has no more"
+        doing = f"drop {table}, which the source no longer has"
         self._session.execute(f"DROP TABLE IF EXISTS {qualified(self._target, table)}", doing=doing)
         if self._lake:
             self._lake.remove(table)

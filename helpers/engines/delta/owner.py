@@ -101,7 +101,7 @@ def unreadable(target: Databricks, name: str, why: str) -> TargetRefused:
 def undroppable(target: Databricks, name: str, why: str) -> TargetRefused:
     """The refusal of a table that would be dropped with what others wrote to it, or that nobody can read."""
     return TargetRefused(
-        f"drop {name}, which the source has no more",
+        f"drop {name}, which the source no longer has",
         on=spark.address(target),
         why=why,
         next_step=f"keep what is needed of it and drop it yourself: DROP TABLE {qualified(target, name)}",
@@ -135,7 +135,7 @@ def refuse_governed(session: Session, target: Databricks, name: str, differs: st
             f"replace {name} and keep what its owner put on it",
             on=spark.address(target),
             why=f"{differs}, for which the table is replaced; this cannot be carried: {', '.join(found)}",
-            next_step="nothing was changed. Its owner takes it off, runs the load, and puts it on again",
+            next_step="nothing was changed. Have its owner remove it, run the load, and add it again",
         )
 
 

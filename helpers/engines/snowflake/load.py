@@ -197,7 +197,7 @@ class SnowflakeLoader(Loader):
     def drop(self, table: str, *, written: bool) -> None:
         if written:
             self._keep_a_copy(table)
-        doing = f"drop {table}, which the source has no more"
+        doing = f"drop {table}, which the source no longer has"
         self._session.execute(f"DROP TABLE IF EXISTS {identifier(table)}", doing=doing)
         self._record.forget(self._session, table)
 

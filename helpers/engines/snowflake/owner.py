@@ -106,7 +106,7 @@ def refuse_lost(target: Snowflake, table: str, why: str, lost: list[Attached]) -
         on=snowflake.address(target),
         why=f"{why}, for which {'the column goes or ' if any(a.columns for a in lost) else ''}another table takes its place; this "
         f"cannot be carried: {'; '.join(a.what for a in lost)}",
-        next_step="nothing was changed. Its owner takes it off (ALTER TABLE … UNSET MASKING POLICY, DROP ROW ACCESS POLICY, UNSET "
+        next_step="nothing was changed. Have its owner remove it (ALTER TABLE … UNSET MASKING POLICY, DROP ROW ACCESS POLICY, UNSET "
         "TAG), runs the load, and puts it on again in the form that the new definition needs",
     )
 

@@ -123,7 +123,7 @@ class Postgres(LocalServer):
                 "create the local PostgreSQL",
                 on=str(self.data),
                 why=said[-400:],
-                next_step="remove the folder's cause of trouble, then run `runbook local up` again",
+                next_step="fix what it names, then run `runbook local up` again",
             )
         with (unfinished / "postgresql.conf").open("a") as settings:
             settings.write("include 'runbook.conf'\n")

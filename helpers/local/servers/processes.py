@@ -173,7 +173,10 @@ def choose_port(name: str, remembered: int | None, *, setting: str, taken: set[i
     if forced:
         if not forced.isdigit() or not 0 < int(forced) < 65536:
             raise LocalStackError(
-                f"start {name}", on=f"{setting}={forced}", why="that is no port number", next_step=f"correct {setting}"
+                f"start {name}",
+                on=f"{setting}={forced}",
+                why="that is not a port number",
+                next_step=f"correct {setting}",
             )
         if not is_free(int(forced)):
             raise LocalStackError(

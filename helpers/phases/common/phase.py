@@ -253,7 +253,7 @@ class Phase:
         if self.run.ledger is None:
             why = "it needs a person's signature, and only a run keeps those"
             cure = f"runbook run {step[1:3]} --run NAME; here, apply = False shows the plan"
-            raise UsageError("go on without a run", on=step, why=why, next_step=cure)
+            raise UsageError("continue without a run", on=step, why=why, next_step=cure)
         return self.run.ledger
 
     def _await_words(self, ledger: Ledger, missing: Sequence[str]) -> None:
@@ -262,7 +262,7 @@ class Phase:
             if found[name].state != "awaiting":
                 ledger.append("awaiting", step=name, phase=self.run.phase, attempt=self.run.attempt, what="attestation")
         raise AwaitingPerson(
-            "go on without a person's word",
+            "continue without a person's word",
             on=", ".join(missing),
             why=f"{len(missing)} of the steps that rest on a person's word have none yet",
             next_step=f"runbook attest {missing[0]} --run {run_folder().name} --by PERSON --key PATH --note TEXT"

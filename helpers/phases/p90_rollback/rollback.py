@@ -212,7 +212,7 @@ class Rollback(Switching):
             return None
         done = self.run.view()[name].result or {}
         print(f"{name}: the source serves again; what was found before that stands")  # noqa: T201
-        return gate(name, done.get("stops") == 0, evidence=done, next_step="begin a new run")
+        return gate(name, done.get("stops") == 0, evidence=done, next_step="start a new run")
 
     def _former(self) -> tuple[Stored, ...]:
         approved = self.run.view()[APPROVED].result

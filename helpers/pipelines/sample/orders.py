@@ -280,7 +280,7 @@ def _bare_number(text: pl.Expr) -> pl.Expr:
 
 
 def _plain_number(text: pl.Expr, decimal_comma: bool) -> pl.Expr:
-    """Digits with a decimal point, "" for "", null where it is no number or has more digits than an amount can."""
+    """Digits with a decimal point, "" for "", null where it is not a number or has more digits than an amount can."""
     group, sign, pattern = (".", ",", _COMMA) if decimal_comma else (",", ".", _POINT)
     bare = _bare_number(text)
     plain = bare.str.replace_all(f"[_{group}]", "").str.replace(sign, ".", literal=True)
