@@ -32,8 +32,8 @@ from helpers.commands import (
     verify,
 )  # fmt: skip
 from helpers.commands.output import ABORTED, print_json, screen
+from helpers.credentials import remember_environment
 from helpers.errors import MigrationError, Unexpected, UsageError
-from helpers.ledger.credentials import remember_environment
 from helpers.screen import open_streams
 from helpers.stopping import end_when_told
 

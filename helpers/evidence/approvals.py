@@ -23,11 +23,11 @@ from helpers.checker.ledger_reader import LEDGER, Line, read
 from helpers.checker.record import plan_file
 from helpers.checker.signatures import FOLDER, approvals_of, attestation, awaited, key_for, valid_approvals, verified
 from helpers.checker.strict_json import canonical
+from helpers.credentials import secret_in
 from helpers.errors import AwaitingPerson, SignatureRefused, UsageError
 from helpers.evidence import keys
 from helpers.evidence.heads import Ledger, write_exclusively
 from helpers.evidence.people import Roll, roll
-from helpers.ledger.credentials import secret_in
 from helpers.ledger.folders import checked_name, create_exclusively
 from helpers.ledger.gate import plain
 from helpers.settings import Settings

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote, unquote
 
 from helpers.checker.container import Container
-from helpers.ledger.credentials import secret_in
+from helpers.credentials import secret_in
 from helpers.redaction import SHORTEST, STANDS_ALONE
 
 _IMAGE = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=]+|\"image/[\w+.-]+\": *\"[^\"]*\"")

@@ -14,9 +14,9 @@ from typing import Any
 from dotenv import dotenv_values
 
 from helpers import PROJECT
+from helpers.credentials import named_like_a_secret
 from helpers.errors import SettingsError
 from helpers.finding import Finding, stop, warning
-from helpers.ledger.credentials import named_like_a_secret
 from helpers.ledger.folders import create_exclusively
 from helpers.redaction import SHORTEST
 from helpers.settings import FILE

@@ -14,8 +14,8 @@ from ipykernel.kernelapp import IPKernelApp
 from IPython.display import display
 
 from helpers import log
+from helpers.credentials import remember_environment
 from helpers.errors import MigrationError
-from helpers.ledger.credentials import remember_environment
 from helpers.ledger.folders import RUN
 from helpers.redaction import known, redact
 from helpers.runs.parent_process import die_with_parent

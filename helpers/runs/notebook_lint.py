@@ -16,8 +16,8 @@ import sqlglot
 from IPython.core.inputtransformer2 import TransformerManager
 from sqlglot import exp
 
+from helpers.credentials import named_like_a_secret, secret_in
 from helpers.errors import UsageError
-from helpers.ledger.credentials import named_like_a_secret, secret_in
 from helpers.runs.parameters import declared_in
 
 TAGS = frozenset(

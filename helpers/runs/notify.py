@@ -10,7 +10,7 @@ import threading
 
 import requests
 
-from helpers.ledger.credentials import secret_in
+from helpers.credentials import secret_in
 from helpers.redaction import redact, remember
 
 LONGEST_WAIT = 4.0

@@ -25,8 +25,8 @@ import nbformat
 import yaml  # type: ignore[import-untyped]
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from helpers.credentials import named_like_a_secret, secret_in
 from helpers.errors import UsageError
-from helpers.ledger.credentials import named_like_a_secret, secret_in
 
 TAG = "parameters"
 

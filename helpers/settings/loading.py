@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from helpers.credentials import written_secret
 from helpers.errors import SettingsError
 from helpers.redaction import remember
 from helpers.settings.local_stack import local_stack
@@ -95,12 +96,14 @@ def source_keys(dsn: str) -> dict[str, Any]:
     return {key: value for key, value in parsed.items() if key in Source.model_fields}
 
 
-def _remember_secrets(value: object) -> None:
+def _remember_secrets(value: object, key: str = "") -> None:
     """So that none of them appears in a text that leaves this process."""
-    if isinstance(value, SecretStr):
+    if isinstance(value, Resolved) and written_secret(str(value), key):
+        remember(value)
+    elif isinstance(value, SecretStr):
         remember(value.get_secret_value())
     elif isinstance(value, BaseModel):
         _remember_secrets(dict(value))
     elif isinstance(value, dict):
-        for each in value.values():
-            _remember_secrets(each)
+        for name, each in value.items():
+            _remember_secrets(each, str(name))

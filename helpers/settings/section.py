@@ -4,29 +4,62 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+
+from helpers.credentials import written_secret
+from helpers.redaction import HIDDEN
+
+_NO_PLACE = "a secret does not belong in this file"
 
 LOCATION = r"^s3://[^/]+/?.*$"
 
 
 class Resolved(str):
-    """A value that came from outside the file, as opposed to one written in it."""
+    """A value that came from outside the file, as opposed to one written in it; it may be a secret."""
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN)
 
 
 def _refuse_secret_in_file(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Resolved):
-        raise ValueError('a secret does not belong in this file; write { env = "NAME" } and set NAME')
+        raise ValueError(f'{_NO_PLACE}; write {{ env = "NAME" }} and set NAME')
     return str(value) if isinstance(value, Resolved) else value
 
 
+def _written(value: object) -> object:
+    """What of a value stands in the file."""
+    if isinstance(value, dict):
+        return {key: _written(each) for key, each in value.items()}
+    return None if isinstance(value, Resolved) else value
+
+
+def no_password(url: str | None) -> str | None:
+    """Refuses a URL with user and password, wherever it came from: addresses are shown and logged."""
+    if url and urlsplit(url).password is not None:
+        raise ValueError("an address with a password in it would be shown; credentials have keys of their own")
+    return url
+
+
 Secret = Annotated[SecretStr | None, BeforeValidator(_refuse_secret_in_file)]
+
+
+Address = Annotated[str, AfterValidator(no_password)]
 
 
 class Section(BaseModel):
     """One table of a profile. The text below each field is its description in the settings reference."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_secret_in_the_clear(cls, value: object) -> object:
+        if kind := written_secret(_written(value)):
+            raise ValueError(f'it holds {kind}, and {_NO_PLACE}; write {{ env = "NAME" }} and set NAME')
+        return value
 
 
 class Server(Section):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from helpers.settings.section import LOCATION, Secret, Section, Server, example
+from helpers.settings.section import LOCATION, Address, Secret, Section, Server, example
 
 
 class Airflow(Server):
@@ -66,7 +66,7 @@ class Aws(Server):
 
     region: str = "us-east-1"
     """Region of the infrastructure."""
-    endpoint: Annotated[str | None, example("https://aws.example.com")] = None
+    endpoint: Annotated[Address | None, example("https://aws.example.com")] = None
     """Only for compatible services; AWS itself needs none."""
     access_key: Annotated[str | None, example("AKIAEXAMPLE")] = None
     """Without both keys the default credential chain (role, SSO, environment) is used."""
@@ -82,9 +82,10 @@ class Terraform(Section):
     folder: Annotated[str | None, example("terraform-state")] = None
     """For working copies, plans and, without a backend, the state; relative to this file."""
     backend: Annotated[
-        dict[str, str], example({"bucket": "your-terraform", "key": "sales", "region": "eu-central-1"})
+        dict[str, Any], example({"bucket": "your-terraform", "key": "sales", "region": "eu-central-1"})
     ] = Field(default_factory=dict)
-    """Arguments of the S3 backend, of which `key` is a prefix; without them the state lies in the folder."""
+    """Arguments of the S3 backend, of which `key` is a prefix; without them the state lies in the folder. A secret among them is a
+    reference."""
 
     @model_validator(mode="after")
     def _has_a_place(self) -> Terraform:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from helpers.settings.section import LOCATION, Secret, Server, example
+from helpers.settings.section import LOCATION, Address, Secret, Server, example
 
 
 class Stage(Server):
@@ -14,7 +14,7 @@ class Stage(Server):
     """Bucket and prefix."""
     region: str = "us-east-1"
     """The bucket's region."""
-    endpoint: Annotated[str | None, example("https://s3.example.com")] = None
+    endpoint: Annotated[Address | None, example("https://s3.example.com")] = None
     """Only for S3-compatible services; AWS itself needs none."""
     access_key: Annotated[str | None, example("AKIAEXAMPLE")] = None
     """Without both keys the default credential chain (role, SSO, environment) is used."""
@@ -34,7 +34,7 @@ class Locked(Server):
     """In GOVERNANCE mode, whoever has a special permission may still delete."""
     region: Annotated[str | None, example("eu-central-1")] = None
     """Without it, the stage's."""
-    endpoint: Annotated[str | None, example("https://s3.example.com")] = None
+    endpoint: Annotated[Address | None, example("https://s3.example.com")] = None
     """Without it and without an access key, the stage's."""
     access_key: Annotated[str | None, example("AKIAEXAMPLE")] = None
     """Without it and without an endpoint, the stage's."""

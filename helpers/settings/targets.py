@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from helpers.settings.section import Secret, Section, Server, example, plain_location
+from helpers.settings.section import Address, Secret, Section, Server, example, plain_location
 
 
 class Snowflake(Server):
@@ -33,7 +33,7 @@ class Snowflake(Server):
     storage_integration: Annotated[str | None, example("MIGRATION_S3")] = None
     """The integration by which Snowflake itself reads the stage."""
     connect: Annotated[dict[str, Any], example({"login_timeout": 30})] = Field(default_factory=dict)
-    """Further keyword arguments of `snowflake.connector.connect`."""
+    """Further keyword arguments of `snowflake.connector.connect`; a secret among them is a reference."""
     connect_timeout_seconds: float = Field(default=60.0, ge=1)
     """Time within which a login must have succeeded, repetitions included."""
 
@@ -41,7 +41,7 @@ class Snowflake(Server):
 class Databricks(Server):
     """The Spark Connect server, and where the Delta tables go."""
 
-    url: Annotated[str | None, example("sc://spark.example.com:15002", pattern=r"^sc://[^;]+$")] = None
+    url: Annotated[Address | None, example("sc://spark.example.com:15002", pattern=r"^sc://[^;]+$")] = None
     """Any Spark Connect server; for Databricks, `host` and `cluster_id` instead."""
     host: Annotated[str | None, example("adb-1234.azuredatabricks.net")] = None
     """The Databricks workspace."""

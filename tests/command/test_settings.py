@@ -93,6 +93,45 @@ def test_a_wrong_setting_is_one_error_that_names_the_key(write: object, text: st
     assert "hunter2" not in str(caught.value)
 
 
+SNOWFLAKE = '[profiles.production.snowflake]\naccount = "a"\nuser = "u"\ndatabase = "d"\nschema = "s"\n'
+BACKEND = '[profiles.production.terraform.backend]\nbucket = "b"\nkey = "k"\nregion = "r"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (SNOWFLAKE + 'connect = { password = "hunter2-in-the-file" }', "snowflake.connect"),
+        (SNOWFLAKE + 'connect = { proxy = { passcode = "hunter2-in-the-file" } }', "snowflake.connect"),
+        (SNOWFLAKE + 'connect = { proxy = "http://u:hunter2@proxy:3128" }', "snowflake.connect"),
+        (BACKEND + 'secret_key = "hunter2-in-the-file"', "terraform.backend"),
+        ('[profiles.production.databricks]\nschema = "s"\nurl = "sc://u:hunter2@h:1"', "databricks.url"),
+        ('[profiles.production.databricks]\nschema = "s"\nurl = { env = "WITH_A_PASSWORD" }', "databricks.url"),
+        ('[profiles.production.aws]\nendpoint = "https://u:hunter2@h"', "aws.endpoint"),
+        ('[profiles.production.notify]\nwebhook = "https://u:hunter2@h/x"', "notify.webhook"),
+        ('[profiles.production.sla]\nviews = ["postgresql://u:hunter2@h/d"]', "sla.views"),
+    ],
+)
+def test_no_section_takes_a_secret_that_stands_in_the_file(
+    write: object, monkeypatch: pytest.MonkeyPatch, text: str, key: str
+) -> None:
+    monkeypatch.setenv("WITH_A_PASSWORD", "sc://u:hunter2@h:1")
+    with pytest.raises(SettingsError) as caught:
+        _load(write, text)
+    assert f"profiles.production.{key}" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_reference_among_further_arguments_is_taken_and_masked(
+    write: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROXY_PASSWORD", "hunter2-of-the-proxy")
+    text = SNOWFLAKE + 'connect = { proxy_password = { env = "PROXY_PASSWORD" }, login_timeout = 3 }\n' + BACKEND
+    found = _load(write, text + 'secret_key = { env = "PROXY_PASSWORD" }\naccess_key = "AKIAABCDEFGHIJKLMNOP"')
+    assert found.snowflake.connect["proxy_password"] == found.terraform.backend["secret_key"] == "hunter2-of-the-proxy"
+    assert "hunter2" not in repr(found)
+    assert "hunter2" not in redaction.redact("login with hunter2-of-the-proxy failed")
+
+
 def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
     for name, field in settings.Profile.model_fields.items():
         for each in (field.annotation, *get_args(field.annotation)):

@@ -9,20 +9,23 @@ from collections.abc import Mapping
 from helpers import redaction
 
 _NAME = re.compile(
-    r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|secrets|token|credentials?|dsn|conninfo"
-    r"|connection_string|api_?key|access_?key|secret_?key|private_?key|account_?key)$",
+    r"(?:^|_)(?:password|passwd|passphrase|passcode|pwd|secret|secrets|token|credentials?|dsn|conninfo"
+    r"|connection_string|api_?key|access_?key|secret_?key|private_?key|account_?key|customer_?key)$",
     re.IGNORECASE,
 )
 """Only at the end: `token_env` and `secret_name` say where a secret is, not what it is."""
 
+_KEY_ID = "an AWS access key id"
+_IN_URL = "a URL with a password"
+
 _VALUES: tuple[tuple[str, str], ...] = (
-    ("a URL with a password", r"(?i)[a-z][a-z0-9+.-]*://[^\s/:@'\"<>{}]*:(?![•*]+@)[^\s/@'\"<>{}]+@"),
+    (_IN_URL, r"(?i)[a-z][a-z0-9+.-]*://[^\s/:@'\"<>{}]*:(?![•*]+@)[^\s/@'\"<>{}]+@"),
     (
         "a password setting",
         r"(?i)\b(?:password|passwd|pwd|passphrase|secret_?access_?key|aws_secret_access_key)"
         r"\s*[=:]\s*['\"]?(?![•*<{$]|None\b|null\b|os\.|str\b|settings\b)[^\s'\"&,;)(\[\]]{3,}(?![\w(.\[])",
     ),
-    ("an AWS access key id", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    (_KEY_ID, r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     ("a private key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     ("a JSON web token", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
     ("a service's token", r"\b(?:hvs\.[\w-]{20,}|gh[pousr]_\w{30,}|dapi[0-9a-f]{32}|xox[abprs]-[\w-]{10,})"),
@@ -64,6 +67,24 @@ def secret_in(text: str) -> str | None:
     if any(_is_mixed(match[0]) for match in _AWS_SECRET.finditer(text)):
         return "an AWS secret access key"
     return None
+
+
+def written_secret(value: object, key: str = "") -> str | None:
+    """The kind of secret that a setting holds where it stands in the clear, or None. Never the secret.
+
+    Args:
+        value: a text, or a table or list of them.
+        key: that it has in a table.
+    """
+    if isinstance(value, dict):
+        return next(filter(None, (written_secret(each, str(name)) for name, each in value.items())), None)
+    if isinstance(value, list | tuple):
+        return next(filter(None, map(written_secret, value)), None)
+    if not isinstance(value, str):
+        return None
+    if named_like_a_secret(key) and key != "access_key":  # the name of a key, which is no secret
+        return f"a value for {key}"
+    return next((kind for kind, pattern in _VALUES if kind != _KEY_ID and re.search(pattern, value)), None)
 
 
 def _is_mixed(text: str) -> bool:
