@@ -6,16 +6,15 @@ makes this code raise is a finding, never a pass.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from helpers.checker import dsse, told
-from helpers.checker.container import ARCHIVE, Archive, Container, Folder, archived, opened
+from helpers.checker.container import ARCHIVE, Archive, Container, Folder, archived, opened, seekable
 from helpers.checker.facts import Facts
-from helpers.checker.finding import Finding
+from helpers.checker.finding import Finding, printable
 from helpers.checker.ledger_reader import LEDGER, named_differences, read
 from helpers.checker.manifest import (
     COMPUTED,
@@ -93,6 +92,9 @@ def check(
         UsageError: there is nothing to check: no folder or archive, a run that was never sealed, or one of a form that is newer
             than this program.
     """
+    if previous:
+        with opened(previous):  # one that cannot be opened is a mistake in the command, and no tampering
+            pass
     with opened(path) as (files, wrong):
         beside = path.resolve().parent if path.is_dir() else None
         return _checked(files, wrong, str(path), _Given(key, run_key, previous, checklists, beside))
@@ -104,18 +106,20 @@ def in_words(checked: Checked) -> list[str]:
         count = f"{len(checked.findings)} finding{'s' if len(checked.findings) > 1 else ''}"
         return [f"tampered: {count}", *(f"  {each}" for each in checked.findings)]
     own = [*checked.why, *told.in_words(checked.told), *(f"note: {each}" for each in checked.notes)]
-    return [f"intact: run {checked.run}, sealed as {checked.sealed_as}", *(f"  {_one_line(each)}" for each in own)]
+    first = f"intact: run {checked.run}, sealed as {checked.sealed_as}"
+    return [printable(first), *(f"  {printable(each)}" for each in own)]
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What whoever checks knows; `beside` is the folder in which the run before may lie."""
+    """What whoever checks knows; `beside` is the folder in which the run before may lie, `nested` that it is an archive within the run."""
 
     key: PublicKey
     run_key: PublicKey | None
     previous: Path | None
     checklists: Collection[str]
     beside: Path | None
+    nested: bool = False
 
 
 def _checked(files: Folder | Archive, wrong: Sequence[Finding], where: str, given: _Given) -> Checked:
@@ -174,7 +178,7 @@ def _claims_to_be_sealed(files: Container) -> bool:
 
 def _container_notes(files: Folder | Archive) -> Iterator[str]:
     for name in files.file_manager_files():
-        yield f"{name} is what a file manager leaves, and no part of the evidence"
+        yield f"{name} is what a file manager or JupyterLab leaves, and no part of the evidence"
     if isinstance(files, Archive) and not files.as_sealed:
         yield "the archive was packed anew by another program; its files are those that were sealed"
 
@@ -234,6 +238,10 @@ def _files(files: Folder | Archive, manifest: SealManifest) -> Iterator[Finding]
 
 def _chain(files: Container, manifest: SealManifest, given: _Given) -> Iterator[Finding]:
     if manifest.previous is None:
+        if files.digest(PREVIOUS):
+            yield Finding(
+                "chain-broken", PREVIOUS, "it is the seal of another run, and the manifest names none before it"
+            )
         if given.previous is not None:
             yield Finding("chain-broken", MANIFEST, "it names no run before it")
         return
@@ -242,7 +250,7 @@ def _chain(files: Container, manifest: SealManifest, given: _Given) -> Iterator[
         yield Finding(
             "chain-broken", PREVIOUS, f"it is not the seal of {manifest.previous.run} that the manifest names"
         )
-    beside = given.beside / manifest.previous.run if given.beside else None
+    beside = given.beside / Path(manifest.previous.run).name if given.beside else None
     where = given.previous or (beside if beside and beside.is_dir() else None)
     if where is None:
         return
@@ -258,14 +266,19 @@ def _chain(files: Container, manifest: SealManifest, given: _Given) -> Iterator[
 
 def _archive_findings(files: Folder | Archive, given: _Given, seal: bytes | None) -> Iterator[Finding]:
     """The archive that lies within what is checked holds the same again."""
-    data = files.read(ARCHIVE)
-    if data is None:
+    stream = files.stream(ARCHIVE)
+    if stream is None:
+        if files.has(ARCHIVE):
+            yield Finding("zip-damaged", ARCHIVE, "it is no readable file")
         return
-    with archived(io.BytesIO(data), ARCHIVE) as (archive, wrong):
+    if given.nested:
+        yield Finding(
+            "zip-changed", ARCHIVE, "it is an archive in an archive of the run, which nobody makes who packs one"
+        )
+        return
+    with seekable(stream) as file, archived(file, ARCHIVE) as (archive, wrong):
         try:
-            checked = _checked(
-                archive, wrong, ARCHIVE, _Given(given.key, given.run_key, given.previous, given.checklists, None)
-            )
+            checked = _checked(archive, wrong, ARCHIVE, replace(given, beside=None, nested=True))
         except UsageError as error:
             yield Finding("zip-damaged", ARCHIVE, error.why)
             return
@@ -273,7 +286,3 @@ def _archive_findings(files: Folder | Archive, given: _Given, seal: bytes | None
             yield Finding(each.kind, f"{ARCHIVE}/{each.path}" if each.path != ARCHIVE else ARCHIVE, each.message)
         if not any(each.kind == "zip-damaged" for each in checked.findings) and archive.read(SEAL) != seal:
             yield Finding("zip-changed", f"{ARCHIVE}/{SEAL}", "it is the archive of another seal")
-
-
-def _one_line(text: str) -> str:
-    return Finding("", "", text).message

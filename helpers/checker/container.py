@@ -8,14 +8,17 @@ that is a note, as long as it holds nothing but files.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
 import stat
 import struct
 import tempfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Protocol
 
@@ -27,8 +30,14 @@ _PIECE = 1 << 20
 _THE_SAME_FOR_ALL = (1980, 1, 1, 0, 0, 0)
 _MODE = (stat.S_IFREG | 0o444) << 16
 _IN_MEMORY = 64 << 20
+_MOST_READ = 256 << 20
+"""Bytes of a file that is read whole, such as the ledger or a notebook; a longer one is not readable. Others are only hashed."""
 _MOST_SWOLLEN = 1032
 """How many times its length deflate can make of a stream (https://zlib.net/zlib_tech.html): what claims more is no file."""
+_EMPTY = 2
+"""Bytes that deflate makes of nothing."""
+_BOMB = (1 << 30, 200)
+"""An archive that unpacks to more bytes than this, and to more times its own length: evidence shrinks to a tenth or so."""
 
 _UNREADABLE = (
     zipfile.BadZipFile, OSError, EOFError, struct.error, LookupError, NotImplementedError, RuntimeError, ValueError,
@@ -37,9 +46,13 @@ _UNREADABLE = (
 """What `zipfile` raises for headers that are damaged; it documents the first only."""
 
 _FILE_MANAGER_FILES = re.compile(
-    r"(?:^|/)(?:\.DS_Store|\._[^/]*|\.localized|Thumbs\.db|ehthumbs\.db|desktop\.ini|\.directory)$|^__MACOSX/",
+    r"(?:^|/)(?:\.DS_Store|\._[^/]*|\.localized|Thumbs\.db|ehthumbs\.db|desktop\.ini|\.directory|\.~lock\.[^/]*#"
+    r"|[^/]*:Zone\.Identifier)$|^__MACOSX/",
     re.IGNORECASE,
 )
+_CHECKPOINT = re.compile(r"((?:.*/)?)\.ipynb_checkpoints/([^/]+)-checkpoint(\.[^./]+)?")
+"""Where JupyterLab puts a copy of a file that somebody opens."""
+_CHECKPOINTS = ".ipynb_checkpoints"
 _TIMES_AND_OWNERS = frozenset({0x0001, 0x000A, 0x5455, 0x5855, 0x7855, 0x7875})
 """Extra fields of a member that ordinary tools write: sizes, times, owners (APPNOTE.TXT, 4.5 and 4.6)."""
 
@@ -48,13 +61,16 @@ class Container(Protocol):
     """Files by their names relative to the run's folder, with `/` between the parts."""
 
     def names(self) -> list[str]:
-        """Every file, sorted; neither the archive, which holds the same again, nor what file managers leave."""
+        """Every file, sorted; neither the archive, which holds the same again, nor what file managers and JupyterLab leave."""
 
     def read(self, name: str) -> bytes | None:
         """A file's bytes, or None where there is none."""
 
     def digest(self, name: str) -> tuple[int, str] | None:
         """A file's size and SHA-256; None where there is none."""
+
+    def stream(self, name: str) -> IO[bytes] | None:
+        """A file to read from, or None where there is none."""
 
 
 class _Files:
@@ -69,22 +85,41 @@ class _Files:
     def _stream(self, name: str) -> IO[bytes] | None:
         raise NotImplementedError
 
+    def stream(self, name: str) -> IO[bytes] | None:
+        """A file to read from; None where there is none, where it cannot be read, or where its name leads out of the run."""
+        try:
+            return None if leads_out(name) else self._stream(name)
+        except _UNREADABLE:
+            return None
+
     def names(self) -> list[str]:
         """As in `Container`."""
-        return sorted(name for name in self._every() if name != ARCHIVE and not _FILE_MANAGER_FILES.search(name))
+        return sorted(name for name in self._every() if name != ARCHIVE and not self._is_a_trace(name))
 
     def file_manager_files(self) -> list[str]:
-        """What file managers leave in a folder that somebody looks at."""
-        return sorted(name for name in self._every() if _FILE_MANAGER_FILES.search(name))
+        """What file managers and JupyterLab leave in a folder that somebody looks at."""
+        return sorted(name for name in self._every() if self._is_a_trace(name))
+
+    def _is_a_trace(self, name: str) -> bool:
+        if copy := _CHECKPOINT.fullmatch(name):
+            # An edited copy is none: it shows results that nobody sealed.
+            original = self.digest("".join(part or "" for part in copy.groups()))
+            return original is not None and self.digest(name) == original
+        return bool(_FILE_MANAGER_FILES.search(name))
+
+    def has(self, name: str) -> bool:
+        """Whether something lies there, be it readable or not."""
+        return name in self._every()
 
     def read(self, name: str) -> bytes | None:
         """A file's bytes, or None where there is none, or where it cannot be read."""
         try:
-            stream = self._stream(name)
+            stream = self.stream(name)
             if stream is None:
                 return None
             with stream:
-                return stream.read()
+                data = stream.read(_MOST_READ + 1)
+                return data if len(data) <= _MOST_READ else None
         except _UNREADABLE:
             return None
 
@@ -97,7 +132,7 @@ class _Files:
     def _digested(self, name: str) -> tuple[int, str] | None:
         size, digest = 0, hashlib.sha256()
         try:
-            stream = self._stream(name)
+            stream = self.stream(name)
             if stream is None:
                 return None
             with stream:
@@ -124,7 +159,7 @@ class Folder(_Files):
         """Folders without a file in them or below."""
         folders = {p for p in self.path.rglob("*") if p.is_dir() and not p.is_symlink()}
         full = {parent for name in self._every() for parent in (self.path / name).parents}
-        return sorted(p.relative_to(self.path).as_posix() for p in folders - full)
+        return sorted(p.relative_to(self.path).as_posix() for p in folders - full if p.name != _CHECKPOINTS)
 
     def _every(self) -> Iterable[str]:
         return [p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_symlink() or not p.is_dir()]
@@ -158,10 +193,11 @@ class Archive(_Files):
     def empty_folders(self) -> list[str]:
         """Folders without a file in them or below."""
         every = self.archived()
+        full = {f"{parent}/" for name in every for parent in PurePosixPath(name).parents}
         return sorted(
             name.removeprefix(self._within)
             for name in every
-            if name.endswith("/") and not any(other.startswith(name) and other != name for other in every)
+            if name.endswith("/") and name not in full and PurePosixPath(name).name != _CHECKPOINTS
         )
 
     def archived(self) -> list[str]:
@@ -170,21 +206,33 @@ class Archive(_Files):
 
     def tricks(self, file: BinaryIO) -> Iterator[Finding]:
         """What no honest archive holds, and what makes two programs see two different archives."""
+        infos = self._archive.infolist()
+        unpacked, packed = sum(info.file_size for info in infos), file.seek(0, 2)
+        if unpacked > _BOMB[0] and unpacked > _BOMB[1] * packed:
+            yield Finding(
+                "zip-damaged", ARCHIVE, f"its {packed:,} bytes claim to hold {unpacked:,}: it was not unpacked"
+            )
+            return
         seen: set[str] = set()
-        for info in self._archive.infolist():
+        for info in infos:
             name = info.filename
             if not name:
                 yield Finding("zip-path", "(no name)", "a file of the archive has no name")
-            if name in seen:
-                yield Finding("zip-duplicate", name, "the archive holds two files of this name")
-            seen.add(name)
-            parts = PurePosixPath(name).parts
-            if name.startswith(("/", "\\")) or "\\" in name or ".." in parts or ":" in (parts or ("",))[0]:
-                yield Finding("zip-path", name, "the name leads out of the folder it is unpacked into")
+            if alike(name) in seen:
+                yield Finding(
+                    "zip-duplicate", name, "the archive holds two files of this name, or of one that is alike"
+                )
+            seen.add(alike(name))
+            if name != info.orig_filename or leads_out(name.removeprefix("./").removesuffix("/") or "here"):
+                yield Finding("zip-path", name, "the name leads out of the folder it is unpacked into, or ends early")
             if self.as_sealed and info.compress_type != zipfile.ZIP_STORED:
                 yield Finding("zip-changed", name, "it is compressed, which nothing in an archive of ours is")
-            if stat.S_ISLNK(info.external_attr >> 16):
-                yield Finding("zip-link", name, "it is a symbolic link")
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFDIR if name.endswith("/") else stat.S_IFREG):
+                what = "a symbolic link" if kind == stat.S_IFLNK else "no file"
+                yield Finding("zip-link", name, f"it is {what}")
+            if name.endswith("/") and (info.file_size or info.compress_size > _EMPTY):
+                yield Finding("zip-changed", name, "it is a folder, and holds bytes")
         if not self.as_sealed:
             for why in _hidden(file, self._archive):
                 yield Finding("zip-changed", ARCHIVE, why)
@@ -203,6 +251,23 @@ class Archive(_Files):
         return None
 
 
+def leads_out(name: str) -> bool:
+    """Whether a name is none of a file below the run's folder, on whatever system, or has another spelling."""
+    path = PurePosixPath(name)
+    return (
+        path.is_absolute()
+        or ".." in path.parts
+        or path.as_posix() != name
+        or "\\" in name
+        or ":" in "".join(path.parts[:1])
+    )
+
+
+def alike(name: str) -> str:
+    """What two names share that are one where case, or the way to write an accent, does not count."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def write(container: Container, names: Iterable[str], target: BinaryIO) -> None:
     """Writes the one archive that holds these files."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
@@ -210,7 +275,24 @@ def write(container: Container, names: Iterable[str], target: BinaryIO) -> None:
             info = zipfile.ZipInfo(name, date_time=_THE_SAME_FOR_ALL)
             info.create_system = 3
             info.external_attr = _MODE
-            archive.writestr(info, container.read(name) or b"")
+            info.file_size = (container.digest(name) or (0, ""))[0]  # decides whether the header is one of 64 bits
+            stream = container.stream(name)
+            with archive.open(info, "w") as into:
+                if stream:
+                    with stream:
+                        shutil.copyfileobj(stream, into, _PIECE)
+
+
+@contextmanager
+def seekable(stream: IO[bytes]) -> Iterator[BinaryIO]:
+    """The stream, or a copy of it where going back in it means to unpack it again."""
+    with stream, tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
+        if isinstance(stream, zipfile.ZipExtFile):
+            with suppress(*_UNREADABLE):
+                shutil.copyfileobj(stream, copy, _PIECE)
+            yield copy  # type: ignore[misc]
+        else:
+            yield stream  # type: ignore[misc]
 
 
 @contextmanager
@@ -225,9 +307,13 @@ def opened(path: Path) -> Iterator[tuple[Folder | Archive, list[Finding]]]:
     """
     if path.is_dir():
         folder = Folder(path)
+        if hidden := next((each for each in (path, *path.rglob("*")) if not _may_be_read(each)), None):
+            raise _no_evidence(hidden, "you may not read it")
         yield folder, [Finding("link", name, "it is a symbolic link") for name in folder.links()]
         return
     try:
+        if path.exists() and not path.is_file():
+            raise _no_evidence(path, "it is neither a folder nor a file")
         file = path.open("rb")
     except OSError as error:
         raise _no_evidence(path, error.strerror or "it cannot be read") from None
@@ -258,6 +344,11 @@ def archived(file: BinaryIO, name: str) -> Iterator[tuple[Folder | Archive, list
         yield found, wrong
 
 
+def _may_be_read(path: Path) -> bool:
+    mode = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
+    return path.is_symlink() or os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
 def _is_as_sealed(info: zipfile.ZipInfo) -> bool:
     return (
         info.date_time == _THE_SAME_FOR_ALL
@@ -272,6 +363,12 @@ def _swells(info: zipfile.ZipInfo) -> bool:
     return info.file_size > _MOST_SWOLLEN * (info.compress_size + 1)
 
 
+_HINTS = 0x0006
+"""Flags that say how hard a program tried to compress."""
+_WIDE = 0xFFFFFFFF
+"""What stands where a number is in a field of 64 bits."""
+
+
 def _hidden(file: BinaryIO, archive: zipfile.ZipFile) -> Iterator[str]:
     """What lies in an archive beside its files: bytes before, between and behind them, comments, fields of no known use."""
     at, infos = 0, sorted(archive.infolist(), key=lambda info: info.header_offset)
@@ -281,7 +378,15 @@ def _hidden(file: BinaryIO, archive: zipfile.ZipFile) -> Iterator[str]:
         if info.header_offset != at or len(head) < 30:
             yield f"bytes that belong to no file lie before {info.filename}"
             return
-        flags, (name, extra) = struct.unpack("<H", head[6:8])[0], struct.unpack("<HH", head[26:30])
+        _, flags, method, _, crc, packed, unpacked, name, extra = struct.unpack("<HHHLLLLHH", head[4:30])
+        said = (flags & ~_HINTS, method, *((0, 0, 0) if flags & 8 else (crc, packed, unpacked)))
+        known = (
+            info.flag_bits & ~_HINTS,
+            info.compress_type,
+            *((0, 0, 0) if flags & 8 else (info.CRC, info.compress_size, info.file_size)),
+        )
+        if any(here not in (there, _WIDE) for here, there in zip(said, known, strict=True)):
+            yield f"{info.filename} is another file by its own header than by the archive's list"
         file.seek(name, 1)
         if info.comment or not _are_ordinary(info.extra) or not _are_ordinary(file.read(extra)):
             yield f"{info.filename} has a comment or a field that no ordinary tool writes"

@@ -23,7 +23,7 @@ class Finding:
         # A forger chooses the names of files: one with a line break must not look like a line of the answer, and one that
         # is no UTF-8 must not stop it from being printed.
         for name in ("path", "message"):
-            object.__setattr__(self, name, _printable(getattr(self, name)))
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.path}: {self.message}"
@@ -33,5 +33,6 @@ class Finding:
         return {"kind": self.kind, "path": self.path, "message": self.message}
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text in one line, with what nobody would see written out."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

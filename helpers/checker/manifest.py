@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from helpers.checker.container import alike, leads_out
 from helpers.checker.dsse import sha256
 from helpers.checker.rule import DeclaredStep
 from helpers.checker.strict_json import canonical, is_canonical, loads
@@ -144,7 +145,10 @@ def parsed(data: bytes) -> SealManifest:
             raise NewerForm(f"its form is number {form}, and this program reads up to number {FORM}")
         if not _fits(value, _SHAPES[form]) or not is_canonical(data[:-1], value) or data[-1:] != b"\n":
             raise BadManifest("it is no manifest of a seal")
-    except NewerForm:
+        paths = [each["path"] for each in value["files"]]
+        if len({*map(alike, paths)}) != len(paths) or any(map(leads_out, paths)):
+            raise BadManifest("it names a file twice, or one that does not lie in the run")
+    except (NewerForm, BadManifest):
         raise
     except (ValueError, KeyError, TypeError):
         raise BadManifest("it is no manifest of a seal") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 
 from helpers.checker import checklists, dsse
 from helpers.checker.environment import environment_from_ledger
@@ -22,7 +22,8 @@ from helpers.checker.manifest import (
 )
 from helpers.checker.public_key import PublicKey, public_key
 from helpers.checker.rule import NOT_APPLICABLE, Verdict, judge
-from helpers.checker.signatures import FormerKey, key_for, valid_approvals, why_not
+from helpers.checker.signatures import FOLDER as APPROVALS
+from helpers.checker.signatures import FormerKey, key_for, plain_name, valid_approvals, why_not
 from helpers.checker.strict_json import canonical, is_canonical, loads
 from helpers.errors import UsageError
 
@@ -40,6 +41,15 @@ _SINCE_FORM_3 = frozenset({"stand_ins", "signed_at", "plan"})
 
 _NOT_THE_ENGINES = frozenset({"approved", "attested", "head-signed", "recovered", "sealed"})
 """Lines that people signed, that are signatures, or that say nothing of the migration."""
+_SIGNED = frozenset("step by key_id signed_at envelope".split())
+_FIELDS: Mapping[str, Set[str]] = {
+    "approved": _SIGNED | {"plan_sha256", "lsn"},
+    "attested": _SIGNED | {"note"},
+    "head-signed": frozenset({"head", "key_id", "envelope"}),
+    "recovered": frozenset({"file", "sha256", "length"}),
+}
+"""What these lines say beside number, time, line before and event. The engine may never sign them: no more is believed of them."""
+_FOLDERS: Mapping[str, str] = {"approved": APPROVALS, "attested": APPROVALS, "head-signed": "heads"}
 
 
 def sealed_findings(facts: Facts, manifest: SealManifest, known: Collection[str]) -> Iterator[Finding]:
@@ -91,6 +101,7 @@ def open_findings(facts: Facts) -> Iterator[Finding]:
         yield from _as_recorded(facts, name, digest, "report-changed", "a command kept it")
     if facts.form >= COMPUTED:
         yield from verdict_of(facts).against
+        yield from _fields(facts)
         yield from _unrecorded(facts)
 
 
@@ -114,8 +125,14 @@ def people_of(manifest: SealManifest) -> tuple[dict[str, PublicKey], list[Former
             key = None
         if key is None or key.keyid != each.key_id:
             found.append(Finding("signer-unknown", MANIFEST, f"the key of {name} is not readable"))
-        elif owners.setdefault(key.keyid, name) != name:
-            found.append(Finding("one-person", MANIFEST, f"{name} has the key of another name"))
+        elif any(owners.setdefault(mark, name) != name for mark in (key.keyid, plain_name(name))):
+            found.append(
+                Finding(
+                    "one-person",
+                    MANIFEST,
+                    f"{name} has the key of another name, or a name that is another but for case",
+                )
+            )
         elif isinstance(each, SealedFormerKey):
             former.append(FormerKey(name, key, each.start, each.end))
         else:
@@ -226,7 +243,7 @@ def _signed(facts: Facts) -> Iterator[Finding]:
         if line.event not in ("approved", "attested"):
             continue
         by, name = line.text("by"), line.text("envelope")
-        key = key_for(line, facts.people, facts.former)
+        key = key_for(line, facts.people, facts.former, facts.lines)
         if key is None:
             yield Finding("signer-unknown", name, f"line {line.n} names {by}, whose key the seal does not know")
             continue
@@ -301,17 +318,36 @@ def _recovered(facts: Facts) -> Iterator[Finding]:
         yield Finding("torn-missing", LEDGER, f"the torn line {dsse.short(digest)} is gone")
 
 
+def _fields(facts: Facts) -> Iterator[Finding]:
+    """Lines that nobody but the sealer may have signed, and that say more than such lines do, or name a file elsewhere."""
+    for line in (line for line in facts.lines if line.event in _FIELDS):
+        if more := sorted(line.fields.keys() - _FIELDS[line.event] - {"n", "at", "prev", "event"}):
+            yield Finding(
+                "line-fields", LEDGER, f"line {line.n}, {line.event}, also says {', '.join(more)}, which nobody signed"
+            )
+        folder, name = _FOLDERS.get(line.event), line.text("envelope")
+        if folder and name.rpartition("/")[0] != folder:
+            yield Finding(
+                "line-fields", LEDGER, f"line {line.n}, {line.event}, names {name}, which does not lie in {folder}/"
+            )
+
+
 def _unrecorded(facts: Facts) -> Iterator[Finding]:
     """Files that no line of the ledger names by digest: nobody says where they come from."""
     named = {MANIFEST, SEAL, LEDGER, *MADE_BY_SEALING}
     for line in facts.lines:
-        if line.event == "attempt-started":
-            # A planted one is named as an unknown attempt, a changed one by the digest at its end.
-            named |= {f"{place(line)}.ipynb", f"{place(line)}.html"}
-        if line.event == "awaiting" and isinstance(line.fields.get("payload"), Mapping):
-            named.add(plan_file(facts, line) or "")
-        named |= {name for name, _ in _listed(line)}
-        named |= {line.text(field) for field in ("envelope", "report", "file")}
+        match line.event:
+            case "attempt-started":
+                # A planted one is named as an unknown attempt, a changed one by the digest at its end.
+                named |= {f"{place(line)}.ipynb", f"{place(line)}.html"}
+            case "awaiting" if isinstance(line.fields.get("payload"), Mapping):
+                named.add(plan_file(facts, line) or "")
+            case "approved" | "attested" | "head-signed":
+                named.add(line.text("envelope"))
+            case "recovered" if facts.sha256(line.text("file")) == line.text("sha256"):
+                named.add(line.text("file"))
+            case "attempt-ended" | "kept" | "run-opened" | "sealed" | "verified":
+                named |= {line.text("report"), *dict(_listed(line))}
     for name in (name for name in facts.files.names() if name not in named):
         yield Finding("file-unrecorded", name, "no line of the ledger names it: nobody says where it comes from")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,22 +51,31 @@ class FormerKey:
     end: str
 
 
-def key_for(line: Line, people: Mapping[str, PublicKey], former: Sequence[FormerKey]) -> PublicKey | None:
+def plain_name(name: str) -> str:
+    """What two names share that are one person's but for case and spaces."""
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def key_for(
+    line: Line, people: Mapping[str, PublicKey], former: Sequence[FormerKey], lines: Sequence[Line]
+) -> PublicKey | None:
     """The key that the person of an `approved` or `attested` line had when it was signed; None for somebody unknown.
 
     Args:
-        line: it names the person and the key; its own time and the one that was signed must both lie in the key's.
+        line: it names the person and the key; its own time and the one that was signed must both lie in the key's days.
         people: whose key is whose now.
         former: keys that were somebody's.
+        lines: the ledger. A line is as late as the latest before it, so that nobody can write an earlier day.
     """
     by, key_id = line.text("by"), line.text("key_id")
     now = people.get(by)
     if now and now.keyid == key_id:
         return now
-    days = [line.text(field)[:10] for field in ("at", "signed_at") if field in line.fields]
     for each in former:
-        if (each.name, each.key.keyid) == (by, key_id) and all(each.start <= day <= each.end for day in days):
-            return each.key
+        if (each.name, each.key.keyid) == (by, key_id):
+            days = (line.text("signed_at")[:10], max((x.text("at") for x in lines[: line.n]), default="")[:10])
+            if all(day and each.start <= day <= each.end for day in days):
+                return each.key
     return now
 
 
@@ -80,7 +90,7 @@ def valid_approvals(
     found: dict[str, str] = {}
     for line in approvals_of(lines, payload):
         by = line.text("by")
-        key = key_for(line, people, former)
+        key = key_for(line, people, former, lines)
         if (
             key
             and by not in found

@@ -30,7 +30,7 @@ def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
     verified = list(_verified(lines))
     return {
         "form": manifest.version,
-        "sealed": _said(seal).get("at", ""),
+        "sealed": str(_said(seal).get("at", "")),
         "sealer": {"key_id": dsse.key_id_in(seal) or "", "before": _before(facts, manifest, seal)},
         "run_key": "known beforehand" if facts.run_key else "the run's own word",
         "opened": opened.text("at"),
@@ -63,7 +63,7 @@ def notes(facts: Facts, manifest: SealManifest) -> Iterator[str]:
         )
         return
     for line in facts.lines:
-        if line.event == "attempt-started" and "stand_ins" not in line.fields:
+        if line.event == "attempt-started" and not isinstance(line.fields.get("stand_ins"), Mapping):
             yield f"line {line.n}: {line.text('attempt')} of {line.text('phase')} did not record whether it ran on stand-ins"
         if line.event in ("approved", "attested") and "signed_at" not in line.fields:
             yield f"line {line.n}: what {line.text('by')} signed has no time in it; the ledger's clock says {line.text('at')}"

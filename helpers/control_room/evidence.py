@@ -211,7 +211,7 @@ def _signatures(folder: Path, lines: list[Line], known: Roll | None) -> Iterator
     for line in lines:
         if line.event not in ("approved", "attested"):
             continue
-        key = key_for(line, known.people, known.former) if known else None
+        key = key_for(line, known.people, known.former, lines) if known else None
         holds = "nobody of that name is in the settings"
         if key:
             holds = why_not(file, folder.name, line, key, lines) or "holds"

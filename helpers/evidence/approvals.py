@@ -226,7 +226,7 @@ def attested(run_folder: Path, step: str, settings: Settings) -> str | None:
     for line in lines:
         if line.event == "attested" and line.text("step") == step:
             known = roll(settings)
-            key = key_for(line, known.people, known.former)
+            key = key_for(line, known.people, known.former, lines)
             if key and verified(_reader(run_folder), run_folder.name, line, key, lines):
                 return line.text("by")
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from helpers.checker.public_key import PublicKey, public_key
-from helpers.checker.signatures import FormerKey
+from helpers.checker.signatures import FormerKey, plain_name
 from helpers.errors import SettingsError, UsageError
 from helpers.settings import Settings
 
@@ -86,7 +86,7 @@ def roll(settings: Settings) -> Roll:
                 why=f"{error.on}: {error.why}",
                 next_step=error.next_step,
             ) from None
-        for mark in (_plain(name), key.keyid):
+        for mark in (plain_name(name), key.keyid):
             if mark in seen:
                 raise SettingsError(
                     f"read {section}",
@@ -131,7 +131,3 @@ def _unreadable(name: str) -> str:
     scripts = {unicodedata.name(each, "").partition(" ")[0] for each in unicodedata.normalize("NFKC", name)}
     mixed = sorted(scripts & _ALIKE)
     return f"mixes the letters of {' and '.join(mixed)}" if len(mixed) > 1 else ""
-
-
-def _plain(name: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
