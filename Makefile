@@ -52,9 +52,10 @@ demo-full: stack  ## option A of the whole checklist (OPTION=C: the legacy one) 
 	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders
 	@$(BIN)/python -m helpers.commands.demo --run $(RUN)-full --option $(OPTION)
 
+# In a container everybody is root, and JupyterLab refuses root unless told otherwise; it listens on loopback, behind a token.
 lab: stack  ## JupyterLab on the runbooks
 	@$(BIN)/runbook local sample --scale $(SCALE) --keep-orders
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/runbooks/30_data_migration.ipynb
+	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/runbooks/30_data_migration.ipynb
 
 # A stack of their own, so that tests never meet what a user has loaded. The lint runs beside them and speaks when they have.
 test: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test

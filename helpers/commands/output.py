@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from helpers import log
-from helpers.apart import apart_from_the_verdict
+from helpers.best_effort import best_effort
 from helpers.commands.options import Json, Log, one_of
 from helpers.errors import MigrationError, Unexpected
 from helpers.screen import Screen, silence
@@ -108,7 +108,7 @@ def _logged(command: str, form: str, run: str | None) -> Iterator[None]:
 
 def print_answer(answer: Answer, as_json: bool) -> None:
     """Prints what was found; whatever hinders that, the exit code says it too."""
-    with apart_from_the_verdict("the result could not be shown"):
+    with best_effort("the result could not be shown"):
         if as_json:
             print_json(answer.value)
         else:

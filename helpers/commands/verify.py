@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from helpers.apart import apart_from_the_verdict
+from helpers.best_effort import best_effort
 from helpers.commands import places
 from helpers.commands.held import tell_held
 from helpers.commands.options import Exclude, PlanOnly, Profile, Run, SourceDsn, Tables, load_profile, one_of
@@ -112,7 +112,7 @@ def verify(
     about = About.of(what)
     page: Path | None = None
     if found.tables and not found.business:
-        with apart_from_the_verdict("the report page could not be written"):
+        with best_effort("the report page could not be written"):
             page = write_page(found, what.cells_folder / "report.html", about=about)
     if folder:
         # Of what narrows it, only what was given: an equal verdict on less does not outweigh a difference.
@@ -120,11 +120,11 @@ def verify(
             "check": check if check != "full" else None, "tables": tables, "exclude": exclude, "where": where, "since": since, "sample": sample,
             "map": names, "tolerance": tolerance, "location": location,
         }  # fmt: skip
-        with apart_from_the_verdict(f"{folder.name} was not told of this verification"):
+        with best_effort(f"{folder.name} was not told of this verification"):
             verifications.record(folder, found, what, {name: value for name, value in given.items() if value})
             if (folder / NAME).exists():
                 sign_what_is_unsigned(folder, Ledger.open(folder))
-    with apart_from_the_verdict("the export's snapshot was not let go"):
+    with best_effort("the export's snapshot was not let go"):
         verifying.release_when_proved(what, found, everything=not tables and not exclude)
 
     def show() -> None:

@@ -15,8 +15,8 @@ from helpers import checklist
 from helpers.checker.ledger_reader import read
 from helpers.checker.manifest import SEAL
 from helpers.checklist import ROLLBACK
-from helpers.control_room.acting import Act, acts
 from helpers.control_room.evidence import CHECKED_AT_ONCE, Checked, SealState, checked, evidence, people, size
+from helpers.control_room.pending import PendingAction, pending_actions
 from helpers.control_room.timeline import Timeline, timeline
 from helpers.control_room.verdicts import TargetVerdict, last_verdicts
 from helpers.errors import EvidenceError, UsageError
@@ -92,7 +92,7 @@ class Overview:
     sealed: bool = False
     problem: str = ""
     verdicts: tuple[TargetVerdict, ...] = ()
-    acts: tuple[Act, ...] = ()
+    acts: tuple[PendingAction, ...] = ()
     times: Timeline = _NO_TIME
     checked: Checked | None = None
     seal: SealState = _NO_SEAL
@@ -203,7 +203,7 @@ def _overview(folder: Path, public_key: str | None) -> Overview:
     return Overview(
         folder.name, folder.is_dir(), status, following, tuple(_running(folder, entries, status)), torn, sealed,
         verdicts=last_verdicts(folder, entries, status.profile),
-        acts=acts(folder, status, entries, following, known, left.signatures, told),
+        acts=pending_actions(folder, status, entries, following, known, left.signatures, told),
         times=timeline(status, entries),
         checked=told,
         seal=left.seal,

@@ -1,6 +1,6 @@
 """Serves the control room on loopback: the marimo notebook and the run's pages, both behind one token.
 
-The browser gets the token once in the address, as a cookie from then on; `door` says who is let in.
+The browser gets the token once in the address, as a cookie from then on; `access` says who is let in.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from helpers import PROJECT
-from helpers.control_room import door, overview, view
+from helpers.control_room import access, overview, view
 from helpers.errors import UsageError
 
 NOTEBOOK = PROJECT / "runbooks" / "control_room.py"
@@ -60,7 +60,7 @@ def serve(outputs: Path, run: str, *, port: int, public_key: str, say: Callable[
     os.chdir(PROJECT)
     os.environ["MARIMO_SKIP_UPDATE_CHECK"] = "1"
     token = secrets.token_urlsafe(24)
-    query = urlencode({door.TOKEN: token} | ({"run": run} if run else {}))
+    query = urlencode({access.TOKEN: token} | ({"run": run} if run else {}))
     # An open page keeps its connection for ever: it must not keep the server from ending.
     config = uvicorn.Config(application(outputs, token, port), log_level="warning", timeout_graceful_shutdown=1)
     with contextlib.suppress(KeyboardInterrupt):
@@ -85,7 +85,7 @@ def application(outputs: Path, token: str, port: int) -> ASGIApp:
     room = marimo.create_asgi_app(quiet=True, include_code=False).with_app(path="/", root=str(NOTEBOOK)).build()
     files = Route(f"/{view.FILES}/{{run}}/{{path:path}}", lambda request: _file(outputs, request))
     inner = Starlette(routes=[files, Mount("/", room)])
-    return TrustedHostMiddleware(door.Door(inner, token, port), allowed_hosts=[HOST, "localhost"])
+    return TrustedHostMiddleware(access.AccessControl(inner, token, port), allowed_hosts=[HOST, "localhost"])
 
 
 def _file(outputs: Path, request: Request) -> Response:
@@ -98,4 +98,4 @@ def _file(outputs: Path, request: Request) -> Response:
     if request.method not in ("GET", "HEAD") or not inside or path.suffix not in _SERVED or not path.is_file():
         return PlainTextResponse("There is no such file in the run.\n", status_code=404)
     kind = "text/html" if path.suffix == ".html" else mimetypes.guess_type(path.name)[0] or "text/plain"
-    return FileResponse(path, media_type=kind, headers={"Content-Security-Policy": door.RUNS_PAGE})
+    return FileResponse(path, media_type=kind, headers={"Content-Security-Policy": access.RUNS_PAGE})

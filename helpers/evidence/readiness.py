@@ -17,7 +17,7 @@ from helpers.evidence.secret_scan import scan
 from helpers.ledger.names import unstorable
 
 
-def reasons(
+def reasons_against_sealing(
     run_folder: Path,
     declared: Sequence[DeclaredStep],
     people: Mapping[str, PublicKey],

@@ -38,7 +38,7 @@ from helpers.evidence.counter import is_kept, refuse_a_cut
 from helpers.evidence.environment import capture
 from helpers.evidence.heads import Ledger, sign_what_is_unsigned
 from helpers.evidence.index_page import index_page
-from helpers.evidence.readiness import reasons
+from helpers.evidence.readiness import reasons_against_sealing
 from helpers.ledger.folders import create_exclusively
 from helpers.platforms.s3 import Bucket, retain_until
 from helpers.settings import Settings
@@ -206,7 +206,7 @@ def _prepare(
     names = [*(name for name in files.names() if name != CHECKER), MANIFEST, SEAL]
     page = index_page(run_folder, str(verdict), verdict.why, lines, names, signer.public_key.keyid)
     _create(run_folder, INDEX, page)
-    against += reasons(run_folder, declared, people, known, former)
+    against += reasons_against_sealing(run_folder, declared, people, known, former)
     if against:
         for name in _MADE_BY_SEALING:
             (run_folder / name).unlink(missing_ok=True)

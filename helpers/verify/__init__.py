@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers import log
-from helpers.apart import apart_from_the_verdict
+from helpers.best_effort import best_effort
 from helpers.engines import engine, texts
 from helpers.engines.base import DuckDB, Ends, Side
 from helpers.engines.columns import TablePlan
@@ -39,7 +39,7 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
     with ExitStack() as stack:
         report = _compared(plan, stack, progress)
         ended = stack.pop_all()
-    with apart_from_the_verdict("the sessions of the verification did not end as they should"):
+    with best_effort("the sessions of the verification did not end as they should"):
         ended.close()
     return report
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from helpers.apart import apart_from_the_verdict
+from helpers.best_effort import best_effort
 from helpers.engines import texts
 from helpers.engines.base import DuckDB, Ends, Side
 from helpers.engines.columns import ComparedColumn, TablePlan
@@ -164,12 +164,12 @@ def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_sin
     written, copies = None, Copies()
     duck.execute("CREATE OR REPLACE TABLE copies (id BIGINT, side VARCHAR)")
     if missing or extra:
-        with apart_from_the_verdict("whether rows are there more than once was not found out", untold.append):
+        with best_effort("whether rows are there more than once was not found out", untold.append):
             copies = _find_copies(duck, table)
     if shown:
-        with apart_from_the_verdict("the differing cells cannot be shown", untold.append):
+        with best_effort("the differing cells cannot be shown", untold.append):
             cells = _show_cells(duck, ends, table, shown)
-            with apart_from_the_verdict("the file of the differing cells could not be written", untold.append):
+            with best_effort("the file of the differing cells could not be written", untold.append):
                 written = _write_cells(duck, file)
     if not table.key:
         missing, extra, changed = missing + changed, extra + changed, 0

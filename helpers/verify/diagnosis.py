@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from helpers.apart import apart_from_the_verdict
+from helpers.best_effort import best_effort
 from helpers.engines.base import DuckDB
 from helpers.engines.columns import ComparedColumn
 from helpers.engines.texts import postgres_float
@@ -121,11 +121,11 @@ def diagnose(
     found: dict[str, tuple[Diagnosis, ...]] = {}
     failed: dict[str, str] = {}
     differing: list[int] = []
-    with apart_from_the_verdict(FAILED, lambda why: failed.update({column.name: why for column in columns})):
+    with best_effort(FAILED, lambda why: failed.update({column.name: why for column in columns})):
         differing = _differing(duck, len(columns))
     for index in differing:
         name = columns[index].name
-        with apart_from_the_verdict(FAILED, partial(failed.setdefault, name)):
+        with best_effort(FAILED, partial(failed.setdefault, name)):
             try:
                 pairs = collect(duck, columns, index, key, rows)
                 found[name] = tuple(sorted(_explain(pairs), key=lambda d: d.share, reverse=True))

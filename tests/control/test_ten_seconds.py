@@ -19,8 +19,8 @@ from test_control_room import BUILT, PHASE, opened, reported, take_all_before
 from helpers import checklist
 from helpers.checker.finding import Finding
 from helpers.control_room import evidence, flow, overview, timeline, view
-from helpers.control_room.acting import acts
 from helpers.control_room.evidence import Checked, Signature
+from helpers.control_room.pending import pending_actions
 from helpers.errors import AwaitingPerson, GateClosed
 from helpers.ledger.ledger import Ledger
 from helpers.ledger.steps import Run
@@ -161,7 +161,9 @@ def waiting(folder: Path, needed: int) -> Ledger:
 def asked(folder: Path, *signatures: Signature) -> Any:
     entries = Ledger(folder / "ledger.jsonl").entries()
     found = overview.overview(folder)
-    return acts(folder, make_status(entries), entries, found.following, ("alice", "bob", "carol"), signatures)
+    return pending_actions(
+        folder, make_status(entries), entries, found.following, ("alice", "bob", "carol"), signatures
+    )
 
 
 def signed(by: str, holds: str = "holds", plan: str = "abcdef012345") -> Signature:

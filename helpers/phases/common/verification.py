@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers import verify
-from helpers.apart import apart_from_the_verdict, reason
+from helpers.best_effort import best_effort, reason
 from helpers.errors import EvidenceError
 from helpers.ledger.folders import report_path
 from helpers.progress import progress
@@ -54,7 +54,7 @@ def keep_report(found: Report, name: str, about: About | None = None) -> Path | 
     path = report_path(f"{name}.json")
     written: Path | None = None
     if about:
-        with apart_from_the_verdict("the report page could not be written"):
+        with best_effort("the report page could not be written"):
             written = page.write(found, path.with_suffix("") / "report.html", about=about)
     try:
         path.write_text(json.dumps(found.as_dict(), ensure_ascii=False, indent=1), encoding="utf-8")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from helpers.apart import apart_from_the_verdict
+from helpers.best_effort import best_effort
 from helpers.engines.answers import Answers
 from helpers.engines.conditions import Condition, IsNull, Untranslatable, columns_of, write
 from helpers.engines.held import Held, form_of
@@ -311,7 +311,7 @@ class _Check:
 
     def _named(self, names: Sequence[str], sql: str) -> tuple[dict[str, str | None], ...]:
         rows: Sequence[tuple[Any, ...]] = ()
-        with apart_from_the_verdict(f"no examples of {self._table} can be shown"):
+        with best_effort(f"no examples of {self._table} can be shown"):
             rows = self._target.rows(sql, doing=f"find examples in {self._table}")
         return tuple(dict(zip(names, row, strict=True)) for row in rows)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from helpers.apart import apart_from_the_verdict
+from helpers.best_effort import best_effort
 from helpers.engines.answers import Answers
 from helpers.engines.held import Form
 from helpers.model.catalog import Table
@@ -196,7 +196,7 @@ def _table_figures(source: Answers, target: Answers, asked: Cube, zones: tuple[s
     names = tuple(column.name for column in cube.measures)
     for measure in (ROWS, *names):
         kept += [figure for figure in crossed if figure.measure == measure and not figure.equal][:CROSSED_SHOWN]
-    with apart_from_the_verdict("why figures differ was not found out", notes.append):
+    with best_effort("why figures differ was not found out", notes.append):
         notes += explain(kept, source.name, target.name)
     for engine, zone, side in zip((source, target), zones, sides, strict=True):
         if side.moved:

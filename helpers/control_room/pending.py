@@ -15,7 +15,7 @@ from helpers.runs.status import RunStatus
 
 
 @dataclass(frozen=True)
-class Act:
+class PendingAction:
     """Something that waits for somebody.
 
     Attributes:
@@ -35,7 +35,7 @@ class Act:
     why: str = ""
 
 
-def acts(
+def pending_actions(
     folder: Path,
     status: RunStatus,
     entries: Sequence[Entry],
@@ -43,7 +43,7 @@ def acts(
     people: Sequence[str],
     signatures: Sequence[Signature],
     checked: Checked | None = None,
-) -> tuple[Act, ...]:
+) -> tuple[PendingAction, ...]:
     """Everything that waits for a person, or else what the operator does next; nothing while the run works by itself.
 
     Args:
@@ -56,9 +56,9 @@ def acts(
     """
     if checked and checked.verdict == "tampered":
         what = "compares this folder with the archive that left the machine, and finds out who changed it"
-        return (Act((), 1, what, "runbook verify-evidence EVIDENCE.ZIP --public-key PEM"),)
+        return (PendingAction((), 1, what, "runbook verify-evidence EVIDENCE.ZIP --public-key PEM"),)
     if following.command.startswith("runbook verify-evidence") and not (checked and checked.verdict):
-        return (Act((), 1, "checks the seal with the public key of whoever sealed it", following.command),)
+        return (PendingAction((), 1, "checks the seal with the public key of whoever sealed it", following.command),)
     titles = {step.id: step.title for step in status.steps}
     waiting = [each for each in view(entries) if each.state == "awaiting"]
     found = [_signing(folder, each, titles, people, signatures) for each in waiting]
@@ -71,13 +71,13 @@ def acts(
 
 def _signing(
     folder: Path, waits: Standing, titles: Mapping[str, str], people: Sequence[str], signatures: Sequence[Signature]
-) -> Act:
+) -> PendingAction:
     line, run = waits.line, folder.name
     assert line
     title = titles.get(waits.step, waits.step)
     if line.get("what") != "approval":
         command = f"runbook attest {waits.step} --run {run} --by {{}} --key PATH --note TEXT"
-        return Act(tuple(people), 1, f"signs for “{title}”", command.format(_one(people)))
+        return PendingAction(tuple(people), 1, f"signs for “{title}”", command.format(_one(people)))
     digest = str((line.get("payload") or {}).get("plan_sha256", ""))
     plan = short(digest)
     signed = {s.by for s in signatures if (s.step, s.plan, s.holds) == (waits.step, plan, "holds")}
@@ -85,7 +85,7 @@ def _signing(
     needed = max(0, int(line.get("needed") or 1) - len(signed))
     file = f"approvals/{waits.step}.{plan}.plan.json"
     so_far = f"; {' and '.join(sorted(signed))} has signed" if signed else ""
-    return Act(
+    return PendingAction(
         left, needed, f"approves the plan of “{title}”{so_far}",
         f"runbook approve {waits.step} --run {run} --by {_one(left)} --key PATH --plan {plan}",
         file if (folder / file).exists() else "",
@@ -96,10 +96,14 @@ def _one(people: Sequence[str]) -> str:
     return people[0] if len(people) == 1 else "PERSON"
 
 
-def _operating(run: str, operator: str, status: RunStatus, following: Following, *, signed: bool) -> list[Act]:
+def _operating(
+    run: str, operator: str, status: RunStatus, following: Following, *, signed: bool
+) -> list[PendingAction]:
     who = (operator,) if operator else ()
     if status.findings:
-        return [Act(who, 1, "finds out who changed the ledger, and restores it from a copy or begins a new run")]
+        return [
+            PendingAction(who, 1, "finds out who changed the ledger, and restores it from a copy or starts a new run")
+        ]
     if following.step:
         words = {
             "failed": "mends what failed and runs it again:",
@@ -107,11 +111,11 @@ def _operating(run: str, operator: str, status: RunStatus, following: Following,
             "planned": "applies",
         }
         if signed:
-            return [Act(who, 1, f"runs the phase again, for “{following.title}” is signed", following.again)]
+            return [PendingAction(who, 1, f"runs the phase again, for “{following.title}” is signed", following.again)]
         said = words.get(following.state, "runs")
-        return [Act(who, 1, f"{said} “{following.title}”", following.command, why=following.why)]
+        return [PendingAction(who, 1, f"{said} “{following.title}”", following.command, why=following.why)]
     if status.objections:
-        return [Act(who, 1, "mends what differs, and verifies again", following.command, why=following.why)]
+        return [PendingAction(who, 1, "mends what differs, and verifies again", following.command, why=following.why)]
     if following.command.startswith("runbook seal"):
-        return [Act((), 1, "seals the run: every step is done", following.command)]
+        return [PendingAction((), 1, "seals the run: every step is done", following.command)]
     return []

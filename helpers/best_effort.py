@@ -1,4 +1,4 @@
-"""What explains, shows or keeps a verdict stands apart from it: where it fails, that is told, and the verdict stays."""
+"""A page, a chart or an explanation that cannot be made is reported, and never costs the verdict that it belongs to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.redaction import redact
 
 
 def on_standard_error(sentence: str) -> None:
-    """Tells an operator; where nobody can be told, that is no fault either."""
+    """Prints a sentence for the operator; a closed standard error is not a fault."""
     try:
         print(sentence, file=sys.stderr, flush=True)  # noqa: T201
     except (OSError, ValueError):
@@ -19,16 +19,16 @@ def on_standard_error(sentence: str) -> None:
 
 
 @contextmanager
-def apart_from_the_verdict(what: str, tell: Callable[[str], object] = on_standard_error) -> Iterator[None]:
-    """Runs a block whose failure must not take a verdict with it.
+def best_effort(what: str, tell: Callable[[str], object] = on_standard_error) -> Iterator[None]:
+    """Runs a block whose failure is reported and goes no further.
 
     Args:
         what: what was not done, such as "the report page could not be written".
-        tell: is given a sentence with the reason where the block failed.
+        tell: called with a sentence that says why, if the block fails.
     """
     try:
         yield
-    except Exception as error:  # whatever it is: the answer is known, and must not be lost
+    except Exception as error:  # whatever it is: the verdict is known and must not be lost
         tell(f"{what}: {reason(error)}")
 
 

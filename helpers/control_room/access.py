@@ -31,8 +31,8 @@ _HEADERS = {
 }
 
 
-class Door:
-    """Lets through who knows the token, by cookie, address or header, and comes from no other page.
+class AccessControl:
+    """Answers only requests that carry the token (cookie, address or header) and come from the room's own page.
 
     Cookies know no ports: a page that another server of this machine serves would send the cookie along, so what a browser
     says of the page that asks (`Origin`, `Sec-Fetch-Site`) is checked as well.

@@ -1,4 +1,4 @@
-"""The control room's door, at the server that the command starts.
+"""Who is let into the control room, at the server that the command starts.
 
 Would catch: an answer without the token; a page of another port or site that reads the kernel's messages or a run's file, or
 shows the room in a frame; a header that lets every origin read; a redirect that leads elsewhere; a file or run from outside
@@ -39,7 +39,7 @@ class Room:
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    folder = tmp_path_factory.mktemp("door")
+    folder = tmp_path_factory.mktemp("access")
     outputs = folder / "outputs"
     (outputs / "r" / PHASE).mkdir(parents=True)
     Ledger.open(outputs / "r").append("run-opened", run="r", option="A", profile="local", apply=True, git={})
