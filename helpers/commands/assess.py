@@ -32,7 +32,8 @@ def assess(
 
     Example: runbook assess; runbook assess --census --tables "sales_*"
     """
-    from helpers.model import names, types_page
+    from helpers.load import beforehand
+    from helpers.model import types_page
     from helpers.source import survey
 
     if types:
@@ -48,7 +49,7 @@ def assess(
         return _take_inventory(settings)
     with progress("census") as report:
         found = survey.census(settings, tuple(tables or ()), exclude=tuple(exclude or ()), progress=report)
-    by_target = names.refusals_by_target(settings, [each.table for each in found.tables])
+    by_target = beforehand.refusals_by_target(settings, [each.table for each in found.tables])
     refused = any(table.refused for table in found.tables) or any(by_target.values())
     return Answer(survey.as_dict(found, by_target), lambda: _show_census(found, by_target), 1 if refused else 0)
 

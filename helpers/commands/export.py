@@ -43,7 +43,6 @@ def export(
     from helpers.evidence.heads import record_file
     from helpers.export.resume import NAME, Pointer, find_unfinished
     from helpers.load import beforehand
-    from helpers.model import names
     from helpers.source import held_snapshots
 
     if output_format != "parquet":
@@ -63,7 +62,7 @@ def export(
     }  # fmt: skip
     warned: list[str] = []
 
-    options["objections"] = lambda planned: names.refused_by_all(settings, planned, warn=warned.append)
+    options["objections"] = lambda planned: beforehand.refused_by_all(settings, planned, warn=warned.append)
     manifest = None
     begun = False
     try:

@@ -28,30 +28,25 @@ def load(
     Example: runbook load --target snowflake --source s3://your-bucket/migration/ --target-table sales_data
     """
     from helpers import load as loading
-    from helpers.engines.loading import Target
     from helpers.model import manifest as manifests
-    from helpers.platforms import snowflake, spark
     from helpers.platforms.s3 import Bucket
+    from helpers.settings import TARGETS
     from helpers.source.held_snapshots import released_when_refused
 
-    one_of("--target", target, ("snowflake", "databricks"))
+    one_of("--target", target, TARGETS)
     settings = load_profile(profile)
     bucket = Bucket.open(settings.stage, source)
     manifest = manifests.read(bucket)
     say(f"the export {manifest.export} of {manifest.source}, at LSN {manifest.lsn} ({manifest.exported_at})")
     tell_held(run, profile)
-    there: Target
-    if target == "databricks":
-        there, where = settings.databricks, spark.address(settings.databricks)
-    else:
-        there, where = settings.snowflake, snowflake.address(settings.snowflake)
+    there = settings.target(target)
 
     def let_go() -> None:
         say(f"let go the snapshot of the export, at LSN {manifest.lsn}: a verification reads the source as it is then")
 
     with contextlib.nullcontext() if plan else released_when_refused(manifest.snapshot, manifest.source, let_go):
         what = loading.plan_load(manifest, bucket, there, table=target_table, exclude=exclude or ())
-        say(f"into {where}")
+        say(f"into {what.there.where}")
         if plan:
             rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in what.tables]
             return planned("would load", ("table", "action", "rows", "files"), rows)

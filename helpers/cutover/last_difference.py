@@ -22,7 +22,7 @@ from helpers.platforms import snowflake
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import identifier
 from helpers.progress import Progress
-from helpers.settings import Cutover, Settings, Snowflake
+from helpers.settings import Cutover, Settings, Snowflake, Target
 from helpers.source.held_snapshots import Snapshot
 
 SLOWEST_LEFT_OUT = 0.05
@@ -99,7 +99,7 @@ def plan_delta(settings: Settings, bucket: Bucket, snapshot: Snapshot, *, progre
     return Delta(plan, tuple(n for n, same in names.items() if not same), tuple(n for n, same in names.items() if same))
 
 
-def plan_load(written: Manifest, bucket: Bucket, target: Snowflake, changed: Sequence[str]) -> LoadPlan:
+def plan_load(written: Manifest, bucket: Bucket, target: Target, changed: Sequence[str]) -> LoadPlan:
     """The load of the changed tables, and of those that the target does not have as they are.
 
     Raises:
@@ -111,7 +111,7 @@ def plan_load(written: Manifest, bucket: Bucket, target: Snowflake, changed: Seq
 
 
 def is_loaded(
-    written: Manifest, bucket: Bucket, target: Snowflake, changed: Sequence[str], load_id: str
+    written: Manifest, bucket: Bucket, target: Target, changed: Sequence[str], load_id: str
 ) -> tuple[bool, str]:
     """Asks the target whether it holds the changed tables of a load; as `load.is_loaded`."""
     some = written.model_copy(update={"tables": tuple(t for t in written.tables if str(t) in changed)})

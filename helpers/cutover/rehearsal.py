@@ -142,7 +142,7 @@ def rehearse(
 def _migrated(settings: Settings) -> Manifest:
     with export.planned(settings) as plan:
         manifest = export.export(plan)
-    load.load(load.plan_load(manifest, Bucket.open(settings.stage), settings.snowflake))
+    load.load(load.plan_load(manifest, Bucket.open(settings.stage), settings.main_target))
     return manifest
 
 
@@ -151,14 +151,14 @@ def _carried_over(settings: Settings) -> tuple[last_difference.Delta, Manifest]:
     try:
         delta = last_difference.plan_delta(settings, bucket, taken)
         final = export.export(delta.export)
-        load.load(last_difference.plan_load(final, bucket, settings.snowflake, delta.changed))
+        load.load(last_difference.plan_load(final, bucket, settings.main_target, delta.changed))
         return delta, final
     finally:
         held_snapshots.release(taken)
 
 
 def _equal(settings: Settings) -> bool:
-    with verify.planned(settings, target="snowflake") as plan:
+    with verify.planned(settings, target=settings.main_target.adapter) as plan:
         return verify.verify(plan).equal
 
 

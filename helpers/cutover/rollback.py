@@ -121,7 +121,7 @@ def plan_rollback(
     refused = list(_not_final(written, final))
     moved = _compared(settings, "stage", cells_folder / "source-since-cutover", progress)
     refused += [f"{t} of the source is no longer what was cut over: {t.differences or t.method}" for t in moved.tables if t.verdict != "equal"]  # fmt: skip
-    report = _compared(settings, "snowflake", cells_folder / "target-since-cutover", progress)
+    report = _compared(settings, settings.main_target.adapter, cells_folder / "target-since-cutover", progress)
     tables = []
     with postgres.reading(settings.source) as cursor:
         known = {(t.schema, t.name): t for t in read_catalog(cursor, schemas=settings.source.schemas).tables}

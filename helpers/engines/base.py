@@ -14,6 +14,7 @@ import pyarrow as pa
 from helpers.digests import Method, Sums
 from helpers.engines.answers import Answers, AnswersOf
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
+from helpers.engines.loading import Destination
 from helpers.engines.shapes import TableShape
 from helpers.model.declared import Dialect as TypeDialect
 from helpers.model.manifest import Manifest
@@ -99,6 +100,14 @@ class Engine(ABC):
             ConnectionFailed: it cannot be reached.
         """
         return AnswersOf(self.open(place, stack), place.tables)
+
+    def destination(self, target: Any) -> Destination:
+        """What a load asks of it; for an engine that loads fill.
+
+        Args:
+            target: the engine's section of a profile.
+        """
+        raise NotImplementedError(f"{self.title} is not filled by loads")
 
 
 class Side(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,9 +14,7 @@ from helpers.model.manifest import StagedTable
 from helpers.model.names import Refusal
 from helpers.platforms.naming import NameRules
 from helpers.platforms.s3 import Bucket
-from helpers.settings import Databricks, Snowflake
-
-Target = Snowflake | Databricks
+from helpers.settings import Target
 
 
 @dataclass(frozen=True)
@@ -82,15 +81,8 @@ class Loader(ABC):
     """One connection to a target, for one load or its plan.
 
     Attributes:
-        where: the target as people know it.
-        section: of the profile, that describes the target.
-        rules: what it takes for a name.
         refused: what has to be refused of the load, found while it is planned.
     """
-
-    where: str
-    section: str
-    rules: NameRules
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
@@ -143,6 +135,29 @@ class Loader(ABC):
     @abstractmethod
     def recall(self, load_id: str) -> bool:
         """Reads what is recorded of a load; whether it is recorded as whole."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A target that loads fill.
+
+    Attributes:
+        target: the section of the profile that describes it.
+        where: the server as people know it, without credentials.
+        rules: what it takes for a name.
+        open: a connection for one load from a stage, which ends with the block; `ConnectionFailed` where there is no answer.
+        at_once: what all rows of a table arrive in.
+        written_by: which of several programs writes its tables; empty where there is one.
+        wakes: whether a question starts a machine that costs money.
+    """
+
+    target: Target
+    where: str
+    rules: NameRules
+    open: Callable[[Bucket], AbstractContextManager[Loader]]
+    at_once: Literal["transaction", "commit"] = "transaction"
+    written_by: str = ""
+    wakes: bool = False
 
 
 def miscounted(staged: StagedTable, on: str, where: str, rows: int, next_step: str) -> LoadError:

@@ -12,13 +12,14 @@ from uuid import uuid4
 
 from helpers import engines, log
 from helpers.engines import shapes
-from helpers.engines.loading import Loader, Standing, TableLoad, Target
+from helpers.engines.loading import Destination, Loader, Standing, TableLoad
 from helpers.errors import MigrationError, TargetRefused, UsageError
 from helpers.load import comments
 from helpers.model import names
 from helpers.model.manifest import Manifest, StagedTable
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
+from helpers.settings import Target
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class LoadPlan:
 
     manifest: Manifest
     bucket: Bucket
-    target: Target
+    there: Destination
     tables: tuple[TableLoad, ...]
     stale: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
@@ -71,21 +72,21 @@ def plan_load(
             would lose what its owner put on it or wrote; all of that, with what is wrong with names.
     """
     chosen, excluded = manifest.to_load(table, exclude)
-    with engines.loader(target, bucket) as loader:
-        there = loader.look(chosen)
-        refused = _refused_names(loader, chosen, there.names, target.schema_)
-        refused += _refused_tables(loader, there.foreign)
+    there = engines.destination(target)
+    with there.open(bucket) as loader:
+        seen = loader.look(chosen)
+        refused = [*_refused_names(there, chosen, seen.names), *_refused_tables(there, seen.foreign)]
         planned = []
         for staged in chosen:
             try:
-                planned.append(_plan_table(loader, staged, there.tables.get(staged.name)))
+                planned.append(_plan_table(loader, staged, seen.tables.get(staged.name)))
             except TargetRefused as error:
                 refused.append(error)
         whole = manifest.complete and table is None and not excluded
         gone = loader.gone(chosen) if whole else {}
-        refuse_together([*refused, *loader.refused], on=loader.where)
+        refuse_together([*refused, *loader.refused], on=there.where)
     written = tuple(sorted(name for name, by_others in gone.items() if by_others))
-    return LoadPlan(manifest, bucket, target, tuple(planned), tuple(sorted(gone)), written)
+    return LoadPlan(manifest, bucket, there, tuple(planned), tuple(sorted(gone)), written)
 
 
 def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | None = None) -> tuple[Loaded, ...]:
@@ -101,7 +102,7 @@ def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | Non
         LoadError: it refused rows, and that table is as it was before; or it counted others than were staged.
     """
     done, loaded = 0, []
-    with engines.loader(plan.target, plan.bucket) as loader:
+    with plan.there.open(plan.bucket) as loader:
         loader.begin(plan.manifest.export, load_id or uuid4().hex, plan.tables)
         for table in plan.tables:
             if progress:
@@ -113,7 +114,7 @@ def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | Non
             else:
                 loader.load_table(table)
             loaded.append(Loaded(str(table.staged), table.staged.rows, action))
-            log.event("table-loaded", target=loader.section, **asdict(loaded[-1]))
+            log.event("table-loaded", target=plan.there.target.adapter, **asdict(loaded[-1]))
             done += table.staged.rows
         for name in plan.stale:
             loader.drop(name, written=name in plan.written)
@@ -138,13 +139,14 @@ def is_loaded(manifest: Manifest, bucket: Bucket, target: Target, load_id: str) 
     Raises:
         ConnectionFailed, LoadError: the target cannot be asked.
     """
-    with engines.loader(target, bucket) as loader:
+    there = engines.destination(target)
+    with there.open(bucket) as loader:
         if not loader.recall(load_id):
-            return False, f"nothing records the load {load_id} into {loader.where} as whole"
+            return False, f"nothing records the load {load_id} into {there.where} as whole"
         for staged in manifest.tables:
             if not loader.holds(staged.name, staged.rows):
-                return False, f"{staged} in {loader.where} is not as the load {load_id} left it"
-    return True, f"{loader.where} holds every table of the load {load_id} as it was left"
+                return False, f"{staged} in {there.where} is not as the load {load_id} left it"
+    return True, f"{there.where} holds every table of the load {load_id} as it was left"
 
 
 def refuse_together(found: Sequence[MigrationError], *, on: str) -> None:
@@ -178,18 +180,18 @@ def _plan_table(loader: Loader, staged: StagedTable, there: Standing | None) -> 
 
 
 def _refused_names(
-    loader: Loader, chosen: Sequence[StagedTable], found: Sequence[names.Refusal], schema: str
+    there: Destination, chosen: Sequence[StagedTable], found: Sequence[names.Refusal]
 ) -> list[MigrationError]:
-    refusals = list(dict.fromkeys([*names.refusals(chosen, loader.rules, schema), *found]))
-    return [names.refused(refusals, on=loader.where)] if refusals else []
+    refusals = list(dict.fromkeys([*names.refusals(chosen, there.rules, there.target.schema_), *found]))
+    return [names.refused(refusals, on=there.where)] if refusals else []
 
 
-def _refused_tables(loader: Loader, foreign: Mapping[str, str]) -> list[MigrationError]:
+def _refused_tables(there: Destination, foreign: Mapping[str, str]) -> list[MigrationError]:
     if not foreign:
         return []
     why = "no load of ours made " + "; ".join(f"{name} ({what})" for name, what in sorted(foreign.items()))
     cure = (
         "nothing was changed. Its owner renames it or moves it to another schema; or set another `schema` under the profile's "
-        f"{loader.section} section, or leave the table out with --exclude"
+        f"{there.target.adapter} section, or leave the table out with --exclude"
     )
-    return [TargetRefused("load into what belongs to others", on=loader.where, why=why, next_step=cure)]
+    return [TargetRefused("load into what belongs to others", on=there.where, why=why, next_step=cure)]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from helpers.errors import UsageError
-from helpers.platforms import snowflake, spark
 from helpers.platforms.naming import NameRules
 from helpers.platforms.postgres import identifier
-from helpers.settings import Settings
 
 
 class Named(Protocol):
@@ -109,41 +107,6 @@ def in_the_way(table: Named, kind: str) -> Refusal:
     why = f"the target has a {kind} of that name, which takes no rows"
     cure = f"drop or rename it there, load into another schema, or leave the table out: {_excluded(table)}"
     return Refusal(str(table), why, cure, (str(table),))
-
-
-def refusals_by_target(settings: Settings, tables: Iterable[Named]) -> dict[str, tuple[Refusal, ...]]:
-    """What each target of a profile refuses, by its address; no target is asked.
-
-    Args:
-        settings: the profile.
-        tables: that would be loaded.
-    """
-    chosen, values = list(tables), settings.values
-    found = {}
-    if target := values.snowflake:
-        found[snowflake.address(target)] = refusals(chosen, snowflake.NAMES, target.schema_)
-    if delta := values.databricks:
-        found[spark.address(delta)] = refusals(chosen, spark.names(delta), delta.schema_)
-    return found
-
-
-def refused_by_all(settings: Settings, tables: Iterable[Named], *, warn: Callable[[str], object]) -> list[Refusal]:
-    """What keeps an export from being of use: the targets' refusals, where each target of the profile has some.
-
-    Where one target takes the tables, the others' words are only said: nobody knows yet which is meant.
-
-    Args:
-        settings: the profile.
-        tables: that would be exported.
-        warn: is given each refusal of a target that others do not share.
-    """
-    found = refusals_by_target(settings, tables)
-    if all(found.values()):
-        return [refusal for each in found.values() for refusal in each]
-    for where, refusals_there in found.items():
-        for each in refusals_there:
-            warn(f"{where} will refuse {each} → {each.cure}")
-    return []
 
 
 def refused(found: Sequence[Refusal], *, on: str) -> UsageError:

@@ -26,7 +26,7 @@ from helpers.model.manifest import Manifest
 from helpers.pipelines import aggregation as legacy_aggregation
 from helpers.pipelines import marts, parity, recomputation
 from helpers.pipelines.parity import ParityReport
-from helpers.platforms import airflow, postgres, snowflake
+from helpers.platforms import airflow, postgres
 from helpers.platforms.dbt import DbtResult
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
@@ -99,7 +99,7 @@ def run(
     Raises:
         MigrationError: a stage could not be run at all; what the stages before it made stands.
     """
-    chain = _Chain(settings, load_id, cells_folder, progress, report)
+    chain = Chain(settings, load_id, cells_folder, progress, report)
     stages: list[Stage] = []
     with exporting.planned(settings, progress=progress) as plan:
         # The snapshot is held to the end, so that the verification reads what the export read.
@@ -224,7 +224,7 @@ def _stage(task: airflow.Task) -> Stage:
     return Stage(task.name, state, f"attempt {task.attempt}: {task.state}", task.seconds or 0.0)
 
 
-class _Chain:
+class Chain:
     """Each stage's answer, and a sentence about it."""
 
     def __init__(
@@ -236,20 +236,20 @@ class _Chain:
 
     def export(self, plan: exporting.ExportPlan) -> tuple[bool, str]:
         # What the load would refuse is refused before anything is written.
-        loading.plan_load(plan.unwritten, Bucket.open(self._settings.stage), self._settings.snowflake)
+        loading.plan_load(plan.unwritten, Bucket.open(self._settings.stage), self._settings.main_target)
         own = exporting.marked(plan, self._load_id, progress=self._progress)
         made = self._manifest = exporting.export(own, progress=self._progress)
         return True, f"{sum(table.rows for table in made.tables):,} rows of {len(made.tables)} tables at LSN {made.lsn}"
 
     def load(self) -> tuple[bool, str]:
         assert self._manifest
-        target = self._settings.snowflake
-        plan = loading.plan_load(self._manifest, Bucket.open(self._settings.stage), target)
+        plan = loading.plan_load(self._manifest, Bucket.open(self._settings.stage), self._settings.main_target)
         loaded = loading.load(plan, load_id=self._load_id, progress=self._progress)
-        return True, f"{sum(table.rows for table in loaded):,} rows into {snowflake.address(target)}"
+        return True, f"{sum(table.rows for table in loaded):,} rows into {plan.there.where}"
 
     def verify(self) -> tuple[bool, str]:
-        with verify.planned(self._settings, target="snowflake", cells_folder=self._cells) as plan:
+        target = self._settings.main_target.adapter
+        with verify.planned(self._settings, target=target, cells_folder=self._cells) as plan:
             found: Report = verify.verify(plan, progress=self._progress)
         wrong = [f"{t}: {t.differences or t.method}" for t in found.tables if t.verdict != "equal"]
         return found.equal, "; ".join(wrong) or f"{found.verdict}: {found.cells:,} cells at LSN {found.lsn}"

@@ -18,7 +18,7 @@ from helpers.settings.section import Section
 from helpers.settings.services import Airflow, Alerts, Aws, Dns, Kafka, Notify, Terraform
 from helpers.settings.source import Export, Source, Verify
 from helpers.settings.stage import Archive, Evidence, Stage
-from helpers.settings.targets import Databricks, Dbt, Downstream, Snowflake
+from helpers.settings.targets import TARGETS, Databricks, Dbt, Downstream, Snowflake, Target
 
 Part = TypeVar("Part")
 
@@ -148,6 +148,28 @@ class Settings:
     airflow = _Part[Airflow]()
     dbt = _Part[Dbt]()
     alerts = _Part[Alerts]()
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """The targets that the profile has, by the names of their engines."""
+        return {name: section for name in TARGETS if (section := getattr(self.values, name))}
+
+    def target(self, name: str) -> Target:
+        """One of `TARGETS`.
+
+        Raises:
+            SettingsError: the profile has no section of that name.
+        """
+        return cast(Target, getattr(self, name))
+
+    @property
+    def main_target(self) -> Target:
+        """The target that the pipeline writes: Snowflake, or the Delta tables of a profile that has no Snowflake.
+
+        Raises:
+            SettingsError: the profile has no target.
+        """
+        return self.target(next(iter(self.targets), TARGETS[0]))
 
     @property
     def dns(self) -> Dns | None:

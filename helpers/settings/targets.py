@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -12,6 +12,7 @@ from helpers.settings.section import Address, Secret, Section, Server, example, 
 class Snowflake(Server):
     """The Snowflake account, and where in it the tables go."""
 
+    adapter: ClassVar[str] = "snowflake"
     account: Annotated[str, example("myorg-myaccount")]
     """Organization and account."""
     user: Annotated[str, example("MIGRATION")]
@@ -41,6 +42,7 @@ class Snowflake(Server):
 class Databricks(Server):
     """The Spark Connect server, and where the Delta tables go."""
 
+    adapter: ClassVar[str] = "databricks"
     url: Annotated[Address | None, example("sc://spark.example.com:15002", pattern=r"^sc://[^;]+$")] = None
     """Any Spark Connect server; for Databricks, `host` and `cluster_id` instead."""
     host: Annotated[str | None, example("adb-1234.azuredatabricks.net")] = None
@@ -72,6 +74,13 @@ class Databricks(Server):
         elif self.host and not (self.cluster_id and self.token):
             raise ValueError("Databricks needs cluster_id and token beside host")
         return self
+
+
+Target = Snowflake | Databricks
+"""What a load fills; its `adapter` names the engine in the registry of `helpers.engines`, and the section."""
+
+TARGETS: tuple[str, ...] = tuple(section.adapter for section in get_args(Target))
+"""The names of the engines that a load fills, the one that a pipeline writes first."""
 
 
 class Dbt(Section):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 from helpers.engines.base import Engine, Place, StandIn
 from helpers.engines.delta.files import DeltaSide
+from helpers.engines.delta.load import opened
 from helpers.engines.delta.rows import SparkSide
+from helpers.engines.loading import Destination
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake
+from helpers.settings import Databricks
 
 STAND_IN = StandIn(
     "pysail", "Databricks",
@@ -34,6 +38,12 @@ class Delta(Engine):
             return DeltaSide(Lake.of(there, place.settings.stage))
         session = stack.enter_context(spark.connect(there))
         return SparkSide(session, there, [plan.there for plan in place.tables])
+
+    def destination(self, target: Databricks) -> Destination:
+        return Destination(
+            target, spark.address(target), spark.names(target), partial(opened, target), at_once="commit",
+            written_by=spark.engine(target), wakes=target.engine != "pysail",
+        )  # fmt: skip
 
 
 ENGINE = Delta()

@@ -48,12 +48,9 @@ def opened(target: Databricks, bucket: Bucket) -> Iterator[DeltaLoader]:
 class DeltaLoader(Loader):
     """A schema of Delta tables; those of the local stack are known by their logs alone, without a session."""
 
-    section = "databricks"
-
     def __init__(self, target: Databricks, bucket: Bucket, stack: ExitStack) -> None:
         super().__init__(bucket)
-        self.where = spark.address(target)
-        self.rules = spark.names(target)
+        self._where = spark.address(target)
         self._target = target
         self._catalog = DeltaCatalog(target, bucket.stage, stack)
         self._record: Record | None = None
@@ -134,14 +131,14 @@ class DeltaLoader(Loader):
 
     def finish(self, tables: Collection[str], dropped: Collection[str], rows: int) -> None:
         ours = {*tables, *self._loaded_before()} - set(dropped)
-        self.bucket.write(LOADED, json.dumps({self.where: sorted(ours)}).encode())
+        self.bucket.write(LOADED, json.dumps({self._where: sorted(ours)}).encode())
         assert self._record
         self._record.finish(self.bucket)
 
     def recall(self, load_id: str) -> bool:
         self._record = read_record(self.bucket)
         found = self._record
-        return bool(found and found.whole and (found.target, found.load_id) == (self.where, load_id))
+        return bool(found and found.whole and (found.target, found.load_id) == (self._where, load_id))
 
     @property
     def _lake(self) -> Lake | None:
@@ -153,7 +150,7 @@ class DeltaLoader(Loader):
     def _loaded_before(self) -> list[str]:
         """Names of the tables that loads from this stage have made in the target."""
         content = self.bucket.read(LOADED)
-        return list(json.loads(content).get(self.where, [])) if content else []
+        return list(json.loads(content).get(self._where, [])) if content else []
 
     def _fill(self, table: TableLoad) -> None:
         staged, target, doing = table.staged, self._target, f"load {table.staged}"

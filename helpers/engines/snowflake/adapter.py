@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
+from helpers import settings
 from helpers.engines.base import Engine, Place, StandIn
+from helpers.engines.loading import Destination
+from helpers.engines.snowflake.load import opened
 from helpers.engines.snowflake.rows import SnowflakeSide
 from helpers.platforms import snowflake
 
@@ -32,6 +36,9 @@ class Snowflake(Engine):
         options = place.settings.snowflake
         session = stack.enter_context(snowflake.connect(options))
         return SnowflakeSide(session, options.database, options.schema_, [plan.there for plan in place.tables])
+
+    def destination(self, target: settings.Snowflake) -> Destination:
+        return Destination(target, snowflake.address(target), snowflake.NAMES, partial(opened, target))
 
 
 ENGINE = Snowflake()

@@ -64,12 +64,8 @@ def opened(target: Snowflake, bucket: Bucket) -> Iterator[SnowflakeLoader]:
 class SnowflakeLoader(Loader):
     """One session with a schema of Snowflake."""
 
-    section = "snowflake"
-    rules = snowflake.NAMES
-
     def __init__(self, target: Snowflake, bucket: Bucket, session: Session) -> None:
         super().__init__(bucket)
-        self.where = snowflake.address(target)
         self._target = target
         self._session = session
         self._present: dict[str, Present] = {}

@@ -8,8 +8,7 @@ from typing import Any
 
 from helpers import load, verify
 from helpers.assessment import target_security
-from helpers.engines import engine, main_target
-from helpers.engines.base import Place
+from helpers.engines import destination
 from helpers.finding import Finding
 from helpers.frames import frame
 from helpers.ledger.folders import report_path
@@ -64,7 +63,7 @@ class ModernPipeline:
         return measured, performance_findings(measured)
 
     def plan_full_run(self) -> StepPlan:
-        both, target = "nothing: it reads both sides", snowflake.address(self._settings.snowflake)
+        both, target = "nothing: it reads both sides", destination(self._settings.main_target).where
         writes = {
             "export": "the stage: new files, a new manifest", "load": f"replaces the rows of {target}", "verify": both,
             "marts": "builds or replaces the marts", "parity": both,
@@ -96,7 +95,7 @@ class ModernPipeline:
         found = marts.built(self._settings)
         if found.get("load_id") != load_id:
             return Found("not done", f"the marts are of the load {found.get('load_id', 'none')}")
-        loaded, how = load.is_loaded(staged, bucket, self._settings.snowflake, load_id)
+        loaded, how = load.is_loaded(staged, bucket, self._settings.main_target, load_id)
         return Found("done" if loaded else "not done", f"the marts are of the load {load_id}, and {how}")
 
     def readers(self, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
@@ -139,7 +138,7 @@ class ModernPipeline:
 
     def _check_rules(self, step: str) -> Box:
         """Rules and business figures of the target's rows, as they are now."""
-        name = main_target(self._settings)
+        name = self._settings.main_target.adapter
 
         def act(progress: Progress) -> Answer:
             planned = verify.planned(self._settings, target=name, check="data-quality", progress=progress)
@@ -151,7 +150,7 @@ class ModernPipeline:
                 rules=found.business.rules if found.business else (),
             )  # fmt: skip
 
-        target = engine(name).address(Place(self._settings, self._settings.source))
+        target = destination(self._settings.main_target).where
         what = f"runbook verify --check data-quality against {target}; both sides are only read"
         rows = [(side, "rules and business figures") for side in ("source", "target")]
         cost, totals = compute_cost(self._settings), {"sides": 2}
@@ -159,7 +158,7 @@ class ModernPipeline:
 
     def _compare_target(self, step: str) -> Box:
         """Every table of the target beside the source, cell by cell."""
-        name = main_target(self._settings)
+        name = self._settings.main_target.adapter
 
         def act(progress: Progress) -> Answer:
             found, about = compare(self._settings, name, f"verify-{name}")
@@ -174,7 +173,7 @@ class ModernPipeline:
             ("the run's ledger", "how the pipeline's last full run ended"),
             ("source and target", "every table, cell by cell"),
         ]
-        target = engine(name).address(Place(self._settings, self._settings.source))
+        target = destination(self._settings.main_target).where
         what = f"read how the pipeline ran last, and compare {target} with the source again"
         cost = "none worth naming: both sides are only read"
         return Box(plan_step(step, what, rows, "asked", "what", cost=cost), act)

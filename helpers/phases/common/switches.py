@@ -114,7 +114,7 @@ class Switching(Phase):
 
     def check_target(self, report_name: str, fix: str) -> Iterator[Finding]:
         """Whether source and target are equal, cell by cell."""
-        found, _ = compare(self.settings, "snowflake", report_name)
+        found, _ = compare(self.settings, self.settings.main_target.adapter, report_name)
         for each in found.tables:
             if each.verdict == "equal":
                 yield note(str(each), f"equal, {each.rows_source or 0:,} rows, {each.method}")

@@ -26,7 +26,7 @@ from helpers.errors import BackupError, UsageError
 from helpers.finding import Finding, failed, note, stop, warning
 from helpers.frames import frame
 from helpers.ledger.gate import Token
-from helpers.model import names
+from helpers.load import beforehand
 from helpers.phases.common.phase import Phase, part_of
 from helpers.pipelines import query_times
 from helpers.pipelines.query_times import Timing
@@ -94,7 +94,7 @@ class Assessment(Phase):
             for each in self._census:
                 for why in each.refused:
                     yield warning(str(each.table), f"the export would refuse it: {why}", "; ".join(each.cures))
-            by_target = names.refusals_by_target(self.settings, [each.table for each in self._census])
+            by_target = beforehand.refusals_by_target(self.settings, [each.table for each in self._census])
             for where, refusal in ((where, each) for where, found in by_target.items() for each in found):
                 yield warning(refusal.on, f"{where} would refuse it: {refusal.why}", refusal.cure)
             rows = sum(each.rows for each in self._census)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
+import duckdb
 import pandas as pd
 import plotly.graph_objects as go
 import snowflake.connector
@@ -22,7 +23,7 @@ from IPython import get_ipython
 from IPython.display import HTML, Markdown
 
 from helpers import export, load
-from helpers.engines.loading import Target
+from helpers.engines import destination
 from helpers.errors import AwaitingPerson, MigrationError, SourceFailed, SourceRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.export.state import TableState
@@ -32,7 +33,8 @@ from helpers.ledger.folders import PHASE, run_folder
 from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import CHECK, Declares, Found, Probe, Step
 from helpers.ledger.view import NOT_APPLICABLE
-from helpers.model import manifest, names
+from helpers.load import beforehand
+from helpers.model import manifest
 from helpers.model.globs import EXCLUDED
 from helpers.model.manifest import Manifest
 from helpers.model.names import Refusal
@@ -41,11 +43,10 @@ from helpers.phases.common.phase import Phase
 from helpers.phases.common.servers import record_servers
 from helpers.phases.common.verification import compare, keep_report
 from helpers.phases.p30_data_migration import plan as data_migration_plan
-from helpers.platforms import postgres, spark
+from helpers.platforms import postgres
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
-from helpers.settings import Databricks
 from helpers.source import held_snapshots, left_out, snapshot
 from helpers.source.catalog import read_catalog
 from helpers.source.held_snapshots import Snapshot
@@ -56,6 +57,8 @@ from helpers.verify.verdict import counted
 STAGE_HOLDS_THE_SNAPSHOT = "stage-holds-the-snapshot"
 TARGET_HOLDS_THE_SNAPSHOT = "target-holds-the-snapshot"
 DELTA_HOLDS_THE_SNAPSHOT = "delta-holds-the-snapshot"
+
+_NO_SNOWFLAKE = "the profile has no Snowflake"
 
 
 class DataMigration(Phase):
@@ -160,36 +163,27 @@ class DataMigration(Phase):
 
     def load(self, stage_checked: Token) -> pd.DataFrame:
         """Loads the target, each table in one transaction, or shows what would be loaded."""
-        return self._load("s30-load", stage_checked, self.settings.snowflake)
+        return self._load("s30-load", stage_checked, "snowflake")
 
     def verify(self) -> pd.DataFrame:
         """Compares source and target, cell by cell; a row a table."""
-        with self.step("s30-verify", self._inputs(), CHECK) as step:
-            return self._verdicts(step, "snowflake")
+        return self._verdicts("s30-verify", "snowflake")
 
-    def gate(self) -> Token:
+    def gate(self) -> Token | Markdown:
         """The gate in front of every later phase: the target holds the snapshot."""
-        with self.step("s30-gate", self._inputs(), CHECK) as step:
-            return self._gate(step, TARGET_HOLDS_THE_SNAPSHOT, "snowflake")
+        return self._gate("s30-gate", TARGET_HOLDS_THE_SNAPSHOT, "snowflake")
 
     def load_databricks(self, stage_checked: Token) -> pd.DataFrame:
-        """Loads the Delta tables, each in one commit, or shows what would be loaded; says so where the profile has no target for them."""
-        return self._load("s30-load-databricks", stage_checked, self.settings.values.databricks)
+        """Loads the Delta tables, each in one commit, or shows what would be loaded."""
+        return self._load("s30-load-databricks", stage_checked, "databricks")
 
     def verify_databricks(self) -> pd.DataFrame:
         """Compares source and Delta tables, cell by cell; a row a table."""
-        with self.step("s30-verify-databricks", self._inputs(), CHECK) as step:
-            if self.settings.values.databricks is None:
-                return self._without_delta(step)
-            return self._verdicts(step, "databricks")
+        return self._verdicts("s30-verify-databricks", "databricks")
 
     def gate_databricks(self) -> Token | Markdown:
-        """The gate behind the Delta tables; a sentence and no token where the profile has no target for them."""
-        with self.step("s30-gate-databricks", self._inputs(), CHECK) as step:
-            if self.settings.values.databricks is None:
-                self._without_delta(step)
-                return Markdown("– no gate: there is no Delta table to hold anything")  # type: ignore[no-untyped-call]
-            return self._gate(step, DELTA_HOLDS_THE_SNAPSHOT, "databricks")
+        """The gate behind the Delta tables."""
+        return self._gate("s30-gate-databricks", DELTA_HOLDS_THE_SNAPSHOT, "databricks")
 
     def milestone(self) -> Token:
         """All historical data migrated and validated, in every target that is configured."""
@@ -221,8 +215,13 @@ class DataMigration(Phase):
         """The first differing rows of each table, source above target, with the differing characters marked."""
         return HTML(page.first_rows(self._compared()))  # type: ignore[no-untyped-call]
 
-    def report_page(self, target: TargetName = "snowflake") -> Markdown:
-        """A link to a verification's report for people, beside the files with all differing cells."""
+    def report_page(self, target: TargetName | None = None) -> Markdown:
+        """A link to a verification's report for people, beside the files with all differing cells.
+
+        Args:
+            target: without it, the one that the pipeline writes.
+        """
+        target = target or self.settings.main_target.adapter
         if target not in self._pages:
             return Markdown("There is no report: nothing was compared, or its page could not be written.")  # type: ignore[no-untyped-call]
         # The archived notebook lies in its phase's folder; an open one is where Jupyter has started its kernel.
@@ -238,15 +237,15 @@ class DataMigration(Phase):
         """One sentence: the verdict, at which LSN, over how much."""
         if not self.apply:
             return f"REHEARSED: {counted(self._planned().rows, 'row')} would move at LSN {self._snapshot.lsn}"
-        report = self._found("snowflake")
+        main = self.settings.main_target
+        report = self._found(main.adapter)
         exact = "" if self._snapshot.exact else " (approximate)"
-        on = f"{named}," if (named := self._stand_ins["snowflake"]) else ""
+        on = f"{named}," if (named := self._stand_ins[main.adapter]) else ""
+        others = "" if main.adapter == "databricks" else f"; Delta tables: {self._delta_verdict()}"
         return (
             f"{report.verdict.upper()}: {counted(report.rows, 'row')} and {counted(report.cells, 'cell')} "
             f"of {counted(len(report.tables), 'table')} "
-            f"in {self.settings.snowflake.database}.{self.settings.snowflake.schema_}{on} "
-            f"against the source at LSN {report.lsn}{exact}; "
-            f"Delta tables: {self._delta_verdict()}"
+            f"in {destination(main).where}{on} against the source at LSN {report.lsn}{exact}{others}"
         )
 
     def source_engine(self) -> sqlalchemy.Engine:
@@ -257,18 +256,26 @@ class DataMigration(Phase):
         )
 
     def target_connection(self) -> Any:
-        """For `%%sql` cells: the genuine connector's connection, in the target's schema."""
-        target = self.settings.snowflake
+        """For `%%sql` cells: the genuine connector's connection, in the target's schema.
+
+        Without Snowflake, a database that says so: nothing else has a driver for these cells.
+        """
+        if (target := self.settings.values.snowflake) is None:
+            nothing = duckdb.connect()
+            nothing.execute(f"CREATE MACRO current_version() AS '{_NO_SNOWFLAKE}'")
+            return nothing
         connection: snowflake.connector.SnowflakeConnection = snowflake_platform.open_connection(target)
         if self.apply:
             connection.cursor().execute(f"USE SCHEMA {snowflake_platform.identifier(target.database, target.schema_)}")
         return connection
 
     def largest_table(self, side: Literal["source", "target"] = "source") -> str:
-        """What a `%%sql` cell selects from: the table with most rows, or in a rehearsal's target, which may not exist, one row."""
+        """What a `%%sql` cell selects from: the table with most rows; one row in a target that may not exist, or is not there."""
         census = max(self._planned().census, key=lambda c: c.rows)
         if side == "source":
             return postgres.identifier(census.table.schema, census.table.name)
+        if self.settings.values.snowflake is None:
+            return f"(SELECT '{_NO_SNOWFLAKE}' AS STATE)"
         return snowflake_platform.identifier(census.table.name) if self.apply else "(SELECT 'rehearsed' AS STATE)"
 
     @property
@@ -346,32 +353,33 @@ class DataMigration(Phase):
             return Found("not done", f"the manifest at {self._bucket.location} was changed since")
         return Found("done", f"the manifest at {self._bucket.location} is of the export {found.export}", now)
 
-    def _load(self, name: str, stage_checked: Token, target: Target | None) -> pd.DataFrame:
-        """The step that loads a target; of Delta tables it shows too which engine has written them."""
+    def _load(self, name: str, stage_checked: Token, target: TargetName) -> pd.DataFrame:
+        """The step that loads a target; where several programs can write its tables, it shows which one did."""
         require(stage_checked, STAGE_HOLDS_THE_SNAPSHOT, apply=self.apply)
+        section = self.settings.targets.get(target)
 
         def probe(load_id: str, result: Mapping[str, Any]) -> Found:
-            assert target
-            done, how = load.is_loaded(self._staged(), self._bucket, target, load_id)
+            assert section
+            done, how = load.is_loaded(self._staged(), self._bucket, section, load_id)
             return Found("done" if done else "not done", how, _loaded(self._staged()))
 
-        where = data_migration_plan.address(target) if target else None
-        inputs = {"target": where, "export": self._exported(self._manifest)}
-        with self.step(name, inputs, probe=probe if target else None) as step:
-            if target is None:
-                return self._without_delta(step)
+        there = destination(section) if section else None
+        inputs = {"target": there and there.where, "export": self._exported(self._manifest)}
+        with self.step(name, inputs, probe=probe if section else None) as step:
+            if section is None or there is None:
+                return self._without(step, target)
             if not self.apply:
-                planned = data_migration_plan.plan_load(name, self._planned(), self._bucket, target, self.settings)
+                planned = data_migration_plan.plan_load(name, self._planned(), self._bucket, section, self.settings)
                 return self.shown(step, planned)
             staged = self._staged()
             if not step.skipped:
                 title = name.removeprefix("s30-").replace("-", " ")
                 with self.timed(title), progress(title) as report:
-                    plan = load.plan_load(staged, self._bucket, target)
+                    plan = load.plan_load(staged, self._bucket, section)
                     load.load(plan, load_id=step.load_id, progress=report)
                 step.result = _loaded(staged)
-        if isinstance(target, Databricks):
-            return frame(((str(t), t.rows, spark.engine(target)) for t in staged.tables), "table", "rows", "engine")
+        if there.written_by:
+            return frame(((str(t), t.rows, there.written_by) for t in staged.tables), "table", "rows", "engine")
         return frame(((str(t), t.rows) for t in staged.tables), "table", "rows")
 
     def _exported(self, exported: Manifest | None) -> dict[str, Any]:
@@ -400,47 +408,49 @@ class DataMigration(Phase):
 
     def _compared(self) -> Report:
         """The verification's report; one without tables where nothing was compared yet."""
-        return self._reports.get("snowflake") or Report("", "", "postgresql", "snowflake", ())
+        main = self.settings.main_target.adapter
+        return self._reports.get(main) or Report("", "", "postgresql", main, ())
 
-    def _verdicts(self, step: Step, target: TargetName) -> pd.DataFrame:
-        if not self.apply:
-            return pd.DataFrame({"table": str(c.table), "verdict": "planned"} for c in self._planned().census)
-        report = self._verify(target)
-        step.result = {
-            **_summary(report),
-            "rows": report.rows,
-            "cells": report.cells,
-            "left_out": dict(report.left_out),
-        }
-        return tables_for_notebooks.verdicts(report)
+    def _verdicts(self, name: str, target: TargetName) -> pd.DataFrame:
+        with self.step(name, self._inputs(), CHECK) as step:
+            if target not in self.settings.targets:
+                return self._without(step, target)
+            if not self.apply:
+                return pd.DataFrame({"table": str(c.table), "verdict": "planned"} for c in self._planned().census)
+            report = self._verify(target)
+            left = dict(report.left_out)
+            step.result = {**_summary(report), "rows": report.rows, "cells": report.cells, "left_out": left}
+            return tables_for_notebooks.verdicts(report)
 
-    def _gate(self, step: Step, name: str, target: TargetName) -> Token:
-        if not self.apply:
-            return rehearse(name, str(self._planned().rows))
-        step.result = _summary(report := self._found(target))
-        return gate(
-            name,
-            report.equal,
-            evidence=_summary(report),
-            next_step="look at what differs above, and at the report; correct the cause, then run this phase again",
-        )
+    def _gate(self, name: str, holds: str, target: TargetName) -> Token | Markdown:
+        """The token; where the profile has no such target, a sentence and no token."""
+        with self.step(name, self._inputs(), CHECK) as step:
+            if target not in self.settings.targets:
+                self._without(step, target)
+                return Markdown("– no gate: there is no table to hold anything")  # type: ignore[no-untyped-call]
+            if not self.apply:
+                return rehearse(holds, str(self._planned().rows))
+            step.result = _summary(report := self._found(target))
+            return gate(
+                holds, report.equal, evidence=_summary(report),
+                next_step="look at what differs above, and at the report; correct the cause, then run this phase again",
+            )  # fmt: skip
 
-    def _without_delta(self, step: Step) -> pd.DataFrame:
-        """What a step on Delta tables does where none are wanted: it says so, and its result says so in the ledger."""
-        why = f"not configured: the profile {self.settings.profile} has no section databricks, so there are no Delta tables"
+    def _without(self, step: Step, target: TargetName) -> pd.DataFrame:
+        """What a step on a target does that the profile does not have: it says so, and its result says so in the ledger."""
+        why = f"not configured: the profile {self.settings.profile} has no section {target}"
         step.result = {NOT_APPLICABLE: why}
         print(why)  # noqa: T201 - the operator and the auditor read it in the cell's output
         return pd.DataFrame({"table": [], "rows": []}).set_index("table")
 
     def _delta_verdict(self) -> str:
-        if self.settings.values.databricks is None:
+        if "databricks" not in self.settings.targets:
             return "not configured"
         report = self._reports.get("databricks")
         return f"{report.verdict}{self._stand_ins['databricks']}" if report else "not compared"
 
     def _whole(self) -> Iterator[Finding]:
-        targets: list[TargetName] = ["snowflake", *(["databricks"] if self.settings.values.databricks else [])]
-        for target in targets:
+        for target in self.settings.targets:
             verdicts = {str(table): table.verdict for table in self._found(target).tables}
             for table in map(str, self._staged().tables):
                 if verdicts.get(table) != "equal":
@@ -457,7 +467,7 @@ class DataMigration(Phase):
 
     def _refused_names(self, tables: Sequence[TableState]) -> list[Refusal]:
         """What any of the targets refuses: this phase loads them all."""
-        return [refusal for found in names.refusals_by_target(self.settings, tables).values() for refusal in found]
+        return [refusal for found in beforehand.refusals_by_target(self.settings, tables).values() for refusal in found]
 
     def _verify(self, target: TargetName) -> Report:
         name = f"verify-{target}"

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from helpers import load
-from helpers.engines.loading import Target
 from helpers.errors import MigrationError, TargetRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.model import manifest
 from helpers.model.catalog import Table
 from helpers.phases.common.plan import StepPlan, compute_cost, plan_step
-from helpers.platforms import snowflake as snowflake_platform
-from helpers.platforms import spark
 from helpers.platforms.s3 import Bucket
-from helpers.settings import Databricks, Settings
+from helpers.settings import Settings, Target
 
 
 def plan_export(plan: ExportPlan, settings: Settings) -> StepPlan:
@@ -31,11 +28,6 @@ def plan_export(plan: ExportPlan, settings: Settings) -> StepPlan:
     totals = {name.replace(" ", "_"): sum(row[n] for row in rows) for n, name in enumerate(counted, 2)}
     columns = ("table", "action", *counted)
     return plan_step("s30-export", what, rows, *columns, cost=compute_cost(settings), totals=totals)
-
-
-def address(target: Target) -> str:
-    """How a target is named to people."""
-    return spark.address(target) if isinstance(target, Databricks) else snowflake_platform.address(target)
 
 
 def plan_load(step: str, plan: ExportPlan, bucket: Bucket, target: Target, settings: Settings) -> StepPlan:
@@ -57,8 +49,8 @@ def plan_load(step: str, plan: ExportPlan, bucket: Bucket, target: Target, setti
     }  # fmt: skip
     rows += [("(no more in the source)", name, "drop", 0, 0) for name in found.stale]
     columns = ("table", "target object", "action", "rows", "bytes in the source")
-    once = "commit" if isinstance(target, Databricks) else "transaction"
-    what = f"load {address(target)}, each table in one {once}; the size of the files is known after the export"
+    there = found.there
+    what = f"load {there.where}, each table in one {there.at_once}; the size of the files is known after the export"
     return plan_step(step, what, rows, *columns, cost=compute_cost(settings), totals=totals)
 
 
@@ -70,8 +62,7 @@ def ask_targets(plan: ExportPlan, bucket: Bucket, settings: Settings) -> None:
         TargetRefused, UsageError: what any of them refuses, all of it.
     """
     refused: list[MigrationError] = []
-    targets: tuple[Target | None, ...] = (settings.values.snowflake, settings.values.databricks)
-    for target in (each for each in targets if each is not None):
+    for target in settings.targets.values():
         try:
             load.plan_load(plan.unwritten, bucket, target)
         except (TargetRefused, UsageError) as error:

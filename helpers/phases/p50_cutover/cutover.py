@@ -16,6 +16,7 @@ import pandas as pd
 from helpers import checklist, export, load
 from helpers.cutover import last_difference
 from helpers.cutover.last_difference import Health
+from helpers.engines import destination
 from helpers.errors import UsageError
 from helpers.finding import Finding, judged, note, stop
 from helpers.frames import frame
@@ -27,7 +28,6 @@ from helpers.phases.common import earlier, switches
 from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.phases.common.switches import Dags, Switching, plan_change, plan_tables
 from helpers.platforms import postgres
-from helpers.platforms import snowflake as snowflake_platform
 from helpers.platforms.dns import Record
 from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
@@ -118,7 +118,7 @@ class Cutover(Switching):
                 with self.timed("final export"), progress("export") as report:
                     delta = last_difference.plan_delta(self.settings, self._bucket, self._snapshot, progress=report)
                     # What the load would refuse is refused before anything is written.
-                    load.plan_load(delta.export.unwritten, self._bucket, self.settings.snowflake)
+                    load.plan_load(delta.export.unwritten, self._bucket, self.settings.main_target)
                     own = export.marked(delta.export, step.load_id, progress=report)
                     written = export.export(own, progress=report)
                 step.result = {
@@ -129,7 +129,7 @@ class Cutover(Switching):
 
     def load(self) -> pd.DataFrame:
         """Loads the changed tables, each in one transaction."""
-        target = self.settings.snowflake
+        target = self.settings.main_target
         if self._is_past("s50-delta-load"):
             return pd.DataFrame()
         delta = self.run.view()["s50-delta"].result if self.apply else None
@@ -137,10 +137,10 @@ class Cutover(Switching):
             why = "it was not exported in this run"
             cure = "run the cells above first"
             raise UsageError("load the final delta", on="runbook 50_cutover", why=why, next_step=cure)
-        inputs = {"target": snowflake_platform.address(target), "delta": delta or {}}
+        inputs = {"target": destination(target).where, "delta": delta or {}}
         with self.step("s50-delta-load", inputs, probe=self._is_loaded) as step:
             if not self.apply or delta is None:
-                what = f"replace the rows of the changed tables in {snowflake_platform.address(target)}"
+                what = f"replace the rows of the changed tables in {destination(target).where}"
                 return self.shown(step, plan_tables("s50-delta-load", what, self._catalog(), "load, if changed"))
             if not step.skipped:
                 with self.timed("final load"), progress("load") as report:
@@ -238,7 +238,7 @@ class Cutover(Switching):
         rows.append(("threshold: failed queries", f"at most {limits.max_error_rate:.1%} of {limits.probes}", too_bad))
         slow = "threshold: 95th percentile of the latency"
         rows.append((slow, f"at most {limits.max_latency_seconds:g} s", too_bad))
-        target = self.settings.snowflake
+        target = self.settings.snowflake  # the one whose answers the switch can measure
         what = (
             f"freeze {self.settings.source.dbname}, carry the last difference over to {target.database}.{target.schema_}, "
             "switch the scheduler and the readers"
@@ -335,7 +335,7 @@ class Cutover(Switching):
     def _is_loaded(self, load_id: str, result: Mapping[str, Any]) -> Found:
         changed = (self.run.view()["s50-delta"].result or {}).get("changed", ())
         final = manifest.read(self._bucket)
-        done, how = last_difference.is_loaded(final, self._bucket, self.settings.snowflake, changed, load_id)
+        done, how = last_difference.is_loaded(final, self._bucket, self.settings.main_target, changed, load_id)
         return Found("done" if done else "not done", how, result)
 
     def _is_led(self, share: int | None) -> Probe:
