@@ -238,7 +238,7 @@ def _fresh(local_settings: Settings, databases: EmptyDatabases, options: str = "
         )
         found = Migration(Settings("local", local_settings.file, own))
         yield found
-    for bucket in (found.bucket, Lake.of(own.databricks, own.stage).bucket):
+    for bucket in (found.bucket, Lake.open(own.databricks, own.stage).bucket):
         bucket.remove(list(bucket.sizes()))
     with _at_the_target(own.snowflake) as cursor:
         for schema in (own.snowflake.schema_, own.snowflake.schema_ + SCHEMA_SUFFIX):

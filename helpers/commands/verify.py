@@ -109,7 +109,7 @@ def verify(
             rows,
             shown=("table", "rows (about)", "by key", "compared"),
         )
-    about = About.of(what)
+    about = About.from_plan(what)
     page: Path | None = None
     if found.tables and not found.business:
         with best_effort("the report page could not be written"):

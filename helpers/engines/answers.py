@@ -9,7 +9,7 @@ from helpers.engines.columns import ComparedColumn, TablePlan
 from helpers.engines.held import Held, declared_form
 from helpers.engines.sql import Sql
 from helpers.model.catalog import Table
-from helpers.model.declared import Dialect
+from helpers.model.declared import Declared
 
 
 class Answers(Protocol):
@@ -85,20 +85,18 @@ class AnswersOf:
 
 def held_there(
     plan: TablePlan,
-    found: Mapping[str, str],
+    found: Mapping[str, Declared],
     sql: Sql,
     *,
-    types: Dialect,
     name: Callable[[ComparedColumn], str] = lambda column: column.there,
     field: Callable[[ComparedColumn], str] | None = None,
-    wanted: Callable[[ComparedColumn], str] = lambda column: column.type,
+    wanted: Callable[[ComparedColumn], Declared] = lambda column: column.type,
 ) -> dict[str, Held]:
     """The columns of a table that a target has.
 
     Args:
         found: the target's types by name.
         sql: in which it is asked.
-        types: the dialect of its types.
         name, wanted: of a column, its name in `found` and the type that it should have there.
         field: its name in a query, where that is another one.
     """
@@ -111,7 +109,7 @@ def held_there(
         source, there = column.staged.source, found[name(column)]
         flag = flags.get(source)
         kept = f"{sql.identifier(asked(flag))} IS NULL" if flag and name(flag) in found else None
-        form, digits, scale = declared_form(there, types)
-        should = declared_form(wanted(column), types)[0]
-        held[source] = Held(sql.identifier(asked(column)), there, should, form, digits, scale, kept)
+        form, digits, scale = declared_form(there)
+        should = declared_form(wanted(column))[0]
+        held[source] = Held(sql.identifier(asked(column)), there.text, should, form, digits, scale, kept)
     return held

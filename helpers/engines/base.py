@@ -16,7 +16,7 @@ from helpers.engines.answers import Answers, AnswersOf
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
 from helpers.engines.loading import Destination
 from helpers.engines.shapes import TableShape
-from helpers.model.declared import Dialect as TypeDialect
+from helpers.model.declared import Ddl
 from helpers.model.manifest import Manifest
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket
@@ -65,14 +65,14 @@ class Engine(ABC):
 
     Attributes:
         title: as people say it.
-        types: the dialect of the types that a load gives its columns.
+        ddl: how its tables are defined.
         renames: whether its tables and columns may have other names than the source's.
         as_staged: whether it holds the values as an export stages them, and not as the source itself does.
         needs_export: whether there is nothing to compare before an export.
     """
 
     title: str
-    types: TypeDialect
+    ddl: Ddl
     renames = True
     as_staged = True
     needs_export = False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from helpers.engines.shapes import TableShape, declared_type
 from helpers.model.catalog import Table
-from helpers.model.declared import Dialect
+from helpers.model.declared import Ddl, Declared
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.model.types import Comparison
 from helpers.platforms.postgres import identifier
@@ -18,16 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SideColumn:
-    """A column as one side has it."""
-
-    name: str
-    type: str
-    not_null: bool
-
-
-@dataclass(frozen=True)
-class ComparedColumn(SideColumn):
+class ComparedColumn:
     """A column as the target should have it, and how it is compared.
 
     Attributes:
@@ -39,6 +30,9 @@ class ComparedColumn(SideColumn):
         tolerance: how far two numbers may lie apart and still count as equal.
     """
 
+    name: str
+    type: Declared
+    not_null: bool
     comparison: Comparison
     text: str
     postgres: str
@@ -98,13 +92,11 @@ class TablePlan:
         return tuple(column.staged for column in self.columns)
 
 
-def as_compared(
-    staged: StagedColumn, there: str, tolerance: float | None, dialect: Dialect = "snowflake"
-) -> ComparedColumn:
+def as_compared(staged: StagedColumn, there: str, tolerance: float | None, ddl: Ddl) -> ComparedColumn:
     """A column of the manifest, or of the census, as it is compared with a target that was loaded from it."""
     return ComparedColumn(
         staged.name,
-        declared_type(staged, dialect),
+        declared_type(staged, ddl),
         staged.not_null,
         staged.comparison,
         staged.text.format(c=identifier(staged.source)),

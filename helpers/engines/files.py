@@ -74,7 +74,7 @@ class Files(ABC):
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         duck.enable_s3(into, self._bucket.stage)
         printed = ", ".join(
-            f"{texts.of_parquet(identifier(column.staged.field), kind)} AS c{n}"
+            f"{texts.parquet_text(identifier(column.staged.field), kind)} AS c{n}"
             for n, (column, kind) in enumerate(zip(plan.columns, self.parquet(plan), strict=True))
         )
         rows, condition = self.relation(plan), where(plan, self.sql)

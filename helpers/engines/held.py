@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 from helpers.engines.columns import ComparedColumn
 from helpers.model.catalog import PgType
-from helpers.model.declared import Dialect, read
+from helpers.model.declared import DUCKDB, POSTGRESQL, Declared
 
 Form = Literal["number", "float", "text", "boolean", "date", "timestamp", "timestamptz", "time", "bytes", "other"]
 
@@ -56,35 +56,29 @@ def form_of(kind: PgType) -> Form:
     """The form of a PostgreSQL type; `other` is what has a comparison of its own, and travels as text."""
     if kind.kind == "e":
         return "text"
-    return declared_form(kind.sql, "postgresql")[0] if kind.kind == "b" and kind.element is None else "other"
+    return declared_form(POSTGRESQL.read(kind.sql))[0] if kind.kind == "b" and kind.element is None else "other"
 
 
 def digits_of(kind: PgType) -> tuple[int | None, int]:
     """Digits and digits after the point that a PostgreSQL type of form `number` allows; (None, 0) for no limit."""
-    return declared_form(kind.sql, "postgresql")[1:]
+    return declared_form(POSTGRESQL.read(kind.sql))[1:]
 
 
-def declared_form(declared: str, dialect: Dialect) -> tuple[Form, int | None, int]:
-    """The form of a type, and of an exact number its digits (None for no limit) and digits after the point.
-
-    Args:
-        declared: as the dialect names it, with its sizes.
-        dialect: of its name.
-    """
-    if declared.startswith("TIMESTAMP_TZ"):
+def declared_form(kind: Declared) -> tuple[Form, int | None, int]:
+    """The form of a type, and of an exact number its digits (None for no limit) and digits after the point."""
+    if kind.name.startswith("TIMESTAMP_TZ"):  # of Snowflake's, whose offset no comparison looks at
         return "timestamptz", None, 0
-    found = read(declared, dialect)
-    if found.family != "number":
-        return _FORMS.get(found.family, cast(Form, found.family)), None, 0
-    places = found.places or 0
+    if kind.family != "number":
+        return _FORMS.get(kind.family, cast(Form, kind.family)), None, 0
+    places = kind.places or 0
     return (
         "number",
-        None if inf in (found.needs, places) else int(found.needs + places),
+        None if inf in (kind.needs, places) else int(kind.needs + places),
         0 if places == inf else int(places),
     )
 
 
 def staged_form(column: ComparedColumn) -> tuple[Form, int | None, int]:
     """The form of a column's values as they are staged, with their digits and digits after the point."""
-    found = declared_form(column.staged.parquet, "duckdb")
+    found = declared_form(DUCKDB.read(column.staged.parquet))
     return ("number", None, 0) if found[0] == "text" and column.comparison == "number" else found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from helpers.model import declared, defaults
 from helpers.model.catalog import Column, Key, Table
-from helpers.model.declared import Dialect
+from helpers.model.declared import POSTGRESQL, Ddl, Declared
 from helpers.model.manifest import StagedColumn, StagedTable
 
 
@@ -19,13 +19,12 @@ class ColumnShape:
     """A column as one side has it.
 
     Attributes:
-        type: as the dialect's catalog prints it, with its sizes.
-        default: an SQL expression of the dialect.
+        default: an SQL expression of the engine.
         labels: of an enum, in their order.
     """
 
     name: str
-    type: str
+    type: Declared
     not_null: bool | None = None
     default: str | None = None
     comment: str | None = None
@@ -37,11 +36,12 @@ class TableShape:
     """A table as one side has it.
 
     Attributes:
+        ddl: of the engine that it is in, or for.
         columns: in their order.
         keys: that the target keeps, or, in Snowflake, that it was told of.
     """
 
-    dialect: Dialect
+    ddl: Ddl
     columns: tuple[ColumnShape, ...]
     keys: tuple[Key, ...] | None = None
     comment: str | None = None
@@ -51,48 +51,42 @@ class TableShape:
         return next((column for column in self.columns if column.name == name), None)
 
 
-TYPES: dict[Dialect, str] = {"snowflake": "snowflake", "delta": "delta", "duckdb": "parquet", "postgresql": "snowflake"}
-"""Of which attribute of a staged column is the type that a load gives it; a PostgreSQL is not loaded."""
-
-
-def declared_type(column: StagedColumn, dialect: Dialect) -> str:
+def declared_type(column: StagedColumn, ddl: Ddl) -> Declared:
     """The type that a load gives a column."""
-    return str(getattr(column, TYPES[dialect]))
+    return ddl.read(getattr(column, ddl.staged))
 
 
-def of_table(table: Table) -> TableShape:
+def source_shape(table: Table) -> TableShape:
     """A table of PostgreSQL as its catalog has it."""
     columns = (
-        ColumnShape(c.name, c.type.sql, c.not_null, c.default, c.comment or "", c.type.labels) for c in table.columns
+        ColumnShape(c.name, POSTGRESQL.read(c.type.sql), c.not_null, c.default, c.comment or "", c.type.labels)
+        for c in table.columns
     )
-    return TableShape("postgresql", tuple(columns), table.keys, table.comment or "")
+    return TableShape(POSTGRESQL, tuple(columns), table.keys, table.comment or "")
 
 
-def of_staged(staged: StagedTable, source: Table | None = None, dialect: Dialect = "snowflake") -> TableShape:
+def loaded_shape(staged: StagedTable, ddl: Ddl, source: Table | None = None) -> TableShape:
     """The table that a load of `staged` makes in the target.
 
     Args:
         staged: from the manifest.
+        ddl: the target's.
         source: the table as it is now, with the columns and types of `staged`: what the values do not depend on, which is
             nullability, defaults, keys and comments, is then taken from it.
-        dialect: the target's.
     """
     now = {column.name: column for column in source.columns} if source else {}
-    columns = tuple(_column(c, now.get(c.source) if c.flag_of is None else None, dialect) for c in staged.columns)
+    columns = tuple(_column(c, now.get(c.source) if c.flag_of is None else None, ddl) for c in staged.columns)
     table = source or staged
-    keys = _primary(table.key) if dialect == "snowflake" else None
-    return TableShape(dialect, columns, keys, table.comment or "")
+    keys = _primary(table.key) if ddl.tells_keys else None
+    return TableShape(ddl, columns, keys, table.comment or "")
 
 
-def _column(staged: StagedColumn, now: Column | None, dialect: Dialect) -> ColumnShape:
+def _column(staged: StagedColumn, now: Column | None, ddl: Ddl) -> ColumnShape:
     about = now or staged
     not_null = now.not_null and staged.policy != "null+flag" if now else staged.not_null
-    if dialect != "snowflake":
-        # Delta's own log knows neither keys nor, without a feature that the load does not use, defaults.
-        return ColumnShape(staged.name, declared_type(staged, dialect), not_null, None, about.comment or "")
-    postgres = now.type.sql if now else staged.postgres
-    default = defaults.in_snowflake(about.default, postgres, staged.snowflake)
-    return ColumnShape(staged.name, staged.snowflake, not_null, default, about.comment or "")
+    kind, postgres = declared_type(staged, ddl), POSTGRESQL.read(now.type.sql if now else staged.postgres)
+    default = ddl.default(about.default, postgres, kind) if ddl.default else None
+    return ColumnShape(staged.name, kind, not_null, default, about.comment or "")
 
 
 def difference(found: TableShape, wanted: TableShape) -> str:
@@ -106,9 +100,9 @@ def difference(found: TableShape, wanted: TableShape) -> str:
     if surplus := [name for name in names if name not in needed]:
         return f"it also has {', '.join(surplus)}"
     for have, want in zip(found.columns, wanted.columns, strict=True):
-        if (have.name, have.not_null) != (want.name, want.not_null) or not same_type(have, want, found.dialect):
+        if (have.name, have.not_null) != (want.name, want.not_null) or not same_type(have, want):
             return f"its column {have.name} {have.type} must be {want.name} {want.type}{' NOT NULL' if want.not_null else ''}"
-        if defaults_differ(have, want, found.dialect):
+        if defaults_differ(have, want, found.ddl):
             return f"its column {have.name} has the default {have.default or 'NULL'} for {want.default or 'NULL'}"
     if keys_differ(found, wanted):
         have_key, want_key = (", ".join(map(str, keys)) or "none" for keys in (found.keys or (), wanted.keys or ()))
@@ -124,16 +118,16 @@ def comment_difference(found: TableShape, wanted: TableShape) -> str:
     return "its comment is another" if found.comment != wanted.comment else ""
 
 
-def same_type(have: ColumnShape, want: ColumnShape, dialect: Dialect) -> bool:
+def same_type(have: ColumnShape, want: ColumnShape) -> bool:
     """Whether two columns have one type, as far as the target tells."""
-    return declared.change(want.type, have.type, dialect) is None
+    return declared.change(want.type, have.type) is None
 
 
-def defaults_differ(have: ColumnShape, want: ColumnShape, dialect: Dialect) -> bool:
+def defaults_differ(have: ColumnShape, want: ColumnShape, ddl: Ddl) -> bool:
     """Whether two defaults certainly do not mean the same."""
     if have.default is None or want.default is None:
         return False
-    return defaults.same(want.default, have.default, want.type, dialect) is False
+    return defaults.same(want.default, have.default, want.type, ddl) is False
 
 
 def keys_differ(found: TableShape, wanted: TableShape) -> bool:
@@ -142,6 +136,6 @@ def keys_differ(found: TableShape, wanted: TableShape) -> bool:
 
 
 def _primary(key: Iterable[str]) -> tuple[Key, ...]:
-    """Snowflake is told of the one key by which rows are told apart; it keeps to none but NOT NULL."""
+    """The one key by which rows are told apart."""
     columns = tuple(key)
     return (Key(columns, primary=True),) if columns else ()

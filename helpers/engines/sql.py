@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from helpers.digests.canonical import Dialect as Canonical
-from helpers.digests.canonical import FormColumn, kind_of
+from helpers.digests.canonical import CanonicalSql, FormColumn, kind_of
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
 from helpers.engines.held import Form, Held, staged_form
-from helpers.model.declared import Dialect as TypeDialect
 from helpers.platforms import postgres
 
 SUMMED_DIGITS = 28
@@ -40,12 +38,10 @@ class Sql:
 
     Attributes:
         canonical: a row's form and its digest.
-        types: the dialect of its types' names.
         double: its type of a float of 64 bits.
     """
 
-    canonical: Canonical
-    types: ClassVar[TypeDialect] = "duckdb"
+    canonical: CanonicalSql
     double: ClassVar[str] = "DOUBLE PRECISION"
     limits_digits: ClassVar[bool] = True
     """Whether decimals end at `DIGITS`."""
@@ -170,7 +166,7 @@ class Sql:
         form, digits, scale = staged_form(column)
         value = self.staged(column)
         return Held(
-            f"CAST({value} AS {self.double})" if form == "float" else value, column.type, form, form, digits, scale
+            f"CAST({value} AS {self.double})" if form == "float" else value, column.type.text, form, form, digits, scale
         )
 
     def _forms(self, plan: TablePlan) -> tuple[list[FormColumn], list[FormColumn]]:

@@ -96,7 +96,7 @@ def with_leading_zero(number: str) -> str:
     return f"regexp_replace({number}, '^(-?)\\.', '\\10.')"
 
 
-def of_float(column: str) -> str:
+def float_text(column: str) -> str:
     """A double's text, with which its value can be told again."""
     return (
         f"CASE WHEN isnan({column}) THEN 'NaN' WHEN isinf({column}) THEN if({column} > 0, 'Infinity', '-Infinity') "
@@ -104,11 +104,11 @@ def of_float(column: str) -> str:
     )
 
 
-def of_parquet(column: str, parquet: str) -> str:
+def parquet_text(column: str, parquet: str) -> str:
     """PostgreSQL's text of a staged value."""
     match parquet:
         case "DOUBLE" | "FLOAT":
-            return of_float(column)
+            return float_text(column)
         case "BLOB":
             return f"'\\x' || lower(hex({column}))"
         case "TIMESTAMPTZ":

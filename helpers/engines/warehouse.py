@@ -86,7 +86,7 @@ class Warehouse(ABC):
     def fetch(self, into: DuckDB, name: str, plan: TablePlan, chosen: Segments | None) -> None:
         shape = self.shape(plan)
         assert shape
-        types = {column.name: column.type for column in shape.columns}
+        types = {column.name: column.type.text for column in shape.columns}
         columns = list(enumerate(plan.columns))
         sent = ", ".join(f"{self.sent(self.sql.identifier(c.there), types[c.there])} AS C{n}" for n, c in columns)
         arrived = ", ".join(self.arrived(f"C{n}", types[c.there]) for n, c in columns)
@@ -106,7 +106,7 @@ class Warehouse(ABC):
     def held(self, plan: TablePlan) -> Mapping[str, Held] | None:
         shape = self.shape(plan)
         found = {column.name: column.type for column in shape.columns} if shape else {}
-        return held_there(plan, found, self.sql, types=self.sql.types) if shape else None
+        return held_there(plan, found, self.sql) if shape else None
 
     def query(self, sql: str, *, doing: str) -> list[tuple[Any, ...]]:
         return [tuple(row.values()) for row in self._session.execute(sql, doing=doing)]

@@ -37,7 +37,7 @@ def record(folder: Path, report: Report, plan: VerifyPlan, asked: Mapping[str, A
     """
     from helpers.verify.about import About  # imports every target's client, and most who ask for objections record none
 
-    path, about = plan.cells_folder.with_name(f"{plan.cells_folder.name}.json"), About.of(plan)
+    path, about = plan.cells_folder.with_name(f"{plan.cells_folder.name}.json"), About.from_plan(plan)
     text = json.dumps(report.as_dict(), indent=1, default=str)
     make_private(path.parent)
     if not create_exclusively(path, text):

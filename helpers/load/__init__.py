@@ -173,7 +173,7 @@ def _plan_table(loader: Loader, staged: StagedTable, there: Standing | None) -> 
         return TableLoad(staged, "create", "create", said)
     staged = comments.with_kept(staged, there.shape, said if there.comments is None else there.comments)
     plan = TableLoad(staged, "rows", "replace the rows", said, written=bool(there.kept))
-    plan = loader.change(plan, there.shape, shapes.of_staged(staged, dialect=there.shape.dialect))
+    plan = loader.change(plan, there.shape, shapes.loaded_shape(staged, there.shape.ddl))
     if there.kept:
         plan = replace(plan, action=f"{plan.action}; others wrote to it since its load: {there.kept}")
     return plan

@@ -1,4 +1,4 @@
-"""Defaults of columns: which are constants, whether two mean the same, and how a target writes one."""
+"""Defaults of columns: which are constants, and whether two mean the same."""
 
 from __future__ import annotations
 
@@ -12,15 +12,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from helpers.model.declared import Declared, Dialect, Family, read
-from helpers.platforms.snowflake import literal
-
-_SQLGLOT: dict[Dialect, str] = {
-    "postgresql": "postgres",
-    "snowflake": "snowflake",
-    "delta": "databricks",
-    "duckdb": "duckdb",
-}
+from helpers.model.declared import Ddl, Declared, Family
 
 _DAY = r"\d{4}-\d\d-\d\d"
 _FORMS: dict[Family, re.Pattern[str]] = {
@@ -38,87 +30,50 @@ class Constant:
     value: bool | Decimal | str | None
 
 
-def same(expected: str, found: str, column_type: str, dialect: Dialect) -> bool | None:
+def same(expected: str, found: str, kind: Declared, ddl: Ddl) -> bool | None:
     """Whether two defaults of a column of one type mean the same.
 
     Args:
         expected: an SQL expression, or empty for none.
         found: likewise.
-        column_type: as the dialect's catalog prints it.
-        dialect: in which both are written.
+        kind: the column's type.
+        ddl: in which both are written.
 
     Returns:
         None where both are expressions and not the same text: they may still mean the same.
     """
     if expected == found:
         return True
-    want, have = (constant(text, column_type, dialect) for text in (expected, found))
+    want, have = (constant(text, kind, ddl) for text in (expected, found))
     return None if want is None and have is None else want == have
 
 
-def constant(default: str, column_type: str, dialect: Dialect) -> Constant | None:
+def constant(default: str, kind: Declared, ddl: Ddl) -> Constant | None:
     """The value of a default that is one constant, as a column of the type takes it; None for any other expression."""
     if not default:
         return Constant(None)
     if default.startswith("GENERATED "):
         return None
     try:
-        found = _folded(sqlglot.parse_one(default, read=_SQLGLOT[dialect]))
+        found = _folded(sqlglot.parse_one(default, read=ddl.sqlglot))
     except SqlglotError:
         return None
     if found is None or found.value is None:
         return found
-    value = _taken(str(found.value), column_type, dialect)
+    value = _taken(str(found.value), kind)
     return None if value is None else Constant(value)
 
 
-def in_snowflake(default: str | None, postgres_type: str, snowflake_type: str) -> str | None:
-    """A default of PostgreSQL's as Snowflake's DDL takes it: of numbers, texts, booleans and dates, with a cast where the
-    constant alone is of another type (https://docs.snowflake.com/en/sql-reference/sql/create-table).
-
-    Args:
-        default: PostgreSQL's expression, empty for none, None where it is not known.
-        postgres_type: of the column in the source.
-        snowflake_type: of the column in the target.
-
-    Returns:
-        The SQL of the constant, empty for none; None where it is an expression, or no value of the target's type.
-    """
-    if not default:
-        return default
-    found = constant(default, postgres_type, "postgresql")
-    if found is None:
-        return None
-    if found.value is None:
-        return ""
-    value = found.value
-    target = read(snowflake_type, "snowflake")
-    match target.family:
-        case "number":
-            return f"{value:f}" if isinstance(value, Decimal) and _fits(value, target) else None
-        case "float":
-            return f"{value}::FLOAT" if isinstance(value, Decimal) else None
-        case "boolean":
-            return str(value).upper() if isinstance(value, bool) else None
-        case "date":
-            return f"{literal(value)}::DATE" if isinstance(value, str) else None
-        case "text":
-            return literal(value) if isinstance(value, str) and len(value) <= target.size else None
-        case _:
-            return None
-
-
-def _taken(text: str, column_type: str, dialect: Dialect) -> bool | Decimal | str | None:
-    declared = read(column_type, dialect)
-    if declared.dimensions:
+def _taken(text: str, kind: Declared) -> bool | Decimal | str | None:
+    if kind.dimensions:
         return text
-    match declared.family:
+    match kind.family:
         case "number" | "float":
             return _number(text)
         case "boolean":
             return {"true": True, "false": False, "t": True, "f": False}.get(text.lower())
         case "date" | "timestamp" | "timestamptz":
-            return text if _FORMS[declared.family].fullmatch(text) else None
+            return text if _FORMS[kind.family].fullmatch(text) else None
         case "padded text":
             return text.rstrip(" ")
         case _:
@@ -162,8 +117,3 @@ def _number(text: str) -> Decimal | None:
     except InvalidOperation:
         return None
     return number if number.is_finite() else None
-
-
-def _fits(number: Decimal, target: Declared) -> bool:
-    scaled = Fraction(number) * Fraction(10) ** int(target.places or 0)
-    return number.copy_abs() < Decimal(10) ** int(target.size) and scaled.denominator == 1

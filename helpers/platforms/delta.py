@@ -65,7 +65,7 @@ class Lake:
     bucket: Bucket
 
     @classmethod
-    def of(cls, target: Databricks, stage: Stage) -> Lake:
+    def open(cls, target: Databricks, stage: Stage) -> Lake:
         """The tables of a target that has a `delta_root`, reached with the stage's credentials."""
         assert target.delta_root
         root = target.delta_root.replace("s3a://", "s3://", 1)

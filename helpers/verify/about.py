@@ -37,7 +37,7 @@ class About:
         return f" on the stand-in {self.stand_in.program}, no {self.stand_in.service}" if self.stand_in else ""
 
     @classmethod
-    def of(cls, plan: VerifyPlan) -> About:
+    def from_plan(cls, plan: VerifyPlan) -> About:
         """What a plan tells of itself; no server is asked."""
         found = engine(plan.target)
         return cls(

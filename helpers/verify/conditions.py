@@ -209,7 +209,7 @@ class _Reader:
         if isinstance(left, exp.Length):
             return self._length(left, operator, right)
         if not left.find(exp.Column):
-            return _of_constants(left, operator, right)
+            return _truth_of_constants(left, operator, right)
         operand = self._compared(left, operator)
         if not right.find(exp.Column):
             return Compare(operand.name, operator, _constant(right, operand, left))
@@ -260,7 +260,7 @@ class _Reader:
         return self.columns[name]
 
 
-def _of_constants(left: exp.Expr, operator: Operator, right: exp.Expr) -> Condition:
+def _truth_of_constants(left: exp.Expr, operator: Operator, right: exp.Expr) -> Condition:
     """1 = 1 is how some programs say: all."""
     for node in (left, right):
         if not isinstance(node, exp.Literal | exp.Neg | exp.Cast | exp.Boolean | exp.Null) or node.find(exp.Column):

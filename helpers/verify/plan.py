@@ -221,7 +221,7 @@ def _plans_of_stage(
             staged.schema_, staged.name, 0,
             tuple(Column(c.name, PgType(c.postgres, c.postgres), c.not_null) for c in staged.columns), staged.key, (),
         )  # fmt: skip
-        expected = shapes.of_staged(staged, dialect=engine(target).types)
+        expected = shapes.loaded_shape(staged, engine(target).ddl)
         yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, lsn, target)
 
 
@@ -252,13 +252,13 @@ def _plans_of_source(
             refused: tuple[str, ...] = ()
             if not engine(target).as_staged:
                 columns = tuple(_as_in_postgres(column) for column in table.columns)
-                same, expected = None, shapes.of_table(table)
+                same, expected = None, shapes.source_shape(table)
             elif same:
-                columns, expected = same.columns, shapes.of_staged(same, table, engine(target).types)
+                columns, expected = same.columns, shapes.loaded_shape(same, engine(target).ddl, table)
             else:
                 census = take_census(cursor, table, settings.export.policies)
                 counted, refused = staged_table(census), census.refused
-                columns, expected = counted.columns, shapes.of_staged(counted, table, engine(target).types)
+                columns, expected = counted.columns, shapes.loaded_shape(counted, engine(target).ddl, table)
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
             plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn, target))
         _all_used(options, plans, complete=not tables and not exclude and not excluded_before)
@@ -284,9 +284,7 @@ def _finished(
 ) -> TablePlan:
     names = options.names if engine(target).renames else {}
     compared = tuple(
-        as_compared(
-            c, names.get(f"{table}.{c.name}", c.name), _tolerance(table, c, options.tolerances), expected.dialect
-        )
+        as_compared(c, names.get(f"{table}.{c.name}", c.name), _tolerance(table, c, options.tolerances), expected.ddl)
         for c in columns
     )
     chosen = choose(options.selection, table, compared, rows, seed)

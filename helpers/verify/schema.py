@@ -32,7 +32,7 @@ from typing import Literal
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.model import declared, defaults
 from helpers.model.catalog import Key
-from helpers.model.declared import Dialect
+from helpers.model.declared import Ddl
 from helpers.verify.report import SchemaFinding
 
 Severity = Literal["error", "warning"]
@@ -43,8 +43,6 @@ ALIKE = 0.6
 
 PAIRS_LOOKED_AT = 100_000
 """Of names; only tables with hundreds of columns that the other side does not have come to more, and then the place decides."""
-
-_ENFORCES_KEYS: frozenset[Dialect] = frozenset({"postgresql"})
 
 _OF_TYPES: dict[declared.Change, Severity] = {
     "type-narrowed": "error",
@@ -76,7 +74,7 @@ def compare_schema(
     return (
         *(f for column, name in pairs for f in _column_findings(column, found, name, mapping or {})),
         *(
-            SchemaFinding("column-added", "error", column.name, None, column.type)
+            SchemaFinding("column-added", "error", column.name, None, column.type.text)
             for column in found.columns
             if column.name not in names.values()
         ),
@@ -140,7 +138,7 @@ def renames(
     def agreeing() -> Iterator[tuple[ColumnShape, ColumnShape]]:
         for want in [column for column in missing if column.name not in pairs]:
             for have in [column for column in added if column.name not in taken]:
-                if _types_agree(want, have, found.dialect):
+                if _types_agree(want, have):
                     yield want, have
 
     folded = {have.name.casefold(): have for have in reversed(added)}
@@ -163,9 +161,9 @@ def not_compared(
     names = counterparts(expected, found, mapping=mapping)
     pairs = [(c, have) for c in expected.columns if c.name in names and (have := found.column(names[c.name]))]
     of_columns = {
-        "digits of a second": [w.name for w, h in pairs if not declared.is_told(w.type, h.type, found.dialect)],
+        "digits of a second": [w.name for w, h in pairs if not declared.is_told(w.type, h.type)],
         "nullability": [w.name for w, h in pairs if w.not_null is None or h.not_null is None],
-        "default": [w.name for w, h in pairs if _default_change(w, h, found.dialect) is None],
+        "default": [w.name for w, h in pairs if _default_change(w, h, found.ddl) is None],
         "comment": [w.name for w, h in pairs if w.comment is None or h.comment is None],
     }
     words = [f"{what} of {', '.join(columns)}" for what, columns in of_columns.items() if columns]
@@ -174,8 +172,8 @@ def not_compared(
     return tuple(words)
 
 
-def _types_agree(want: ColumnShape, have: ColumnShape, dialect: Dialect) -> bool:
-    return want.labels == have.labels and declared.change(want.type, have.type, dialect) is None
+def _types_agree(want: ColumnShape, have: ColumnShape) -> bool:
+    return want.labels == have.labels and declared.change(want.type, have.type) is None
 
 
 def _alike(pairs: Iterable[tuple[ColumnShape, ColumnShape]]) -> list[tuple[ColumnShape, ColumnShape]]:
@@ -216,14 +214,14 @@ def _column_findings(
     should = mapping.get(want.name, want.name)
     if have.name != should:
         yield SchemaFinding("column-renamed", "error", want.name, should, _renamed(should, have.name))
-    yield from _type_findings(want, have, found.dialect)
+    yield from _type_findings(want, have)
     if want.not_null is not None and have.not_null is not None and want.not_null != have.not_null:
         lost = want.not_null
         yield SchemaFinding(
             "nullability-lost" if lost else "nullability-added", "error" if lost else "warning", want.name,
             "NOT NULL" if lost else "nullable", "nullable" if lost else "NOT NULL",
         )  # fmt: skip
-    if _default_change(want, have, found.dialect):
+    if _default_change(want, have, found.ddl):
         shown = [text or "no default" for text in (want.default, have.default)]
         yield SchemaFinding("default-changed", "warning", want.name, *shown)
     yield from _comment_findings(want.name, want.comment, have.comment)
@@ -235,9 +233,9 @@ def _renamed(expected: str, found: str) -> str:
     return f"{found} (only the case differs: a query that quotes the one name does not find the other)"
 
 
-def _type_findings(want: ColumnShape, have: ColumnShape, dialect: Dialect) -> Iterator[SchemaFinding]:
-    if change := declared.change(want.type, have.type, dialect):
-        yield SchemaFinding(change, _OF_TYPES[change], want.name, want.type, have.type)
+def _type_findings(want: ColumnShape, have: ColumnShape) -> Iterator[SchemaFinding]:
+    if change := declared.change(want.type, have.type):
+        yield SchemaFinding(change, _OF_TYPES[change], want.name, want.type.text, have.type.text)
     elif want.labels != have.labels:
         change = _label_change(want.labels, have.labels)
         shown = [f"{column.type} ({', '.join(column.labels)})" for column in (want, have)]
@@ -251,13 +249,13 @@ def _label_change(want: Sequence[str], have: Sequence[str]) -> declared.Change:
     return "type-widened" if [label for label in have if label in want] == list(want) else "type-changed"
 
 
-def _default_change(want: ColumnShape, have: ColumnShape, dialect: Dialect) -> bool | None:
+def _default_change(want: ColumnShape, have: ColumnShape, ddl: Ddl) -> bool | None:
     """Whether a row without the column gets another value; None where that cannot be told."""
     if want.default is None or have.default is None:
         return None
-    if declared.read(want.type, dialect).family != declared.read(have.type, dialect).family:
+    if want.type.family != have.type.family:
         return None
-    same = defaults.same(want.default, have.default, want.type, dialect)
+    same = defaults.same(want.default, have.default, want.type, ddl)
     return None if same is None else not same
 
 
@@ -274,7 +272,7 @@ def _reordered(expected: TableShape, found: TableShape, names: Mapping[str, str]
 def _key_findings(expected: TableShape, found: TableShape, names: Mapping[str, str]) -> Iterator[SchemaFinding]:
     if expected.keys is None or found.keys is None:
         return
-    enforced: Severity = "error" if found.dialect in _ENFORCES_KEYS else "warning"
+    enforced: Severity = "error" if found.ddl.enforces_keys else "warning"
     wanted = [Key(tuple(names.get(name, name) for name in key.columns), key.primary) for key in expected.keys]
     missing = [key for key in wanted if key not in found.keys]
     added = [key for key in found.keys if key not in wanted]

@@ -41,7 +41,7 @@ def _load(migration: Any, manifest: Manifest, **options: Any) -> loading.LoadPla
 
 
 def _lake(migration: Any) -> Lake:
-    return Lake.of(migration.settings.databricks, migration.settings.stage)
+    return Lake.open(migration.settings.databricks, migration.settings.stage)
 
 
 def _log(migration: Any, table: str) -> DeltaTable:

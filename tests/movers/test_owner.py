@@ -302,7 +302,7 @@ def test_an_export_that_no_target_would_take_is_refused_before_it_begins(
             "will refuse" in said.stderr + said.stdout and "no load of ours made customer" in said.stderr + said.stdout
         )
     write_deltalake(
-        Lake.of(owned.settings.databricks, owned.settings.stage).location("customer"),
+        Lake.open(owned.settings.databricks, owned.settings.stage).location("customer"),
         pa.table({"only": ["our only copy"]}),
         storage_options=storage_options(owned.settings.stage),
     )

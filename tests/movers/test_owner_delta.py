@@ -25,7 +25,7 @@ THEIRS = pa.table({"id": pa.array([9], pa.int32()), "name": ["our only copy"]})
 
 
 def _lake(migration: Any) -> Lake:
-    return Lake.of(migration.settings.databricks, migration.settings.stage)
+    return Lake.open(migration.settings.databricks, migration.settings.stage)
 
 
 def _options(migration: Any) -> dict[str, str]:

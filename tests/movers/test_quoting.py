@@ -19,11 +19,11 @@ from helpers import verify as verifying
 from helpers.digests import files_of
 from helpers.engines.conditions import write
 from helpers.engines.delta import dialect as delta
+from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.postgres import dialect as postgresql
 from helpers.engines.snowflake import dialect as warehouse_dialect
 from helpers.engines.stage import dialect as stage_dialect
 from helpers.errors import UsageError
-from helpers.model.declared import delta_log_type
 from helpers.platforms import duck, postgres, snowflake, spark
 from helpers.platforms.s3 import Location
 from helpers.settings import Settings

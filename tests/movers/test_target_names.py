@@ -92,7 +92,7 @@ def test_the_target_is_asked_before_anything_is_loaded(migration: Any) -> None:
 def test_what_lies_in_the_target_beside_the_tables_is_not_looked_at(migration: Any) -> None:
     migration.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     manifest = migration.migrate()
-    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    lake = Lake.open(migration.settings.databricks, migration.settings.stage)
     migration.target(
         'CREATE TABLE "gone" ("x" NUMBER(10,0))',
         'CREATE VIEW "unreadable" AS SELECT * FROM "gone"',
@@ -118,7 +118,7 @@ def test_a_view_or_a_broken_table_in_the_way_is_refused_with_the_other_names(mig
     with pytest.raises(UsageError, match="a view of that name") as caught:
         migration.load(manifest)
     assert (caught.value.on, "--exclude public.u" in caught.value.next_step) == ("public.u", True)
-    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    lake = Lake.open(migration.settings.databricks, migration.settings.stage)
     lake.bucket.write("t/_delta_log/00000000000000000000.json", b"{ not a log")
     with pytest.raises(TargetRefused, match="t is there and cannot be read") as found:
         loading.plan_load(manifest, migration.bucket, migration.settings.databricks)
@@ -131,7 +131,7 @@ def test_what_is_wrong_with_names_owners_and_unreadable_tables_is_told_at_once(m
         "CREATE TABLE t (id int)", "CREATE TABLE u (id int)", "CREATE TABLE v (id int)", 'CREATE TABLE "w w" (id int)'
     )
     manifest = migration.export()
-    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    lake = Lake.open(migration.settings.databricks, migration.settings.stage)
     lake.bucket.write("t/_delta_log/00000000000000000000.json", b"{ not a log")
     rows = pa.table({"only": ["our only copy"]})
     write_deltalake(lake.location("u"), rows, storage_options=storage_options(migration.settings.stage))
@@ -154,7 +154,7 @@ def test_a_table_that_cannot_be_read_is_not_dropped_and_keeps_nothing_else_from_
     migration.source("CREATE TABLE t (id int)", "CREATE TABLE u (id int)")
     loading.load(loading.plan_load(migration.export(), migration.bucket, migration.settings.databricks))
     migration.source("DROP TABLE t")
-    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    lake = Lake.open(migration.settings.databricks, migration.settings.stage)
     lake.bucket.write("t/_delta_log/00000000000000000000.json", b"{ not a log")
     with pytest.raises(TargetRefused, match=r"drop t, which the source no longer has.*cannot be read"):
         loading.plan_load(migration.export(), migration.bucket, migration.settings.databricks)

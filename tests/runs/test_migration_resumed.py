@@ -80,7 +80,7 @@ class Project:
     def log(self, table: str) -> DeltaTable:
         """A Delta table of the target."""
         own = self.migration.settings
-        location = Lake.of(own.databricks, own.stage).location(table)
+        location = Lake.open(own.databricks, own.stage).location(table)
         return DeltaTable(location, storage_options=storage_options(own.stage))
 
     def snapshots(self) -> set[str]:
@@ -300,7 +300,7 @@ def test_delta_tables_that_are_not_as_they_were_left_are_loaded_again(
 ) -> None:
     walk("load delta")
     own = project.migration.settings
-    lake = Lake.of(own.databricks, own.stage)
+    lake = Lake.open(own.databricks, own.stage)
     if spoil == "row":
         project.log("a").delete("id < 5")
     elif spoil == "table":
@@ -316,7 +316,7 @@ def test_a_delta_table_that_somebody_made_anew_is_not_replaced(
 ) -> None:
     walk("load delta")
     own = project.migration.settings
-    lake = Lake.of(own.databricks, own.stage)
+    lake = Lake.open(own.databricks, own.stage)
     rows, versions = project.log("b").to_pyarrow_table(), project.log("b").version()
     lake.remove("b")
     for _ in range(versions + 1):  # the same number at the log's end, over a row less
@@ -363,7 +363,7 @@ def test_without_a_delta_target_it_says_so(
     ]
     assert [e.event for e in ends] == ["step-done" if apply else "step-planned"] * 3
     assert all(e.get("result")["not applicable"].startswith("not configured") for e in ends)
-    assert not Lake.of(project.migration.settings.databricks, project.migration.settings.stage).tables()
+    assert not Lake.open(project.migration.settings.databricks, project.migration.settings.stage).tables()
 
 
 def test_the_targets_own_schema_holds_the_migrated_tables_only(

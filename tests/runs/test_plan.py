@@ -49,7 +49,7 @@ def planned(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_would_change_is_said_and_nothing_changes(migration: Any, planned: Any, capsys: Any) -> None:
-    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    lake = Lake.open(migration.settings.databricks, migration.settings.stage)
     migration.source(
         "CREATE TABLE a (id int PRIMARY KEY, v text)",
         "INSERT INTO a SELECT n, repeat('x', 500) FROM generate_series(1, 1000) n",
@@ -125,7 +125,7 @@ def test_a_table_of_others_stops_a_run_before_the_export(migration: Any, planned
             planned(apply=apply)
     migration.target('DROP TABLE "customer"')
     rows = pa.table({"id": pa.array([9], pa.int32())})
-    lake = Lake.of(migration.settings.databricks, migration.settings.stage)
+    lake = Lake.open(migration.settings.databricks, migration.settings.stage)
     write_deltalake(lake.location("customer"), rows, storage_options=storage_options(migration.settings.stage))
     for apply in (False, True):
         with pytest.raises(TargetRefused, match="no load of ours made customer"):

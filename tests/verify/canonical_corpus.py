@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from helpers.digests.canonical import Dialect, FormColumn, kind_of
+from helpers.digests.canonical import CanonicalSql, FormColumn, kind_of
 from helpers.engines.snowflake import dialect as canonical_snowflake
 from helpers.platforms import snowflake
 from helpers.platforms.postgres import identifier, literal
@@ -264,6 +264,6 @@ def utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
-def forms_query(dialect: Dialect, columns: Sequence[FormColumn], rows: str) -> str:
+def forms_query(dialect: CanonicalSql, columns: Sequence[FormColumn], rows: str) -> str:
     """Each row's number, form and 64 bits."""
     return f"SELECT n, {dialect.form(columns)} AS form, {dialect.row_hash(columns)} AS h FROM {rows} ORDER BY n"

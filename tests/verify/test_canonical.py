@@ -29,7 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
-from helpers.digests.canonical import FOLD, Dialect, FormColumn, segments_for
+from helpers.digests.canonical import FOLD, CanonicalSql, FormColumn, segments_for
 from helpers.digests.canonical import duckdb as canonical_duckdb
 from helpers.digests.canonical.ieee import bits
 from helpers.engines.delta import dialect as canonical_spark
@@ -78,7 +78,9 @@ def in_duckdb(engine: duckdb.DuckDBPyConnection, rows: list[Row]) -> list[tuple[
     return [(form, int(h)) for _, form, h in engine.execute(query).fetchall()]
 
 
-def in_postgres(server: Any, rows: list[Row], dialect: Dialect = canonical_postgres.CANONICAL) -> list[tuple[str, int]]:
+def in_postgres(
+    server: Any, rows: list[Row], dialect: CanonicalSql = canonical_postgres.CANONICAL
+) -> list[tuple[str, int]]:
     names = ", ".join(f'"{kind.name}" {kind.postgres}' for kind in KINDS)
     server.execute(f"DROP TABLE IF EXISTS corpus; CREATE TEMPORARY TABLE corpus (n int, {names})")
     values = (f"({n}, {', '.join(map(corpus.in_postgres, row, KINDS))})" for n, row in enumerate(rows))
@@ -129,7 +131,7 @@ def test_duckdb_gives_the_golden_forms(engine: duckdb.DuckDBPyConnection) -> Non
     "dialect", [canonical_postgres.CANONICAL, canonical_postgres.ANY_ENCODING], ids=["utf8", "any"]
 )
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/St_Johns"])
-def test_postgresql_gives_the_golden_forms_in_any_zone(server: Any, dialect: Dialect, zone: str) -> None:
+def test_postgresql_gives_the_golden_forms_in_any_zone(server: Any, dialect: CanonicalSql, zone: str) -> None:
     server.execute(f"SET timezone = '{zone}'")
     rows = [tuple(_zoned(value, kind) for value, kind in zip(row, KINDS, strict=True)) for row in ROWS.values()]
     try:
@@ -309,7 +311,7 @@ def test_what_other_tools_call_equal_is_not(
 ) -> None:
     columns = [FormColumn(f"c{n}", "text") for n in range(len(one))]
 
-    def query(dialect: Dialect, row: tuple[Any, ...]) -> str:
+    def query(dialect: CanonicalSql, row: tuple[Any, ...]) -> str:
         values = ", ".join(f"CAST({'NULL' if v is None else literal(v)} AS VARCHAR) AS c{n}" for n, v in enumerate(row))
         return f"SELECT {dialect.form(columns)} FROM (SELECT {values}) q"
 
@@ -364,7 +366,7 @@ def test_every_engine_puts_a_row_into_the_same_segment(
     def constant(value: Any, kind: str, quote: Any) -> str:
         return f"CAST({'NULL' if value is None else quote(value) if isinstance(value, str) else value} AS {kind})"
 
-    def found(run: Any, dialect: Dialect, whole_kind: str, text_kind: str, quote: Any) -> list[tuple[int, ...]]:
+    def found(run: Any, dialect: CanonicalSql, whole_kind: str, text_kind: str, quote: Any) -> list[tuple[int, ...]]:
         columns = [FormColumn("a", "integer"), FormColumn("b", "integer"), FormColumn("t", "text")]
         keys = [[columns[0]], columns[:2], [columns[2]], columns, []]
         selects = " UNION ALL ".join(
@@ -404,7 +406,9 @@ def test_the_number_of_segments_is_a_prime_that_its_sums_have_room_for() -> None
     ],
     ids=["snowflake", "spark"],
 )
-def test_the_sql_of_engines_that_are_not_here_is_the_golden_text(dialect: Dialect, columns: list[FormColumn]) -> None:
+def test_the_sql_of_engines_that_are_not_here_is_the_golden_text(
+    dialect: CanonicalSql, columns: list[FormColumn]
+) -> None:
     """What was checked against the engine's documentation; a change of it has to be checked again."""
     table = '"corpus"' if dialect.name == "snowflake" else "`corpus`"
     pieces = [

@@ -25,6 +25,7 @@ from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.engines.snowflake.dialect import SQL as SNOWFLAKE
 from helpers.engines.stage.dialect import SQL as DUCKDB
 from helpers.model.catalog import PgType, Table
+from helpers.model.declared import DUCKDB as DUCKDB_DDL
 from helpers.platforms import duck, postgres
 from helpers.settings import Settings
 from helpers.source.catalog import read_catalog
@@ -132,7 +133,7 @@ def test_a_translation_is_valid_in_every_dialect_and_says_the_same_in_duckdb(tab
         c.name: Held(postgres.identifier(c.name), kind, form, form, digits, scale)
         for c in found.columns
         for kind in (staged.get(c.name, "VARCHAR"),)
-        for form, digits, scale in (declared_form(kind, "duckdb"),)
+        for form, digits, scale in (declared_form(DUCKDB_DDL.read(kind)),)
     }
     texts = ", ".join(f"round({n}, 18)::text" if n == "free" else f"{postgres.identifier(n)}::text" for n in held)
     cursor.execute(f"SELECT {texts} FROM kinds ORDER BY whole")

@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 
 from helpers.model import declared, defaults
+from helpers.model.declared import POSTGRESQL
 from helpers.platforms import postgres
 from helpers.platforms.postgres import literal
 
@@ -41,13 +42,13 @@ def test_a_wider_type_holds_every_value_and_no_other_is_called_so(local_settings
     """
     with postgres.reading(local_settings.source) as cursor:
         for expected, found in itertools.product(VALUES, VALUES):
-            change = declared.change(expected, found, "postgresql")
+            change = declared.change(POSTGRESQL.read(expected), POSTGRESQL.read(found))
             kept = [_kept(cursor, value, expected, found) for value in VALUES[expected]]
             if change in (None, "type-widened"):
                 assert all(kept), (expected, found, change)
             elif change in ("type-narrowed", "precision-lost") and found not in ("real", "double precision"):
                 assert not all(kept), (expected, found, change)
-    assert declared.change("smallint", "numeric(5,0)", "postgresql") == "type-widened"
+    assert declared.change(POSTGRESQL.read("smallint"), POSTGRESQL.read("numeric(5,0)")) == "type-widened"
 
 
 def _kept(cursor: Any, value: str, expected: str, found: str) -> bool:
@@ -76,7 +77,7 @@ def _kept(cursor: Any, value: str, expected: str, found: str) -> bool:
     ],
 )
 def test_constants(expression: str, column_type: str, value: object) -> None:
-    assert defaults.constant(expression, column_type, "postgresql") == defaults.Constant(value)  # type: ignore[arg-type]
+    assert defaults.constant(expression, POSTGRESQL.read(column_type), POSTGRESQL) == defaults.Constant(value)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -93,4 +94,4 @@ def test_constants(expression: str, column_type: str, value: object) -> None:
     ],
 )
 def test_what_is_worked_out_anew_is_no_constant(expression: str, column_type: str) -> None:
-    assert defaults.constant(expression, column_type, "postgresql") is None
+    assert defaults.constant(expression, POSTGRESQL.read(column_type), POSTGRESQL) is None

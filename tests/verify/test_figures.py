@@ -26,6 +26,7 @@ from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.engines.stage.dialect import SQL as DUCKDB
 from helpers.errors import UsageError
 from helpers.model.catalog import Table
+from helpers.model.declared import DUCKDB as DUCKDB_DDL
 from helpers.pipelines.sample import sample
 from helpers.platforms import duck, postgres
 from helpers.settings import Export, Settings
@@ -387,7 +388,7 @@ class InDuckDB:
     def __init__(self, connection: Any, types: dict[str, str]) -> None:
         self._connection = connection
         self._held = {n: Held(postgres.identifier(n), kind, form, form, digits, scale)
-                      for n, kind in types.items() for form, digits, scale in (declared_form(kind, "duckdb"),)}  # fmt: skip
+                      for n, kind in types.items() for form, digits, scale in (declared_form(DUCKDB_DDL.read(kind)),)}  # fmt: skip
 
     def columns(self, table: Table) -> dict[str, Held]:
         return self._held

@@ -353,7 +353,7 @@ def test_a_planted_difference_is_on_the_page_of_a_real_verification(migration: A
     migration.source("UPDATE moving SET v = 'x' WHERE id = 2")
     with verifying.planned(migration.settings, target="snowflake", cells_folder=tmp_path) as plan:
         found = verifying.verify(plan)
-        about = About.of(plan)
+        about = About.from_plan(plan)
     text = Page(page.write(found, tmp_path / "report.html", about=about).read_text(encoding="utf-8")).text
     assert "3 of 4 tables do not hold the same rows" in text
     assert "public.moving moved on" in text

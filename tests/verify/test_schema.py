@@ -20,8 +20,10 @@ from property_support import examples
 
 from helpers.engines import shapes
 from helpers.engines.shapes import ColumnShape, TableShape
+from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.model import declared
 from helpers.model.catalog import Key
+from helpers.model.declared import POSTGRESQL
 from helpers.platforms import postgres
 from helpers.source.catalog import read_catalog
 from helpers.verify.schema import compare_schema, counterparts, not_compared, renames
@@ -129,7 +131,7 @@ def cursors(databases: tuple[Any, Any]) -> Iterator[tuple[Any, Any]]:
 
 def read(cursor: Any) -> TableShape:
     (table,) = read_catalog(cursor, tables=["public.t"]).tables
-    return shapes.of_table(table)
+    return shapes.source_shape(table)
 
 
 @pytest.mark.parametrize(("statements", "expected"), DRIFTS, ids=[drift or "nothing" for drift, _ in DRIFTS])
@@ -183,7 +185,7 @@ def test_what_is_not_told_is_no_finding_but_is_named(cursors: tuple[Any, Any]) -
     target.execute("ALTER TABLE t ALTER stamp SET DEFAULT clock_timestamp()")
     assert not_compared(read(source), read(source)) == ()
     assert not_compared(read(source), read(target)) == ("default of stamp",)
-    silent = TableShape("postgresql", tuple(ColumnShape(c.name, c.type) for c in read(source).columns))
+    silent = TableShape(POSTGRESQL, tuple(ColumnShape(c.name, c.type) for c in read(source).columns))
     silent = replace(silent, columns=tuple(replace(c, labels=read(source).columns[n].labels)
                                            for n, c in enumerate(silent.columns)))  # fmt: skip
     assert compare_schema(read(source), silent) == ()
@@ -217,7 +219,7 @@ def test_a_not_null_that_was_never_checked_is_none(cursors: tuple[Any, Any]) -> 
     assert [f.name for f in findings] == ["nullability-lost", "key-added"]
 
 
-TYPES: dict[declared.Dialect, list[tuple[str, str, str]]] = {
+TYPES: dict[str, list[tuple[str, str, str]]] = {
     "postgresql": [
         ("integer", "smallint", "type-narrowed"), ("numeric(12,2)", "numeric(11,2)", "type-narrowed"),
         ("numeric", "numeric(10,0)", "precision-lost"), ("text", "character varying(9)", "type-narrowed"),
@@ -235,16 +237,19 @@ TYPES: dict[declared.Dialect, list[tuple[str, str, str]]] = {
         ("VARCHAR", "VARIANT", "type-changed"), ("TIMESTAMP_NTZ(6)", "DATE", "precision-lost"),
     ],
 }  # fmt: skip
+DDL = {"postgresql": POSTGRESQL, "snowflake": SNOWFLAKE}
 SEVERITIES = {"type-widened": "warning"}
 
 
-@pytest.mark.parametrize("dialect", list(TYPES))
-def test_types_of_both_dialects(dialect: declared.Dialect) -> None:
-    for expected, found, name in TYPES[dialect]:
-        assert declared.change(expected, found, dialect) == name, (expected, found)
-        assert declared.change(expected, expected, dialect) is None
-    assert declared.change("TIMESTAMP_NTZ(6)", "TIMESTAMP_NTZ", "snowflake") is None
-    assert not declared.is_told("TIMESTAMP_NTZ(6)", "TIMESTAMP_NTZ", "snowflake")
+@pytest.mark.parametrize("engine", list(TYPES))
+def test_types_of_both_engines(engine: str) -> None:
+    ddl = DDL[engine]
+    for expected, found, name in TYPES[engine]:
+        assert declared.change(ddl.read(expected), ddl.read(found)) == name, (expected, found)
+        assert declared.change(ddl.read(expected), ddl.read(expected)) is None
+    pair = SNOWFLAKE.read("TIMESTAMP_NTZ(6)"), SNOWFLAKE.read("TIMESTAMP_NTZ")
+    assert declared.change(*pair) is None
+    assert not declared.is_told(*pair)
 
 
 NAMES = st.lists(
@@ -255,13 +260,13 @@ CONSTANTS = {"postgresql": ["", "nextval('s'::regclass)"], "snowflake": ["", "SE
 
 @st.composite
 def tables(draw: st.DrawFn) -> TableShape:
-    dialect = draw(st.sampled_from(list(TYPES)))
+    engine = draw(st.sampled_from(list(TYPES)))
     columns = [
         ColumnShape(
             name,
-            draw(st.sampled_from([expected for expected, _, _ in TYPES[dialect]])),
+            DDL[engine].read(draw(st.sampled_from([expected for expected, _, _ in TYPES[engine]]))),
             draw(st.booleans()),
-            draw(st.sampled_from(CONSTANTS[dialect])),
+            draw(st.sampled_from(CONSTANTS[engine])),
             draw(st.sampled_from(["", "said", "it's"])),
         )
         for name in draw(NAMES)
@@ -270,7 +275,7 @@ def tables(draw: st.DrawFn) -> TableShape:
     parts = st.lists(st.sampled_from(named), min_size=1, unique=True).map(tuple)
     keys = draw(st.lists(parts, max_size=2, unique_by=frozenset))
     shaped = tuple(Key(key, primary=n == 0) for n, key in enumerate(keys))
-    return TableShape(dialect, tuple(columns), shaped, draw(st.sampled_from(["", "orders"])))
+    return TableShape(DDL[engine], tuple(columns), shaped, draw(st.sampled_from(["", "orders"])))
 
 
 @given(tables())
@@ -309,7 +314,9 @@ def _without(table: TableShape, data: st.DataObject) -> tuple[TableShape, str]:
 
 def _with_another(table: TableShape, data: st.DataObject) -> tuple[TableShape, str]:
     place = _place(table, data)
-    return _set(table, place, ColumnShape("more", "other", False, "", ""), table.columns[place]), "column-added"
+    return _set(
+        table, place, ColumnShape("more", table.ddl.read("other"), False, "", ""), table.columns[place]
+    ), "column-added"
 
 
 def _renamed(table: TableShape, data: st.DataObject) -> tuple[TableShape, str]:
@@ -323,9 +330,9 @@ def _renamed(table: TableShape, data: st.DataObject) -> tuple[TableShape, str]:
 def _retyped(table: TableShape, data: st.DataObject) -> tuple[TableShape, str]:
     place = _place(table, data)
     old = table.columns[place]
-    others = [(found, name) for expected, found, name in TYPES[table.dialect] if expected == old.type]
+    others = [(found, name) for expected, found, name in TYPES[table.ddl.engine] if expected == old.type.text]
     found, name = data.draw(st.sampled_from(others))
-    return _set(table, place, replace(old, type=found)), name
+    return _set(table, place, replace(old, type=table.ddl.read(found))), name
 
 
 def _moved(table: TableShape, data: st.DataObject) -> tuple[TableShape, str]:
@@ -343,7 +350,7 @@ def _nullable_or_not(table: TableShape, data: st.DataObject) -> tuple[TableShape
 def _another_default(table: TableShape, data: st.DataObject) -> tuple[TableShape, str]:
     place = _place(table, data)
     old = table.columns[place]
-    new = "" if old.default else CONSTANTS[table.dialect][1]
+    new = "" if old.default else CONSTANTS[table.ddl.engine][1]
     return _set(table, place, replace(old, default=new)), "default-changed"
 
 

@@ -18,6 +18,7 @@ from helpers.engines.shapes import TableShape
 from helpers.engines.snowflake import definition as definitions
 from helpers.engines.snowflake import records as snowflake_records
 from helpers.engines.snowflake.catalog import read_names, read_tables
+from helpers.engines.snowflake.ddl import SNOWFLAKE as SNOWFLAKE_DDL
 from helpers.errors import LoadError, UsageError
 from helpers.platforms import postgres, snowflake
 from helpers.platforms.snowflake import Session
@@ -76,8 +77,12 @@ def expected(migration: Any) -> TableShape:
         (table,) = read_catalog(cursor, tables=["public.t"]).tables
         counted = take_census(cursor, table, migration.settings.export.policies)
     (staged,) = manifest.tables
-    assert shapes.of_staged(staged) == shapes.of_staged(staged, table) == shapes.of_staged(staged_table(counted), table)
-    return shapes.of_staged(staged, table)
+    assert (
+        shapes.loaded_shape(staged, SNOWFLAKE_DDL)
+        == shapes.loaded_shape(staged, SNOWFLAKE_DDL, table)
+        == shapes.loaded_shape(staged_table(counted), SNOWFLAKE_DDL, table)
+    )
+    return shapes.loaded_shape(staged, SNOWFLAKE_DDL, table)
 
 
 def found(migration: Any) -> dict[str, TableShape]:

@@ -22,6 +22,7 @@ from helpers.engines.columns import ComparedColumn, as_compared
 from helpers.engines.conditions import Condition, write
 from helpers.engines.postgres.dialect import SQL as POSTGRES
 from helpers.engines.postgres.dialect import PostgresSql
+from helpers.engines.snowflake.ddl import SNOWFLAKE as SNOWFLAKE_DDL
 from helpers.engines.snowflake.dialect import SQL as SNOWFLAKE
 from helpers.engines.sql import Sql
 from helpers.engines.stage.dialect import SQL as DUCKDB
@@ -94,7 +95,7 @@ def columns(migrated: Any) -> list[ComparedColumn]:
     from helpers.model import manifest as manifests
 
     (staged,) = manifests.read(migrated.bucket).tables
-    return [as_compared(column, column.name, None) for column in staged.columns]
+    return [as_compared(column, column.name, None, SNOWFLAKE_DDL) for column in staged.columns]
 
 
 TABLE = Table("public", "w", 0, (), ("id",), ())
@@ -186,7 +187,7 @@ def staged(postgres_type: str, parquet: str, comparison: Any = "number") -> Comp
         name="c", field="c", source="c", postgres=postgres_type, parquet=parquet, snowflake="NUMBER(12,2)", comparison=comparison,
         delta="", read="{c}::text", text="{c}::text", not_null=False, comment=None, encoding="exact", note="", policy=None, touched=0,
     )  # fmt: skip
-    return as_compared(column, "c", None)
+    return as_compared(column, "c", None, SNOWFLAKE_DDL)
 
 
 NUMBERS = st.one_of(

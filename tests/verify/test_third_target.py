@@ -74,5 +74,5 @@ def test_a_third_target_is_named_as_its_adapter_names_it(migrated: Any) -> None:
     from helpers.verify.verdict import named
 
     with verifying.planned(migrated.settings, target="duckdb") as plan:
-        about = About.of(plan)
+        about = About.from_plan(plan)
     assert (about.target, about.on_stand_in, named("duckdb")) == (f"DuckDB file {adapter.FILE}", "", "DuckDB")

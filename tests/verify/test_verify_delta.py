@@ -20,9 +20,9 @@ from helpers.digests.canonical import FormColumn, kind_of
 from helpers.digests.canonical import duckdb as canonical_duckdb
 from helpers.engines.delta import dialect as canonical_spark
 from helpers.engines.delta.catalog import qualified
+from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.delta.files import DeltaSide
 from helpers.engines.delta.rows import SparkSide
-from helpers.model.declared import delta_log_type
 from helpers.platforms import duck, spark
 from helpers.platforms.delta import Lake, storage_options
 from helpers.platforms.postgres import identifier
@@ -57,7 +57,7 @@ def _load(migration: Any) -> None:
 
 
 def _lake(migration: Any) -> Lake:
-    return Lake.of(migration.settings.databricks, migration.settings.stage)
+    return Lake.open(migration.settings.databricks, migration.settings.stage)
 
 
 @contextmanager

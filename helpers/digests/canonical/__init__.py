@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from helpers.model.declared import read
+from helpers.model.declared import DUCKDB
 
 Kind = Literal[
     "boolean", "integer", "decimal", "float", "bytes", "date", "timestamp", "timestamptz", "text", "verbatim"
@@ -51,8 +51,8 @@ class FormColumn:
 
 
 @dataclass(frozen=True)
-class Dialect:
-    """What differs between engines.
+class CanonicalSql:
+    """How one engine says the canonical form: what differs between engines.
 
     Attributes:
         scalars: for each kind the SQL of its text, NULL for NULL, with `{c}` for the value, `{d}` and `{s}` for a decimal's digits
@@ -130,7 +130,7 @@ class Dialect:
 
 def kind_of(parquet: str) -> tuple[Kind, int, int]:
     """Kind, digits and places of a staged type, as `types.Mapping.parquet` names it."""
-    held = read(parquet, "duckdb")
+    held = DUCKDB.read(parquet)
     if held.family == "number":
         return ("decimal", held.digits, int(held.places or 0)) if held.name == "DECIMAL" else ("integer", 0, 0)
     return cast(Kind, held.family), 0, 0

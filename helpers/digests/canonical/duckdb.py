@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.digests.canonical import MICROSECONDS_1970_TO_2000, Dialect
+from helpers.digests.canonical import MICROSECONDS_1970_TO_2000, CanonicalSql
 
 # The epoch of infinity is NULL.
 _MICROSECONDS = (
@@ -23,7 +23,7 @@ def _reversed_bytes(number: str) -> str:
     return number
 
 
-DIALECT = Dialect(
+DIALECT = CanonicalSql(
     name="duckdb",
     scalars={
         "boolean": "CAST(CAST({c} AS TINYINT) AS VARCHAR)",

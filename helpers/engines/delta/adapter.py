@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from helpers.engines.base import Engine, Place, StandIn
+from helpers.engines.delta.ddl import DELTA
 from helpers.engines.delta.files import DeltaSide
 from helpers.engines.delta.load import opened
 from helpers.engines.delta.rows import SparkSide
@@ -24,7 +25,7 @@ class Delta(Engine):
     """A schema of Delta tables."""
 
     title = "Databricks"
-    types = "delta"
+    ddl = DELTA
 
     def address(self, place: Place) -> str:
         return spark.address(place.settings.databricks)
@@ -35,7 +36,7 @@ class Delta(Engine):
     def open(self, place: Place, stack: ExitStack) -> DeltaSide | SparkSide:
         there = place.settings.databricks
         if there.engine == "pysail":
-            return DeltaSide(Lake.of(there, place.settings.stage))
+            return DeltaSide(Lake.open(there, place.settings.stage))
         session = stack.enter_context(spark.connect(there))
         return SparkSide(session, there, [plan.there for plan in place.tables])
 

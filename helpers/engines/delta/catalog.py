@@ -7,9 +7,9 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
+from helpers.engines.delta.ddl import DELTA, delta_type
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError
-from helpers.model.declared import delta_type
 from helpers.platforms import spark
 from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.spark import Session, identifier
@@ -44,7 +44,7 @@ class DeltaCatalog:
 
     def __init__(self, target: Databricks, stage: Stage, stack: ExitStack) -> None:
         self.target = target
-        self.lake = Lake.of(target, stage) if target.engine == "pysail" else None
+        self.lake = Lake.open(target, stage) if target.engine == "pysail" else None
         self._stack = stack
 
     @cached_property
@@ -70,7 +70,7 @@ class DeltaCatalog:
             ConnectionFailed, LoadError: it cannot be read.
         """
         if self.lake:
-            return of_version(self.lake.read(table))
+            return version_shape(self.lake.read(table))
         return read_table(self.session, self.target, self.names[key(self.target, table)])
 
     def now(self, table: str) -> Version | None:
@@ -162,17 +162,19 @@ def read_table(session: Session, target: Databricks, name: str) -> TableShape:
     doing = f"describe {name} in the target"
     table = qualified(target, name)
     columns = tuple(
-        ColumnShape(column, kind, not nullable, None, comment)
+        ColumnShape(column, DELTA.read(kind), not nullable, None, comment)
         for column, kind, nullable, comment in session.columns(table, doing=doing)
     )
     described = session.execute(f"DESCRIBE TABLE EXTENDED {table}", doing=doing)
     heads = [row["col_name"] for row in described]
     details = described[heads.index(_DETAILS) :] if _DETAILS in heads else []
     comment = next((row["data_type"] for row in details if row["col_name"] == _COMMENT), "")
-    return TableShape("delta", columns, None, comment or "")
+    return TableShape(DELTA, columns, None, comment or "")
 
 
-def of_version(version: DeltaVersion) -> TableShape:
+def version_shape(version: DeltaVersion) -> TableShape:
     """A table's definition by its log."""
-    columns = tuple(ColumnShape(c.name, delta_type(c.type), c.not_null, None, c.comment) for c in version.columns)
-    return TableShape("delta", columns, None, version.comment)
+    columns = tuple(
+        ColumnShape(c.name, DELTA.read(delta_type(c.type)), c.not_null, None, c.comment) for c in version.columns
+    )
+    return TableShape(DELTA, columns, None, version.comment)

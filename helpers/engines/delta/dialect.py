@@ -10,11 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from helpers.digests.canonical import MICROSECONDS_1970_TO_2000, Dialect
+from helpers.digests.canonical import MICROSECONDS_1970_TO_2000, CanonicalSql
 from helpers.digests.canonical.ieee import bits
 from helpers.engines.held import Form
 from helpers.engines.sql import DIGITS, Sql
-from helpers.model.declared import Dialect as TypeDialect
 from helpers.platforms import spark
 
 _FLOAT = (
@@ -37,7 +36,7 @@ _MICROSECONDS = f"CAST(unix_micros(CAST({{c}} AS TIMESTAMP)) - {MICROSECONDS_197
 # In halves: pysail's conv gives NULL for a number of 64 bits, and takes the text of no other function than substring.
 _HALF = "CAST(conv(substring(md5({{f}}), {start}, 8), 16, 10) AS DECIMAL(10,0))"
 
-CANONICAL = Dialect(
+CANONICAL = CanonicalSql(
     name="spark",
     scalars={
         "boolean": "CASE {c} WHEN TRUE THEN '1' WHEN FALSE THEN '0' END",
@@ -63,8 +62,7 @@ CANONICAL = Dialect(
 class SparkSql(Sql):
     """Spark's SQL."""
 
-    canonical: Dialect = CANONICAL
-    types: ClassVar[TypeDialect] = "delta"
+    canonical: CanonicalSql = CANONICAL
     double: ClassVar[str] = "DOUBLE"
 
     def identifier(self, name: str) -> str:

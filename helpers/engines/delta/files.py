@@ -8,13 +8,13 @@ import duckdb
 
 from helpers.engines.answers import held_there
 from helpers.engines.columns import TablePlan
-from helpers.engines.delta.catalog import of_version
+from helpers.engines.delta.catalog import version_shape
+from helpers.engines.delta.ddl import DELTA, delta_type
 from helpers.engines.files import Files
 from helpers.engines.held import Held
 from helpers.engines.shapes import TableShape
 from helpers.errors import LoadError, MigrationError
 from helpers.model import types
-from helpers.model.declared import delta_type
 from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
@@ -43,7 +43,7 @@ class DeltaSide(Files):
         return dict.fromkeys(sorted(self._names), str(self._lake.bucket.location))
 
     def shape(self, plan: TablePlan) -> TableShape | None:
-        return of_version(self._version(plan.there)) if plan.there in self._names else None
+        return version_shape(self._version(plan.there)) if plan.there in self._names else None
 
     def rows(self, schema: str, name: str) -> int:
         return self._count(_files(self._whole(name)))
@@ -60,8 +60,8 @@ class DeltaSide(Files):
     def held(self, plan: TablePlan) -> Mapping[str, Held] | None:
         if plan.there not in self._names:
             return None
-        found = {column.name: delta_type(column.type) for column in self._version(plan.there).columns}
-        return held_there(plan, found, self.sql, types="delta", field=lambda column: column.staged.field)
+        found = {c.name: DELTA.read(delta_type(c.type)) for c in self._version(plan.there).columns}
+        return held_there(plan, found, self.sql, field=lambda column: column.staged.field)
 
     def _version(self, name: str) -> DeltaVersion:
         if name not in self._versions:

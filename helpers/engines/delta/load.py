@@ -16,12 +16,12 @@ from dataclasses import replace
 
 from helpers.engines.delta import owner
 from helpers.engines.delta.catalog import DeltaCatalog, key, qualified
+from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.delta.records import Record, read_record
 from helpers.engines.loading import Loader, Standing, TableLoad, There, miscounted
 from helpers.engines.shapes import TableShape, comment_difference, difference
 from helpers.errors import LoadError
 from helpers.model import names
-from helpers.model.declared import delta_log_type
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake, folder

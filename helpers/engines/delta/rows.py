@@ -61,4 +61,4 @@ class SparkSide(Warehouse):
         return name
 
     def arrived(self, name: str, kind: str) -> str:
-        return texts.of_parquet(name, parquet_type(kind))
+        return texts.parquet_text(name, parquet_type(kind))

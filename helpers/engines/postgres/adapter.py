@@ -9,6 +9,7 @@ from helpers.engines.answers import Answers
 from helpers.engines.base import Engine, Place
 from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.engines.postgres.rows import PostgresSide
+from helpers.model.declared import POSTGRESQL
 from helpers.platforms import postgres
 from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
@@ -19,7 +20,7 @@ class Postgres(Engine):
     """Schemas of a server, in a snapshot of its own."""
 
     title = "PostgreSQL"
-    types = "postgresql"
+    ddl = POSTGRESQL
     as_staged = False
 
     def address(self, place: Place) -> str:

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from helpers.digests.canonical import Dialect, joined
+from helpers.digests.canonical import CanonicalSql, joined
 from helpers.engines.columns import ComparedColumn
 from helpers.engines.held import Held
 from helpers.engines.sql import Sql
-from helpers.model.declared import Dialect as TypeDialect
 
 _BITS = "('x' || encode({0}, 'hex'))::bit(64)::bigint"
 _FLOAT = (
@@ -28,7 +27,7 @@ def timestamps(kind: str) -> str:
     return f"CASE WHEN isfinite({{c}}) THEN ({_BITS.format(f'{kind}_send({{c}})')})::text ELSE ({{c}})::text END"
 
 
-CANONICAL = Dialect(
+CANONICAL = CanonicalSql(
     name="postgresql",
     scalars={
         "boolean": "({c})::int::text",
@@ -67,9 +66,8 @@ class PostgresSql(Sql):
         is_target: whether the target's names of columns apply.
     """
 
-    canonical: Dialect = ANY_ENCODING
+    canonical: CanonicalSql = ANY_ENCODING
     is_target: bool = False
-    types: ClassVar[TypeDialect] = "postgresql"
     limits_digits: ClassVar[bool] = False
 
     def text(self, sql: str) -> str:

@@ -91,7 +91,7 @@ class PostgresSide:
 
     def shape(self, plan: TablePlan) -> TableShape | None:
         found = self.table(plan)
-        return shapes.of_table(found) if found else None
+        return shapes.source_shape(found) if found else None
 
     def rows(self, schema: str, name: str) -> int:
         return self._count(self._tables[schema, name].sql)

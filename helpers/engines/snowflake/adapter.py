@@ -8,6 +8,7 @@ from functools import partial
 from helpers import settings
 from helpers.engines.base import Engine, Place, StandIn
 from helpers.engines.loading import Destination
+from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.engines.snowflake.load import opened
 from helpers.engines.snowflake.rows import SnowflakeSide
 from helpers.platforms import snowflake
@@ -24,7 +25,7 @@ class Snowflake(Engine):
     """A schema of Snowflake."""
 
     title = "Snowflake"
-    types = "snowflake"
+    ddl = SNOWFLAKE
 
     def address(self, place: Place) -> str:
         return snowflake.address(place.settings.snowflake)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.engines.shapes import ColumnShape, TableShape
+from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.errors import LoadError
 from helpers.model import types
 from helpers.model.catalog import Key
@@ -94,7 +95,7 @@ def read_tables(
     keys = _keys(session, database, schema) if columns else {}
     return {
         table: TableShape(
-            "snowflake", tuple(found), None if keys is None else keys.get(table, ()), present[table].comment
+            SNOWFLAKE, tuple(found), None if keys is None else keys.get(table, ()), present[table].comment
         )
         for table, found in columns.items()
     }
@@ -134,7 +135,7 @@ def _column(row: dict[str, Any], described: dict[str, str]) -> ColumnShape:
     if kind in _OF_TIME and fraction is None:
         declared = described.get(name, declared)
     default = "GENERATED AS IDENTITY" if row["IS_IDENTITY"] == "YES" else row["COLUMN_DEFAULT"] or ""
-    return ColumnShape(name, declared, row["IS_NULLABLE"] == "NO", default, row["COMMENT"] or "")
+    return ColumnShape(name, SNOWFLAKE.read(declared), row["IS_NULLABLE"] == "NO", default, row["COMMENT"] or "")
 
 
 def _described(session: Session, database: str, schema: str, table: str) -> dict[str, str]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from helpers.engines.shapes import TableShape, defaults_differ, keys_differ, same_type
-from helpers.model import defaults
+from helpers.engines.snowflake.ddl import SNOWFLAKE, snowflake_default
+from helpers.model.declared import POSTGRESQL
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.platforms.snowflake import identifier, literal
 
@@ -33,7 +34,7 @@ class Alteration:
 def column_definition(column: StagedColumn) -> str:
     """A column of the final table as DDL."""
     parts = [identifier(column.name), column.snowflake]
-    if default := defaults.in_snowflake(column.default, column.postgres, column.snowflake):
+    if default := _default(column):
         parts.append(f"DEFAULT {default}")
     if column.not_null:
         parts.append("NOT NULL")
@@ -65,11 +66,11 @@ def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Al
         before.append("DROP PRIMARY KEY")
     for have, want in zip(kept, wanted.columns, strict=False):
         name = identifier(have.name)
-        if not same_type(have, want, found.dialect):
-            if not _is_wider(have.type, want.type):
+        if not same_type(have, want):
+            if not _is_wider(have.type.text, want.type.text):
                 return None
             before.append(f"ALTER COLUMN {name} SET DATA TYPE {want.type}")
-        if defaults_differ(have, want, found.dialect):
+        if defaults_differ(have, want, found.ddl):
             if want.default:
                 return None
             before.append(f"ALTER COLUMN {name} DROP DEFAULT")
@@ -78,7 +79,7 @@ def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Al
         elif want.not_null and not have.not_null:
             after.append(f"ALTER COLUMN {name} SET NOT NULL")
     for column in staged.columns[len(kept) :]:
-        if defaults.in_snowflake(column.default, column.postgres, column.snowflake):
+        if _default(column):
             return None
         before.append(f"ADD COLUMN {column_definition(column.model_copy(update={'not_null': False}))}")
         if column.not_null:
@@ -107,7 +108,7 @@ def changed_columns(found: TableShape, wanted: TableShape) -> Iterator[str]:
     """Columns that go, or that get a type which another table must have."""
     for have in found.columns:
         want = wanted.column(have.name)
-        if want is None or not same_type(have, want, found.dialect):
+        if want is None or not same_type(have, want):
             yield have.name
 
 
@@ -119,3 +120,7 @@ def _is_wider(have: str, want: str) -> bool:
     if not old or not new or old[1] != new[1] or old[3] != new[3]:
         return False
     return new[2] is None or (old[2] is not None and int(old[2]) <= int(new[2]))
+
+
+def _default(column: StagedColumn) -> str | None:
+    return snowflake_default(column.default, POSTGRESQL.read(column.postgres), SNOWFLAKE.read(column.snowflake))

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
 
-from helpers.digests.canonical import MICROSECONDS_1970_TO_2000, Dialect, joined
+from helpers.digests.canonical import MICROSECONDS_1970_TO_2000, CanonicalSql, joined
 from helpers.digests.canonical.ieee import bits
 from helpers.engines.columns import ComparedColumn
 from helpers.engines.held import Form
 from helpers.engines.sql import Sql
-from helpers.model.declared import Dialect as TypeDialect
 from helpers.platforms import snowflake
 
 # A real that Snowflake keeps is the double of the same value. POWER and a division by it are exact for powers of two.
@@ -36,7 +34,7 @@ _MICROSECONDS = (
 TIME_OF_DAY = "REGEXP_REPLACE(TO_VARCHAR({c}, 'HH24:MI:SS.FF9'), '[.]?0+$', '')"
 """A TIME as PostgreSQL prints it, which is how it is staged: as a text."""
 
-CANONICAL = Dialect(
+CANONICAL = CanonicalSql(
     name="snowflake",
     scalars={
         "boolean": "CASE {c} WHEN TRUE THEN '1' WHEN FALSE THEN '0' END",
@@ -62,8 +60,7 @@ CANONICAL = Dialect(
 class SnowflakeSql(Sql):
     """Snowflake's SQL."""
 
-    canonical: Dialect = CANONICAL
-    types: ClassVar[TypeDialect] = "snowflake"
+    canonical: CanonicalSql = CANONICAL
 
     def literal(self, text: str) -> str:
         return snowflake.literal(text)
@@ -87,7 +84,7 @@ class SnowflakeSql(Sql):
 
     def staged(self, column: ComparedColumn) -> str:
         name = self.identifier(column.there)
-        return TIME_OF_DAY.format(c=name) if column.type.startswith("TIME(") else name
+        return TIME_OF_DAY.format(c=name) if column.type.family == "time" else name
 
 
 _MOMENTS = {"timestamp": "TIMESTAMP_NTZ", "timestamptz": "TIMESTAMP_TZ"}

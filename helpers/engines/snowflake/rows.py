@@ -71,7 +71,7 @@ class SnowflakeSide(Warehouse):
     def arrived(self, name: str, kind: str) -> str:
         match kind.partition("(")[0]:
             case "FLOAT":
-                return texts.of_float(name)
+                return texts.float_text(name)
             case "BINARY":
                 return f"'\\x' || lower({name})"
             case "TIME" | "TIMESTAMP_NTZ":

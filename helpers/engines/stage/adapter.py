@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from helpers.engines.base import Engine, Place
+from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.engines.stage.rows import StageSide
 
 
@@ -12,7 +13,7 @@ class Stage(Engine):
     """The staged files, under the source's own names."""
 
     title = "the stage"
-    types = "snowflake"
+    ddl = SNOWFLAKE
     renames = False
     needs_export = True
 

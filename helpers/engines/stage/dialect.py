@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from helpers.digests import DIALECT
-from helpers.digests.canonical import Dialect
+from helpers.digests.canonical import CanonicalSql
 from helpers.engines.columns import ComparedColumn
 from helpers.engines.sql import Sql
 
@@ -14,7 +14,7 @@ from helpers.engines.sql import Sql
 class DuckSql(Sql):
     """What most engines understand is what DuckDB does."""
 
-    canonical: Dialect = DIALECT
+    canonical: CanonicalSql = DIALECT
 
     def staged(self, column: ComparedColumn) -> str:
         return self.identifier(column.staged.field)

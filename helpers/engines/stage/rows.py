@@ -15,7 +15,9 @@ from helpers.engines.columns import Segments, TablePlan
 from helpers.engines.files import READING, Files
 from helpers.engines.held import Held
 from helpers.engines.shapes import TableShape
+from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.errors import MigrationError
+from helpers.model.declared import DUCKDB
 from helpers.model.manifest import Manifest, StagedTable
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.s3 import Bucket
@@ -37,7 +39,7 @@ class StageSide(Files):
 
     def shape(self, plan: TablePlan) -> TableShape | None:
         staged = self._manifest.table(plan.table.schema, plan.table.name)
-        return shapes.of_staged(staged) if staged else None
+        return shapes.loaded_shape(staged, SNOWFLAKE) if staged else None
 
     def rows(self, schema: str, name: str) -> int:
         staged = self._manifest.table(schema, name)
@@ -63,8 +65,8 @@ class StageSide(Files):
             return None
         rows = self.query(f"DESCRIBE SELECT * FROM {self.relation(plan)}", doing=f"read the columns of {plan.table}")
         return held_there(
-            plan, {name: kind for name, kind, *_ in rows}, self.sql, types="duckdb",
-            name=lambda column: column.staged.field, wanted=lambda column: column.staged.parquet,
+            plan, {name: DUCKDB.read(kind) for name, kind, *_ in rows}, self.sql,
+            name=lambda column: column.staged.field, wanted=lambda column: DUCKDB.read(column.staged.parquet),
         )  # fmt: skip
 
     def _staged(self, plan: TablePlan) -> StagedTable:

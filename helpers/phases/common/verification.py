@@ -35,7 +35,7 @@ def compare(
             settings, target=target, tables=tuple(tables), exclude=tuple(exclude), cells_folder=cells, progress=told
         ) as plan,
     ):
-        return verify.verify(plan, progress=told), About.of(plan)
+        return verify.verify(plan, progress=told), About.from_plan(plan)
 
 
 def keep_report(found: Report, name: str, about: About | None = None) -> Path | None:

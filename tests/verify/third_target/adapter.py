@@ -15,6 +15,7 @@ from helpers.engines.files import Files
 from helpers.engines.held import Held
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError, MigrationError
+from helpers.model.declared import DUCKDB
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
 
@@ -39,20 +40,22 @@ class DuckFile(Files):
         )
         self._columns: dict[str, list[ColumnShape]] = {}
         for table, column, kind, nullable in rows:
-            self._columns.setdefault(table, []).append(ColumnShape(column, kind, None if nullable else True))
+            self._columns.setdefault(table, []).append(
+                ColumnShape(column, DUCKDB.read(kind), None if nullable else True)
+            )
 
     def tables(self) -> dict[str, str]:
         return dict.fromkeys(self._columns, SCHEMA)
 
     def shape(self, plan: TablePlan) -> TableShape | None:
         found = self._columns.get(plan.there)
-        return TableShape("duckdb", tuple(found)) if found else None
+        return TableShape(DUCKDB, tuple(found)) if found else None
 
     def rows(self, schema: str, name: str) -> int:
         return self._count(f"there.{identifier(schema, name)}")
 
     def parquet(self, plan: TablePlan) -> Iterator[str]:
-        kinds = {column.name: column.type for column in self._columns[plan.there]}
+        kinds = {column.name: column.type.text for column in self._columns[plan.there]}
         return (kinds[column.there] for column in plan.columns)
 
     def relation(self, plan: TablePlan) -> str:
@@ -63,7 +66,7 @@ class DuckFile(Files):
     def held(self, plan: TablePlan) -> Mapping[str, Held] | None:
         found = {column.name: column.type for column in self._columns.get(plan.there, ())}
         field = lambda column: column.staged.field  # noqa: E731
-        return held_there(plan, found, self.sql, types="duckdb", field=field) if found else None
+        return held_there(plan, found, self.sql, field=field) if found else None
 
     def failed(self, error: duckdb.Error, doing: str) -> MigrationError:
         return faults.told(error, doing, on=str(FILE), kind=LoadError, cure="write the file again")
@@ -73,7 +76,7 @@ class Duck(Engine):
     """A DuckDB file."""
 
     title = "DuckDB"
-    types = "duckdb"
+    ddl = DUCKDB
 
     def address(self, place: Place) -> str:
         return f"DuckDB file {FILE}"
