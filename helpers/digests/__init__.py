@@ -29,6 +29,7 @@ from helpers.errors import StageError
 from helpers.model import manifest as manifests
 from helpers.model.catalog import Table
 from helpers.model.manifest import Digest, StagedColumn
+from helpers.model.types import DOES_NOT_FIT
 from helpers.platforms import duck
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
@@ -53,10 +54,6 @@ DIALECT = canonical_duckdb.DIALECT
 NULLS_PER_MASK = 60
 DIGITS_PARSED_QUICKLY = 18
 """DuckDB keeps a decimal of so many digits in 64 bits; measured in benchmarks/export.py."""
-
-
-DOES_NOT_FIT = "does not fit"
-"""In the text that a read expression turns a value into which has no place in the staged type; no cast takes it."""
 
 
 class StageChanged(StageError):  # noqa: N818 - reads as what happened

@@ -35,6 +35,9 @@ BINARY_BYTES = 8_388_608
 
 READ = "November 2026"
 
+DOES_NOT_FIT = "does not fit"
+"""In the text that a read expression turns a value into which has no place in the staged type; no cast takes it."""
+
 
 @dataclass(frozen=True)
 class Mapping:
@@ -252,6 +255,25 @@ def mapping(column: Column, *, scale: int | None = None) -> Mapping:
     return found.mapping
 
 
+def in_postgres(column: Column) -> Mapping:
+    """How a column is compared with the same one of another PostgreSQL: numbers by value, most other types as they are printed.
+
+    Its type in the target, under the name `snowflake`, is the source's own.
+    """
+    kind, found = column.type, entry(column.type)
+    how = mapping(column) if known(kind) else _PRINTED
+    native = found is not None and found.native
+    numeric = kind.kind == "b" and kind.name == "numeric"
+    read = how.read if native else "trim_scale({c})::text" if numeric else how.text
+    if native and kind.name in ("timestamp", "timestamptz"):
+        # DuckDB's last timestamp is of January 294247; it would take a later one for infinity, or for one before Christ.
+        read = (
+            f"CASE WHEN {{c}} < '294247-01-01'::{kind.name} OR NOT isfinite({{c}}) THEN {{c}} "
+            f"ELSE ('{DOES_NOT_FIT}: ' || {{c}}::text)::{kind.name} END"
+        )
+    return replace(how, read=read, parquet=how.parquet if native else "VARCHAR", snowflake=kind.sql, delta="")
+
+
 def declared(kind: PgType) -> tuple[int, int] | None:
     """Digits and digits after the point that hold whatever a numeric's declaration allows, or None if no target has them.
 
@@ -286,7 +308,7 @@ def _numeric(kind: PgType, scale: int | None) -> Mapping:
     if fixed is None:
         # DuckDB's cast would round; this makes it fail, should the values not be those that were measured.
         fits = f"scale({{c}}) <= {places} OR scale(trim_scale({{c}})) <= {places}"
-        read = f"CASE WHEN {fits} THEN round({{c}}, {places})::text ELSE 'does not fit {places} digits: ' || {{c}}::text END"
+        read = f"CASE WHEN {fits} THEN round({{c}}, {places})::text ELSE '{DOES_NOT_FIT} {places} digits: ' || {{c}}::text END"
     sized = f"({digits},{places})"
     note = "" if fixed else "digits as the values need them"
     return Mapping(read, f"DECIMAL{sized}", f"NUMBER{sized}", f"DECIMAL{sized}", "number", note=note)

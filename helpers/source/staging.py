@@ -1,8 +1,10 @@
-"""How a table is staged, by its census."""
+"""How a table is staged, by its census; and how it is read where nothing is staged."""
 
 from __future__ import annotations
 
 from helpers.model import manifest as manifests
+from helpers.model import types
+from helpers.model.catalog import Column
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.source.census import ColumnCensus, Field, TableCensus
 
@@ -16,6 +18,16 @@ def staged_table(census: TableCensus) -> StagedTable:
     return StagedTable(
         schema_=table.schema, name=table.name, key=table.key, comment=table.comment, columns=columns, files=(),
         rows=census.rows,
+    )  # fmt: skip
+
+
+def as_in_postgres(column: Column) -> StagedColumn:
+    """A column as one PostgreSQL is compared with another."""
+    how = types.in_postgres(column)
+    return StagedColumn(
+        name=column.name, field=column.name, source=column.name, postgres=column.type.sql, parquet=how.parquet,
+        snowflake=how.snowflake, delta=how.delta, comparison=how.comparison, read=how.read, text=how.text,
+        not_null=column.not_null, comment=column.comment, encoding="exact", note="", policy=None, touched=0,
     )  # fmt: skip
 
 

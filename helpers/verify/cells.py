@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -26,8 +25,7 @@ from helpers.engines import texts
 from helpers.engines.base import DuckDB, Ends, Side
 from helpers.engines.columns import ComparedColumn, TablePlan
 from helpers.platforms.postgres import literal
-from helpers.verify.diagnosis import Diagnosis
-from helpers.verify.report import CELLS_IN_JSON, Cell, Copies
+from helpers.verify.report import CELLS_IN_JSON, Cell, Copies, TableReport
 
 PAIRED_WITHOUT_KEY = 200
 """Left-over rows of a table without a key that are paired by likeness, so that a changed cell is named as one; the
@@ -37,48 +35,6 @@ cost grows with the square."""
 ROWS_PER_FETCH = 10_000
 PARTNERS_TRIED = 1000
 """Rows within one tolerance of each other that are looked at for a partner."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """How two tables differ; counts are rows.
-
-    Attributes:
-        changed_cells: by column, in how many rows that are on both sides it differs.
-        digest: of the source's rows, in any order.
-        fetched: rows that were read from both sides to be compared.
-        copies: which of the missing and extra rows the side that has them holds more than once.
-        untold: what could not be shown or written, and why; sentences without a full stop.
-    """
-
-    rows_source: int
-    rows_target: int
-    missing: int
-    extra: int
-    changed: int
-    changed_cells: dict[str, int]
-    cells: tuple[Cell, ...]
-    cells_file: Path | None
-    digest: str
-    changed_since: int = 0
-    fetched: int = 0
-    diagnoses: dict[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
-    unexplained: dict[str, str] = field(default_factory=dict)
-    copies: Copies = field(default_factory=Copies)
-    untold: tuple[str, ...] = ()
-
-    @property
-    def differs(self) -> bool:
-        """Whether any row does."""
-        return bool(self.missing or self.extra or self.changed or self.changed_since)
-
-    def with_rows(self, source: int, target: int, digest: str) -> Compared:
-        """The same, where only some of a table's rows were fetched."""
-        return replace(self, rows_source=source, rows_target=target, digest=digest)
-
-    def with_diagnoses(self, found: dict[str, tuple[Diagnosis, ...]], failed: dict[str, str]) -> Compared:
-        """The same, with what explains the changed cells of each column, and why nothing could be looked for."""
-        return replace(self, diagnoses=found, unexplained=failed)
 
 
 def leave_over(duck: DuckDB, source: Side, target: Side, table: TablePlan) -> None:
@@ -143,12 +99,17 @@ def rows_of(side: Side, table: TablePlan, name: str) -> str:
     return f"SELECT *, concat({pieces}) AS form FROM (SELECT *, {values} FROM {name})"
 
 
-def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_since: int, digest: str) -> Compared:
+def compared(
+    duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_since: int, digest: str
+) -> tuple[TableReport, list[str]]:
     """Pairs the rows of `rest`, and writes every differing cell to `file`, if there are any.
 
     Args:
         changed_since: rows that were set apart before.
         digest: of the source's rows.
+
+    Returns:
+        How the table differs; and what could not be shown or written, and why, as sentences without a full stop.
     """
     pair(duck, table)
     changed_cells, shown = _count_cells(duck, table)
@@ -161,7 +122,8 @@ def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_sin
     ).fetchall()
     untold: list[str] = []
     cells: tuple[Cell, ...] = ()
-    written, copies = None, Copies()
+    written: str | None = None
+    copies = Copies()
     duck.execute("CREATE OR REPLACE TABLE copies (id BIGINT, side VARCHAR)")
     if missing or extra:
         with best_effort("whether rows are there more than once was not found out", untold.append):
@@ -173,10 +135,12 @@ def compared(duck: DuckDB, ends: Ends, table: TablePlan, file: Path, changed_sin
                 written = _write_cells(duck, file)
     if not table.key:
         missing, extra, changed = missing + changed, extra + changed, 0
-    return Compared(
-        rows_source, rows_target, missing, extra, changed, changed_cells, cells, written, digest, changed_since,
-        rows_source + rows_target, copies=copies, untold=tuple(untold),
+    found = TableReport(
+        table.table.schema, table.table.name, "different", rows_source, rows_target, missing, extra, changed, changed_since,
+        changed_cells=changed_cells, cells=cells, cells_file=written, digest=digest, fetched=rows_source + rows_target,
+        copies=copies,
     )  # fmt: skip
+    return found, untold
 
 
 def pair(duck: DuckDB, table: TablePlan) -> None:
@@ -372,12 +336,12 @@ def _show_cells(duck: DuckDB, ends: Ends, table: TablePlan, shown: dict[int, str
     return first_cells(duck)
 
 
-def _write_cells(duck: DuckDB, file: Path) -> Path:
+def _write_cells(duck: DuckDB, file: Path) -> str:
     file.parent.mkdir(parents=True, exist_ok=True)
     duck.execute(
         f"COPY (SELECT key, column_name AS column, source, target FROM cells ORDER BY pair, number) TO {literal(str(file))} (FORMAT parquet)"
     )
-    return file
+    return str(file)
 
 
 def _find_copies(duck: DuckDB, table: TablePlan) -> Copies:

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from helpers import PROJECT
-from helpers.digests import DOES_NOT_FIT
 from helpers.engines import engine, shapes
 from helpers.engines.base import Place
 from helpers.engines.columns import TablePlan, as_compared
 from helpers.engines.shapes import TableShape
 from helpers.errors import StageError, UsageError
 from helpers.model import manifest as manifests
-from helpers.model import types
 from helpers.model.catalog import Column, PgType, Table, kinds_read
 from helpers.model.globs import EXCLUDED
 from helpers.model.manifest import Manifest, StagedColumn, StagedTable
@@ -32,7 +30,7 @@ from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import take_census
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.relations import UNNAMED
-from helpers.source.staging import staged_table
+from helpers.source.staging import as_in_postgres, staged_table
 from helpers.verify.selection import DEFAULT_SAMPLE, Selection, choose
 
 SourceName = Literal["postgresql", "manifest"]
@@ -251,7 +249,7 @@ def _plans_of_source(
             same = staged if staged and _same_definition(table, staged) else None
             refused: tuple[str, ...] = ()
             if not engine(target).as_staged:
-                columns = tuple(_as_in_postgres(column) for column in table.columns)
+                columns = tuple(as_in_postgres(column) for column in table.columns)
                 same, expected = None, shapes.source_shape(table)
             elif same:
                 columns, expected = same.columns, shapes.loaded_shape(same, engine(target).ddl, table)
@@ -331,28 +329,6 @@ def _all_used(options: Options, plans: Sequence[TablePlan], *, complete: bool) -
             "choose the rows to compare", on=f"--since {since}", why=f"no table has a column {column}",
             next_step="name the watermark's column as the source does",
         )  # fmt: skip
-
-
-def _as_in_postgres(column: Column) -> StagedColumn:
-    """A column as one PostgreSQL is compared with another: numbers by value, most other types as they are printed."""
-    kind = column.type
-    found = types.entry(kind)
-    plain = found is not None and found.native
-    numeric = kind.kind == "b" and kind.name == "numeric"
-    mapping = types.mapping(column) if types.known(kind) else types.as_text()
-    read = mapping.read if plain else "trim_scale({c})::text" if numeric else mapping.text
-    if plain and kind.name in ("timestamp", "timestamptz"):
-        # DuckDB's last timestamp is of January 294247; it would take a later one for infinity, or for one before Christ.
-        read = (
-            f"CASE WHEN {{c}} < '294247-01-01'::{kind.name} OR NOT isfinite({{c}}) THEN {{c}} "
-            f"ELSE ('{DOES_NOT_FIT}: ' || {{c}}::text)::{kind.name} END"
-        )
-    return StagedColumn(
-        name=column.name, field=column.name, source=column.name, postgres=kind.sql,
-        parquet=mapping.parquet if plain else "VARCHAR", snowflake=kind.sql, delta="", comparison=mapping.comparison,
-        read=read, text=mapping.text, not_null=column.not_null, comment=column.comment, encoding="exact", note="",
-        policy=None, touched=0,
-    )  # fmt: skip
 
 
 def _same_definition(table: Table, staged: StagedTable) -> bool:

@@ -108,6 +108,17 @@ class TableReport:
         return f"{self.schema}.{self.name}"
 
     @property
+    def rows_differ(self) -> bool:
+        """Whether any row does, for whatever reason."""
+        return bool(self.missing or self.extra or self.changed or self.changed_since)
+
+    @property
+    def columns_changed(self) -> list[tuple[str, int, float]]:
+        """The columns with changed cells, those with most first: name, changed cells, and their share of the source's rows."""
+        changed = sorted(((n, name) for name, n in self.changed_cells.items() if n), key=lambda each: -each[0])
+        return [(name, n, min(1.0, n / (self.rows_source or 1))) for n, name in changed]
+
+    @property
     def differences(self) -> str:
         """In a few words what differs, empty where nothing does."""
         counts = {

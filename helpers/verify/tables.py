@@ -21,10 +21,9 @@ from helpers.engines.stage.rows import StageSide
 from helpers.model import manifest as manifests
 from helpers.platforms.postgres import literal
 from helpers.verify import cells, since
-from helpers.verify.cells import Compared
 from helpers.verify.diagnosis import diagnose
 from helpers.verify.plan import VerifyPlan
-from helpers.verify.report import TableReport
+from helpers.verify.report import TableReport, Verdict
 from helpers.verify.schema import compare_schema, counterparts, not_compared
 from helpers.verify.selection import confidence
 
@@ -61,12 +60,11 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
     found = ends.target.shape(table)
     mapping = {c.name: c.there for c in table.columns if c.there != c.name}
     findings = compare_schema(table.expected, found, mapping=mapping)
-    schema, name = table.table.schema, table.table.name
+    nothing = TableReport(table.table.schema, table.table.name, "refused")
 
-    def report(verdict: str, method: str, compared: Compared | None = None, **counts: int | None) -> TableReport:
-        measured = {} if compared is None else _of(compared)
-        return TableReport(
-            schema, name, verdict, **(measured | counts),  # type: ignore[arg-type]
+    def report(verdict: Verdict, method: str, compared: TableReport = nothing) -> TableReport:
+        return replace(
+            compared, verdict=verdict,
             schema_findings=findings, method=method, seconds=time.monotonic() - started, selection=table.selection,
         )  # fmt: skip
 
@@ -80,7 +78,7 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
         return report("different" if wrong else "equal", told)
     if found is None:
         rows = ends.source.count(table)
-        return report("different", "schema", rows_source=rows, rows_target=0, missing=rows)
+        return report("different", "schema", replace(nothing, rows_source=rows, rows_target=0, missing=rows))
     if table.selection and (changed := _not_as_expected(table, found)):
         why = f"not compared: {changed}, so that other rows could be chosen there"
         return report("different" if wrong else "refused", why)
@@ -88,16 +86,18 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
     if plan.check == "row-counts" or not common.columns:
         ours, theirs = ends.source.count(table), ends.target.count(table)
         same = ours == theirs and bool(common.columns)
-        return report(
-            "equal" if same else "different", "row counts" if common.columns else "row counts: no column is on both sides",
-            rows_source=ours, rows_target=theirs, missing=max(0, ours - theirs), extra=max(0, theirs - ours),
-        )  # fmt: skip
+        counts = replace(
+            nothing, rows_source=ours, rows_target=theirs, missing=max(0, ours - theirs), extra=max(0, theirs - ours)
+        )
+        method = "row counts" if common.columns else "row counts: no column is on both sides"
+        return report("equal" if same else "different", method, counts)
     compared, method, contradiction = _compare(plan, common, found, ends, connection)
     if contradiction:
         # Never taken for equal: the digests say that the sides differ, and nobody can say where.
-        verdict = "different" if plan.source_name == "manifest" else "refused"
-        return report(verdict, f"{method}; {contradiction}", compared)
-    differs = wrong or compared.differs
+        return report(
+            "different" if plan.source_name == "manifest" else "refused", f"{method}; {contradiction}", compared
+        )
+    differs = wrong or compared.rows_differ
     if compared.changed_since:
         method += f"; {compared.changed_since:,} rows differ because the source changed them after the export"
     if table.selection:
@@ -136,16 +136,6 @@ def as_counted(table: TablePlan, source: Side, report: TableReport, excluded: Co
     )
 
 
-def _of(compared: Compared) -> dict[str, object]:
-    names = (
-        "rows_source rows_target missing extra changed changed_since changed_cells cells digest fetched diagnoses "
-        "unexplained copies"
-    ).split()
-    return {name: getattr(compared, name) for name in names} | {
-        "cells_file": str(compared.cells_file) if compared.cells_file else None
-    }
-
-
 def _common(table: TablePlan, names: Mapping[str, str]) -> TablePlan:
     """The plan with those columns that the target has, under the names that they have there."""
     columns = tuple(replace(c, there=names[c.name]) for c in table.columns if c.name in names)
@@ -163,7 +153,7 @@ def _not_as_expected(table: TablePlan, found: TableShape) -> str:
 
 def _compare(
     plan: VerifyPlan, table: TablePlan, found: TableShape, ends: Ends, connection: DuckDB
-) -> tuple[Compared, str, str]:
+) -> tuple[TableReport, str, str]:
     """What differs, how it was found, and why neither counts."""
     _limit(connection, table, all_rows=False)
     file = plan.cells_folder / f"{manifests.folder(table.table.schema, table.table.name)}.cells.parquet"
@@ -185,12 +175,13 @@ def _compare(
     try:
         compared, note = _cells(plan, table, ends, connection, chosen, file)
         words += f"{'all' if whole else f'their {compared.fetched:,}'} rows compared cell by cell{note}"
-        if compared.differs or _tolerant(table):
-            return compared.with_rows(ours.rows, theirs.rows, ours.total), words, ""
+        if compared.rows_differ or _tolerant(table):
+            whole_table = replace(compared, rows_source=ours.rows, rows_target=theirs.rows, digest=ours.total)
+            return whole_table, words, ""
         if not whole:
             compared, note = _cells(plan, table, ends, connection, None, file)
             words += f"; their rows are equal, so every cell was compared{note}"
-            if compared.differs:
+            if compared.rows_differ:
                 return compared, words, ""
     except StageChanged as error:
         why = f"at least one row in each, because the cells cannot be shown: {error.on}: {error.why}"
@@ -247,21 +238,27 @@ def _digests(table: TablePlan, ends: Ends, method: Method) -> tuple[Sums, Sums, 
     return nothing, nothing, None, f"no digest: {why}"
 
 
-def _equal(table: TablePlan, sums: Sums) -> Compared:
-    return Compared(sums.rows, sums.rows, 0, 0, 0, {column.name: 0 for column in table.columns}, (), None, sums.total)
+def _equal(table: TablePlan, sums: Sums) -> TableReport:
+    return TableReport(
+        table.table.schema, table.table.name, "equal", sums.rows, sums.rows,
+        changed_cells={column.name: 0 for column in table.columns}, digest=sums.total,
+    )  # fmt: skip
 
 
-def _by_segments(table: TablePlan, ours: Sums, theirs: Sums) -> Compared:
+def _by_segments(table: TablePlan, ours: Sums, theirs: Sums) -> TableReport:
     """What two digests that differ say of the rows, where those of the source cannot be read."""
     missing, extra, changed = ours.surplus(theirs)
     if not table.key:
         missing, extra, changed = missing + changed, extra + changed, 0
-    return Compared(ours.rows, theirs.rows, missing, extra, changed, {}, (), None, ours.total)
+    return TableReport(
+        table.table.schema, table.table.name, "different", ours.rows, theirs.rows, missing, extra, changed,
+        digest=ours.total,
+    )  # fmt: skip
 
 
 def _cells(
     plan: VerifyPlan, table: TablePlan, ends: Ends, connection: DuckDB, chosen: Segments | None, file: Path
-) -> tuple[Compared, str]:
+) -> tuple[TableReport, str]:
     _limit(connection, table, all_rows=chosen is None)
     ends.source.fetch(connection, "source", table, chosen)
     ends.target.fetch(connection, "target", table, chosen)
@@ -277,9 +274,9 @@ def _cells(
             ends.stage.fetch(connection, "staged", table, chosen)
             changed_since = since.set_apart(connection, ends, table)
     digest = "" if chosen else cells.digest_of_texts(connection, ends.source, table)
-    compared = cells.compared(connection, ends, table, file, changed_since, digest)
-    note += "".join(f"; {sentence}" for sentence in compared.untold)
+    compared, untold = cells.compared(connection, ends, table, file, changed_since, digest)
+    note += "".join(f"; {sentence}" for sentence in untold)
     if not compared.changed:
         return compared, note
     found, failed = diagnose(connection, table.columns, key=table.key, rows=None if chosen else compared.rows_source)
-    return compared.with_diagnoses(found, failed), note
+    return replace(compared, diagnoses=found, unexplained=failed), note

@@ -46,7 +46,7 @@ def show(screen: Screen, report: Report, about: About) -> None:
     else:
         _show_tables(screen, report)
     word, rest = verdict_in_two(report, about)
-    screen.print(Text.assemble((word, STYLES[_worst(report)]), printable(rest)), soft_wrap=True)
+    screen.print(Text.assemble((word, STYLES[verdict.worst(report)]), printable(rest)), soft_wrap=True)
     if report.left_out:
         screen.print(f"that is said of {counted(len(report.tables), 'table')} and of nothing else", markup=False)
     for line in left_out.lines(report.left_out):
@@ -89,10 +89,9 @@ def _title(report: Report) -> str:
 
 def _columns(table: TableReport) -> Iterator[str]:
     """How often each column differs, and why."""
-    changed = sorted(((count, name) for name, count in table.changed_cells.items() if count), key=lambda each: -each[0])
-    rows = table.rows_source or 1
-    for count, name in changed[:COLUMNS_SHOWN]:
-        yield f"{table}.{name}: {counted(count, 'changed cell')}, in {verdict.percent(min(1.0, count / rows))} of the rows"
+    changed = table.columns_changed
+    for name, count, share in changed[:COLUMNS_SHOWN]:
+        yield f"{table}.{name}: {counted(count, 'changed cell')}, in {verdict.percent(share)} of the rows"
         for diagnosis in table.diagnoses.get(name, ()):
             yield f"  {diagnosis.words}"
             yield f"  likely cause: {diagnosis.likely}"
@@ -206,11 +205,6 @@ def _seen(piece: visible.Piece) -> str:
     if piece.kind == "cut":
         return f"⟨{piece.text}⟩"
     return f"{piece.text}⟨{piece.note}⟩" if piece.note else piece.text
-
-
-def _worst(report: Report) -> str:
-    states = {verdict.state(table) for table in report.tables}
-    return next((each for each in verdict.WORST_FIRST if each in states), "refused")
 
 
 def _show_business(screen: Screen, report: Report, business: Business) -> None:

@@ -112,6 +112,12 @@ def state(table: TableReport) -> State:
     return "moved on" if table.changed_since and not wrong else "different"
 
 
+def worst(report: Report) -> State:
+    """The worst state of its tables; a verification of nothing proves nothing."""
+    states = {state(table) for table in report.tables}
+    return next((each for each in WORST_FIRST if each in states), "refused")
+
+
 def depth(table: TableReport) -> Depth:
     """How deeply it was compared."""
     if table.digest or table.changed_cells:

@@ -142,7 +142,7 @@ def render(report: Report, *, title: str, made_at: datetime, about: About | None
             report=report,
             rest=rest,
             says=verdict.says(report),
-            state=_worst(report),
+            state=verdict.worst(report),
             title=title,
             versions=versions(),
             word=word,
@@ -226,10 +226,8 @@ def _words(table: TableReport) -> tuple[str, ...]:
 
 
 def _bars(table: TableReport) -> tuple[Bar, ...]:
-    changed = sorted(((n, name) for name, n in table.changed_cells.items() if n), key=lambda each: -each[0])
-    most = changed[0][0] if changed else 1
-    rows = table.rows_source or 1
-    return tuple(Bar(name, n, n / most, min(1.0, n / rows)) for n, name in changed)
+    changed = table.columns_changed
+    return tuple(Bar(name, n, n / changed[0][1], share) for name, n, share in changed)
 
 
 def _figures(report: Report) -> dict[str, str]:
@@ -246,11 +244,6 @@ def _figures(report: Report) -> dict[str, str]:
     if fetched := sum(t.fetched for t in tables):
         figures["rows read to compare cells"] = f"{fetched:,}"
     return figures | {"took": duration(sum(t.seconds for t in tables))}
-
-
-def _worst(report: Report) -> State:
-    states = {verdict.state(table) for table in report.tables}
-    return next((each for each in verdict.WORST_FIRST if each in states), "refused")
 
 
 def _blocks(rows: Sequence[DifferingRow]) -> Iterator[Block]:
