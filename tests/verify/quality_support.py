@@ -16,7 +16,7 @@ from helpers.platforms import snowflake
 from helpers.source import snapshot
 from helpers.verify import data_quality
 from helpers.verify.data_quality import Rule, RuleResult
-from helpers.verify.data_quality.figures import Figures, Spec, figures
+from helpers.verify.data_quality.figures import Figures, figures
 
 STAR = (
     "CREATE TYPE channel AS ENUM ('shop', 'web')",
@@ -61,8 +61,8 @@ class Sides:
     def results(self) -> tuple[RuleResult, ...]:
         return data_quality.check_rules(self.source, self.target, self.rules, self.tables)
 
-    def figures(self, *specs: Spec) -> Figures:
-        return figures(self.source, self.target, self.tables, self.rules, specs=specs)
+    def figures(self) -> Figures:
+        return figures(self.source, self.target, self.tables, self.rules)
 
     @contextmanager
     def spoilt(self, *statements: str) -> Iterator[None]:

@@ -24,7 +24,6 @@ from quality_support import STAR, in_postgres, in_snowflake, in_stage
 from helpers.engines.held import Held, declared_form
 from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.engines.stage.dialect import SQL as DUCKDB
-from helpers.errors import UsageError
 from helpers.model.catalog import Table
 from helpers.model.declared import DUCKDB as DUCKDB_DDL
 from helpers.pipelines.sample import sample
@@ -32,7 +31,7 @@ from helpers.platforms import duck, postgres
 from helpers.settings import Export, Settings
 from helpers.source.catalog import read_catalog
 from helpers.verify.data_quality import figures as figures_module
-from helpers.verify.data_quality.figures import Figures, Spec
+from helpers.verify.data_quality.figures import Figures
 from helpers.verify.data_quality.sums import aggregates
 from helpers.verify.data_quality.sums.amounts import Amount, Figure, why_not_exact
 from helpers.verify.data_quality.sums.cubes import Cube, Dimension, cubes
@@ -195,14 +194,6 @@ def _check_report(found: Figures) -> None:
     assert moved["source"]["average"] == str(
         (Decimal(moved["source"]["sum"]) / moved["source"]["count"]).quantize(Decimal("0.000001"))
     )
-    frame = found.frame("public.sales", differing=True)
-    assert set(frame["table"]) == {"public.sales"} and not frame["equal"].any()
-    assert len(found.frame()) > len(frame)
-    series = found.table("public.sales").series("amount", "products.category")
-    assert (series.buckets, [bool(d) for d in series.differences]) == (
-        ("Furniture", "Office", "NULL"),
-        [True, True, False],
-    )
 
 
 def test_a_target_that_lacks_what_a_figure_needs_is_not_equal(migration: Any) -> None:
@@ -224,31 +215,6 @@ def test_a_target_that_lacks_what_a_figure_needs_is_not_equal(migration: Any) ->
     sales = found.table("public.sales")
     assert sales.measures == ("sold", "price", "weight") and sales.dimensions == ("month of sold_at", "via", "region")
     assert not sales.differences and not sales.equal and not found.equal
-
-
-def test_figures_that_are_told_are_the_ones_that_are_made(migration: Any) -> None:
-    migration.source(*STAR)
-    migration.migrate()
-    with in_stage(migration) as sides:
-        (table,) = [
-            t for t in sides.figures(Spec("sales", ("amount",), ("sold", "date_key -> day", "product_key -> name"))).tables if t.table == "public.sales"
-        ]  # fmt: skip
-        assert table.equal
-        assert (table.measures, table.dimensions) == (("amount",), ("sold", "month of calendar.day", "products.name"))
-        assert [f.bucket for f in table.figures if f.measure == "rows" and f.by == ("sold",)] == [
-            (str(n),) for n in range(1, 8)
-        ]
-        by_name = [f.bucket[0] for f in table.figures if f.measure == "amount" and f.by == ("products.name",)]
-        assert by_name == ["cap", "chair", "desk", "misc", "pen", None]
-        for spec, why in (
-            (Spec("slaes", ("amount",), ()), "no such table"),
-            (Spec("sales", ("amuont",), ()), "no such column"),
-            (Spec("sales", ("region",), ()), "has no sum"),
-            (Spec("sales", ("amount",), ("region -> name",)), "no foreign key"),
-            (Spec("sales", ("amount",), ("weight",)), "no buckets"),
-        ):
-            with pytest.raises(UsageError, match=why):
-                sides.figures(spec)
 
 
 def test_a_column_with_more_buckets_than_anybody_looks_at_fills_no_memory(

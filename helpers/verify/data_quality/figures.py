@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from helpers.best_effort import best_effort
 from helpers.engines.answers import Answers
@@ -19,28 +19,13 @@ from helpers.model.catalog import Table
 from helpers.progress import Progress
 from helpers.verify.data_quality.rules.rule import Rule
 from helpers.verify.data_quality.sums.aggregates import BUCKETS, Aggregated, Place, TooManyBuckets, aggregate
-from helpers.verify.data_quality.sums.amounts import AVERAGE_PLACES, ROWS, Amount, Figure, printed
-from helpers.verify.data_quality.sums.cubes import Cube, Dimension, Spec, cubes
+from helpers.verify.data_quality.sums.amounts import AVERAGE_PLACES, ROWS, Figure
+from helpers.verify.data_quality.sums.cubes import Cube, Dimension, cubes
 from helpers.verify.data_quality.sums.diagnosis import explain
 from helpers.verify.data_quality.sums.traits import Trait, traits
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 CROSSED_SHOWN = 1_000
 """Differing buckets of several dimensions together that are kept of each measure."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """One measure by one dimension, as `helpers.phases.common.charts.figures_on_both_sides` takes it."""
-
-    title: str
-    buckets: tuple[str, ...]
-    source: tuple[float, ...]
-    target: tuple[float, ...]
-    differences: tuple[str, ...]
-    """Empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +59,6 @@ class TableFigures:
     def differences(self) -> tuple[Figure, ...]:
         """Those that differ."""
         return tuple(figure for figure in self.figures if not figure.equal)
-
-    def series(self, measure: str, dimension: str) -> Series:
-        """A measure by one dimension, NULL last; a bucket that one side lacks is 0 there."""
-        found = [figure for figure in self.figures if (figure.measure, figure.by) == (measure, (dimension,))]
-        return Series(
-            f"{self.table}: {measure} by {dimension}",
-            tuple(_shown(figure.bucket[0]) for figure in found),
-            tuple(_height(measure, figure.source) for figure in found),
-            tuple(_height(measure, figure.target) for figure in found),
-            tuple("" if figure.equal else _signed(figure) for figure in found),
-        )
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -134,23 +108,6 @@ class Figures:
             "tables": [table.as_dict() for table in self.tables],
         }
 
-    def frame(self, table: str | None = None, *, differing: bool = False) -> pd.DataFrame:
-        """A row a figure, for a notebook.
-
-        Args:
-            table: only this one, its schema included.
-            differing: only figures that differ.
-        """
-        import pandas as pd
-
-        rows = [
-            _row(found.table, figure)
-            for found in self.tables
-            for figure in found.figures
-            if table in (None, found.table) and not (differing and figure.equal)
-        ]
-        return pd.DataFrame(rows, columns=list(_row("", Figure("", (), (), None, None))))
-
 
 def figures(
     source: Answers,
@@ -158,7 +115,6 @@ def figures(
     tables: Sequence[Table],
     rules: Sequence[Rule],
     *,
-    specs: Sequence[Spec] = (),
     progress: Progress | None = None,
 ) -> Figures:
     """Computes the figures of every table, in one query a side and table.
@@ -168,15 +124,13 @@ def figures(
         target: what is compared with it.
         tables: of the verification.
         rules: of those tables, as `helpers.verify.data_quality.rules` reads them: where keys and few values are.
-        specs: of tables whose figures are told.
 
     Raises:
-        UsageError: a spec that names what the source does not have.
         MigrationError: a side could not be read; a difference is never an error.
     """
     zones = source.zone(), target.zone()
     found = []
-    planned = cubes(tables, rules, specs)
+    planned = cubes(tables, rules)
     for done, cube in enumerate(planned):
         if progress:
             progress(done, len(planned), f"adding up {cube.table}")
@@ -291,34 +245,3 @@ def _paired(cube: Cube, source: Aggregated, target: Aggregated) -> Iterator[Figu
 
 def _unless_utc(zone: str | None) -> str | None:
     return None if zone is None or zone.upper().removeprefix("ETC/") in ("UTC", "GMT", "UCT", "ZULU") else zone
-
-
-def _height(measure: str, side: Amount | None) -> float:
-    return float((side.count if measure == ROWS else side.total) or 0) if side else 0.0
-
-
-def _shown(value: str | None) -> str:
-    return "NULL" if value is None else value
-
-
-def _signed(figure: Figure) -> str:
-    """The difference with its sign; where only counts differ, theirs."""
-    difference = figure.difference
-    if not difference:
-        before, after = (side.count if side else 0 for side in (figure.source, figure.target))
-        return f"{after - before:+d} rows"
-    return f"{'+' if difference > 0 else ''}{printed(difference)}"
-
-
-def _row(table: str, figure: Figure) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "table": table,
-        "measure": figure.measure,
-        "by": ", ".join(figure.by) or "total",
-        "bucket": ", ".join(_shown(value) for value in figure.bucket),
-    }
-    for name, side in (("source", figure.source), ("target", figure.target)):
-        found[f"{name} count"] = side.count if side else None
-        found[f"{name} sum"] = side.total if side else None
-        found[f"{name} average"] = side.average if side else None
-    return {**found, "difference": figure.difference, "equal": figure.equal}

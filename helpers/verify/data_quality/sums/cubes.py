@@ -1,4 +1,4 @@
-"""Which sums a business reads off a table, and by what: found from the catalog and the rules, or told.
+"""Which sums a business reads off a table, and by what: found from the catalog and the rules.
 
 A table that others refer to, and that refers to none, is a dimension: of it only the rows are counted. Every other table is
 taken for facts. Its measures are numbers that are no part of a key and are not named like one; its dimensions are a month and
@@ -10,12 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import prod
 
 from helpers.engines.conditions import Not, OneOf
 from helpers.engines.held import form_of
-from helpers.errors import UsageError
 from helpers.model.catalog import Column, Table
 from helpers.verify.data_quality.rules.rule import Breaks, NullShare, Reference, Rule, Unique
 
@@ -27,22 +25,6 @@ CROSSED = 20_000
 
 MONTHS = 120
 KEY_LIKE = re.compile(r"(^|_)(id|key|no|nr|number|code)$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Spec:
-    """The figures of one table, where they are told and not found.
-
-    Attributes:
-        table: with or without its schema.
-        measures: columns to sum.
-        dimensions: columns to group by, dates and timestamps by month; `customer_id -> segment` for the column of a
-            table that the first one refers to.
-    """
-
-    table: str
-    measures: tuple[str, ...]
-    dimensions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -89,22 +71,14 @@ class Cube:
         return ((), *alone, *together)
 
 
-def cubes(tables: Sequence[Table], rules: Sequence[Rule], specs: Sequence[Spec] = ()) -> tuple[Cube, ...]:
+def cubes(tables: Sequence[Table], rules: Sequence[Rule]) -> tuple[Cube, ...]:
     """The figures of every table.
 
     Args:
         tables: as the catalog has them.
         rules: of those tables, as `helpers.verify.data_quality.rules` reads them.
-        specs: of tables whose figures are told; of the others they are found.
-
-    Raises:
-        UsageError: a spec that names what the source does not have.
     """
-    told = {_named(tables, spec.table): spec for spec in specs}
-    finder = _Finder(tables, rules)
-    return tuple(
-        finder.told(table, told[str(table)]) if str(table) in told else finder.found(table) for table in tables
-    )
+    return tuple(map(_Finder(tables, rules).found, tables))
 
 
 class _Finder:
@@ -126,23 +100,6 @@ class _Finder:
         sizes = [*([MONTHS] if month else []), *(count + 1 for count, _ in texts)]
         crossed = next(n for n in range(len(sizes), -1, -1) if n <= 1 or prod(sizes[:n]) <= CROSSED)
         return Cube(table, measures, dimensions, crossed)
-
-    def told(self, table: Table, spec: Spec) -> Cube:
-        measures = tuple(_column(table, name) for name in spec.measures)
-        for column in measures:
-            if form_of(column.type) not in ("number", "float"):
-                raise _wrong(f"{table}.{column.name}", f"it is {column.type.sql}, which has no sum", "name a number")
-        dimensions = tuple(self._dimension(table, name) for name in spec.dimensions)
-        return Cube(table, measures, dimensions, len(dimensions))
-
-    def _dimension(self, table: Table, name: str) -> Dimension:
-        via, arrow, other = (part.strip() for part in name.partition("->"))
-        if not arrow:
-            return _grouped(_groupable(table, name))
-        for column, there, key in self._references(table):
-            if column == via:
-                return _grouped(_groupable(there, other), there, column, key)
-        raise _wrong(f"{table}.{via}", "no foreign key of that column alone", "name the column of a foreign key")
 
     def _measures(self, table: Table, column: Column) -> bool:
         if form_of(column.type) not in ("number", "float"):
@@ -180,11 +137,12 @@ class _Finder:
             for rule in rules
             if isinstance(rule.test, NullShare) and 2 * rule.test.nulls > rule.test.rows
         }
+        columns = {column.name: column for column in table.columns}
         for rule in rules:
             match rule.test:
                 case Breaks(Not(OneOf(name, values)), _) if rule.kind == "accepted-values" and len(values) > 1:
                     if name not in empty:
-                        yield _column(table, name), len(values)
+                        yield columns[name], len(values)
 
     def _references(self, table: Table) -> Iterator[tuple[str, Table, str]]:
         """The columns that alone refer to another table: its name, that table, and its key."""
@@ -205,30 +163,3 @@ _DATED = frozenset({"date", "timestamp", "timestamptz"})
 
 def _grouped(column: Column, other: Table | None = None, via: str | None = None, key: str | None = None) -> Dimension:
     return Dimension(column.name, form_of(column.type) in _DATED, other, via, key)
-
-
-def _groupable(table: Table, name: str) -> Column:
-    column = _column(table, name)
-    if form_of(column.type) not in _DATED | {"text", "number", "boolean"}:
-        raise _wrong(f"{table}.{name}", f"{column.type.sql} makes no buckets", "name a text, a number or a date")
-    return column
-
-
-def _named(tables: Sequence[Table], name: str) -> str:
-    found = [str(table) for table in tables if name in (table.name, str(table))]
-    if len(found) != 1:
-        near = get_close_matches(name, [str(table) for table in tables], n=3, cutoff=0.4)
-        why = "several tables have that name" if found else "the source has no such table"
-        raise _wrong(name, why, f"name one of: {', '.join(found or near) or 'its tables'}")
-    return found[0]
-
-
-def _column(table: Table, name: str) -> Column:
-    found = next((column for column in table.columns if column.name == name), None)
-    if found is None:
-        raise _wrong(f"{table}.{name}", "no such column", f"name one of: {', '.join(c.name for c in table.columns)}")
-    return found
-
-
-def _wrong(on: str, why: str, next_step: str) -> UsageError:
-    return UsageError("plan the business figures", on=on, why=why, next_step=next_step)
