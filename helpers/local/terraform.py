@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import zipfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from helpers.errors import LocalStackError
 from helpers.local import stack
 from helpers.local.servers.aws import ACCESS_KEY, SECRET_KEY, Aws
 from helpers.platforms import environments
+from helpers.platforms.child_environment import child_environment
 from helpers.settings import Settings
 
 AWS_VERSION = "3.39.0"
@@ -197,7 +197,7 @@ def _write_schema(python: Path, mirror: Path) -> None:
     command = [str(python), "-P", "-m", "helpers.local.cloud.snowflake_schema", str(mirror / "snowflake-schema.json")]
     done = subprocess.run(
         command,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        env={**child_environment(), "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
         check=False,

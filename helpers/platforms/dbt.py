@@ -18,17 +18,12 @@ from typing import Any
 from helpers import PROJECT
 from helpers.errors import LoadError, UsageError
 from helpers.platforms import environments
+from helpers.platforms.child_environment import child_environment
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.redaction import redact
 from helpers.settings import Settings
 
 FOLDER = PROJECT / "pipeline" / "dbt"
-KEPT = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
-    "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy",
-)  # fmt: skip
-"""Of our own environment; whatever else it holds is not dbt's business."""
-
 GOOD = ("success", "pass", "warn")
 """How a node ended that stands in nobody's way
 (https://docs.getdbt.com/reference/artifacts/run-results-json)."""
@@ -147,10 +142,12 @@ def build(
 
 
 def _environment(settings: Settings, file: Path | None) -> dict[str, str]:
-    common = {name: os.environ[name] for name in KEPT if name in os.environ} | {
+    no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
+    common = child_environment() | {
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",
-        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"])),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
         "AWS_EC2_METADATA_DISABLED": "true",
         "TZ": "UTC",
         "RUNBOOK_DBT_SCHEMA": settings.marts_schema,

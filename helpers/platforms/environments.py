@@ -16,6 +16,7 @@ from pathlib import Path
 
 from helpers import PROJECT
 from helpers.errors import LocalStackError, UsageError
+from helpers.platforms.child_environment import child_environment
 
 REQUIREMENTS = {
     "airflow": "pipeline/airflow/requirements.txt",
@@ -68,7 +69,9 @@ def _install(name: str, wanted: Path, folder: Path) -> None:
     else:
         commands.append([target, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(wanted)])
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=child_environment("PIP_", "UV_"), capture_output=True, text=True, check=False
+        )  # fmt: skip
         if done.returncode:
             shutil.rmtree(folder, ignore_errors=True)
             raise LocalStackError(

@@ -25,6 +25,7 @@ from dotenv import dotenv_values
 from helpers import PROJECT
 from helpers.errors import InfrastructureError
 from helpers.platforms import environments
+from helpers.platforms.child_environment import child_environment
 from helpers.redaction import redact
 from helpers.settings import Settings
 from helpers.settings.local_stack import local_stack
@@ -271,7 +272,7 @@ def _working(module: Path, settings: Settings, *, fresh: bool = True, override: 
     python = environments.python("cloud")
     folder = _folder(module, settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    environment = child_environment("AWS_", "SNOWFLAKE_")
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if fresh:

@@ -24,6 +24,7 @@ from helpers import PROJECT
 from helpers.errors import ConnectionFailed, SessionRefused, SourceFailed, SourceRefused
 from helpers.model.catalog import Table, kinds_read
 from helpers.platforms import pg_session, postgres
+from helpers.platforms.child_environment import child_environment
 from helpers.platforms.faults import Fault
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import literal
@@ -68,7 +69,8 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=PROJECT,
-        env={**os.environ, OUTLIVES: f"the snapshot for {purpose}"} if purpose else None,
+        # PG…: what libpq finds by itself, such as a password file; KRB5…: a ticket.
+        env=child_environment("PG", "KRB5") | ({OUTLIVES: f"the snapshot for {purpose}"} if purpose else {}),
         start_new_session=True,
         text=True,
     )

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import typer
 
@@ -132,9 +133,11 @@ def test_what_a_killed_command_took_and_could_not_tell_of_goes_with_the_next(mig
         "for run in ('r', 's'):\n    snapshot.take(source, purpose='p', run=run)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     words = [sys.executable, "-c", program, source.model_copy(update={"password": None}).model_dump_json()]
-    subprocess.run(words, env={**os.environ, "PGPASSWORD": source.password.get_secret_value()}, check=False)
+    secrets = {"PGPASSWORD": source.password.get_secret_value(), "VAULT_TOKEN": "hvs.nobody-elses-business"}
+    subprocess.run(words, env={**os.environ, **secrets}, check=False)
     left = {each.run: each for each in migration.held()}
     assert set(left) == {"r", "s"}
+    assert "VAULT_TOKEN" not in psutil.Process(left["s"].keeper).environ()
     taken = snapshot.take(source, purpose="p", run="r")
     try:
         now = {each.run: each.name for each in migration.held()}
