@@ -1,8 +1,8 @@
-"""The legacy data, kept before their system goes: Parquet and a dump of one snapshot, locked in S3, and seen to restore.
+"""Archives the legacy data before its system is removed: Parquet and a dump of one snapshot, locked in S3, restored as a test.
 
-An archive is finished when its record is there, which is written last. One that was killed goes on: the export and the
-dump in their snapshot while that is held, otherwise both start over, since nothing is locked before both are whole; then with the
-first file that is not locked yet.
+An archive is finished when its record exists, which is written last. One that was killed resumes: export and dump in their
+snapshot while that is held, otherwise both start over, since nothing is locked before both are complete; then with the first
+file that is not locked yet.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The whole of a database in one file, by PostgreSQL's own pg_dump, and back again into a scratch database.
+"""Dumps a whole database into one file with pg_dump, and restores it into a scratch database.
 
-A dump has its name only once it is whole: it is written beside it and renamed. A scratch database carries in its name
-that it is one and since when, and an open session of that name marks it as in use; one that a killed restore left is dropped by the
-next.
+A dump is written under another name and renamed when it is complete. The name of a scratch database says that it is one and
+since when, and an open session of that name marks it as in use; one that a killed restore left behind is dropped by the next.
 """
 
 from __future__ import annotations

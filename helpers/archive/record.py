@@ -1,4 +1,4 @@
-"""What an archive says of itself, and how far one has come that is not finished."""
+"""The record of a finished archive, and the progress of an unfinished one."""
 
 from __future__ import annotations
 

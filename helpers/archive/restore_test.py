@@ -1,4 +1,4 @@
-"""The restore test of an archive: a backup that nobody restored is none."""
+"""The restore test of an archive: a backup that was never restored proves nothing."""
 
 from __future__ import annotations
 

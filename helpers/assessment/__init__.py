@@ -1,1 +1,1 @@
-"""Taking stock before a migration: the source as it is, what is asked of it, what the targets allow, and which path fits."""
+"""The assessment before a migration: the source, its workload, the targets' limits, and which path fits."""

@@ -1,4 +1,4 @@
-"""Whether what the phases will do on S3, Snowflake and Databricks is possible: each thing is tried once, and undone."""
+"""Tries once everything that the phases will do on S3, Snowflake and Databricks, and undoes it."""
 
 from __future__ import annotations
 

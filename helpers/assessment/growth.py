@@ -1,7 +1,7 @@
 """How fast tables grow, by the dates that their own rows carry.
 
-The server's counters start over with every reset and count what was deleted again. A table's dates tell how many of the rows
-that it holds now came in each of its last two years, which is what a target has to be sized for.
+The server's counters restart with every reset and include deleted rows. A table's dates tell how many of its present rows came
+in each of its last two years, which is what a target has to be sized for.
 """
 
 from __future__ import annotations

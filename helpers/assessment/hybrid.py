@@ -1,4 +1,4 @@
-"""Option B: which tables stay in PostgreSQL, and what then lies on both sides."""
+"""Option B: which tables stay in PostgreSQL, and what then exists on both sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who and what is connected to the source: the downstream integrations that have to be moved, or told."""
+"""Who and what is connected to the source: the downstream integrations that have to be moved or informed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which path fits: criteria with weights, what was measured for each, and the points that each option gets for it.
 
-The points and weights are a judgement of this project, written down so that it can be argued with; they only recommend. Three
-points speak for an option, none against it, and one for all where nothing was measured.
+The points and weights are this project's judgement, written down so that it can be disputed; they only recommend. Three points
+are for an option, none is against it, and every option gets one where nothing was measured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the source is protected today, beside what the profile's section `compliance` asks for."""
+"""How the source is protected today, compared with what the profile's section `compliance` requires."""
 
 from __future__ import annotations
 

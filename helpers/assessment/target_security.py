@@ -1,4 +1,4 @@
-"""How the target is protected: the same questions as the assessment asks of the source, where the data lie now."""
+"""How the target is protected: the same questions as the assessment asks of the source, where the data is now."""
 
 from __future__ import annotations
 

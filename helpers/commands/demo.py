@@ -1,7 +1,7 @@
 """The whole checklist on the local stack, to sealed evidence: `make demo-full`.
 
-It calls the commands that people call, and prints each: `runbook run all`, then, whenever that waits for a person, `attest` or
-`approve` with the test keys of the local stack, and again, until the run is through; then `seal` and `verify-evidence`.
+It calls the commands that people call and prints each: `runbook run all`; whenever that waits for a person, `attest` or
+`approve` with the local stack's test keys; and so on to the end of the run; then `seal` and `verify-evidence`.
 """
 
 from __future__ import annotations

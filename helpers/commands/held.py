@@ -1,4 +1,4 @@
-"""What the commands say of a snapshot that is held on a source."""
+"""What commands print about snapshots that are held on a source."""
 
 from __future__ import annotations
 

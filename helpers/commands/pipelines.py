@@ -1,4 +1,4 @@
-"""Both pipelines at work, and the way back: `runbook aggregate`, `marts`, `benchmark` and `rehearse-rollback`."""
+"""Commands that run the pipelines, and the rollback's rehearsal: `runbook aggregate`, `marts`, `benchmark` and `rehearse-rollback`."""
 
 import json
 from typing import Annotated, Any

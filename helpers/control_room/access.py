@@ -1,4 +1,4 @@
-"""Who is let into the control room, and what its answers allow a browser: a token, one origin, no frame, no way out."""
+"""Who may open the control room, and what its pages may do in a browser: a token, one origin, no frames, no outside requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verifications of a run, and their differing cells a page at a time: the files may hold more than fits into memory."""
+"""The verifications of a run, and their differing cells a page at a time: the files may be larger than memory."""
 
 from __future__ import annotations
 

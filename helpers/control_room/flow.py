@@ -1,4 +1,4 @@
-"""How the data went through the stages, table by table: source → stage → target, as ledger, reports and manifest say it."""
+"""The data's way through the stages, table by table (source → stage → target), from ledger, reports and manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run stands, what is in its way, and the command that comes next; read without writing."""
+"""The state of a run, what blocks it, and the next command; it only reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who has to do what, by name, before a run can go on."""
+"""Who has to do what, by name, before a run can continue."""
 
 from __future__ import annotations
 

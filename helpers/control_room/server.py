@@ -1,6 +1,6 @@
 """Serves the control room on loopback: the marimo notebook and the run's pages, both behind one token.
 
-The browser gets the token once in the address, as a cookie from then on; `access` says who is let in.
+The browser gets the token in the first address and keeps it as a cookie; `access` says who may open a page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The phases of a run on two axes of time: as the checklist plans them one after the other, and as they went."""
+"""The phases of a run on two time axes: as the checklist plans them, and as they ran."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the last verification of each target says, with its age and with what stood in for the target."""
+"""The last verification of each target, its age, and the stand-in that answered for the target, if any."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The last difference between source and target, and whether the target answers its readers well enough.
+"""The final load before the cutover, and the health probes of the target behind it.
 
-The source is frozen before (`helpers.source.freeze`), so what is compared stays as it is: tables that have not changed since the
-first export keep their files and their rows in the target, by the digests kept with the manifest; the others are exported and
-loaded again, each in one transaction. Whether the target then holds the source is the verification's to say.
+The source is frozen before (`helpers.source.freeze`), so what is compared does not change. Tables whose digest is still that in
+the manifest keep their files and their rows in the target; the others are exported and loaded again, each in one transaction.
+Whether the target then holds the source is for the verification to say.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Random writes to a target, as its pipeline would make them after a cutover, and a journal of what they must have left.
+"""Random writes to a target, as its pipeline would make them after a cutover, and a journal of what they must have produced.
 
-The journal is computed here and not read back, so that it can say whether a rollback has lost a write.
+The journal is computed here, not read back, so that it can tell whether a rollback lost a write.
 """
 
 from __future__ import annotations

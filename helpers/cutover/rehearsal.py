@@ -1,7 +1,7 @@
 """`runbook rehearse-rollback`: a cutover, writes to the new side, a rollback, and the proof that none of them was lost.
 
-It is done on a scratch database of the local stack with generated orders, a prefix of the stage and a schema of the target of its
-own, all of which go when it ends. What it does not rehearse are the switches around the data: DNS and the scheduler.
+It uses a scratch database on the local stack with generated orders, and its own prefix of the stage and schema of the target,
+all of which are removed at the end. It does not rehearse the switches besides the data: DNS and the scheduler.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ every difference between source and target is a write to the target since:
     source (1, a) (2, b) (3, c)      target (1, a) (2, B) (4, d)
     → update 2: b → B, delete 3, insert 4
 
-They are applied by key in one transaction, each on the condition that the source's row is what was compared, and are read back
-before it is committed: a value that the source's column rounds, cuts or prints otherwise takes all of it back.
+They are applied by key in one transaction, each only if the source's row is still the one compared, and are read back before the
+commit: one value that the source's column rounds, truncates or prints differently rolls everything back.
 """
 
 from __future__ import annotations

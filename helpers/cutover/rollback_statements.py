@@ -1,7 +1,7 @@
 """The SQL by which rows come back to the source: typed by the source's columns, compared as the verification compares them.
 
-Every value travels as PostgreSQL's text and is cast by the server to the column's type, so that no driver's idea of a number
-or a time comes between.
+Every value travels as PostgreSQL's text and is cast by the server to the column's type, so that no driver
+converts a number or a time on the way.
 """
 
 from __future__ import annotations

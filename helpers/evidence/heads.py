@@ -1,7 +1,7 @@
 """The engine's own signature under the ledger, at the end of each attempt.
 
-A chain of hashes alone can be computed anew by anybody. The machine's key signs the chain's end as it was then, so
-that whoever rewrites what came before needs that key too.
+Anybody can recompute a chain of hashes. The machine's key signs the head of the chain at that time, so that rewriting
+what came before takes that key, too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The page that is sent: what was moved and proved, first for people who read nothing else, then phase by phase, then the files.
+"""The page for readers of a sealed run: first what was moved and proved, then phase by phase, then the files.
 
-One file without scripts, and links to what lies beside it. It tells what ledger and reports say; that they are as they were is
-for the check to say.
+One file without scripts, with links to what lies beside it. It repeats what ledger and reports say; whether they are unchanged
+is for the check to say.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ed25519 keys: those of people, of the one who seals, and of the machine that runs."""
+"""Ed25519 keys: of people, of the sealer, and of the machine that runs."""
 
 from __future__ import annotations
 

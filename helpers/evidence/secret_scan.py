@@ -1,4 +1,4 @@
-"""Looks for secrets in every file of a run, in whatever form they may have got there."""
+"""Looks for secrets in every file of a run, in every encoding they may have there."""
 
 from __future__ import annotations
 

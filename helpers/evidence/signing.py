@@ -1,4 +1,4 @@
-"""What the commands attest, approve, seal and verify-evidence do, from a run's name and a profile on."""
+"""What the commands attest, approve, seal and verify-evidence do, given a run's name and a profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`.env`: what a profile needs of it, what is wrong with it, and its first copy from `.env.example`."""
+"""`.env`: what a profile needs from it, what is wrong with it, and its first copy from `.env.example`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the infrastructure is made of, read from its modules without Terraform, and whether its services answer."""
+"""The infrastructure's resources, read from its modules without Terraform, and whether its services answer."""
 
 from __future__ import annotations
 

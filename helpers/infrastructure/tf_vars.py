@@ -1,6 +1,6 @@
 """The environment as variables of Terraform: `PIPELINE_NAME=sales` becomes `TF_VAR_name=sales`.
 
-One list serves `export_tf_vars.sh`, for who calls Terraform by hand, and the notebook of phase 10. Values come from the
+One list serves `export_tf_vars.sh`, for people who call Terraform by hand, and the notebook of phase 10. Values come from the
 environment, and from `.env` where the environment has none; that file is read, never executed.
 """
 

@@ -1,4 +1,4 @@
-"""Where a run keeps what it makes, and how a file gets there without ever replacing another."""
+"""Where a run keeps its files, and how one is written without ever replacing another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened in a run: `ledger.jsonl`, one line a fact, each chained to the line before by its hash.
+"""What happened in a run: `ledger.jsonl`, one line an event, each chained to the line before by its hash.
 
 A line is one JSON object with sorted keys: its number `n`, the time `at`, `prev` (SHA-256 of the previous line's bytes
 without the newline, zeros for the first), the `event`, and the event's own fields. It is written by one call under an
@@ -6,7 +6,7 @@ exclusive lock and forced to disk before the call returns, so that of two proces
 was told to the caller outlives a crash. A line that a crash tore is moved aside and the next line says so; a line that
 is broken anywhere else was not broken by a crash, and nothing is written behind it.
 
-The chain finds accidents. Whoever can write the file can also compute it anew, which is why its head is signed elsewhere.
+The chain detects accidents. Whoever can write the file can also recompute it, which is why its head is signed elsewhere.
 """
 
 from __future__ import annotations

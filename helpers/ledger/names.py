@@ -1,4 +1,4 @@
-"""Names of files that some system cannot store: evidence is copied to machines that nobody here knows."""
+"""File names that some operating system cannot store: evidence is copied to other people's machines."""
 
 from __future__ import annotations
 

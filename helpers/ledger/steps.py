@@ -1,11 +1,11 @@
-"""A step of a run: recorded when it begins and when it ends, skipped when its effect is there, never taken twice blindly.
+"""A step of a run: recorded when it begins and when it ends, skipped when its effect is there, never repeated blindly.
 
     with run.step("s30-export", inputs={"lsn": lsn}, probe=staged) as step:
         manifest = read() if step.skipped else export(load_id=step.load_id)
         step.result = {"rows": manifest.rows}
 
-The ledger says what this program knows. What is true the step's probe says: after a start without an end, and before a
-former success is relied on, it asks the system that the step changes. Outside a run, in Jupyter, nbval and plain
+The ledger says what this program knows; the step's probe says what is true. After a start without an end, and before an
+earlier success is relied on, it asks the system that the step changes. Outside a run, in Jupyter, nbval and plain
 papermill, the same code acts each time and nothing is recorded.
 """
 

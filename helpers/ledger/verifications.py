@@ -1,4 +1,4 @@
-"""Keeps what `runbook verify --run` found beside the notebooks, and tells the run's ledger of it."""
+"""Keeps the reports of `runbook verify --run` beside the notebooks, and records them in the run's ledger."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How each step of a run stands, for everybody who asks: `checker.rule` reads the ledger, and this says who and how long.
+"""The state of each step of a run: `checker.rule` reads it from the ledger, and this adds who and how long.
 
-It alone knows whether the process of an attempt is still there, so that a step that began is running or was interrupted.
+Only this module looks whether an attempt's process still exists: a step that began is running if so, else interrupted.
 """
 
 from __future__ import annotations

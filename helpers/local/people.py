@@ -1,6 +1,6 @@
 """Two people of the local stack, so that a rehearsal on it can be signed from end to end; `runbook local up` makes their keys.
 
-They are for trying things out: whoever reads the stack's folder can sign as both. A real profile names its people itself.
+They are for trials: anyone who can read the stack's folder can sign as either. A real profile names its own people.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the local stack gives to a profile with `stack = "local"`, and what it leaves to the profile.
 
-A key that a stand-in heeds is merged into its section: another database, a schema, a prefix. A key that names a server of the
-profile's own makes the whole section the profile's, and with it what would otherwise be written to that server. A key that a
-stand-in does not heed is refused: nobody is served by a stand-in who meant the service.
+A key that the stand-in understands (another database, a schema, a prefix) is merged into its section. A key that names a server
+of the profile's own makes the whole section the profile's, and with it what would otherwise be written to that server. A key
+that the stand-in would ignore is refused: whoever set it meant the real service.
 """
 
 from __future__ import annotations

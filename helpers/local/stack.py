@@ -1,4 +1,4 @@
-"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, once they are asked for, a Spark Connect server, Airflow and
+"""The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, on first use, a Spark Connect server, Airflow and
 stand-ins for AWS and Kafka; all on loopback and below one folder.
 
 `up` is idempotent: it starts what is not running and leaves the rest alone, so it is also the repair after a crash or

@@ -1,4 +1,4 @@
-"""What Terraform needs on the local stack: providers from this disk, stand-ins to apply to, and no way to anybody else.
+"""What Terraform needs on the local stack: providers from this disk, stand-ins to apply to, and no access to anything else.
 
 - hashicorp/aws 3.39.0 is the genuine binary, and talks to the AWS stand-in.
 - snowflakedb/snowflake is a stand-in of ours (`helpers.local.cloud.snowflake_provider`): it checks a module by the schema that

@@ -1,4 +1,4 @@
-"""Does an alarm arrive? One is raised that nobody needs to act on, and waited for at the end of its way.
+"""Does an alarm arrive? A test alarm is raised, and awaited where its messages are delivered.
 
 CloudWatch alarm → SNS topic → a queue of SQS that is subscribed for the test. The alarm's state is set by hand, as AWS
 recommends for trying its actions (https://docs.aws.amazon.com/cli/latest/reference/cloudwatch/set-alarm-state.html), so

@@ -2,7 +2,7 @@
 
 Each volume is a sample of its own in a scratch database on the local stack. The legacy pipeline is its SQL, run by
 PostgreSQL; the modern one is export, load and marts, on the profile's stage and target, and the report queries of both are
-timed. A figure of a stand-in says how fast the stand-in is: it carries its name, and no limit is judged by it.
+timed. A figure from a stand-in only says how fast the stand-in is: it carries the stand-in's name, and is not held against a limit.
 """
 
 from __future__ import annotations

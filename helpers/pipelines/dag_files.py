@@ -1,6 +1,6 @@
-"""The DAGs of pipeline/airflow/dags as their files say, without Airflow: what a rehearsal can know of them.
+"""The DAGs of pipeline/airflow/dags, read from their files without Airflow, for a rehearsal.
 
-A file is parsed, never executed. What an `import` or an expression would make of it, only Airflow knows.
+A file is parsed, never executed. What imports and expressions evaluate to, only Airflow knows.
 """
 
 from __future__ import annotations

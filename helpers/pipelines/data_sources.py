@@ -1,4 +1,4 @@
-"""The data sources of the DAGs: which there are, whether each is reached, and what Airflow is told of them."""
+"""The data sources of the DAGs: a list, whether each can be reached, and the variables that Airflow gets for them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Can each system that reads the pipeline's output read it? It is tried as that system's own user, on what that system reads.
+"""Can each system that reads the pipeline's output still read it? Tried with that system's user, on what that system reads.
 
-Of a target that is read by logging in as that user. Of the source, which stays where it is on option C, by asking the server what
-the system's role may do: no password of anybody else's is needed for that.
+On a target by logging in as that user. On the source, which option C keeps, by asking the server what the system's role may
+do, which needs nobody else's password.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One full run of a pipeline: of the modern one export → load → verify → marts → parity, of the legacy one aggregate →
 recomputation, each behind the one before it.
 
-Airflow runs its own DAG where it is there; the same chain in this process is for a machine without Airflow, and for a test of
-the chain itself. Parity is no task of the DAG: once the legacy pipeline is gone there is nothing to compare with.
+Airflow runs its own DAG where there is an Airflow; the same chain in this process is for a machine without one, and for testing
+the chain itself. Parity is not a task of the DAG: once the legacy pipeline is gone there is nothing to compare with.
 """
 
 from __future__ import annotations

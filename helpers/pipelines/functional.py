@@ -1,4 +1,4 @@
-"""The functional tests of the modern pipeline, on a profile's stack: pytest in a process of its own, its answer as data."""
+"""The functional tests of the modern pipeline, on a profile's stack: pytest in its own process, its result as data."""
 
 from __future__ import annotations
 

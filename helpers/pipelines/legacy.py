@@ -1,4 +1,4 @@
-"""The legacy pipeline in a database: run its SQL, know whether it is there and what it holds, remove it.
+"""The legacy pipeline in a database: run its SQL, find out whether it exists and what it holds, remove it.
 
 Everything of ours carries a comment that begins with `OWNED`, so that nothing else is ever dropped. What the tables
 hold stands in the comment of `raw_orders`, written in the transaction that filled them: a killed build leaves either

@@ -1,4 +1,4 @@
-"""How long the legacy pipeline's own queries take today, beside what was promised.
+"""How long the legacy pipeline's own queries take today, compared with its service levels.
 
 Of each `INSERT INTO … SELECT` only the SELECT runs, by EXPLAIN ANALYZE in a read-only transaction: the server computes every row
 and writes none, and its time has no network in it (https://www.postgresql.org/docs/current/sql-explain.html).

@@ -1,6 +1,6 @@
 """Do the legacy aggregates say what the order lines say? Each is computed again from `raw_orders`, and compared to the cent.
 
-Not by the SQL of pipeline/legacy, whose faults would then agree with themselves, but here, by decimal arithmetic, from the rules
+Not by the SQL of pipeline/legacy, which would repeat its own faults, but here, in decimal arithmetic, from the rules
 that pipeline/legacy/README.md states. The lines come sorted by order, so that duplicates and the lines of an order stand
 together, and what is kept grows with the aggregates and not with the lines.
 """

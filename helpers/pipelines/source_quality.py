@@ -1,6 +1,6 @@
-"""Does the source keep the rules of its own data? What it declares is counted, and whether its figures add up is asked.
+"""Does the source's data obey its own rules? Violations of declared constraints are counted, and its figures are checked to add up.
 
-Only declared rules: a range that was read from the rows is kept by them whatever they are. What no constraint says (that days and
+Only declared rules: a range that was derived from the rows is never violated by them. What no constraint says (that days and
 months add up alike, that a return is negative) stands in pipeline/legacy/checks: each file is a query, and a row of it is
 wrong.
 """

@@ -1,4 +1,4 @@
-"""The attempts of a run in its ledger: opened, started, ended, and those that were killed before they could say so."""
+"""The attempts of a run in its ledger: opened, started, ended, and those that were killed without recording their end."""
 
 from __future__ import annotations
 

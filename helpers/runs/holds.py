@@ -1,4 +1,4 @@
-"""When the snapshots that are held for a run are let go."""
+"""When the snapshots held for a run are released."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kernel of an unattended run: ipykernel, which ends with its command and says what kind of error it met.
+"""The kernel of an unattended run: ipykernel, which ends with its command and reports which kind of error stopped it.
 
 Started by `helpers.runs.engine` as `python -m helpers.runs.kernel -f <connection file>`.
 """

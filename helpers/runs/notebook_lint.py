@@ -1,4 +1,4 @@
-"""What every runbook has in common, as a check: `python -m helpers.runs.notebook_lint runbooks/`."""
+"""Checks the conventions that every runbook follows: `python -m helpers.runs.notebook_lint runbooks/`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tells a chat room how a run goes: one object `{"text": …}` to a webhook, as Slack takes it and others that follow it.
+"""Reports a run's progress to a chat room: one object `{"text": …}` to a webhook, as Slack and compatible services take it.
 
-No run depends on a chat room: a message that does not arrive costs some seconds and is told on standard error. What is sent
+No run depends on a chat room: a message that cannot be delivered costs some seconds and is reported on standard error. What is sent
 passes the redaction first, and the address is itself a secret, since whoever has it can write to the room.
 """
 

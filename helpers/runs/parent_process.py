@@ -1,4 +1,4 @@
-"""Ends a process with the one that started it, also when that one was killed and could not say so."""
+"""Ends a process together with the one that started it, even when that one was killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repeats an attempt that met something passing: a server that did not answer, never a check that said no."""
+"""Repeats an attempt that failed on something transient: a server that did not answer, never a check that failed."""
 
 from __future__ import annotations
 

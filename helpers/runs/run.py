@@ -1,4 +1,4 @@
-"""Executes one runbook for one run, and says how it ended the way the command says it."""
+"""Executes one runbook for one run, and returns how it ended, as an exit code of the command."""
 
 from __future__ import annotations
 

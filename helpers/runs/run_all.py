@@ -1,8 +1,8 @@
-"""Goes through the phases of a run in their order, one process a notebook, as far as the answers allow.
+"""Runs the phases of a run in order, one process a notebook, until one does not succeed.
 
 It stops at the first phase that says no, cannot run, waits for a person or is stopped, and exits with that phase's code. The
 next call goes on there: a phase that the run's ledger shows as done, with the same notebook and parameters, is not executed
-again unless one before it was. A phase whose notebook is not in the folder is named and passed over, and makes the run PARTIAL.
+again unless one before it was. A phase whose notebook is not in the folder is named and skipped, and makes the run PARTIAL.
 """
 
 from __future__ import annotations

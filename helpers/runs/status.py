@@ -1,4 +1,4 @@
-"""Where a run stands: the checklist, box by box, as the view of its ledger has it."""
+"""Where a run stands: the checklist, box by box, by the view of its ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends a kernel that must not go on: time-out, Ctrl-C, SIGTERM, a closed terminal."""
+"""Stops a kernel on a time-out, Ctrl-C, SIGTERM or a closed terminal."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the local stack does where a profile names it. The stack registers itself, by an entry point of this project, so that
-nothing which talks to a service needs to know of it.
+"""What the local stack provides to a profile that names it. The stack registers itself, by an entry point of this project, so that
+code that talks to a service need not know of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pipeline: what it promises, what it must comply with, and how it is switched."""
+"""The pipeline: its service levels, its compliance rules, and how it is cut over."""
 
 from __future__ import annotations
 

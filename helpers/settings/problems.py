@@ -1,4 +1,4 @@
-"""What is wrong with a setting, as one sentence: the key, where it was looked for, and an example."""
+"""A wrong setting as one error: the key, where it was looked for, and an example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A profile: every section of one environment, and what sections must not say beside each other."""
+"""A profile: all sections of one environment, and which combinations of them contradict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every section of a profile has in common: unknown keys are refused, nothing changes, secrets come by reference."""
+"""What every section of a profile has in common: unknown keys are refused, values cannot be changed, secrets are given by reference."""
 
 from __future__ import annotations
 

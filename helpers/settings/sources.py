@@ -1,4 +1,4 @@
-"""Where a profile's values come from, the first that has one: the environment, `.env`, the file, the local stack."""
+"""Where a profile's values come from, in order of precedence: the environment, `.env`, the file, the local stack."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The local Airflow: a real one, in an environment of its own, started by `runbook local up --airflow` or by what needs it.
 
-Where it differs from a production's: its database is SQLite, its tasks run on this machine, and its users stand in a file that
-only this account can read, because the simple auth manager keeps them nowhere else. Its tasks reach the local stack as every
+Where it differs from production: its database is SQLite, its tasks run on this machine, and its users are in a file that
+only this account can read, because the simple auth manager has no other store. Its tasks reach the local stack as every
 command does, by the stack's state file: no connection, variable or DAG holds a password.
 """
 

@@ -1,13 +1,13 @@
 """The local AWS stand-in: moto's server, one process in the environment "cloud", started when it is first needed.
 
-It answers like the service and does little behind the answer:
+It answers like the service but does little of the work:
 
 - it checks neither keys nor policies, so it listens on loopback alone and proves nothing about permissions;
 - it keeps everything in memory: what was made is gone once it stops;
 - a record in Route 53 is kept and answers no query; an alarm is kept and never evaluated, and
   notifies its topics when its state is set by hand;
 - a cluster of MSK stays in CREATING, as there is no broker behind it: on the local stack that is the server "kafka";
-- a bucket that is made there is none of the stack's S3, whose objects are real.
+- a bucket created there is not in the stack's S3 server, whose objects are real.
 """
 
 from __future__ import annotations

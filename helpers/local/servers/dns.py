@@ -1,4 +1,4 @@
-"""The zone of the local AWS stand-in, which begins empty each time it starts: a record that leads every reader to the old side."""
+"""The zone of the local AWS stand-in, which is empty after each start: a record that sends every reader to the old side."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The local stand-in for Apache Kafka: noida-db, one small process that speaks Kafka's protocol, started when it is first needed.
 
-It knows no password, so it listens on loopback alone. Where it differs from Apache Kafka:
+It has no authentication, so it listens on loopback only. Where it differs from Apache Kafka:
 
 - it is one broker, so a topic has one replica;
-- its log was seen to survive a stop and a kill; what it promises of a lost power supply is not known;
+- its log survived a stop and a kill in our tests; whether it survives a power failure is not known;
 - the protocol `cooperative-sticky` of consumer groups hangs: our consumers take their partitions themselves.
 """
 

@@ -1,7 +1,7 @@
 """Starting, recognising and stopping the processes of the local stack.
 
 A process is recognised by its number, the time it was created and a text in its command line, never by its number
-alone: after a reboot or a long night that number belongs to somebody else. Each server works in its own data folder,
+alone: after a reboot that number may belong to another process. Each server works in its own data folder,
 so what it leaves behind when it is killed (PostgreSQL's back ends are in sessions of their own) is found by that
 folder.
 """

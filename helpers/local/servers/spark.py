@@ -1,9 +1,9 @@
 """The local Spark Connect server: pysail, one process without Java, started when it is first needed.
 
-It knows no password, so it listens on loopback alone; what it may read and write is the local S3, whose keys it gets in its
+It has no authentication, so it listens on loopback only; what it may read and write is the local S3, whose keys it gets in its
 environment. Where it differs from Spark, and what was done about it:
 
-- its catalog is empty in every session: a table is where its log lies, below the `delta_root`;
+- its catalog is empty in every session: a table is found by its log's location, below the `delta_root`;
 - it has no `ALTER COLUMN`: a table whose definition must change is replaced by `helpers.local.pysail_tables`;
 - `conv` gives NULL for numbers of 64 bits: `helpers.engines.delta.dialect` asks for halves.
 """

@@ -1,4 +1,4 @@
-"""What the boxes of phases 40 and 60 say of what they have found: a finding that stops closes the gate behind its box."""
+"""Findings of the boxes in phases 40 and 60: a finding of severity "stop" closes the gate behind its box."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What phases 40 and 60 share: boxes that are acted on, shown, and then judged, about the pipeline that the option has."""
+"""What phases 40 and 60 share: each box is run, shown and then judged, for the pipeline that the option ends with."""
 
 from __future__ import annotations
 

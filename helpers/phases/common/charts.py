@@ -1,4 +1,4 @@
-"""Plotly figures; whoever shows one puts its numbers in a table beside it."""
+"""Plotly figures; each is shown with its numbers in a table beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's ledger says of boxes that were to be done before: what is missing is named, box by box."""
+"""Which earlier boxes of a run are still open, by its ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A form in the notebook, for a person's word: what `runbook attest` does, where the operator already is."""
+"""A form in the notebook for a person's attestation: the same as `runbook attest`, without leaving the notebook."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The legacy pipeline under test, which option C keeps: order lines → star → aggregates, all of it in PostgreSQL.
 
-There is no second system to hold it against. What it stores is held against what its order lines give by another arithmetic
-(`helpers.pipelines.recomputation`), and its data against the rules that it declares itself (`helpers.pipelines.source_quality`).
+There is no second system to compare it with. What it stores is compared with a second computation from its order lines
+(`helpers.pipelines.recomputation`), and its data with the rules that it declares itself (`helpers.pipelines.source_quality`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the servers of a profile say of themselves, for the record: version, role, time zone, account."""
+"""What each server of a profile reports about itself, for the record: version, role, time zone, account."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a box of phases 40 and 60 is made of, and what those phases ask of the pipeline that they are about.
+"""What a box of phases 40 and 60 consists of, and what those phases need from the pipeline under test.
 
 Options A and B end with the modern pipeline (`modern_pipeline`), option C keeps the legacy one (`legacy_pipeline`). A box is
-planned, acted on, shown and judged in one way, whatever it is about.
+planned, run, shown and judged in the same way for both.
 """
 
 from __future__ import annotations

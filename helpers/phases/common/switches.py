@@ -1,4 +1,4 @@
-"""What cutover and rollback switch around the data, the scheduler's DAGs and the readers' record; and what both ask of the data."""
+"""What cutover and rollback switch besides the data (the scheduler's DAGs, the readers' DNS record), and the checks of the data that both make."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Phase 0 of the checklist, as the steps of `runbooks/00_assessment.ipynb`: the source as it is, and what is prepared.
 
 Each check measures inside its own step, shows what it has found, and gives a gate's token; the cell behind it shows what was
-measured. Steps that the chosen option does not have are passed over and not recorded.
+measured. Steps that the chosen option does not have are skipped and not recorded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The second half of phase 0: what each path is, what speaks for it, and the signed choice."""
+"""The second half of phase 0: what each path involves, the case for it, and the signed choice."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Phase 1 of the checklist, as the steps of `runbooks/10_infrastructure.ipynb`: the environment, and what Terraform makes.
 
 A rehearsal shows what the modules declare, read from their files; with `plan` it is Terraform's own plan, for which Terraform
-and a provider are installed once. To be applied, each plan has to be approved as it is.
+and a provider are installed once. A plan is applied only if exactly that plan was approved.
 """
 
 from __future__ import annotations

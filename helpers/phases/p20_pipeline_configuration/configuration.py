@@ -1,7 +1,7 @@
 """Phase 2 of the checklist, as the steps of `runbooks/20_pipeline_configuration.ipynb`.
 
-Which DAGs are switched depends on the migration path; what a path does not have, its cells say and do not record. A rehearsal
-reads the DAG files and the data sources, and asks no Airflow.
+Which DAGs are switched depends on the migration path; a cell whose step the path does not have says so and records nothing. A
+rehearsal reads the DAG files and the data sources, without Airflow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Phase 4 of the checklist, as the steps of `runbooks/40_testing_validation.ipynb`.
 
-Each box is acted on, shown, and then judged by a gate of its own: a table of what failed stands in the notebook before the
-gate in front of the next box closes. What is tested is the pipeline that the option has (`helpers.phases.common.subject`).
+Each box is run, shown, and then judged by a gate of its own: what failed is in the notebook as a table before the gate
+stops it. What is tested is the pipeline that the option ends with (`helpers.phases.common.subject`).
 """
 
 from __future__ import annotations

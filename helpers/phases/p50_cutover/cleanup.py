@@ -1,7 +1,7 @@
 """The second half of phase 5 of the checklist, the legacy clean-up, as steps of `runbooks/50_cutover.ipynb`.
 
-Only option A has it: a hybrid keeps its PostgreSQL. Nothing of it can be undone by a rollback, so it belongs behind the days in
-which the new side was watched; the notebook says so, and its approval is one of its own.
+Only option A has it: a hybrid keeps its PostgreSQL. A rollback cannot undo it, so it comes after the days of monitoring the
+new system; the notebook says so, and it has its own approval.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was planned beside what it took: every box of a run, as a table and as a page."""
+"""Planned and actual time of every box of a run, as a table and as a page."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The checklist's verification after the migration, as the steps of `runbooks/60_post_migration.ipynb`.
 
-Each technical box is acted on, shown, and then judged by a gate of its own, as in phase 40 and about the same pipeline; the
-operational ones rest on a person's word, but for the recovery, which is done.
+Each technical box is run, shown, and then judged by a gate of its own, as in phase 40 and for the same pipeline. The
+operational boxes rest on a person's word, except the recovery, which is carried out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The rollback plan of the checklist, as the steps of `runbooks/90_rollback.ipynb`.
 
-It was approved together with the cutover that it undoes. First readers and writers leave the new side; then what was written
-there since the cutover is brought back, and compared; then the source serves again. Where nothing was cut over, there is
-nothing to take back, and the first gate says so.
+It was approved together with the cutover that it undoes. First readers and writers leave the target; then what was written
+there since the cutover is brought back and compared; then the source serves again. If nothing was cut over, the first gate
+says that there is nothing to roll back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An order file as somebody's spreadsheet wrote it: which encoding, which separator, which columns, which lines."""
+"""Reading an order file exported from a spreadsheet: its encoding, separator, columns and lines."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _places(path: Path, header: list[str]) -> tuple[tuple[int, ...], tuple[str, 
         raise _unreadable(
             path,
             f"no column {', '.join(missing)}; the first line has: {', '.join(header)[:400] or 'nothing'}",
-            f"the first line names at least these columns, in any order: {HEADER}",
+            f"give a file whose first line has at least these columns, in any order: {HEADER}",
         )
     twice = [shown for name, shown in COLUMNS.items() if plain.count(_plain(name)) > 1]
     if twice:

@@ -1,6 +1,6 @@
 """A source, a stage and a target of one's own, for tests and benchmarks: generated orders, and nothing left behind.
 
-The source is a database on the local stack, whatever the profile: nobody builds test data on a server that sells. Stage and
+The source is a database on the local stack, whatever the profile: test data does not belong on a production server. Stage and
 target are the profile's, under names that no migration has, so that what is measured is the profile's own Snowflake.
 """
 
