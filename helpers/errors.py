@@ -55,7 +55,7 @@ class SettingsError(MigrationError):
 
 
 class UsageError(MigrationError):
-    """A command or a helper was called with something that cannot be meant."""
+    """A command or a helper was called with arguments that make no sense."""
 
 
 class ConnectionFailed(MigrationError):  # noqa: N818 - reads as what happened
@@ -65,7 +65,7 @@ class ConnectionFailed(MigrationError):  # noqa: N818 - reads as what happened
 
 
 class SessionRefused(MigrationError):  # noqa: N818
-    """A session does not hold what its answers rest on, so that none is asked for."""
+    """A session did not keep a setting that its answers depend on, so nothing is read through it."""
 
 
 class LocalStackError(MigrationError):
@@ -73,7 +73,7 @@ class LocalStackError(MigrationError):
 
 
 class SourceRefused(MigrationError):  # noqa: N818
-    """The source holds something that cannot be moved without loss, or moved under our feet."""
+    """The source holds something that cannot be moved without loss, or changed while it was read."""
 
     exit_code = 1
 
@@ -93,7 +93,7 @@ class LoadError(MigrationError):
 
 
 class TargetRefused(MigrationError):  # noqa: N818
-    """The target holds something that is not ours to replace, or that a load could not keep; nothing was changed."""
+    """The target holds something that is not ours to replace, or that a load could not preserve; nothing was changed."""
 
     exit_code = 1
 
@@ -119,29 +119,29 @@ class GateClosed(MigrationError):  # noqa: N818
 
 
 class EvidenceError(MigrationError):
-    """What a run has recorded cannot be trusted, or cannot be recorded."""
+    """A run's records cannot be trusted, or cannot be written."""
 
 
 class AwaitingPerson(MigrationError):  # noqa: N818
-    """The next step needs a person's attestation or approval; the same command goes on once it is there."""
+    """The next step needs a person's attestation or approval; run the same command again once it is there."""
 
     exit_code = 3
 
 
 class SignatureRefused(MigrationError):  # noqa: N818
-    """A signature that would prove nothing: the wrong key, or a person who has signed already."""
+    """A signature would prove nothing: the wrong key, or a person who has already signed."""
 
     exit_code = 1
 
 
 class EvidenceRefused(MigrationError):  # noqa: N818
-    """A run that cannot be sealed as it is."""
+    """A run cannot be sealed as it is."""
 
     exit_code = 1
 
 
 class DiskRefused(MigrationError):  # noqa: N818
-    """This machine's disk did not take or give what it should."""
+    """This machine's disk could not be read or written."""
 
     @classmethod
     def of(cls, error: OSError) -> DiskRefused:
@@ -162,7 +162,7 @@ _MOST = 1000
 
 
 class Unexpected(MigrationError):  # noqa: N818
-    """A fault of this program, told like any other error."""
+    """A fault of this program, reported like any other error."""
 
     @classmethod
     def of(cls, error: Exception) -> MigrationError:

@@ -34,14 +34,14 @@ def up(
     def report(line: str) -> None:
         screen.print(line, markup=False)
 
-    environment = stack.up(report=report)
+    stack.up(report=report)
     demo.make_keys(stack.home())
     if kafka:
         stack.on_demand(Kafka, report=report)
     if airflow:
         environments.python("airflow", report=report)
         stack.on_demand(Airflow, report=report)
-    screen.print(f"the local stack is up: {environment!r}", markup=False)
+    screen.print("the local stack is up; `runbook local env` shows how to reach it", markup=False)
 
 
 @app.command()
@@ -138,7 +138,10 @@ def sample_source(
 @app.command()
 def load_orders(
     file: Annotated[
-        Path, typer.Argument(help="A text file with a header; separator, encoding and date format are detected.")
+        Path,
+        typer.Argument(
+            help="A text file with the sample's columns (pipeline/legacy/README.md); separator, encoding and date format are detected."
+        ),
     ],
     skip_bad_rows: Annotated[bool, typer.Option(help="Load the good rows even if some are bad.")] = False,
     day_first: Annotated[

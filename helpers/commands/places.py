@@ -29,13 +29,17 @@ def run_folder(run: str) -> Path:
     return OUTPUTS / checked_name(run, kind="run")
 
 
+def runs() -> list[str]:
+    """The names of the runs that there are."""
+    return sorted(path.parent.name for path in OUTPUTS.glob("*/ledger.jsonl"))
+
+
 def existing_run_folder(run: str) -> Path:
     """Raises UsageError where there is no such run, and names those that there are."""
     folder = run_folder(run)
     if not folder.is_dir():
-        known = sorted(path.parent.name for path in OUTPUTS.glob("*/ledger.jsonl"))
         why = "there is no such run"
-        cure = f"name one of: {', '.join(known)}" if known else "begin one: runbook run 00 --run NAME"
+        cure = f"name one of: {', '.join(runs())}" if runs() else "start one: runbook run 00 --run NAME"
         raise UsageError("show the run", on=run, why=why, next_step=cure)
     return folder
 

@@ -53,6 +53,9 @@ def status(
             _show_checklist(found, following)
             rows = [(a["phase"], a["attempt"], a["status"], str(a["html"])) for a in attempts]
             screen.table(f"run {run}", "phase", "attempt", "status", "html", rows=rows)
+        else:
+            there = ", ".join(places.runs()) or "none yet"
+            screen.print(f"runs: {there}; `runbook status --run NAME` shows one", markup=False, soft_wrap=True)
         holders = [
             (
                 s.source,

@@ -48,7 +48,7 @@ def show(screen: Screen, report: Report, about: About) -> None:
     word, rest = verdict_in_two(report, about)
     screen.print(Text.assemble((word, STYLES[verdict.worst(report)]), printable(rest)), soft_wrap=True)
     if report.left_out:
-        screen.print(f"that is said of {counted(len(report.tables), 'table')} and of nothing else", markup=False)
+        screen.print(f"this covers {counted(len(report.tables), 'table')} and nothing else", markup=False)
     for line in left_out.lines(report.left_out):
         screen.print(f"  {printable(line)}", markup=False, soft_wrap=True)
 

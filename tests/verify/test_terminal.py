@@ -129,7 +129,7 @@ def test_what_stays_behind_is_said_under_the_verdict() -> None:
     lines = shown(table(verdict="equal"), left_out={"public.v": "a view", "public.w": "a view"}).splitlines()
     place = next(n for n, line in enumerate(lines) if line.startswith("EQUAL"))
     assert lines[place + 1 : place + 3] == [
-        "that is said of 1 table and of nothing else",
+        "this covers 1 table and nothing else",
         "  left out: public.v, public.w (a view)",
     ]
 
