@@ -24,7 +24,7 @@ Only an error makes a table different. What one side does not tell is never a fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import islice
 from typing import Literal
@@ -36,7 +36,6 @@ from helpers.model.declared import Ddl
 from helpers.verify.report import SchemaFinding
 
 Severity = Literal["error", "warning"]
-SameContents = Callable[[str, str], bool]
 
 ALIKE = 0.6
 """Share of equal letters from which two names are alike: where `difflib.get_close_matches` draws the line."""
@@ -53,11 +52,7 @@ _OF_TYPES: dict[declared.Change, Severity] = {
 
 
 def compare_schema(
-    expected: TableShape,
-    found: TableShape | None,
-    *,
-    mapping: Mapping[str, str] | None = None,
-    same_contents: SameContents | None = None,
+    expected: TableShape, found: TableShape | None, *, mapping: Mapping[str, str] | None = None
 ) -> tuple[SchemaFinding, ...]:
     """Findings in the order of the expected columns, then of the added ones, then those of the table.
 
@@ -65,11 +60,10 @@ def compare_schema(
         expected: the table that an export and load of the source as it is now would make.
         found: what the target has, or None where the table is absent.
         mapping: expected column → its name in the target, where that is another on purpose.
-        same_contents: as for `renames`.
     """
     if found is None:
         return (SchemaFinding("table-missing", "error", None, f"{len(expected.columns)} columns", None),)
-    names = counterparts(expected, found, mapping=mapping, same_contents=same_contents)
+    names = counterparts(expected, found, mapping=mapping)
     pairs = [(column, names.get(column.name)) for column in expected.columns]
     return (
         *(f for column, name in pairs for f in _column_findings(column, found, name, mapping or {})),
@@ -85,11 +79,7 @@ def compare_schema(
 
 
 def counterparts(
-    expected: TableShape,
-    found: TableShape,
-    *,
-    mapping: Mapping[str, str] | None = None,
-    same_contents: SameContents | None = None,
+    expected: TableShape, found: TableShape, *, mapping: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The columns that both sides have, whatever they are called: expected name → name in the target, in expected order.
 
@@ -98,29 +88,21 @@ def counterparts(
     there = {column.name for column in found.columns}
     known = {c.name: (mapping or {}).get(c.name, c.name) for c in expected.columns}
     named = {name: target for name, target in known.items() if target in there}
-    renamed = renames(expected, found, mapping=mapping, same_contents=same_contents)
+    renamed = renames(expected, found, mapping=mapping)
     both = named | renamed
     return {column.name: both[column.name] for column in expected.columns if column.name in both}
 
 
-def renames(
-    expected: TableShape,
-    found: TableShape,
-    *,
-    mapping: Mapping[str, str] | None = None,
-    same_contents: SameContents | None = None,
-) -> dict[str, str]:
+def renames(expected: TableShape, found: TableShape, *, mapping: Mapping[str, str] | None = None) -> dict[str, str]:
     """Expected columns that the target has under another name which nobody mapped: expected name → name in the target.
 
     A missing and an added column are the same one where, in this order, only the case of their names differs; or their
-    types agree and their contents do; or their types agree and their names are alike; or their types agree and they stand
-    in the same place.
+    types agree and their names are alike; or their types agree and they stand in the same place.
 
     Args:
         expected: the table as it should be.
         found: the table as it is.
         mapping: expected column → its name in the target, where that is another on purpose.
-        same_contents: whether the expected column and the target's hold the same values; asked only where types agree.
     """
     known = {c.name: (mapping or {}).get(c.name, c.name) for c in expected.columns}
     there = {column.name for column in found.columns}
@@ -143,8 +125,6 @@ def renames(
 
     folded = {have.name.casefold(): have for have in reversed(added)}
     take((want, folded[want.name.casefold()]) for want in missing if want.name.casefold() in folded)
-    if same_contents is not None:
-        take(pair for pair in agreeing() if same_contents(pair[0].name, pair[1].name))
     take(_alike(agreeing()))
     anchors = {target: name for name, target in (known | pairs).items()}
     wanted, standing = _places(expected.columns, missing), _places(found.columns, added, anchors)
