@@ -136,14 +136,14 @@ def test_a_plan_that_changed_needs_new_signatures(signed: Project) -> None:
 
 
 def test_a_threshold_leads_everybody_back(signed: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, asked = cutover_phase.last_difference.probe, []
+    real, asked = cutover_phase.health.probe, []
 
     def second_step_fails(target: Any, options: Any, name: str) -> Any:
         asked.append(name)
         query = "SELECT * FROM no_such_table" if len(asked) == 2 else None
         return real(target, options.model_copy(update={"query": query}), name)
 
-    monkeypatch.setattr(cutover_phase.last_difference, "probe", second_step_fails)
+    monkeypatch.setattr(cutover_phase.health, "probe", second_step_fails)
     with pytest.raises(GateClosed, match="2 of 2 queries failed"):
         signed.switched(signed.cutover())
     assert signed.record and signed.record.shares == [0, 10, 50, 0]
@@ -154,7 +154,7 @@ def test_a_threshold_leads_everybody_back(signed: Project, monkeypatch: pytest.M
 
 
 def test_a_slow_target_is_a_reason_too() -> None:
-    from helpers.cutover.last_difference import Health, percentile
+    from helpers.cutover.health import Health, percentile
     from helpers.settings import Cutover as Limits
 
     limits = Limits(max_latency_seconds=1.0, max_error_rate=0.1)

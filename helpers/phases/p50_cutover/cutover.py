@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from helpers import checklist, export, load
-from helpers.cutover import last_difference
-from helpers.cutover.last_difference import Health
+from helpers.cutover import health, last_difference
+from helpers.cutover.health import Health
 from helpers.engines import destination
 from helpers.errors import UsageError
 from helpers.finding import Finding, judged, note, stop
@@ -265,10 +265,10 @@ class Cutover(Switching):
             yield stop("a session", f"writes all the same: {session}", fix)
 
     def _look_at_the_new_side(self) -> Iterator[Finding]:
-        health, fix = self._health(), "roll back: runbook run 90_rollback --apply in this run"
-        answered = f"{health.asked - health.failed} of {health.asked} queries answered"
-        yield note("the target", f"{answered}, 95th percentile {health.latency:.2f} s")
-        for why in health.exceeds(self.settings.cutover):
+        found, fix = self._health(), "roll back: runbook run 90_rollback --apply in this run"
+        answered = f"{found.asked - found.failed} of {found.asked} queries answered"
+        yield note("the target", f"{answered}, 95th percentile {found.latency:.2f} s")
+        for why in found.exceeds(self.settings.cutover):
             yield stop("the target", why, fix)
         yield from self.check_switches(100, self._dags, fix)
 
@@ -278,8 +278,8 @@ class Cutover(Switching):
         for share in (each for each in steps if each >= now):
             weights = record.lead(share)
             time.sleep(seconds)
-            health = self._health()
-            if why := health.exceeds(self.settings.cutover):
+            found = self._health()
+            if why := found.exceeds(self.settings.cutover):
                 record.lead(0)
                 if scheduler := switches.connect_scheduler(self.settings):
                     Dags(on=(), off=self._dags.on).switch(scheduler)
@@ -288,11 +288,11 @@ class Cutover(Switching):
                     next_step="the readers are on the old side again, which is frozen still: "
                     "runbook run 90_rollback --apply in this run brings back what was written, and unfreezes it",
                 )  # fmt: skip
-            yield [share, str(weights), health.asked, health.failed, round(health.latency, 3)]
+            yield [share, str(weights), found.asked, found.failed, round(found.latency, 3)]
 
     def _health(self) -> Health:
         largest = max(self._catalog(), key=lambda t: (t.estimated_rows, t.name))
-        return last_difference.probe(self.settings.snowflake, self.settings.cutover, largest.name)
+        return health.probe(self.settings.snowflake, self.settings.cutover, largest.name)
 
     def _carried(self, done: Mapping[str, Any] | None = None) -> pd.DataFrame:
         done = done or self.run.view()["s50-delta"].result or {}
