@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from helpers.assessment import access
+from helpers.engines import destination
 from helpers.errors import LoadError, MigrationError
 from helpers.finding import Finding, Severity, note, stop, warning
 from helpers.platforms import snowflake
@@ -22,6 +23,13 @@ def findings(settings: Settings) -> Iterator[Finding]:
     Args:
         settings: the profile, whose section `compliance` says what is demanded.
     """
+    if settings.values.snowflake is None:
+        why = "nobody has asked how it is protected: only Snowflake's encryption, authentication and rights are asked here"
+        yield stop(
+            destination(settings.main_target).where, why, "look at them by hand, and keep what you find with the run"
+        )
+        yield from access.try_stage(settings, write=False)
+        return
     target, asked = settings.snowflake, settings.values.compliance or Compliance()
     stand_in = settings.values.stack == "local"
     yield from look_at_connection(target, asked)

@@ -35,7 +35,7 @@ def sentence(report: Report) -> str:
     if moved := found["moved on"]:
         return (
             f"THE SOURCE MOVED ON: {counted(sum(t.changed_since for t in moved), 'row')} changed there after the export, in "
-            f"{_of(moved, report)}; nothing is wrong with the target, and every other row is the same on both sides{at}"
+            f"{_out_of(moved, report)}; nothing is wrong with the target, and every other row is the same on both sides{at}"
         )
     return f"{_equal(report.tables)}{at}"
 
@@ -200,7 +200,7 @@ def _refused(report: Report, found: Mapping[State, Sequence[TableReport]], at: s
     named: dict[State, str] = {"different": "different", "moved on": "changed in the source since", "equal": "equal"}
     rest = " and ".join(f"{len(found[each]):,} {words}" for each, words in named.items() if found[each])
     them = _one_or_more(found["refused"], "it", "them")
-    words = f"REFUSED: {_of(found['refused'], report)} could not be compared, so nothing is proved of {them}"
+    words = f"REFUSED: {_out_of(found['refused'], report)} could not be compared, so nothing is proved of {them}"
     return f"{words}; of the others {rest}{at}" if rest else words
 
 
@@ -208,14 +208,14 @@ def _different(report: Report, different: Sequence[TableReport], at: str) -> str
     rows, definitions = wrong_rows(different), sum(errors(table) for table in different)
     if not rows and definitions:
         are = _one_or_more(different, "is not defined as it", "are not defined as they")
-        words = f"DIFFERENT: {_of(different, report)} {are} should be ({counted(definitions, 'error')})"
+        words = f"DIFFERENT: {_out_of(different, report)} {are} should be ({counted(definitions, 'error')})"
         compared = all(depth(table) == "cells" for table in different)
         return (
             f"{words}, while the columns that both sides have hold the same values{at}" if compared else f"{words}{at}"
         )
     parts = [*rows, f"{counted(definitions, 'error')} in their definitions"] if definitions else rows
     do = _one_or_more(different, "does", "do")
-    words = f"DIFFERENT: {_of(different, report)} {do} not hold the same rows on both sides{at}"
+    words = f"DIFFERENT: {_out_of(different, report)} {do} not hold the same rows on both sides{at}"
     return f"{words}: {', '.join(parts)}" if parts else words
 
 
@@ -235,7 +235,7 @@ def _equal(tables: Sequence[TableReport]) -> str:
     return f"EQUAL: {rows} in {number} {hold} the same values on both sides"
 
 
-def _of(some: Sequence[TableReport], report: Report) -> str:
+def _out_of(some: Sequence[TableReport], report: Report) -> str:
     return f"{len(some):,} of {counted(len(report.tables), 'table')}"
 
 

@@ -92,3 +92,5 @@ def test_a_profile_with_delta_tables_alone_is_migrated_run_and_compared_there(
     box = pipeline.box("s60-pipeline").act(lambda *_: None)
     assert box.result["verdict"] == "different"
     assert manifest.read(migration.bucket).tables[0].rows == 2
+    asked = pipeline.box("s60-security").act(lambda *_: None).findings
+    assert (asked[0].severity, "nobody has asked" in asked[0].what) == ("stop", True)

@@ -180,7 +180,7 @@ class ModernPipeline:
 
     def _look_at_protection(self, step: str) -> Box:
         rows = [
-            (snowflake.address(self._settings.snowflake), "encryption, authentication, roles, what everybody may do"),
+            (destination(self._settings.main_target).where, "encryption, authentication, roles, what everybody may do"),
             ("the stage", "versions, encryption at rest, region"),
         ]
         plan = plan_step(step, "ask the target how it is protected; nothing is changed", rows, "asked", "what")
