@@ -1,7 +1,6 @@
 """Dumps a whole database into one file with pg_dump, and restores it into a scratch database.
 
-A dump is written under another name and renamed when it is complete. The name of a scratch database says that it is one and
-since when, and an open session of that name marks it as in use; one that a killed restore left behind is dropped by the next.
+A dump is written under another name and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -10,30 +9,23 @@ import fcntl
 import hashlib
 import os
 import re
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psycopg2
 from psycopg2.extensions import make_dsn
 
 from helpers.errors import BackupError, UsageError
-from helpers.platforms import pg_tools, postgres
-from helpers.platforms.faults import Fault
-from helpers.platforms.faults import postgres as faults
+from helpers.platforms import pg_tools, postgres, scratch_database
 from helpers.platforms.pg_tools import Tools
-from helpers.platforms.postgres import identifier
 from helpers.progress import Progress
 from helpers.settings import Source
 
 PART = ".part"
 SCRATCH = "runbook_restore_"
-SESSION = "migration-runbooks "
-"""With the scratch database's name behind it, the name of the session that marks it as in use."""
+"""How the names of the databases that dumps are restored into begin."""
 
 NOT_RESTORED = ("EVENT TRIGGER", "PUBLICATION", "SUBSCRIPTION")
 """Entries of a dump that a scratch database goes without: they would act beyond it, and ask for a superuser."""
@@ -124,43 +116,17 @@ def restored(dump: Dump, source: Source, *, report: Progress | None = None) -> I
         The scratch database.
 
     Raises:
-        BackupError: the dump is not whole or does not restore, or no database could be made.
+        BackupError: the dump is not whole or does not restore.
+        SourceFailed: no database could be made.
         ConnectionFailed: the server cannot be reached.
     """
     check(dump)
     number, _ = pg_tools.server_version(source)
     tools = pg_tools.tools_for(number, on=postgres.address(source))
-    remove_stale(source)
-    create = _create_statement(tools, dump)
-    with _session(source) as server:
-        name = _scratch_name(server)
-        scratch = source.model_copy(update={"dbname": name})
-        try:
-            with _refused("create a scratch database", source):
-                server.cursor().execute(create.format(name=identifier(name)))
-            _restore(tools, dump, scratch, _table_by_table(source, "processing data for table", report))
-            yield scratch
-        finally:
-            _drop(server, name, source)
-
-
-def remove_stale(source: Source) -> list[str]:
-    """Drops scratch databases that killed restores left on the server; returns their names.
-
-    Raises:
-        ConnectionFailed: the server cannot be reached.
-    """
-    with _session(source) as server:
-        cursor = server.cursor()
-        cursor.execute(
-            "SELECT datname FROM pg_database d WHERE datname ~ %s AND pg_has_role(datdba, 'USAGE') "
-            "AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = %s || d.datname)",
-            [rf"^{SCRATCH}\d{{14}}_", SESSION],
-        )
-        names = [str(name) for (name,) in cursor.fetchall()]
-        for name in names:
-            _drop(server, name, source)
-        return names
+    scratch_database.remove_stale(source, SCRATCH)
+    with scratch_database.scratch_database(source, SCRATCH, _definition(tools, dump)) as scratch:
+        _restore(tools, dump, scratch, _table_by_table(source, "processing data for table", report))
+        yield scratch
 
 
 def _restore(tools: Tools, dump: Dump, scratch: Source, line: Callable[[str], None] | None) -> None:
@@ -182,60 +148,15 @@ def _restore(tools: Tools, dump: Dump, scratch: Source, line: Callable[[str], No
         )  # fmt: skip
 
 
-def _create_statement(tools: Tools, dump: Dump) -> str:
-    """What makes a database with the encoding and the collation of the dumped one; `{name}` stands for its name."""
+def _definition(tools: Tools, dump: Dump) -> str:
+    """What makes a database with the encoding and the collation of the dumped one, behind its name in CREATE DATABASE."""
     script = tools.listed(["--create", "--schema-only", "--file=-", str(dump.path)], on=str(dump.path))
     found = re.search(
         r'^CREATE DATABASE (?:"(?:[^"]|"")+"|\S+) (WITH TEMPLATE = template0 [^;]*);$', script, re.MULTILINE
     )
     if found is None:
         raise _not_whole(dump, "it does not say how its database was made")
-    made = re.sub(r" TABLESPACE = \S+", "", found[1])
-    return "CREATE DATABASE {name} " + made.replace("{", "{{").replace("}", "}}")
-
-
-def _scratch_name(server: Any) -> str:
-    """A name with the server's time; from here on the session marks it as in use."""
-    cursor = server.cursor()
-    cursor.execute("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS')")
-    (now,) = cursor.fetchone()
-    name = f"{SCRATCH}{now}_{secrets.token_hex(3)}"
-    cursor.execute("SELECT set_config('application_name', %s, false)", [SESSION + name])
-    return name
-
-
-@contextmanager
-def _session(source: Source) -> Iterator[Any]:
-    connection = postgres.connect(
-        source,
-        application="migration-runbooks restore",
-        # A database that is frozen for a cutover is read-only by default; the scratch databases beside it are not its data.
-        settings={"statement_timeout": "0", "idle_session_timeout": "0", "default_transaction_read_only": "off"},
-    )
-    connection.autocommit = True
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-def _drop(server: Any, name: str, source: Source) -> None:
-    """Drops a scratch database, by another session where this one was lost meanwhile."""
-    try:
-        postgres.drop_database(server.cursor(), name)
-    except psycopg2.Error:
-        with _session(source) as another, _refused("drop the scratch database", source):
-            postgres.drop_database(another.cursor(), name)
-
-
-@contextmanager
-def _refused(doing: str, source: Source) -> Iterator[None]:
-    try:
-        yield
-    except psycopg2.Error as error:
-        cure = "let the role create databases (ALTER ROLE … CREATEDB), or name another server for the restore"
-        told = faults.told(error, doing, on=postgres.address(source), cure=cure, rights=cure)
-        raise Fault(BackupError, told.next_step, told.transient).told(doing, on=told.on, why=told.why) from None
+    return re.sub(r" TABLESPACE = \S+", "", found[1])
 
 
 def _table_by_table(source: Source, words: str, report: Progress | None) -> Callable[[str], None] | None:

@@ -20,7 +20,7 @@ from helpers.platforms import postgres
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.progress import Progress
 from helpers.settings import Settings
-from helpers.source.asking import asking, one
+from helpers.source.asking import asking
 from helpers.verify.report import Report
 
 
@@ -102,7 +102,7 @@ def frame_tables(report: Report | None) -> pd.DataFrame:
 
 def _refuse_a_full_disk(settings: Settings, folder: Path) -> None:
     with asking(settings.source, "ask for the database's size") as cursor:
-        size = int(one(cursor, "SELECT pg_database_size(current_database())"))
+        size = int(postgres.value(cursor, "SELECT pg_database_size(current_database())"))
     if (free := shutil.disk_usage(folder).free) < size:
         why = f"the database has {size:,} bytes, and {free:,} are free for its backup"
         cure = "free some space, or point TMPDIR to a larger disk"

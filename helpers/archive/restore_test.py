@@ -43,7 +43,8 @@ def restore_test(
         folder: for the fetched dump, which is removed again, and for files of differing cells.
 
     Raises:
-        BackupError: no scratch database could be made, or the dump does not restore there.
+        BackupError: the dump does not restore there.
+        SourceFailed: no scratch database could be made.
         ConnectionFailed, StageError: a server cannot be reached.
     """
     began = time.monotonic()

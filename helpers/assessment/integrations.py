@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from helpers.finding import Finding, note, stop, warning
+from helpers.platforms import postgres
 from helpers.settings import Source
-from helpers.source.asking import OF_USERS, as_bytes, asking, one, rows
+from helpers.source.asking import OF_USERS, as_bytes, asking, rows
 
 Kind = Literal["application", "role", "replication slot", "publication", "subscription", "foreign server"]
 
@@ -61,8 +62,8 @@ def find(source: Source) -> Integrations:
             *_applications(cursor), *_roles(cursor, source), *_slots(cursor), *_publications(cursor), *_subscriptions(cursor),
             *_servers(cursor),
         )  # fmt: skip
-        sees_all = bool(one(cursor, "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"))
-        return Integrations(str(one(cursor, "SELECT current_user")), sees_all, found)
+        sees_all = bool(postgres.value(cursor, "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"))
+        return Integrations(str(postgres.value(cursor, "SELECT current_user")), sees_all, found)
 
 
 def findings(seen: Integrations) -> Iterator[Finding]:

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from helpers.finding import Finding, note, stop, warning
+from helpers.platforms import postgres
 from helpers.platforms.faults.postgres import written
 from helpers.settings import Source
-from helpers.source.asking import OF_USERS, NoText, as_bytes, asking, one, rows
+from helpers.source.asking import OF_USERS, NoText, as_bytes, asking, rows
 
 _KINDS = {
     "r": "table",
@@ -138,7 +139,7 @@ def _objects(cursor: Any, values: dict[str, list[str]]) -> dict[str, int]:
     counted = {row["kind"]: row["count"] for row in rows(cursor, _OBJECTS, values)}
     found = {name: counted[kind] for kind, name in _KINDS.items() if kind in counted}
     for name, sql in (("function", _FUNCTIONS), ("trigger", _TRIGGERS), ("foreign key", _FOREIGN_KEYS)):
-        if count := int(one(cursor, sql, values)):
+        if count := int(postgres.value(cursor, sql, values)):
             found[name] = count
     return found
 

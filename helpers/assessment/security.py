@@ -10,8 +10,9 @@ from typing import Any
 
 from helpers.assessment.integrations import OURS
 from helpers.finding import Finding, Severity, note, stop, warning
+from helpers.platforms import postgres
 from helpers.settings import Compliance, Source
-from helpers.source.asking import OF_USERS, as_bytes, asking, one, rows
+from helpers.source.asking import OF_USERS, as_bytes, asking, rows
 
 _PERSONAL = re.compile(
     r"(?:^|_)(?:e?mail|phone|mobile|fax|birth|birthday|birthdate|dob|ssn|passport|iban|surname|firstname|lastname|street|"
@@ -151,7 +152,7 @@ def _look_at_personal_data(seen: Security, asked: Compliance) -> Iterator[Findin
 
 
 def _passwords(cursor: Any) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    if not one(cursor, "SELECT has_table_privilege('pg_authid', 'SELECT')"):
+    if not postgres.value(cursor, "SELECT has_table_privilege('pg_authid', 'SELECT')"):
         return None
     sql = "SELECT rolname FROM pg_authid WHERE rolcanlogin AND {} ORDER BY 1"
     return _names(cursor, sql.format("rolpassword IS NULL")), _names(cursor, sql.format("rolpassword ~ '^md5'"))
@@ -159,7 +160,7 @@ def _passwords(cursor: Any) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
 
 def _trusted(cursor: Any) -> tuple[str, ...] | None:
     sees = "has_table_privilege('pg_hba_file_rules', 'SELECT') AND has_function_privilege('pg_hba_file_rules()', 'EXECUTE')"
-    if not one(cursor, f"SELECT {sees}"):
+    if not postgres.value(cursor, f"SELECT {sees}"):
         return None
     return _names(
         cursor,

@@ -192,8 +192,8 @@ def _keyed(settings: Settings, manifest: Manifest) -> list[Table]:
 
 
 def _is_referred_to(cursor: Any, oid: int) -> bool:
-    cursor.execute("SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = %s)", (oid,))
-    return bool(cursor.fetchone()[0])
+    exists = "SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = %s)"
+    return bool(postgres.value(cursor, exists, (oid,)))
 
 
 def _row(cursor: Any, schema: str, table: str, columns: list[StagedColumn], key: Mapping[str, str]) -> Row | None:

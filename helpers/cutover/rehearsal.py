@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,6 @@ def _equal(settings: Settings) -> bool:
 
 
 def _write(settings: Settings, *statements: str) -> None:
-    with closing(postgres.connect(settings.source)) as connection:
-        connection.autocommit = True
+    with postgres.committing(settings.source) as cursor:
         for statement in statements:
-            connection.cursor().execute(statement)
+            cursor.execute(statement)

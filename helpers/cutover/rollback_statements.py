@@ -15,7 +15,7 @@ from psycopg2.extras import execute_values
 
 from helpers.model.catalog import Table
 from helpers.model.manifest import StagedColumn
-from helpers.platforms.postgres import identifier
+from helpers.platforms.postgres import identifier, value
 
 ROWS_PER_STATEMENT = 1000
 
@@ -128,8 +128,7 @@ def count(cursor: Any, name: str) -> int | None:
     found = cursor.fetchall()
     if len(found) != 1:
         return None
-    cursor.execute(f"SELECT count(*) FROM {identifier(*found[0])}")
-    return int(cursor.fetchone()[0])
+    return int(value(cursor, f"SELECT count(*) FROM {identifier(*found[0])}"))
 
 
 def advance_sequences(cursor: Any, table: Table) -> None:

@@ -205,8 +205,7 @@ def plan_export(
         snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
         catalog = left_out.complete(cursor, measured(cursor, catalog))
         census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
-        cursor.execute("SHOW server_version")
-        (version,) = cursor.fetchone()
+        version = postgres.value(cursor, "SHOW server_version")
     state = ExportState(
         export=_new_name(uuid4().hex[:6]),
         source=postgres.address(source),

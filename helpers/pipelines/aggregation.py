@@ -31,7 +31,8 @@ def aggregate(source: Source) -> dict[str, int]:
     with legacy.transaction(postgres.dsn(source), "run the legacy aggregation") as cursor:
         try:
             legacy.run_sql(cursor, (*legacy.STAR_SQL, *legacy.REFRESH_SQL))
-            return {table: _rows(cursor, table) for table in TABLES}
+            count = "SELECT count(*) FROM public.{}"
+            return {table: int(postgres.value(cursor, count.format(table))) for table in TABLES}
         except (psycopg2.ProgrammingError, psycopg2.DataError) as error:
             raise UsageError(
                 "run the legacy aggregation",
@@ -54,8 +55,3 @@ def files(source: Source) -> dict[str, int]:
             (list(TABLES),),
         )
         return {str(name): int(file or 0) for name, file in cursor.fetchall()}
-
-
-def _rows(cursor: object, table: str) -> int:
-    cursor.execute(f"SELECT count(*) FROM {postgres.identifier('public', table)}")  # type: ignore[attr-defined]
-    return int(cursor.fetchone()[0])  # type: ignore[attr-defined]

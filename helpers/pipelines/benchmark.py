@@ -277,8 +277,7 @@ def _verdict(limit: Limit, modern: Sequence[Measurement]) -> Verdict:
 def _legacy(own: Settings, volume: str, lines: int, tell: Callable[[str], None]) -> Iterator[Measurement]:
     source = own.source
     with postgres.reading(source) as cursor:
-        cursor.execute("SHOW server_version")
-        engine = f"PostgreSQL {cursor.fetchone()[0]} (embedded)"
+        engine = f"PostgreSQL {postgres.value(cursor, 'SHOW server_version')} (embedded)"
 
     def measured(part: Part, name: str, seconds: Sequence[float]) -> Measurement:
         return Measurement(volume, lines, "legacy", engine, part, name, statistics.median(seconds), max(seconds))

@@ -18,6 +18,7 @@ from psycopg2 import errors as pg
 from helpers import PROJECT
 from helpers.errors import ConnectionFailed, UsageError
 from helpers.platforms import pg_session
+from helpers.platforms.postgres import value
 
 SQL_FOLDER = PROJECT / "pipeline" / "legacy"
 TABLES_SQL = ("10_raw.sql", "11_operations.sql", "13_star.sql")
@@ -124,8 +125,7 @@ def write_marker(cursor: Any, marker: dict[str, Any]) -> None:
 
 def read_marker(cursor: Any) -> dict[str, Any] | None:
     """What `write_marker` wrote, or None where there is no finished sample."""
-    cursor.execute("SELECT obj_description(to_regclass('public.raw_orders'), 'pg_class')")
-    comment: str | None = cursor.fetchone()[0]
+    comment: str | None = value(cursor, "SELECT obj_description(to_regclass('public.raw_orders'), 'pg_class')")
     head, bar, tail = (comment or "").partition(" | ")
     if head != _RAW_COMMENT or not bar:
         return None
@@ -137,11 +137,7 @@ def count_rows(cursor: Any) -> dict[str, int]:
     """Rows of each table of ours and of the materialized view; a partitioned table counts once."""
     cursor.execute(_OWNED_OBJECTS)
     names = [name for kind, name in cursor.fetchall() if kind in ("TABLE", "MATERIALIZED VIEW")]
-    counts = {}
-    for name in names:
-        cursor.execute(f"SELECT count(*) FROM {name}")
-        counts[name.removeprefix("public.")] = int(cursor.fetchone()[0])
-    return counts
+    return {name.removeprefix("public."): int(value(cursor, f"SELECT count(*) FROM {name}")) for name in names}
 
 
 def _detail(error: psycopg2.Error) -> str:

@@ -300,10 +300,8 @@ def locked(cursor: Any, relations: Iterable[Relation]) -> str:
 
 def read_lsn(cursor: Any) -> str:
     """The source's position in its log now; of a standby that of what it has replayed."""
-    cursor.execute(
-        "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"
-    )
-    return str(cursor.fetchone()[0])
+    position = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END"
+    return str(postgres.value(cursor, f"SELECT {position}::text"))
 
 
 def legacy_rows(cursor: Any, aggregate: Aggregate, relation: Relation) -> Iterator[Row]:

@@ -173,8 +173,7 @@ def _time(cursor: Any, query: Query, sla: Sla) -> Timing:
     seconds, count = [], 0
     try:
         for _ in range(sla.repeat):
-            cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query.sql}")
-            answer = cursor.fetchone()[0]
+            answer = postgres.value(cursor, f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query.sql}")
             (plan,) = json.loads(answer) if isinstance(answer, str) else answer
             seconds.append((plan["Planning Time"] + plan["Execution Time"]) / 1000)
             count = int(plan["Plan"]["Actual Rows"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
@@ -85,13 +85,34 @@ def connect(
 @contextmanager
 def reading(source: Source, *, application: str = "migration-runbooks") -> Iterator[Any]:
     """A cursor in a read-only REPEATABLE READ transaction that ends with the block."""
-    connection = connect(source, application=application)
-    try:
+    with closing(connect(source, application=application)) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection.cursor() as cursor:
             yield cursor
-    finally:
-        connection.close()
+
+
+@contextmanager
+def committing(
+    source: Source, *, application: str = "migration-runbooks", settings: dict[str, str] | None = None
+) -> Iterator[Any]:
+    """A cursor whose every statement commits by itself, for the length of the block; arguments and errors as of `connect`."""
+    with closing(connect(source, application=application, settings=settings)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+
+
+def value(cursor: Any, sql: str, parameters: Any = None) -> Any:
+    """The first value of a query's first row."""
+    cursor.execute(sql, parameters)
+    return cursor.fetchone()[0]
+
+
+def rows(cursor: Any, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+    """A query's rows by column name."""
+    cursor.execute(sql, parameters)
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 @contextmanager

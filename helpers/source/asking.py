@@ -55,10 +55,9 @@ def asking(source: Source, doing: str) -> Iterator[Any]:
 
 def rows(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """The rows of one query by column name, what comes `as_bytes` as text; `%(name)s` stands for each of `values`."""
-    cursor.execute(sql, values)
-    names = [column.name for column in cursor.description]
     codec = codec_of(cursor)
-    return [dict(zip(names, (_text(value, codec) for value in row), strict=True)) for row in cursor.fetchall()]
+    found = postgres.rows(cursor, sql, values)
+    return [{name: _text(value, codec) for name, value in row.items()} for row in found]
 
 
 def _text(value: Any, codec: str) -> Any:
@@ -70,9 +69,3 @@ def _text(value: Any, codec: str) -> Any:
         return bytes(value).decode(codec)
     except UnicodeDecodeError:
         return NoText(bytes(value).decode(codec, errors="backslashreplace"))
-
-
-def one(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> Any:
-    """The first value of the first row."""
-    cursor.execute(sql, values)
-    return cursor.fetchone()[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +13,7 @@ import psycopg2
 from helpers.errors import SourceRefused, UsageError
 from helpers.model import globs
 from helpers.model.catalog import Catalog, Column, Heap, Heir, Key, PgType, Table
-from helpers.platforms.postgres import savepoint
+from helpers.platforms.postgres import rows, savepoint
 from helpers.source.comments import NO_TEXT, read_comments
 from helpers.source.relations import DETACHING, Choice, Relation, not_found, survey
 
@@ -137,17 +137,11 @@ def _named(cursor: Any, lost: Collection[tuple[int, int]]) -> list[str]:
     return [str(name) for (name,) in cursor.fetchall()]
 
 
-def _rows(cursor: Any, sql: str, *values: Any) -> Iterable[dict[str, Any]]:
-    cursor.execute(sql, values)
-    names = [column.name for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
 def _missing(cursor: Any, schemas: Sequence[str]) -> list[str]:
     query = (
         "SELECT s FROM unnest(%s::text[]) s WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = s) ORDER BY s"
     )
-    return [row["s"] for row in _rows(cursor, query, list(schemas))]
+    return [row["s"] for row in rows(cursor, query, (list(schemas),))]
 
 
 _UNCHECKED = (
@@ -160,7 +154,7 @@ _UNCHECKED = (
 def _columns(cursor: Any, oids: list[int], comments: Mapping[tuple[int, int], str]) -> dict[int, tuple[Column, ...]]:
     found: dict[int, list[Column]] = {}
     defaults = _defaults(cursor, oids)
-    for row in _rows(
+    for row in rows(
         cursor,
         f"""
         WITH RECURSIVE resolved AS (
@@ -180,7 +174,7 @@ def _columns(cursor: Any, oids: list[int], comments: Mapping[tuple[int, int], st
         LEFT JOIN pg_type e ON t.typcategory = 'A' AND e.oid = t.typelem
         ORDER BY r.attrelid, r.attnum
         """,
-        oids,
+        (oids,),
     ):
         kind = PgType(row["type"], row["sql"], row["kind"], row["element"], row["modifier"], tuple(row["labels"]))
         default = defaults.get((row["relation"], row["number"]), "") if defaults is not None else None
@@ -198,7 +192,7 @@ def _defaults(cursor: Any, oids: list[int]) -> dict[tuple[int, int], str] | None
     """
     try:
         with savepoint(cursor):
-            rows = _rows(
+            found = rows(
                 cursor,
                 """
             WITH RECURSIVE below AS (
@@ -219,11 +213,11 @@ def _defaults(cursor: Any, oids: list[int]) -> dict[tuple[int, int], str] | None
                         ELSE expression END AS expression
             FROM below WHERE attidentity <> '' OR expression IS NOT NULL
             """,
-                oids,
+                (oids,),
             )
     except psycopg2.Error:
         return None
-    return {(row["relation"], row["number"]): row["expression"] for row in rows}
+    return {(row["relation"], row["number"]): row["expression"] for row in found}
 
 
 @dataclass(frozen=True)
@@ -236,7 +230,7 @@ class _Index:
 def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
     """Unique indexes over plain columns of every row: the primary key first, then from the smallest on."""
     found: dict[int, list[_Index]] = {}
-    for row in _rows(
+    for row in rows(
         cursor,
         f"""
         SELECT i.indrelid AS relation, i.indisprimary AS primary,
@@ -250,7 +244,7 @@ def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
         GROUP BY i.indrelid, i.indexrelid, i.indisprimary, i.indimmediate
         ORDER BY i.indrelid, i.indisprimary DESC, count(*), i.indexrelid
         """,
-        oids,
+        (oids,),
     ):
         index = _Index(Key(tuple(row["columns"]), row["primary"]), row["tells_apart"])
         found.setdefault(row["relation"], []).append(index)
@@ -264,7 +258,7 @@ def _heaps(cursor: Any, oids: list[int]) -> tuple[dict[int, tuple[Heap, ...]], s
     """
     heaps: dict[int, list[Heap]] = {}
     hidden: set[int] = set()
-    for row in _rows(
+    for row in rows(
         cursor,
         f"""
         WITH RECURSIVE tree AS (
@@ -281,7 +275,7 @@ def _heaps(cursor: Any, oids: list[int]) -> tuple[dict[int, tuple[Heap, ...]], s
         JOIN pg_namespace n ON n.oid = c.relnamespace
         ORDER BY t.root, n.nspname, c.relname
         """,
-        oids,
+        (oids,),
     ):
         heap = Heap(row["schema"], row["name"], row["oid"], row["pages"] or 0, row["file"], row["foreign"])
         heaps.setdefault(row["root"], []).append(heap)
@@ -300,7 +294,7 @@ they are read through it."""
 def _heirs(cursor: Any, oids: list[int]) -> dict[int, tuple[Heir, ...]]:
     """What inherits from each relation, but for partitions and other sessions' temporary tables, which SELECT passes over."""
     heirs: dict[int, list[Heir]] = {}
-    for row in _rows(
+    for row in rows(
         cursor,
         """
         WITH RECURSIVE tree AS (
@@ -314,7 +308,7 @@ def _heirs(cursor: Any, oids: list[int]) -> dict[int, tuple[Heir, ...]]:
         WHERE t.root <> t.relid AND c.relpersistence <> 't'
         ORDER BY t.root, n.nspname, c.relname
         """,
-        oids,
+        (oids,),
     ):
         heirs.setdefault(row["root"], []).append(Heir(row["oid"], row["name"], row["elsewhere"]))
     return {oid: tuple(found) for oid, found in heirs.items()}
@@ -323,13 +317,13 @@ def _heirs(cursor: Any, oids: list[int]) -> dict[int, tuple[Heir, ...]]:
 def measured(cursor: Any, catalog: Catalog) -> Catalog:
     """The catalog with the size of each heap as it is now; call it once the tables are locked."""
     oids = [heap.oid for table in catalog.tables for heap in table.heaps if not heap.foreign]
-    rows = _rows(
+    found = rows(
         cursor,
         "SELECT oid, (pg_relation_size(oid) / current_setting('block_size')::int)::int8 AS pages, "
         "pg_table_size(oid) AS bytes FROM unnest(%s::oid[]) AS t (oid)",
-        oids,
+        (oids,),
     )
-    sizes = {row["oid"]: (row["pages"] or 0, row["bytes"] or 0) for row in rows}
+    sizes = {row["oid"]: (row["pages"] or 0, row["bytes"] or 0) for row in found}
 
     def sized(heap: Heap) -> Heap:
         pages, size = sizes.get(heap.oid, (0, 0))

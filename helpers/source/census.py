@@ -18,7 +18,7 @@ from helpers.model.catalog import Column, Table
 from helpers.model.limits import Limit
 from helpers.model.policies import Chosen, check_policies
 from helpers.model.types import Mapping
-from helpers.platforms.postgres import identifier, literal
+from helpers.platforms.postgres import identifier, literal, value
 from helpers.settings import Policy
 from helpers.source import census_scan as scanning
 from helpers.source.census_scan import SELECTED, Answer, Answers, Question, Questions
@@ -284,8 +284,8 @@ def _scale(measured: tuple[Decimal | None, ...], policy: Chosen | None) -> tuple
 
 
 def _count(cursor: Any, table: Table, column: Column, limit: Limit) -> int:
-    cursor.execute(f"SELECT count(*) FROM {table.sql} WHERE {limit.condition.format(c=identifier(column.name))}")
-    return int(cursor.fetchone()[0])
+    condition = limit.condition.format(c=identifier(column.name))
+    return int(value(cursor, f"SELECT count(*) FROM {table.sql} WHERE {condition}"))
 
 
 def _examples(cursor: Any, table: Table, column: Column, limit: Limit) -> tuple[Example, ...]:

@@ -10,8 +10,8 @@ gets it. Whether it holds is therefore tried, as the application, and whoever wr
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,8 +146,7 @@ def unfreeze(source: Source, former: Sequence[Stored]) -> tuple[Session, ...]:
                 why=f"{SETTING} was {_words(former)} and is {_words(now)}",
                 next_step=f"put it back by hand: ALTER DATABASE … RESET {SETTING}, and ALTER ROLE … IN DATABASE …",
             )
-        cursor.execute("SELECT clock_timestamp()")
-        (since,) = cursor.fetchone()
+        since = postgres.value(cursor, "SELECT clock_timestamp()")
         for session in (each for each in sessions_begun_by(cursor, since) if each.pid is not None):
             terminate(cursor, session.pid)
         until = time.monotonic() + SECONDS_TO_END
@@ -185,8 +184,7 @@ def try_a_write(source: Source, *, role: str | None = None, password: str | None
     """
     own = source if password is None or role is None else _as(source, role, password)
     with closing(postgres.connect(own, application=OURS)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT session_user")
-        who = role or str(cursor.fetchone()[0])
+        who = role or str(postgres.value(cursor, "SELECT session_user"))
         if role and password is None:
             _set_role(cursor, role, source)
         cursor.execute(_A_TABLE, {"role": who})
@@ -271,8 +269,7 @@ def _set(cursor: Any, plan: FreezePlan) -> Any:
             rights="the profile's user must own the database, and administer the roles that have a value of their own: "
             f"{', '.join(plan.overriding) or 'none'}",
         ) from None
-    cursor.execute("SELECT clock_timestamp()")
-    return cursor.fetchone()[0]
+    return postgres.value(cursor, "SELECT clock_timestamp()")
 
 
 def _restore(cursor: Any, former: Sequence[Stored]) -> None:
@@ -367,10 +364,6 @@ def _left_over(sessions: Sequence[Session], how: str) -> SourceRefused:
     )
 
 
-@contextmanager
-def _connected(source: Source) -> Iterator[Any]:
+def _connected(source: Source) -> AbstractContextManager[Any]:
     """A cursor in autocommit that may write while the source is frozen."""
-    with closing(postgres.connect(source, application=OURS, settings=WRITES)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            yield cursor
+    return postgres.committing(source, application=OURS, settings=WRITES)

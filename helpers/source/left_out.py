@@ -15,7 +15,7 @@ import psycopg2
 
 from helpers.model.catalog import Catalog, Table
 from helpers.model.globs import EXCLUDED
-from helpers.platforms.postgres import identifier, savepoint
+from helpers.platforms.postgres import identifier, savepoint, value
 from helpers.source import census_scan
 from helpers.source.relations import FIRST_OF_USERS
 
@@ -93,9 +93,7 @@ def _no_relations(cursor: Any) -> dict[str, str]:
 
 
 def _large_objects(cursor: Any) -> dict[str, str]:
-    cursor.execute("SELECT count(*) FROM pg_largeobject_metadata")
-    (number,) = cursor.fetchone()
-    if not number:
+    if not (number := value(cursor, "SELECT count(*) FROM pg_largeobject_metadata")):
         return {}
     cursor.execute(
         """

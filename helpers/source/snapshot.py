@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import Any
 
 import psutil
@@ -108,16 +108,12 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
 
 def transactions_held_back(source: Source) -> int:
     """What our snapshots cost the source: vacuum removes nothing that so many transactions ago was still seen."""
-    connection = postgres.connect(source)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT coalesce(max(age(backend_xmin)), 0) FROM pg_stat_activity "
-                "WHERE application_name LIKE 'migration-runbooks%' AND pid <> pg_backend_pid()"
-            )
-            return int(cursor.fetchone()[0])
-    finally:
-        connection.close()
+    age = (
+        "SELECT coalesce(max(age(backend_xmin)), 0) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'migration-runbooks%' AND pid <> pg_backend_pid()"
+    )
+    with closing(postgres.connect(source)) as connection, connection.cursor() as cursor:
+        return int(postgres.value(cursor, age))
 
 
 def is_held(source: Source, name: str) -> bool:

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from helpers.archive import backup
 from helpers.errors import BackupError, UsageError
-from helpers.platforms import pg_tools, postgres
+from helpers.platforms import pg_tools, postgres, scratch_database
 from helpers.settings import Source
 from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
@@ -229,7 +229,7 @@ def test_a_database_that_a_superuser_is_about_to_leave_is_dropped(migration: Mig
 def test_what_nobody_vouches_for_is_removed_and_nothing_else(filled: Migration, tmp_path: Path) -> None:
     source = filled.settings.source
     dumped = backup.dump(source, tmp_path / "sales.dump")
-    left, foreign = f"{backup.SCRATCH}29990101000000_abcdef", f"{backup.SCRATCH}of_somebody"
+    left, foreign = f"{backup.SCRATCH}0000abcd", f"{backup.SCRATCH}of_somebody"
     filled.source(f"CREATE DATABASE {left}", f"CREATE DATABASE {foreign}")
     with backup.restored(dumped, source) as first:
         assert set(scratch_databases(source)) == {foreign, first.dbname}
@@ -259,7 +259,7 @@ def test_the_next_restore_drops_what_a_killed_one_left(filled: Migration, tmp_pa
     )
     left = scratch_databases(source)
     assert len(left) == 1
-    _until(lambda: backup.remove_stale(source) == left)  # the server has to notice
+    _until(lambda: scratch_database.remove_stale(source, backup.SCRATCH) == left)  # the server has to notice
     assert scratch_databases(source) == []
 
 

@@ -19,7 +19,7 @@ import psutil
 from helpers import PROJECT
 from helpers import settings as profiles
 from helpers.pipelines.sample import scratch
-from helpers.platforms import postgres
+from helpers.platforms import postgres, scratch_database
 from helpers.platforms.scratch_folder import PREFIX, scratch_folder
 from helpers.settings import Settings
 
@@ -63,13 +63,13 @@ def test_a_scratch_database_of_a_killed_process_goes_and_one_in_use_stays(local_
             cursor.execute("SELECT datname FROM pg_database WHERE datname = ANY(%s)", (list(names.values()),))
             return {name for (name,) in cursor.fetchall()}
 
-    with closing(postgres.connect(server, application=scratch.VOUCHES + names["used"])) as session:
+    with closing(postgres.connect(server, application=scratch_database.SESSION + names["used"])) as session:
         session.autocommit = True
         for name in names.values():
             session.cursor().execute(f"CREATE DATABASE {name}")
-        scratch._remove_left(own, server)
+        scratch.remove_left(own, server)
         assert databases() == {names["used"]}
-    scratch._remove_left(own, server)
+    scratch.remove_left(own, server)
     assert databases() == set()
 
 

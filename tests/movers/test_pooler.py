@@ -23,7 +23,7 @@ from helpers.archive import backup
 from helpers.errors import ConnectionFailed, MigrationError, SessionRefused
 from helpers.local.servers import processes
 from helpers.local.servers.processes import Account
-from helpers.platforms import postgres
+from helpers.platforms import postgres, scratch_database
 from helpers.settings import Settings
 from helpers.source import freeze
 from tests.movers.test_session import NASTY, OTHERWISE, fingerprints, otherwise
@@ -157,7 +157,7 @@ def test_what_takes_a_session_is_refused_behind_transaction_pooling(source: Any,
         for tried in (
             lambda: freeze.freeze(freeze.plan_freeze(here), patience=0),
             lambda: backup.dump(here, folder / "dump"),
-            lambda: backup.remove_stale(here),
+            lambda: scratch_database.remove_stale(here, backup.SCRATCH),
         ):
             with pytest.raises(SessionRefused) as refused:
                 tried()

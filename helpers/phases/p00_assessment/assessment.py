@@ -22,7 +22,7 @@ from helpers.assessment.integrations import Integrations
 from helpers.assessment.inventory import Inventory
 from helpers.assessment.network import Reached
 from helpers.assessment.paths import Facts
-from helpers.errors import BackupError, UsageError
+from helpers.errors import BackupError, SourceFailed, UsageError
 from helpers.finding import Finding, failed, note, stop, warning
 from helpers.frames import frame
 from helpers.ledger.gate import Token
@@ -213,7 +213,9 @@ class Assessment(Phase):
             try:
                 with progress("backup and restore") as report, scratch_folder("cells") as cells:
                     found = recovery.recover(self.settings, cells_folder=Path(cells), progress=report)
-            except BackupError as error:
+            except (BackupError, SourceFailed) as error:
+                if error.transient:
+                    raise
                 yield failed("the backup", error)
                 return
             self._recovery = found

@@ -16,6 +16,7 @@ from helpers.errors import SourceRefused, UsageError
 from helpers.pipelines import legacy
 from helpers.pipelines.sample.order_file import COLUMNS, HEADER, WHAT, BadRow, OrderFile, open_orders
 from helpers.pipelines.sample.sample import copy_csv, to_csv
+from helpers.platforms.postgres import value
 
 Report = Callable[[str, float], None]
 DateOrder = Literal["iso", "day-first", "month-first"]
@@ -123,8 +124,7 @@ def load_orders(
             tell(name, done)
             legacy.run_sql(cursor, (name,))
         legacy.run_sql(cursor, legacy.REFRESH_SQL)
-        cursor.execute("SELECT count(*) FROM public.fact_sales")
-        lines = int(cursor.fetchone()[0])
+        lines = int(value(cursor, "SELECT count(*) FROM public.fact_sales"))
         legacy.write_marker(cursor, {"file": file.path.name, "rows": rows, "lines": lines, "dialect": asdict(dialect)})
     tell("done", 1.0)
     return OrdersLoaded(str(file.path), rows, lines, bad_lines, tuple(bad), dialect, file.ignored)

@@ -7,21 +7,19 @@ target are the profile's, under names that no migration has, so that what is mea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from secrets import token_hex
-from typing import Any
 
 from helpers import settings as profiles
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.pipelines.sample import sample
-from helpers.platforms import postgres, snowflake
+from helpers.platforms import postgres, scratch_database, snowflake
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
-from helpers.settings import Settings
+from helpers.settings import Settings, Source
 
-NAME, VOUCHES = "scratch_", "migration-runbooks of "
-"""What a scratch database is called, and the session of its process, whose name ends with the database's."""
+NAME = "scratch_"
+"""How the names of the databases begin."""
 
 
 @contextmanager
@@ -36,24 +34,27 @@ def scratch(settings: Settings, *, orders: int, progress: Progress | None = None
         ConnectionFailed: a server did not answer.
     """
     server = profiles.local_source()
-    name = f"{NAME}{token_hex(4)}"
-    own = _own(settings, server, name)
-    _remove_left(settings, server)
-    # Its session marks the database as in use as long as this process lives, however it ends.
-    with _session(server, VOUCHES + name) as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
+    remove_left(settings, server)
+    with scratch_database.scratch_database(server, NAME) as database:
+        own = _own(settings, database)
         try:
             report = (lambda what, share: progress(int(share * orders), orders, what)) if progress else None
-            sample.build(postgres.dsn(own.source), orders=orders, report=report)
+            sample.build(postgres.dsn(database), orders=orders, report=report)
             yield own
         finally:
-            _remove(own, server, name)
+            _remove(own)
 
 
-def _own(settings: Settings, server: profiles.Source, name: str) -> Settings:
-    values = settings.values
+def remove_left(settings: Settings, server: Source) -> None:
+    """Removes what killed processes have left: their databases on `server`, and what belongs to them on stage and target."""
+    for name in scratch_database.remove_stale(server, NAME):
+        _remove(_own(settings, server.model_copy(update={"dbname": name})))
+
+
+def _own(settings: Settings, database: Source) -> Settings:
+    values, name = settings.values, database.dbname
     update: dict[str, object] = {
-        "source": server.model_copy(update={"dbname": name, "schemas": ("public",)}),
+        "source": database.model_copy(update={"schemas": ("public",)}),
         "dbt": settings.dbt.model_copy(update={"schema_": None}),
     }
     if values.stage:  # a path that moves nothing needs none
@@ -63,22 +64,8 @@ def _own(settings: Settings, server: profiles.Source, name: str) -> Settings:
     return replace(settings, values=values.model_copy(update=update))
 
 
-def _remove_left(settings: Settings, server: profiles.Source) -> None:
-    """Removes what killed processes have left: the databases that no session marks as in use, and what belongs to them."""
-    with _session(server) as cursor:
-        cursor.execute(
-            "SELECT d.datname FROM pg_database d WHERE d.datname ~ %s AND NOT EXISTS "
-            "(SELECT FROM pg_stat_activity WHERE application_name = %s || d.datname)",
-            (rf"^{NAME}[0-9a-f]{{8}}$", VOUCHES),
-        )
-        left = [name for (name,) in cursor.fetchall()]
-    for name in left:
-        _remove(_own(settings, server, name), server, name)
-
-
-def _remove(own: Settings, server: profiles.Source, name: str) -> None:
-    with _session(server) as cursor:
-        postgres.drop_database(cursor, name)
+def _remove(own: Settings) -> None:
+    """Removes what lies on stage and target under the scratch database's name."""
     if own.values.stage:
         bucket = Bucket.open(own.stage)
         bucket.remove(list(bucket.sizes()))
@@ -89,13 +76,3 @@ def _remove(own: Settings, server: profiles.Source, name: str) -> None:
         for schema in schemas:
             place = snowflake.identifier(own.snowflake.database, schema)
             session.execute(f"DROP SCHEMA IF EXISTS {place} CASCADE", doing="remove the scratch schemas")
-
-
-@contextmanager
-def _session(server: profiles.Source, application: str = "migration-runbooks scratch") -> Iterator[Any]:
-    # The source may be frozen for a cutover, that is, read-only by default; a scratch database beside it is not its data.
-    with closing(
-        postgres.connect(server, application=application, settings={"default_transaction_read_only": "off"})
-    ) as connection:
-        connection.autocommit = True
-        yield connection.cursor()
