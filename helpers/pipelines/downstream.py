@@ -20,7 +20,7 @@ from helpers.pipelines import marts
 from helpers.pipelines.parity import AGGREGATES, LEGACY_NAMES
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
-from helpers.platforms.postgres import identifier
+from helpers.platforms.postgres import identifier, value
 from helpers.settings import Downstream, Settings
 
 MARTS = "marts."
@@ -81,16 +81,38 @@ def read_list(file: Path) -> tuple[Listed, ...]:
         raise EvidenceError("read phase 00's list of integrations", on=file.name, why=why, next_step=cure) from None
 
 
-def systems(settings: Settings, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
-    """What each system reads: as the profile describes it, otherwise what a role may read of the source today, where a legacy
-    aggregate becomes the mart that replaces it. None where neither says anything."""
+def systems(settings: Settings, listed: Sequence[Listed], *, stays: bool = False) -> dict[str, Downstream | None]:
+    """What each system reads: as the profile describes it, otherwise what a role may read of the source today.
+
+    A legacy aggregate and the mart that replaces it stand for one another.
+
+    Args:
+        listed: by the assessment.
+        stays: whether the legacy pipeline does; they then read the source, and else the target.
+
+    Returns:
+        By the system's name; None where neither profile nor list says what it reads.
+    """
     found: dict[str, Downstream | None] = {}
-    aggregates = {each.name for each in AGGREGATES}
     for each in listed:
-        names = [name.rpartition(".")[2] for name in each.objects] if each.kind in READERS else []
-        reads = tuple(f"{MARTS}{name}" if name in aggregates else name for name in dict.fromkeys(names))
-        found[each.name] = Downstream(reads=reads) if reads else None
-    return found | dict(settings.values.downstream)
+        reads = each.objects if each.kind in READERS else ()
+        named = dict.fromkeys(reads if stays else map(_on_target, reads))
+        found[each.name] = Downstream(reads=tuple(named)) if named else None
+    for name, how in settings.values.downstream.items():
+        found[name] = how.model_copy(update={"reads": tuple(map(_on_source, how.reads))}) if stays else how
+    return found
+
+
+def _on_target(relation: str) -> str:
+    """What replaces a relation of the source, "schema.name"."""
+    name = relation.rpartition(".")[2]
+    return f"{MARTS}{name}" if any(each.name == name for each in AGGREGATES) else name
+
+
+def _on_source(what: str) -> str:
+    """The legacy aggregate that a mart replaces; a table is its own."""
+    mart = what.removeprefix(MARTS)
+    return what if mart == what else LEGACY_NAMES.get(mart, mart)
 
 
 def validate(
@@ -111,29 +133,12 @@ def validate(
     )
 
 
-def source_systems(settings: Settings, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
-    """What each system reads of the source: as the profile describes it, where a mart is the legacy aggregate of its name,
-    otherwise what its role might use at the assessment. None where neither says anything."""
-    found: dict[str, Downstream | None] = {
-        each.name: Downstream(reads=tuple(dict.fromkeys(each.objects)))
-        if each.kind in READERS and each.objects else None
-        for each in listed
-    }  # fmt: skip
-    for name, described in settings.values.downstream.items():
-        marts_read = {each: each.removeprefix(MARTS) for each in described.reads if each.startswith(MARTS)}
-        reads = tuple(
-            LEGACY_NAMES.get(marts_read.get(each, ""), marts_read.get(each, each)) for each in described.reads
-        )
-        found[name] = described.model_copy(update={"reads": reads})
-    return found
-
-
 def validate_source(settings: Settings, described: Mapping[str, Downstream | None]) -> tuple[Reading, ...]:
     """Reads what each system reads of the source, and asks whether its own role may.
 
     Args:
         settings: the profile; a system's role is its `user`, or the role that is called as the system is.
-        described: what `source_systems` knows; one of which nothing is known is left to the caller.
+        described: what `systems` knows where the pipeline stays; one of which nothing is known is left to the caller.
 
     Returns:
         A reading for each object; one that fails is an answer and raises nothing.
@@ -162,7 +167,9 @@ def validate_source(settings: Settings, described: Mapping[str, Downstream | Non
 
 def _read_source(cursor: Any, schemas: Sequence[str], system: str, user: str | None, what: str) -> Reading:
     places = [what] if "." in what else [f"{schema}.{what}" for schema in schemas]
-    role = EVERYBODY if system.lower() == EVERYBODY and not user else _role(cursor, user or system)
+    role: str | None = EVERYBODY
+    if user or system.lower() != EVERYBODY:
+        role = value(cursor, "SELECT (SELECT rolname::text FROM pg_roles WHERE rolname = %s)", (user or system,))
     who = role or user or str(cursor.connection.info.user)
     relation = next((name for place in places if (name := _relation(cursor, place))), None)
     if relation is None:
@@ -171,20 +178,14 @@ def _read_source(cursor: Any, schemas: Sequence[str], system: str, user: str | N
         return Reading(system, what, user, True, False, f"the source has no role {user}")
     if role and (lacking := _lacking(cursor, role, relation)):
         return Reading(system, what, role, True, False, lacking)
-    cursor.execute(f"SELECT count(*) FROM {relation}")
-    return Reading(system, what, who, role is not None, True, f"{int(cursor.fetchone()[0]):,} rows")
-
-
-def _role(cursor: Any, name: str) -> str | None:
-    cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = %s", (name,))
-    row = cursor.fetchone()
-    return str(row[0]) if row else None
+    rows = int(value(cursor, f"SELECT count(*) FROM {relation}"))
+    return Reading(system, what, who, role is not None, True, f"{rows:,} rows")
 
 
 def _relation(cursor: Any, place: str) -> str | None:
     """The relation's name, quoted; `place` is "schema.name", which needs no quotation marks of its own."""
-    cursor.execute("SELECT to_regclass(%s)::text", (identifier(*place.split(".", 1)),))
-    return cursor.fetchone()[0] and identifier(*place.split(".", 1))
+    quoted = identifier(*place.split(".", 1))
+    return quoted if value(cursor, "SELECT to_regclass(%s)", (quoted,)) else None
 
 
 def _lacking(cursor: Any, role: str, relation: str) -> str:

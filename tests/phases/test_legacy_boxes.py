@@ -451,7 +451,8 @@ def test_what_is_described_is_read_in_the_source_and_what_nobody_knows_stops(sou
         "stranger": Downstream(reads=("customers",), user="nobody_of_this_test"),
     }
     settings = replace(source.settings, values=source.settings.values.model_copy(update={"downstream": described}))
-    known = downstream.source_systems(settings, (Listed("a slot", "replication slot", ("sales",)), Listed("PUBLIC", "role", ("public.stores",))))  # fmt: skip
+    listed = (Listed("a slot", "replication slot", ("sales",)), Listed("PUBLIC", "role", ("public.stores",)))
+    known = downstream.systems(settings, listed, stays=True)
     readings = downstream.validate_source(settings, known)
     assert {(r.system, r.what, r.readable, r.own) for r in readings} == {
         ("reports", "open_orders", True, False), ("reports", "sales_data", True, False),

@@ -103,7 +103,7 @@ class LegacyPipeline:
         return Found("done", "the aggregates' files are those that the run made")
 
     def readers(self, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
-        return downstream.source_systems(self._settings, listed)
+        return downstream.systems(self._settings, listed, stays=True)
 
     def read(self, described: Mapping[str, Downstream | None]) -> tuple[Reading, ...]:
         return downstream.validate_source(self._settings, described)
