@@ -40,18 +40,17 @@ def referred(profile: str, file: Path) -> dict[str, str]:
     return dict(_references(tree.get("profiles", {}).get(profile, {}), f"profiles.{profile}"))
 
 
-def findings(profile: str, file: Path, needed: Mapping[str, str], *, folder: Path | None = None) -> Iterator[Finding]:
+def findings(profile: str, file: Path, needed: Mapping[str, str]) -> Iterator[Finding]:
     """What is wrong with the environment of a profile: what the phases need stops, what looks like a mistake is a warning.
 
     Args:
-        file: the settings.
+        file: the settings, beside which `.env` and `.env.example` lie.
         needed: further variables without which a phase cannot act, each with what it is for.
-        folder: of `.env` and `.env.example`; that of the settings when None.
 
     Raises:
         SettingsError: the settings cannot be read.
     """
-    folder = folder or file.parent
+    folder = file.parent
     path, example = folder / NAME, folder / EXAMPLE
     own = dotenv_values(path) if path.exists() else {}
     values = {name: value for name, value in {**own, **os.environ}.items() if value}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -50,12 +50,7 @@ class Environment:
     delta_root: str
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "postgres_dsn": self.postgres_dsn,
-            "s3": dict(self.s3),
-            "snowflake": dict(self.snowflake),
-            "delta_root": self.delta_root,
-        }
+        return asdict(self)
 
     def __repr__(self) -> str:
         postgres = self.postgres_dsn.rpartition("@")[2]
@@ -97,10 +92,9 @@ def up(root: Path | None = None, *, report: Callable[[str], None] = lambda line:
         return _environment(servers)
 
 
-def airflow_if_up(root: Path | None = None) -> dict[str, str] | None:
+def airflow_if_up() -> dict[str, str] | None:
     """URL, user and password of the stack's Airflow; None while it does not run."""
-    home = existing(root)
-    if home is None:
+    if (home := existing(None)) is None:
         return None
     state = State.read(home)
     if not _alive(state, "airflow", home):
@@ -144,9 +138,28 @@ def on_demand(
         return cast(Server, server)
 
 
-def down(root: Path | None = None) -> list[str]:
-    """Stop every server and what they left behind; returns the names of those that were running."""
-    return _down(root)
+def down(root: Path | None = None, *, in_a_hurry: bool = False) -> list[str]:
+    """Stop every server and what they left behind; returns the names of those that were running.
+
+    Args:
+        root: the stack's folder.
+        in_a_hurry: without patience for an orderly end, as where the data are deleted next.
+    """
+    with locked(root, create=False) as home:
+        if home is None:
+            return []
+        state = State.read(home)
+        servers = {name: _server(state, name, home) for name in KINDS}
+        with ThreadPoolExecutor(len(servers)) as pool:
+            results = list(pool.map(lambda name: _stop(state, name, servers[name], in_a_hurry), servers))
+        if left := processes.strays(home):
+            raise LocalStackError(
+                "stop the local stack",
+                on=str(home),
+                why=f"the processes {', '.join(map(str, left))} still work there",
+                next_step="end them, then run `runbook local down` again",
+            )
+        return [server.name for server, was in zip(servers.values(), results, strict=True) if was]
 
 
 def status(root: Path | None = None) -> list[ServerStatus]:
@@ -192,7 +205,7 @@ def home(root: Path | None = None) -> Path:
 def remove(root: Path | None = None) -> None:
     """Stop the stack and delete its data, wherever a link says they are."""
     place = absolute(root or default_root())
-    _down(root, in_a_hurry=True)
+    down(root, in_a_hurry=True)
     home = existing(root)
     if home is not None and home != place:
         shutil.rmtree(home)
@@ -207,28 +220,6 @@ def remove(root: Path | None = None) -> None:
                 next_step="look at it and remove it yourself",
             )
         shutil.rmtree(place)
-
-
-def _down(root: Path | None, *, in_a_hurry: bool = False) -> list[str]:
-    stopped: list[str] = []
-    with locked(root, create=False) as home:
-        if home is None:
-            return stopped
-        state = State.read(home)
-        names = tuple(KINDS)
-        servers = {name: _server(state, name, home) for name in names}
-        with ThreadPoolExecutor(len(names)) as pool:
-            results = list(pool.map(lambda name: _stop(state, name, servers[name], in_a_hurry), names))
-        stopped = [servers[name].name for name, was in zip(names, results, strict=True) if was]
-        left = processes.strays(home)
-        if left:
-            raise LocalStackError(
-                "stop the local stack",
-                on=str(home),
-                why=f"the processes {', '.join(map(str, left))} still work there",
-                next_step="end them, then run `runbook local down` again",
-            )
-        return stopped
 
 
 def _server(

@@ -15,13 +15,12 @@ _DAY = 86_400
 _FIVE_MINUTES = 300
 
 
-def definition(settings: Settings, pipeline: str = "sales") -> dict[str, Any]:
+def definition(settings: Settings) -> dict[str, Any]:
     """What the dashboard shows, as CloudWatch takes it
     (https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html).
 
     Args:
         settings: the profile, whose region and target it names.
-        pipeline: the metrics' dimension.
     """
     target = settings.snowflake
     words = (
@@ -32,7 +31,7 @@ def definition(settings: Settings, pipeline: str = "sales") -> dict[str, Any]:
     for place, (metric, period) in enumerate((("SucceededRuns", _DAY), ("FailedRuns", _FIVE_MINUTES))):
         properties = {
             "title": metric, "region": settings.aws.region, "stat": "Sum", "period": period, "view": "timeSeries",
-            "metrics": [[NAMESPACE, metric, "Pipeline", pipeline]],
+            "metrics": [[NAMESPACE, metric, "Pipeline", "sales"]],
         }  # fmt: skip
         widgets.append({"type": "metric", "x": 12 * place, "y": 3, "width": 12, "height": 6, "properties": properties})
     return {"widgets": widgets}

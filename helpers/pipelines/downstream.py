@@ -115,22 +115,17 @@ def _on_source(what: str) -> str:
     return what if mart == what else LEGACY_NAMES.get(mart, mart)
 
 
-def validate(
-    settings: Settings, described: Mapping[str, Downstream | None], file: Path | None = None
-) -> tuple[Reading, ...]:
+def validate(settings: Settings, described: Mapping[str, Downstream | None]) -> tuple[Reading, ...]:
     """Reads what each system reads, as its own user where the profile names one.
 
     Args:
         settings: the profile; `[profiles.NAME.downstream.SYSTEM]` says what a system reads, and as whom.
         described: what `systems` knows; one of which nothing is known is left to the caller.
-        file: of engine duckdb.
 
     Returns:
         A reading for each object; one that fails is an answer and raises nothing.
     """
-    return tuple(
-        reading for name, how in described.items() if how for reading in _read_target(settings, name, how, file)
-    )
+    return tuple(reading for name, how in described.items() if how for reading in _read_target(settings, name, how))
 
 
 def validate_source(settings: Settings, described: Mapping[str, Downstream | None]) -> tuple[Reading, ...]:
@@ -201,13 +196,13 @@ def _lacking(cursor: Any, role: str, relation: str) -> str:
     return f"the role {role} lacks {' and '.join(lacking)}" if lacking else ""
 
 
-def _read_target(settings: Settings, system: str, described: Downstream, file: Path | None) -> list[Reading]:
+def _read_target(settings: Settings, system: str, described: Downstream) -> list[Reading]:
     as_it = _as_itself(settings, described)
     own = as_it is not settings
     user = as_it.snowflake.user if settings.dbt.engine == "snowflake" else "whoever opens the file"
     found = []
     try:
-        with marts.reading(as_it, file) as reader:
+        with marts.reading(as_it) as reader:
             for what in described.reads:
                 name = reader.mart(what.removeprefix(MARTS)) if what.startswith(MARTS) else reader.migrated(what)
                 try:

@@ -137,12 +137,11 @@ class Airflow:
         """
         self._switch(dag, on=False)
 
-    def trigger(self, dag: str, conf: Mapping[str, Any] | None = None, *, run_id: str | None = None) -> str:
+    def trigger(self, dag: str, *, run_id: str | None = None) -> str:
         """Starts one run of an enabled DAG; its id.
 
         Args:
             dag: its id.
-            conf: values for the run's parameters; Airflow keeps and shows them, so they are no place for secrets.
             run_id: without it Airflow makes one.
 
         Raises:
@@ -153,7 +152,7 @@ class Airflow:
                 "start a run", on=f"{dag} in {self.address}", why="it is paused, so the run would wait",
                 next_step="unpause it first",
             )  # fmt: skip
-        body = {"logical_date": None, "conf": dict(conf or {}), **({"dag_run_id": run_id} if run_id else {})}
+        body = {"logical_date": None, **({"dag_run_id": run_id} if run_id else {})}
         return str(self._ask("POST", f"dags/{quote(dag)}/dagRuns", json=body)["dag_run_id"])
 
     def state(self, dag: str, run_id: str) -> str:
@@ -200,13 +199,13 @@ class Airflow:
         content = self._ask("GET", path, params={"full_content": "true"})["content"]
         return [redact(line) for each in content for line in _lines(each)]
 
-    def log_of_failed(self, dag: str, run_id: str, *, lines: int = LINES_SHOWN) -> str:
+    def log_of_failed(self, dag: str, run_id: str) -> str:
         """The end of the log of the task that failed first; empty where none did."""
         failed = next((task for task in self.tasks(dag, run_id) if task.state == "failed"), None)
         if failed is None:
             return ""
         log = telling(self.log(dag, run_id, failed.name, failed.attempt))
-        return "\n".join([f"{failed.name}:", *log[-lines:]])
+        return "\n".join([f"{failed.name}:", *log[-LINES_SHOWN:]])
 
     def import_errors(self) -> list[ImportProblem]:
         """DAG files that Airflow cannot read."""

@@ -93,7 +93,6 @@ def build(
     *,
     variables: Mapping[str, str] | None = None,
     file: Path | None = None,
-    folder: Path = FOLDER,
     report: Callable[[str], None] = lambda line: None,
 ) -> DbtResult:
     """`dbt build`: models in their order, each followed by its tests; what rests on a failed test is skipped.
@@ -103,7 +102,6 @@ def build(
         select: dbt's selectors; "+marts" is the marts with everything below them.
         variables: of the project, such as load_id; they are no place for secrets.
         file: the DuckDB database with the staged tables; needed, and used, where the profile's engine is duckdb.
-        folder: of the project.
         report: is told when dbt is installed, and its lines.
 
     Returns:
@@ -125,7 +123,7 @@ def build(
     with scratch_folder("dbt") as made:
         command = [
             str(python.with_name("dbt")), "build", "--select", *select, "--target", engine,
-            "--vars", json.dumps(dict(variables or {})), "--project-dir", str(folder), "--profiles-dir", str(folder),
+            "--vars", json.dumps(dict(variables or {})), "--project-dir", str(FOLDER), "--profiles-dir", str(FOLDER),
             "--target-path", str(Path(made, "target")), "--log-path", str(Path(made, "logs")),
         ]  # fmt: skip
         done = subprocess.run(

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -41,8 +41,8 @@ class Silence:
 class Console:
     """One line a code cell; in a terminal with a bar below them that names the cell now running."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    def __init__(self) -> None:
+        self._stream = sys.stderr
         self._bar: Any = None
         self._cells = 0
         self._title = ""

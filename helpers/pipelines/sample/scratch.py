@@ -15,7 +15,6 @@ from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.pipelines.sample import sample
 from helpers.platforms import postgres, scratch_database, snowflake
 from helpers.platforms.s3 import Bucket
-from helpers.progress import Progress
 from helpers.settings import Settings, Source
 
 NAME = "scratch_"
@@ -23,7 +22,7 @@ NAME = "scratch_"
 
 
 @contextmanager
-def scratch(settings: Settings, *, orders: int, progress: Progress | None = None) -> Iterator[Settings]:
+def scratch(settings: Settings, *, orders: int) -> Iterator[Settings]:
     """The profile with a source, a stage's prefix and schemas of its own, which go when the block ends.
 
     Args:
@@ -38,8 +37,7 @@ def scratch(settings: Settings, *, orders: int, progress: Progress | None = None
     with scratch_database.scratch_database(server, NAME) as database:
         own = _own(settings, database)
         try:
-            report = (lambda what, share: progress(int(share * orders), orders, what)) if progress else None
-            sample.build(postgres.dsn(database), orders=orders, report=report)
+            sample.build(postgres.dsn(database), orders=orders)
             yield own
         finally:
             _remove(own)
