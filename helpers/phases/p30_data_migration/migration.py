@@ -6,10 +6,8 @@ its gate, and a step that changes something is only planned unless `apply` is se
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -24,14 +22,14 @@ from IPython.display import HTML, Markdown
 
 from helpers import export, load
 from helpers.engines import destination
-from helpers.errors import AwaitingPerson, MigrationError, SourceFailed, SourceRefused, UsageError
+from helpers.errors import UsageError
 from helpers.export import ExportPlan
 from helpers.export.state import TableState
 from helpers.finding import Finding, note, stop, warning
 from helpers.frames import frame
 from helpers.ledger.folders import PHASE, run_folder
 from helpers.ledger.gate import Token, gate, rehearse, require
-from helpers.ledger.steps import CHECK, Declares, Found, Probe, Step
+from helpers.ledger.steps import CHECK, Found, Step
 from helpers.ledger.view import NOT_APPLICABLE
 from helpers.load import beforehand
 from helpers.model import manifest
@@ -39,17 +37,13 @@ from helpers.model.globs import EXCLUDED
 from helpers.model.manifest import Manifest
 from helpers.model.names import Refusal
 from helpers.phases.common import charts
-from helpers.phases.common.phase import Phase
-from helpers.phases.common.servers import record_servers
 from helpers.phases.common.verification import compare, keep_report
 from helpers.phases.p30_data_migration import plan as data_migration_plan
+from helpers.phases.p30_data_migration.snapshot_phase import SnapshotPhase
 from helpers.platforms import postgres
 from helpers.platforms import snowflake as snowflake_platform
-from helpers.platforms.s3 import Bucket
 from helpers.progress import progress
-from helpers.source import held_snapshots, left_out, snapshot
-from helpers.source.catalog import read_catalog
-from helpers.source.held_snapshots import Snapshot
+from helpers.source import left_out
 from helpers.verify import TargetName, page, tables_for_notebooks
 from helpers.verify.report import Report
 from helpers.verify.verdict import counted
@@ -61,39 +55,18 @@ DELTA_HOLDS_THE_SNAPSHOT = "delta-holds-the-snapshot"
 _NO_SNOWFLAKE = "the profile has no Snowflake"
 
 
-class DataMigration(Phase):
-    """One walk through the phase; holds the snapshot from the survey until it is closed.
-
-    Within a run the snapshot outlives the process, so that the next attempt goes on in it: what was exported and loaded is
-    then not exported and loaded again. A check that said no lets it go, and so does whatever else failed for good.
-
-    Args:
-        tables: globs over table names.
-        exclude: globs of what is left out of them.
-        apply: whether steps act; without it they return their plans.
-    """
+class DataMigration(SnapshotPhase):
+    """One walk through the phase; see `SnapshotPhase` for what it takes and how long it holds the snapshot."""
 
     ACTS_ON_LOCAL = True
 
     def __init__(self, profile: str, tables: list[str], *, exclude: Sequence[str] = (), apply: bool | None) -> None:
-        super().__init__(profile, apply=apply)
-        self._globs, self._exclude = tuple(tables), tuple(exclude)
-        self._bucket = Bucket.open(self.settings.stage)
-        if self.apply:
-            record_servers(self.settings, self.run)
-        self._snapshot = self._take()
-        if not self._outlives:
-            atexit.register(self.close)
+        super().__init__(profile, tables, exclude=exclude, apply=apply)
         self._plan: ExportPlan | None = None
         self._manifest: Manifest | None = None
         self._reports: dict[str, Report] = {}
         self._pages: dict[str, Path] = {}
         self._stand_ins: dict[str, str] = {}
-
-    def close(self) -> None:
-        """Lets the snapshot go; until then vacuum on the source waits for it. A run lets it go when its attempt has ended."""
-        if not self._outlives:
-            held_snapshots.release(self._snapshot)
 
     def survey(self) -> pd.DataFrame:
         """What will move: a row a table, every value counted."""
@@ -277,72 +250,6 @@ class DataMigration(Phase):
         if self.settings.values.snowflake is None:
             return f"(SELECT '{_NO_SNOWFLAKE}' AS STATE)"
         return snowflake_platform.identifier(census.table.name) if self.apply else "(SELECT 'rehearsed' AS STATE)"
-
-    @property
-    def _outlives(self) -> bool:
-        return self.run.recorded and self.apply
-
-    def _take(self) -> Snapshot:
-        source = self.settings.source
-        inputs = {"source": postgres.address(source)}
-        with self.run.step("s30-snapshot", inputs=inputs, probe=self._is_held, apply=self.apply) as step:
-            if step.skipped:
-                mine = (step.result["snapshot"], postgres.address(source))
-                return next(held for held in held_snapshots.held() if (held.name, held.source) == mine)
-            run = run_folder().name if self._outlives else ""
-            purpose = self.run.phase if self._outlives else ""
-            hours = self.settings.export.hold_snapshot_hours
-            taken = snapshot.take(source, hold_hours=hours, purpose=purpose, run=run)
-            step.result = {"snapshot": taken.name, "lsn": taken.lsn, "exact": taken.exact}
-        return taken
-
-    @contextmanager
-    def step(
-        self, name: str, inputs: Mapping[str, Any], declares: Declares | None = None, probe: Probe | None = None
-    ) -> Iterator[Step]:
-        """As `Phase.step`; what failed for good lets the snapshot go, since the next attempt looks at the source as it is then."""
-        try:
-            with super().step(name, inputs, declares, probe) as step:
-                yield step
-        except MigrationError as error:
-            if self._outlives and not self._goes_on(name, error):
-                held_snapshots.release(self._snapshot)
-            raise
-
-    def _goes_on(self, name: str, error: MigrationError) -> bool:
-        if error.transient or error.exit_code == AwaitingPerson.exit_code:
-            return True
-        begun = self.run.view()[name].started
-        mark = export.mark(str(begun.get("load_id"))) if begun else ""
-        return bool(name == "s30-export" and mark and export.is_worth_holding(self._bucket, mark, error))
-
-    def _inputs(self) -> dict[str, Any]:
-        """What decides what the phase moves."""
-        values = self.settings
-        policies = {name: str(policy) for name, policy in values.export.policies.items()}
-        return {
-            "source": postgres.address(values.source), "schemas": list(values.source.schemas), "tables": list(self._globs),
-            **({"exclude": list(self._exclude)} if self._exclude else {}),
-            "snapshot": self._snapshot.name, "lsn": self._snapshot.lsn, "stage": str(self._bucket.location),
-            "policies": policies,
-        }  # fmt: skip
-
-    def _is_held(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        name, source = result.get("snapshot"), self.settings.source
-        mine = (name, postgres.address(source))
-        kept = next((held for held in held_snapshots.held() if (held.name, held.source) == mine), None)
-        if kept is None:
-            return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
-        try:
-            with snapshot.reading(source, kept.name) as cursor:
-                tables = read_catalog(cursor, schemas=source.schemas, tables=self._globs, exclude=self._exclude).tables
-                snapshot.lock(cursor, tables, timeout_seconds=self.settings.export.lock_timeout_seconds)
-        except SourceFailed:
-            raise  # the snapshot is still there
-        except SourceRefused as error:
-            held_snapshots.release(kept)
-            return Found("not done", f"the snapshot {name} no longer serves: {error.on}: {error.why}")
-        return Found("done", f"the source still knows the snapshot {name}")
 
     def _is_staged(self, load_id: str, result: Mapping[str, Any]) -> Found:
         found = export.find_marked(self._bucket, load_id)
