@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dotenv import dotenv_values
 
@@ -26,56 +26,22 @@ from helpers import PROJECT
 from helpers.errors import InfrastructureError
 from helpers.platforms import environments
 from helpers.platforms.child_environment import child_environment
+from helpers.platforms.terraform_answers import (
+    Change,
+    Problem,
+    read_changes,
+    read_problem,
+    read_problems,
+    read_resources,
+)
 from helpers.redaction import redact
 from helpers.settings import Settings
 from helpers.settings.local_stack import local_stack
 from helpers.stopping import OUTLIVES
 
-Action = Literal["create", "update", "replace", "delete", "read"]
-
 PLAN = "runbook.tfplan"
 LOCK_TIMEOUT = "60s"
 """Of the state: an apply of an earlier attempt, whose notebook was killed, may still be ending."""
-
-_NAMED_BY = (
-    "name", "bucket", "cluster_name", "alarm_name", "identifier", "cidr_block", "service_name", "bucket_prefix", "set_identifier",
-)  # fmt: skip
-_SENSITIVE = "(sensitive)"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What Terraform says about a module.
-
-    Attributes:
-        severity: "error" or "warning".
-        what: its summary and detail.
-        where: file and line, relative to the module; empty when it concerns the whole.
-    """
-
-    severity: Literal["error", "warning"]
-    what: str
-    where: str
-
-
-@dataclass(frozen=True)
-class Change:
-    """What would happen to one resource.
-
-    Attributes:
-        address: as Terraform names it.
-        action: what is done.
-        type: of the resource.
-        what: the name that people know it by.
-        values: the first twelve hexadecimal digits of the SHA-256 of what it would be, as far as that is known and not
-            sensitive.
-    """
-
-    address: str
-    action: Action
-    type: str
-    what: str
-    values: str
 
 
 @dataclass(frozen=True)
@@ -134,11 +100,11 @@ def validate(module: Path, settings: Settings) -> list[Problem]:
         # A module that cannot even be read fails in init, with the same kind of message.
         init, *rest = work.run(_init(settings, work, backend=False), ("validate", {}))
         if init["code"] != 0:
-            if found := _told(init):
+            if found := read_problems(init):
                 return found
             raise _failed("prepare Terraform", module, init)
         (answer,) = rest
-    return [_problem(each) for each in answer["value"]["diagnostics"]]
+    return [read_problem(each) for each in answer["value"]["diagnostics"]]
 
 
 def plan(
@@ -170,12 +136,10 @@ def plan(
         for answer in answers:
             if answer["code"] not in (0, 2):
                 raise _failed(f"plan {_name(module)}", module, answer)
-        changes, values = _changes(answers[-1]["value"])
+        changes, sha256 = read_changes(answers[-1]["value"])
         file = work.folder / PLAN
         file.chmod(0o600)  # it holds the variables, secret ones too
-        return TerraformPlan(
-            module, changes, _digest(values), file, hashlib.sha256(file.read_bytes()).hexdigest(), settings
-        )
+        return TerraformPlan(module, changes, sha256, file, hashlib.sha256(file.read_bytes()).hexdigest(), settings)
 
 
 def apply(plan: TerraformPlan) -> Applied:
@@ -217,7 +181,7 @@ def resources(module: Path, settings: Settings) -> list[str]:
             if answer["code"] != 0:
                 raise _failed(f"read the state of {_name(module)}", module, answer)
         root = (answers[-1]["value"].get("values") or {}).get("root_module", {})
-    return sorted(each["address"] for each in _resources_below(root) if each["mode"] == "managed")
+    return sorted(each["address"] for each in read_resources(root) if each["mode"] == "managed")
 
 
 @dataclass(frozen=True)
@@ -351,74 +315,8 @@ def _init(settings: Settings, work: _Work, *, backend: bool = True) -> tuple[str
     return "init", {"reconfigure": True, "backend_config": arguments}
 
 
-def _changes(shown: dict[str, Any]) -> tuple[tuple[Change, ...], list[Any]]:
-    changes, values = [], []
-    for each in sorted(shown.get("resource_changes", ()), key=lambda each: str(each["address"])):
-        change = each["change"]
-        action = _action(change["actions"])
-        if action is None or each["mode"] != "managed":
-            continue
-        after = _without(change.get("after"), change.get("after_sensitive"))
-        before = _without(change.get("before"), change.get("before_sensitive"))
-        whole = [each["address"], action, before, after, change.get("after_unknown")]
-        values.append(whole)
-        named = after or before or {}
-        what = next((str(named[key]) for key in _NAMED_BY if named.get(key)), "")
-        changes.append(Change(each["address"], action, each["type"], what, _digest(whole)[:12]))
-    return tuple(changes), values
-
-
-def _action(actions: Sequence[str]) -> Action | None:
-    known: dict[tuple[str, ...], Action] = {
-        ("create",): "create", ("update",): "update", ("delete",): "delete", ("delete", "create"): "replace",
-        ("create", "delete"): "replace", ("read",): "read",
-    }  # fmt: skip
-    return known.get(tuple(actions))
-
-
-def _without(value: Any, sensitive: Any) -> Any:
-    """The value with every sensitive part of it replaced: the digest of a weak password can be guessed."""
-    if sensitive is True:
-        return _SENSITIVE
-    if isinstance(value, dict) and isinstance(sensitive, dict):
-        return {key: _without(each, sensitive.get(key)) for key, each in value.items()}
-    if isinstance(value, list) and isinstance(sensitive, list):
-        return [_without(each, sensitive[n] if n < len(sensitive) else None) for n, each in enumerate(value)]
-    return value
-
-
-def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _resources_below(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from module.get("resources", ())
-    for child in module.get("child_modules", ()):
-        yield from _resources_below(child)
-
-
-def _problem(diagnostic: dict[str, Any]) -> Problem:
-    place = diagnostic.get("range") or {}
-    start = place.get("start", {}).get("line")
-    where = f"{place['filename']}:{start}" if place.get("filename") else str(diagnostic.get("address") or "")
-    parts = (str(diagnostic.get("summary") or ""), str(diagnostic.get("detail") or ""))
-    what = redact(": ".join(" ".join(part.split()) for part in parts if part.strip()))
-    return Problem("error" if diagnostic.get("severity") == "error" else "warning", what, where)
-
-
-def _told(answer: dict[str, Any]) -> list[Problem]:
-    """What a call said was wrong: its events in JSON, or the text of those that have none."""
-    if isinstance(answer["value"], list):
-        return [_problem(e["diagnostic"]) for e in answer["value"] if e.get("type") == "diagnostic"]
-    text = " ".join(redact(str(answer["error"] or "")).replace("│", " ").replace("╷", " ").replace("╵", " ").split())
-    if "Error: " not in text:
-        return []
-    return [Problem("error", each.strip(), "") for each in text.split("Error: ")[1:]]
-
-
 def _failed(what: str, module: Path, answer: dict[str, Any]) -> InfrastructureError:
-    errors = [problem for problem in _told(answer) if problem.severity == "error"]
+    errors = [problem for problem in read_problems(answer) if problem.severity == "error"]
     why = "; ".join(f"{p.what}{f' ({p.where})' if p.where else ''}" for p in errors[:3])
     return InfrastructureError(
         what,
