@@ -14,6 +14,8 @@ from helpers import PROJECT
 from helpers.errors import UsageError
 
 FOLDER = PROJECT / "pipeline" / "airflow" / "dags"
+CLOUD, LEGACY, DEPRECATED = "cloud_sales_pipeline_dag", "legacy_postgres_sales_aggregation", "sales_data_aggregation"
+"""Ids of the DAGs that the migration paths switch."""
 
 
 @dataclass(frozen=True)

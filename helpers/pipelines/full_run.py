@@ -25,6 +25,8 @@ from helpers.frames import frame
 from helpers.model.manifest import Manifest
 from helpers.pipelines import aggregation as legacy_aggregation
 from helpers.pipelines import marts, parity, recomputation
+from helpers.pipelines.dag_files import CLOUD, LEGACY
+from helpers.pipelines.data_sources import VARIABLE
 from helpers.pipelines.parity import ParityReport
 from helpers.platforms import airflow, postgres
 from helpers.platforms.dbt import DbtResult
@@ -32,11 +34,6 @@ from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Settings
 from helpers.verify.report import Report
-
-DAG = "cloud_sales_pipeline_dag"
-LEGACY_DAG = "legacy_postgres_sales_aggregation"
-VARIABLE = "migration_sources"
-"""Of Airflow, which phase 20 writes: the profile that the DAG's tasks work with."""
 
 STAGES = ("export", "load", "verify", "marts", "parity")
 IN_PROCESS = "in this process, without Airflow"
@@ -141,7 +138,7 @@ def by_airflow(settings: Settings, *, load_id: str, progress: Progress | None = 
         PipelineFailed: the run has not ended in time.
         ConnectionFailed: Airflow does not answer; the run goes on there.
     """
-    return _by_airflow(settings, DAG, "parity", compared, load_id, progress)
+    return _by_airflow(settings, CLOUD, "parity", compared, load_id, progress)
 
 
 def legacy_by_airflow(settings: Settings, *, load_id: str, progress: Progress | None = None) -> PipelineRun:
@@ -157,7 +154,7 @@ def legacy_by_airflow(settings: Settings, *, load_id: str, progress: Progress | 
             return False, f"the run ended well, and the tables of {postgres.address(own.source)} are those of before"
         return recomputed(own)
 
-    return _by_airflow(settings, LEGACY_DAG, "recomputation", look, load_id, progress)
+    return _by_airflow(settings, LEGACY, "recomputation", look, load_id, progress)
 
 
 def _by_airflow(

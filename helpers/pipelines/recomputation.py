@@ -24,9 +24,6 @@ from helpers.source.asking import asking
 
 ENGINE = "decimal arithmetic outside of PostgreSQL"
 RAW = "raw_orders"
-COLUMNS = (
-    "order_id", "order_date", "ship_date", "customer_id", "product_id", "category", "region", "country", "sales", "quantity", "profit",
-)  # fmt: skip
 READ_AT_ONCE = 10_000
 NONE = "(none)"
 
@@ -71,6 +68,9 @@ class Line(NamedTuple):
     sales: Decimal
     quantity: int
     profit: Decimal | None
+
+
+COLUMNS = Line._fields
 
 
 def recompute(raw: Iterable[tuple[Any, ...]]) -> dict[str, list[Row]]:

@@ -26,8 +26,9 @@ from helpers.ledger import folders
 from helpers.ledger.ledger import Ledger
 from helpers.local import stack
 from helpers.local.servers.airflow import Airflow as Server
-from helpers.phases.p20_pipeline_configuration.configuration import CLOUD, DEPRECATED, LEGACY, PipelineConfiguration
+from helpers.phases.p20_pipeline_configuration.configuration import PipelineConfiguration
 from helpers.pipelines import data_sources
+from helpers.pipelines.dag_files import CLOUD, DEPRECATED, LEGACY
 from helpers.pipelines.sample import sample
 from helpers.platforms import airflow as platform
 from helpers.platforms import postgres

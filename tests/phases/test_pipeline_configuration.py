@@ -17,9 +17,10 @@ import pytest
 
 from helpers.errors import ConnectionFailed, GateClosed, MigrationError, SettingsError, UsageError
 from helpers.phases.p20_pipeline_configuration import configuration as phase
-from helpers.phases.p20_pipeline_configuration.configuration import CLOUD, DEPRECATED, LEGACY, PipelineConfiguration
+from helpers.phases.p20_pipeline_configuration.configuration import PipelineConfiguration
 from helpers.pipelines import aggregation as legacy_aggregation
 from helpers.pipelines import dag_files, data_sources
+from helpers.pipelines.dag_files import CLOUD, DEPRECATED, LEGACY
 from helpers.pipelines.sample import sample
 from helpers.platforms import airflow, postgres
 

@@ -23,8 +23,9 @@ from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.phases.common.subject import Answer, Box, answer_parity, answer_protection, show_failing
 from helpers.pipelines import aggregation, benchmark, downstream, full_run, query_times, recomputation, source_quality
 from helpers.pipelines.benchmark import Benchmark, BenchmarkPlan
+from helpers.pipelines.dag_files import LEGACY
 from helpers.pipelines.downstream import Listed, Reading
-from helpers.pipelines.full_run import LEGACY_DAG, PipelineRun
+from helpers.pipelines.full_run import PipelineRun
 from helpers.pipelines.parity import AGGREGATES
 from helpers.platforms import airflow, postgres
 from helpers.progress import Progress
@@ -81,7 +82,7 @@ class LegacyPipeline:
             ("aggregate", "replaces the star, sales_data, sales_daily and sales_monthly in one transaction"),
             ("recomputation", "nothing: it reads the order lines and the aggregates"),
         ]
-        what = f"run the legacy aggregation once: {LEGACY_DAG} in Airflow where it is up, otherwise in this process"
+        what = f"run the legacy aggregation once: {LEGACY} in Airflow where it is up, otherwise in this process"
         cost = "what the nightly run costs; readers wait while it commits"
         return plan_step("s40-full-run", what, rows, "stage", "what", cost=cost)
 
@@ -98,7 +99,7 @@ class LegacyPipeline:
         if aggregation.files(self._settings.source) != result["files"]:
             return Found("not done", "the aggregates were rebuilt since")
         if result["run"]:
-            state = airflow.connect(self._settings).state(LEGACY_DAG, str(result["run"]))
+            state = airflow.connect(self._settings).state(LEGACY, str(result["run"]))
             return Found("done" if state == "success" else "not done", f"Airflow calls the run {result['run']} {state}")
         return Found("done", "the aggregates' files are those that the run made")
 

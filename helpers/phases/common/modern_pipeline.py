@@ -18,7 +18,7 @@ from helpers.phases.common.box_findings import output_findings, performance_find
 from helpers.phases.common.plan import StepPlan, compute_cost, plan_step
 from helpers.phases.common.subject import Answer, Box, answer_parity, answer_protection, show_failing
 from helpers.phases.common.verification import compare, keep_report
-from helpers.pipelines import benchmark, downstream, full_run, functional, marts, parity
+from helpers.pipelines import benchmark, dag_files, downstream, full_run, functional, marts, parity
 from helpers.pipelines.benchmark import Benchmark, BenchmarkPlan
 from helpers.pipelines.downstream import Listed, Reading
 from helpers.pipelines.full_run import PipelineRun
@@ -90,7 +90,7 @@ class ModernPipeline:
         if staged is None or staged.export != result["export"]:
             return Found("not done", "the stage holds another export by now")
         if result["run"]:
-            state = airflow.connect(self._settings).state(full_run.DAG, str(result["run"]))
+            state = airflow.connect(self._settings).state(dag_files.CLOUD, str(result["run"]))
             return Found("done" if state == "success" else "not done", f"Airflow calls the run {result['run']} {state}")
         found = marts.built(self._settings)
         if found.get("load_id") != load_id:

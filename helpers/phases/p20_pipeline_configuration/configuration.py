@@ -25,14 +25,11 @@ from helpers.phases.common.phase import Phase, part_of
 from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.phases.common.switches import Dags
 from helpers.pipelines import dag_files, data_sources
+from helpers.pipelines.dag_files import CLOUD, DEPRECATED, LEGACY
 from helpers.platforms import airflow as platform
 from helpers.platforms.airflow import Airflow, Task
 from helpers.progress import progress
 from helpers.settings.local_stack import local_stack
-
-CLOUD = "cloud_sales_pipeline_dag"
-LEGACY = "legacy_postgres_sales_aggregation"
-DEPRECATED = "sales_data_aggregation"
 
 COST = "none: switches and variables of Airflow cost nothing"
 
