@@ -7,7 +7,7 @@ its gate, and a step that changes something is only planned unless `apply` is se
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -17,7 +17,6 @@ import pandas as pd
 import plotly.graph_objects as go
 import snowflake.connector
 import sqlalchemy
-from IPython import get_ipython
 from IPython.display import HTML, Markdown
 
 from helpers import export, load
@@ -40,6 +39,7 @@ from helpers.phases.common import charts
 from helpers.phases.common.verification import compare, keep_report
 from helpers.phases.p30_data_migration import plan as data_migration_plan
 from helpers.phases.p30_data_migration.snapshot_phase import SnapshotPhase
+from helpers.phases.p30_data_migration.sql_cells import load_jupysql as load_jupysql
 from helpers.platforms import postgres
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.progress import progress
@@ -124,15 +124,8 @@ class DataMigration(SnapshotPhase):
     def check_stage(self) -> Token:
         """Compares the staged files with the snapshot, cell by cell; the gate in front of loading."""
         with self.step("s30-stage-gate", self._inputs(), CHECK) as step:
-            if not self.apply:
-                return rehearse(STAGE_HOLDS_THE_SNAPSHOT, str(self._planned().rows))
-            step.result = _summary(report := self._verify("stage"))
-            return gate(
-                STAGE_HOLDS_THE_SNAPSHOT,
-                report.equal,
-                evidence=_summary(report),
-                next_step="do not load; read the differing cells in the report and report a fault of the export",
-            )
+            fix = "do not load; read the differing cells in the report and report a fault of the export"
+            return self._judge(step, STAGE_HOLDS_THE_SNAPSHOT, lambda: self._verify("stage"), fix)
 
     def load(self, stage_checked: Token) -> pd.DataFrame:
         """Loads the target, each table in one transaction, or shows what would be loaded."""
@@ -335,13 +328,15 @@ class DataMigration(SnapshotPhase):
             if target not in self.settings.targets:
                 self._without(step, target)
                 return Markdown("– no gate: there is no table to hold anything")  # type: ignore[no-untyped-call]
-            if not self.apply:
-                return rehearse(holds, str(self._planned().rows))
-            step.result = _summary(report := self._found(target))
-            return gate(
-                holds, report.equal, evidence=_summary(report),
-                next_step="look at what differs above, and at the report; correct the cause, then run this phase again",
-            )  # fmt: skip
+            fix = "look at what differs above, and at the report; correct the cause, then run this phase again"
+            return self._judge(step, holds, lambda: self._found(target), fix)
+
+    def _judge(self, step: Step, holds: str, compared: Callable[[], Report], fix: str) -> Token:
+        if not self.apply:
+            return rehearse(holds, str(self._planned().rows))
+        report = compared()
+        step.result = _summary(report)
+        return gate(holds, report.equal, evidence=_summary(report), next_step=fix)
 
     def _without(self, step: Step, target: TargetName) -> pd.DataFrame:
         """What a step on a target does that the profile does not have: it says so, and its result says so in the ledger."""
@@ -384,20 +379,6 @@ class DataMigration(SnapshotPhase):
         if written := keep_report(found, name, about):
             self._pages[target] = written
         return found
-
-
-def load_jupysql() -> None:
-    """Registers `%sql` and `%%sql`, as `%load_ext sql` does; but reads no settings of the user's, whose notices would stand in the
-    evidence, and reports no use to jupysql's makers."""
-    os.environ["PLOOMBER_STATS_ENABLED"] = "false"
-    os.environ["PLOOMBER_VERSION_CHECK_DISABLED"] = "true"
-    from sql._current import _set_sql_magic  # type: ignore[import-untyped]  # half a second, for one cell alone
-    from sql.magic import SqlMagic  # type: ignore[import-untyped]
-
-    shell = get_ipython()
-    magic = SqlMagic(shell)
-    _set_sql_magic(magic)
-    shell.register_magics(magic)
 
 
 def _loaded(staged: Manifest) -> dict[str, Any]:
