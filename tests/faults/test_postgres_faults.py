@@ -54,7 +54,7 @@ ENTRIES: dict[str, tuple[dict[str, Any], bool, str]] = {
     "a database that takes no connections": ({"dbname": "template0"}, False, "ALLOW_CONNECTIONS true"),
     "nobody listens": ({"port": 1}, True, "check that the server runs"),
     "no such host": ({"host": "no-such-host.invalid"}, False, "correct host"),
-    "TLS that it lacks": ({"sslmode": "require"}, False, "speaks no TLS"),
+    "TLS that it lacks": ({"sslmode": "require"}, False, "does not speak TLS"),
 }  # fmt: skip
 
 
@@ -216,15 +216,15 @@ def _idle(source: Source) -> None:
 
 STATEMENTS: dict[str, tuple[Callable[[Source], None], type[MigrationError], bool, str]] = {
     "statement_timeout": (_asked("SELECT pg_sleep(9)", "statement_timeout = 100"), SourceFailed, False, "statement_timeout"),
-    "cancelled by somebody": (_cancelled("pg_cancel_backend"), SourceFailed, False, "somebody ended the query"),
+    "cancelled by somebody": (_cancelled("pg_cancel_backend"), SourceFailed, False, "the query was cancelled"),
     # psycopg2 keeps only libpq's own words of a connection that ended, so that the reason stands in the server's log.
     "ended by somebody": (_cancelled("pg_terminate_backend"), ConnectionFailed, True, "an administrator"),
     "a stronger lock": (_locked, SourceFailed, True, "pg_locks"),
     "a snapshot that is gone": (_gone_snapshot, SourceRefused, False, "export again under a new snapshot"),
-    "idle in transaction": (_idle, ConnectionFailed, True, "a time-out of idle sessions"),
+    "idle in transaction": (_idle, ConnectionFailed, True, "an idle time-out"),
     "no such table": (_asked("SELECT * FROM public.gone"), SourceRefused, False, "export again"),
     "a right": (_asked("SELECT * FROM pg_authid"), SourceFailed, False, "grant what the message names"),
-    "disk full there": (_raising("53100", "could not extend file: No space left on device"), SourceFailed, False, "make room on the source"),
+    "disk full there": (_raising("53100", "could not extend file: No space left on device"), SourceFailed, False, "free space on the source"),
     "out of locks": (_raising("53200", "out of shared memory"), SourceFailed, False, "max_locks_per_transaction"),
     "too many connections": (_raising("53300", "sorry, too many clients already"), ConnectionFailed, True, "max_connections"),
     "snapshot too old": (_raising("72000", "snapshot too old"), SourceRefused, False, "new snapshot"),

@@ -41,8 +41,8 @@ from helpers.settings import Databricks, Kafka, Settings
 STAGES: dict[str, tuple[dict[str, Any], bool, str]] = {
     "wrong secret": ({"secret_key": SecretStr("wrong-secret")}, False, "secret_key"),
     "unknown key": ({"access_key": "nobody"}, False, "access_key"),
-    "no such bucket": ({"url": "s3://no-such-bucket/x/"}, False, "make it"),
-    "nobody listens": ({"endpoint": "http://127.0.0.1:1"}, True, "see that it runs"),
+    "no such bucket": ({"url": "s3://no-such-bucket/x/"}, False, "create it"),
+    "nobody listens": ({"endpoint": "http://127.0.0.1:1"}, True, "check that it runs"),
     "no such host": ({"endpoint": "http://no-such-host.invalid:9000"}, False, "correct endpoint"),
     "TLS that it lacks": ({"endpoint": "https"}, False, "correct the scheme of endpoint"),
 }
@@ -75,7 +75,7 @@ def test_every_client_of_s3_has_the_same_answer(local_settings: Settings, fault:
         ("AccessDenied", 403, False, "s3:PutObject"), ("ExpiredToken", 400, False, "log in again"),
         ("RequestTimeTooSkewed", 403, False, "clock"), ("PermanentRedirect", 301, False, "region"),
         ("SlowDown", 503, True, "busy"), ("InternalError", 500, True, "busy"), ("RequestTimeout", 400, True, "busy"),
-        ("QuotaExceeded", 403, False, "make room in the bucket"), ("Unheard", 403, False, "s3:PutObject"),
+        ("QuotaExceeded", 403, False, "free space in the bucket"), ("Unheard", 403, False, "s3:PutObject"),
         ("Unheard", 503, True, "busy"), ("Unheard", 418, False, "check the bucket's name"),
     ],
 )  # fmt: skip
@@ -130,7 +130,7 @@ def test_a_full_disk_of_this_machine_is_no_full_bucket(tmp_path: Path) -> None:
             connection.execute("SELECT * FROM range(30000000) t(i) ORDER BY hash(i)").fetchone()
     told = duck_faults.told(raised.value, "compare", on="t")
     assert (type(told), told.transient) == (DiskRefused, False), told
-    assert "room" in told.next_step
+    assert "free space" in told.next_step
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_the_second_line_of_snowflakes_message_is_the_reason(local_settings: Set
     ("url", "transient", "cure"),
     [
         ("sc://127.0.0.1:1", True, "check host and cluster"),
-        ("sc://no-such-host.invalid:15002", False, "name service"),
+        ("sc://no-such-host.invalid:15002", False, "name resolution"),
         ("sc://localhost:{expired}/;use_ssl=true", False, "certificate"),
     ],
 )
