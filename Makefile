@@ -79,17 +79,18 @@ check: setup  ## format, lint, types, notebooks' lint
 format: setup  ## put the code into its form
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-lock: $(BIN)/.ready  ## resolve the requirements anew
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header requirements.in -o requirements.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header helpers/local/requirements.in -o helpers/local/requirements.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pipeline/dbt/requirements.in -o pipeline/dbt/requirements.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pipeline/airflow/requirements.in -o pipeline/airflow/requirements.txt
+LOCKED := requirements helpers/local/requirements helpers/local/cloud/requirements pipeline/dbt/requirements pipeline/airflow/requirements
+lock: $(BIN)/.ready  ## resolve the requirements anew, each package with the hashes of its files
+	@for each in $(LOCKED); do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes $$each.in -o $$each.txt || exit 1; \
+	done
 
 # Under our own versions of what both need, since it comes first on the path.
 .venv-benchmarks/.ready: benchmarks/requirements.txt $(BIN)/.ready
-	@rm -rf .venv-benchmarks
-	@$(BIN)/uv pip install --quiet --target .venv-benchmarks -r benchmarks/requirements.txt -c requirements.txt \
-		|| $(BIN)/python -m pip install --quiet --target .venv-benchmarks -r benchmarks/requirements.txt -c requirements.txt
+	@rm -rf .venv-benchmarks && mkdir .venv-benchmarks
+	@grep -v -e '--hash' requirements.txt | sed 's/ \\$$//' > .venv-benchmarks/constraints.txt  # a hash there would be asked of all
+	@$(BIN)/uv pip install --quiet --target .venv-benchmarks -r benchmarks/requirements.txt -c .venv-benchmarks/constraints.txt \
+		|| $(BIN)/python -m pip install --quiet --target .venv-benchmarks -r benchmarks/requirements.txt -c .venv-benchmarks/constraints.txt
 	@touch $@
 
 bench-export: stack .venv-benchmarks/.ready  ## measure the export beside COPY, DuckDB's scanner and ADBC (BENCH="--rows 200000 --repeat 1")
