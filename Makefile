@@ -10,7 +10,7 @@ CHECK := $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full lab test test-slow check format lock stack checker down clean bench-export bench-verify
+.PHONY: help setup demo demo-full lab test test-slow check format lock audit sbom stack checker down clean bench-export bench-verify
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,11 +79,24 @@ check: setup  ## format, lint, types, notebooks' lint
 format: setup  ## put the code into its form
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-LOCKED := requirements helpers/local/requirements helpers/local/cloud/requirements pipeline/dbt/requirements pipeline/airflow/requirements
+LOCKED := requirements .ci/requirements helpers/local/requirements helpers/local/cloud/requirements pipeline/dbt/requirements pipeline/airflow/requirements
 lock: $(BIN)/.ready  ## resolve the requirements anew, each package with the hashes of its files
 	@for each in $(LOCKED); do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes $$each.in -o $$each.txt || exit 1; \
 	done
+
+.venv-audit/.ready: .ci/requirements.txt
+	$(call install,.venv-audit,.ci/requirements.txt)
+	@touch $@
+
+audit: .venv-audit/.ready  ## look for insecure patterns in the code and known vulnerabilities of the locked packages (where the index answers)
+	@.venv-audit/bin/bandit -q -c pyproject.toml -r helpers
+	@.venv-audit/bin/python .ci/audit.py $(addsuffix .txt,$(LOCKED))
+
+sbom: .venv-audit/.ready  ## write dist/sbom.json, the bill of materials of a release (CycloneDX)
+	@mkdir -p dist
+	@.venv-audit/bin/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible -o dist/sbom.json
+	@echo dist/sbom.json
 
 # Under our own versions of what both need, since it comes first on the path.
 .venv-benchmarks/.ready: benchmarks/requirements.txt $(BIN)/.ready
