@@ -260,7 +260,7 @@ def _chain(files: Container, manifest: SealManifest, given: _Given) -> Iterator[
         yield Finding(
             "chain-broken",
             MANIFEST,
-            f"the run before, {manifest.previous.run}, has {'another seal' if seal else 'no seal'} than the one it names",
+            f"the run before, {manifest.previous.run}, {'has another seal than the one it names' if seal else 'is not sealed'}",
         )
 
 

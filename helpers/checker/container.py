@@ -305,7 +305,7 @@ def opened(path: Path) -> Iterator[tuple[Folder | Archive, list[Finding]]]:
     Raises:
         UsageError: it is neither.
     """
-    if path.is_dir():
+    if _is_folder(path):
         folder = Folder(path)
         if hidden := next((each for each in (path, *path.rglob("*")) if not _may_be_read(each)), None):
             raise _no_evidence(hidden, "you may not read it")
@@ -342,6 +342,13 @@ def archived(file: BinaryIO, name: str) -> Iterator[tuple[Folder | Archive, list
         except _UNREADABLE:
             wrong = [Finding("zip-damaged", name, "its headers lead nowhere")]
         yield found, wrong
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # a name that is too long
+        raise _no_evidence(path, error.strerror or "it cannot be read") from None
 
 
 def _may_be_read(path: Path) -> bool:
@@ -390,7 +397,10 @@ def _hidden(file: BinaryIO, archive: zipfile.ZipFile) -> Iterator[str]:
         file.seek(name, 1)
         if info.comment or not _are_ordinary(info.extra) or not _are_ordinary(file.read(extra)):
             yield f"{info.filename} has a comment or a field that no ordinary tool writes"
-        at += 30 + name + extra + info.compress_size
+        at += 30 + name + extra
+        if not _is_all_of_it(file, at, info):
+            yield f"{info.filename} holds more bytes than its content takes"
+        at += info.compress_size
         if flags & 8:
             at += _descriptor(file, at, info)
     directory = sum(
@@ -402,6 +412,22 @@ def _hidden(file: BinaryIO, archive: zipfile.ZipFile) -> Iterator[str]:
     end = file.read(22)
     if archive.start_dir != at or archive.comment or end[:4] != b"PK\5\6" or size - 22 - at - directory not in (0, 76):
         yield "it holds bytes that belong to no file"
+
+
+def _is_all_of_it(file: BinaryIO, at: int, info: zipfile.ZipInfo) -> bool:
+    """Whether a file's content ends where its bytes do. What cannot be read is named when it is hashed."""
+    if info.compress_type != zipfile.ZIP_DEFLATED:
+        return info.compress_type != zipfile.ZIP_STORED or info.compress_size == info.file_size
+    file.seek(at)
+    left, content = info.compress_size, zlib.decompressobj(-zlib.MAX_WBITS)
+    with suppress(zlib.error):
+        while not content.eof and (piece := file.read(min(_PIECE, left))):
+            left -= len(piece)
+            while piece:
+                content.decompress(piece, _PIECE)
+                piece = content.unconsumed_tail
+        return not left and not content.unused_data
+    return True
 
 
 def _descriptor(file: BinaryIO, at: int, info: zipfile.ZipInfo) -> int:

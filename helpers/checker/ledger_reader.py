@@ -74,7 +74,9 @@ def named_differences(lines: Sequence[Line], sealed: Sequence[str]) -> list[Find
         moved = [str(place) for place, (a, b) in enumerate(zip(now, sealed, strict=True), start=1) if a != b]
         return [Finding("ledger-reordered", LEDGER, f"the lines {', '.join(moved)} stand in another order")]
     found = []
-    for tag, a, b, c, d in difflib.SequenceMatcher(None, sealed, now, autojunk=False).get_opcodes():
+    tails = difflib.SequenceMatcher(None, sealed[same:], now[same:], autojunk=False)
+    for tag, *places in tails.get_opcodes():
+        a, b, c, d = (same + each for each in places)
         if tag == "delete" and b == len(sealed):
             found.append(Finding("ledger-truncated", LEDGER, f"it ends before line {a + 1} of {len(sealed)}"))
         elif tag == "delete":

@@ -78,4 +78,5 @@ def _outweighs(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
 
 
 def _names(found: Mapping[str, Any], field: str) -> tuple[str, ...]:
-    return tuple(str(name) for name in found.get(field) or ())
+    names = found.get(field)
+    return tuple(map(str, names)) if isinstance(names, list) else ()

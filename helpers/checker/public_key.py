@@ -16,6 +16,8 @@ from helpers.checker.strict_json import canonical
 from helpers.errors import UsageError
 
 _RAW_BYTES = 32
+_LONGEST = 1 << 16
+"""Bytes of a file that may hold a key."""
 _PRIME = 2**255 - 19
 _ORDER_8 = (
     "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
@@ -75,7 +77,8 @@ def public_key(given: str, *, base: Path | None = None) -> PublicKey:
         return _safe(raw, "the base64 text")
     path = (base or Path()) / Path(given).expanduser()
     try:
-        return _from_pem(path.read_bytes(), str(path))
+        with path.open("rb") as file:
+            return _from_pem(file.read(_LONGEST), str(path))
     except OSError as error:
         raise _unusable(str(path), error.strerror or "unreadable") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from helpers.checker import dsse
@@ -12,6 +13,8 @@ from helpers.checker.manifest import COMPUTED, PREVIOUS, SEAL, SealManifest
 from helpers.checker.rule import NOT_APPLICABLE, stand_ins, standings
 from helpers.checker.strict_json import loads
 
+_CLOCK, _AHEAD = timedelta(seconds=2), timedelta(days=1)
+"""What is no news of a clock: how far it goes back when it is put right, and how far another machine's may be ahead."""
 _COUNTS = ("tables", "rows", "cells")
 
 
@@ -69,9 +72,27 @@ def notes(facts: Facts, manifest: SealManifest) -> Iterator[str]:
             yield f"line {line.n}: what {line.text('by')} signed has no time in it; the ledger's clock says {line.text('at')}"
     if facts.lines and facts.lines[-1].fields.get("counter") is not True:
         yield "it was sealed where nobody kept a counter of the run: lines behind a signature of the engine may have been cut off"
+    yield from _clock_notes(facts.lines, str(_said(facts.files.read(SEAL) or b"").get("at", "")))
     few = [each.step for each in facts.declared if each.approval in ("cutover", "destructive") and each.approvals < 2]
     if few and not stand_ins(facts.lines):
         yield f"the settings asked for fewer than two approvals of {', '.join(few)}"
+
+
+def _clock_notes(lines: Sequence[Line], sealed: str) -> Iterator[str]:
+    """Where the times run backwards by more than a clock that is kept right does."""
+    latest = datetime.min.replace(tzinfo=UTC)
+    for where, at in (*((f"line {line.n}", line.text("at")) for line in lines), ("the seal", sealed)):
+        try:
+            found = datetime.fromisoformat(at)
+            back = latest - found > _CLOCK
+        except (ValueError, TypeError):
+            yield f"{where} has no time that can be read"
+            continue
+        if back:
+            yield f"{where} is dated {at[:19]}, before what it follows: the clock was set back, or somebody wrote it with a time of his own"
+        latest = max(latest, found)
+    if latest - datetime.now(UTC) > _AHEAD:
+        yield f"it is dated {latest.isoformat()[:19]}, which is still to come"
 
 
 def in_words(found: Mapping[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from helpers.checker.signatures import key_for, why_not
 from helpers.errors import MigrationError
 from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import Roll, roll
+
+_NAME = re.compile(r"\w[\w-]{0,99}")
+"""Of a phase, or of an attempt: nothing that leads elsewhere, and no pattern of many names."""
 
 CHECKED_AT_ONCE = 256_000_000
 """Bytes of a run up to which its seal is checked without being asked."""
@@ -184,7 +188,9 @@ def _attempts(folder: Path, lines: list[Line]) -> Iterator[AttemptRow]:
     for line in lines:
         if line.event != "attempt-started":
             continue
-        phase, attempt = Path(line.text("phase")).name, Path(line.text("attempt")).name
+        phase, attempt = line.text("phase"), line.text("attempt")
+        if not (_NAME.fullmatch(phase) and _NAME.fullmatch(attempt)):
+            continue  # whoever wrote the line made the names up, and they lead nowhere
         end = ended.get((phase, attempt))
         parameters = line.fields.get("parameters")
         applied = not (isinstance(parameters, dict) and parameters.get("apply") is False)

@@ -78,7 +78,9 @@ def message(text: str, kind: str = "none") -> str:
 
 
 def _rendered(template: str, **values: Any) -> str:
-    return redact(_environment().get_template(template).render(**values))
+    # Half a surrogate pair, which a ledger may hold, has no UTF-8, and no browser would be sent the page.
+    text = redact(_environment().get_template(template).render(**values))
+    return text.encode(errors="backslashreplace").decode()
 
 
 @cache

@@ -336,3 +336,12 @@ def test_with_the_machine_s_key_too(sealed: Run, what: str) -> None:
     found = checked(sealed)
     assert kind in {each.kind for each in found.findings}, found.findings
     assert "unreadable" not in {each.kind for each in found.findings}, found.findings
+
+
+@pytest.mark.parametrize(("at", "said"), [(YESTERDAY, "before what it follows"), ("9999-01-01", "still to come")])
+def test_a_line_with_a_time_of_somebody_s_own_is_a_note(sealed: Run, at: str, said: str) -> None:
+    """A clock may have been set right, so it is no tampering; that a former key gains nothing by it is another test's."""
+    unsealed(sealed, lambda run: an_approval(run, "carol", at=f"{at}T00:00:00+00:00"))
+    found = checked(sealed)
+    assert found.findings == ()
+    assert any(said in note for note in found.notes), found.notes
