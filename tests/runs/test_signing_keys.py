@@ -81,7 +81,7 @@ def test_a_key_that_cannot_sign_is_refused(tmp_path: Path) -> None:
     locked = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
     rsa = generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     for path, why in (
-        (written("open.pem", pem, 0o644), "others"),
+        (written("open.pem", pem, 0o644), "users other than"),
         (written("text.pem", b"hello"), "PEM"),
         (written("locked.pem", locked), "PEM"),
         (written("rsa.pem", rsa), "Ed25519"),
