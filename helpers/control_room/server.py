@@ -93,9 +93,12 @@ def _file(outputs: Path, request: Request) -> Response:
     folder = overview.run_folder(outputs, request.path_params["run"])
     if folder is None:
         return PlainTextResponse("There is no such run.\n", status_code=404)
-    path = (folder / unquote(request.path_params["path"])).resolve()
-    inside = path.is_relative_to(folder)
-    if request.method not in ("GET", "HEAD") or not inside or path.suffix not in _SERVED or not path.is_file():
+    try:
+        path = (folder / unquote(request.path_params["path"])).resolve()
+        there = path.is_relative_to(folder) and path.suffix in _SERVED and path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or no name
+        there = False
+    if request.method not in ("GET", "HEAD") or not there:
         return PlainTextResponse("There is no such file in the run.\n", status_code=404)
     kind = "text/html" if path.suffix == ".html" else mimetypes.guess_type(path.name)[0] or "text/plain"
     return FileResponse(path, media_type=kind, headers={"Content-Security-Policy": access.RUNS_PAGE})

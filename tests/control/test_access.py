@@ -156,7 +156,8 @@ def test_files_of_runs_are_shown_in_a_sandbox_and_nothing_else_is(room: Room) ->
     assert "sandbox" in page.headers["content-security-policy"]
     assert "allow-same-origin" not in page.headers["content-security-policy"]
     for path in ("/files/r/link.html", "/files/r/..%2f..%2fsecret.html", "/files/%2e%2e/secret.html", "/files/r/absent.html",
-                 f"/files/r/{PHASE}", "/files/.hidden/x.html", "/files/away/ledger.jsonl"):  # fmt: skip
+                 f"/files/r/{PHASE}", "/files/.hidden/x.html", "/files/away/ledger.jsonl",
+                 "/files/r/a%2500.html", "/files/r/" + "x" * 5000 + ".html"):  # fmt: skip
         assert room.operator.get(path).status_code == 404, path
     assert room.operator.post(PAGE).status_code == 405
 
