@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from helpers.checker.strict_json import canonical
 from helpers.errors import UsageError
 
-_RAW_BYTES = 32
+KEY_BYTES = 32
 _LONGEST = 1 << 16
 """Bytes of a file that may hold a key."""
 _PRIME = 2**255 - 19
@@ -109,7 +109,7 @@ def _decoded(text: str) -> bytes | None:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
-    return raw if len(raw) == _RAW_BYTES else None
+    return raw if len(raw) == KEY_BYTES else None
 
 
 def _unusable(where: str, why: str) -> UsageError:

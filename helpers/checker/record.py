@@ -10,6 +10,7 @@ from helpers.checker.environment import environment_from_ledger
 from helpers.checker.facts import Facts, number, place
 from helpers.checker.finding import Finding
 from helpers.checker.ledger_reader import LEDGER, Line
+from helpers.checker.line_signatures import line_signatures
 from helpers.checker.manifest import (
     COMPUTED,
     MANIFEST,
@@ -36,7 +37,7 @@ MADE_BY_SEALING = (INDEX, ENVIRONMENT, PREVIOUS, CHECKER)
 
 _NOTEBOOK = re.compile(r"([^/]+)/(attempt-\d{2,})\.ipynb")
 _STARTED = frozenset({"completed", "failed", "running"})
-_SINCE_FORM_3 = frozenset({"stand_ins", "signed_at", "plan"})
+_SINCE_FORM_3 = frozenset({"stand_ins", "signed_at", "plan", "next_key"})
 """Fields of lines by which a ledger shows that its program seals in form 3: in an older one it would hide from the later rules."""
 
 _NOT_THE_ENGINES = frozenset({"approved", "attested", "head-signed", "recovered", "sealed"})
@@ -48,7 +49,8 @@ _FIELDS: Mapping[str, Set[str]] = {
     "head-signed": frozenset({"head", "key_id", "envelope"}),
     "recovered": frozenset({"file", "sha256", "length"}),
 }
-"""What these lines say beside number, time, line before and event. The engine may never sign them: no more is believed of them."""
+"""What these lines say beside the fields of every line. The engine may never sign them: no more is believed of them."""
+_OF_EVERY_LINE = frozenset({"n", "at", "prev", "event", "next_key", "signature"})
 _FOLDERS: Mapping[str, str] = {"approved": APPROVALS, "attested": APPROVALS, "head-signed": "heads"}
 
 
@@ -87,6 +89,7 @@ def open_findings(facts: Facts) -> Iterator[Finding]:
     yield from _attempts(facts)
     yield from _steps(facts)
     yield from _heads(facts)
+    yield from line_signatures(lines, machine_key(facts)).findings
     yield from _signed(facts)
     yield from _plans(facts)
     yield from _approved(facts)
@@ -190,12 +193,21 @@ def _steps(facts: Facts) -> Iterator[Finding]:
                 )
 
 
-def _heads(facts: Facts) -> Iterator[Finding]:
-    lines, known = facts.lines, facts.run_key
+def machine_key(facts: Facts) -> PublicKey | None:
+    """The machine's key: the one that is known otherwise, else the one that the ledger names; None where that is none."""
+    return facts.run_key or _named_machine_key(facts)
+
+
+def _named_machine_key(facts: Facts) -> PublicKey | None:
+    named = facts.lines[0].text("run_key") if facts.lines else ""
     try:
-        named = public_key(lines[0].text("run_key")) if lines and lines[0].text("run_key") else None
+        return public_key(named) if named else None
     except UsageError:
-        named = None
+        return None
+
+
+def _heads(facts: Facts) -> Iterator[Finding]:
+    lines, known, named = facts.lines, facts.run_key, _named_machine_key(facts)
     if known and (named is None or named.keyid != known.keyid):
         yield Finding("wrong-signer", LEDGER, "the run names another machine's key than the one that is known")
     covered = 0
@@ -321,7 +333,7 @@ def _recovered(facts: Facts) -> Iterator[Finding]:
 def _fields(facts: Facts) -> Iterator[Finding]:
     """Lines that nobody but the sealer may have signed, and that say more than such lines do, or name a file elsewhere."""
     for line in (line for line in facts.lines if line.event in _FIELDS):
-        if more := sorted(line.fields.keys() - _FIELDS[line.event] - {"n", "at", "prev", "event"}):
+        if more := sorted(line.fields.keys() - _FIELDS[line.event] - _OF_EVERY_LINE):
             yield Finding(
                 "line-fields", LEDGER, f"line {line.n}, {line.event}, also says {', '.join(more)}, which nobody signed"
             )

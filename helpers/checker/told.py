@@ -9,7 +9,9 @@ from typing import Any
 from helpers.checker import dsse
 from helpers.checker.facts import Facts
 from helpers.checker.ledger_reader import Line
+from helpers.checker.line_signatures import LineSignatures, line_signatures
 from helpers.checker.manifest import COMPUTED, PREVIOUS, SEAL, SealManifest
+from helpers.checker.record import machine_key
 from helpers.checker.rule import NOT_APPLICABLE, stand_ins, standings
 from helpers.checker.strict_json import loads
 
@@ -23,7 +25,8 @@ def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
 
     Returns:
         Plain values: `sealed`, `sealer`, `run_key`, `opened`, `option`, `profile`, `stand_ins`, `people`, `verified`, `lsns`,
-        `left_out`, `not_applicable`, `form`.
+        `left_out`, `not_applicable`, `form`, `line_keys` (the first one's public half, how many lines are signed as they were
+        written, and before which ones the machine's key signed anew).
     """
     lines = facts.lines
     opened = lines[0] if lines else Line(0, "", {}, "")
@@ -31,11 +34,13 @@ def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
     words = frozenset(each.step for each in facts.declared if each.word)
     undone = {each.undoes: each.step for each in facts.declared if each.undoes}
     verified = list(_verified(lines))
+    signed = line_signatures(lines, machine_key(facts))
     return {
         "form": manifest.version,
         "sealed": str(_said(seal).get("at", "")),
         "sealer": {"key_id": dsse.key_id_in(seal) or "", "before": _before(facts, manifest, seal)},
         "run_key": "known beforehand" if facts.run_key else "the run's own word",
+        "line_keys": {"first": opened.text("next_key"), "signed": signed.signed, "anew": list(signed.anew)},
         "opened": opened.text("at"),
         "option": opened.text("option"),
         "profile": opened.text("profile"),
@@ -73,6 +78,7 @@ def notes(facts: Facts, manifest: SealManifest) -> Iterator[str]:
     if facts.lines and facts.lines[-1].fields.get("counter") is not True:
         yield "it was sealed where nobody kept a counter of the run: lines behind a signature of the engine may have been cut off"
     yield from _clock_notes(facts.lines, str(_said(facts.files.read(SEAL) or b"").get("at", "")))
+    yield from _of_line_keys(line_signatures(facts.lines, machine_key(facts)))
     few = [each.step for each in facts.declared if each.approval in ("cutover", "destructive") and each.approvals < 2]
     if few and not stand_ins(facts.lines):
         yield f"the settings asked for fewer than two approvals of {', '.join(few)}"
@@ -95,6 +101,17 @@ def _clock_notes(lines: Sequence[Line], sealed: str) -> Iterator[str]:
         yield f"it is dated {latest.isoformat()[:19]}, which is still to come"
 
 
+def _of_line_keys(found: LineSignatures) -> Iterator[str]:
+    if not found.signed:
+        yield "its lines were not signed as they were written, only the ledger's end after each attempt"
+    if found.anew:
+        numbers = ", ".join(map(str, found.anew))
+        yield (
+            f"the machine's key signed again at the lines {numbers}, as where the key of the next line is lost or the run goes on "
+            "elsewhere: whoever held the machine's key then could have replaced the lines before"
+        )
+
+
 def in_words(found: Mapping[str, Any]) -> Iterator[str]:
     """The same for a person, a line each."""
     key, before = dsse.short(found["sealer"]["key_id"]), found["sealer"]["before"]
@@ -104,6 +121,8 @@ def in_words(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"the machine's key is {found['run_key']}" + (
         "" if found["run_key"] == "known beforehand" else ": give --run-key to know it otherwise"
     )
+    if signed := found["line_keys"]["signed"]:
+        yield f"{signed:,} lines signed as they were written, from the key {found['line_keys']['first']} on"
     if found["stand_ins"]:
         yield f"on stand-ins: {', '.join(found['stand_ins'])}"
     for each in found["people"]:

@@ -15,7 +15,7 @@ import typer
 
 from helpers import PROJECT
 from helpers.errors import AwaitingPerson, MigrationError, SignatureRefused, UsageError
-from helpers.evidence import keys
+from helpers.ledger import keys
 from helpers.ledger.ledger import NAME as LEDGER
 from helpers.ledger.ledger import Ledger
 from helpers.ledger.view import view

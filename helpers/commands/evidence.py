@@ -19,7 +19,7 @@ def keygen(
 
     Example: runbook keygen --key ~/.config/migration-runbooks/alice.pem
     """
-    from helpers.evidence import keys
+    from helpers.ledger import keys
 
     public = keys.generate(key.expanduser())
     summary = {"private_key": str(key), "public_key": f"{key}.pub", "key_id": public.keyid}

@@ -25,9 +25,9 @@ from helpers.checker.signatures import FOLDER, approvals_of, attestation, awaite
 from helpers.checker.strict_json import canonical
 from helpers.credentials import secret_in
 from helpers.errors import AwaitingPerson, SignatureRefused, UsageError
-from helpers.evidence import keys
 from helpers.evidence.heads import Ledger, write_exclusively
 from helpers.evidence.people import Roll, roll
+from helpers.ledger import keys
 from helpers.ledger.folders import checked_name, create_exclusively
 from helpers.ledger.gate import plain
 from helpers.settings import Settings

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from helpers.checker.ledger_reader import Line
 from helpers.errors import EvidenceError
-from helpers.evidence import keys
+from helpers.ledger import keys, line_keys
 from helpers.ledger.folders import make_private, write_atomically
 
 FOLDER = "run-counters"
@@ -35,6 +35,7 @@ def is_kept(lines: Sequence[Line]) -> bool:
 
 def refuse_a_cut(lines: Sequence[Line], run: str) -> None:
     """Raises EvidenceError where this machine has signed lines of the run that its ledger does not have."""
+    line_keys.refuse_a_cut([line.fields for line in lines], run)
     if lacks := _lacks(lines):
         raise EvidenceError(
             "trust the ledger",

@@ -15,7 +15,8 @@ from helpers.checker.dsse import Signer
 from helpers.checker.ledger_reader import LEDGER, Line, read
 from helpers.checker.record import last_of_the_engine
 from helpers.errors import UsageError
-from helpers.evidence import counter, keys
+from helpers.evidence import counter
+from helpers.ledger import keys
 from helpers.ledger.folders import create_exclusively, make_private
 from helpers.ledger.ledger import Ledger as RunLedger
 from helpers.ledger.ledger import file_digest

@@ -13,10 +13,11 @@ from helpers.checker.ledger_reader import LEDGER, Line, read
 from helpers.checker.manifest import SEAL
 from helpers.checker.signatures import awaited
 from helpers.errors import UsageError
-from helpers.evidence import approvals, keys
+from helpers.evidence import approvals
 from helpers.evidence import seal as sealing
 from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import Roll, roll
+from helpers.ledger import keys
 from helpers.ledger.ledger import Ledger
 from helpers.settings import Settings
 

@@ -6,7 +6,7 @@ exclusive lock and forced to disk before the call returns, so that of two proces
 was told to the caller outlives a crash. A line that a crash tore is moved aside and the next line says so; a line that
 is broken anywhere else was not broken by a crash, and nothing is written behind it.
 
-The chain detects accidents. Whoever can write the file can also recompute it, which is why its head is signed elsewhere.
+The chain detects accidents. Whoever can write the file can also recompute it, which is why each line is signed (`line_keys`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 from helpers import log
 from helpers.errors import AwaitingPerson, EvidenceError
 from helpers.ledger.folders import create_exclusively, make_private
+from helpers.ledger.line_keys import key_for_next_line
 from helpers.redaction import redact_values
 
 NAME = "ledger.jsonl"
@@ -34,6 +35,7 @@ ZEROS = "0" * 64
 """`prev` of the first line, and the head of an empty ledger."""
 
 _OWN = ("n", "at", "prev", "event")
+_SIGNED = ("next_key", "signature")
 _LOGGED = (
     "step",
     "phase",
@@ -136,7 +138,7 @@ class Ledger:
             entries = self._whole(file)
             if (decided := decide(entries)) is None:
                 return None
-            entry = _write(file, entries, *decided)
+            entry = self._write(file, entries, *decided)
         self._log(entry)
         return entry
 
@@ -203,8 +205,25 @@ class Ledger:
         for path in aside:
             content = path.read_bytes()
             fields = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), "length": len(content)}
-            entries.append(_write(file, entries, "recovered", fields))
+            entries.append(self._write(file, entries, "recovered", fields))
         return entries
+
+    def _write(self, file: int, entries: list[Entry], event: str, fields: Mapping[str, Any]) -> Entry:
+        if taken := [name for name in (*_OWN, *_SIGNED) if name in fields]:
+            raise ValueError(f"fields of every line: {taken}")
+        head = {"n": len(entries) + 1, "at": _now(), "prev": _head(entries), "event": event}
+        plain = json.loads(_json(dict(fields)))  # what a tuple holds is masked too
+        value = {**redact_values(plain), **head}
+        key = key_for_next_line([each.fields for each in entries], value, self.path.parent.name)
+        line = _json(key.signed(value) if key else value)
+        # One call: a reader without the lock sees the line or does not.
+        rest = memoryview(line + b"\n")
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        os.fsync(file)
+        if key:
+            key.destroy()
+        return _entry(json.loads(line), line)
 
 
 def digest(value: object) -> str:
@@ -220,20 +239,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write(file: int, entries: list[Entry], event: str, fields: Mapping[str, Any]) -> Entry:
-    if taken := [name for name in _OWN if name in fields]:
-        raise ValueError(f"fields of every line: {taken}")
-    head = {"n": len(entries) + 1, "at": _now(), "prev": _head(entries), "event": event}
-    plain = json.loads(_json(dict(fields)))  # what a tuple holds is masked too
-    line = _json({**redact_values(plain), **head})
-    # One call: a reader without the lock sees the line or does not.
-    rest = memoryview(line + b"\n")
-    while rest:
-        rest = rest[os.write(file, rest) :]
-    os.fsync(file)
-    return _entry(json.loads(line), line)
 
 
 def _read(content: bytes) -> tuple[list[Entry], bytes, Finding | None]:

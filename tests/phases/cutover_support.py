@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from helpers import checklist
-from helpers.evidence import keys, signing
-from helpers.ledger import folders
+from helpers.evidence import signing
+from helpers.ledger import folders, keys
 from helpers.ledger.ledger import Ledger
 from helpers.phases.common import switches
 from helpers.phases.p50_cutover.cutover import Cutover

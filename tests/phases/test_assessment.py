@@ -39,10 +39,10 @@ from helpers.errors import (
     SourceRefused,
     UsageError,
 )
-from helpers.evidence import approvals, keys
+from helpers.evidence import approvals
 from helpers.evidence.declared import declared_steps
 from helpers.finding import Finding
-from helpers.ledger import folders
+from helpers.ledger import folders, keys
 from helpers.ledger.ledger import Ledger
 from helpers.phases.p00_assessment.assessment import INTEGRATIONS, Assessment
 from helpers.phases.p00_assessment.path_selection import PathSelection

@@ -17,8 +17,9 @@ import pytest
 from infrastructure_support import KEYS, attempt, own_project
 
 from helpers.errors import GateClosed, InfrastructureError, UsageError
-from helpers.evidence import approvals, keys
+from helpers.evidence import approvals
 from helpers.infrastructure import resources as infrastructure
+from helpers.ledger import keys
 from helpers.ledger.ledger import Ledger
 from helpers.phases.p10_infrastructure import plan as infrastructure_plan
 from helpers.phases.p10_infrastructure.infrastructure import Infrastructure

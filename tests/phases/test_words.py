@@ -16,8 +16,8 @@ import pytest
 
 from helpers import checklist, settings
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
-from helpers.evidence import keys, signing
-from helpers.ledger import folders, steps
+from helpers.evidence import signing
+from helpers.ledger import folders, keys, steps
 from helpers.ledger.ledger import Ledger
 from helpers.phases.common.form import AttestationForm
 from helpers.phases.common.phase import Finding, Phase

@@ -19,10 +19,11 @@ from helpers.checker import checklists
 from helpers.checker.manifest import digest_of
 from helpers.checker.rule import DeclaredStep
 from helpers.errors import AwaitingPerson
-from helpers.evidence import approvals, heads, keys
+from helpers.evidence import approvals, heads
 from helpers.evidence import seal as sealing
-from helpers.evidence.keys import KeyPair
 from helpers.evidence.people import roll
+from helpers.ledger import keys
+from helpers.ledger.keys import KeyPair
 from helpers.settings import Approvals, Profile, Settings
 
 PHASE = "30_x"

@@ -41,9 +41,10 @@ from helpers.checker.public_key import public_key
 from helpers.checker.rule import ROLLBACK
 from helpers.checker.strict_json import canonical
 from helpers.errors import EvidenceError, EvidenceRefused, UsageError
-from helpers.evidence import checker_file, counter, heads, keys
+from helpers.evidence import checker_file, counter, heads
 from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import roll
+from helpers.ledger import keys
 
 SEALED = Path(__file__).with_name("sealed")
 

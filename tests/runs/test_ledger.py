@@ -111,8 +111,8 @@ def test_a_crash_during_the_recovery_is_recovered_from(
     where = {
         "before the file is aside": (ledgers, "create_exclusively"),
         "before the cut": (os, "ftruncate"),
-        "before the line": (ledgers, "_write"),
-        "in the line": (ledgers, "_write"),
+        "before the line": (Ledger, "_write"),
+        "in the line": (Ledger, "_write"),
     }[stop]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(*where, crash)

@@ -26,7 +26,7 @@ from helpers.commands.app import app
 from helpers.control_room.differences import verifications
 from helpers.control_room.overview import overview
 from helpers.errors import EvidenceRefused, UsageError
-from helpers.evidence import keys
+from helpers.ledger import keys
 from helpers.ledger import verifications as objections
 from helpers.ledger.ledger import Ledger
 from helpers.platforms import postgres
@@ -119,7 +119,7 @@ def test_a_run_with_a_difference_is_not_sealed_and_says_what_to_do(ready: Run, m
     assert sealed.verdict == "SEALED"
     before = ready.ledger.path.read_bytes()
     (ready.folder).chmod(0o755)
-    with pytest.raises(UsageError, match="sealed meanwhile"):
+    with pytest.raises(UsageError, match="sealed in the meantime"):
         found(ready.folder, DIFFERENT)
     assert ready.ledger.path.read_bytes() == before
 

@@ -16,8 +16,9 @@ from evidence_support import DECLARED, LSN, PLAN, People, Run, open_run, whole_r
 
 from helpers.checker import check
 from helpers.errors import AwaitingPerson, EvidenceRefused, SettingsError, SignatureRefused, UsageError
-from helpers.evidence import approvals, keys
+from helpers.evidence import approvals
 from helpers.evidence.people import roll
+from helpers.ledger import keys
 from helpers.runs import attempts
 from helpers.settings import Settings
 from helpers.settings.people import FormerKey

@@ -30,8 +30,9 @@ from helpers.checker import check
 from helpers.checker.ledger_reader import read
 from helpers.checker.rule import DeclaredStep, judge
 from helpers.errors import DiskRefused, EvidenceRefused, StageError, Unexpected, UsageError
-from helpers.evidence import approvals, heads, keys
+from helpers.evidence import approvals, heads
 from helpers.evidence import seal as sealing
+from helpers.ledger import keys
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Evidence, Settings
 

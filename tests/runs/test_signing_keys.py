@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from helpers.checker import dsse
 from helpers.checker.public_key import public_key
 from helpers.errors import UsageError
-from helpers.evidence import keys
+from helpers.ledger import keys
 
 
 def test_a_key_pair_is_its_owners_and_is_never_replaced(tmp_path: Path) -> None:
