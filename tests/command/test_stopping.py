@@ -7,6 +7,7 @@ thread or a child that the command waits for at its end, and one that it leaves 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +30,14 @@ from helpers.platforms import kafka, postgres, snowflake, spark
 from helpers.settings import Databricks, Kafka, Snowflake, Source
 
 LIMIT = 10.0
+
+RUN = f"hanging-{os.getpid()}"
+
+
+@pytest.fixture(autouse=True)
+def no_run_left() -> Iterator[None]:
+    yield
+    shutil.rmtree(PROJECT / "outputs" / RUN, ignore_errors=True)
 
 
 class Hanging:
@@ -160,7 +169,7 @@ def test_a_server_that_hangs_is_given_up_when_the_profile_says(hanging: Callable
 COMMANDS = {
     "source": [
         ("export",), ("verify",), ("verify", "--check", "row-counts"), ("verify", "--check", "schema"), ("assess",), ("assess", "--census"),
-        ("aggregate",), ("kafka", "produce"), ("run", "30", "--run", "r"),
+        ("aggregate",), ("kafka", "produce"), ("run", "30", "--run", RUN),
     ],
     "stage": [("archive",), ("load", "--target", "snowflake"), ("load", "--target", "databricks"), ("verify", "--source", "manifest")],
     "snowflake": [("load", "--target", "snowflake"), ("verify", "--target", "snowflake")],
@@ -180,7 +189,7 @@ def migrated(fresh_migration: Callable[..., Any]) -> Iterator[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda each: each.name)
 @pytest.mark.parametrize(
-    ("section", "words"), [(section, words) for section, each in COMMANDS.items() for words in each], ids=lambda each: "-".join(each) if isinstance(each, tuple) else each
+    ("section", "words"), [(section, words) for section, each in COMMANDS.items() for words in each], ids=lambda each: "-".join(word for word in each if word != RUN) if isinstance(each, tuple) else each
 )  # fmt: skip
 def test_whatever_server_hangs(
     tmp_path: Path, hanging: Callable[[], Hanging], migrated: Any, section: str, words: tuple[str, ...], number: signal.Signals
