@@ -13,7 +13,9 @@ from helpers.checker.public_key import KEY_BYTES, PublicKey, public_key
 from helpers.checker.strict_json import canonical
 from helpers.errors import UsageError
 
-NOT_ONLY_THE_ENGINES = frozenset({"approved", "attested", "head-signed", "kept", "recovered", "sealed", "verified"})
+NOT_ONLY_THE_ENGINES = frozenset(
+    {"anchor-missed", "anchored", "approved", "attested", "head-signed", "kept", "recovered", "sealed", "verified"}
+)
 """Lines that a command may write on a machine without the run's key; each is covered by a later signature."""
 
 

@@ -40,10 +40,14 @@ _STARTED = frozenset({"completed", "failed", "running"})
 _SINCE_FORM_3 = frozenset({"stand_ins", "signed_at", "plan", "next_key"})
 """Fields of lines by which a ledger shows that its program seals in form 3: in an older one it would hide from the later rules."""
 
-_NOT_THE_ENGINES = frozenset({"approved", "attested", "head-signed", "recovered", "sealed"})
-"""Lines that people signed, that are signatures, or that say nothing of the migration."""
+_NOT_THE_ENGINES = frozenset(
+    {"anchor-missed", "anchored", "approved", "attested", "head-signed", "recovered", "sealed"}
+)
+"""Lines that people signed, that are signatures, that sealing may write on another machine, or that say nothing of the migration."""
 _SIGNED = frozenset("step by key_id signed_at envelope".split())
 _FIELDS: Mapping[str, Set[str]] = {
+    "anchor-missed": frozenset({"line", "why"}),
+    "anchored": frozenset({"line", "url"}),
     "approved": _SIGNED | {"plan_sha256", "lsn"},
     "attested": _SIGNED | {"note"},
     "head-signed": frozenset({"head", "key_id", "envelope"}),
@@ -94,6 +98,7 @@ def open_findings(facts: Facts) -> Iterator[Finding]:
     yield from _plans(facts)
     yield from _approved(facts)
     yield from _recovered(facts)
+    yield from _anchored(lines)
     for line in (line for line in lines if line.event == "verified"):
         yield from _as_recorded(facts, line.text("report"), line.text("sha256"), "report-changed", "it was verified")
         yield from _reports(facts, line, "it was verified")
@@ -328,6 +333,13 @@ def _recovered(facts: Facts) -> Iterator[Finding]:
         yield Finding("torn-unknown", name, "the ledger does not say that it was torn there")
     for digest in (digest for digest in claims if digest not in digests.values()):
         yield Finding("torn-missing", LEDGER, f"the torn line {dsse.short(digest)} is gone")
+
+
+def _anchored(lines: Sequence[Line]) -> Iterator[Finding]:
+    places = {line.digest: line.n for line in lines}
+    for line in (line for line in lines if line.event == "anchored"):
+        if places.get(line.text("line"), line.n) >= line.n:
+            yield Finding("anchor-invalid", LEDGER, f"line {line.n}: what was anchored is no line before it")
 
 
 def _fields(facts: Facts) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,7 +27,8 @@ def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
     Returns:
         Plain values: `sealed`, `sealer`, `run_key`, `opened`, `option`, `profile`, `stand_ins`, `people`, `verified`, `lsns`,
         `left_out`, `not_applicable`, `form`, `line_keys` (the first one's public half, how many lines are signed as they were
-        written, and before which ones the machine's key signed anew).
+        written, and before which ones the machine's key signed anew), `anchors` (which line, and the object that holds its digest
+        under Object Lock by the run's own word).
     """
     lines = facts.lines
     opened = lines[0] if lines else Line(0, "", {}, "")
@@ -35,12 +37,18 @@ def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
     undone = {each.undoes: each.step for each in facts.declared if each.undoes}
     verified = list(_verified(lines))
     signed = line_signatures(lines, machine_key(facts))
+    places = {line.digest: line.n for line in lines}
     return {
         "form": manifest.version,
         "sealed": str(_said(seal).get("at", "")),
         "sealer": {"key_id": dsse.key_id_in(seal) or "", "before": _before(facts, manifest, seal)},
         "run_key": "known beforehand" if facts.run_key else "the run's own word",
         "line_keys": {"first": opened.text("next_key"), "signed": signed.signed, "anew": list(signed.anew)},
+        "anchors": [
+            {"line": places.get(line.text("line"), 0), "sha256": line.text("line"), "url": line.text("url")}
+            for line in lines
+            if line.event == "anchored"
+        ],
         "opened": opened.text("at"),
         "option": opened.text("option"),
         "profile": opened.text("profile"),
@@ -78,6 +86,10 @@ def notes(facts: Facts, manifest: SealManifest) -> Iterator[str]:
     if facts.lines and facts.lines[-1].fields.get("counter") is not True:
         yield "it was sealed where nobody kept a counter of the run: lines behind a signature of the engine may have been cut off"
     yield from _clock_notes(facts.lines, str(_said(facts.files.read(SEAL) or b"").get("at", "")))
+    places = {line.digest: line.n for line in facts.lines}
+    for line in facts.lines:
+        if line.event == "anchor-missed":
+            yield f"line {places.get(line.text('line'), 0)} was not anchored: {line.text('why')}"
     yield from _of_line_keys(line_signatures(facts.lines, machine_key(facts)))
     few = [each.step for each in facts.declared if each.approval in ("cutover", "destructive") and each.approvals < 2]
     if few and not stand_ins(facts.lines):
@@ -123,6 +135,11 @@ def in_words(found: Mapping[str, Any]) -> Iterator[str]:
     )
     if signed := found["line_keys"]["signed"]:
         yield f"{signed:,} lines signed as they were written, from the key {found['line_keys']['first']} on"
+    for each in found["anchors"]:
+        bucket, _, key = each["url"].removeprefix("s3://").partition("/")
+        key, _, version = key.rpartition("?versionId=")
+        ask = shlex.join(("aws", "s3api", "head-object", "--bucket", bucket, "--key", key, "--version-id", version))
+        yield f"line {each['line']} is anchored by the run's own word; not checked here, the service tells since when: {ask}"
     if found["stand_ins"]:
         yield f"on stand-ins: {', '.join(found['stand_ins'])}"
     for each in found["people"]:

@@ -13,7 +13,7 @@ from helpers.checker.ledger_reader import LEDGER, Line, read
 from helpers.checker.manifest import SEAL
 from helpers.checker.signatures import awaited
 from helpers.errors import UsageError
-from helpers.evidence import approvals
+from helpers.evidence import anchors, approvals
 from helpers.evidence import seal as sealing
 from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import Roll, roll
@@ -104,11 +104,14 @@ def _refuse_what_is_no_word(run_folder: Path, step: str, known: Roll) -> None:
 
 
 def _sealed(run_folder: Path, signer: Signer, settings: Settings, previous: str | None) -> sealing.Sealed:
-    known = roll(settings)
+    known, ledger = roll(settings), open_ledger(run_folder)
+    if _lines(run_folder)[-1].event != "sealed":
+        anchors.refuse_a_cut(run_folder, settings)
+        anchors.anchor(run_folder, ledger, settings)
     return sealing.seal(
         run_folder,
         signer=signer,
-        ledger=open_ledger(run_folder),
+        ledger=ledger,
         declared=declared_steps(_lines(run_folder)[0].text("option"), known.asked),
         people=known.people,
         former=known.former,

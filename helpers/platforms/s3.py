@@ -217,6 +217,17 @@ class Bucket:
                     return str(version)
         return None
 
+    def names_ever(self, folder: str) -> list[str]:
+        """The names below a folder of which the bucket keeps a version, also of those that a deletion hides."""
+        prefix = self.location.key(f"{folder}/")
+        with self._doing("list", folder):
+            pages = self.client.get_paginator("list_object_versions").paginate(
+                Bucket=self.location.bucket, Prefix=prefix
+            )
+            return [
+                f"{folder}/{each['Key'].removeprefix(prefix)}" for page in pages for each in page.get("Versions", ())
+            ]
+
     def newest_version(self, name: str) -> str | None:
         """The version that who names none reads; None where there is no object."""
         with self._doing("look for", name):

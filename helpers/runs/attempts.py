@@ -16,12 +16,14 @@ from helpers import PROJECT
 from helpers.checker.container import Folder
 from helpers.checker.ledger_reader import read
 from helpers.errors import UsageError
+from helpers.evidence.anchors import anchor
 from helpers.evidence.counter import refuse_a_cut
 from helpers.evidence.heads import refuse_another_key, run_key_facts, sign_head
 from helpers.ledger.folders import Attempt, checked_folder, open_attempt, refuse_sealed
 from helpers.ledger.ledger import NAME, Entry, Ledger, file_digest
 from helpers.ledger.view import is_gone
 from helpers.redaction import redact_values
+from helpers.settings import Settings
 
 
 def start(
@@ -78,8 +80,8 @@ def start(
     return attempts[0], ledger
 
 
-def end(ledger: Ledger, attempt: Attempt, status: str, exit_code: int) -> None:
-    """Records how an attempt ended, with the digests of what it leaves behind."""
+def end(ledger: Ledger, attempt: Attempt, status: str, exit_code: int, profile: Settings | None = None) -> None:
+    """Records how an attempt ended, with the digests of what it leaves behind, and anchors that where the profile says so."""
     folder = attempt.folder.parent
     ledger.append(
         "attempt-ended",
@@ -91,6 +93,8 @@ def end(ledger: Ledger, attempt: Attempt, status: str, exit_code: int) -> None:
         html_sha256=file_digest(attempt.html) if attempt.html.exists() else None,
         files=_reports(folder, attempt.phase, attempt.name),
     )
+    if profile:
+        anchor(folder, ledger, profile)
     sign_head(folder, ledger)
 
 

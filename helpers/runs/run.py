@@ -132,7 +132,9 @@ def execute(
     except BaseException:
         attempts.end(ledger, attempt, "aborted", 4)
         raise
-    attempts.end(ledger, attempt, result.status, result.exit_code)
+    # Whoever ends a run waits for no bucket.
+    anchored = None if result.status == "aborted" else _settings(notebook, given)
+    attempts.end(ledger, attempt, result.status, result.exit_code, anchored)
     report.end(_result_line(attempt, result.status, result.failure, result.html_error))
     return result
 
@@ -179,6 +181,14 @@ def _stand_ins(notebook: Path, given: Mapping[str, object]) -> dict[str, str] | 
         return settings.load(str(profile), file).stand_ins
     except LocalStackError:  # the notebook meets the same error, and says it
         return {"Snowflake": "fakesnow"}
+    except MigrationError:
+        return None
+
+
+def _settings(notebook: Path, given: Mapping[str, object]) -> settings.Settings | None:
+    """The notebook's profile; None where it has none, or where it cannot be read."""
+    try:
+        return settings.load(str(given["profile"]), _settings_file(notebook)) if given.get("profile") else None
     except MigrationError:
         return None
 

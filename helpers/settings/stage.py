@@ -56,7 +56,7 @@ class Locked(Server):
 
 
 class Evidence(Locked):
-    """Where `runbook seal` archives sealed evidence, so that nobody can delete it before its time."""
+    """Where `runbook seal` archives sealed evidence, and each attempt anchors the ledger's end, so that nobody can delete either before its time."""
 
 
 class Archive(Locked):
