@@ -6,10 +6,8 @@ import os
 import re
 import stat
 import subprocess
-import tomllib
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
-from typing import Any
 
 from dotenv import dotenv_values
 
@@ -19,25 +17,12 @@ from helpers.errors import SettingsError
 from helpers.finding import Finding, stop, warning
 from helpers.ledger.folders import create_exclusively
 from helpers.redaction import SHORTEST
-from helpers.settings import FILE
+from helpers.settings.references import referred_variables
 
 NAME = ".env"
 EXAMPLE = ".env.example"
 
 _COMMENTED = re.compile(r"^#?\s*(?:export\s+)?([A-Za-z_]\w*)=")
-
-
-def referred(profile: str, file: Path) -> dict[str, str]:
-    """The variables that a profile refers to as `{ env = "NAME" }`, each with the key that does so.
-
-    Raises:
-        SettingsError: the file cannot be read.
-    """
-    try:
-        tree = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError("read the settings", on=str(file), why=str(error), next_step=f"correct {FILE}") from None
-    return dict(_references(tree.get("profiles", {}).get(profile, {}), f"profiles.{profile}"))
 
 
 def findings(profile: str, file: Path, needed: Mapping[str, str]) -> Iterator[Finding]:
@@ -54,7 +39,7 @@ def findings(profile: str, file: Path, needed: Mapping[str, str]) -> Iterator[Fi
     path, example = folder / NAME, folder / EXAMPLE
     own = dotenv_values(path) if path.exists() else {}
     values = {name: value for name, value in {**own, **os.environ}.items() if value}
-    keys = referred(profile, file)
+    keys = referred_variables(file, profile)
     for name, why in sorted({**{name: f"{key} refers to it" for name, key in keys.items()}, **needed}.items()):
         if name not in values:
             yield stop(name, f"neither the environment nor {NAME} has it, and {why}", f"set {name} in {NAME}")
@@ -87,17 +72,6 @@ def _text(example: Path) -> str:
     except FileNotFoundError:
         why = "it does not exist"
         raise SettingsError(f"copy {EXAMPLE}", on=str(example), why=why, next_step="restore it from git") from None
-
-
-def _references(tree: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            if isinstance(value.get("env"), str):
-                yield value["env"], f"{at}.{key}"
-            elif "vault" in value:
-                yield from (("VAULT_ADDR", f"{at}.{key}"), ("VAULT_TOKEN", f"{at}.{key}"))
-            else:
-                yield from _references(value, f"{at}.{key}")
 
 
 def _look_at_file(path: Path, own: Mapping[str, str | None], example: Path) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -14,6 +13,7 @@ from typing import Literal
 from helpers import PROJECT
 from helpers.errors import UsageError
 from helpers.ledger.folders import ATTEMPT, PHASE, RUN, RUN_DIR
+from helpers.platforms.child_environment import environment_of_profile
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.redaction import redact
 from helpers.settings import Settings
@@ -41,7 +41,8 @@ def run(settings: Settings, file: Path = FILE) -> tuple[CaseResult, ...]:
     Raises:
         UsageError: pytest ran nothing: the file cannot be read, or has no test.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in (RUN, RUN_DIR, PHASE, ATTEMPT)}
+    own = environment_of_profile(settings.file, settings.profile)
+    environment = {name: value for name, value in own.items() if name not in (RUN, RUN_DIR, PHASE, ATTEMPT)}
     environment |= {"RUNBOOK_PROFILE": settings.profile, "RUNBOOK_LOCAL_ROOT": str(local_stack().root())}
     with scratch_folder("tests") as folder:
         results = Path(folder, "results.xml")

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +29,19 @@ class Ended:
 
 
 def run_child(
-    words: Sequence[str], *, keep: int, tick: Callable[[], None], every: float, ends_at: float | None = None
+    words: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    keep: int,
+    tick: Callable[[], None],
+    every: float,
+    ends_at: float | None = None,
 ) -> Ended:
     """Runs a command to its end. Ctrl-C, SIGTERM and the time limit ask it to stop; a second Ctrl-C insists.
 
     Args:
         words: the command, which prints one JSON object on standard output.
+        environment: its variables.
         keep: a file descriptor that it inherits.
         tick: called while it runs.
         every: seconds between two calls.
@@ -52,7 +59,7 @@ def run_child(
             errors="replace",
             start_new_session=True,
             pass_fds=(keep,),
-            env={**os.environ, PARENT: str(os.getpid())},
+            env={**environment, PARENT: str(os.getpid())},
         ) as process:
             try:
                 output = child.watch(process, tick, every, ends_at)

@@ -114,7 +114,7 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
                 stdout_file=stdout_file,
                 stderr_file=stderr_file,
             )
-            client.run(env=_environment(env or {}), cwd=cwd, output=private / "kernel.log")
+            client.run(env=_environment(os.environ if env is None else env), cwd=cwd, output=private / "kernel.log")
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
@@ -256,9 +256,9 @@ def _kernel_manager(private: Path) -> Any:
     return manager
 
 
-def _environment(more: Mapping[str, str]) -> dict[str, str]:
-    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYDEVD_DISABLE_FILE_VALIDATION": "1", **more}
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    paths = [str(PROJECT), *filter(None, [given.get("PYTHONPATH")])]
+    return {**given, "PYTHONPATH": os.pathsep.join(paths), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
 def _told(cell: Any, error: str) -> tuple[int, bool]:

@@ -18,6 +18,7 @@ from helpers import settings
 from helpers.errors import LocalStackError, MigrationError, UsageError
 from helpers.evidence.html import render
 from helpers.ledger.folders import RUN, Attempt, checked_name, open_attempt, write_atomically
+from helpers.platforms.child_environment import environment_of_profile
 from helpers.redaction import redact_values
 from helpers.runs import attempts
 from helpers.runs.cell_progress import Console, Report
@@ -148,7 +149,7 @@ def _executed(
     start_timeout: float,
     supervisor: Supervisor,
 ) -> AttemptResult:
-    nb = _prepared(notebook, given, attempt)
+    nb, file = _prepared(notebook, given, attempt), settings.location(notebook.resolve().parent).resolve()
     write_atomically(attempt.notebook, nbformat.writes(nb))
     began = time.monotonic()
     nb = papermill_engines.execute_notebook_with_engine(
@@ -157,7 +158,11 @@ def _executed(
         "python3",
         output_path=str(attempt.notebook),
         report=report,
-        env={settings.LOCATION: str(_settings_file(notebook)), **attempt.environment()},
+        env={
+            **environment_of_profile(file, str(given["profile"]) if given.get("profile") else None),
+            settings.LOCATION: str(file),
+            **attempt.environment(),
+        },
         cwd=str(notebook.resolve().parent),
         start_timeout=start_timeout,
         supervisor=supervisor,
@@ -174,7 +179,7 @@ def _executed(
 
 def _stand_ins(notebook: Path, given: Mapping[str, object]) -> dict[str, str] | None:
     """What stands in for a service in the notebook's profile; None where it has none, or where it cannot be read."""
-    profile, file = given.get("profile"), _settings_file(notebook)
+    profile, file = given.get("profile"), settings.location(notebook.resolve().parent).resolve()
     if not profile:
         return None
     try:
@@ -188,15 +193,13 @@ def _stand_ins(notebook: Path, given: Mapping[str, object]) -> dict[str, str] | 
 def _settings(notebook: Path, given: Mapping[str, object]) -> settings.Settings | None:
     """The notebook's profile; None where it has none, or where it cannot be read."""
     try:
-        return settings.load(str(given["profile"]), _settings_file(notebook)) if given.get("profile") else None
+        return (
+            settings.load(str(given["profile"]), settings.location(notebook.resolve().parent).resolve())
+            if given.get("profile")
+            else None
+        )
     except MigrationError:
         return None
-
-
-def _settings_file(notebook: Path) -> Path:
-    """The one beside the notebook, else the one that this command reads."""
-    beside = notebook.resolve().parent / settings.FILE
-    return beside if beside.exists() else settings.location().resolve()
 
 
 def _prepared(notebook: Path, given: Mapping[str, object], attempt: Attempt) -> Any:

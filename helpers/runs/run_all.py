@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from helpers import checklist
+from helpers import checklist, settings
 from helpers.errors import UsageError
 from helpers.ledger.folders import RUN, checked_folder, make_private
 from helpers.ledger.ledger import Entry, Ledger, file_digest
+from helpers.platforms.child_environment import environment_of_profile
 from helpers.progress import duration
 from helpers.redaction import redact_values
 from helpers.runs import estimate
@@ -251,7 +252,10 @@ class _Walk:
                 "--apply" if phase.apply else "--rehearse", "-f", file.name, "--cell-timeout", str(order.cell_timeout),
                 "--retries", str(order.retries), "--quiet", "--json",
             ]  # fmt: skip
-            return run_child(words, keep=self._lock, tick=tick, every=_POLL, ends_at=self._ends_at)
+            environment = environment_of_profile(settings.location(order.runbooks), order.profile)
+            return run_child(
+                words, environment=environment, keep=self._lock, tick=tick, every=_POLL, ends_at=self._ends_at
+            )
 
 
 def _planned(order: Order) -> list[_Phase]:

@@ -5,7 +5,8 @@ Manager) or `{ vault = "secret/data/path", key = "field" }`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,36 @@ def resolve(
         else:
             resolved[key] = value
     return resolved
+
+
+def referred_variables(file: Path, profile: str | None) -> dict[str, str]:
+    """The environment variables that a profile refers to, each with the key that does so.
+
+    Args:
+        file: the settings.
+        profile: its name; all profiles of the file when None.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    try:
+        profiles = tomllib.loads(file.read_text(encoding="utf-8")).get("profiles", {})
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(
+            "read the settings", on=str(file), why=str(error), next_step=f"correct {file.name}"
+        ) from None
+    names = profiles if profile is None else [profile]
+    return {name: key for each in names for name, key in _variables(profiles.get(each, {}), f"profiles.{each}")}
+
+
+def _variables(tree: object, at: str) -> Iterator[tuple[str, str]]:
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if isinstance(value, dict) and isinstance(value.get("env"), str):
+            yield value["env"], f"{at}.{key}"
+        elif isinstance(value, dict) and "vault" in value:
+            yield from (("VAULT_ADDR", f"{at}.{key}"), ("VAULT_TOKEN", f"{at}.{key}"))
+        else:
+            yield from _variables(value, f"{at}.{key}")
 
 
 def _from_environment(reference: dict[str, str], environment: Mapping[str, str | None], at: str, path: Path) -> str:

@@ -39,8 +39,14 @@ PREFIX, DELIMITER = "RUNBOOK_", "__"
 """`RUNBOOK_EXPORT__WORKERS=8` is `export.workers = 8` of whatever profile is read; a list or a table is JSON."""
 
 
-def location() -> Path:
-    """The settings' file: what `RUNBOOK_SETTINGS_FILE` names, else `migration.toml` in the current folder, else in the project's."""
+def location(beside: Path | None = None) -> Path:
+    """The settings' file: what `RUNBOOK_SETTINGS_FILE` names, else `migration.toml` in the current folder, else in the project's.
+
+    Args:
+        beside: a folder of notebooks; a `migration.toml` in it comes first.
+    """
+    if beside is not None and (beside / FILE).exists():
+        return beside / FILE
     if named := os.environ.get(LOCATION):
         return Path(named)
     return next((p for p in (Path.cwd() / FILE, PROJECT / FILE) if p.exists()), PROJECT / FILE)

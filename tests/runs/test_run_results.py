@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -78,6 +79,9 @@ def test_a_secret_of_the_environment_reaches_no_file_of_a_run(
     }
     for name, value in planted.items():
         monkeypatch.setenv(name, value)
+    (tmp_path / "migration.toml").write_text(
+        '[profiles.mine.source]\npassword = { env = "SERVICE_TOKEN" }\nuser = { env = "STAGE_SECRET" }\n'
+    )
     notebook = write(
         "30_x",
         {
@@ -97,6 +101,40 @@ def test_a_secret_of_the_environment_reaches_no_file_of_a_run(
     assert "staging" in text
     assert "plain-4711" in text
     assert str(tmp_path) in text
+
+
+def test_a_kernel_gets_no_secret_that_its_profile_does_not_name(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would catch: a token of the shell that starts a run, in reach of every cell; a secret that the profile needs, withheld."""
+    toml = (
+        '[profiles.mine.source]\npassword = { env = "MINE_PASSWORD" }\n'
+        '[profiles.mine.alerts.chat]\nwebhook = { env = "HOOK_SECRET" }\n'
+        '[profiles.other.source]\npassword = { vault = "secret/data/x", key = "y" }\n'
+    )
+    (tmp_path / "migration.toml").write_text(toml)
+    kept = {
+        "MINE_PASSWORD",
+        "HOOK_SECRET",
+        "RUNBOOK_SOURCE__PASSWORD",
+        "AWS_SECRET_ACCESS_KEY",
+        "PGPASSWORD",
+        "HTTPS_PROXY",
+    }
+    dropped = {"VAULT_TOKEN", "OF_OTHER_PASSWORD", "JUPYTER_TOKEN", "DATABASE_URL", "GH_API_KEY"}
+    for name in kept | dropped:
+        monkeypatch.setenv(
+            name, "https://me:plant-4711@there" if name in ("DATABASE_URL", "HTTPS_PROXY") else "plant-4711"
+        )
+    code = f"import os; print(sorted(os.environ.keys() & {kept | dropped | {'PATH', 'HOME', 'PWD'}!r}))"
+    notebook = write("30_x", {"parameters": "profile = 'none'", "s30-a": code})
+
+    def given(outputs: str, profile: str) -> str:
+        return text_of(execute(notebook, run="r", parameters={"profile": profile}, outputs=tmp_path / outputs).notebook)
+
+    usual = {"PATH", "HOME", "PWD"} & os.environ.keys()
+    assert str(sorted(kept | usual)) in given("first", "mine")
+    assert str(sorted(kept - {"MINE_PASSWORD", "HOOK_SECRET"} | {"VAULT_TOKEN"} | usual)) in given("second", "other")
 
 
 @pytest.mark.parametrize(
