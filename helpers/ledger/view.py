@@ -63,9 +63,7 @@ class Standing:
             return ""
         match self.state:
             case "failed":
-                error = {"type": "an error", "why": "the ledger does not say which", **(self.line.get("error") or {})}
-                then = f" → {error['next']}" if error.get("next") else ""
-                return f"{self.step}: {error['type']}: {error['why']}{then}"
+                return f"{self.step}: {_sentence(self.line.get('error') or {}, self.step)}"
             case "interrupted":
                 return f"{self.step} began in {self.line.get('attempt')}, which was ended before it was"
             case "running":
@@ -137,6 +135,15 @@ def view(
         seconds = told.ended.get("seconds") if told.ended else None
         found[step] = Standing(step, state, line, told.started, told.done, who, seconds)
     return View(found, {f"{phase}/{attempt}": status for (phase, attempt), status in how.items()})
+
+
+def _sentence(error: Mapping[str, Any], step: str) -> str:
+    """What a failed line says of its error, for people; only of an error that nobody foresaw the class is named."""
+    on = error.get("on") or ("" if error.get("next") else error.get("type", ""))
+    where = f" ({on})" if on and on != step else ""
+    what = f"could not {error['what']}{where}: " if error.get("what") else ""
+    then = f" → {error['next']}" if error.get("next") else ""
+    return f"{what}{error.get('why', 'it failed, and the ledger does not say why')}{then}"
 
 
 def _place(entry: Entry) -> tuple[str, str]:

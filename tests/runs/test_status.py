@@ -164,7 +164,16 @@ def test_a_no_blocks_and_says_why(tmp_path: Path) -> None:
     found = read_status(tmp_path)
     assert (of(found, "s30-verify").state, of(found, "s30-verify").mark) == ("failed", "✘")
     assert found.next == "s30-verify"
-    assert found.blocked_by == "s30-gate: GateClosed: 3 differ → look at them"
+    assert found.blocked_by == "s30-gate: could not pass the gate (g): 3 differ → look at them"
+
+
+def test_the_class_of_an_error_is_said_only_where_nobody_foresaw_it(tmp_path: Path) -> None:
+    run = opened(tmp_path)
+    take(run, *BEFORE, *EXPORT, *parts("s30-load"), "s30-verify")
+    with pytest.raises(KeyError), run.step("s30-gate", inputs={}):
+        raise KeyError("rows")
+    ended(run, "failed")
+    assert read_status(tmp_path).blocked_by == "s30-gate: could not finish the step (KeyError): 'rows'"
 
 
 def test_a_rehearsal_is_no_tick_and_takes_none_away(tmp_path: Path) -> None:
