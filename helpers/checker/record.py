@@ -262,7 +262,9 @@ def _signed(facts: Facts) -> Iterator[Finding]:
         by, name = line.text("by"), line.text("envelope")
         key = key_for(line, facts.people, facts.former, facts.lines)
         if key is None:
-            yield Finding("signer-unknown", name, f"line {line.n} names {by}, whose key the seal does not know")
+            yield Finding(
+                "signer-unknown", name, f"line {line.n} names {by}, whose key the seal does not know for that day"
+            )
             continue
         if why := why_not(facts.files.read, facts.run, line, key, facts.lines):
             kind = "approval-invalid" if line.event == "approved" else "attestation-invalid"

@@ -41,9 +41,15 @@ def approvals_of(lines: Sequence[Line], payload: Mapping[str, str]) -> Iterator[
             yield line
 
 
+NO_END = "9999-12-31"
+
+
 @dataclass(frozen=True)
 class FormerKey:
-    """A key that was somebody's, from one day to another in UTC, both included; an empty `start` is any day."""
+    """A key that is somebody's from one day to another in UTC, both included; an empty `start` is any day before.
+
+    One that ends at `NO_END` is somebody's key of now, which has a first day.
+    """
 
     name: str
     key: PublicKey
@@ -59,24 +65,25 @@ def plain_name(name: str) -> str:
 def key_for(
     line: Line, people: Mapping[str, PublicKey], former: Sequence[FormerKey], lines: Sequence[Line]
 ) -> PublicKey | None:
-    """The key that the person of an `approved` or `attested` line had when it was signed; None for somebody unknown.
+    """The key that the person of an `approved` or `attested` line had when it was signed; None for a stranger, or too early.
 
     Args:
         line: it names the person and the key; its own time and the one that was signed must both lie in the key's days.
         people: whose key is whose now.
-        former: keys that were somebody's.
+        former: keys that have days.
         lines: the ledger. A line is as late as the latest before it, so that nobody can write an earlier day.
     """
     by, key_id = line.text("by"), line.text("key_id")
     now = people.get(by)
-    if now and now.keyid == key_id:
+    dated = [each for each in former if (each.name, each.key.keyid) == (by, key_id)]
+    is_now = now is not None and now.keyid == key_id
+    if is_now and all(each.end != NO_END for each in dated):
         return now
-    for each in former:
-        if (each.name, each.key.keyid) == (by, key_id):
-            days = (line.text("signed_at")[:10], max((x.text("at") for x in lines[: line.n]), default="")[:10])
-            if all(day and each.start <= day <= each.end for day in days):
-                return each.key
-    return now
+    days = (line.text("signed_at")[:10], max((x.text("at") for x in lines[: line.n]), default="")[:10])
+    for each in dated:
+        if all(day and each.start <= day <= each.end for day in days):
+            return each.key
+    return None if is_now else now
 
 
 def valid_approvals(

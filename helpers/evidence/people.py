@@ -5,9 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from helpers.checker.public_key import PublicKey, public_key
-from helpers.checker.signatures import FormerKey, plain_name
+from helpers.checker.signatures import NO_END, FormerKey, plain_name
 from helpers.errors import SettingsError, UsageError
 from helpers.settings import Settings
 
@@ -26,7 +27,15 @@ class Roll:
     former: tuple[FormerKey, ...] = ()
 
     def key(self, name: str) -> PublicKey:
-        """That person's public key; raises UsageError for somebody unknown."""
+        """That person's public key; raises UsageError for somebody unknown, and before the key's first day."""
+        today = datetime.now(UTC).date()
+        if (first := self.settings.approvals.start.get(name, today)) > today:
+            raise UsageError(
+                f"sign as {name}",
+                on=f"[profiles.{self.settings.profile}.approvals.from] of {self.settings.file}",
+                why=f"the key of {name} signs from {first} on, and today is {today} in UTC",
+                next_step="sign on that day or later, or correct the day",
+            )
         if name not in self.people:
             raise UsageError(
                 f"sign as {name}",
@@ -96,7 +105,18 @@ def roll(settings: Settings) -> Roll:
                 )
             seen[mark] = name
         people[name] = key
-    return Roll(people, settings, tuple(_former(settings, people)))
+    return Roll(people, settings, (*_current(settings, people), *_former(settings, people)))
+
+
+def _current(settings: Settings, people: Mapping[str, PublicKey]) -> Iterator[FormerKey]:
+    for name, first in settings.approvals.start.items():
+        if name not in people:
+            raise SettingsError(
+                f"read profiles.{settings.profile}.approvals.from.{name}", on=str(settings.file),
+                why=f"the people known are {', '.join(sorted(people)) or '(nobody)'}",
+                next_step=f"correct the name, or add the key of {name} under people",
+            )  # fmt: skip
+        yield FormerKey(name, people[name], first.isoformat(), NO_END)
 
 
 def _former(settings: Settings, people: Mapping[str, PublicKey]) -> Iterator[FormerKey]:

@@ -28,6 +28,8 @@ class Approvals(Section):
 
     people: Annotated[dict[str, str], example({"alice": "keys/alice.pem.pub"})] = Field(default_factory=dict)
     """Per name: a file with the public key (relative to this file), its PEM text, or the base64 text of its 32 bytes."""
+    start: Annotated[dict[str, date], example({"alice": "2026-07-01"})] = Field(default_factory=dict, alias="from")
+    """Per name: the first day, in UTC, on which their key under people signs. What it signed before is void."""
     former: Annotated[
         tuple[FormerKey, ...], example([{"name": "alice", "key": "keys/alice-2025.pem.pub", "to": "2026-06-30"}])
     ] = ()

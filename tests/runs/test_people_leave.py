@@ -21,7 +21,7 @@ from helpers.evidence.people import roll
 from helpers.ledger import keys
 from helpers.runs import attempts
 from helpers.settings import Settings
-from helpers.settings.people import FormerKey
+from helpers.settings.people import Approvals, FormerKey
 
 TODAY = datetime.now(UTC).date()
 
@@ -89,6 +89,62 @@ def test_a_former_key_signs_nothing_and_still_counts_for_the_step(
     assert require(after).by == ("alice", "bob")
     with pytest.raises(AwaitingPerson, match="1 of 2"):
         require(left(people, "bob", TODAY - timedelta(days=1)))
+
+
+def since(people: People, who: str, first: date) -> Settings:
+    """The settings in which somebody's key of now has a first day."""
+    own = people.settings()
+    told = {"people": own.approvals.people, "thresholds": own.approvals.thresholds, "from": {who: str(first)}}
+    changed = own.approvals.model_copy(update={"start": Approvals.model_validate(told).start})
+    return replace(own, values=own.values.model_copy(update={"approvals": changed}))
+
+
+def test_what_was_signed_before_a_key_s_first_day_is_void(ready: Run) -> None:
+    with pytest.raises(EvidenceRefused, match=r"bob, whose key|1 of 2 approvals"):
+        sealed(ready, since(ready.people, "bob", TODAY + timedelta(days=1)))
+    found = sealed(ready, since(ready.people, "bob", TODAY))
+    assert (found.findings, found.sealed_as) == ((), "SEALED")
+
+
+def test_a_key_signs_nothing_before_its_first_day(tmp_path: Path, people: People, executed: Path) -> None:
+    (tmp_path / "first").mkdir()
+    run = open_run(tmp_path / "first", people, executed)
+    tomorrow = since(people, "bob", TODAY + timedelta(days=1))
+
+    def approve(settings: Settings) -> None:
+        approvals.approve(run.folder, "s30-load", by="bob", key=people.key("bob"), settings=settings, ledger=run.ledger)
+
+    def require(settings: Settings) -> None:
+        approvals.require(run.folder, "s30-load", PLAN, LSN, settings, ledger=run.ledger)
+
+    with pytest.raises(AwaitingPerson):
+        require(tomorrow)
+    before = run.ledger.path.read_bytes()
+    with pytest.raises(UsageError, match="signs from"):
+        approve(tomorrow)
+    assert run.ledger.path.read_bytes() == before
+    approve(since(people, "bob", TODAY))
+    with pytest.raises(AwaitingPerson, match="1 of 2"):
+        require(since(people, "bob", TODAY))
+    with pytest.raises(AwaitingPerson, match="0 of 2"):
+        require(tomorrow)
+
+
+def test_a_first_day_is_that_of_somebody_known(people: People) -> None:
+    with pytest.raises(SettingsError, match=r"approvals\.from\.nobody"):
+        roll(since(people, "nobody", TODAY))
+
+
+def test_the_check_compares_the_first_day_of_a_key_of_now(tmp_path: Path, people: People, executed: Path) -> None:
+    (tmp_path / "first").mkdir()
+    run = whole_run(tmp_path / "first", people, executed)
+    known = roll(since(people, "bob", TODAY))
+    run.seal(people=known.people, former=known.former, declared=DECLARED)
+    manifest = run.folder / "manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_bytes(manifest.read_bytes().replace(f'"start":"{TODAY}"'.encode(), b'"start":"2999-01-01"'))
+    found = {each.kind for each in check.check(run.folder, people.signer("sealer").public_key).findings}
+    assert {"file-changed", "signer-unknown", "not-approved"} <= found
 
 
 def test_a_former_key_is_one_person_s(people: People) -> None:
