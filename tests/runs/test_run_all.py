@@ -267,8 +267,8 @@ def test_only_what_may_pass_is_repeated(write: Write, tmp_path: Path) -> None:
         assert tried(terminal, 3)[:2] == ("failed", 1)
 
 
-def in_process(project: Project, **more: Any) -> run_all.AllResult:
-    order = Order("r", "test", "A", project.folder, project.folder / "outputs", ("false",), **more)
+def in_process(project: Project, *command: str, **more: Any) -> run_all.AllResult:
+    order = Order("r", "test", "A", project.folder, project.folder / "outputs", command or ("false",), **more)
     return run_all.run_all(order, display=Display(), webhook=Webhook(None))
 
 
@@ -310,9 +310,24 @@ def test_a_second_call_is_refused(project: Project, monkeypatch: pytest.MonkeyPa
 
 def test_a_command_that_says_nothing_is_not_believed(project: Project) -> None:
     project.phase("00")
-    order = Order("r", "test", "A", project.folder, project.folder / "outputs", ("true",))
-    result = run_all.run_all(order, display=Display(), webhook=Webhook(None))
+    result = in_process(project, "true")
     assert (result.exit_code, result.phases[0].state) == (2, "could not run")
+
+
+def test_a_phase_s_command_gets_no_secret_that_its_profile_does_not_name(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.phase("00")
+    with (project.folder / "migration.toml").open("a") as file:
+        file.write('\n[profiles.test.source]\npassword = { env = "OF_TEST_PASSWORD" }\n')
+    for name in ("VAULT_TOKEN", "OF_TEST_PASSWORD", "RUNBOOK_PLANTED"):
+        monkeypatch.setenv(name, "plant-4711")
+    in_process(project, "sh", "-c", f"env > '{project.folder}/environment'")
+    lines = (project.folder / "environment").read_text().splitlines()
+    assert [line.partition("=")[0] for line in sorted(lines) if "plant-4711" in line] == [
+        "OF_TEST_PASSWORD",
+        "RUNBOOK_PLANTED",
+    ]
 
 
 def test_what_acts_by_default() -> None:
