@@ -78,11 +78,14 @@ def test_a_box_that_was_not_done_does_not_pass_its_gate(
         walk.gate("s40-quality")
 
 
-def test_a_failing_functional_test_closes_the_gate(local_settings: Settings, tmp_path: Path) -> None:
+def test_a_failing_functional_test_closes_the_gate(
+    local_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", "of-nobody-here")
     file = tmp_path / "test_pipeline_of_this_test.py"
     file.write_text(
-        "import pytest\n"
-        "def test_good(): pass\n"
+        "import os, pytest\n"
+        "def test_good(): assert 'VAULT_TOKEN' not in os.environ\n"
         "def test_bad(): assert 1 == 2, 'one row was lost'\n"
         "def test_absent(): pytest.skip('no account')\n"
     )
