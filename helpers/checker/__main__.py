@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         default=[],
         help="SHA-256 of a checklist that you trust and this program does not know; repeatable",
     )
+    parser.add_argument("--timestamp-root", type=Path, help="PEM file of the root that proves the run's time stamps")
     parser.add_argument("--json", action="store_true", help="print one object")
     given = parser.parse_args(arguments)
     try:
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             run_key=public_key(given.run_key) if given.run_key else None,
             previous=given.previous,
             checklists=given.checklist,
+            timestamp_root=given.timestamp_root,
         )
     except MigrationError as error:
         print(json.dumps({"error": error.as_dict()}) if given.json else error)  # noqa: T201

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from helpers.checker import dsse, told
+from cryptography.x509 import Certificate
+
+from helpers.checker import dsse, time_stamps, told
 from helpers.checker.container import ARCHIVE, Archive, Container, Folder, archived, opened, seekable
 from helpers.checker.facts import Facts
 from helpers.checker.finding import Finding, printable
@@ -75,6 +77,7 @@ def check(
     run_key: PublicKey | None = None,
     previous: Path | None = None,
     checklists: Collection[str] = (),
+    timestamp_root: Path | None = None,
 ) -> Checked:
     """Compares a run with its seal, and what it claims with what it shows.
 
@@ -84,20 +87,22 @@ def check(
         run_key: of the machine that ran it, where the auditor knows it; else the one that the ledger names is used.
         previous: the run before, a folder or an archive; else the folder beside `path`, where there is one.
         checklists: SHA-256 of checklists that the auditor knows, beside those that were shipped with this program.
+        timestamp_root: PEM file of the roots of time stamp authorities that the auditor trusts; without it stamps are not proven.
 
     Returns:
         The verdict.
 
     Raises:
         UsageError: there is nothing to check: no folder or archive, a run that was never sealed, or one of a form that is newer
-            than this program.
+            than this program; or time stamps cannot be checked with that root.
     """
+    roots = time_stamps.certificates(timestamp_root) if timestamp_root else ()
     if previous:
         with opened(previous):  # one that cannot be opened is a mistake in the command, and no tampering
             pass
     with opened(path) as (files, wrong):
         beside = path.resolve().parent if path.is_dir() else None
-        return _checked(files, wrong, str(path), _Given(key, run_key, previous, checklists, beside))
+        return _checked(files, wrong, str(path), _Given(key, run_key, previous, checklists, beside, roots))
 
 
 def in_words(checked: Checked) -> list[str]:
@@ -119,6 +124,7 @@ class _Given:
     previous: Path | None
     checklists: Collection[str]
     beside: Path | None
+    stamp_roots: Sequence[Certificate]
     nested: bool = False
 
 
@@ -144,6 +150,7 @@ def _checked(files: Folder | Archive, wrong: Sequence[Finding], where: str, give
                 run_key=given.run_key,
                 form=manifest.version,
                 former=former,
+                stamp_roots=given.stamp_roots,
             )
             found += [*unreadable, *sealed_findings(facts, manifest, given.checklists)]
             found += _chain(files, manifest, given)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.x509 import Certificate
+
 from helpers.checker.container import Container
 from helpers.checker.ledger_reader import Line
 from helpers.checker.manifest import FORM
@@ -30,6 +32,7 @@ class Facts:
         former: keys that were somebody's.
         run_key: of the machine that ran it, where it is known otherwise than from the ledger.
         form: of the seal, which says what it promises.
+        stamp_roots: certificates of time stamp authorities that are trusted; without any, stamps are not proven.
     """
 
     files: Container
@@ -40,6 +43,7 @@ class Facts:
     run_key: PublicKey | None = None
     form: int = FORM
     former: Sequence[FormerKey] = ()
+    stamp_roots: Sequence[Certificate] = ()
     _cells: dict[str, tuple[Cell, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def cells(self, notebook: str) -> tuple[Cell, ...]:

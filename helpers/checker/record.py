@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 
-from helpers.checker import checklists, dsse
+from helpers.checker import checklists, dsse, time_stamps
 from helpers.checker.environment import environment_from_ledger
 from helpers.checker.facts import Facts, number, place
 from helpers.checker.finding import Finding
@@ -47,7 +47,7 @@ _NOT_THE_ENGINES = frozenset(
 _SIGNED = frozenset("step by key_id signed_at envelope".split())
 _FIELDS: Mapping[str, Set[str]] = {
     "anchor-missed": frozenset({"line", "why"}),
-    "anchored": frozenset({"line", "url"}),
+    "anchored": frozenset({"line", "url", "file", "sha256"}),
     "approved": _SIGNED | {"plan_sha256", "lsn"},
     "attested": _SIGNED | {"note"},
     "head-signed": frozenset({"head", "key_id", "envelope"}),
@@ -55,7 +55,12 @@ _FIELDS: Mapping[str, Set[str]] = {
 }
 """What these lines say beside the fields of every line. The engine may never sign them: no more is believed of them."""
 _OF_EVERY_LINE = frozenset({"n", "at", "prev", "event", "next_key", "signature"})
-_FOLDERS: Mapping[str, str] = {"approved": APPROVALS, "attested": APPROVALS, "head-signed": "heads"}
+_FOLDERS: Mapping[str, str] = {
+    "anchored": time_stamps.FOLDER,
+    "approved": APPROVALS,
+    "attested": APPROVALS,
+    "head-signed": "heads",
+}
 
 
 def sealed_findings(facts: Facts, manifest: SealManifest, known: Collection[str]) -> Iterator[Finding]:
@@ -98,7 +103,7 @@ def open_findings(facts: Facts) -> Iterator[Finding]:
     yield from _plans(facts)
     yield from _approved(facts)
     yield from _recovered(facts)
-    yield from _anchored(lines)
+    yield from _anchored(facts)
     for line in (line for line in lines if line.event == "verified"):
         yield from _as_recorded(facts, line.text("report"), line.text("sha256"), "report-changed", "it was verified")
         yield from _reports(facts, line, "it was verified")
@@ -337,11 +342,18 @@ def _recovered(facts: Facts) -> Iterator[Finding]:
         yield Finding("torn-missing", LEDGER, f"the torn line {dsse.short(digest)} is gone")
 
 
-def _anchored(lines: Sequence[Line]) -> Iterator[Finding]:
-    places = {line.digest: line.n for line in lines}
-    for line in (line for line in lines if line.event == "anchored"):
+def _anchored(facts: Facts) -> Iterator[Finding]:
+    places = {line.digest: line.n for line in facts.lines}
+    for line in (line for line in facts.lines if line.event == "anchored"):
         if places.get(line.text("line"), line.n) >= line.n:
             yield Finding("anchor-invalid", LEDGER, f"line {line.n}: what was anchored is no line before it")
+        if name := line.text("file"):
+            yield from _as_recorded(facts, name, line.text("sha256"), "report-changed", "it was anchored")
+            try:
+                if time_stamps.readable():
+                    time_stamps.certain_by(facts.files.read(name) or b"", line.text("line"), facts.stamp_roots)
+            except time_stamps.StampError as error:
+                yield Finding("anchor-invalid", name, str(error))
 
 
 def _fields(facts: Facts) -> Iterator[Finding]:
@@ -351,7 +363,9 @@ def _fields(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "line-fields", LEDGER, f"line {line.n}, {line.event}, also says {', '.join(more)}, which nobody signed"
             )
-        folder, name = _FOLDERS.get(line.event), line.text("envelope")
+        folder, name = _FOLDERS.get(line.event), line.text("envelope") or line.text("file")
+        if line.event == "anchored" and "file" not in line.fields:
+            continue  # in a bucket
         if folder and name.rpartition("/")[0] != folder:
             yield Finding(
                 "line-fields", LEDGER, f"line {line.n}, {line.event}, names {name}, which does not lie in {folder}/"
@@ -370,7 +384,7 @@ def _unrecorded(facts: Facts) -> Iterator[Finding]:
                 named.add(plan_file(facts, line) or "")
             case "approved" | "attested" | "head-signed":
                 named.add(line.text("envelope"))
-            case "recovered" if facts.sha256(line.text("file")) == line.text("sha256"):
+            case "anchored" | "recovered" if facts.sha256(line.text("file")) == line.text("sha256"):
                 named.add(line.text("file"))
             case "attempt-ended" | "kept" | "run-opened" | "sealed" | "verified":
                 named |= {line.text("report"), *dict(_listed(line))}

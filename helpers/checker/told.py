@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from helpers.checker import dsse
+from helpers.checker import dsse, time_stamps
 from helpers.checker.facts import Facts
 from helpers.checker.ledger_reader import Line
 from helpers.checker.line_signatures import LineSignatures, line_signatures
@@ -27,8 +27,8 @@ def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
     Returns:
         Plain values: `sealed`, `sealer`, `run_key`, `opened`, `option`, `profile`, `stand_ins`, `people`, `verified`, `lsns`,
         `left_out`, `not_applicable`, `form`, `line_keys` (the first one's public half, how many lines are signed as they were
-        written, and before which ones the machine's key signed anew), `anchors` (which line, and the object that holds its digest
-        under Object Lock by the run's own word).
+        written, and before which ones the machine's key signed anew), `anchors` (which line, and either the object that holds its
+        digest under Object Lock by the run's own word, or the file of its time stamp, with the time where that is proven).
     """
     lines = facts.lines
     opened = lines[0] if lines else Line(0, "", {}, "")
@@ -45,7 +45,9 @@ def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
         "run_key": "known beforehand" if facts.run_key else "the run's own word",
         "line_keys": {"first": opened.text("next_key"), "signed": signed.signed, "anew": list(signed.anew)},
         "anchors": [
-            {"line": places.get(line.text("line"), 0), "sha256": line.text("line"), "url": line.text("url")}
+            {"line": places.get(line.text("line"), 0), "sha256": line.text("line")}
+            | {name: line.text(name) for name in ("url", "file")}
+            | {"certain_by": _certain_by(facts, line)}
             for line in lines
             if line.event == "anchored"
         ],
@@ -136,6 +138,13 @@ def in_words(found: Mapping[str, Any]) -> Iterator[str]:
     if signed := found["line_keys"]["signed"]:
         yield f"{signed:,} lines signed as they were written, from the key {found['line_keys']['first']} on"
     for each in found["anchors"]:
+        if each["certain_by"]:
+            yield f"line {each['line']} is certain by {each['certain_by']}: the time stamp {each['file']} proves it"
+            continue
+        if each["file"]:
+            ask = time_stamps.openssl_command(each["file"], each["sha256"])
+            yield f"line {each['line']} has a time stamp, not checked here: {ask}"
+            continue
         bucket, _, key = each["url"].removeprefix("s3://").partition("/")
         key, _, version = key.rpartition("?versionId=")
         ask = shlex.join(("aws", "s3api", "head-object", "--bucket", bucket, "--key", key, "--version-id", version))
@@ -153,6 +162,15 @@ def in_words(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"left out: {each}"
     for step, why in found["not_applicable"].items():
         yield f"not applicable: {step}: {why}"
+
+
+def _certain_by(facts: Facts, line: Line) -> str:
+    if not (facts.stamp_roots and line.text("file")):
+        return ""
+    try:
+        return time_stamps.certain_by(facts.files.read(line.text("file")) or b"", line.text("line"), facts.stamp_roots)
+    except time_stamps.StampError:
+        return ""  # which is a finding
 
 
 def _said(seal: bytes) -> Mapping[str, Any]:

@@ -127,6 +127,9 @@ def verify_evidence(
         list[str] | None,
         typer.Option(help="SHA-256 of a checklist that you trust and this program does not know; repeatable."),
     ] = None,
+    timestamp_root: Annotated[
+        Path | None, typer.Option(help="PEM file of the root that proves the run's time stamps.")
+    ] = None,
 ) -> Answer:
     """Check offline that a sealed run was not changed, and that it shows what it claims.
 
@@ -137,7 +140,7 @@ def verify_evidence(
 
     checked = check(
         path, read_key(public_key), run_key=read_key(run_key) if run_key else None, previous=previous,
-        checklists=checklist or (),
+        checklists=checklist or (), timestamp_root=timestamp_root,
     )  # fmt: skip
 
     def show() -> None:

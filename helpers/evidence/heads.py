@@ -131,7 +131,7 @@ def write_exclusively(run_folder: Path, name: str, content: bytes) -> Path:
     stem, suffix = wanted.name.split(".", 1)
     for number in range(1, 1000):
         path = wanted if number == 1 else wanted.with_name(f"{stem}-{number}.{suffix}")
-        if create_exclusively(path, content.decode()):
+        if create_exclusively(path, content):
             return path
     raise UsageError(
         "write a file of the run", on=str(wanted), why="a thousand of that name exist", next_step="look into the folder"

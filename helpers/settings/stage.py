@@ -58,6 +58,11 @@ class Locked(Server):
 class Evidence(Locked):
     """Where `runbook seal` archives sealed evidence, and each attempt anchors the ledger's end, so that nobody can delete either before its time."""
 
+    timestamp_url: Annotated[Address | None, example("http://timestamp.example.com", pattern=r"^https?://[^/]+")] = None
+    """An authority (RFC 3161) that also stamps the ledger's end with its time. It is sent a digest, nothing of the run."""
+    timestamp_certificate: Annotated[str | None, example("authority.pem")] = None
+    """PEM file of the authority's root, from beside this file on. With it, a stamp that it does not prove is not kept."""
+
 
 class Archive(Locked):
     """Where `runbook archive` puts the legacy data before the legacy system goes."""
