@@ -86,24 +86,26 @@ def output(command: Callable[..., Answer]) -> Callable[..., None]:
 def _logged(command: str, form: str, run: str | None) -> Iterator[None]:
     """Logs that a command begins, and how it ends."""
     one_of("--log", form, log.FORMS)
-    log.configure(form, run=run)
-    log.event("command-started", command=command)
+    log.configure(form)
     began = time.monotonic()
     ended: dict[str, Any] = {"exit_code": Unexpected.exit_code}
-    try:
-        yield
-    except typer.Exit as stop:
-        ended = {"exit_code": stop.exit_code}
-        raise
-    except MigrationError as error:
-        ended = {"exit_code": error.exit_code, "error": error.as_dict()}
-        raise
-    except (KeyboardInterrupt, typer.Abort):
-        ended = {"exit_code": ABORTED}
-        raise
-    finally:
-        level = logging.INFO if ended["exit_code"] in (0, 3) else logging.ERROR
-        log.event("command-ended", level=level, command=command, **ended, seconds=round(time.monotonic() - began, 3))
+    with log.within(run=run):
+        log.event("command-started", command=command)
+        try:
+            yield
+        except typer.Exit as stop:
+            ended = {"exit_code": stop.exit_code}
+            raise
+        except MigrationError as error:
+            ended = {"exit_code": error.exit_code, "error": error.as_dict()}
+            raise
+        except (KeyboardInterrupt, typer.Abort):
+            ended = {"exit_code": ABORTED}
+            raise
+        finally:
+            level = logging.INFO if ended["exit_code"] in (0, 3) else logging.ERROR
+            seconds = round(time.monotonic() - began, 3)
+            log.event("command-ended", level=level, command=command, **ended, seconds=seconds)
 
 
 def print_answer(answer: Answer, as_json: bool) -> None:

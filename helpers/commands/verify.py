@@ -96,7 +96,8 @@ def verify(
         ) as what,
     ):
         if folder and not plan:
-            make_private(folder)
+            with best_effort("the run's folder could not be made"):
+                make_private(folder)
         found = None if plan else verifying.verify(what, progress=report)
     if found is None:
         rows = [

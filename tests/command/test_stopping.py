@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 import pytest
 from profile_support import whole_profile
+from pydantic import SecretStr
 
 from helpers import PROJECT
 from helpers.errors import ConnectionFailed
@@ -144,8 +145,8 @@ def test_a_server_that_hangs_is_given_up_when_the_profile_says(hanging: Callable
     brokers = Kafka.model_validate(
         {"bootstrap": f"127.0.0.1:{port}", "security": "PLAINTEXT", "landing": "s3://x/", **soon}
     )
-    account = {"account": "a", "user": "u", "database": "d", "schema": "s"}
-    there = {"host": "127.0.0.1", "port": port, "protocol": "http", "password": "x"}
+    account = {"account": "a", "user": "u", "password": SecretStr("x"), "database": "d", "schema": "s"}
+    there = {"host": "127.0.0.1", "port": port, "protocol": "http"}
     warehouse = Snowflake.model_validate({**account, **soon, "connect": there})
 
     def given_up(ask: Callable[[], object]) -> tuple[bool, float]:
