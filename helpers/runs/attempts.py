@@ -16,7 +16,6 @@ from helpers import PROJECT
 from helpers.checker.container import Folder
 from helpers.checker.ledger_reader import read
 from helpers.errors import UsageError
-from helpers.evidence.anchors import anchor
 from helpers.evidence.counter import refuse_a_cut
 from helpers.evidence.heads import refuse_another_key, run_key_facts, sign_head
 from helpers.ledger.folders import Attempt, checked_folder, open_attempt, refuse_sealed
@@ -94,6 +93,8 @@ def end(ledger: Ledger, attempt: Attempt, status: str, exit_code: int, profile: 
         files=_reports(folder, attempt.phase, attempt.name),
     )
     if profile:
+        from helpers.evidence.anchors import anchor  # with drivers that a status does not wait for
+
         anchor(folder, ledger, profile)
     sign_head(folder, ledger)
 
