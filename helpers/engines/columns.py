@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from helpers.engines.conditions import Condition
+from helpers.engines.held import Form, declared_form
 from helpers.engines.shapes import TableShape, declared_type
 from helpers.model.catalog import Table
-from helpers.model.declared import Ddl, Declared
+from helpers.model.declared import DUCKDB, Ddl, Declared
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.model.types import Comparison
 from helpers.platforms.postgres import identifier
-
-if TYPE_CHECKING:
-    from helpers.engines.conditions import Condition
 
 
 @dataclass(frozen=True)
@@ -105,6 +103,12 @@ def as_compared(staged: StagedColumn, there: str, tolerance: float | None, ddl: 
         there,
         tolerance,
     )
+
+
+def staged_form(column: ComparedColumn) -> tuple[Form, int | None, int]:
+    """The form of a column's values as they are staged, with their digits and digits after the point."""
+    found = declared_form(DUCKDB.read(column.staged.parquet))
+    return ("number", None, 0) if found[0] == "text" and column.comparison == "number" else found
 
 
 def names(columns: Sequence[ComparedColumn]) -> list[str]:

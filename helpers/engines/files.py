@@ -14,9 +14,9 @@ from helpers.digests import ENGINES, Method, Sums
 from helpers.engines import texts
 from helpers.engines.base import MOST_SEGMENTS_CHOSEN, DuckDB
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
-from helpers.engines.conditions import where
+from helpers.engines.duck_dialect import SQL
 from helpers.engines.sql import Sql
-from helpers.engines.stage.dialect import SQL
+from helpers.engines.where import where
 from helpers.errors import MigrationError
 from helpers.model.types import Comparison
 from helpers.platforms import duck

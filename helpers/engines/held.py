@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, cast
 
-from helpers.engines.columns import ComparedColumn
 from helpers.model.catalog import PgType
-from helpers.model.declared import DUCKDB, POSTGRESQL, Declared
+from helpers.model.declared import POSTGRESQL, Declared
 
 Form = Literal["number", "float", "text", "boolean", "date", "timestamp", "timestamptz", "time", "bytes", "other"]
 
@@ -76,9 +75,3 @@ def declared_form(kind: Declared) -> tuple[Form, int | None, int]:
         None if inf in (kind.needs, places) else int(kind.needs + places),
         0 if places == inf else int(places),
     )
-
-
-def staged_form(column: ComparedColumn) -> tuple[Form, int | None, int]:
-    """The form of a column's values as they are staged, with their digits and digits after the point."""
-    found = declared_form(DUCKDB.read(column.staged.parquet))
-    return ("number", None, 0) if found[0] == "text" and column.comparison == "number" else found

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from helpers.digests.canonical import CanonicalSql, FormColumn, kind_of
-from helpers.engines.columns import ComparedColumn, Segments, TablePlan
-from helpers.engines.held import Form, Held, staged_form
+from helpers.engines.columns import ComparedColumn, Segments, TablePlan, staged_form
+from helpers.engines.held import Form, Held
 from helpers.platforms import postgres
 
 SUMMED_DIGITS = 28

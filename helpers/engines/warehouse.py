@@ -13,10 +13,10 @@ from helpers.engines import texts
 from helpers.engines.answers import held_there
 from helpers.engines.base import DuckDB, insert
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
-from helpers.engines.conditions import where
 from helpers.engines.held import Held
 from helpers.engines.shapes import TableShape
 from helpers.engines.sql import Sql
+from helpers.engines.where import where
 from helpers.model.types import Comparison
 
 SEGMENTS_PER_QUERY = 10_000

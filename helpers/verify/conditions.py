@@ -23,7 +23,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from helpers.engines.columns import ComparedColumn
+from helpers.engines.columns import ComparedColumn, staged_form
 from helpers.engines.conditions import (
     Both,
     Compare,
@@ -40,7 +40,7 @@ from helpers.engines.conditions import (
     Truth,
     Untranslatable,
 )
-from helpers.engines.held import Form, form_of, staged_form
+from helpers.engines.held import Form, form_of
 from helpers.model.catalog import PgType, Table
 
 LONGEST_NUMBER = 1000

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from helpers.engines.columns import ComparedColumn, Segments
-from helpers.engines.conditions import Both, Condition, Untranslatable, columns_of, write
-from helpers.engines.stage.dialect import SQL
+from helpers.engines.conditions import Both, Condition, Untranslatable, columns_of
+from helpers.engines.duck_dialect import SQL
+from helpers.engines.where import write
 from helpers.errors import UsageError
 from helpers.model.catalog import Table
 from helpers.platforms.postgres import identifier, literal

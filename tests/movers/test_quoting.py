@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from helpers import load as loading_delta
 from helpers import verify as verifying
 from helpers.digests import files_of
-from helpers.engines.conditions import write
+from helpers.engines import duck_dialect
 from helpers.engines.delta import dialect as delta
 from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.postgres import dialect as postgresql
 from helpers.engines.snowflake import dialect as warehouse_dialect
-from helpers.engines.stage import dialect as stage_dialect
+from helpers.engines.where import write
 from helpers.errors import UsageError
 from helpers.platforms import duck, postgres, snowflake, spark
 from helpers.platforms.s3 import Location
@@ -37,7 +37,7 @@ NASTY = (
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.sampled_from(NASTY)
 DIALECTS = {
     "postgresql": postgresql.SQL,
-    "duckdb": stage_dialect.SQL,
+    "duckdb": duck_dialect.SQL,
     "snowflake": warehouse_dialect.SQL,
     "spark": delta.SQL,
 }

@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from property_support import examples
 
-from helpers.engines.conditions import Compare, Constant, Pair, Untranslatable, write
+from helpers.engines.conditions import Compare, Constant, Pair, Untranslatable
+from helpers.engines.duck_dialect import SQL as DUCKDB
 from helpers.engines.held import Held, declared_form
 from helpers.engines.postgres.dialect import SQL as POSTGRES
 from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.engines.snowflake.dialect import SQL as SNOWFLAKE
-from helpers.engines.stage.dialect import SQL as DUCKDB
+from helpers.engines.where import write
 from helpers.model.catalog import PgType, Table
 from helpers.model.declared import DUCKDB as DUCKDB_DDL
 from helpers.platforms import duck, postgres

@@ -21,9 +21,9 @@ from property_support import examples
 from psycopg2.extensions import make_dsn
 from quality_support import STAR, in_postgres, in_snowflake, in_stage
 
+from helpers.engines.duck_dialect import SQL as DUCKDB
 from helpers.engines.held import Held, declared_form
 from helpers.engines.postgres.quality import PostgresAnswers
-from helpers.engines.stage.dialect import SQL as DUCKDB
 from helpers.model.catalog import Table
 from helpers.model.declared import DUCKDB as DUCKDB_DDL
 from helpers.pipelines.sample import sample

@@ -19,13 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.engines.columns import ComparedColumn, as_compared
-from helpers.engines.conditions import Condition, write
+from helpers.engines.conditions import Condition
+from helpers.engines.duck_dialect import SQL as DUCKDB
 from helpers.engines.postgres.dialect import SQL as POSTGRES
 from helpers.engines.postgres.dialect import PostgresSql
 from helpers.engines.snowflake.ddl import SNOWFLAKE as SNOWFLAKE_DDL
 from helpers.engines.snowflake.dialect import SQL as SNOWFLAKE
 from helpers.engines.sql import Sql
-from helpers.engines.stage.dialect import SQL as DUCKDB
+from helpers.engines.where import write
 from helpers.errors import UsageError
 from helpers.model.catalog import Column, PgType, Table
 from helpers.model.manifest import StagedColumn

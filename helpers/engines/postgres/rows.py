@@ -17,9 +17,9 @@ from helpers.digests import ENGINES, Method, Sums
 from helpers.engines import shapes, texts
 from helpers.engines.base import MOST_SEGMENTS_CHOSEN, DuckDB, NoDigest, insert
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
-from helpers.engines.conditions import where
 from helpers.engines.postgres.dialect import ANY_ENCODING, CANONICAL, PostgresSql
 from helpers.engines.shapes import TableShape
+from helpers.engines.where import where
 from helpers.errors import MigrationError, SourceFailed
 from helpers.model.catalog import Table
 from helpers.model.manifest import StagedColumn

@@ -13,8 +13,9 @@ from typing import Any
 
 from helpers.best_effort import best_effort
 from helpers.engines.answers import Answers
-from helpers.engines.conditions import Condition, IsNull, Untranslatable, columns_of, write
+from helpers.engines.conditions import Condition, IsNull, Untranslatable, columns_of
 from helpers.engines.held import Held, form_of
+from helpers.engines.where import write
 from helpers.model.catalog import Table
 from helpers.progress import Progress
 from helpers.verify.data_quality.rules.declared import declared
