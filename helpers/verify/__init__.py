@@ -21,7 +21,7 @@ from helpers.platforms.scratch_folder import scratch_folder
 from helpers.progress import Progress
 from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
-from helpers.verify.data_quality.check import check_business
+from helpers.verify.business import check_business
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.selection import Selection

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from helpers.verify.data_quality.figures import Figures
+from helpers.verify.data_quality.rules.result import RuleResult
 from helpers.verify.diagnosis import Diagnosis
-
-if TYPE_CHECKING:
-    from helpers.verify.data_quality.check import Business
 
 Verdict = Literal["equal", "different", "refused"]
 
@@ -164,6 +163,18 @@ class TableReport:
         found = self.diagnoses.get(name, ())
         words = "; ".join(diagnosis.words for diagnosis in found) or self.unexplained.get(name)
         return {"changed": changed, "diagnosis": words, "diagnoses": [diagnosis.as_dict() for diagnosis in found]}
+
+
+@dataclass(frozen=True)
+class Business:
+    """What a check of the data's quality found beside the verdict of each table."""
+
+    rules: tuple[RuleResult, ...]
+    figures: Figures
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"rules": [result.as_dict() for result in self.rules], "figures": self.figures.as_dict()}
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from helpers.screen import Screen, printable
 from helpers.source import left_out
 from helpers.verify import verdict, visible
 from helpers.verify.about import About
-from helpers.verify.data_quality.check import Business
 from helpers.verify.data_quality.rules.result import RuleResult
 from helpers.verify.data_quality.sums.amounts import Figure
-from helpers.verify.report import Cell, Report, TableReport
+from helpers.verify.report import Business, Cell, Report, TableReport
 from helpers.verify.verdict import counted
 from helpers.verify.visible import Visible
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from helpers.engines import ADAPTERS, engine
-from helpers.verify.report import Report, TableReport
-
-if TYPE_CHECKING:
-    from helpers.verify.data_quality.check import Business
+from helpers.verify.report import Business, Report, TableReport
 
 State = Literal["refused", "different", "moved on", "equal"]
 """A table's verdict as a person needs it: a difference that the source made itself is no fault of the target."""

@@ -13,12 +13,11 @@ from helpers.engines.snowflake import adapter as snowflake
 from helpers.progress import _left
 from helpers.screen import Screen, open_streams
 from helpers.verify.about import About
-from helpers.verify.data_quality.check import Business
 from helpers.verify.data_quality.figures import Figures
 from helpers.verify.data_quality.rules.result import RuleResult
 from helpers.verify.data_quality.rules.rule import NotChecked, Rule
 from helpers.verify.diagnosis import Diagnosis
-from helpers.verify.report import Cell, Copies, Report, SchemaFinding, TableReport
+from helpers.verify.report import Business, Cell, Copies, Report, SchemaFinding, TableReport
 from helpers.verify.terminal import CELLS_OF_A_TABLE, CELLS_SHOWN, folded, show, spread
 
 STAND_IN = About(stand_in=snowflake.STAND_IN)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
 
 from helpers.engines import engine
 from helpers.engines.postgres.quality import PostgresAnswers
@@ -13,23 +11,10 @@ from helpers.errors import UsageError
 from helpers.progress import Progress
 from helpers.source import snapshot as snapshots
 from helpers.verify import data_quality
-from helpers.verify.data_quality.figures import Figures, figures
-from helpers.verify.data_quality.rules.result import RuleResult
+from helpers.verify.data_quality.figures import figures
 from helpers.verify.plan import VerifyPlan
-from helpers.verify.report import Report, TableReport
+from helpers.verify.report import Business, Report, TableReport
 from helpers.verify.verdict import counted as number
-
-
-@dataclass(frozen=True)
-class Business:
-    """What a check of the data's quality found beside the verdict of each table."""
-
-    rules: tuple[RuleResult, ...]
-    figures: Figures
-
-    def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {"rules": [result.as_dict() for result in self.rules], "figures": self.figures.as_dict()}
 
 
 def check_business(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
