@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from helpers.engines.conditions import Constant, IsNull, Not, OneOf, Untranslatable, columns_of
 from helpers.model.catalog import Table
+from helpers.platforms import postgres
 from helpers.verify.conditions import Operand, operands_of_types, read
 from helpers.verify.data_quality.rules.rule import Breaks, NotChecked, Reference, Rule, Test, Unique
 
@@ -19,18 +20,19 @@ def declared(cursor: Any, tables: Sequence[Table]) -> Iterator[Rule]:
         tables: as the catalog has them.
     """
     by_oid = {table.oid: table for table in tables}
+    oids = (list(by_oid),)
     for table in tables:
         yield from _not_null(table)
-    for row in _rows(cursor, _KEYS, by_oid):
+    for row in postgres.rows(cursor, _KEYS, oids):
         yield _key(by_oid[row["relation"]], row)
-    for row in _rows(cursor, _CONSTRAINTS, by_oid):
+    for row in postgres.rows(cursor, _CONSTRAINTS, oids):
         yield _constraint(by_oid[row["relation"]], row)
-    for row in _rows(cursor, _DOMAINS, by_oid):
+    for row in postgres.rows(cursor, _DOMAINS, oids):
         yield _domain(by_oid[row["relation"]], row)
-    for row in _rows(cursor, _ENUMS, by_oid):
+    for row in postgres.rows(cursor, _ENUMS, oids):
         yield _labels(by_oid[row["relation"]], row)
     partitions = {heap.oid: table for table in tables for heap in table.heaps if heap.oid != table.oid}
-    for row in _rows(cursor, _OF_PARTITIONS, partitions):
+    for row in postgres.rows(cursor, _OF_PARTITIONS, (list(partitions),)):
         yield _partition_rule(partitions[row["relation"]], row)
 
 
@@ -104,12 +106,6 @@ FROM pg_constraint c JOIN pg_class p ON p.oid = c.conrelid
 WHERE c.conrelid = ANY (%s::oid[]) AND c.contype IN ('c', 'f', 'x', 'p', 'u') AND c.conparentid = 0 AND c.coninhcount = 0
 ORDER BY p.relname, c.conname
 """
-
-
-def _rows(cursor: Any, sql: str, oids: Mapping[int, Table]) -> list[dict[str, Any]]:
-    cursor.execute(sql, (list(oids),))
-    names = [column.name for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _operands(table: Table) -> dict[str, Operand]:
