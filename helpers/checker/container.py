@@ -17,6 +17,7 @@ import tempfile
 import unicodedata
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -73,17 +74,19 @@ class Container(Protocol):
         """A file to read from, or None where there is none."""
 
 
-class _Files:
+class _Files(ABC):
     """What a folder and an archive have in common."""
 
     def __init__(self) -> None:
         self._digests: dict[str, tuple[int, str] | None] = {}
 
+    @abstractmethod
     def _every(self) -> Iterable[str]:
-        raise NotImplementedError
+        """Every file's name, in any order."""
 
+    @abstractmethod
     def _stream(self, name: str) -> IO[bytes] | None:
-        raise NotImplementedError
+        """A file of a name within the run, opened; None where there is none."""
 
     def stream(self, name: str) -> IO[bytes] | None:
         """A file to read from; None where there is none, where it cannot be read, or where its name leads out of the run."""

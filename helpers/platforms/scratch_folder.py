@@ -20,17 +20,16 @@ _BEING_MADE_SECONDS = 60.0
 
 
 @contextmanager
-def scratch_folder(kind: str, *, folder: Path | None = None) -> Iterator[Path]:
-    """A folder of this process's own.
+def scratch_folder(kind: str) -> Iterator[Path]:
+    """A folder of this process's own, in the system's place for temporary files (TMPDIR moves that).
 
     Args:
         kind: what it is for, part of its name; others of that kind whose process is gone are removed first.
-        folder: where it is made; the system's place for temporary files when None (TMPDIR moves that).
 
     Raises:
         OSError: it cannot be made.
     """
-    parent = folder or Path(tempfile.gettempdir())
+    parent = Path(tempfile.gettempdir())
     _remove_left(parent, f"{PREFIX}{kind}-")
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{kind}-", dir=parent, ignore_cleanup_errors=True) as made:
         handle = os.open(made, os.O_RDONLY)

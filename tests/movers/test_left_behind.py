@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from helpers import PROJECT
 from helpers import settings as profiles
@@ -35,20 +37,23 @@ def killed(program: str, *words: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_folder_of_a_killed_process_goes_and_one_in_use_stays(tmp_path: Path) -> None:
+def test_a_folder_of_a_killed_process_goes_and_one_in_use_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     program = (
-        "import sys, pathlib\nfrom helpers.platforms.scratch_folder import scratch_folder\nwith scratch_folder('x', folder=pathlib.Path(sys.argv[1])) as made:\n"
+        "from helpers.platforms.scratch_folder import scratch_folder\nwith scratch_folder('x') as made:\n"
         "    (made / 'dump').write_text('rows'); print(made, flush=True)\n    import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     )
-    left = Path(killed(program, str(tmp_path)))
+    left = Path(killed(program, TMPDIR=str(tmp_path)))
     assert (left / "dump").exists()
     others = tmp_path / f"{PREFIX}y-1"
     others.mkdir()
-    with scratch_folder("x", folder=tmp_path) as mine:
+    with scratch_folder("x") as mine:
         assert left.exists()  # it may be another's that is just being made
         for each in (left, others, mine):
             os.utime(each, (0, 0))
-        with scratch_folder("x", folder=tmp_path) as another:
+        with scratch_folder("x") as another:
             assert set(tmp_path.iterdir()) == {mine, another, others}
     assert list(tmp_path.iterdir()) == [others]
 
