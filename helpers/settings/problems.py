@@ -42,17 +42,17 @@ def example_of(model: type[BaseModel], place: Sequence[str | int]) -> str:
     keys = [str(part) for part in place if not str(part).isdigit()]
     field: FieldInfo | None = None
     section: type[BaseModel] | None = model
+    named = ""
     for name in keys:
         found = fields(section).get(name) if section else None
         if found is None:
             continue  # a name within a table, or a key that is not there
-        field, section = found, section_of(found.annotation)
+        named, field, section = name, found, section_of(found.annotation)
     if field is None:
         return "see the settings reference: runbook settings"
     if field.examples:
         value = field.examples[0]
-        name = next(name for name in reversed(keys))
-        body = inline(value) if isinstance(value, dict) and section else f"{name} = {toml(value)}"
+        body = inline(value) if isinstance(value, dict) and section else f"{named} = {toml(value)}"
     elif section:
         written = {name: each for name, each in fields(section).items() if each.is_required() and each.examples}
         body = inline({name: each.examples[0] for name, each in written.items() if each.examples})

@@ -15,7 +15,7 @@ class Source(Server):
 
     host: Annotated[str, example("db.example.com")]
     """Name or address of the server."""
-    port: int = 5432
+    port: Annotated[int, Field(ge=1, le=65535)] = 5432
     """Port of the server."""
     dbname: Annotated[str, example("sales")]
     """The database to migrate."""

@@ -299,3 +299,26 @@ def test_who_is_called_is_said_in_order_or_that_nobody_is_named(write: object) -
     with pytest.raises(SettingsError, match=r'escalation\.0\.reach.*reach = "') as caught:
         _load(write, '[[profiles.production.escalation]]\nname = "Ana"\nrole = "on call"\n')
     assert "production" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "key", "cure"),
+    [
+        ("RUNBOOK_SOURCE__PORT", "99999", "production.source.port", "for example port = 5432"),
+        (
+            "RUNBOOK_VERIFY__TOLERANCES",
+            '{"a.b.c": "x"}',
+            "verify.tolerances.a.b.c",
+            'for example tolerances = { "public',
+        ),
+    ],
+)
+def test_a_wrong_value_is_refused_with_an_example_of_its_key(
+    write: object, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, key: str, cure: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("P", "x")
+    with pytest.raises(SettingsError, match=re.escape(key)) as refused:
+        _load(write, SOURCE.format(password='{ env = "P" }'))
+    assert cure in refused.value.next_step
+    assert variable in str(refused.value.on)
