@@ -13,7 +13,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -88,6 +88,12 @@ class Operand:
         return self.form == "text" and (self.padded or self.type == "text" or self.type.startswith("character varying"))
 
     @property
+    def one_text(self) -> bool:
+        """Whether equal values have one text, as `_as_printed` gives it."""
+        clock = self.type.startswith("time") and self.type.endswith("without time zone") and "stamp" not in self.type
+        return self.plain_text or clock or self.type in ("uuid", "name")
+
+    @property
     def harmless(self) -> Collection[Any]:
         """The casts that leave its values what they are."""
         match self.form:
@@ -107,9 +113,24 @@ def operands_of_types(columns: Mapping[str, PgType]) -> dict[str, Operand]:
     }
 
 
-def operands_as_staged(columns: Collection[ComparedColumn]) -> dict[str, Operand]:
-    """Columns as an operator's condition sees them: by the values that a target should hold."""
-    return {column.name: Operand(column.name, staged_form(column)[0], column.postgres) for column in columns}
+def operands_as_staged(columns: Collection[ComparedColumn], table: Table) -> dict[str, Operand]:
+    """Columns as an operator's condition sees them: by the values that a target should hold.
+
+    A value that travels as PostgreSQL prints it is compared as a text only where equal values have equal texts: an inet,
+    a jsonb or an interval has several. What a policy made a text is one. A manifest does not say which of a
+    database's own types are enums; they count as such.
+    """
+    enums = {column.name for column in table.columns if column.type.kind == "e"}
+    operands = {}
+    for column in columns:
+        operand = Operand(column.name, staged_form(column)[0], column.postgres)
+        unknown = not table.oid and "." in column.postgres and not column.postgres.endswith("]")
+        chosen = column.staged.policy is not None or column.staged.flag_of is not None
+        as_text = operand.one_text or column.name in enums or unknown or chosen
+        if operand.form == "text" and not as_text:
+            operand = replace(operand, form="other")
+        operands[column.name] = operand
+    return operands
 
 
 def read(
@@ -135,7 +156,8 @@ def read(
         return _Reader(columns, value, table).condition(trees[0])
     except SqlglotError as error:
         lines = str(error).splitlines() or ["it is no condition"]
-        raise Untranslatable(lines[0], "write a condition as after WHERE") from None
+        why = re.sub(r"^Required keyword: '\w+' missing for <class '[^']*'>", "an operand is missing", lines[0])
+        raise Untranslatable(why, "write a condition as after WHERE") from None
     except RecursionError:
         raise Untranslatable("it is nested too deeply", "write a shorter condition") from None
 
@@ -231,7 +253,9 @@ class _Reader:
             why = f"{operand.name} holds bytes, which each engine writes in its own way"
             raise Untranslatable(why, "use IS NULL alone")
         if operand.form == "other":
-            raise Untranslatable(f"{operand.name} is {operand.type}", "use IS NULL alone")
+            raise Untranslatable(
+                f"{operand.name} is {operand.type}, which each engine compares in its own way", "use IS NULL alone"
+            )
         if any(cast.to.this not in operand.harmless or cast.to.expressions for cast in _casts(tree)):
             raise _unknown(tree)
         if operand.form in ("text", "boolean") and operator not in ("=", "<>"):

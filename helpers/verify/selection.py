@@ -109,7 +109,7 @@ def understood(condition: str, option: str, table: Table, columns: Sequence[Comp
         UsageError: it cannot be meant for this table, or does not mean the same in every engine.
     """
     try:
-        found = read(condition, operands_as_staged(columns), table=table)
+        found = read(condition, operands_as_staged(columns, table), table=table)
         write(found, {column.name: SQL.operand(column) for column in columns}, SQL)
         return found
     except RecursionError:
