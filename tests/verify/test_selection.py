@@ -54,7 +54,8 @@ CONDITIONS = [
     "n <> 5.5", "n < 99999999999999999999999", "n > -99999999999999999999999", "n > 99999999999",
     "price > 10.005", "price >= 99.999", "price = 33.33", "price > 1e1", "price < 1e30", "loose > 1.5",
     "loose = 0.1250000000001", "f > 0.3", "f = 0.1", "r > 0.3", "r = 0.1", "f = 'NaN'", "f = 'Infinity'",
-    "r < 0", "f > 1e300", "name = 'n1'", "name = 'N1'", "name IN ('n1', 'n2')", "name <> 'n1'",
+    "r < 0", "f > 1e300", "name = 'n1'", "name = 'N1'", "name IN ('n1', 'n2')", "name <> 'n1'", "name <> 'n1 '",
+    "name NOT IN ('N1', 'n2 ')",
     "padded = 'a1'", "padded = 'a1  '", "u = '00000000-0000-0000-0000-00000000000A'", "u = '{0000000000000000000000000000000a}'",
     "clock = '01:05'", "clock = '01:05:00.000'", "ts >= '2024-01-05'", "ts = '2024-01-05 03:00:00.000000'",
     "tz >= '2024-01-05 03:00:00+03'", "tz = timestamptz '2024-01-05 05:30+05:30'", "d = '2024-02-01'",
@@ -168,6 +169,13 @@ def test_a_condition_that_no_row_meets_is_no_proof(migrated: Any, check: str) ->
 
 def test_a_condition_says_nothing_of_the_schema(migrated: Any) -> None:
     assert where(migrated, "snowflake", "n = 99", check="schema").verdict == "equal"
+
+
+def test_a_text_is_compared_by_its_bytes_whatever_the_columns_collation(columns: list[ComparedColumn]) -> None:
+    """The query's text is looked at: the servers of these tests have no ICU, and so no collation that calls two texts equal."""
+    condition = understood("name = 'N1'", "--where", TABLE, columns)
+    for dialect in ("postgresql", "postgresql target"):
+        assert 'COLLATE "C"' in written(condition, columns, DIALECTS[dialect])
 
 
 @pytest.mark.parametrize("condition", REFUSED)
