@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
@@ -15,6 +17,13 @@ def match(schema: str, name: str, globs: Iterable[str]) -> str | None:
     """The first glob that means a table, or None; a name that itself looks like a glob is meant by its own text."""
     names = (name, f"{schema}.{name}")
     return next((g for g in globs if g in names or any(fnmatchcase(each, g) for each in names)), None)
+
+
+def how_to_exclude(tables: Iterable[object]) -> str:
+    """The words that leave tables out, of a command and of a run, whose notebooks take parameters."""
+    names = [str(table) for table in tables]
+    of_a_run = f"-p exclude={shlex.quote(json.dumps(names, ensure_ascii=False))}"
+    return f"{' '.join(f'--exclude {shlex.quote(name)}' for name in names)} (runbook run: {of_a_run})"
 
 
 def excluded(known: Iterable[tuple[str, str]], tables: Sequence[str], exclude: Sequence[str]) -> dict[str, str]:

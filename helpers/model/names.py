@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from helpers.errors import UsageError
+from helpers.model.globs import how_to_exclude
 from helpers.platforms.naming import NameRules
 from helpers.platforms.postgres import identifier
 
@@ -69,7 +69,7 @@ def refusals(tables: Iterable[Named], rules: NameRules, schema: str) -> tuple[Re
             found.append(Refusal(str(table), why, _renamed(table), (str(table),)))
         for name in (column.name for column in table.columns):
             if why := rules.too_long(name):
-                cure = f"rename the column in the source, or leave the table out: {_excluded(table)}"
+                cure = f"rename the column in the source, or leave the table out: {how_to_exclude([table])}"
                 found.append(Refusal(f"{table}.{name}", why, cure, (str(table),)))
     return (*found, *alike(chosen, rules))
 
@@ -84,7 +84,7 @@ def alike(tables: Sequence[Named], rules: NameRules) -> Iterator[Refusal]:
             why, cure = "both would be the same table of the one target schema", _TWO_SCHEMAS
             if len({table.name for table in same}) > 1:
                 why, cure = _ONLY_CASE.format(rules.engine), "rename one"
-            cure = f"{cure}, or leave one out: {_excluded(same[-1])}"
+            cure = f"{cure}, or leave one out: {how_to_exclude(same[-1:])}"
             found = tuple(str(table) for table in same)
             yield Refusal(" and ".join(found), why, cure, found)
     for table in tables:
@@ -94,7 +94,7 @@ def alike(tables: Sequence[Named], rules: NameRules) -> Iterator[Refusal]:
         for names in columns.values():
             if len(names) > 1:
                 why = _ONLY_CASE.format(rules.engine)
-                cure = f"rename a column in the source, or leave the table out: {_excluded(table)}"
+                cure = f"rename a column in the source, or leave the table out: {how_to_exclude([table])}"
                 yield Refusal(" and ".join(names), why, cure, (str(table),))
 
 
@@ -105,7 +105,7 @@ _TWO_SCHEMAS = "load them into two schemas: two profiles, each with its own `sch
 def in_the_way(table: Named, kind: str) -> Refusal:
     """A table whose name something else has in the target, such as a "view"."""
     why = f"the target has a {kind} of that name, which takes no rows"
-    cure = f"drop or rename it there, load into another schema, or leave the table out: {_excluded(table)}"
+    cure = f"drop or rename it there, load into another schema, or leave the table out: {how_to_exclude([table])}"
     return Refusal(str(table), why, cure, (str(table),))
 
 
@@ -127,8 +127,4 @@ def refused(found: Sequence[Refusal], *, on: str) -> UsageError:
 
 def _renamed(table: Named) -> str:
     schema, name = str(table)[: -len(table.name) - 1], table.name
-    return f"rename it in the source (ALTER TABLE {identifier(schema, name)} RENAME TO …), or leave it out: {_excluded(table)}"
-
-
-def _excluded(table: Named) -> str:
-    return f"--exclude {shlex.quote(str(table))}"
+    return f"rename it in the source (ALTER TABLE {identifier(schema, name)} RENAME TO …), or leave it out: {how_to_exclude([table])}"

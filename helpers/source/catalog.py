@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -115,12 +114,11 @@ def _is_legible(cursor: Any, relation: Relation) -> bool:
 
 
 def _illegible(relations: Sequence[Relation]) -> SourceRefused:
-    excludes = " ".join(f"--exclude {shlex.quote(str(relation))}" for relation in relations)
     return SourceRefused(
         "read the definitions of the tables that are to move",
         on=", ".join(map(str, relations)),
         why="the name of the table, of a column, partition or type, or a label of an enum has bytes that are no text in UTF-8",
-        next_step=f"rename it in the source (ALTER … RENAME, ALTER TYPE … RENAME VALUE), or leave the table out: {excludes}",
+        next_step=f"rename it in the source (ALTER … RENAME, ALTER TYPE … RENAME VALUE), or leave the table out: {globs.how_to_exclude(relations)}",
     )
 
 

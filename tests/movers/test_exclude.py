@@ -6,6 +6,7 @@ verification that misses what was left behind on purpose, an extra table that pa
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -15,12 +16,14 @@ import pytest
 import typer
 from pydantic import SecretStr
 
+from helpers import PROJECT
 from helpers import export as exporting
 from helpers import load as loading
 from helpers.commands.app import app
 from helpers.errors import UsageError
 from helpers.model import globs
 from helpers.platforms import postgres
+from helpers.runs import parameters
 from helpers.source import survey as assess
 
 ASCII = "ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
@@ -127,3 +130,14 @@ def test_every_command_that_chooses_tables_can_leave_some_out() -> None:
 )  # fmt: skip
 def test_a_glob_means_the_same_everywhere(name: str, glob: str, meant: bool) -> None:
     assert bool(globs.match("public", name, [glob])) == meant
+
+
+def test_a_run_takes_the_words_that_a_refusal_gives() -> None:
+    """Would catch: a cure that works for the command and not for the notebook, where the same refusal is read."""
+    tables = ['public.Order\'s "x"', "a.c,d", "0123", r"public.na\xefve", "b: *"]
+    words = globs.how_to_exclude(tables)
+    command, _, of_a_run = words.partition(" (runbook run: ")
+    assert shlex.split(command)[1::2] == tables
+    option, given = shlex.split(of_a_run.removesuffix(")"))
+    notebook = PROJECT / "runbooks" / "30_data_migration.ipynb"
+    assert (option, parameters.resolve(notebook, parameters.from_arguments([given]))["exclude"]) == ("-p", tables)
