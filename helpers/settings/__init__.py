@@ -12,11 +12,12 @@ from helpers.settings.services import Airflow, Alerts, Aws, Dns, Kafka, Notify, 
 from helpers.settings.source import Export, Policy, Sentinel, Source, Verify
 from helpers.settings.sources import DEFAULT_PROFILE, FILE, LOCATION, location
 from helpers.settings.stage import Archive, Evidence, Stage
+from helpers.settings.tables import Constant, Mask, Match, Tables
 from helpers.settings.targets import TARGETS, Databricks, Dbt, Downstream, Snowflake, Target
 
 __all__ = [
-    "DEFAULT_PROFILE", "FILE", "LOCATION", "TARGETS", "Airflow", "Alerts", "Approvals", "Archive", "Aws", "Compliance", "Contact",
-    "Cutover", "Databricks", "Dbt", "Dns", "Downstream", "Evidence", "Export", "Hybrid", "Kafka", "Notify", "Policy", "Profile",
-    "Resolved", "Sentinel", "Settings", "Sla", "Snowflake", "Source", "Stage", "Target", "Terraform", "Verify", "load",
+    "DEFAULT_PROFILE", "FILE", "LOCATION", "TARGETS", "Airflow", "Alerts", "Approvals", "Archive", "Aws", "Compliance", "Constant", "Contact",
+    "Cutover", "Databricks", "Dbt", "Dns", "Downstream", "Evidence", "Export", "Hybrid", "Kafka", "Mask", "Match", "Notify", "Policy", "Profile",
+    "Resolved", "Sentinel", "Settings", "Sla", "Snowflake", "Source", "Stage", "Tables", "Target", "Terraform", "Verify", "load",
     "load_approvals", "local_source", "location", "source_from_dsn", "source_keys",
 ]  # fmt: skip

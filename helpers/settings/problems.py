@@ -52,7 +52,8 @@ def example_of(model: type[BaseModel], place: Sequence[str | int]) -> str:
         return "see the settings reference: runbook settings"
     if field.examples:
         value = field.examples[0]
-        body = inline(value) if isinstance(value, dict) and section else f"{named} = {toml(value)}"
+        whole = isinstance(value, dict) and section and not str(field.annotation).startswith("dict[")
+        body = inline(value) if whole else f"{named} = {toml(value)}"
     elif section:
         written = {name: each for name, each in fields(section).items() if each.is_required() and each.examples}
         body = inline({name: each.examples[0] for name, each in written.items() if each.examples})
@@ -97,7 +98,10 @@ def _meant(model: type[BaseModel], profile: str, place: Sequence[str]) -> str:
     """What an unknown key was probably meant for: the nearest in its place, else its place elsewhere."""
     sections = {name: section for name, each in fields(model).items() if (section := section_of(each.annotation))}
     *within, key = place
-    here = model if not within else sections.get(within[0])
+    here: type[BaseModel] | None = model
+    for name in within:
+        found = fields(here).get(name) if here else None
+        here = section_of(found.annotation) if found else here  # or it is a name of the profile's own, as of a glob
     known = fields(here) if here else {}
     if near := difflib.get_close_matches(key, sorted(known), 1):
         return f"write {near[0]}" if key not in known else ""

@@ -18,6 +18,7 @@ from helpers.settings.section import Section
 from helpers.settings.services import Airflow, Alerts, Aws, Dns, Kafka, Notify, Terraform
 from helpers.settings.source import Export, Source, Verify
 from helpers.settings.stage import Archive, Evidence, Stage
+from helpers.settings.tables import Tables
 from helpers.settings.targets import TARGETS, Databricks, Dbt, Downstream, Snowflake, Target
 
 Part = TypeVar("Part")
@@ -45,6 +46,7 @@ class Profile(BaseSettings):
             {"host": "adb-1234.azuredatabricks.net", "cluster_id": "1125-…", "token": {"env": "DATABRICKS_TOKEN"}}
         ],
     )
+    tables: Tables = Tables()
     export: Export = Export()
     verify: Verify = Verify()
     approvals: Approvals = Approvals()
@@ -133,6 +135,7 @@ class Settings:
     stage = _Part[Stage]()
     snowflake = _Part[Snowflake]()
     databricks = _Part[Databricks]()
+    tables = _Part[Tables]()
     export = _Part[Export]()
     verify = _Part[Verify]()
     approvals = _Part[Approvals]()

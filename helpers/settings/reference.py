@@ -57,10 +57,20 @@ def section(name: str) -> str:
     if model is None:
         described = _descriptions(Profile)[name]
         return f"A key of the profile itself, {_type(_schema(Profile)['properties'][name])}. {described}\n"
+    parts = [f"{_table_name(name, field)}. {_plain(model.__doc__)}\n\n{_rows(model, name)}"]
+    for key, each in fields(model).items():
+        inner = section_of(each.annotation)
+        if inner and str(each.annotation).startswith("dict["):
+            parts.append(
+                f'`[profiles.NAME.{name}.{key}."ITS-NAME"]`. {_plain(inner.__doc__)}\n\n{_rows(inner, name, key)}'
+            )
+    return "\n".join(parts)
+
+
+def _rows(model: type[BaseModel], *place: str) -> str:
     header = "| Key | Type | Default | Example | Description |\n|---|---|---|---|---|\n"
     own_first = sorted(fields(model).items(), key=lambda item: item[0] in Server.model_fields)
-    rows = [_row(name, key, each, model) for key, each in own_first]
-    return f"{_table_name(name, field)}. {_plain(model.__doc__)}\n\n{header}{''.join(rows)}"
+    return header + "".join(_row((*place, key), each, model) for key, each in own_first)
 
 
 def write() -> bool:
@@ -79,12 +89,13 @@ def _table_name(name: str, field: FieldInfo) -> str:
     return f"`[profiles.NAME.{name}{'.ITS-NAME' if written.startswith('dict[') else ''}]`"
 
 
-def _row(name: str, key: str, field: FieldInfo, model: type[BaseModel]) -> str:
+def _row(place: tuple[str, ...], field: FieldInfo, model: type[BaseModel]) -> str:
     default = "required"
     if not field.is_required():
         value = field.get_default(call_default_factory=True)
         default = "" if value is None or value in ((), {}) else f"`{toml(value)}`"
-    example = example_of(Profile, (name, key)).removeprefix("for example ")
+    example = example_of(Profile, place).removeprefix("for example ")
+    key = place[-1]
     own = next(own for own, each in model.model_fields.items() if each is field)
     cells = (f"`{key}`", _type(_schema(model)["properties"][key]), default, f"`{example}`", _descriptions(model)[own])
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"

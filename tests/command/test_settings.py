@@ -133,7 +133,14 @@ def test_a_reference_among_further_arguments_is_taken_and_masked(
 
 
 def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
-    for name, field in settings.Profile.model_fields.items():
+    for name, section in _sections_in(settings.Profile):
+        yield name, section
+        for inner, each in _sections_in(section):
+            yield f"{name}.{inner}", each
+
+
+def _sections_in(section: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in section.model_fields.items():
         for each in (field.annotation, *get_args(field.annotation)):
             if isinstance(each, type) and issubclass(each, BaseModel):
                 yield name, each
@@ -143,7 +150,7 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
 def test_the_example_of_a_key_is_one_that_the_key_takes(name: str, section: type[BaseModel]) -> None:
     for own, field in section.model_fields.items():
         key = field.alias or own
-        _, _, written = example_of(settings.Profile, (name, key)).partition("for example ")
+        _, _, written = example_of(settings.Profile, (*name.split("."), key)).partition("for example ")
         assert written or not field.is_required(), key
         value = tomllib.loads(written).get(key)
         if value is None or (isinstance(value, dict) and "env" in value):
@@ -322,3 +329,28 @@ def test_a_wrong_value_is_refused_with_an_example_of_its_key(
         _load(write, SOURCE.format(password='{ env = "P" }'))
     assert cure in refused.value.next_step
     assert variable in str(refused.value.on)
+
+
+TABLES = "[profiles.production.tables]\n"
+MATCH = '[profiles.production.tables.match."crm.*"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TABLES + 'name = "{schema}_{tabel}"', "{schema}"),
+        (TABLES + 'include = [""]', "a glob is empty"),
+        (TABLES + 'mask_salt = "in the file"', "does not belong in this file"),
+        (TABLES + 'stey = ["crm.*"]', "write stay"),
+        (MATCH + 'omitt = ["note"]', "write omit"),
+        (MATCH + 'omit = ["note"]', "need a reason"),
+        (MATCH + 'where = " "\nreason = "x"', "where is empty"),
+        (MATCH + 'mask = { note = "md5" }\nreason = "x"', '"sha256"'),
+        (MATCH + 'mask = { note = "null" }\nomit = ["note"]\nreason = "x"', "both omitted and masked"),
+    ],
+)
+def test_a_table_setting_that_cannot_be_meant_is_refused(write: object, text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        _load(write, text)
+    assert "profiles.production.tables" in str(refused.value)
+    assert said in str(refused.value)
