@@ -59,11 +59,8 @@ def section(name: str) -> str:
         return f"A key of the profile itself, {_type(_schema(Profile)['properties'][name])}. {described}\n"
     parts = [f"{_table_name(name, field)}. {_plain(model.__doc__)}\n\n{_rows(model, name)}"]
     for key, each in fields(model).items():
-        inner = section_of(each.annotation)
-        if inner and str(each.annotation).startswith("dict["):
-            parts.append(
-                f'`[profiles.NAME.{name}.{key}."ITS-NAME"]`. {_plain(inner.__doc__)}\n\n{_rows(inner, name, key)}'
-            )
+        if inner := section_of(each.annotation):
+            parts.append(f"{_table_name(f'{name}.{key}', each)}. {_plain(inner.__doc__)}\n\n{_rows(inner, name, key)}")
     return "\n".join(parts)
 
 
