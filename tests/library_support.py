@@ -1,0 +1,59 @@
+"""A second pipeline, a library's loans: what shows that nothing of the product is made for the sample alone.
+
+Its parts lie in `tests/pipelines/library` as a team has them: a database's scripts, dbt, DAGs, tests of its own, migration.toml.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+from helpers.platforms import postgres
+from helpers.settings import Source
+
+FOLDER = Path(__file__).with_name("pipelines") / "library"
+PROFILE = "library"
+URL = "LIBRARY_URL"
+"""The variable with the source's address, by which the library's own tests and DAGs reach it."""
+PASSWORD = "LIBRARY_PASSWORD"
+STAYS = "members.desk_note"
+
+
+def build(source: Source) -> None:
+    """Makes the library's schemas and rows in an empty database."""
+    with closing(postgres.connect(source, settings={"search_path": "public"})) as connection:
+        connection.autocommit = True
+        for script in sorted((FOLDER / "database").glob("*.sql")):
+            connection.cursor().execute(script.read_text(encoding="utf-8"))
+
+
+def url(source: Source) -> str:
+    """The source as a URL, password included."""
+    secret = source.password.get_secret_value() if source.password else ""
+    return f"postgresql://{source.user}:{secret}@{source.host}:{source.port}/{source.dbname}"
+
+
+def install(source: Source, folder: Path, *, more: str = "") -> dict[str, str]:
+    """Puts the library's parts into a folder of the test's own, with a migration.toml on the local stack.
+
+    Args:
+        source: where `build` made the database.
+        folder: what commands of the test run in.
+        more: further tables of the profile, as TOML.
+
+    Returns:
+        The environment that commands need there.
+    """
+    for part in ("dbt", "airflow", "functional"):
+        shutil.copytree(FOLDER / part, folder / part)
+    keys = {key: getattr(source, key) for key in ("host", "port", "dbname", "user")}
+    own = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    (folder / "migration.toml").write_text(
+        f'[profiles.{PROFILE}]\nstack = "local"\n\n[profiles.{PROFILE}.source]\n{own}password = {{ env = "{PASSWORD}" }}\n\n'
+        f"{(FOLDER / 'migration.toml').read_text(encoding='utf-8')}\n{more}",
+        encoding="utf-8",
+    )
+    secret = source.password.get_secret_value() if source.password else ""
+    return {PASSWORD: secret, URL: url(source)}
