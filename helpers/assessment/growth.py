@@ -12,7 +12,7 @@ from typing import Any
 
 from helpers.model.catalog import Catalog, Table
 from helpers.platforms.postgres import identifier
-from helpers.settings import Source
+from helpers.settings import Settings
 from helpers.source.asking import asking, rows
 from helpers.source.catalog import read_catalog
 
@@ -47,14 +47,14 @@ class Growth:
         return (self.last - self.first).days + 1
 
 
-def measure(source: Source) -> tuple[Growth, ...]:
+def measure(settings: Settings) -> tuple[Growth, ...]:
     """Scans each table with a date once; those without one, and those without rows, are left out.
 
     Raises:
         ConnectionFailed, SourceRefused: see `asking`.
     """
-    with asking(source, "measure the growth") as cursor:
-        catalog: Catalog = read_catalog(cursor, schemas=source.schemas)
+    with asking(settings.source, "measure the growth") as cursor:
+        catalog: Catalog = read_catalog(cursor, schemas=settings.source.schemas, described=settings.tables)
         found = [_measure_table(cursor, table, column) for table in catalog.tables if (column := _dated(table))]
     return tuple(growth for growth in found if growth)
 

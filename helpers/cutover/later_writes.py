@@ -187,7 +187,7 @@ these changes others with it."""
 
 def _keyed(settings: Settings, manifest: Manifest) -> list[Table]:
     with postgres.reading(settings.source) as cursor:
-        tables = read_catalog(cursor, schemas=settings.source.schemas).tables
+        tables = read_catalog(cursor, schemas=settings.source.schemas, described=settings.tables).tables
     return [table for table in tables if table.key and manifest.table(table.schema, table.name)]
 
 

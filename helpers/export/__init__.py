@@ -24,6 +24,7 @@ from helpers.export.worker import is_unchanged
 from helpers.export.writing import write_parts
 from helpers.model import manifest as manifests
 from helpers.model.catalog import Catalog, Table
+from helpers.model.globs import left_by_choice, left_by_profile
 from helpers.model.limits import BY_POLICY
 from helpers.model.manifest import ExportedTable, Manifest
 from helpers.model.names import Refusal
@@ -36,6 +37,7 @@ from helpers.source import snapshot as snapshots
 from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import TableCensus, check_policies
 from helpers.source.census_worker import take_censuses
+from helpers.source.described import refuse_changed
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.readers import ranges
 from helpers.source.staging import staged_table
@@ -199,9 +201,11 @@ def plan_export(
     complete = not tables and not exclude
     with snapshots.reading(source, snapshot.name) as cursor:
         catalog = read_catalog(
-            cursor, schemas=source.schemas, tables=tables, exclude=exclude, include_views=include_views
-        )
-        check_policies(catalog.tables, options.policies, complete=complete)
+            cursor, schemas=source.schemas, tables=tables, exclude=exclude, include_views=include_views,
+            described=settings.tables,
+        )  # fmt: skip
+        everything = not (tables or left_by_choice(catalog.left_out))
+        check_policies(catalog.tables, options.policies, complete=everything)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
         catalog = left_out.complete(cursor, measured(cursor, catalog))
         census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
@@ -335,7 +339,12 @@ def _go_on(
     """The former plan in the former snapshot; files that are not what was written are forgotten."""
     wanted = [str(table) for table in former.tables]
     with snapshots.reading(settings.source, snapshot.name) as cursor:
-        found = read_catalog(cursor, schemas=settings.source.schemas, also=wanted, left_before=former.left_out).tables
+        before = {name: why for name, why in former.left_out.items() if name not in left_by_profile(former.left_out)}
+        catalog = read_catalog(
+            cursor, schemas=settings.source.schemas, described=settings.tables, also=wanted, left_before=before
+        )
+        refuse_changed(former, set(wanted), catalog, what="go on with an export")
+        found = catalog.tables
     state = former.without_damaged_files(bucket, progress)
     catalog = Catalog(tuple(table for table in found if str(table) in wanted), former.left_out)
     return ExportPlan(settings.source, settings.export, bucket, snapshot, catalog, (), state, resumed=True)

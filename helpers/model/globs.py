@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from helpers.errors import UsageError
 
 EXCLUDED = "excluded by --exclude"
 """Why a table is left out; the glob follows."""
+
+LEFT, STAYS = "excluded by tables.exclude", "stays in PostgreSQL by tables.stay"
+NOT_INCLUDED = "not chosen: tables.include"
+"""How the reasons begin for which the profile leaves a table out; the glob follows."""
+
+
+def left_by_profile(left_out: Mapping[str, str]) -> dict[str, str]:
+    """Those of `left_out` that the profile leaves out."""
+    return {name: why for name, why in left_out.items() if why.startswith((LEFT, STAYS, NOT_INCLUDED))}
+
+
+def left_by_choice(left_out: Mapping[str, str]) -> dict[str, str]:
+    """Those of `left_out` that a person decided to leave out, by a command or in the profile."""
+    by_command = {name: why for name, why in left_out.items() if why.startswith(EXCLUDED)}
+    return by_command | left_by_profile(left_out)
 
 
 def match(schema: str, name: str, globs: Iterable[str]) -> str | None:

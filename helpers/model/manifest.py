@@ -132,7 +132,7 @@ class Manifest(Exported):
 
     @property
     def excluded(self) -> dict[str, str]:
-        """Those of `left_out` that the operator left out."""
+        """Those of `left_out` that a command was told to leave out."""
         return {name: why for name, why in self.left_out.items() if why.startswith(globs.EXCLUDED)}
 
     def table(self, schema: str, name: str) -> StagedTable | None:

@@ -104,9 +104,11 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
     """
     source = settings.source
     with asking(source, "check the data of the legacy pipeline") as cursor:
-        catalog = read_catalog(cursor, schemas=source.schemas)
+        catalog = read_catalog(cursor, schemas=source.schemas, described=settings.tables)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
-        chosen = read_catalog(cursor, schemas=source.schemas, tables=tables).tables if tables else catalog.tables
+        chosen = catalog.tables
+        if tables:
+            chosen = read_catalog(cursor, schemas=source.schemas, tables=tables, described=settings.tables).tables
         engine = PostgresAnswers(cursor, catalog.tables, (), name=postgres.address(source))
         wanted = {str(table) for table in chosen}
         found = [*declared(cursor, catalog.tables), *_not_null_since(cursor, catalog.tables)]

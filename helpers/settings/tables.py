@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -13,7 +13,7 @@ from helpers.settings.section import Secret, Section, example
 PLACEHOLDERS = ("schema", "table")
 """What a naming pattern may hold, in braces: the source's schema and the table's name."""
 
-NOT_OBEYED = frozenset({"include", "exclude", "stay", "schema", "name", "mask_salt", "omit", "where", "mask"})
+NOT_OBEYED = frozenset({"stay", "schema", "name", "mask_salt", "omit", "where", "mask"})
 """Keys whose effect is not there yet: a key that nobody reads is refused."""
 
 
@@ -138,6 +138,11 @@ class Tables(Section):
                 if (key := field.removesuffix("_")) in NOT_OBEYED:
                     raise ValueError(f"{at}{key} has no effect yet; take it away")
         return self
+
+    def as_inputs(self) -> dict[str, Any]:
+        """What a step's inputs hold of it, without the salt; nothing where the profile says nothing."""
+        said = self.model_dump(mode="json", by_alias=True, exclude={"mask_salt"}, exclude_defaults=True)
+        return {"described": said} if said else {}
 
     def matched(self, schema: str, table: str) -> tuple[str, Match] | None:
         """The glob of `match` that counts for a table, with what it says; None where none means it."""

@@ -13,8 +13,9 @@ from helpers.errors import SourceRefused, UsageError
 from helpers.model import globs
 from helpers.model.catalog import Catalog, Column, Heap, Heir, Key, PgType, Table
 from helpers.platforms.postgres import rows, savepoint
+from helpers.settings import Tables
 from helpers.source.comments import NO_TEXT, read_comments
-from helpers.source.relations import DETACHING, Choice, Relation, not_found, survey
+from helpers.source.relations import DETACHING, Choice, Relation, not_found, refuse_unknown_globs, survey
 
 
 def read_catalog(
@@ -24,6 +25,7 @@ def read_catalog(
     tables: Sequence[str] = (),
     exclude: Sequence[str] = (),
     include_views: bool = False,
+    described: Tables | None = None,
     also: Collection[str] = (),
     left_before: Mapping[str, str] | None = None,
 ) -> Catalog:
@@ -34,11 +36,13 @@ def read_catalog(
     Args:
         cursor: a psycopg2 cursor.
         schemas, tables, exclude, include_views, also, left_before: see `relations.Choice`.
+        described: the profile's section `tables`; without it, every table is meant.
 
     Raises:
+        SettingsError: a glob of the profile that matches nothing.
         UsageError: a glob or schema that matches nothing, which names what there is; or nothing is left.
     """
-    choice = Choice(schemas, tables, exclude, include_views, also, left_before or {})
+    choice = Choice(schemas, tables, exclude, include_views, described or Tables(), also, left_before or {})
     relations = survey(cursor)
     if missing := _missing(cursor, schemas):
         raise UsageError(
@@ -47,6 +51,7 @@ def read_catalog(
             why="the source has no such schema",
             next_step="correct `schemas` in migration.toml",
         )
+    refuse_unknown_globs(cursor, choice.described, relations)
     why = {relation.oid: choice.why_not(relation) for relation in relations}
     chosen = [relation for relation in relations if not why[relation.oid]]
     for glob in tables:

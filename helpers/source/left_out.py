@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 
 from helpers.model.catalog import Catalog, Table
-from helpers.model.globs import EXCLUDED
+from helpers.model.globs import left_by_choice
 from helpers.platforms.postgres import identifier, savepoint, value
 from helpers.source import census_scan
 from helpers.source.relations import FIRST_OF_USERS
@@ -34,7 +34,7 @@ def complete(cursor: Any, catalog: Catalog) -> Catalog:
         SourceRefused: rows of a table may not be read.
     """
     moved = {str(table) for table in catalog.tables}
-    excluded = {name for name, why in catalog.left_out.items() if why.startswith(EXCLUDED)}
+    excluded = set(left_by_choice(catalog.left_out))
     rows = {
         f"rows that {table} inherits": _inherited(cursor, table, moved, excluded)
         for table in catalog.tables

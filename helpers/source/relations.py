@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 import psycopg2
 
+from helpers.errors import SettingsError
 from helpers.model import globs as globs_of
 from helpers.platforms.postgres import savepoint
+from helpers.settings import Tables
 from helpers.source.comments import codec_of
 
 FIRST_OF_USERS = 16384
 """The first OID that PostgreSQL gives to what users make, `FirstNormalObjectId`
 (https://github.com/postgres/postgres/blob/REL_18_STABLE/src/include/access/transam.h)."""
 
+
+SHOWN = 20
+"""Names that an error lists."""
 
 UNNAMED = "not chosen: --tables names others"
 
@@ -75,6 +81,7 @@ class Choice:
         tables, exclude: globs over `name` or `schema.name`; no globs in `tables` mean all.
         left_before: why others stay behind, by "schema.table": as an earlier choice left them, none of them is looked at.
         include_views: take views and materialized views for tables.
+        described: what the profile says of tables; the globs of a command narrow it further.
         also: names as "schema.table" that are taken whatever they are: what an export took, seen by its verification.
     """
 
@@ -82,6 +89,7 @@ class Choice:
     tables: Sequence[str] = ()
     exclude: Sequence[str] = ()
     include_views: bool = False
+    described: Tables = field(default_factory=Tables)
     also: Collection[str] = ()
     left_before: Mapping[str, str] = field(default_factory=dict)
 
@@ -97,12 +105,16 @@ class Choice:
             glob := globs_of.match(relation.schema, relation.name, self.exclude)
         ):
             return f"{globs_of.EXCLUDED} {glob}"
+        if described := self._why_by_profile(relation):
+            return described
         if relation.extension and not named:
             return _why_of_extension(relation)
         if relation.kind in _STAYS and not ((self.include_views or taken) and relation.kind in "vm"):
             return _STAYS[relation.kind]
         if self.schemas and relation.schema not in self.schemas:
             return f"not chosen: `schemas` in migration.toml does not name {relation.schema}"
+        if self.described.include and not relation.matches(self.described.include):
+            return f"{globs_of.NOT_INCLUDED} names others"
         if self.tables and not relation.matches(self.tables):
             return UNNAMED
         if relation.in_a_server_schema and relation.schema not in self.schemas and not named:
@@ -115,6 +127,13 @@ class Choice:
         if not relation.readable:
             return "an unlogged table, whose rows a standby does not have: read the primary"
         return "" if relation.has_columns else "it has no columns: its rows hold no values"
+
+    def _why_by_profile(self, relation: Relation) -> str:
+        """Why the profile leaves a relation where it is, whatever it is; empty where it does not name it."""
+        for words, globs in ((globs_of.LEFT, self.described.exclude), (globs_of.STAYS, self.described.stay)):
+            if glob := globs_of.match(relation.schema, relation.name, globs):
+                return f"{words} {glob}: {globs[glob]}"
+        return ""
 
 
 _STAYS = {
@@ -200,18 +219,69 @@ def _relations(cursor: Any, name: str) -> list[tuple[Any, ...]]:
     return list(cursor.fetchall())
 
 
-def not_found(cursor: Any, glob: str, relations: Sequence[Relation], choice: Choice) -> tuple[str, str]:
-    """Why a glob of `choice.tables` matches no table that moves, and what to write instead."""
+def refuse_unknown_globs(cursor: Any, described: Tables, relations: Sequence[Relation]) -> None:
+    """Refuses a glob of the profile that means nothing: a slip in it must not pass for a choice.
+
+    Raises:
+        SettingsError: names every such glob, and what is called nearly so.
+    """
+    tables = [relation for relation in relations if relation.kind in "rpm"]
+    keys = {"include": tables, "exclude": relations, "stay": tables, "match": tables}
+    wrong = [
+        (key, glob)
+        for key, known in keys.items()
+        for glob in getattr(described, key)
+        if not any(relation.matches([glob]) for relation in known)
+    ]
+    if not wrong:
+        return
+    why, cures = [], []
+    for _, glob in wrong:
+        if root := _partitioned(cursor, glob):
+            why.append(f"{glob} is a partition of {root}, which moves or stays as a whole")
+            cures.append(f"name {root}")
+        elif other := next((relation for relation in relations if relation.matches([glob])), None):
+            why.append(f"{glob} means no table: {other} is {_KINDS[other.kind]}")
+        else:
+            why.append(f"{glob} matches no table")
+            names = [name for relation in tables for name in (str(relation), relation.name)]
+            near = get_close_matches(glob, dict.fromkeys(names), n=3, cutoff=0.6)
+            cures.append(f"did you mean {' or '.join(near)}?" if near else f"name one of {_some(tables)}")
+    raise SettingsError(
+        "find the tables that the profile describes",
+        on=", ".join(f'tables.{key} "{glob}"' for key, glob in wrong),
+        why="; ".join(why),
+        next_step="; ".join(dict.fromkeys(cures)) or "take it away",
+    )
+
+
+_KINDS = {"v": "a view", "f": "a foreign table", "S": "a sequence"}
+
+
+def _some(tables: Sequence[Relation]) -> str:
+    names = [str(table) for table in tables]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN]) or '(the source has no tables)'}{more}"
+
+
+def _partitioned(cursor: Any, glob: str) -> str | None:
+    """The partitioned table that a partition of this name belongs to."""
     cursor.execute(
         "SELECT s.nspname || '.' || r.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "JOIN pg_class r ON r.oid = pg_partition_root(c.oid) JOIN pg_namespace s ON s.oid = r.relnamespace "
         "WHERE c.relispartition AND %s IN (c.relname, n.nspname || '.' || c.relname)",
         [glob],
     )
-    if root := cursor.fetchone():
-        return f"it is a partition of {root[0]}, and moves with that", f"name the table: --tables {root[0]}"
+    found = cursor.fetchone()
+    return str(found[0]) if found else None
+
+
+def not_found(cursor: Any, glob: str, relations: Sequence[Relation], choice: Choice) -> tuple[str, str]:
+    """Why a glob of `choice.tables` matches no table that moves, and what to write instead."""
+    if root := _partitioned(cursor, glob):
+        return f"it is a partition of {root}, and moves with that", f"name the table: --tables {root}"
     if meant := next((relation for relation in relations if relation.matches([glob])), None):
         return f"{meant} does not move: {choice.why_not(meant)}", "choose another table, or remove what keeps it back"
-    others = Choice(choice.schemas, (), choice.exclude, choice.include_views)
+    others = replace(choice, tables=())
     known = ", ".join(str(relation) for relation in relations if not others.why_not(relation))
     return "no table matches", f"name one of: {known or '(the source has no tables)'}"

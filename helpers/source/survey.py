@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from helpers.model.globs import left_by_choice
 from helpers.model.names import Refusal
 from helpers.platforms import postgres
 from helpers.progress import Progress
@@ -52,8 +53,10 @@ def census(
     """
     policies = settings.export.policies
     with postgres.reading(settings.source, application="migration-runbooks census") as cursor:
-        catalog = read_catalog(cursor, schemas=settings.source.schemas, tables=tables, exclude=exclude)
-        check_policies(catalog.tables, policies, complete=not tables and not exclude)
+        catalog = read_catalog(
+            cursor, schemas=settings.source.schemas, tables=tables, exclude=exclude, described=settings.tables
+        )
+        check_policies(catalog.tables, policies, complete=not (tables or left_by_choice(catalog.left_out)))
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
         snapshot = postgres.value(cursor, "SELECT pg_export_snapshot()")
         catalog = left_out.complete(cursor, measured(cursor, catalog))

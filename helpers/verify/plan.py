@@ -18,7 +18,7 @@ from helpers.engines.shapes import TableShape
 from helpers.errors import StageError, UsageError
 from helpers.model import manifest as manifests
 from helpers.model.catalog import Column, PgType, Table, kinds_read
-from helpers.model.globs import EXCLUDED
+from helpers.model.globs import left_by_choice
 from helpers.model.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.s3 import Bucket
@@ -28,6 +28,7 @@ from helpers.source import held_snapshots, left_out
 from helpers.source import snapshot as snapshots
 from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import take_census
+from helpers.source.described import refuse_changed
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.relations import UNNAMED
 from helpers.source.staging import as_in_postgres, staged_table
@@ -97,8 +98,8 @@ class VerifyPlan:
 
     @property
     def excluded(self) -> set[str]:
-        """What the operator left out, as `schema.name`."""
-        return {name for name, why in self.left_out.items() if why.startswith(EXCLUDED)}
+        """What a person decided to leave out, as `schema.name`."""
+        return set(left_by_choice(self.left_out))
 
     @property
     def rows(self) -> int:
@@ -184,7 +185,9 @@ def planned(
     try:
         of_source = manifest and manifest.source == postgres.address(chosen) and engine(target).as_staged
         before = manifest.excluded if manifest and of_source and not (tables or exclude) else {}
-        plans, left = _plans_of_source(settings, chosen, name, tables, exclude, before, manifest, target, options, lsn)
+        plans, left = _plans_of_source(
+            settings, chosen, name, tables, exclude, before, manifest, bool(of_source), target, options, lsn
+        )
         yield VerifyPlan(
             chosen, source_name, target, check, name, lsn, _noted(note, exact), same, plans, folder,
             manifest, bucket, settings, options, target_source, complete=not tables, left_out=left,
@@ -231,6 +234,7 @@ def _plans_of_source(
     exclude: tuple[str, ...],
     excluded_before: Mapping[str, str],
     manifest: Manifest | None,
+    of_source: bool,
     target: TargetName,
     options: Options,
     lsn: str,
@@ -238,8 +242,11 @@ def _plans_of_source(
     with snapshots.reading(source, snapshot) as cursor:
         exported = [str(staged) for staged in manifest.tables] if manifest else []
         catalog = read_catalog(
-            cursor, schemas=source.schemas, tables=tables, exclude=exclude, also=exported, left_before=excluded_before
-        )
+            cursor, schemas=source.schemas, tables=tables, exclude=exclude, described=settings.tables, also=exported,
+            left_before=excluded_before,
+        )  # fmt: skip
+        if manifest and of_source:
+            refuse_changed(manifest, set(exported), catalog, what="compare what was exported")
         snapshots.lock(cursor, [t for t in catalog.tables if t.kind in "rp"], timeout_seconds=settings.export.lock_timeout_seconds)  # fmt: skip
         pg_session.restrict(cursor, kinds_read(catalog.tables))
         catalog = left_out.complete(cursor, measured(cursor, catalog))
@@ -259,7 +266,7 @@ def _plans_of_source(
                 columns, expected = counted.columns, shapes.loaded_shape(counted, engine(target).ddl, table)
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
             plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn, target))
-        _all_used(options, plans, complete=not tables and not exclude and not excluded_before)
+        _all_used(options, plans, complete=not (tables or left_by_choice(catalog.left_out)))
         return tuple(plans), catalog.left_out
 
 

@@ -367,7 +367,8 @@ def test_nothing_of_another_role_runs_as_ours(besieged: Any, dropped: bool, tmp_
         besieged.verify("stage", options=Options(Selection(where="note = 'none'")), tables=("sales",)).verdict
         == "equal"
     )
-    for ask in (inventory.take, growth.measure, integrations.find, security.look, snapshot.transactions_held_back):
+    growth.measure(settings)
+    for ask in (inventory.take, integrations.find, security.look, snapshot.transactions_held_back):
         ask(source)
 
     plan = freeze.plan_freeze(source)

@@ -174,7 +174,7 @@ def test_growth_is_by_the_rows_own_dates_and_never_by_a_birthday_or_the_future(m
         "ALTER TABLE a DROP COLUMN born",
         "CREATE TABLE empty (day date)",
     )
-    (found,) = growth.measure(migration.settings.source)
+    (found,) = growth.measure(migration.settings)
     assert (found.by, str(found.last), found.last_year, found.year_before) == ("at", "2024-12-31", 365, 135)
 
 

@@ -97,11 +97,11 @@ def test_what_would_change_is_said_and_nothing_changes(migration: Any, planned: 
     expected = {
         "public.a": "replace the table: it lacks w",
         "public.other": "replace the rows",
-        "(no more in the source)": "drop",
+        "(not among those that move)": "drop",
     }
     altered = expected | {"public.a": "alter the table: it lacks w"}
     assert (dict(loaded["action"]), dict(delta["action"])) == (altered, expected)
-    assert dict(loaded["target object"])["(no more in the source)"] == "gone"
+    assert dict(loaded["target object"])["(not among those that move)"] == "gone"
     assert "is replaced" in told
     again = {e.get("step"): e.get("result") for e in entries[-len(results) :]}
     assert (again["s30-load"]["to_create"], again["s30-load"]["to_replace"], again["s30-load"]["to_drop"]) == (0, 2, 1)
@@ -110,7 +110,7 @@ def test_what_would_change_is_said_and_nothing_changes(migration: Any, planned: 
     assert lake.bucket.sizes() == files
 
     found = load.plan_load(migration.export(), migration.bucket, migration.settings.snowflake)
-    assert {str(t.staged): t.action for t in found.tables} | {"(no more in the source)": "drop"} == altered
+    assert {str(t.staged): t.action for t in found.tables} | {"(not among those that move)": "drop"} == altered
     assert found.stale == ("gone",)
 
 

@@ -126,7 +126,7 @@ class Switching(Phase):
     def source_tables(self) -> tuple[Table, ...]:
         """The tables of the source, from its catalog."""
         with postgres.reading(self.settings.source) as cursor:
-            return read_catalog(cursor, schemas=self.settings.source.schemas).tables
+            return read_catalog(cursor, schemas=self.settings.source.schemas, described=self.settings.tables).tables
 
 
 def plan_change(step: str, what: str, rows: Iterable[tuple[str, str, str]], counted: str) -> StepPlan:

@@ -90,7 +90,7 @@ class Assessment(Phase):
             with progress("census") as report:
                 stock = assess.census(self.settings, progress=report)
                 self._census = stock.tables
-            self._growth = growth.measure(self.settings.source)
+            self._growth = growth.measure(self.settings)
             for each in self._census:
                 for why in each.refused:
                     yield warning(str(each.table), f"the export would refuse it: {why}", "; ".join(each.cures))

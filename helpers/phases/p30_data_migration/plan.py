@@ -9,6 +9,7 @@ from helpers.errors import MigrationError, TargetRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.model import manifest
 from helpers.model.catalog import Table
+from helpers.model.globs import left_by_choice
 from helpers.phases.common.plan import StepPlan, compute_cost, plan_step
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings, Target
@@ -21,6 +22,7 @@ def plan_export(plan: ExportPlan, settings: Settings) -> StepPlan:
     for state in plan.state.tables:
         pages, size = _size(tables[state.schema_, state.name])
         rows.append((f"{state.schema_}.{state.name}", "write", state.rows, pages, size, len(state.parts)))
+    rows += [(name, f"leave: {why}", 0, 0, 0, 0) for name, why in left_by_choice(plan.state.left_out).items()]
     former = manifest.read_if_any(plan.bucket)
     what = f"write Parquet files and a manifest to {plan.bucket.location}"
     what += f"; the manifest of the export {former.export} is replaced" if former else "; nothing is there yet"
@@ -47,7 +49,7 @@ def plan_load(step: str, plan: ExportPlan, bucket: Bucket, target: Target, setti
         "rows": found.rows, "bytes_in_the_source": sum(row[4] for row in rows), "to_create": created,
         "to_replace": len(rows) - created, "to_drop": len(found.stale),
     }  # fmt: skip
-    rows += [("(no more in the source)", name, "drop", 0, 0) for name in found.stale]
+    rows += [("(not among those that move)", name, "drop", 0, 0) for name in found.stale]
     columns = ("table", "target object", "action", "rows", "bytes in the source")
     there = found.there
     what = f"load {there.where}, each table in one {there.at_once}; the size of the files is known after the export"

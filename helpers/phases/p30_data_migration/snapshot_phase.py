@@ -93,7 +93,7 @@ class SnapshotPhase(Phase):
             "source": postgres.address(values.source), "schemas": list(values.source.schemas), "tables": list(self._globs),
             **({"exclude": list(self._exclude)} if self._exclude else {}),
             "snapshot": self._snapshot.name, "lsn": self._snapshot.lsn, "stage": str(self._bucket.location),
-            "policies": policies,
+            "policies": policies, **values.tables.as_inputs(),
         }  # fmt: skip
 
     def _is_held(self, load_id: str, result: Mapping[str, Any]) -> Found:
@@ -104,7 +104,10 @@ class SnapshotPhase(Phase):
             return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
         try:
             with snapshot.reading(source, kept.name) as cursor:
-                tables = read_catalog(cursor, schemas=source.schemas, tables=self._globs, exclude=self._exclude).tables
+                tables = read_catalog(
+                    cursor, schemas=source.schemas, tables=self._globs, exclude=self._exclude,
+                    described=self.settings.tables,
+                ).tables  # fmt: skip
                 snapshot.lock(cursor, tables, timeout_seconds=self.settings.export.lock_timeout_seconds)
         except SourceFailed:
             raise  # the snapshot is still there
