@@ -1,12 +1,13 @@
 """`runbook local`: the embedded stack."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from helpers.commands.options import Json
-from helpers.commands.output import Answer, output, screen
+from helpers.commands.output import Answer, output, say, screen
 from helpers.progress import progress
 
 app = typer.Typer(no_args_is_help=True, help="The embedded stack: PostgreSQL, S3 and a Snowflake stand-in.")
@@ -140,9 +141,18 @@ def load_orders(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A text file with the sample's columns (pipeline/legacy/README.md); separator, encoding and date format are detected."
+            help="A text file with order lines (pipeline/legacy/README.md); separator, encoding and date format are detected."
         ),
     ],
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", help="Which column of the file is which: 'Order ID=ORDERNUMBER,Sales=TOTAL'; repeatable."
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Take columns by the likeness of their names without asking.")
+    ] = False,
     skip_bad_rows: Annotated[bool, typer.Option(help="Load the good rows even if some are bad.")] = False,
     day_first: Annotated[
         bool | None, typer.Option("--day-first/--month-first", help="Read 3/4/2024 as 3 April or as March 4.")
@@ -150,28 +160,50 @@ def load_orders(
 ) -> None:
     """Replace the sample's orders with those in a file, and rebuild the star schema.
 
+    Needed are Order ID, Order Date, Product ID, Sales and Quantity. Columns that are called otherwise are taken by --map, or by
+    their likeness, once somebody has agreed: in a terminal it asks, elsewhere --yes or --map says so.
+
     Example: runbook local load-orders superstore.csv --month-first
     """
     from helpers.local import stack
-    from helpers.pipelines.sample import orders
+    from helpers.pipelines.sample import order_columns, orders
+    from helpers.pipelines.sample.order_file import open_orders
 
+    columns = order_columns.parse(mapping or ())
+    opened = open_orders(file, columns)
+    if opened.guessed:
+        screen.table("columns by their likeness", "the pipeline's", "the file's", rows=list(opened.guessed.items()))
+        if not yes:
+            if not (sys.stdin.isatty() and sys.stderr.isatty()):
+                raise orders.unconfirmed(opened, columns)
+            typer.confirm("Is that right?", abort=True, err=True)
+        columns = {**columns, **opened.guessed}
     with progress("orders") as report:
         loaded = orders.load_orders(
             stack.environment().postgres_dsn,
             file,
+            columns=columns,
             skip_bad_rows=skip_bad_rows,
             day_first=day_first,
             report=lambda what, share: report(int(share * 100), 100, what),
         )
     dialect = loaded.dialect
-    screen.print(
+    say(
         f"{loaded.rows:,} rows loaded as {loaded.lines:,} order lines (separator {dialect.separator!r}, {dialect.encoding}, "
-        f"dates {dialect.date_order}, decimal {'comma' if dialect.decimal_comma else 'point'})",
-        markup=False,
+        f"dates {dialect.date_order}, decimal {'comma' if dialect.decimal_comma else 'point'})"
     )
     if dialect.guessed:
-        screen.print(f"guessed, as no value proves it: {', '.join(dialect.guessed)}", markup=False)
+        say(f"guessed, as no value proves it: {', '.join(dialect.guessed)}")
+    if loaded.missing:
+        say(f"not in the file, and empty: {', '.join(loaded.missing)}")
     if loaded.ignored:
-        screen.print(f"columns ignored: {', '.join(loaded.ignored)}", markup=False)
+        say(f"columns ignored: {', '.join(loaded.ignored)}")
+    if repeated := loaded.rows - loaded.lines:
+        apart = "; only columns that are ignored could tell them apart" if loaded.ignored else ""
+        say(f"counted once: {repeated:,} lines that stand in the file already, in every column that is loaded{apart}")
+    for each in loaded.repeats:
+        say(f"  {each}")
+    if repeated > len(loaded.repeats):
+        say(f"  … the first {len(loaded.repeats)}")
     for bad in loaded.bad_rows:
-        screen.print(f"skipped: {bad}", markup=False)
+        say(f"skipped: {bad}")

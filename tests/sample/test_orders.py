@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from property_support import examples
 from sample_database import fingerprint, query
 
 from helpers.errors import SourceRefused, UsageError
-from helpers.pipelines.sample import sample
-from helpers.pipelines.sample.order_file import COLUMNS
+from helpers.local import stack
+from helpers.pipelines.sample import order_columns, sample
+from helpers.pipelines.sample.order_columns import COLUMNS
+from helpers.pipelines.sample.order_file import open_orders
 from helpers.pipelines.sample.orders import load_orders
 
 FOLDER = Path(__file__).parent / "orders"
@@ -188,7 +191,7 @@ def test_a_superstore_file(dsn: str) -> None:
         ("header_only", ["header", "no row"]),
         (
             "columns_missing",
-            ["Ship Date, Profit", "Order ID, Order Date", "Order ID,Order Date,Ship Date"],
+            ["no column Product ID, Sales", "Order ID, Order Date, Customer", "--map 'Product ID=…,Sales=…'"],
         ),
         ("column_twice", ["more than one column Sales"]),
         ("no_such_file", ["No such file"]),
@@ -202,7 +205,7 @@ def test_a_file_that_is_none_is_refused_with_a_reason(
     contents = {
         "empty": b" \n",
         "header_only": written([]),
-        "columns_missing": b"Order ID;Order Date;Customer ID;Product ID;Category;Region;Country;Sales;Quantity\n1;2\n",
+        "columns_missing": b"Order ID;Order Date;Customer;Shelf;Quantity\n1;2\n",
         "column_twice": written(ROWS, header=[*HEADER[:-1], "SALES"]).replace(
             b"Quantity,SALES", b"Quantity,Profit,SALES"
         ),
@@ -217,6 +220,68 @@ def test_a_file_that_is_none_is_refused_with_a_reason(
     for fragment in fragments:
         assert fragment in str(caught.value)
     assert fingerprint(dsn) == {}
+
+
+DEALER = (
+    b"ORDERNUMBER,QUANTITYORDERED,PRICEEACH,SALES,ORDERDATE,STATUS,PRODUCTLINE,PRODUCTCODE,CUSTOMERNAME,COUNTRY,TERRITORY\n"
+    b"10107,30,95.7,2871,2/24/2003,Shipped,Motorcycles,S10_1678,Land of Toys,USA,NA\n"
+    b"10121,34,81.35,2765.9,5/7/2003,Shipped,Motorcycles,S10_1678,Reims,France,EMEA\n"
+    b"10121,34,81.35,2765.90,5/7/2003,On Hold,Motorcycles,S10_1678,Reims,France,EMEA\n"
+)
+"""The header of a dealer's orders, as many such files have it."""
+
+
+def test_columns_that_are_called_otherwise_are_told_by_their_likeness_and_taken_once_somebody_says_so(
+    dsn: str, file: Path
+) -> None:
+    file.write_bytes(DEALER)
+    guessed = open_orders(file).guessed
+    assert guessed == {
+        "Order ID": "ORDERNUMBER", "Product ID": "PRODUCTCODE", "Category": "PRODUCTLINE", "Region": "TERRITORY",
+        "Quantity": "QUANTITYORDERED", "Customer ID": "CUSTOMERNAME",
+    }  # fmt: skip
+    with pytest.raises(UsageError, match=r"Order ID is ORDERNUMBER.*--map 'Order ID=ORDERNUMBER") as caught:
+        load_orders(dsn, file)
+    assert fingerprint(dsn) == {}
+    option = caught.value.next_step.partition("--map '")[2].rpartition("'")[0]
+    loaded = load_orders(dsn, file, columns=order_columns.parse([option]))
+    assert loaded.missing == ("Ship Date", "Profit") and loaded.ignored == ("PRICEEACH", "STATUS")
+    assert query(
+        dsn, "SELECT order_id, product_id, category, region, sales, quantity, profit FROM sales_data ORDER BY 1"
+    ) == [
+        ("10107", "S10_1678", "Motorcycles", "NA", Decimal(2871), 30, None),
+        ("10121", "S10_1678", "Motorcycles", "EMEA", Decimal("2765.9"), 34, None),
+    ]
+    assert [str(each) for each in loaded.repeats] == ["line 4: order 10121, product S10_1678"]
+
+
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ("Order ID", "no NAME=COLUMN"),
+        ("Colour=SALES", "no column 'Colour'"),
+        ("Sales=A,sales=B", "sales is given twice"),
+        ("Sales=TOTAL", "no column TOTAL; the first line has: ORDERNUMBER"),
+        ("Sales=PRICEEACH,Profit=PRICEEACH", "PRICEEACH would be two columns"),
+    ],
+)
+def test_a_mapping_that_means_nothing_is_refused(dsn: str, file: Path, option: str, why: str) -> None:
+    file.write_bytes(DEALER)
+    with pytest.raises(UsageError, match=why):
+        load_orders(dsn, file, columns=order_columns.parse([option]))
+    assert fingerprint(dsn) == {}
+
+
+def test_nobody_is_asked_where_there_is_no_terminal(
+    dsn: str, file: Path, runbook: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_bytes(DEALER)
+    monkeypatch.setattr(stack, "environment", lambda: SimpleNamespace(postgres_dsn=dsn))
+    refused = runbook("local", "load-orders", str(file))
+    assert refused.returncode == 2 and "--map 'Order ID=ORDERNUMBER," in refused.stderr and fingerprint(dsn) == {}
+    taken = runbook("local", "load-orders", str(file), "--yes")
+    assert taken.returncode == 0 and "3 rows loaded as 2 order lines" in taken.stderr
+    assert "ORDERNUMBER" in taken.stderr and "line 4: order 10121, product S10_1678" in taken.stderr
 
 
 def test_names_of_columns_in_any_case_and_order(dsn: str, file: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -13,22 +13,9 @@ from pathlib import Path
 import polars as pl
 
 from helpers.errors import SourceRefused, UsageError
+from helpers.pipelines.sample import order_columns
+from helpers.pipelines.sample.order_columns import COLUMNS, HEADER, WHAT
 
-WHAT = "load the orders"
-COLUMNS = {
-    "order_id": "Order ID",
-    "order_date": "Order Date",
-    "ship_date": "Ship Date",
-    "customer_id": "Customer ID",
-    "product_id": "Product ID",
-    "category": "Category",
-    "region": "Region",
-    "country": "Country",
-    "sales": "Sales",
-    "quantity": "Quantity",
-    "profit": "Profit",
-}
-HEADER = ",".join(COLUMNS.values())
 _SEPARATORS = (",", ";", "\t", "|")
 _BATCH = 100_000
 
@@ -63,7 +50,9 @@ class OrderFile:
     Attributes:
         skip: lines before the header: 1 where Excel wrote `sep=;`.
         width: fields in the header.
-        positions: for each of COLUMNS, its place in a row.
+        positions: for each of COLUMNS, its place in a row; behind the last field where the file has none.
+        guessed: columns that only their likeness speaks for: the pipeline's name → the file's.
+        missing: columns that the file does not have.
         ignored: columns of the file that the pipeline does not know.
     """
 
@@ -73,6 +62,8 @@ class OrderFile:
     skip: int
     width: int
     positions: tuple[int, ...]
+    guessed: dict[str, str]
+    missing: tuple[str, ...]
     ignored: tuple[str, ...]
     stamp: tuple[int, int] = field(repr=False)
 
@@ -104,6 +95,7 @@ class OrderFile:
                     continue
                 if len(row) == self.width:
                     if any(row):
+                        row.append("")
                         rows.append(pick(row))
                         lines.append(line)
                 elif any(row):
@@ -124,13 +116,17 @@ class OrderFile:
             )
 
 
-def open_orders(path: str | Path) -> OrderFile:
+def open_orders(path: str | Path, columns: Mapping[str, str] | None = None) -> OrderFile:
     """Finds out how the file is written, from its first bytes, its header, and one pass over its encoding.
+
+    Args:
+        path: the file.
+        columns: the pipeline's names → the file's, where they are others.
 
     Raises:
         UsageError: no such file, empty, no text, or without the columns that make an order.
     """
-    path = Path(path)
+    path, named = Path(path), columns or {}
     try:
         stamp = _stamp(path)
         with path.open("rb") as data:
@@ -148,8 +144,12 @@ def open_orders(path: str | Path) -> OrderFile:
         first = text.readline()
         skip = int(first.strip().lower().removeprefix("sep=") in _SEPARATORS or first.lower().startswith("sep=\t"))
         declared = first[4:5] if skip else None
-    separator, header = _header(path, encoding, skip, (declared,) if declared else _SEPARATORS)
-    return OrderFile(path, encoding, separator, skip, len(header), *_places(path, header), stamp)
+    separator, header = _header(path, encoding, skip, (declared,) if declared else _SEPARATORS, named)
+    found = order_columns.assign(header, named, str(path))
+    places = tuple(len(header) if place is None else place for place in found.places.values())
+    return OrderFile(
+        path, encoding, separator, skip, len(header), places, found.guessed, found.missing, found.ignored, stamp
+    )
 
 
 def _encoding(path: Path, head: bytes) -> str:
@@ -179,9 +179,11 @@ def _encoding(path: Path, head: bytes) -> str:
     )
 
 
-def _header(path: Path, encoding: str, skip: int, separators: tuple[str, ...]) -> tuple[str, list[str]]:
-    """The separator under which most of the columns are found, and the header it gives."""
-    best: tuple[int, str, list[str]] = (-1, "", [])
+def _header(
+    path: Path, encoding: str, skip: int, separators: tuple[str, ...], named: Mapping[str, str]
+) -> tuple[str, list[str]]:
+    """The separator under which most of the columns are found, or are like one, and the header it gives."""
+    best: tuple[tuple[int, int], str, list[str]] = ((-1, 0), "", [])
     for separator in separators:
         with path.open(encoding=encoding, newline="") as text:
             for _ in range(skip):
@@ -190,30 +192,10 @@ def _header(path: Path, encoding: str, skip: int, separators: tuple[str, ...]) -
                 header = next(csv.reader(text, delimiter=separator), [])
             except csv.Error:
                 continue
-        known = len({_plain(name) for name in header} & {_plain(name) for name in COLUMNS})
+        known = order_columns.known(header, named)
         if known > best[0]:
             best = (known, separator, header)
     return best[1], best[2]
-
-
-def _places(path: Path, header: list[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    plain = [_plain(name) for name in header]
-    missing = [shown for name, shown in COLUMNS.items() if _plain(name) not in plain]
-    if missing:
-        raise _unreadable(
-            path,
-            f"no column {', '.join(missing)}; the first line has: {', '.join(header)[:400] or 'nothing'}",
-            f"give a file whose first line has at least these columns, in any order: {HEADER}",
-        )
-    twice = [shown for name, shown in COLUMNS.items() if plain.count(_plain(name)) > 1]
-    if twice:
-        raise _unreadable(path, f"more than one column {', '.join(twice)}", "rename or remove all but one of each")
-    places = tuple(plain.index(_plain(name)) for name in COLUMNS)
-    return places, tuple(name for i, name in enumerate(header) if i not in places)
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _broken(path: Path, line: int, error: csv.Error) -> BadRow:

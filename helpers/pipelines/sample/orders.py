@@ -5,7 +5,7 @@ The file is read twice: once to learn how dates and numbers are written, from al
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,8 @@ import polars as pl
 
 from helpers.errors import SourceRefused, UsageError
 from helpers.pipelines import legacy
-from helpers.pipelines.sample.order_file import COLUMNS, HEADER, WHAT, BadRow, OrderFile, open_orders
+from helpers.pipelines.sample.order_columns import COLUMNS, NEEDED, REQUIRED, WHAT, as_option
+from helpers.pipelines.sample.order_file import BadRow, OrderFile, open_orders
 from helpers.pipelines.sample.sample import copy_csv, to_csv
 from helpers.platforms.postgres import value
 
@@ -22,7 +23,6 @@ Report = Callable[[str, float], None]
 DateOrder = Literal["iso", "day-first", "month-first"]
 
 SHOWN = 20
-_REQUIRED = ("order_id", "order_date", "product_id", "sales", "quantity")
 _DATES = ("order_date", "ship_date")
 _NUMBERS = ("sales", "quantity", "profit")
 
@@ -52,6 +52,18 @@ class Dialect:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """A line of the file that is the same as an earlier one."""
+
+    line: int
+    order_id: str
+    product_id: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: order {self.order_id}, product {self.product_id}"
+
+
+@dataclass(frozen=True)
 class OrdersLoaded:
     """What came of a load.
 
@@ -59,6 +71,9 @@ class OrdersLoaded:
         rows: rows of the file now in raw_orders.
         lines: order lines in the star; fewer where the file has the same line more than once.
         skipped: bad rows left out; the first of their values are in `bad_rows`.
+        repeats: lines that stand in the file already, in every column that is loaded, and are not counted again: the first
+            of them, each with its order and product.
+        missing: columns that the file does not have, and that are empty.
         ignored: columns of the file that the pipeline does not know.
     """
 
@@ -68,6 +83,8 @@ class OrdersLoaded:
     skipped: int
     bad_rows: tuple[BadRow, ...]
     dialect: Dialect
+    repeats: tuple[Repeat, ...]
+    missing: tuple[str, ...]
     ignored: tuple[str, ...]
 
 
@@ -75,6 +92,7 @@ def load_orders(
     dsn: str,
     path: str | Path,
     *,
+    columns: Mapping[str, str] | None = None,
     skip_bad_rows: bool = False,
     day_first: bool | None = None,
     report: Report | None = None,
@@ -86,18 +104,22 @@ def load_orders(
     Args:
         dsn: the database.
         path: a text file with a header; separator, encoding, order of day and month, and decimal sign are found out.
+        columns: the pipeline's names of columns → the file's, where they are others. What only likeness speaks for is refused.
         skip_bad_rows: load the other rows where some are bad.
         day_first: says whether 3/4/2024 is in April; None lets the file decide. Where it cannot (no day above 12), a
             dot between the parts, a `;` between the fields or a decimal comma speak for day-first, else month-first.
         report: called with what is being done and the fraction done.
 
     Raises:
-        UsageError: the file is missing, empty, no text, or lacks columns; somebody's own objects are in the way.
+        UsageError: the file is missing, empty, no text, or lacks columns, or a column would only be guessed; somebody's own
+            objects are in the way.
         SourceRefused: bad rows, each named by line, column and value; nothing was changed.
         ConnectionFailed: the server did not answer, or went away.
     """
     tell = report or (lambda _, __: None)
-    file = open_orders(path)
+    file = open_orders(path, columns)
+    if file.guessed:
+        raise unconfirmed(file, columns or {})
     dialect = _survey(file, day_first, tell)
     rows, bad, bad_lines = 0, list[BadRow](), 0
     with legacy.transaction(dsn, WHAT) as cursor:
@@ -118,16 +140,40 @@ def load_orders(
             raise _refused(file, bad, bad_lines)
         if not rows:
             why = "no row that could be loaded: " + str(bad[0]) if bad else "there is a header and no row"
-            cure = f"give a file with rows below the header {HEADER}"
+            cure = f"give a file with rows below a header that has {NEEDED}"
             raise UsageError(WHAT, on=str(file.path), why=why, next_step=cure)
         for name, done in zip(legacy.STAR_SQL, (0.6, 0.7, 0.85), strict=True):
             tell(name, done)
             legacy.run_sql(cursor, (name,))
         legacy.run_sql(cursor, legacy.REFRESH_SQL)
         lines = int(value(cursor, "SELECT count(*) FROM public.fact_sales"))
+        cursor.execute(_REPEATS, [SHOWN])
+        repeats = tuple(Repeat(*each) for each in cursor.fetchall())
         legacy.write_marker(cursor, {"file": file.path.name, "rows": rows, "lines": lines, "dialect": asdict(dialect)})
     tell("done", 1.0)
-    return OrdersLoaded(str(file.path), rows, lines, bad_lines, tuple(bad), dialect, file.ignored)
+    return OrdersLoaded(
+        str(file.path), rows, lines, bad_lines, tuple(bad), dialect, repeats, file.missing, file.ignored
+    )
+
+
+def unconfirmed(file: OrderFile, columns: Mapping[str, str]) -> UsageError:
+    """The refusal of columns that nobody has named, with the option that names them.
+
+    Args:
+        file: with its guesses.
+        columns: that were named.
+    """
+    guesses = ", ".join(f"{name} is {column}" for name, column in file.guessed.items())
+    return UsageError(
+        WHAT, on=str(file.path), why=f"by their likeness alone {guesses}, and nobody has said so",
+        next_step=f"say it: --map '{as_option({**columns, **file.guessed})}', or correct it there",
+    )  # fmt: skip
+
+
+_REPEATS = """
+    SELECT line_no, order_id, product_id FROM public.raw_orders r
+    WHERE NOT EXISTS (SELECT FROM public.fact_sales f WHERE f.sale_id = r.line_no) ORDER BY 1 LIMIT %s
+"""
 
 
 def _survey(file: OrderFile, day_first: bool | None, tell: Report) -> Dialect:
@@ -219,7 +265,7 @@ def _typed(rows: pl.DataFrame, dialect: Dialect) -> tuple[pl.DataFrame, list[Bad
     checks = [
         pl.when(pl.col(column).str.contains("\x00", literal=True))
         .then(pl.lit("holds a zero byte"))
-        .when((pl.col(column) == "") & (column in _REQUIRED))
+        .when((pl.col(column) == "") & (column in REQUIRED))
         .then(pl.lit("is empty"))
         .when((pl.col(column) != "") & typed[column].is_null())
         .then(pl.lit(reasons.get(column)))
