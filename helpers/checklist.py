@@ -48,6 +48,8 @@ class Part(_Row):
         cell: of the phase's notebook.
         approval: the class of approval that it needs before it acts; None where it needs none.
         undoes: id of the step or part whose effect it takes back.
+        elsewhere: id of the step or part by a person's signed word on which it may exist elsewhere; None where it may not: what
+            proves the data, and what people approve, is this run's own.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Part(_Row):
     cell: str
     approval: Approval | None = None
     undoes: str | None = None
+    elsewhere: str | None = None
 
 
 class Step(_Row):
@@ -73,6 +76,7 @@ class Step(_Row):
         minutes_from: "timeline" where the document has them, otherwise the reason for the estimate.
         cell: of the phase's notebook, that performs it.
         approval: the class of approval that it needs before it acts; None where it needs none.
+        elsewhere: as a part's.
         part: what else must be done before the box is.
     """
 
@@ -88,6 +92,7 @@ class Step(_Row):
     minutes_from: str
     cell: str
     approval: Approval | None = None
+    elsewhere: str | None = None
     part: tuple[Part, ...] = ()
 
     @property
@@ -129,8 +134,22 @@ def title(name: str) -> str:
 
 def approval_of(name: str) -> Approval | None:
     """The class of approval that a step, or a part of one, needs; None where it needs none, or is no step."""
-    known: list[Step | Part] = [*steps(), *(part for step in steps() for part in step.part)]
-    return next((each.approval for each in known if each.id == name), None)
+    return next((each.approval for each in _all() if each.id == name), None)
+
+
+def elsewhere_by(name: str) -> str | None:
+    """By the word on which step a step, or a part of one, may exist elsewhere; None where it may not, or is no step."""
+    return next((each.elsewhere for each in _all() if each.id == name), None)
+
+
+def may_be_elsewhere() -> dict[str, str]:
+    """The steps and parts that a person may sign to exist elsewhere, each with its phase."""
+    ids = {name: step.phase for step in steps() for name in step.ids}
+    return {each.id: ids[each.id] for each in _all() if each.elsewhere == each.id}
+
+
+def _all() -> list[Step | Part]:
+    return [*steps(), *(part for step in steps() for part in step.part)]
 
 
 def words() -> frozenset[str]:

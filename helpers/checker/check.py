@@ -30,6 +30,7 @@ from helpers.checker.manifest import (
 )
 from helpers.checker.public_key import PublicKey
 from helpers.checker.record import CHECKER, people_of, sealed_findings
+from helpers.checker.rule import counts_in_words
 from helpers.errors import UsageError
 
 
@@ -111,7 +112,8 @@ def in_words(checked: Checked) -> list[str]:
         count = f"{len(checked.findings)} finding{'s' if len(checked.findings) > 1 else ''}"
         return [f"tampered: {count}", *(f"  {each}" for each in checked.findings)]
     own = [*checked.why, *told.in_words(checked.told), *(f"note: {each}" for each in checked.notes)]
-    first = f"intact: run {checked.run}, sealed as {checked.sealed_as}"
+    counts = counts_in_words(checked.told["counts"]) if "counts" in checked.told else ""
+    first = f"intact: run {checked.run}, sealed as {checked.sealed_as}{f': {counts}' if counts else ''}"
     return [printable(first), *(f"  {printable(each)}" for each in own)]
 
 

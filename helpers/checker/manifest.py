@@ -1,6 +1,7 @@
 """What a seal covers, as `manifest.json`.
 
 Forms 1 and 2 are those of seals made before December 2026: they are read as they were, and promise less (docs/evidence.md).
+In form 3 no step could exist elsewhere.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SEAL = "seal.dsse.json"
 PREVIOUS = "previous-seal.dsse.json"
 """The previous run's seal as it was: with it, the chain is checked where that run is not at hand."""
 
-FORM = 3
+FORM = 4
 """Of the manifest, and of the rules that a seal of this form keeps."""
 
 COMPUTED = 3
@@ -32,15 +33,17 @@ _SHAPE: dict[str, Any] = {
     "ledger": {**_DIGEST, "lines": [str]}, "people": {str: {"key_id": str, "public_key": str}},
     "previous": ({"run": str, "seal_sha256": str}, None),
 }  # fmt: skip
+_STEP_3 = _STEP | {"approval": (str, None), "undoes": (str, None)}
+_SHAPE_3 = _SHAPE | {
+    "declared": [_STEP_3],
+    "checklist": {"option": str, "sha256": str},
+    "former": [{"name": str, "key_id": str, "public_key": str, "start": str, "end": str}],
+}
 _SHAPES: Mapping[int, dict[str, Any]] = {
     1: _SHAPE | {"declared": [_STEP | {"built": bool}]},
     2: _SHAPE | {"declared": [_STEP]},
-    3: _SHAPE
-    | {
-        "declared": [_STEP | {"approval": (str, None), "undoes": (str, None)}],
-        "checklist": {"option": str, "sha256": str},
-        "former": [{"name": str, "key_id": str, "public_key": str, "start": str, "end": str}],
-    },
+    3: _SHAPE_3,
+    4: _SHAPE_3 | {"declared": [_STEP_3 | {"elsewhere": (str, None), "box": (str, None)}]},
 }
 
 
@@ -128,7 +131,13 @@ class SealManifest:
 
 def digest_of(declared: Sequence[DeclaredStep]) -> str:
     """SHA-256 of a checklist: what its steps are and need; neither how many approve them, nor which cells perform them."""
-    return sha256(canonical([(each.step, each.phase, each.word, each.approval, each.undoes) for each in declared]))
+
+    def needs(each: DeclaredStep) -> tuple[object, ...]:
+        # Without what form 4 brought, the digest is that of form 3.
+        own = (each.step, each.phase, each.word, each.approval, each.undoes)
+        return own if each.elsewhere is each.box is None else (*own, each.elsewhere, each.box)
+
+    return sha256(canonical([needs(each) for each in declared]))
 
 
 def parsed(data: bytes) -> SealManifest:

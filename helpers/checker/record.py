@@ -22,9 +22,17 @@ from helpers.checker.manifest import (
     digest_of,
 )
 from helpers.checker.public_key import PublicKey, public_key
-from helpers.checker.rule import NOT_APPLICABLE, Verdict, judge
+from helpers.checker.rule import ELSEWHERE, NOT_APPLICABLE, Verdict, judge
 from helpers.checker.signatures import FOLDER as APPROVALS
-from helpers.checker.signatures import FormerKey, key_for, plain_name, valid_approvals, why_not
+from helpers.checker.signatures import (
+    FormerKey,
+    asked_elsewhere,
+    key_for,
+    plain_name,
+    valid_approvals,
+    valid_words_elsewhere,
+    why_not,
+)
 from helpers.checker.strict_json import canonical, is_canonical, loads
 from helpers.errors import UsageError
 
@@ -49,7 +57,7 @@ _FIELDS: Mapping[str, Set[str]] = {
     "anchor-missed": frozenset({"line", "why"}),
     "anchored": frozenset({"line", "url", "file", "sha256"}),
     "approved": _SIGNED | {"plan_sha256", "lsn"},
-    "attested": _SIGNED | {"note"},
+    "attested": _SIGNED | {"note", "elsewhere"},
     "head-signed": frozenset({"head", "key_id", "envelope"}),
     "recovered": frozenset({"file", "sha256", "length"}),
 }
@@ -102,6 +110,7 @@ def open_findings(facts: Facts) -> Iterator[Finding]:
     yield from _signed(facts)
     yield from _plans(facts)
     yield from _approved(facts)
+    yield from _exists_elsewhere(facts)
     yield from _recovered(facts)
     yield from _anchored(facts)
     for line in (line for line in lines if line.event == "verified"):
@@ -274,7 +283,15 @@ def _signed(facts: Facts) -> Iterator[Finding]:
         if why := why_not(facts.files.read, facts.run, line, key, facts.lines):
             kind = "approval-invalid" if line.event == "approved" else "attestation-invalid"
             yield Finding(kind, name, f"line {line.n}, {line.text('step')} by {by}: {why}")
-        about = (line.event, line.text("step"), line.text("plan_sha256"), line.text("lsn"))
+        asked = asked_elsewhere(facts.lines[: line.n - 1], line.text("step")) if "elsewhere" in line.fields else None
+        # A word that was asked for anew, behind a rollback, is another one.
+        about = (
+            line.event,
+            line.text("step"),
+            line.text("plan_sha256"),
+            line.text("lsn"),
+            str(asked.n if asked else 0),
+        )
         for voice in ((*about, "by", by), (*about, "key", key.keyid)):
             if voice in voices:
                 yield Finding("signed-twice", name, f"line {line.n}: {by} has signed {line.text('step')} before")
@@ -316,7 +333,7 @@ def _approved(facts: Facts) -> Iterator[Finding]:
             waiting[step] = line
         if line.event != "step-done" or not (step in waiting or needed.get(step)):
             continue
-        if step not in waiting and NOT_APPLICABLE in (line.fields.get("result") or {}):
+        if ELSEWHERE in _result(line) or (step not in waiting and NOT_APPLICABLE in _result(line)):
             continue  # nothing was done that somebody could have approved
         payload: dict[str, str] = {}
         asked = needed.get(step, 0)
@@ -331,6 +348,34 @@ def _approved(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "not-approved", LEDGER, f"line {line.n} did {step} with {len(given)} of {asked} approvals that hold"
             )
+
+
+def _exists_elsewhere(facts: Facts) -> Iterator[Finding]:
+    """Steps that the run left to somebody else: by how many people's word on what, and whether they may be."""
+    known = {each.step: each for each in facts.declared}
+    for line in facts.lines:
+        said = _result(line).get(ELSEWHERE) if line.event == "step-done" else None
+        if said is None:
+            continue
+        step = line.text("step")
+        word = known[step].elsewhere if step in known else None
+        if word is None or word not in known:
+            yield Finding("word-not-enough", LEDGER, f"line {line.n}: {step} may not exist elsewhere")
+            continue
+        before = facts.lines[: line.n - 1]
+        asked = asked_elsewhere(before, word)
+        needed = max(1, known[word].approvals, number(asked.fields.get("needed")) if asked else 0)
+        given = valid_words_elsewhere(facts.files.read, facts.run, before, word, facts.people, facts.former)
+        if len(given) < needed:
+            why = f"line {line.n}: {step} exists elsewhere by {len(given)} of {needed} people's words that hold"
+            yield Finding("not-attested", LEDGER, why)
+        elif not asked or said != {**asked.fields["elsewhere"], "by": sorted(given)}:
+            yield Finding("not-attested", LEDGER, f"line {line.n}: people have signed something else of {step}")
+
+
+def _result(line: Line) -> Mapping[str, object]:
+    result = line.fields.get("result")
+    return result if isinstance(result, dict) else {}
 
 
 def _recovered(facts: Facts) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from helpers.checker.finding import Finding
 from helpers.checker.ledger_reader import LEDGER
@@ -22,10 +22,16 @@ ROLLBACK = "90_rollback"
 NOT_APPLICABLE = "not applicable"
 """In a step's result: why the profile has nothing for it to act on."""
 
-State = Literal["open", "planned", "begun", "awaiting", "failed", "done", "not applicable", "rolled back"]
+ELSEWHERE = "exists elsewhere"
+"""In a step's result: what stands there instead of the run's own doing, where, and by whose word."""
+
+State = Literal[
+    "open", "planned", "begun", "awaiting", "failed", "done", "exists elsewhere", "not applicable", "rolled back"
+]
+Over = Literal["done", "exists elsewhere", "not applicable"]
 Word = Literal["SEALED", "PARTIAL", "REHEARSAL"]
 
-OVER: frozenset[str] = frozenset({"done", "not applicable"})
+OVER: tuple[Over, ...] = get_args(Over)
 """States of a step that needs nothing more."""
 
 _STATES: Mapping[str, State] = {
@@ -65,6 +71,8 @@ class DeclaredStep:
         word: whether a person's word is enough for it.
         approval: the class of approval that the checklist asks for; None where it asks for none.
         undoes: id of the step whose effect it takes back.
+        elsewhere: id of the step by a signed word on which this one may exist elsewhere; None where none is enough.
+        box: id of the box that it is a part of; None for a box.
     """
 
     step: str
@@ -74,6 +82,8 @@ class DeclaredStep:
     word: bool = False
     approval: str | None = None
     undoes: str | None = None
+    elsewhere: str | None = None
+    box: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,12 +128,14 @@ class Verdict:
         stand_ins: the services that were stood in for, with what stood in.
         why: what it is not, and what an auditor has to know of it, a sentence each.
         against: what stands against sealing it at all; whoever finds one of these in a sealed run calls it tampered.
+        counts: the boxes of the checklist that need nothing more, by their state.
     """
 
     word: Word
     stand_ins: tuple[str, ...] = ()
     why: tuple[str, ...] = ()
     against: tuple[Finding, ...] = field(default=())
+    counts: Mapping[Over, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.word} ON STAND-INS" if self.stand_ins else self.word
@@ -151,7 +163,7 @@ def standings(lines: Sequence[L], words: Set[str], undone_by: Mapping[str, str])
         found[step] = _standing(acted or each, lines)
     for step, undoing in undone_by.items():
         mine, back = found.get(step, Standing[L]()), found.get(undoing, Standing[L]())
-        if mine.state == back.state == "done" and mine.line and back.done and mine.line.n < back.done.n:
+        if {mine.state, back.state} <= {"done", ELSEWHERE} and mine.line and back.done and mine.line.n < back.done.n:
             found[step] = replace(mine, state="rolled back")
     return found
 
@@ -181,7 +193,51 @@ def judge(
     word: Word = "REHEARSAL" if planned else "PARTIAL" if why else "SEALED"
     if way_back & set(only_planned):
         why.append("the rollback was rehearsed, and not taken")
-    return Verdict(word, stand_ins(lines), tuple(why), tuple(against))
+    return Verdict(word, stand_ins(lines), tuple(why), tuple(against), count_boxes(found, declared))
+
+
+def box_over(own: str, parts: Iterable[str]) -> Over | None:
+    """The state of a box that needs nothing more; None where something is left to do for it.
+
+    What was done counts where a part has nothing to do; where the box's own step exists elsewhere, so does the box.
+    """
+    states = [own, *parts]
+    if any(state not in OVER for state in states):
+        return None
+    if own == ELSEWHERE:
+        return "exists elsewhere"
+    return next(over for over in OVER if over in states)
+
+
+def count_boxes(found: Mapping[str, Standing[L]], declared: Sequence[DeclaredStep]) -> dict[Over, int]:
+    """How many boxes of a checklist were done, exist elsewhere and are not applicable."""
+
+    def state(step: str) -> State:
+        return found[step].state if step in found else "open"
+
+    parts: dict[str | None, list[State]] = {}
+    for each in declared:
+        parts.setdefault(each.box, []).append(state(each.step))
+    boxes = [box_over(state(each.step), parts.get(each.step, ())) for each in declared if each.box is None]
+    return {over: boxes.count(over) for over in OVER}
+
+
+def counts_in_words(counts: Mapping[Over, int]) -> str:
+    """For a person: "41 done, 6 exist elsewhere, 3 not applicable"."""
+    words: dict[Over, str] = {"done": "done", "exists elsewhere": "exist elsewhere", "not applicable": "not applicable"}
+    if counts.get("exists elsewhere") == 1:
+        words["exists elsewhere"] = "exists elsewhere"
+    return ", ".join(
+        f"{counts.get(over, 0)} {word}" for over, word in words.items() if over == "done" or counts.get(over)
+    )
+
+
+def elsewhere_in_words(said: object) -> str:
+    """What a result says of a step that exists elsewhere, in a sentence."""
+    own = said if isinstance(said, Mapping) else {}
+    by = own.get("by")
+    people = " and ".join(map(str, by)) if isinstance(by, list) else ""
+    return f"{own.get('what', '')} ({own.get('link', '')}), by the word of {people or 'nobody'}"
 
 
 def stand_ins(lines: Iterable[Line]) -> tuple[str, ...]:
@@ -201,8 +257,9 @@ def _standing(own: Sequence[L], lines: Sequence[L]) -> Standing[L]:
         state, last = "awaiting", next((x for x in reversed(own) if x.event == "awaiting"), last)
     elif last.event == "step-skipped":
         last = _relied_on(last, lines) or last
-    if last.event == "step-done" and NOT_APPLICABLE in _mapping(last.fields.get("result")):
-        state = NOT_APPLICABLE  # type: ignore[assignment]
+    if last.event == "step-done":
+        result = _mapping(last.fields.get("result"))
+        state = "exists elsewhere" if ELSEWHERE in result else "not applicable" if NOT_APPLICABLE in result else state
 
     def latest(*events: str) -> L | None:
         return next((x for x in reversed(own) if x.event in events), None)
@@ -253,9 +310,14 @@ def _steps(
     ran: Mapping[str, Line],
 ) -> Iterator[Finding]:
     known = {each.step: each for each in declared}
-    for step in dict.fromkeys(str(line.fields.get("step")) for line in lines if line.event == "attested"):
-        if not (step in known and known[step].word):
-            yield Finding("word-not-enough", LEDGER, f"{step} was attested, and a person's word is not enough for it")
+    asked = {each.elsewhere for each in declared if each.elsewhere}
+    for line in (line for line in lines if line.event == "attested"):
+        step, theirs = str(line.fields.get("step")), "elsewhere" in line.fields
+        if not (step in asked if theirs else step in known and known[step].word):
+            what = " to exist elsewhere" if theirs else ""
+            yield Finding(
+                "word-not-enough", LEDGER, f"{step} was attested{what}, and a person's word is not enough for it"
+            )
     phases = {each.phase for each in declared}
     for phase in (phase for phase in ran if phase not in phases):
         yield Finding("phase-unknown", LEDGER, f"the phase {phase} is not one of the checklist")
@@ -265,6 +327,8 @@ def _steps(
             yield Finding("step-not-done", LEDGER, f"{each.step} is declared, and the ledger shows it {standing.state}")
         if standing.state == NOT_APPLICABLE and standing.line and not _reason(standing.line):
             yield Finding("step-not-done", LEDGER, f"{each.step} is not applicable, and nothing says why")
+        if standing.state == ELSEWHERE and not each.elsewhere:
+            yield Finding("word-not-enough", LEDGER, f"{each.step} is said to exist elsewhere, and it may not")
     for step in (step for step in found if step not in known):
         yield Finding("step-unknown", LEDGER, f"{step} is in the ledger ({found[step].state}), and not declared")
 

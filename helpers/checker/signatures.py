@@ -18,10 +18,24 @@ Reader = Callable[[str], bytes | None]
 """A file's bytes by its name relative to the run's folder; None where there is none."""
 
 
-def attestation(run: str, step: str, by: str, note: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Subjects and predicate of a person's word, but for its time and the ledger's head."""
-    payload = {"run": run, "step": step, "note": note}
+def attestation(
+    run: str, step: str, by: str, note: str, elsewhere: object = None
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Subjects and predicate of a person's word, but for its time and the ledger's head.
+
+    Args:
+        elsewhere: `what` exists instead of the run's own doing, and a `link` to it; None where the word is that a step is done.
+    """
+    payload = {"run": run, "step": step, "note": note, **({"elsewhere": elsewhere} if elsewhere is not None else {})}
     return {"attestation": dsse.sha256(canonical(payload))}, {**payload, "by": by}
+
+
+def asked_elsewhere(lines: Sequence[Line], step: str) -> Line | None:
+    """The last line that asks for the word that a step exists elsewhere; None where none does."""
+    for line in reversed(lines):
+        if line.event == "awaiting" and line.text("step") == step and isinstance(line.fields.get("elsewhere"), dict):
+            return line
+    return None
 
 
 def awaited(lines: Sequence[Line], step: str) -> dict[str, str] | None:
@@ -108,6 +122,26 @@ def valid_approvals(
     return found
 
 
+def valid_words_elsewhere(
+    file: Reader,
+    run: str,
+    lines: Sequence[Line],
+    step: str,
+    people: Mapping[str, PublicKey],
+    former: Sequence[FormerKey] = (),
+) -> dict[str, str]:
+    """The people by whose word, as it was asked for last, a step exists elsewhere, with their keys' identities."""
+    asked = asked_elsewhere(lines, step)
+    found: dict[str, str] = {}
+    for line in lines[asked.n :] if asked else ():
+        if line.event != "attested" or line.text("step") != step or "elsewhere" not in line.fields:
+            continue
+        by, key = line.text("by"), key_for(line, people, former, lines)
+        if key and by not in found and key.keyid not in found.values() and verified(file, run, line, key, lines):
+            found[by] = key.keyid
+    return found
+
+
 def verified(file: Reader, run: str, line: Line, key: PublicKey, lines: Sequence[Line]) -> bool:
     """Whether `why_not` has nothing to say."""
     return why_not(file, run, line, key, lines) is None
@@ -133,7 +167,8 @@ def why_not(file: Reader, run: str, line: Line, key: PublicKey, lines: Sequence[
     except dsse.BadEnvelope as error:
         return str(error)
     step, by = line.text("step"), line.text("by")
-    subjects, said = attestation(run, step, by, line.text("note"))
+    elsewhere = line.fields.get("elsewhere")
+    subjects, said = attestation(run, step, by, line.text("note"), elsewhere)
     if approves:
         plan = line.text("plan_sha256")
         subjects, said = (
@@ -147,6 +182,13 @@ def why_not(file: Reader, run: str, line: Line, key: PublicKey, lines: Sequence[
         return "what was signed is not what the ledger says"
     if line.text("key_id") != key.keyid:
         return "the ledger names another key than the one that signed"
-    if head not in {each.digest for each in lines[: line.n - 1]}:
+    place = next((each.n for each in lines[: line.n - 1] if each.digest == head), 0)
+    if not place:
         return "when it was signed, the ledger was another one"
+    if elsewhere is not None:
+        asked = asked_elsewhere(lines[: line.n - 1], step)
+        if asked is None or asked.fields["elsewhere"] != elsewhere:
+            return "the run did not ask for this word"
+        if place < asked.n:
+            return "it was signed before the run asked for it"
     return None

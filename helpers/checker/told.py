@@ -13,7 +13,7 @@ from helpers.checker.ledger_reader import Line
 from helpers.checker.line_signatures import LineSignatures, line_signatures
 from helpers.checker.manifest import COMPUTED, PREVIOUS, SEAL, SealManifest
 from helpers.checker.record import machine_key
-from helpers.checker.rule import NOT_APPLICABLE, stand_ins, standings
+from helpers.checker.rule import ELSEWHERE, NOT_APPLICABLE, count_boxes, elsewhere_in_words, stand_ins, standings
 from helpers.checker.strict_json import loads
 
 _CLOCK, _AHEAD = timedelta(seconds=2), timedelta(days=1)
@@ -26,7 +26,7 @@ def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
 
     Returns:
         Plain values: `sealed`, `sealer`, `run_key`, `opened`, `option`, `profile`, `stand_ins`, `people`, `verified`, `lsns`,
-        `left_out`, `not_applicable`, `form`, `line_keys` (the first one's public half, how many lines are signed as they were
+        `left_out`, `not_applicable`, `exists_elsewhere` (by step: what, link, by whose word), `counts` (boxes by state), `form`, `line_keys` (the first one's public half, how many lines are signed as they were
         written, and before which ones the machine's key signed anew), `anchors` (which line, and either the object that holds its
         digest under Object Lock by the run's own word, or the file of its time stamp, with the time where that is proven).
     """
@@ -36,6 +36,7 @@ def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
     words = frozenset(each.step for each in facts.declared if each.word)
     undone = {each.undoes: each.step for each in facts.declared if each.undoes}
     verified = list(_verified(lines))
+    found = dict(sorted(standings(lines, words, undone).items()))
     signed = line_signatures(lines, machine_key(facts))
     places = {line.digest: line.n for line in lines}
     return {
@@ -66,9 +67,15 @@ def told(facts: Facts, manifest: SealManifest) -> dict[str, Any]:
         "left_out": _left_out(lines),
         "not_applicable": {
             step: str((standing.line.fields.get("result") or {}).get(NOT_APPLICABLE, ""))
-            for step, standing in sorted(standings(lines, words, undone).items())
+            for step, standing in found.items()
             if standing.state == NOT_APPLICABLE and standing.line
         },
+        "exists_elsewhere": {
+            step: (standing.line.fields.get("result") or {}).get(ELSEWHERE)
+            for step, standing in found.items()
+            if standing.state == ELSEWHERE and standing.line
+        },
+        "counts": count_boxes(found, facts.declared),
     }
 
 
@@ -160,6 +167,8 @@ def in_words(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{each['what']}: {', '.join(part for part in (each['verdict'], counts, at) if part)}"
     for each in found["left_out"]:
         yield f"left out: {each}"
+    for step, said in found["exists_elsewhere"].items():
+        yield f"exists elsewhere: {step}: {elsewhere_in_words(said)}"
     for step, why in found["not_applicable"].items():
         yield f"not applicable: {step}: {why}"
 

@@ -36,7 +36,7 @@ def attest(
     profile: Profile = None,
     as_json: Json = False,
 ) -> Answer:
-    """Sign that a step is done that only a person can confirm.
+    """Sign that a step is done that only a person can confirm, or that it exists elsewhere as the profile says.
 
     Example: runbook attest s60-training --run first --by alice --key alice.pem --note "all three shifts"
     """
@@ -44,7 +44,14 @@ def attest(
 
     tell_held(run, profile, ask=not as_json)
     done = signing.attest(places.run_folder(run), step, by=by, key=key.expanduser(), note=note, profile=profile)
-    return Answer(done, lambda: screen.print(f"{step} attested by {by}: {done['envelope']}", markup=False))
+
+    def show() -> None:
+        for name, said in done.get("exists_elsewhere", {}).items():
+            say(f"{name} exists elsewhere: {said['what']} ({said['link']})")
+        for name, envelope in done.get("envelopes", {step: done["envelope"]}).items():
+            screen.print(f"{name} attested by {by}: {envelope}", markup=False)
+
+    return Answer(done, show)
 
 
 @output
@@ -88,6 +95,7 @@ def seal(
 
     Example: runbook seal --run first --key seal.pem
     """
+    from helpers.checker.rule import counts_in_words
     from helpers.evidence import signing
     from helpers.source import held_snapshots
 
@@ -99,7 +107,10 @@ def seal(
 
     def show() -> None:
         if not upload_only:
-            screen.print(f"{done['verdict']}: {done['files']} files sealed by {done['key_id']}", markup=False)
+            screen.print(
+                f"{done['verdict']}: {counts_in_words(done['counts'])}; {done['files']} files sealed by {done['key_id']}",
+                markup=False,
+            )
             for sentence in done["why"]:
                 say(f"  {sentence}")
             say(f"archive   {done['archive']}")

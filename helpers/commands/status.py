@@ -122,6 +122,8 @@ def _following(run: str, found: "RunStatus") -> "Following":
 
 
 def _show_checklist(found: "RunStatus", following: "Following | None") -> None:
+    from helpers.checker.rule import counts_in_words
+
     depth: dict[str, int] = {}
     for phase in dict.fromkeys(step.phase for step in found.steps):
         rows = []
@@ -144,9 +146,8 @@ def _show_checklist(found: "RunStatus", following: "Following | None") -> None:
     say(f"blocked by: {found.blocked_by or 'nothing'}")
     if found.verdict:
         say(f"by the ledger the run amounts to {found.verdict}")
-    done = sum(step.over for step in found.steps)
     screen.print(
-        f"{done} of {len(found.steps)} boxes of option {found.option} done; ledger of {found.entries} lines, {'broken' if found.findings else 'intact'}"
+        f"{counts_in_words(found.counts)}, of {len(found.steps)} boxes of option {found.option}; ledger of {found.entries} lines, {'broken' if found.findings else 'intact'}"
     )
 
 

@@ -46,7 +46,7 @@ class AttemptRow:
 
 @dataclass(frozen=True)
 class Signature:
-    """What one person signed. `holds` is "holds", or why the signature proves nothing."""
+    """What one person signed. `holds` is "holds", or why the signature proves nothing; `line` is the ledger's that names it."""
 
     step: str
     what: str
@@ -55,6 +55,7 @@ class Signature:
     note: str
     plan: str
     holds: str
+    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ def _signatures(folder: Path, lines: list[Line], known: Roll | None) -> Iterator
             holds = why_not(file, folder.name, line, key, lines) or "holds"
         yield Signature(
             line.text("step"), line.event, line.text("by"), line.text("at"), line.text("note"),
-            dsse.short(line.text("plan_sha256")), holds,
+            dsse.short(line.text("plan_sha256")), holds, line.n,
         )  # fmt: skip
 
 

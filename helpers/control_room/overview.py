@@ -14,6 +14,7 @@ from pathlib import Path
 from helpers import checklist
 from helpers.checker.ledger_reader import read
 from helpers.checker.manifest import SEAL
+from helpers.checker.rule import counts_in_words
 from helpers.checklist import ROLLBACK
 from helpers.control_room.evidence import CHECKED_AT_ONCE, Checked, SealState, checked, evidence, people, size
 from helpers.control_room.pending import PendingAction, pending_actions
@@ -114,6 +115,11 @@ class Overview:
     def over(self) -> int:
         """How many of them need nothing more."""
         return sum(step.over for step in self.counted)
+
+    @property
+    def counts(self) -> str:
+        """How many boxes were done, exist elsewhere and are not applicable."""
+        return counts_in_words(self.status.counts)
 
     @property
     def differing(self) -> tuple[TargetVerdict, ...]:

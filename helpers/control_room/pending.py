@@ -76,8 +76,14 @@ def _signing(
     assert line
     title = titles.get(waits.step, waits.step)
     if line.get("what") != "approval":
-        command = f"runbook attest {waits.step} --run {run} --by {{}} --key PATH --note TEXT"
-        return PendingAction(tuple(people), 1, f"signs for “{title}”", command.format(_one(people)))
+        theirs = line.get("elsewhere") or {}
+        signed = {s.by for s in signatures if theirs and s.line > line.n and (s.step, s.holds) == (waits.step, "holds")}
+        left, needed = tuple(name for name in people if name not in signed), int(line.get("needed") or 1) - len(signed)
+        what = f"looks at {theirs.get('link')} and signs that “{title}” exists there: {theirs.get('what')}"
+        return PendingAction(
+            left, max(0, needed), what if theirs else f"signs for “{title}”",
+            f"runbook attest {waits.step} --run {run} --by {_one(left)} --key PATH --note TEXT",
+        )  # fmt: skip
     digest = str((line.get("payload") or {}).get("plan_sha256", ""))
     plan = short(digest)
     signed = {s.by for s in signatures if (s.step, s.plan, s.holds) == (waits.step, plan, "holds")}

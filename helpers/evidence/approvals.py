@@ -21,7 +21,17 @@ from helpers.checker.dsse import Signer
 from helpers.checker.facts import Facts
 from helpers.checker.ledger_reader import LEDGER, Line, read
 from helpers.checker.record import plan_file
-from helpers.checker.signatures import FOLDER, approvals_of, attestation, awaited, key_for, valid_approvals, verified
+from helpers.checker.signatures import (
+    FOLDER,
+    approvals_of,
+    asked_elsewhere,
+    attestation,
+    awaited,
+    key_for,
+    valid_approvals,
+    valid_words_elsewhere,
+    verified,
+)
 from helpers.checker.strict_json import canonical
 from helpers.credentials import secret_in
 from helpers.errors import AwaitingPerson, SignatureRefused, UsageError
@@ -30,7 +40,7 @@ from helpers.evidence.people import Roll, roll
 from helpers.ledger import keys
 from helpers.ledger.folders import checked_name, create_exclusively
 from helpers.ledger.gate import plain
-from helpers.settings import Settings
+from helpers.settings import Elsewhere, Settings
 
 _PROCESS = secrets.token_bytes(32)
 
@@ -49,8 +59,18 @@ class ApprovalToken:
     seal: str = field(repr=False, default="")
 
 
-def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, settings: Settings, ledger: Ledger) -> Path:
-    """Signs a person's word that a step is done.
+def attest(
+    run_folder: Path,
+    step: str,
+    *,
+    by: str,
+    key: Path,
+    note: str,
+    settings: Settings,
+    ledger: Ledger,
+    elsewhere: Elsewhere | None = None,
+) -> Path:
+    """Signs a person's word that a step is done, or exists elsewhere.
 
     Args:
         run_folder: the run's.
@@ -60,17 +80,21 @@ def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, settin
         note: what the person says about it; may be empty.
         settings: who may sign.
         ledger: of the run.
+        elsewhere: what exists instead of the run's own doing, and where: what the run asks for; None where the step is done.
 
     Returns:
         The envelope's file.
 
     Raises:
-        SignatureRefused: the key is not that person's, or the person has attested this step already.
-        UsageError: the person, the key or the run cannot be used, or the note holds a secret.
+        SignatureRefused: the key is not that person's, the person has attested this step already, or the run asks for the word
+            on something else.
+        UsageError: the person, the key or the run cannot be used, the run does not ask for that word, or the note holds a secret.
     """
     lines = _open_run(run_folder, step)
     signer = _signer(by, key, roll(settings))
-    if any(line.text("step") == step and _same(line, by, signer) for line in lines if line.event == "attested"):
+    asked = _asked_elsewhere(run_folder, lines, step, elsewhere) if elsewhere else None
+    given = (line for line in lines[asked.n if asked else 0 :] if line.event == "attested")
+    if any(line.text("step") == step and _same(line, by, signer) for line in given):
         raise _twice("attest", step, by)
     if kind := secret_in(note):
         raise UsageError(
@@ -79,8 +103,10 @@ def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, settin
             why=f"the note seems to hold {kind}",
             next_step="write the note without the secret",
         )
-    subject, predicate = attestation(run_folder.name, step, by, note)
+    said = elsewhere.model_dump() if elsewhere else None
+    subject, predicate = attestation(run_folder.name, step, by, note, said)
     fields: dict[str, object] = {"step": step, "by": by, "note": note, "key_id": signer.public_key.keyid}
+    fields |= {"elsewhere": said} if said else {}
     return _sign(run_folder, "attestation", subject, predicate, signer, ledger, "attested", fields)
 
 
@@ -230,6 +256,62 @@ def attested(run_folder: Path, step: str, settings: Settings) -> str | None:
             if key and verified(_reader(run_folder), run_folder.name, line, key, lines):
                 return line.text("by")
     return None
+
+
+def require_words_elsewhere(
+    run_folder: Path,
+    step: str,
+    elsewhere: Elsewhere,
+    settings: Settings,
+    *,
+    ledger: Ledger,
+    place: Mapping[str, str],
+    kind: Class | None = None,
+    anew: bool = False,
+) -> tuple[str, ...]:
+    """By whose word a step exists elsewhere; asks for it in the ledger where it was not asked for yet.
+
+    Args:
+        run_folder: the run's.
+        step: whose word it is.
+        elsewhere: what the settings say of it.
+        settings: who may sign, and how many have to, which for a step that needs approvals are as many.
+        ledger: of the run.
+        place: the phase and the attempt that ask.
+        kind: the step's class of approval.
+        anew: a word that was given before counts no more.
+
+    Returns:
+        Their names; none where not enough of them have signed.
+
+    Raises:
+        SettingsError: fewer people may sign than have to.
+    """
+    known, lines = roll(settings), _open_run(run_folder, step)
+    needed, said = known.needed(step, kind or "other"), elsewhere.model_dump()
+    asked = asked_elsewhere(lines, step)
+    if anew or asked is None or (asked.fields["elsewhere"], asked.fields.get("needed")) != (said, needed):
+        ledger.append("awaiting", step=step, **place, what="attestation", elsewhere=said, needed=needed)
+        return ()
+    given = valid_words_elsewhere(
+        _reader(run_folder), run_folder.name, lines, step, known.people, known.former
+    )  # fmt: skip
+    return tuple(sorted(given)) if len(given) >= needed else ()
+
+
+def _asked_elsewhere(run_folder: Path, lines: Sequence[Line], step: str, elsewhere: Elsewhere) -> Line:
+    asked, again = asked_elsewhere(lines, step), f"runbook run {step[1:3]} --run {run_folder.name}"
+    if asked is None:
+        raise UsageError(
+            "sign that a step exists elsewhere", on=step, why="the run has not asked for that word yet",
+            next_step=f"{again}; it stops there and asks",
+        )  # fmt: skip
+    if asked.fields["elsewhere"] != elsewhere.model_dump():
+        raise SignatureRefused(
+            "sign that a step exists elsewhere", on=step,
+            why="the settings say something else of it by now than what the run asks for", next_step=f"{again} asks anew",
+        )  # fmt: skip
+    return asked
 
 
 def waiting_plan(run_folder: Path, step: str) -> tuple[Path, bytes]:

@@ -16,12 +16,15 @@ def declared_steps(option: str, asked: Callable[[str, str], int] = lambda step, 
         asked: how many people have to approve a step of a class; nothing but the check of approvals needs it.
     """
 
-    def declared(each: checklist.Step | checklist.Part, phase: str, *, word: bool = False) -> DeclaredStep:
-        needed = asked(each.id, each.approval) if each.approval else 0
-        undoes = each.undoes if isinstance(each, checklist.Part) else None
-        return DeclaredStep(each.id, phase, each.cell, needed, word, each.approval, undoes)
+    def needed(each: checklist.Step | checklist.Part) -> int:
+        return asked(each.id, each.approval) if each.approval else 0
 
     for step in checklist.steps_for_option(option or "A"):
-        yield declared(step, step.phase, word=step.kind == "word")
+        yield DeclaredStep(
+            step.id, step.phase, step.cell, needed(step), step.kind == "word", step.approval, elsewhere=step.elsewhere
+        )
         for part in step.part:
-            yield declared(part, step.phase)
+            yield DeclaredStep(
+                part.id, step.phase, part.cell, needed(part), approval=part.approval, undoes=part.undoes,
+                elsewhere=part.elsewhere, box=step.id,
+            )  # fmt: skip

@@ -17,7 +17,16 @@ from urllib.parse import quote
 
 from helpers import checklist, templates
 from helpers.checker.ledger_reader import Line
-from helpers.checker.rule import OVER, stand_ins, standings
+from helpers.checker.rule import (
+    ELSEWHERE,
+    NOT_APPLICABLE,
+    OVER,
+    Verdict,
+    counts_in_words,
+    elsewhere_in_words,
+    stand_ins,
+    standings,
+)
 from helpers.progress import duration, working_time
 from helpers.redaction import redact
 
@@ -77,14 +86,12 @@ class Phase:
         return sum(each.seconds or 0 for each in self.attempts)
 
 
-def index_page(
-    folder: Path, verdict: str, why: Sequence[str], lines: Sequence[Line], names: Sequence[str], key_id: str
-) -> str:
+def index_page(folder: Path, verdict: Verdict, lines: Sequence[Line], names: Sequence[str], key_id: str) -> str:
     """The HTML of `index.html`.
 
     Args:
         folder: the run's.
-        verdict: of the seal, and `why` it is not SEALED.
+        verdict: of the seal.
         lines: the ledger's.
         names: every file of the run.
         key_id: of the key that seals.
@@ -97,13 +104,13 @@ def index_page(
     phases = tuple(_phases(lines, names, opened.text("option")))
     template = templates.environment(Path(__file__).with_name("page"), _FILTERS).get_template("index.html.j2")
     text = template.render(
-        run=folder.name, verdict=verdict, why=why, key_id=key_id, exported=exported, opened=opened,
+        run=folder.name, verdict=str(verdict), why=verdict.why, counts=counts_in_words(verdict.counts), key_id=key_id, exported=exported, opened=opened,
         first=opened.text("at"), last=lines[-1].text("at") if lines else "",
         seconds=_seconds(opened.text("at"), lines[-1].text("at")) if lines else 0.0,
         proofs=[each for each in proofs if each.of not in _PROOFS.values()],
         inside=[each for each in proofs if each.of in _PROOFS.values()],
         left_out=_by_reason(proofs),
-        not_applicable=dict(_not_applicable(lines)), stand_ins=stand_ins(lines),
+        not_applicable=_said(lines, NOT_APPLICABLE), elsewhere=_said(lines, ELSEWHERE), stand_ins=stand_ins(lines),
         signed=[x for x in lines if x.event in ("approved", "attested")], titles=_titles(), approved=_approved(lines),
         failures=list(_failures(lines)), warnings=list(_warnings(folder, lines)), phases=phases,
         planned=sum(each.planned_minutes for each in phases if each.name != checklist.ROLLBACK),
@@ -202,11 +209,10 @@ def _warnings(folder: Path, lines: Sequence[Line]) -> Iterator[tuple[str, str, s
             continue  # what a step leaves beside its findings may be of any form; the check tells of a file that was changed
 
 
-def _not_applicable(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
+def _said(lines: Sequence[Line], key: str) -> dict[str, Any]:
+    """By step, what its last result says under a key; none that does not have it."""
     results = {x.text("step"): x.fields.get("result") for x in lines if x.event == "step-done"}
-    for step, result in results.items():
-        if isinstance(result, dict) and "not applicable" in result:
-            yield step, str(result["not applicable"])
+    return {step: result[key] for step, result in results.items() if isinstance(result, dict) and key in result}
 
 
 def _by_reason(proofs: Sequence[Proof]) -> dict[str, list[str]]:
@@ -252,5 +258,5 @@ def _at(text: str) -> str:
 
 _FILTERS = {
     "at": _at, "duration": duration, "planned": working_time, "number": lambda n: f"{n:,}", "link": quote,
-    "day": lambda text: text[:10], "phase": lambda name: name.replace("_", " "),
+    "elsewhere": elsewhere_in_words, "day": lambda text: text[:10], "phase": lambda name: name.replace("_", " "),
 }  # fmt: skip

@@ -29,7 +29,7 @@ from helpers.checker.manifest import (
 )
 from helpers.checker.public_key import PublicKey
 from helpers.checker.record import CHECKER, ENVIRONMENT, INDEX, MADE_BY_SEALING, verdict_of
-from helpers.checker.rule import DeclaredStep
+from helpers.checker.rule import DeclaredStep, Over
 from helpers.checker.signatures import FormerKey
 from helpers.checker.strict_json import canonical
 from helpers.errors import EvidenceRefused, UsageError
@@ -59,6 +59,7 @@ class Sealed:
         checker: the program that checks it, as one file, and `checker_sha256` its digest.
         key_id: of the key that sealed it.
         previous: the run before, or None.
+        counts: how many boxes of the checklist were done, exist elsewhere and are not applicable.
     """
 
     run: str
@@ -71,6 +72,7 @@ class Sealed:
     checker_sha256: str
     key_id: str
     previous: str | None
+    counts: Mapping[Over, int]
 
 
 def seal(
@@ -204,7 +206,7 @@ def _prepare(
     _create(run_folder, CHECKER, checker_file.content())
     _create(run_folder, ENVIRONMENT, (canonical(capture(project, lines)) + b"\n").decode())
     names = [*(name for name in files.names() if name != CHECKER), MANIFEST, SEAL]
-    page = index_page(run_folder, str(verdict), verdict.why, lines, names, signer.public_key.keyid)
+    page = index_page(run_folder, verdict, lines, names, signer.public_key.keyid)
     _create(run_folder, INDEX, page)
     against += reasons_against_sealing(run_folder, declared, people, known, former)
     if against:
@@ -303,6 +305,7 @@ def _finished(run_folder: Path) -> Sealed:
         Path(temporary).unlink(missing_ok=True)
         raise
     manifest = parsed((run_folder / MANIFEST).read_bytes())
+    lines, _ = read((run_folder / LEDGER).read_bytes())
     archive.chmod(0o400)
     for folder in (*(path for path in run_folder.rglob("*") if path.is_dir()), run_folder):
         folder.chmod(0o500)
@@ -317,6 +320,7 @@ def _finished(run_folder: Path) -> Sealed:
         checker_sha256=(files.digest(CHECKER) or (0, ""))[1],
         key_id=dsse.key_id_in((run_folder / SEAL).read_bytes()) or "",
         previous=manifest.previous.run if manifest.previous else None,
+        counts=verdict_of(Facts(files, lines, manifest.run, manifest.declared, {})).counts,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from helpers import settings as profiles
 from helpers.checker.dsse import Signer
 from helpers.checker.ledger_reader import LEDGER, Line, read
 from helpers.checker.manifest import SEAL
-from helpers.checker.signatures import awaited
+from helpers.checker.signatures import asked_elsewhere, awaited
 from helpers.errors import UsageError
 from helpers.evidence import anchors, approvals
 from helpers.evidence import seal as sealing
@@ -19,16 +20,43 @@ from helpers.evidence.declared import declared_steps
 from helpers.evidence.people import Roll, roll
 from helpers.ledger import keys
 from helpers.ledger.ledger import Ledger
-from helpers.settings import Settings
+from helpers.settings import Profile, Settings, elsewhere
 
 
 def attest(run_folder: Path, step: str, *, by: str, key: Path, note: str, profile: str | None) -> dict[str, Any]:
-    """Signs a person's word; raises as `approvals.attest` does, and UsageError where no person's word is enough."""
+    """Signs a person's word; raises as `approvals.attest` does, and UsageError where no person's word is enough.
+
+    Args:
+        step: a step that rests on a person's word; or one that exists elsewhere by the settings, or a glob over those, of which
+            each is signed that the run asks for.
+    """
     settings = profiles.load_approvals(_profile(run_folder, profile))
-    _refuse_what_is_no_word(run_folder, step, roll(settings))
-    ledger = open_ledger(run_folder)
-    path = approvals.attest(run_folder, step, by=by, key=key, note=note, settings=settings, ledger=ledger)
-    return {"run": run_folder.name, "step": step, "by": by, "note": note, "envelope": str(path)}
+    theirs = {
+        name: each
+        for name, each in elsewhere.by_step(settings.values.elsewhere, frozenset(Profile.model_fields)).items()
+        if fnmatchcase(name, step)
+    }
+    ledger, envelopes = open_ledger(run_folder), {}
+    if not theirs:
+        _refuse_what_is_no_word(run_folder, step, roll(settings))
+    if len(theirs) > 1:
+        lines = _lines(run_folder)
+        theirs = {name: each for name, each in theirs.items() if asked_elsewhere(lines, name)} or theirs
+    for name in theirs or (step,):
+        envelopes[name] = approvals.attest(
+            run_folder, name, by=by, key=key, note=note, settings=settings, ledger=ledger, elsewhere=theirs.get(name)
+        )
+    said = {name: each.model_dump() for name, each in theirs.items()}
+    done = {
+        "run": run_folder.name,
+        "step": step,
+        "by": by,
+        "note": note,
+        "envelope": str(next(iter(envelopes.values()))),
+    }
+    return done | (
+        {"exists_elsewhere": said, "envelopes": {n: str(path) for n, path in envelopes.items()}} if said else {}
+    )
 
 
 def approve(
@@ -67,6 +95,7 @@ def seal(
         summary |= {
             **vars(sealed),
             "why": list(sealed.why),
+            "counts": dict(sealed.counts),
             "seal": str(sealed.seal),
             "archive": str(archive),
             "checker": str(sealed.checker),
@@ -93,7 +122,13 @@ def open_ledger(run_folder: Path) -> Ledger:
 
 def _refuse_what_is_no_word(run_folder: Path, step: str, known: Roll) -> None:
     # What is in the ledger stays there: a word that does not count would stand against the seal for good.
-    words = [each.step for each in declared_steps(_lines(run_folder)[0].text("option"), known.asked) if each.word]
+    declared = list(declared_steps(_lines(run_folder)[0].text("option"), known.asked))
+    words = [each.step for each in declared if each.word]
+    if any(each.step == step == each.elsewhere for each in declared):
+        raise UsageError(
+            "attest a step", on=step, why="a person's word is enough for it only where the settings say that it exists elsewhere",
+            next_step=f'say so: [profiles.{known.settings.profile}.elsewhere] "{step}" = {{ what = "…", link = "https://…" }}',
+        )  # fmt: skip
     if step not in words:
         raise UsageError(
             "attest a step",

@@ -14,14 +14,16 @@ from typing import Any, Literal
 import psutil
 
 from helpers import checklist
+from helpers.checker.rule import ELSEWHERE as ELSEWHERE
 from helpers.checker.rule import NOT_APPLICABLE as NOT_APPLICABLE
-from helpers.checker.rule import OVER, standings
+from helpers.checker.rule import OVER, elsewhere_in_words, standings
 from helpers.ledger.ledger import Entry
 from helpers.source.held_snapshots import lives
 
 State = Literal[
-    "open", "planned", "running", "interrupted", "awaiting", "failed", "done", "not applicable", "rolled back"
-]
+    "open", "planned", "running", "interrupted", "awaiting", "failed", "done", "exists elsewhere", "not applicable",
+    "rolled back",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Standing:
                 return f"{self.line.get('attempt')} is running"
             case "awaiting":
                 return f"{self.step} awaits an {self.line.get('what')}"
+            case "exists elsewhere":
+                return f"{self.step}: {elsewhere_in_words((self.result or {})[ELSEWHERE])}"
             case "not applicable":
                 return f"{self.step}: {(self.result or {})[NOT_APPLICABLE]}"
             case "rolled back":

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from helpers import checklist
 from helpers.checker.objections import Objection, find_objections
-from helpers.checker.rule import OVER, judge
+from helpers.checker.rule import OVER, Over, box_over, judge
 from helpers.checklist import ROLLBACK, Step
 from helpers.errors import EvidenceError
 from helpers.evidence.declared import declared_steps
@@ -20,11 +20,11 @@ from helpers.runs import attempts
 
 MARKS: dict[State, str] = {
     "done": "✔", "planned": "◌", "failed": "✘", "running": "…", "interrupted": "✘", "awaiting": "☐", "open": "☐",
-    "not applicable": "–", "rolled back": "↺",
+    "exists elsewhere": "↗", "not applicable": "–", "rolled back": "↺",
 }  # fmt: skip
 
 _WORST_FIRST: tuple[State, ...] = (
-    "running", "failed", "interrupted", "awaiting", "open", "rolled back", "planned", "done", "not applicable",
+    "running", "failed", "interrupted", "awaiting", "open", "rolled back", "planned", *OVER,
 )  # fmt: skip
 
 
@@ -34,12 +34,13 @@ class StepStatus:
 
     Attributes:
         id, title, phase, kind, under: as the checklist has them.
-        state: that of the part that stands worst, so "done" only when everything that belongs to the box is.
+        state: that of the part that stands worst, so "done" only when everything that belongs to the box is; where nothing is
+            left to do, as `box_over` says.
         who: the operating system's user of that attempt, or the person who signed.
         at: when it reached its state, as the ledger has it.
         planned_minutes: of the checklist.
         actual_minutes: of the last time that each of its steps ended, together; None where none did.
-        why: what stands in the way, where it failed, was interrupted or waits.
+        why: what stands in the way, where it failed, was interrupted or waits; what of it exists elsewhere or is not applicable.
     """
 
     id: str
@@ -80,6 +81,7 @@ class RunStatus:
         findings: what is wrong with the ledger.
         objections: verifications that stand against sealing it.
         verdict: what its seal would say, or says, by the ledger alone; `against` is what stands against a seal, a sentence each.
+        counts: how many boxes were done, exist elsewhere and are not applicable.
     """
 
     option: str
@@ -94,6 +96,7 @@ class RunStatus:
     objections: tuple[Objection, ...] = field(default=())
     verdict: str = ""
     against: tuple[str, ...] = field(default=())
+    counts: Mapping[Over, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -152,6 +155,7 @@ def make_status(entries: Sequence[Entry], findings: tuple[str, ...] = ()) -> Run
         objections=objections,
         verdict=str(verdict) if entries else "",
         against=tuple(each.message for each in verdict.against),
+        counts=verdict.counts,
     )
 
 
@@ -161,8 +165,14 @@ def box_status(step: Step, found: View) -> StepStatus:
     worst = min((part.state for part in parts), key=_WORST_FIRST.index)
     if worst == "open" and any(part.state != "open" for part in parts) and _is_running(step.phase, found):
         worst = "running"
+    own, *others = (part.state for part in parts)
+    over = box_over(own, others)
+    worst = over or worst
     telling = [part for part in parts if part.line and (part.state == worst or worst == "running")]
     latest = max(telling, key=lambda part: part.line.n if part.line else 0, default=None)
+    why = _why(worst, latest)
+    if over:
+        why = "; ".join(part.why for part in parts if part.state in ("exists elsewhere", "not applicable"))
     seconds = [part.seconds for part in parts if part.seconds is not None]
     return StepStatus(
         id=step.id, title=step.title, phase=step.phase, kind=step.kind, under=step.under, state=worst,
@@ -170,7 +180,7 @@ def box_status(step: Step, found: View) -> StepStatus:
         at=latest.line.at if latest and latest.line else None,
         planned_minutes=step.minutes,
         actual_minutes=round(sum(seconds) / 60, 3) if seconds else None,
-        why=_why(worst, latest),
+        why=why,
     )  # fmt: skip
 
 

@@ -37,13 +37,13 @@ def load(profile: str | None = None, file: Path | None = None) -> Settings:
 
 
 def load_approvals(profile: str | None = None, file: Path | None = None) -> Settings:
-    """Reads of one profile only who may sign: no secret, and no local stack, is needed for that.
+    """Reads of one profile only who may sign, and what exists elsewhere: no secret, and no local stack, is needed for that.
 
     Raises:
         SettingsError: as `load` does.
     """
     name, path, written = read_file(profile, file)
-    keys = {key: written[key] for key in ("stack", "approvals") if key in written}
+    keys = {key: written[key] for key in ("stack", "approvals", "elsewhere") if key in written}
     if keys.get("stack") == "local":
         keys["approvals"] = {"people": local_stack().signers(), **keys.get("approvals", {})}
     try:

@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from helpers.errors import SettingsError
+from helpers.settings import elsewhere as elsewhere_steps
+from helpers.settings.elsewhere import Elsewhere
 from helpers.settings.people import Approvals, Contact
 from helpers.settings.pipeline import Compliance, Cutover, Hybrid, Sla
 from helpers.settings.problems import example_of
@@ -69,6 +71,7 @@ class Profile(BaseSettings):
     downstream: dict[str, Downstream] = Field(default_factory=dict)
     dns: Dns | None = None
     cutover: Cutover = Cutover()
+    elsewhere: dict[str, Elsewhere] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -86,6 +89,7 @@ class Profile(BaseSettings):
 
 def _without_effect(profile: Profile) -> Iterator[str]:
     """Keys that another key of the profile would make nobody read."""
+    yield from elsewhere_steps.problems(profile.elsewhere)
     source, stage, snowflake, kafka = profile.source, profile.stage, profile.snowflake, profile.kafka
     if source and source.sslrootcert and source.sslmode == "disable":
         yield 'source.sslrootcert says nothing beside source.sslmode = "disable": take one of them away'
@@ -188,6 +192,12 @@ class Settings:
     def archive_stage(self) -> Stage:
         """Where the legacy data are archived, with credentials."""
         return self.archive.as_stage(self.values.stage)
+
+    @property
+    def elsewhere(self) -> dict[str, Elsewhere]:
+        """What exists elsewhere, by the step on which a person gives the word."""
+        there = frozenset(name for name in Profile.model_fields if getattr(self.values, name) is not None)
+        return elsewhere_steps.by_step(self.values.elsewhere, there)
 
     @property
     def marts_schema(self) -> str:

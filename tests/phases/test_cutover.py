@@ -72,7 +72,7 @@ def test_there_and_back(signed: Project) -> None:
     assert scheduler.on == {"sales_data_aggregation": True, "cloud_sales_pipeline_dag": False}
     assert not signed.is_frozen()
     migration.source("INSERT INTO shops VALUES (52, 'served again', true)")
-    assert "nobody was told" in back.findings("s90-notify").to_string()
+    assert "tell the stakeholders yourself" in back.findings("s90-notify")["what"].iloc[0]
     assert back.summary().startswith("ROLLED BACK: 3 rows")
     assert signed.ledger.verify() == []
 

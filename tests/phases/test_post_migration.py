@@ -233,14 +233,14 @@ def test_the_final_report_escapes_and_adds_up(tmp_path: Path) -> None:
         ),
         StepStatus("b", "later", "60_post_migration", "check", "open", planned_minutes=30),
     )
-    status = RunStatus("A", "local", steps, "b", "", 0, {}, 0, "")
+    status = RunStatus("A", "local", steps, "b", "", 0, {}, 0, "", counts={"done": 1, "exists elsewhere": 1})
     assert planned_actual.by_phase(status) == (
         {"30_data_migration": 60.0, "60_post_migration": 30.0}, {"30_data_migration": 1.25, "60_post_migration": None},
     )  # fmt: skip
     text = planned_actual.page("r", status, {"s60-x": [("stop", "<script>", "x")]}, applied=True)
     assert "<b>bold" not in text
     assert "&lt;script&gt;" in text
-    assert "1 of 2 boxes" in text
+    assert "Of the 2 boxes of option A: 1 done, 1 exists elsewhere" in text
     frame = planned_actual.by_box(status)
     assert list(frame["actual min"]) == ["1.25", "–"]
     assert planned_actual.by_box(read_status(tmp_path / "none")).shape[0] == len(steps_for_option("A"))

@@ -346,11 +346,20 @@ def test_what_was_sealed_before_still_verifies_with_the_words_of_its_form(
         assert check.check(copy, key).verdict == "tampered", name
 
 
+def test_a_seal_of_form_3_is_read_by_the_rule_of_today() -> None:
+    """Sealed by the code of 30 November 2026, in which no step could exist elsewhere."""
+    folder = SEALED / "form-3"
+    found = check.check(folder / "evidence.zip", public_key(str(folder / "seal.pem.pub")))
+    assert (found.verdict, found.findings, found.sealed_as, found.told["form"]) == ("intact", (), "SEALED", 3)
+    assert found.told["counts"] == {"done": 3, "exists elsewhere": 0, "not applicable": 0}
+    assert check.in_words(found)[0] == "intact: run first, sealed as SEALED: 3 done"
+
+
 def test_a_seal_of_a_newer_form_is_neither_intact_nor_tampered(sealed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from helpers.checker import manifest
 
     monkeypatch.setattr(manifest, "FORM", 2)
-    with pytest.raises(UsageError, match="form is number 3"):
+    with pytest.raises(UsageError, match="form is number 4"):
         checked(sealed)
 
 
@@ -467,7 +476,8 @@ def test_a_new_ledger_is_not_sealed_in_an_old_form(sealed: Run, monkeypatch: pyt
         for name in ("checklist", "former"):
             del value[name]
         for step in value["declared"]:
-            del step["approval"], step["undoes"]
+            for name in ("approval", "undoes", "elsewhere", "box"):
+                del step[name]
         return canonical(value | {"version": 2}) + b"\n"
 
     monkeypatch.setattr(SealManifest, "to_bytes", in_form_2)

@@ -17,6 +17,7 @@ import pytest
 from evidence_support import Run
 
 from helpers.checker.ledger_reader import read
+from helpers.checker.rule import Verdict
 from helpers.evidence.index_page import index_page
 
 PHASE = "30_data_migration"
@@ -43,7 +44,9 @@ def page(folder: Path, files: dict[str, Any], *events: dict[str, Any], verdict: 
     text = "".join(
         json.dumps({"n": n, "at": f"2026-11-30T18:{n:02}:00+00:00", **x}) + "\n" for n, x in enumerate(lines, 1)
     )
-    return index_page(folder, verdict, ["a sentence why"], read(text.encode())[0], list(files), "k" * 64)
+    word, _, on = verdict.partition(" ON ")
+    found = Verdict(word, (on,) if on else (), ("a sentence why",))  # type: ignore[arg-type]
+    return index_page(folder, found, read(text.encode())[0], list(files), "k" * 64)
 
 
 def words(html: str) -> str:

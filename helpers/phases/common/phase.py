@@ -31,16 +31,18 @@ from helpers import checklist, settings
 from helpers.errors import AwaitingPerson, UsageError
 from helpers.evidence import approvals
 from helpers.evidence.approvals import ApprovalToken
-from helpers.finding import Finding, Severity
+from helpers.finding import Finding, Severity, note
 from helpers.frames import frame
 from helpers.ledger import steps
 from helpers.ledger.folders import report_path, run_folder
 from helpers.ledger.gate import Token, gate, rehearse
 from helpers.ledger.ledger import Ledger
 from helpers.ledger.steps import CHECK, Declares, Probe, Step
-from helpers.ledger.view import NOT_APPLICABLE
+from helpers.ledger.view import ELSEWHERE, NOT_APPLICABLE
+from helpers.phases.common.absent import absent_steps
 from helpers.phases.common.plan import StepPlan
 from helpers.phases.common.tables import show_tables
+from helpers.settings import Elsewhere
 
 OPTIONS = "ABC"
 """The migration paths."""
@@ -57,6 +59,8 @@ class Phase:
 
     Attributes:
         found: findings by the step or check that has made them.
+        absent: steps that this run does not perform, each with the reason: their system is not in the profile, or they exist
+            elsewhere; see `pass_over`.
 
     Raises:
         UsageError: there is no such option.
@@ -64,6 +68,10 @@ class Phase:
 
     ACTS_ON_LOCAL = False
     """Whether the notebook acts by default: it then needs nobody's signature and nothing but the local stack."""
+
+    ASKS_AT_ONCE = True
+    """Whether people are asked at once for their words on all steps of the phase that exist elsewhere; where a step is somebody's
+    act at its moment, nobody may sign it before."""
 
     def __init__(self, profile: str, option: str = "A", *, apply: bool | None) -> None:
         if option not in OPTIONS:
@@ -73,6 +81,7 @@ class Phase:
         self.option = option
         self.apply = self.ACTS_ON_LOCAL and profile == settings.DEFAULT_PROFILE if apply is None else apply
         self.settings = settings.load(profile)
+        self.absent = absent_steps(self.settings, option)
         self.run = steps.current()
         self.found: dict[str, list[Finding]] = {}
         self.seconds: dict[str, float] = {}
@@ -114,6 +123,8 @@ class Phase:
         Raises:
             GateClosed: with the first findings that stop.
         """
+        if name in self.absent:
+            return self.pass_over(name)
         with self.step(name, inputs or {}, CHECK) as step:
             if acted and not self.apply:
                 return rehearse(name, "nothing was applied, so there is nothing to check")
@@ -162,6 +173,59 @@ class Phase:
         step.result = plan.result()
         print(plan)  # noqa: T201 - the operator and the auditor read it in the cell's output
         return plan.objects
+
+    def pass_over(self, name: str) -> Token:
+        """Records a step of `absent`; what stands behind it goes on without it. A rehearsal says the same, and asks nobody.
+
+        Raises:
+            AwaitingPerson: it is said to exist elsewhere, and somebody's word is missing.
+        """
+        word = checklist.elsewhere_by(name)
+        theirs = self.settings.elsewhere.get(word) if word else None
+        said: dict[str, Any] = {ELSEWHERE: theirs.model_dump()} if theirs else {NOT_APPLICABLE: self.absent[name]}
+        anew = word == name and self.run.view()[name].state == "rolled back"
+        with self.step(name, said, CHECK) as step:
+            if theirs and word and self.apply:
+                said[ELSEWHERE]["by"] = self._words_elsewhere(word, theirs, anew=anew)
+            step.result = said
+        how = ELSEWHERE if theirs else NOT_APPLICABLE
+        by = (
+            " and ".join(said[ELSEWHERE].get("by", ())) or "a person, who is not asked in a rehearsal" if theirs else ""
+        )
+        self.found[name] = [note(name, f"{how}: {self.absent[name]}{f', by the word of {by}' if by else ''}")]
+        return gate(name, True, evidence=said, next_step="") if self.apply else rehearse(name, said)
+
+    def passed_over(self, name: str) -> pd.DataFrame:
+        """The same of a step that shows what it has done: it shows why it has not."""
+        self.pass_over(name)
+        return self.findings(name)
+
+    def _words_elsewhere(self, word: str, theirs: Elsewhere, *, anew: bool) -> list[str]:
+        """By whose word a step exists elsewhere; with `ASKS_AT_ONCE` the others of the phase are asked for, too."""
+        ledger = self._ledger(word)
+        asked = {word: theirs}
+        if self.ASKS_AT_ONCE:
+            phases = checklist.may_be_elsewhere()
+            own = {name: each for name, each in self.settings.elsewhere.items() if phases[name] == phases[word]}
+            asked |= {name: each for name, each in own.items() if self.has(name)}
+        place = {"phase": self.run.phase, "attempt": self.run.attempt}
+        given = {
+            name: approvals.require_words_elsewhere(
+                run_folder(), name, each, self.settings, ledger=ledger, place=place,
+                kind=checklist.approval_of(name), anew=anew and name == word,
+            )
+            for name, each in asked.items()
+        }  # fmt: skip
+        if not given[word]:
+            missing = [name for name, by in given.items() if not by]
+            raise AwaitingPerson(
+                "continue without a person's word on what exists elsewhere",
+                on=", ".join(missing),
+                why="; ".join(f"{name}: {asked[name].what} ({asked[name].link})" for name in missing),
+                next_step=f"look there, then runbook attest {missing[0]} --run {run_folder().name} --by PERSON --key PATH --note TEXT"
+                f"{' (and so for the others)' if missing[1:] else ''}, then the same command again",
+            )
+        return list(given[word])
 
     def not_done(self, step: Step, finding: Finding) -> pd.DataFrame:
         """Records and shows why a step has nothing to act on."""
@@ -271,16 +335,23 @@ class Phase:
 
 
 def part_of(*names: str) -> Callable[[Callable[..., Shown]], Callable[..., Shown | pd.DataFrame]]:
-    """Passes steps over on the options that do not have them: the cell says so, and nothing is recorded.
+    """Passes steps over on the options that do not have them: the cell says so, and nothing is recorded. A step that the run does
+    not perform is recorded as that; a gate does so where it checks.
 
     Args:
         names: ids of the checklist's boxes or parts; the first one tells.
     """
 
     def within(method: Callable[..., Shown]) -> Callable[..., Shown | pd.DataFrame]:
+        gives_token = str(method.__annotations__.get("return")).startswith("Token")
+
         @wraps(method)
         def taken(self: Phase, *arguments: Any) -> Shown | pd.DataFrame:
-            return method(self, *arguments) if self.has(names[0]) else self.no_part(", ".join(names))
+            if not self.has(names[0]):
+                return self.no_part(", ".join(names))
+            if names[0] in self.absent and not gives_token:
+                return self.passed_over(names[0])
+            return method(self, *arguments)
 
         return taken
 

@@ -63,8 +63,12 @@ class Dags:
 class Switching(Phase):
     """A phase that switches the scheduler and leads the readers."""
 
+    ASKS_AT_ONCE = False
+
     def switch_dags(self, name: str, dags: Dags) -> pd.DataFrame:
         """The step that switches DAGs; a row a DAG."""
+        if name in self.absent:
+            return self.passed_over(name)
         scheduler = connect_scheduler(self.settings) if self.apply else None
 
         def probe(load_id: str, result: Mapping[str, Any]) -> Found:
@@ -93,23 +97,29 @@ class Switching(Phase):
         """What decides where readers are led."""
         return {"dns": self.settings.dns.model_dump() if self.settings.dns else None}
 
-    def check_switches(self, share: int, dags: Dags, fix: str) -> Iterator[Finding]:
-        """Whether readers and DAGs are where they should be.
+    def check_switches(self, share: int, dags: Dags, fix: str, *, readers: str, scheduler: str) -> Iterator[Finding]:
+        """Whether readers and DAGs are where they should be; of those that somebody else has switched, by whose word.
 
         Args:
             share: per cent of the readers on the new side.
             dags: which are to be on and off.
             fix: what to do where they are not.
+            readers: the step that has led the readers.
+            scheduler: the step that has switched the DAGs.
         """
-        if (record := connect_record(self.settings)) is None:
+        if readers in self.absent:
+            yield note("readers", f"{readers} was not this run's: {self.absent[readers]}")
+        elif (record := connect_record(self.settings)) is None:
             yield no_record(share)
         else:
             weights = record.weights()
             yield judged(leads_to(weights, share), str(record), f"its weights are {weights}", fix)
-        if (scheduler := connect_scheduler(self.settings)) is None:
+        if scheduler in self.absent:
+            yield note("DAGs", f"{scheduler} was not this run's: {self.absent[scheduler]}")
+        elif (airflow := connect_scheduler(self.settings)) is None:
             yield _no_scheduler(dags)
         else:
-            found = dags.probe(scheduler)
+            found = dags.probe(airflow)
             yield judged(found.answer == "done", "Airflow", found.how, fix)
 
     def check_target(self, report_name: str, fix: str) -> Iterator[Finding]:

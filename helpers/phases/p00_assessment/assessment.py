@@ -238,7 +238,7 @@ class Assessment(Phase):
         """Size and times of the backup, in a sentence."""
         found = self._recovery
         if found is None:
-            return "no backup was made: this is a rehearsal"
+            return "no backup was made: " + self.absent.get("s00-backup", "this is a rehearsal")
         return f"{found.dump.bytes / 1e6:,.2f} MB dumped in {found.dump_seconds:.1f} s, restored in {found.restore_seconds:.1f} s"
 
     def gates(self) -> pd.DataFrame:

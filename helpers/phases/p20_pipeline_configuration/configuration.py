@@ -41,6 +41,9 @@ SWITCHES: dict[str, Dags] = {
 }
 """Which DAGs a migration path has on, and which off; the others stay as they are."""
 
+ASK_AIRFLOW = ("s20-cloud-dag", "s20-sources", "s20-test", "s20-legacy-dag", "s20-legacy-run")
+"""Steps that switch, write or start something there."""
+
 
 class PipelineConfiguration(Phase):
     """One walk through the phase; with `apply`, the local stack's Airflow starts if it is not up.
@@ -60,7 +63,8 @@ class PipelineConfiguration(Phase):
         """The DAG that is tried."""
         self._files = {dag.name: dag for dag in dag_files.read()}
         self._sources = data_sources.read()
-        self._airflow: Airflow | None = self._reached() if self.apply else None
+        own = [step for step in ASK_AIRFLOW if self.has(step) and step not in self.absent]
+        self._airflow: Airflow | None = self._reached() if self.apply and own else None
         self._tasks: list[Task] = []
         self._log: dict[str, list[str]] = {}
         for name in (*self.switches.on, *self.switches.off):
@@ -149,6 +153,8 @@ class PipelineConfiguration(Phase):
     def summary(self) -> str:
         """One sentence."""
         on, off = ", ".join(self.switches.on), ", ".join(self.switches.off)
+        if self.apply and self._airflow is None:
+            return "CONFIGURED ELSEWHERE: this run has switched, told and started nothing"
         if self._airflow is None:
             return f"REHEARSED: {on} would be on and {off} off, and {self.pipeline} would run once"
         seconds = sum(task.seconds or 0.0 for task in self._tasks)
@@ -221,9 +227,18 @@ class PipelineConfiguration(Phase):
                 yield note(name, f"{found.address}: {found.said}")
 
     def _reaches_milestone(self) -> Iterator[Finding]:
-        yield from self._look_at_dags()
-        if self._connected.variable(data_sources.VARIABLE) != data_sources.told(self.settings, self._sources):
+        for step in (each for each in ASK_AIRFLOW if self.has(each) and each in self.absent):
+            yield note(step, self.absent[step])
+        switch, run = ("s20-legacy-dag", "s20-legacy-run") if self.option == "C" else ("s20-cloud-dag", "s20-test")
+        if switch not in self.absent:
+            yield from self._look_at_dags()
+        told = switch if self.option == "C" else "s20-sources"
+        if told not in self.absent and self._connected.variable(data_sources.VARIABLE) != data_sources.told(
+            self.settings, self._sources
+        ):
             yield stop(data_sources.VARIABLE, "Airflow has other data sources", "run this notebook again")
+        if run in self.absent:
+            return
         bad = [task.name for task in self._tasks if task.state != "success"]
         if bad or not self._tasks:
             what = f"not successful: {', '.join(bad)}" if bad else "no run was seen in this session"

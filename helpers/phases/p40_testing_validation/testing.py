@@ -100,6 +100,8 @@ class TestingValidation(Boxes):
 
     def full_run(self) -> pd.DataFrame:
         """Runs the whole pipeline once, by Airflow where it is up; a row a stage."""
+        if "s40-full-run" in self.absent:
+            return self.passed_over("s40-full-run")
         with self.step("s40-full-run", self.subject.inputs(), probe=self._is_run) as step:
             if not self.apply:
                 return self.shown(step, self.subject.plan_full_run())

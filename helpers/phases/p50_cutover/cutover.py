@@ -171,6 +171,8 @@ class Cutover(Switching):
     def record(self, compared: Token) -> pd.DataFrame:
         """Makes the readers' record a weighted one that leads everybody to the old side still."""
         require(compared, FINAL, apply=self.apply)
+        if "s50-dns" in self.absent:
+            return self.passed_over("s50-dns")
         with self.step("s50-dns", self.dns_inputs(), probe=self._is_led(None)) as step:
             if not self.apply:
                 return self.shown(step, self.plan_record("s50-dns", (0,)))
@@ -188,6 +190,8 @@ class Cutover(Switching):
             GateClosed: a threshold was exceeded; the readers are on the old side again, and the modern DAGs are off.
         """
         require(compared, FINAL, apply=self.apply)
+        if "s50-traffic" in self.absent:
+            return self.passed_over("s50-traffic")
         dns = self.settings.dns
         with self.step("s50-traffic", self.dns_inputs(), probe=self._is_led(100)) as step:
             if not self.apply:
@@ -270,7 +274,7 @@ class Cutover(Switching):
         yield note("the target", f"{answered}, 95th percentile {found.latency:.2f} s")
         for why in found.exceeds(self.settings.cutover):
             yield stop("the target", why, fix)
-        yield from self.check_switches(100, self._dags, fix)
+        yield from self.check_switches(100, self._dags, fix, readers="s50-traffic", scheduler="s50-dags")
 
     def _led(self, record: Record, steps: tuple[int, ...], seconds: float) -> Iterator[list[Any]]:
         """Goes on where the record says that the switch stands."""

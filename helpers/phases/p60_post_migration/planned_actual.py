@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import checklist, templates
+from helpers.checker.rule import counts_in_words
 from helpers.frames import frame
 from helpers.redaction import redact
 from helpers.runs.status import RunStatus
@@ -50,7 +51,7 @@ def page(run: str, status: RunStatus, findings: Mapping[str, Sequence[tuple[str,
     return redact(
         template.render(
             run=run, status=status, findings=findings, applied=applied, planned=planned, actual=actual,
-            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            counts=counts_in_words(status.counts), made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
     )  # fmt: skip
 

@@ -49,6 +49,8 @@ class Rollback(Switching):
     def traffic(self, cut_over: Token) -> pd.DataFrame:
         """Leads every reader to the old side again."""
         require(cut_over, CUT_OVER, apply=self.apply)
+        if "s90-traffic" in self.absent:
+            return self.passed_over("s90-traffic")
         record = switches.connect_record(self.settings) if self.apply else None
 
         def probe(load_id: str, result: Mapping[str, Any]) -> Found:
@@ -79,6 +81,8 @@ class Rollback(Switching):
     def notify(self, cut_over: Token) -> pd.DataFrame:
         """Tells the stakeholders; says so where nobody was told."""
         require(cut_over, CUT_OVER, apply=self.apply)
+        if "s90-notify" in self.absent:
+            return self.passed_over("s90-notify")
         secret = self.settings.notify.webhook
         text = (
             f"rollback of {self.settings.source.dbname} (profile {self.settings.profile}): readers are on the old side, which "
@@ -196,7 +200,9 @@ class Rollback(Switching):
 
     def _look_at_the_old_side(self) -> Iterator[Finding]:
         dags = Dags(on=self._legacy_on.on, off=self._modern_off.off)
-        yield from self.check_switches(0, dags, "run this notebook again")
+        yield from self.check_switches(
+            0, dags, "run this notebook again", readers="s90-traffic", scheduler="s90-modern-dag"
+        )
         yield from self.found.get("s90-notify", ())
 
     def _is_over(self) -> bool:

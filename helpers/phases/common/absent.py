@@ -1,0 +1,57 @@
+"""Steps that a run does not perform, each with the reason: their system is not in the profile, or they exist elsewhere by the settings.
+
+A step whose system the profile does not have is not applicable, and never ticked by another's system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from helpers import checklist
+from helpers.settings import Settings
+
+
+class _Lack(NamedTuple):
+    why: str
+    steps: tuple[str, ...]
+
+
+def absent_steps(settings: Settings, option: str) -> dict[str, str]:
+    """The steps of an option that this run does not perform.
+
+    Args:
+        settings: the profile.
+        option: the migration path.
+
+    Returns:
+        Why not, by the step's id: what exists elsewhere by the settings, or what the profile does not have.
+    """
+    found: dict[str, str] = {}
+    for step in (name for box in checklist.steps_for_option(option) for name in box.ids):
+        if (theirs := settings.elsewhere.get(checklist.elsewhere_by(step) or "")) is not None:
+            found[step] = f"{theirs.what} ({theirs.link})"
+    for lack in _lacks(settings):
+        for step in lack.steps:
+            found.setdefault(step, lack.why)
+    return found
+
+
+def _lacks(settings: Settings) -> Iterator[_Lack]:
+    at = f"[profiles.{settings.profile}"
+    if settings.dns is None:
+        why = f"the profile names no record that readers follow ({at}.dns])"
+        yield _Lack(why, ("s50-dns", "s50-traffic", "s90-traffic"))
+    if settings.values.airflow is None and settings.values.stack != "local":
+        yield _Lack(f"the profile has no Airflow ({at}.airflow])", ("s50-dags", "s90-modern-dag", "s90-legacy-dag"))
+    if settings.values.aws is None:
+        yield _Lack(f"the profile has no AWS account that could show a dashboard ({at}.aws])", ("s50-dashboards",))
+        if settings.notify.webhook is None:
+            why = f"the profile has neither AWS nor a webhook through which an alarm could go ({at}.aws], {at}.notify] webhook)"
+            yield _Lack(
+                why, tuple(f"{box}{part}" for box in ("s40-alerts", "s60-monitoring") for part in ("", "-gate"))
+            )
+    if settings.notify.webhook is None:
+        yield _Lack(
+            f"the profile has no webhook, so tell the stakeholders yourself ({at}.notify] webhook)", ("s90-notify",)
+        )
