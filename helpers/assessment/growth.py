@@ -54,7 +54,7 @@ def measure(settings: Settings) -> tuple[Growth, ...]:
         ConnectionFailed, SourceRefused: see `asking`.
     """
     with asking(settings.source, "measure the growth") as cursor:
-        catalog: Catalog = read_catalog(cursor, schemas=settings.source.schemas, described=settings.tables)
+        catalog: Catalog = read_catalog(cursor, schemas=settings.source.schemas, described=settings.tables.choice)
         found = [_measure_table(cursor, table, column) for table in catalog.tables if (column := _dated(table))]
     return tuple(growth for growth in found if growth)
 

@@ -188,7 +188,8 @@ these changes others with it."""
 def _keyed(settings: Settings, manifest: Manifest) -> list[Table]:
     with postgres.reading(settings.source) as cursor:
         tables = read_catalog(cursor, schemas=settings.source.schemas, described=settings.tables).tables
-    return [table for table in tables if table.key and manifest.table(table.schema, table.name)]
+    whole = [table for table in tables if not (table.where or table.omitted or table.masked)]
+    return [table for table in whole if table.key and manifest.table(table.schema, table.name)]
 
 
 def _is_referred_to(cursor: Any, oid: int) -> bool:

@@ -252,6 +252,8 @@ def _unfit(found: TableReport, table: Table | None, staged: StagedTable | None) 
     if table is None or staged is None:
         yield f"{found} is a table of the target that the source does not have: {found.rows_target or 0:,} rows"
         return
+    if staged.where or staged.omitted or staged.masked:
+        yield f"{found} moved in part or masked, so that a row of the target is none of the source"
     if found.verdict == "refused":
         yield f"{found} was not compared: {found.method}"
     for finding in (f for f in found.schema_findings if f.severity == "error"):

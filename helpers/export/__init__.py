@@ -37,7 +37,7 @@ from helpers.source import snapshot as snapshots
 from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import TableCensus, check_policies
 from helpers.source.census_worker import take_censuses
-from helpers.source.described import refuse_changed
+from helpers.source.described import refuse_changed, refuse_unfit
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.readers import ranges
 from helpers.source.staging import staged_table
@@ -207,6 +207,7 @@ def plan_export(
         everything = not (tables or left_by_choice(catalog.left_out))
         check_policies(catalog.tables, options.policies, complete=everything)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
+        refuse_unfit(cursor, catalog.tables)
         catalog = left_out.complete(cursor, measured(cursor, catalog))
         census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
         version = postgres.value(cursor, "SHOW server_version")
@@ -343,7 +344,7 @@ def _go_on(
         catalog = read_catalog(
             cursor, schemas=settings.source.schemas, described=settings.tables, also=wanted, left_before=before
         )
-        refuse_changed(former, set(wanted), catalog, what="go on with an export")
+        refuse_changed(former, former.tables, catalog, what="go on with an export")
         found = catalog.tables
     state = former.without_damaged_files(bucket, progress)
     catalog = Catalog(tuple(table for table in found if str(table) in wanted), former.left_out)

@@ -58,7 +58,7 @@ class Workers:
 
     def _write(self, table: TableState, part: PartState) -> StagedFile:
         path = f"{self._export}/{part.name}"
-        rows = f"{digests.select(table.columns)} FROM {part.range.rows()}"
+        rows = f"{digests.select(table.columns)} FROM {part.range.rows(table.condition)}"
         metadata = ", ".join(f"{literal(f'postgres:{c.field}')}: {literal(c.postgres)}" for c in table.columns)
         try:
             answer = self._readers.connection().execute(

@@ -45,10 +45,25 @@ class PgType:
 
 
 @dataclass(frozen=True)
+class Masked:
+    """What takes the place of every value of a column.
+
+    Attributes:
+        words: for people.
+        sql: the expression, with `{c}` for the quoted column; a literal brace is doubled.
+    """
+
+    words: str
+    sql: str
+
+
+@dataclass(frozen=True)
 class Column:
     """One column of a table.
 
     Attributes:
+        type: of its values as they are read, behind a mask.
+        mask: through which it is read.
         default: the expression as PostgreSQL prints it, or how the value is made ("GENERATED ALWAYS AS IDENTITY");
             empty where a row without the column gets NULL, None where the server could not tell.
     """
@@ -58,14 +73,26 @@ class Column:
     not_null: bool = False
     comment: str | None = None
     default: str | None = ""
+    mask: Masked | None = None
+
+    @property
+    def sql(self) -> str:
+        """The expression of its value: its name, or what its mask makes of it."""
+        name = identifier(self.name)
+        return self.mask.sql.format(c=name) if self.mask else name
 
 
 @dataclass(frozen=True)
 class Key:
-    """Columns that no two rows have alike, in the order of the index."""
+    """Columns that no two rows have alike, in the order of the index.
+
+    Attributes:
+        deferred: whether it may be broken within a transaction.
+    """
 
     columns: tuple[str, ...]
     primary: bool
+    deferred: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{'PRIMARY KEY' if self.primary else 'UNIQUE'} ({', '.join(self.columns)})"
@@ -130,6 +157,9 @@ class Table:
         heirs: tables that inherit from it, at any depth, by OID and name: `SELECT` shows their rows as its own. They are not
             its partitions.
         through_parent: whether the role may read the partitions only through the table.
+        where: the rows that move, as a condition in the source's SQL; empty for all.
+        omitted: columns that do not move, and are none of `columns`.
+        reason: why not all of it moves as it is.
     """
 
     schema: str
@@ -144,6 +174,9 @@ class Table:
     keys: tuple[Key, ...] = ()
     heirs: tuple[Heir, ...] = ()
     through_parent: bool = False
+    where: str = ""
+    omitted: tuple[str, ...] = ()
+    reason: str = ""
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -168,6 +201,37 @@ class Table:
         """What follows FROM: the table's own rows and its partitions', not those of tables that inherit from it."""
         name = identifier(self.schema, self.name)
         return f"ONLY {name}" if self.kind in "rm" else name
+
+    @property
+    def condition(self) -> str:
+        """`where`, to stand beside other conditions; a comment at its end reaches no further."""
+        return condition(self.where)
+
+    @property
+    def masked(self) -> dict[str, str]:
+        """The words of each masked column's mask."""
+        return {column.name: column.mask.words for column in self.columns if column.mask}
+
+    @property
+    def in_part(self) -> str:
+        """What of it moves, in words; empty where all of it moves as it is."""
+        said = [f"only rows that match {self.where}"] if self.where else []
+        said += [f"without {', '.join(self.omitted)}"] if self.omitted else []
+        return "; ".join([*said, *(f"{name} replaced by {words}" for name, words in self.masked.items())])
+
+    @property
+    def relation(self) -> str:
+        """What follows FROM where its columns are asked for by their names: what moves of it, and as it moves."""
+        if not self.where and not self.masked:
+            return self.sql
+        columns = ", ".join(f"{column.sql} AS {identifier(column.name)}" for column in self.columns)
+        where = f" WHERE {self.condition}" if self.where else ""
+        return f"(SELECT {columns} FROM {self.sql}{where}) AS {identifier(self.name)}"
+
+
+def condition(where: str) -> str:
+    """A condition that stands alone, whatever is in it; empty for none."""
+    return f"({where}\n)" if where else ""
 
 
 def kinds_read(tables: Iterable[Table]) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from helpers.errors import StageError, UsageError
-from helpers.model import globs, stored
+from helpers.model import catalog, globs, stored
 from helpers.model.stored import Stored
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket
@@ -27,6 +27,7 @@ class StagedColumn(Stored):
         read: the expression that PostgreSQL evaluated for the export, `{c}` being the source's column.
         text: the expression that gives PostgreSQL's text of what the target should hold.
         default: the source's, as PostgreSQL prints it: empty for none, None where the export could not tell.
+        mask: what took the place of every value, in words; None where the values are the source's own.
     """
 
     name: str
@@ -47,6 +48,7 @@ class StagedColumn(Stored):
     touched: int
     flag_of: str | None = None
     default: str | None = None
+    mask: str | None = None
 
 
 class StagedFile(Stored):
@@ -78,7 +80,13 @@ class Digest(Stored):
 
 
 class ExportedTable(Stored):
-    """What an export's state and its manifest both say of a table."""
+    """What an export's state and its manifest both say of a table.
+
+    Attributes:
+        where: the rows that move, as a condition in the source's SQL; empty for all.
+        omitted: columns that do not move.
+        reason: why not all of it moves as it is.
+    """
 
     schema_: str
     name: str
@@ -87,6 +95,19 @@ class ExportedTable(Stored):
     columns: tuple[StagedColumn, ...]
     rows: int
     digest: Digest | None = None
+    where: str = ""
+    omitted: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def condition(self) -> str:
+        """`where`, to stand beside other conditions; as `Table.condition`."""
+        return catalog.condition(self.where)
+
+    @property
+    def masked(self) -> dict[str, str]:
+        """The words of each masked column's mask."""
+        return {column.name: column.mask for column in self.columns if column.mask}
 
     def __str__(self) -> str:
         return f"{self.schema_}.{self.name}"

@@ -104,11 +104,13 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
     """
     source = settings.source
     with asking(source, "check the data of the legacy pipeline") as cursor:
-        catalog = read_catalog(cursor, schemas=source.schemas, described=settings.tables)
+        catalog = read_catalog(cursor, schemas=source.schemas, described=settings.tables.choice)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
         chosen = catalog.tables
         if tables:
-            chosen = read_catalog(cursor, schemas=source.schemas, tables=tables, described=settings.tables).tables
+            chosen = read_catalog(
+                cursor, schemas=source.schemas, tables=tables, described=settings.tables.choice
+            ).tables
         engine = PostgresAnswers(cursor, catalog.tables, (), name=postgres.address(source))
         wanted = {str(table) for table in chosen}
         found = [*declared(cursor, catalog.tables), *_not_null_since(cursor, catalog.tables)]

@@ -10,6 +10,7 @@ import duckdb
 
 from helpers.platforms import pg_session
 from helpers.platforms.postgres import address, dsn, literal
+from helpers.platforms.postgres import wanted as settings_of
 from helpers.settings import Source, Stage
 
 
@@ -73,7 +74,7 @@ def attach_postgres(
     connection_string = dsn(source, application=application, settings=settings)
     connection.execute(f"ATTACH {literal(connection_string)} AS source (TYPE postgres, READ_ONLY)")
     connection.execute("BEGIN")
-    wanted = {**pg_session.wanted(settings), "application_name": application}
+    wanted = {**settings_of(source, settings), "application_name": application}
     first = [f"SET TRANSACTION SNAPSHOT {literal(snapshot)}"] if snapshot else []
     execute_remotely(connection, pg_session.setting(wanted, first=first))
     found = connection.execute(f"FROM postgres_query('source', {literal(pg_session.READING_BACK)})").fetchall()

@@ -59,8 +59,11 @@ HELD = {"zero_damaged_pages": "off", "ignore_checksum_failure": "off"}
 HELD_FOR_WRITES = {"session_replication_role": "origin"}
 """The same where we write: triggers, rules and foreign keys act."""
 
-NOT_AT_START = {"restrict_nonsystem_relation_kind", "transaction_timeout", "idle_session_timeout"}
-"""What some versions do not know, and refuse as a start-up option."""
+MASK_SALT = "migration_runbooks.mask_salt"
+"""What `tables.mask_salt` is called in a session: a setting of ours, which no list of settings shows."""
+
+NOT_AT_START = {"restrict_nonsystem_relation_kind", "transaction_timeout", "idle_session_timeout", MASK_SALT}
+"""What some versions do not know, and refuse as a start-up option; and a secret, which belongs in no connection string."""
 
 _NOT_READ_BACK = {"application_name"}
 """It is cut to 63 characters, and changes no answer."""
@@ -107,7 +110,7 @@ def setting(settings: Mapping[str, str], *, local: bool = True, first: Sequence[
         [f"SET {scope} statement_timeout = 0", *first, f"SET {scope} search_path = pg_catalog, pg_temp", ""]
     ) + (
         f"SELECT set_config(name, value, {str(local).lower()}) FROM (VALUES {values}) AS wanted (name, value) "
-        "WHERE current_setting(name, true) IS NOT NULL"
+        f"WHERE current_setting(name, true) IS NOT NULL OR name = {literal(MASK_SALT)}"
     )
 
 

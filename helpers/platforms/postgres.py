@@ -42,9 +42,15 @@ def dsn(source: Source, *, application: str = "migration-runbooks", settings: di
             application_name=application,
             connect_timeout=math.ceil(source.connect_timeout_seconds),
             **_silence(source),
-            options=pg_session.options(pg_session.wanted(settings)),
+            options=pg_session.options(wanted(source, settings)),
         )
     )
+
+
+def wanted(source: Source, settings: dict[str, str] | None = None) -> dict[str, str]:
+    """What a session of this source is set to: `pg_session.SETTINGS`, those of one session, and the salt of its masks."""
+    salt = {pg_session.MASK_SALT: source.mask_salt.get_secret_value()} if source.mask_salt else {}
+    return {**pg_session.wanted(settings), **salt}
 
 
 def _silence(source: Source) -> dict[str, int]:
@@ -75,9 +81,9 @@ def connect(
         ConnectionFailed: no answer, or no entry.
         SessionRefused: see `pg_session.connect`; each transaction that begins on it may raise it, too.
     """
-    wanted = {**pg_session.wanted(settings), "application_name": application}
+    own = {**wanted(source, settings), "application_name": application}
     try:
-        return pg_session.connect(dsn(source, application=application, settings=settings), wanted, address(source))
+        return pg_session.connect(dsn(source, application=application, settings=settings), own, address(source))
     except psycopg2.OperationalError as error:
         raise faults.entry_refused(error, on=address(source)) from None
 

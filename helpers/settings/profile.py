@@ -127,6 +127,14 @@ class _Part(Generic[Part]):
         return cast(Part, section)
 
 
+class _SourcePart(_Part[Source]):
+    """The source, whose sessions have the salt of the profile's masks."""
+
+    def __get__(self, settings: Settings, owner: type) -> Source:
+        found, salt = super().__get__(settings, owner), settings.values.tables.mask_salt
+        return found.with_mask_salt(salt) if salt else found
+
+
 @dataclass(frozen=True)
 class Settings:
     """One profile, complete with its secrets."""
@@ -135,7 +143,7 @@ class Settings:
     file: Path
     values: Profile
 
-    source = _Part[Source]()
+    source = _SourcePart()
     stage = _Part[Stage]()
     snowflake = _Part[Snowflake]()
     databricks = _Part[Databricks]()
@@ -235,6 +243,10 @@ class Settings:
     def with_source(self, source: Source) -> Settings:
         """The same with another source."""
         return self._with(source=source)
+
+    def with_tables(self, tables: Tables) -> Settings:
+        """The same with another description of what moves."""
+        return self._with(tables=tables)
 
     def _with(self, **sections: Section) -> Settings:
         return replace(self, values=self.values.model_copy(update=sections))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, time
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr
 
 from helpers.settings.section import Secret, Section, Server, example
 
@@ -29,6 +29,18 @@ class Source(Server):
     """File with the certificates of the authorities to trust."""
     schemas: Annotated[tuple[str, ...], example(["public"])] = ()
     """Schemas to migrate; empty means every schema that is not PostgreSQL's own."""
+    _mask_salt: SecretStr | None = PrivateAttr(default=None)
+
+    @property
+    def mask_salt(self) -> SecretStr | None:
+        """What masks put before a value, `tables.mask_salt`: every session has it, so that no query need name it."""
+        return self._mask_salt
+
+    def with_mask_salt(self, salt: SecretStr | None) -> Source:
+        """The same with a salt for its sessions."""
+        found = self.model_copy()
+        found._mask_salt = salt
+        return found
 
 
 class Sentinel(Section):

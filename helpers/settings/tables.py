@@ -13,7 +13,7 @@ from helpers.settings.section import Secret, Section, example
 PLACEHOLDERS = ("schema", "table")
 """What a naming pattern may hold, in braces: the source's schema and the table's name."""
 
-NOT_OBEYED = frozenset({"stay", "schema", "name", "mask_salt", "omit", "where", "mask"})
+NOT_OBEYED = frozenset({"stay", "schema", "name"})
 """Keys whose effect is not there yet: a key that nobody reads is refused."""
 
 
@@ -138,6 +138,11 @@ class Tables(Section):
                 if (key := field.removesuffix("_")) in NOT_OBEYED:
                     raise ValueError(f"{at}{key} has no effect yet; take it away")
         return self
+
+    @property
+    def choice(self) -> Tables:
+        """Which tables move, and nothing of how."""
+        return self.model_copy(update={"match": {}, "mask_salt": None, "schema_": None, "name": None})
 
     def as_inputs(self) -> dict[str, Any]:
         """What a step's inputs hold of it, without the salt; nothing where the profile says nothing."""

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 
 from helpers.errors import SourceRefused, UsageError
-from helpers.model import globs
+from helpers.model import globs, masks
 from helpers.model.catalog import Catalog, Column, Heap, Heir, Key, PgType, Table
 from helpers.platforms.postgres import rows, savepoint
 from helpers.settings import Tables
@@ -39,7 +39,7 @@ def read_catalog(
         described: the profile's section `tables`; without it, every table is meant.
 
     Raises:
-        SettingsError: a glob of the profile that matches nothing.
+        SettingsError: a glob or column of the profile that there is not, or that cannot be meant.
         UsageError: a glob or schema that matches nothing, which names what there is; or nothing is left.
     """
     choice = Choice(schemas, tables, exclude, include_views, described or Tables(), also, left_before or {})
@@ -64,24 +64,26 @@ def read_catalog(
     oids = [relation.oid for relation in chosen]
     comments = read_comments(cursor, oids)
     columns, indexes, heirs, (heaps, through) = _described(cursor, chosen, comments.texts)
+    found = [
+        Table(
+            schema=row.schema,
+            name=row.name,
+            oid=row.oid,
+            columns=columns[row.oid],
+            key=next((index.key.columns for index in indexes.get(row.oid, ()) if index.tells_apart), ()),
+            heaps=heaps.get(row.oid, ()),
+            comment=comments.texts.get((row.oid, 0)),
+            estimated_rows=row.estimate,
+            kind=row.kind,
+            keys=tuple(dict.fromkeys(index.key for index in indexes.get(row.oid, ()))),
+            heirs=heirs.get(row.oid, ()),
+            through_parent=row.oid in through,
+        )
+        for row in chosen
+    ]
+    masks.refuse_unknown_columns(found, choice.described)
     return Catalog(
-        tuple(
-            Table(
-                schema=row.schema,
-                name=row.name,
-                oid=row.oid,
-                columns=columns[row.oid],
-                key=next((index.key.columns for index in indexes.get(row.oid, ()) if index.tells_apart), ()),
-                heaps=heaps.get(row.oid, ()),
-                comment=comments.texts.get((row.oid, 0)),
-                estimated_rows=row.estimate,
-                kind=row.kind,
-                keys=tuple(dict.fromkeys(index.key for index in indexes.get(row.oid, ()))),
-                heirs=heirs.get(row.oid, ()),
-                through_parent=row.oid in through,
-            )
-            for row in chosen
-        ),
+        tuple(masks.described(table, choice.described) for table in found),
         {
             **{str(relation): why[relation.oid] for relation in relations if why[relation.oid]},
             **{f"the comment on {name}": NO_TEXT for name in _named(cursor, comments.lost)},
@@ -238,7 +240,7 @@ def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
         f"""
         SELECT i.indrelid AS relation, i.indisprimary AS primary,
                array_agg(a.attname::text ORDER BY k.position) AS columns,
-               i.indimmediate AND bool_and(a.attnotnull AND NOT {_UNCHECKED}) AS tells_apart
+               i.indimmediate AS immediate, i.indimmediate AND bool_and(a.attnotnull AND NOT {_UNCHECKED}) AS tells_apart
         FROM pg_index i
         CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, position)
         LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
@@ -249,7 +251,8 @@ def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
         """,
         (oids,),
     ):
-        index = _Index(Key(tuple(row["columns"]), row["primary"]), row["tells_apart"])
+        key = Key(tuple(row["columns"]), row["primary"], deferred=not row["immediate"])
+        index = _Index(key, row["tells_apart"])
         found.setdefault(row["relation"], []).append(index)
     return found
 

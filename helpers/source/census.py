@@ -18,10 +18,11 @@ from helpers.model.catalog import Column, Table
 from helpers.model.limits import Limit
 from helpers.model.policies import Chosen, check_policies
 from helpers.model.types import Mapping
-from helpers.platforms.postgres import identifier, literal, value
+from helpers.platforms.postgres import literal, value
 from helpers.settings import Policy
 from helpers.source import census_scan as scanning
 from helpers.source.census_scan import SELECTED, Answer, Answers, Question, Questions
+from helpers.source.readers import Range
 
 Verdict = Literal["exact", "re-encoded", "refused"]
 
@@ -284,8 +285,8 @@ def _scale(measured: tuple[Decimal | None, ...], policy: Chosen | None) -> tuple
 
 
 def _count(cursor: Any, table: Table, column: Column, limit: Limit) -> int:
-    condition = limit.condition.format(c=identifier(column.name))
-    return int(value(cursor, f"SELECT count(*) FROM {table.sql} WHERE {condition}"))
+    condition = limit.condition.format(c=column.sql)
+    return int(value(cursor, f"SELECT count(*) FROM {Range(table.sql, where=table.condition).rows(f'({condition})')}"))
 
 
 def _examples(cursor: Any, table: Table, column: Column, limit: Limit) -> tuple[Example, ...]:
@@ -295,18 +296,19 @@ def _examples(cursor: Any, table: Table, column: Column, limit: Limit) -> tuple[
             return f"regexp_replace({text}, '[^\\x01-\\x7f]', '?', 'g')"
         return text
 
-    quoted = identifier(column.name)
+    quoted = column.sql
+    shown_as = {c.name: c.sql for c in table.columns}
     # A key that is itself too long is not fetched either.
     key = [name for name in table.key if name != column.name or limit.length is None]
-    where = [(name, cut(identifier(name))) for name in key]
+    where = [(name, cut(shown_as[name])) for name in key]
     if not table.key and table.heaps:
         where = [("table", "tableoid::pg_catalog.regclass::text")] if table.partitioned else []
         where += [("ctid", "ctid::text")]
     shown = limit.length.format(c=quoted) if limit.length else cut(quoted)
     named = ", ".join(f"{literal(name)}, {sql}" for name, sql in where)
     cursor.execute(
-        f"SELECT json_build_object({named}), {shown} FROM {table.sql} "
-        f"WHERE {limit.condition.format(c=quoted)} LIMIT {EXAMPLES}"
+        f"SELECT json_build_object({named}), {shown} FROM "
+        f"{Range(table.sql, where=table.condition).rows(f'({limit.condition.format(c=quoted)})')} LIMIT {EXAMPLES}"
     )
     return tuple(
         Example(row, None, int(value)) if limit.length else Example(row, str(value)) for row, value in cursor.fetchall()

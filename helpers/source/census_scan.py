@@ -22,8 +22,8 @@ from helpers.model.catalog import Column, Table
 from helpers.model.limits import Limit, Server
 from helpers.model.policies import Chosen
 from helpers.platforms.faults import postgres as faults
-from helpers.platforms.postgres import identifier
 from helpers.settings import Policy
+from helpers.source.readers import Range
 
 SELECTED = 1664
 """The most columns that PostgreSQL selects at once (https://www.postgresql.org/docs/18/limits.html)."""
@@ -117,8 +117,9 @@ def scan(cursor: Any, questions: Questions, rows_of: str | None = None) -> Answe
     Raises:
         SourceRefused: rows that may not be read or not in time, or a text that UTF-8 has no characters for.
     """
-    selected, rows = _selection(questions, rows_of or questions.table.sql)
-    with reading(questions.table):
+    table = questions.table
+    selected, rows = _selection(questions, rows_of or Range(table.sql, where=table.condition).rows())
+    with reading(table):
         # Compiling that many expressions would cost more than it saves.
         cursor.execute("SET LOCAL jit = off")
         # One array: a SELECT has fewer columns than a wide table has questions.
@@ -190,7 +191,7 @@ def _selection(questions: Questions, rows: str) -> tuple[list[str], str]:
     asked = [(n, q, (*q.counts, *q.maxima)) for n, q in enumerate(questions.columns) if q.counts or q.maxima]
     room = SELECTED - len(asked)
     for number, question, templates in asked:
-        quoted = identifier(question.column.name)
+        quoted = question.column.sql
         plain += [template.format(c=quoted) for template in templates]
         inner.append(f"{quoted} AS c{number}")
         often = Counter(expression for template in templates for expression in SHARED.findall(template))

@@ -111,14 +111,17 @@ def _ranges(tables: Sequence[Table], workers: int, version: int) -> list[Piece]:
     for number in sorted(range(len(tables)), key=lambda number: -sizes[number]):
         table = tables[number]
         if not table.scanned or sizes[number] < BYTES_PER_RANGE:
-            found.append(Piece(number, Range(table.sql), sizes[number]))
+            found.append(Piece(number, Range(table.sql, where=table.condition), sizes[number]))
             continue
         for heap in table.scanned:
             count = 1
             if version >= TID_RANGES_SINCE and heap.bytes >= BYTES_PER_RANGE:
                 rounds = min(RANGES_PER_WORKER, -(-heap.bytes // (BYTES_PER_RANGE * workers)))
                 count = max(1, min(heap.pages, rounds * workers))
-            found += [Piece(number, Range(heap.sql, *pages), heap.bytes // count) for pages in heap.cut(count)]
+            found += [
+                Piece(number, Range(heap.sql, *pages, where=table.condition), heap.bytes // count)
+                for pages in heap.cut(count)
+            ]
     return found
 
 

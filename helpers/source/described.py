@@ -1,28 +1,34 @@
-"""Whether an export was made as the profile now describes its tables."""
+"""What the profile says of tables, as the source understands it: conditions, masks, and whether an export was made by them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from helpers.errors import UsageError
-from helpers.model.catalog import Catalog
+import psycopg2
+
+from helpers.errors import SettingsError, UsageError
+from helpers.model.catalog import Catalog, Table
 from helpers.model.globs import left_by_profile
-from helpers.model.manifest import Exported
+from helpers.model.manifest import Exported, ExportedTable
+from helpers.platforms.faults import postgres as faults
+from helpers.platforms.postgres import savepoint
 
 
-def refuse_changed(exported: Exported, names: set[str], catalog: Catalog, *, what: str) -> None:
+def refuse_changed(exported: Exported, tables: Sequence[ExportedTable], catalog: Catalog, *, what: str) -> None:
     """Refuses to go on from an export whose profile has been changed since: one description must not be taken for another.
 
     Args:
         exported: the export's state or manifest.
-        names: of its tables.
+        tables: of the export.
         catalog: of the source, read as the profile now describes it.
         what: was to be done, for the error.
 
     Raises:
         UsageError: names every difference.
     """
-    if found := list(_changed(exported, names, catalog)):
+    if found := list(_changed(exported, {str(table): table for table in tables}, catalog)):
         raise UsageError(
             what,
             on=f"the export {exported.export}",
@@ -31,11 +37,91 @@ def refuse_changed(exported: Exported, names: set[str], catalog: Catalog, *, wha
         )
 
 
-def _changed(exported: Exported, names: set[str], catalog: Catalog) -> Iterator[str]:
+def _changed(exported: Exported, tables: Mapping[str, ExportedTable], catalog: Catalog) -> Iterator[str]:
     left = left_by_profile(exported.left_out)
     for name, why in left_by_profile(catalog.left_out).items():
-        if name in names:
+        if name in tables:
             yield f"{name} was exported, and now it is {why}"
     for table in catalog.tables:
         if str(table) in left:
             yield f"{table} was {left[str(table)]}, and now it moves"
+        if former := tables.get(str(table)):
+            yield from _differences(table, former)
+
+
+def _differences(table: Table, former: ExportedTable) -> Iterator[str]:
+    for what, then, now in (
+        ("where", former.where, table.where),
+        ("omit", sorted(former.omitted), sorted(table.omitted)),
+        ("mask", former.masked, table.masked),
+    ):
+        if then != now:
+            yield f"{table} was exported with {what} {then or 'unset'}, and now it is {now or 'unset'}"
+
+
+def refuse_unfit(cursor: Any, tables: Sequence[Table]) -> None:
+    """Refuses a condition or mask that the source does not understand, or that need not give the same answer twice.
+
+    Args:
+        cursor: of psycopg2, with the tables locked.
+        tables: as the profile describes them.
+
+    Raises:
+        SettingsError: names every table of which that is so.
+    """
+    wrong = {f"{table}": why for table in tables if (why := _unfit(cursor, table))}
+    if wrong:
+        raise SettingsError(
+            "describe the tables",
+            on=", ".join(f"tables.match of {name}" for name in wrong),
+            why="; ".join(dict.fromkeys(wrong.values())),
+            next_step="correct where or mask: a condition is SQL of the source about the row alone, such as left_on IS NULL",
+        )
+
+
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+_MOMENTS = re.compile(r"'\s*(?:now|today|tomorrow|yesterday)\s*'", re.IGNORECASE)
+_CHANGING = frozenset(
+    "current_date current_time current_timestamp localtime localtimestamp current_user current_role session_user "
+    "now age transaction_timestamp statement_timestamp current_setting txid_current pg_current_xact_id".split()
+)
+"""Words whose answer depends on when or by whom they are asked; what PostgreSQL calls volatile, it says itself."""
+
+
+def _unfit(cursor: Any, table: Table) -> str:
+    if not table.where and not table.masked:
+        return ""
+    bare = _QUOTED.sub(" ", table.where).lower()
+    words = set(re.findall(r"[a-z_]\w*", bare))
+    if ";" in bare or not _is_balanced(bare):
+        return f"{table.where} is more than one condition"
+    if words & {"select", "values", "table", "with"}:
+        return f"{table.where} reads other rows than the row itself, which nobody locks"
+    changing = words & _CHANGING | set(_MOMENTS.findall(table.where)) | _volatile(cursor, bare)
+    if changing:
+        return f"{table.where} depends on when or by whom it is asked ({', '.join(sorted(changing))}): write the value instead"
+    try:
+        with savepoint(cursor):
+            masked = ", ".join(column.sql for column in table.columns if column.mask)
+            cursor.execute(f"EXPLAIN SELECT {masked} FROM {table.sql} WHERE {table.condition or 'true'}")
+    except psycopg2.Error as error:
+        return f"{table}: {faults.said(error)}"
+    return ""
+
+
+def _is_balanced(bare: str) -> bool:
+    depth = 0
+    for character in bare:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _volatile(cursor: Any, bare: str) -> set[str]:
+    """Functions called there that may answer otherwise each time."""
+    called = re.findall(r"([a-z_]\w*)\s*\(", bare)
+    cursor.execute(
+        "SELECT DISTINCT proname::text FROM pg_proc WHERE proname = ANY (%s) AND provolatile = 'v'", [called]
+    )
+    return {name for (name,) in cursor.fetchall()}

@@ -40,7 +40,8 @@ def complete(cursor: Any, catalog: Catalog) -> Catalog:
         for table in catalog.tables
         if table.heirs
     }
-    return replace(catalog, left_out={**rows, **catalog.left_out, **_no_relations(cursor)})
+    parts = {name: why for table in catalog.tables for name, why in _parts(cursor, table)}
+    return replace(catalog, left_out={**parts, **rows, **catalog.left_out, **_no_relations(cursor)})
 
 
 def grouped(left_out: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -78,6 +79,19 @@ def _inherited(cursor: Any, table: Table, moved: set[str], excluded: set[str]) -
     rows = dict(cursor.fetchall())
     parts = "; ".join(f"{rows.get(heir.oid, 0):,} of {heir.name}, which {goes}" for heir, goes in how)
     return f"SELECT count(*) FROM {table} answers {sum(rows.values()):,}, and {own_rows(rows.items(), table):,} are its own; {parts}"
+
+
+def _parts(cursor: Any, table: Table) -> Iterator[tuple[str, str]]:
+    """What of a table that moves does not move, or not as it is."""
+    for name in table.omitted:
+        yield f"{table}.{name}", f"a column that the profile omits: {table.reason}"
+    for name, words in table.masked.items():
+        yield f"the values of {table}.{name}", f"each is replaced by {words}: {table.reason}"
+    if table.where:
+        with census_scan.reading(table):
+            cursor.execute(f"SELECT count(*), count(*) FILTER (WHERE {table.condition}) FROM {table.sql}")
+        every, moving = cursor.fetchone()
+        yield f"the other rows of {table}", f"{moving:,} of {every:,} match {table.where}, and move: {table.reason}"
 
 
 def _no_relations(cursor: Any) -> dict[str, str]:

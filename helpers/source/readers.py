@@ -44,12 +44,14 @@ class Range:
         relation: as SQL, what follows FROM.
         end_page: None for an open end.
         pages: how much work it is.
+        where: a condition that its rows meet, beside the pages.
     """
 
     relation: str
     first_page: int = 0
     end_page: int | None = None
     pages: int = 0
+    where: str = ""
 
     @property
     def condition(self) -> str:
@@ -58,7 +60,7 @@ class Range:
 
     def rows(self, where: str = "") -> str:
         """What follows FROM, with a further condition."""
-        conditions = " AND ".join(filter(None, (self.condition, where)))
+        conditions = " AND ".join(filter(None, (self.condition, self.where, where)))
         return f"{self.relation}{f' WHERE {conditions}' if conditions else ''}"
 
 
@@ -66,13 +68,13 @@ def ranges(table: Table, workers: int) -> tuple[Range, ...]:
     """Cuts a table: a range for each heap, and several for one that is larger than a file should be or worth sharing.
 
     Args:
-        table: with the size of its heaps, see `catalog.measured`.
+        table: with the size of its heaps, see `catalog.measured`; only the rows that move are in the ranges.
         workers: how many readers there are.
     """
     if table.kind == "v":
-        return (Range(table.sql),)
+        return (Range(table.sql, where=table.condition),)
     return tuple(
-        Range(heap.sql, low, high, (high or heap.pages) - low)
+        Range(heap.sql, low, high, (high or heap.pages) - low, table.condition)
         for heap in table.scanned
         for low, high in heap.cut(_range_count(heap, workers))
     )

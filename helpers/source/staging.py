@@ -17,7 +17,7 @@ def staged_table(census: TableCensus) -> StagedTable:
     table = census.table
     return StagedTable(
         schema_=table.schema, name=table.name, key=table.key, comment=table.comment, columns=columns, files=(),
-        rows=census.rows,
+        rows=census.rows, where=table.where, omitted=table.omitted, reason=table.reason,
     )  # fmt: skip
 
 
@@ -33,9 +33,16 @@ def as_in_postgres(column: Column) -> StagedColumn:
 
 def _staged(of: ColumnCensus, field: Field, name: str) -> StagedColumn:
     how, column = field.mapping, of.column
+    read, text = (through(sql, column) for sql in (how.read, how.text))
     return StagedColumn(
         name=field.name, field=name, source=column.name, postgres=column.type.sql, parquet=how.parquet,
-        snowflake=how.snowflake, delta=how.delta, comparison=how.comparison, read=how.read, text=how.text,
+        snowflake=how.snowflake, delta=how.delta, comparison=how.comparison, read=read, text=text,
         not_null=field.not_null, comment=field.comment, encoding="re-encoded" if how.note else "exact", note=how.note,
         policy=of.policy, touched=of.touched, flag_of=field.flag_of, default=column.default if field.flag_of is None else "",
+        mask=column.mask.words if column.mask else None,
     )  # fmt: skip
+
+
+def through(sql: str, column: Column) -> str:
+    """An expression over `{c}` as it is of a column that is read through its mask."""
+    return sql.replace("{c}", column.mask.sql) if column.mask else sql

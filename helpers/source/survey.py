@@ -16,6 +16,7 @@ from helpers.source import snapshot as snapshots
 from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import ColumnCensus, TableCensus, check_policies
 from helpers.source.census_worker import take_censuses
+from helpers.source.described import refuse_unfit
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def census(
         )
         check_policies(catalog.tables, policies, complete=not (tables or left_by_choice(catalog.left_out)))
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
+        refuse_unfit(cursor, catalog.tables)
         snapshot = postgres.value(cursor, "SELECT pg_export_snapshot()")
         catalog = left_out.complete(cursor, measured(cursor, catalog))
         counted = take_censuses(cursor, settings.source, settings.export, snapshot, catalog.tables, progress=progress)

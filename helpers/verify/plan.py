@@ -17,7 +17,7 @@ from helpers.engines.columns import TablePlan, as_compared
 from helpers.engines.shapes import TableShape
 from helpers.errors import StageError, UsageError
 from helpers.model import manifest as manifests
-from helpers.model.catalog import Column, PgType, Table, kinds_read
+from helpers.model.catalog import Column, Masked, PgType, Table, kinds_read
 from helpers.model.globs import left_by_choice
 from helpers.model.manifest import Manifest, StagedColumn, StagedTable
 from helpers.platforms import pg_session, postgres
@@ -28,7 +28,7 @@ from helpers.source import held_snapshots, left_out
 from helpers.source import snapshot as snapshots
 from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import take_census
-from helpers.source.described import refuse_changed
+from helpers.source.described import refuse_changed, refuse_unfit
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.relations import UNNAMED
 from helpers.source.staging import as_in_postgres, staged_table
@@ -220,7 +220,12 @@ def _plans_of_stage(
     for staged in tables:
         table = Table(
             staged.schema_, staged.name, 0,
-            tuple(Column(c.name, PgType(c.postgres, c.postgres), c.not_null) for c in staged.columns), staged.key, (),
+            tuple(
+                Column(c.name, PgType(c.postgres, c.postgres), c.not_null, mask=Masked(c.mask, "{c}") if c.mask else None)
+                for c in staged.columns
+            ),
+            staged.key, (),
+            where=staged.where, omitted=staged.omitted, reason=staged.reason,
         )  # fmt: skip
         expected = shapes.loaded_shape(staged, engine(target).ddl)
         yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, lsn, target)
@@ -240,15 +245,18 @@ def _plans_of_source(
     lsn: str,
 ) -> tuple[tuple[TablePlan, ...], Mapping[str, str]]:
     with snapshots.reading(source, snapshot) as cursor:
+        # Another PostgreSQL holds its tables whole: nothing of ours made them.
+        described = settings.tables if engine(target).as_staged else settings.tables.choice
         exported = [str(staged) for staged in manifest.tables] if manifest else []
         catalog = read_catalog(
-            cursor, schemas=source.schemas, tables=tables, exclude=exclude, described=settings.tables, also=exported,
+            cursor, schemas=source.schemas, tables=tables, exclude=exclude, described=described, also=exported,
             left_before=excluded_before,
         )  # fmt: skip
         if manifest and of_source:
-            refuse_changed(manifest, set(exported), catalog, what="compare what was exported")
+            refuse_changed(manifest, manifest.tables, catalog, what="compare what was exported")
         snapshots.lock(cursor, [t for t in catalog.tables if t.kind in "rp"], timeout_seconds=settings.export.lock_timeout_seconds)  # fmt: skip
         pg_session.restrict(cursor, kinds_read(catalog.tables))
+        refuse_unfit(cursor, catalog.tables)
         catalog = left_out.complete(cursor, measured(cursor, catalog))
         plans = []
         for table in catalog.tables:

@@ -65,7 +65,7 @@ def compare_table(plan: VerifyPlan, table: TablePlan, ends: Ends, connection: Du
     def report(verdict: Verdict, method: str, compared: TableReport = nothing) -> TableReport:
         return replace(
             compared, verdict=verdict,
-            schema_findings=findings, method=method, seconds=time.monotonic() - started, selection=table.selection,
+            schema_findings=findings, method="; ".join(filter(None, (method, table.table.in_part))), seconds=time.monotonic() - started, selection=table.selection,
         )  # fmt: skip
 
     if table.refused:

@@ -7,6 +7,8 @@ list, a profile that was changed behind an export and verifies it all the same.
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -15,9 +17,10 @@ from hypothesis import strategies as st
 
 from helpers import export as exporting
 from helpers.errors import SettingsError, UsageError
-from helpers.settings import Tables
+from helpers.settings import Resolved, Tables
 from helpers.source import survey
 from helpers.source.relations import Choice, Relation
+from helpers.verify import Options
 
 SOURCE = (
     "CREATE SCHEMA crm",
@@ -111,3 +114,133 @@ def test_a_table_moves_if_every_list_lets_it(
         and not relation.matches(stay)
         and (not tables or relation.matches(tables))
     )
+
+
+PARTLY = (
+    "CREATE SCHEMA crm",
+    "CREATE TYPE crm.mood AS ENUM ('good', 'bad', 'unknown')",
+    "CREATE TABLE crm.person (id int PRIMARY KEY, email text NOT NULL UNIQUE CHECK (email LIKE '%@%'), phone varchar(20) NOT NULL, "
+    "street text, mood crm.mood, born date, hash text UNIQUE, height numeric, left_on date)",
+    "INSERT INTO crm.person SELECT n, 'p' || n || '@example.com', '0' || n, CASE WHEN n % 3 = 0 THEN NULL ELSE 'Way {' || n || '}' END, "
+    "'good', '1990-01-01'::date + n, md5(n::text), CASE WHEN n = 2 THEN 'NaN'::numeric ELSE n END, "
+    "CASE WHEN n > 40 THEN '2026-01-01'::date END FROM generate_series(1, 60) n",
+    "CREATE TABLE crm.visit (person int REFERENCES crm.person, day date, secret text)",
+    "INSERT INTO crm.visit SELECT n, '2026-01-01'::date + n, 's' || n FROM generate_series(1, 60) n",
+)
+MATCH = {
+    "crm.person": {
+        "where": "left_on IS NULL AND mood = 'good' -- who is still there",
+        "omit": ["hash"],
+        "mask": {
+            "email": "sha256", "phone": "null", "street": {"constant": "Way {0}"}, "mood": {"constant": "unknown"},
+            "height": {"constant": "1.5"},
+        },
+        "reason": "nobody's business",
+    },
+    "crm.*": {"omit": ["secret"], "reason": "not needed"},
+}  # fmt: skip
+
+
+def test_what_is_omitted_filtered_or_masked_moves_so_and_is_proved_so_on_every_target(migration: Any) -> None:
+    migration.source(*PARTLY)
+    _describe(migration, match=MATCH, mask_salt=Resolved("pepper-and-salt"))
+    manifest = migration.migrate()
+    person = manifest.table("crm", "person")
+    assert (person.rows, person.omitted, person.key) == (40, ("hash",), ("id",))
+    assert [column.name for column in person.columns] == [
+        "id", "email", "phone", "street", "mood", "born", "height", "left_on",
+    ]  # fmt: skip
+    assert "pepper" not in manifest.model_dump_json()
+    left = {
+        "crm.person.hash": "a column that the profile omits: nobody's business",
+        "crm.visit.secret": "a column that the profile omits: not needed",
+        "the other rows of crm.person": f"40 of 60 match {MATCH['crm.person']['where']}, and move: nobody's business",
+        "the values of crm.person.phone": "each is replaced by NULL: nobody's business",
+    }
+    assert manifest.left_out.items() >= left.items()
+    assert migration.target('SELECT "email", "phone", "street", "mood", "height" FROM "person" WHERE "id" = 1') == [
+        (sha256(b"pepper-and-saltp1@example.com").hexdigest(), None, "Way {0}", "unknown", Decimal("1.5"))
+    ]
+    assert migration.target('SELECT COUNT("street"), COUNT(*), COUNT(DISTINCT "email") FROM "person"') == [(27, 40, 40)]
+    for options in ({}, {"source_name": "manifest"}, {"target": "stage"}, {"options": Options(witness=True)}):
+        report = migration.verify(**options)
+        assert report.verdict == "equal", (options, [(str(t), t.method) for t in report.tables])
+        assert report.left_out.items() >= left.items()
+        said = {str(table): table.method for table in report.tables}["crm.person"]
+        assert "only rows that match left_on IS NULL" in said
+        assert "without hash; email replaced by SHA-256 of its text behind a salt" in said
+    for check in ("row-counts", "schema", "data-quality"):
+        assert migration.verify(check=check).verdict == "equal", check
+    migration.source("UPDATE crm.person SET email = 'other@example.com', phone = 'x', hash = 'y' WHERE id = 7")
+    found = {str(table): table for table in migration.verify().tables}
+    # Behind the masks only one of the three shows, and it shows as the masks made it.
+    assert found["crm.person"].changed_since == 1
+    assert found["crm.visit"].verdict == "equal"
+    migration.target('UPDATE "person" SET "phone" = \'0123\' WHERE "id" = 8')
+    (cell,) = (cell for cell in next(t for t in migration.verify().tables if t.name == "person").cells)
+    assert (cell.key, cell.column, cell.source, cell.target) == ({"id": "8"}, "phone", None, "0123")
+
+
+def test_another_salt_or_condition_than_the_export_s_is_refused(migration: Any) -> None:
+    migration.source(*PARTLY)
+    _describe(migration, match=MATCH, mask_salt=Resolved("pepper-and-salt"))
+    migration.migrate()
+    _describe(migration, match=MATCH, mask_salt=Resolved("another salt"))
+    with pytest.raises(UsageError, match=r"crm\.person was exported with mask"):
+        migration.verify()
+    _describe(migration, match={"crm.*": MATCH["crm.*"]})
+    with pytest.raises(UsageError, match=r"exported with where .* and now it is unset"):
+        migration.verify()
+
+
+@pytest.mark.parametrize(
+    ("match", "said"),
+    [
+        ({"where": "left_on IS NUL"}, "syntax error"),
+        ({"where": "1"}, "must be type boolean"),
+        ({"where": "left_on > now() - interval '1 year'"}, r"\(now\): write the value instead"),
+        ({"where": "left_on > 'today'"}, "depends on when"),
+        ({"where": "random() < 0.5"}, r"\(random\)"),
+        ({"where": "id IN (SELECT person FROM crm.visit)"}, "reads other rows"),
+        ({"where": "id = 1) OR (id = 2"}, "more than one condition"),
+        ({"where": "true; DROP TABLE crm.person"}, "more than one condition"),
+        ({"omit": ["hsh"]}, "did you mean hash"),
+        ({"mask": {"born": {"constant": "soon"}}}, "invalid input syntax for type date"),
+        ({"mask": {"phone": {"constant": "0" * 21}}}, "does not fit"),
+        ({"omit": ["id", "email", "phone", "street", "mood", "born", "hash", "height", "left_on"]}, "no column left"),
+    ],
+)
+def test_a_description_that_the_source_does_not_understand_is_refused_before_anything_is_counted(
+    migration: Any, match: dict[str, Any], said: str
+) -> None:
+    migration.source(*PARTLY)
+    _describe(migration, match={"crm.person": {**match, "reason": "x"}})
+    with pytest.raises(SettingsError, match=said):
+        migration.export()
+    assert migration.bucket.sizes() == {}
+    with pytest.raises(SettingsError, match=said):
+        survey.census(migration.settings)
+
+
+def test_a_table_whose_key_is_omitted_or_masked_is_told_apart_by_another_or_compared_as_a_multiset(
+    migration: Any,
+) -> None:
+    migration.source(
+        *PARTLY,
+        "CREATE TABLE crm.card (nr text PRIMARY KEY, person int NOT NULL UNIQUE, twice text GENERATED ALWAYS AS (nr || nr) STORED)",
+        "INSERT INTO crm.card SELECT n, n FROM generate_series(1, 5) n",
+        "CREATE TABLE crm.log (who text PRIMARY KEY, n int)",
+        "INSERT INTO crm.log SELECT n, 1 FROM generate_series(1, 5) n",
+    )
+    card: dict[str, Any] = {"omit": ["nr"], "reason": "x"}
+    _describe(migration, match={"crm.card": card})
+    with pytest.raises(SettingsError, match=r"crm\.card\.twice is computed from nr"):
+        migration.export()
+    card["omit"] = ["nr", "twice"]
+    height = {"mask": {"height": "null"}, "reason": "NaN"}
+    _describe(
+        migration, match={"crm.card": card, "crm.person": height, "crm.log": {"mask": {"who": "null"}, "reason": "x"}}
+    )
+    manifest = migration.migrate()
+    assert (manifest.table("crm", "card").key, manifest.table("crm", "log").key) == (("person",), ())
+    assert migration.verify().verdict == "equal"

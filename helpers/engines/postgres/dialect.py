@@ -100,8 +100,8 @@ class PostgresSql(Sql):
         if held.form == "text":
             return replace(held, sql=f'({held.sql} COLLATE "C")')
         if held.form == "number" and not column.staged.parquet.endswith("INT") and column.staged.parquet != "INTEGER":
-            # A policy's value takes the place of one that the target does not hold.
-            masked = column.staged.policy not in (None, "text")
+            # A policy's or a mask's value takes the place of the column's own.
+            masked = column.staged.policy not in (None, "text") or column.staged.mask
             return replace(held, sql=f"{held.sql}::numeric" if masked else self.identifier(self.name(column)))
         return held
 

@@ -67,7 +67,7 @@ class PostgresAnswers:
         return {c.name: self._held(table, c, asked[c.name]) for c in found.columns if c.name in asked}
 
     def relation(self, table: Table) -> str:
-        return self._tables[str(table)].sql
+        return self._tables[str(table)].relation
 
     def rows(self, sql: str, *, doing: str) -> list[tuple[Any, ...]]:
         try:

@@ -97,8 +97,8 @@ class PostgresSide:
         return self._count(self._tables[schema, name].sql)
 
     def count(self, plan: TablePlan) -> int:
-        condition = self._where(plan)
-        return self._count(f"{self._found(plan).sql}{f' WHERE {condition}' if condition else ''}")
+        found = self._found(plan)
+        return self._count(Range(found.sql, where=found.condition).rows(self._where(plan)))
 
     def counted(self, plan: TablePlan) -> int:
         """How many rows SELECT shows, as a user writes it, but for those that the table inherits from others."""

@@ -20,8 +20,10 @@ def plan_export(plan: ExportPlan, settings: Settings) -> StepPlan:
     tables = {(table.schema, table.name): table for table in plan.catalog.tables}
     rows: list[tuple[Any, ...]] = []
     for state in plan.state.tables:
-        pages, size = _size(tables[state.schema_, state.name])
-        rows.append((f"{state.schema_}.{state.name}", "write", state.rows, pages, size, len(state.parts)))
+        table = tables[state.schema_, state.name]
+        pages, size = _size(table)
+        action = "; ".join(filter(None, ("write", table.in_part)))
+        rows.append((str(table), action, state.rows, pages, size, len(state.parts)))
     rows += [(name, f"leave: {why}", 0, 0, 0, 0) for name, why in left_by_choice(plan.state.left_out).items()]
     former = manifest.read_if_any(plan.bucket)
     what = f"write Parquet files and a manifest to {plan.bucket.location}"

@@ -233,6 +233,8 @@ class Cutover(Switching):
             back = (
                 f"by key ({key})" if key else "not at all: it has no key, and a rollback refuses if it was written to"
             )
+            if table.in_part:
+                back = f"not at all ({table.in_part}), and a rollback refuses if it was written to"
             name = f"{table.schema}.{table.name}"
             rows.append((name, "carry over if changed, compare every cell", f"rollback: {back}"))
         rows += [(dag, "switch off", "rollback: on") for dag in limits.legacy_dags]

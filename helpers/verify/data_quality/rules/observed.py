@@ -66,7 +66,7 @@ def _measured(cursor: Any, table: Table, columns: Sequence[Column]) -> tuple[int
     asked = [f"count({identifier(column.name)})" for column in columns]
     ranged = [column for column in columns if form_of(column.type) in _RANGED]
     asked += [bound for column in ranged for bound in _bounds(column)]
-    cursor.execute(f"SELECT count(*), {', '.join(asked)} FROM {table.sql}")
+    cursor.execute(f"SELECT count(*), {', '.join(asked)} FROM {table.relation}")
     rows, *found = cursor.fetchone()
     counts, bounds = found[: len(columns)], found[len(columns) :]
     rules = [
@@ -118,7 +118,7 @@ def _accepted(cursor: Any, table: Table) -> Iterator[Rule]:
         cut = ", ".join(f"left({name}, {LONGEST + 1})" for name in names)
         cursor.execute(
             f"SELECT * FROM (SELECT {which} AS which, row_number() OVER (PARTITION BY {which}) AS place, count(*) AS rows, "
-            f"{cut} FROM (SELECT {values} FROM {table.sql}) AS v "
+            f"{cut} FROM (SELECT {values} FROM {table.relation}) AS v "
             f"GROUP BY GROUPING SETS ({', '.join(f'({name})' for name in names)})) AS g WHERE place <= {FEW + 2}"
         )
         groups = cursor.fetchall()
@@ -151,7 +151,7 @@ def _with_few_values(cursor: Any, table: Table) -> list[Column]:
     for some in chunks([column for column in columns if counts.get(column.name, 0) <= MANY], PER_QUERY):
         named = ", ".join(f"{_text(column)} AS v{n}" for n, column in enumerate(some))
         counted = ", ".join(f"count(DISTINCT v{n})" for n in range(len(some)))
-        cursor.execute(f"SELECT {counted} FROM (SELECT {named} FROM {table.sql} LIMIT {PROBED_ROWS}) AS v")
+        cursor.execute(f"SELECT {counted} FROM (SELECT {named} FROM {table.relation} LIMIT {PROBED_ROWS}) AS v")
         found += [column for column, count in zip(some, cursor.fetchone(), strict=True) if 0 < count <= FEW]
     return found
 
