@@ -183,8 +183,9 @@ def _staging(settings: Settings, state: ArchiveState) -> Bucket:
 
 
 def _export_and_dump(plan: ArchivePlan, progress: Progress | None) -> tuple[ArchiveState, Manifest]:
-    source, path = plan.settings.source, plan.folder / "database.dump"
+    path = plan.folder / "database.dump"
     with _held(plan) as (snapshot, same):
+        source = snapshots.on(plan.settings.source, snapshot)
         state = plan.state
         if not same:
             path.unlink(missing_ok=True)
@@ -216,7 +217,7 @@ def _held(plan: ArchivePlan) -> Iterator[tuple[Snapshot, bool]]:
     source = plan.settings.source
     mine = (plan.state.snapshot, postgres.address(source))
     known = next((each for each in held_snapshots.held() if (each.name, each.source) == mine), None)
-    if known and not snapshots.is_held(source, known.name):
+    if known and not snapshots.is_held(snapshots.on(source, known), known.name):
         known = None
     chosen = known or snapshots.take(
         source, hold_hours=plan.settings.export.hold_snapshot_hours, purpose=f"archive {plan.state.name}"

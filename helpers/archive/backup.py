@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from psycopg2.extensions import make_dsn
-
 from helpers.errors import BackupError, UsageError
 from helpers.platforms import pg_tools, postgres, scratch_database
 from helpers.platforms.pg_tools import Tools
@@ -137,9 +135,8 @@ def _restore(tools: Tools, dump: Dump, scratch: Source, line: Callable[[str], No
     with tempfile.NamedTemporaryFile("w", prefix="runbook-restore-", suffix=".list") as chosen:
         chosen.write("\n".join(wanted) + "\n")
         chosen.flush()
-        # The name is ours, but libpq reads a database's name on the command line as a connection string.
         arguments = [
-            f"--dbname={make_dsn(dbname=scratch.dbname)}", "--no-password", "--verbose", "--exit-on-error", "--no-owner",
+            "--no-password", "--verbose", "--exit-on-error", "--no-owner",
             "--no-privileges", "--no-tablespaces", "--no-security-labels", f"--use-list={chosen.name}", str(dump.path),
         ]  # fmt: skip
         tools.run(

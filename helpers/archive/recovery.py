@@ -61,7 +61,7 @@ def recover(settings: Settings, *, cells_folder: Path, progress: Progress | None
             settings, target="postgresql", target_source=source, cells_folder=cells_folder, progress=progress
         ) as plan:
             began = time.monotonic()
-            made = backup.dump(source, Path(folder) / "source.dump", snapshot=plan.snapshot, report=progress)
+            made = backup.dump(plan.source, Path(folder) / "source.dump", snapshot=plan.snapshot, report=progress)
             dumped = time.monotonic()
             with backup.restored(made, source, report=progress) as scratch:
                 restored = time.monotonic()

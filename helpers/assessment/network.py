@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from helpers.finding import Finding, Severity, note, stop
+from helpers.finding import Finding, Severity, note
+from helpers.platforms import postgres
 from helpers.settings import Settings
 
 TIMEOUT = 5.0
@@ -32,6 +33,7 @@ class Endpoint:
         tls: whether TLS is spoken there; "postgres" where it is asked for first.
         verify: whether the certificate has to be one that is trusted, for this host.
         authority: a file with the certificates that are trusted; the system's where None.
+        others: whether others stand for it where it does not answer.
     """
 
     what: str
@@ -40,6 +42,7 @@ class Endpoint:
     tls: bool | str = False
     verify: bool = True
     authority: str | None = None
+    others: bool = False
 
     def __str__(self) -> str:
         return f"{self.what} at {self.host}:{self.port}"
@@ -62,7 +65,12 @@ def endpoints(settings: Settings) -> tuple[Endpoint, ...]:
     if source := values.source:
         verify = source.sslmode in ("verify-ca", "verify-full")
         tls: bool | str = "postgres" if source.sslmode in ("require", "verify-ca", "verify-full") else False
-        found.append(Endpoint("the source", source.host, source.port, tls, verify, source.sslrootcert))
+        authority, others = postgres.trusted(source.sslrootcert), len(source.hosts) > 1
+        found += [
+            Endpoint("the source", host, port, tls, verify, authority, others)
+            for host, port in source.hosts
+            if not host.startswith(("/", "@"))  # a socket of this machine
+        ]
     for what, stage in (("the stage", values.stage), ("the archive of evidence", values.evidence)):
         if stage:
             found.append(_endpoint(what, stage.endpoint or f"https://s3.{stage.region or 'us-east-1'}.amazonaws.com"))
@@ -85,7 +93,8 @@ def findings(reached: Sequence[Reached], now: datetime | None = None) -> Iterato
     for each in reached:
         on = str(each.endpoint)
         if each.why_not:
-            yield stop(
+            yield Finding(
+                "warning" if each.endpoint.others else "stop",
                 on,
                 each.why_not,
                 "open the port in the security group or firewall, or correct host and port; for a certificate, renew it or name its authority",

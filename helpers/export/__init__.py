@@ -182,7 +182,7 @@ def is_worth_holding(bucket: Bucket, name: str, error: BaseException) -> bool:
 def _still_held(source: Source, former: ExportState) -> Snapshot | None:
     mine = (former.snapshot, former.source)
     found = next((held for held in held_snapshots.held() if (held.name, held.source) == mine), None)
-    return found if found and snapshots.is_held(source, found.name) else None
+    return found if found and snapshots.is_held(snapshots.on(source, found), found.name) else None
 
 
 def plan_export(
@@ -196,8 +196,8 @@ def plan_export(
     include_views: bool = False,
     progress: Progress | None = None,
 ) -> ExportPlan:
-    """Reads the catalog and takes the census of every table in `snapshot`."""
-    source, options = settings.source, settings.export
+    """Reads the catalog and takes the census of every table in `snapshot`, on the server that it lies on."""
+    source, options = snapshots.on(settings.source, snapshot), settings.export
     complete = not tables and not exclude
     with snapshots.reading(source, snapshot.name) as cursor:
         catalog = read_catalog(
@@ -219,6 +219,7 @@ def plan_export(
         lsn=snapshot.lsn,
         lsn_exact=snapshot.exact,
         why_approximate=snapshot.why_approximate,
+        instance=source.instance,
         tables=tuple(_planned_table(c, options.workers) for c in census),
         left_out=catalog.left_out,
         complete=complete,
@@ -338,17 +339,17 @@ def _go_on(
     settings: Settings, bucket: Bucket, snapshot: Snapshot, former: ExportState, progress: Progress | None
 ) -> ExportPlan:
     """The former plan in the former snapshot; files that are not what was written are forgotten."""
-    wanted = [str(table) for table in former.tables]
-    with snapshots.reading(settings.source, snapshot.name) as cursor:
+    wanted, source = [str(table) for table in former.tables], snapshots.on(settings.source, snapshot)
+    with snapshots.reading(source, snapshot.name) as cursor:
         before = {name: why for name, why in former.left_out.items() if name not in left_by_profile(former.left_out)}
         catalog = read_catalog(
-            cursor, schemas=settings.source.schemas, described=settings.tables, also=wanted, left_before=before
+            cursor, schemas=source.schemas, described=settings.tables, also=wanted, left_before=before
         )
         refuse_changed(former, former.tables, catalog, what="go on with an export")
         found = catalog.tables
     state = former.without_damaged_files(bucket, progress)
     catalog = Catalog(tuple(table for table in found if str(table) in wanted), former.left_out)
-    return ExportPlan(settings.source, settings.export, bucket, snapshot, catalog, (), state, resumed=True)
+    return ExportPlan(source, settings.export, bucket, snapshot, catalog, (), state, resumed=True)
 
 
 def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress | None) -> ExportPlan:
@@ -398,6 +399,6 @@ def _remove_leftovers(plan: ExportPlan, kept: set[str]) -> None:
             folders.setdefault(folder, []).append(path)
     for folder, paths in folders.items():
         state = unfinished(plan.bucket, folder)
-        if state is None or not snapshots.is_held(plan.source, state.snapshot):
+        if state is None or not snapshots.is_held(plan.source.on(state.instance), state.snapshot):
             plan.bucket.abort_uploads(folder)
             plan.bucket.remove([path for path in paths if path not in kept])

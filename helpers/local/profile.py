@@ -37,7 +37,7 @@ class _Rule:
 
 _RULES = {
     # The other sections describe the sample, which lies in the stack's own database.
-    "source": _Rule(("host",), takes=("sla", "hybrid", "compliance", "downstream")),
+    "source": _Rule(("host", "url", "service"), takes=("sla", "hybrid", "compliance", "downstream")),
     # What lies there is reached with the stage's credentials.
     "stage": _Rule(("endpoint", "region"), ("access_key", "secret_key"), takes=("archive", "kafka", "databricks")),
     "snowflake": _Rule(

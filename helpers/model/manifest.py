@@ -14,6 +14,7 @@ from helpers.model import catalog, globs, stored
 from helpers.model.stored import Stored
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket
+from helpers.settings import Instance
 
 NAME = "manifest.json"
 
@@ -130,6 +131,7 @@ class Exported(Stored):
     Attributes:
         why_approximate: why the LSN is not exactly the snapshot's; empty where it is.
         complete: whether every table of the source is here; false where the export was told to take some.
+        instance: the server that the snapshot lies on, of several that the source may lead to.
     """
 
     export: str
@@ -141,6 +143,7 @@ class Exported(Stored):
     why_approximate: str = ""
     left_out: dict[str, str]
     complete: bool = True
+    instance: Instance | None = None
 
 
 class Manifest(Exported):

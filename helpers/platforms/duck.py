@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from helpers.platforms import pg_session
-from helpers.platforms.postgres import address, dsn, literal
+from helpers.platforms.postgres import address, dsn, literal, refuse_another_server
 from helpers.platforms.postgres import wanted as settings_of
 from helpers.settings import Source, Stage
 
@@ -69,6 +69,7 @@ def attach_postgres(
     Raises:
         duckdb.Error: the server or the snapshot is not to be had.
         SessionRefused: a setting does not hold.
+        SourceRefused: another server answers than the one that the source is settled on.
     """
     load(connection, "postgres_scanner")
     connection_string = dsn(source, application=application, settings=settings)
@@ -76,10 +77,15 @@ def attach_postgres(
     connection.execute("BEGIN")
     wanted = {**settings_of(source, settings), "application_name": application}
     first = [f"SET TRANSACTION SNAPSHOT {literal(snapshot)}"] if snapshot else []
-    execute_remotely(connection, pg_session.setting(wanted, first=first))
+    try:
+        execute_remotely(connection, pg_session.setting(wanted, first=first))
+    except duckdb.Error:
+        refuse_another_server(source)
+        raise
     found = connection.execute(f"FROM postgres_query('source', {literal(pg_session.READING_BACK)})").fetchall()
     modes = {"transaction_isolation": "repeatable read", "transaction_read_only": "on"}
     pg_session.check(dict(found), {**wanted, **modes}, on=address(source))
+    pg_session.check_instance(dict(found), source.instance.started if source.instance else None, on=address(source))
 
 
 def execute_remotely(connection: duckdb.DuckDBPyConnection, statement: str) -> None:

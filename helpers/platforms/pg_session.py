@@ -13,7 +13,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ, STATUS_READY
 
-from helpers.errors import SessionRefused
+from helpers.errors import SessionRefused, SourceRefused
 
 SETTINGS = {
     # Names mean what they mean in pg_catalog: no function, operator or type of another role's making is found.
@@ -114,8 +114,14 @@ def setting(settings: Mapping[str, str], *, local: bool = True, first: Sequence[
     )
 
 
-READING_BACK = "SELECT pg_catalog.lower(name), setting FROM pg_catalog.pg_settings"
-"""Every setting as it is now, time-outs in milliseconds."""
+STARTED = "pg_catalog.pg_postmaster_start_time()::text"
+"""When the server was started: no two have that in common, nor one and itself before it was started anew."""
+
+READING_BACK = (
+    "SELECT pg_catalog.lower(name), setting FROM pg_catalog.pg_settings "
+    f"UNION ALL SELECT 'pg_postmaster_start_time', {STARTED}"
+)
+"""Every setting as it is now, time-outs in milliseconds, and `STARTED`."""
 
 
 def check(found: Mapping[str, str | None], settings: Mapping[str, str], *, on: str, writes: bool = False) -> None:
@@ -139,16 +145,40 @@ def check(found: Mapping[str, str | None], settings: Mapping[str, str], *, on: s
             )
 
 
+def check_instance(found: Mapping[str, str | None], started: str | None, *, on: str) -> None:
+    """Compares the server that gave what `READING_BACK` gives with the one that is meant.
+
+    Args:
+        found: what it gave.
+        started: what `STARTED` is there; None where any server is meant.
+        on: the source, as people name it.
+
+    Raises:
+        SourceRefused: it is another one, or was started anew.
+    """
+    other = found["pg_postmaster_start_time"]
+    if started not in (None, other):
+        raise SourceRefused(
+            "read on one server",
+            on=on,
+            why=f"the snapshot lies on the server that was started at {started}, and one that was started at {other} answers: "
+            "another of several, behind one name or several hosts, or the same one since",
+            next_step="run the same command again: it goes to the server that answers then, under a new snapshot",
+        )
+
+
 class Connection(psycopg2.extensions.connection):  # type: ignore[misc]
     """A connection whose every transaction begins with the settings, set and read back; in autocommit, the session does.
 
     Attributes:
         settings: what `wanted` gave.
         address: the server, as people name it.
+        started: see `check_instance`.
     """
 
     settings: Mapping[str, str] = SETTINGS
     address = "PostgreSQL"
+    started: str | None = None
     _process: int | None = None
 
     def begin(self, first: str = "") -> None:
@@ -166,7 +196,7 @@ class Connection(psycopg2.extensions.connection):  # type: ignore[misc]
         elif self.status == STATUS_READY:
             try:
                 self._hold_transaction(first)
-            except SessionRefused:
+            except (SessionRefused, SourceRefused):
                 self.rollback()
                 raise
 
@@ -211,7 +241,9 @@ class Connection(psycopg2.extensions.connection):  # type: ignore[misc]
     def _hold(self, sql: str, modes: Mapping[str, str]) -> None:
         with self.cursor(cursor_factory=psycopg2.extensions.cursor) as cursor:
             cursor.execute(f"{sql}; {READING_BACK}")
-            check(dict(cursor.fetchall()), {**self.settings, **modes}, on=self.address, writes=not self.readonly)
+            found = dict(cursor.fetchall())
+        check(found, {**self.settings, **modes}, on=self.address, writes=not self.readonly)
+        check_instance(found, self.started, on=self.address)
 
 
 class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
@@ -230,13 +262,14 @@ class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
         super().copy_expert(sql, file, size)
 
 
-def connect(dsn: str, settings: Mapping[str, str], address: str) -> Connection:
+def connect(dsn: str, settings: Mapping[str, str], address: str, *, started: str | None = None) -> Connection:
     """A connection whose transactions hold `settings`.
 
     Args:
         dsn: with the same settings as start-up options, which alone reach what a driver asks before the first transaction.
         settings: what `wanted` gave.
         address: the server, as people name it.
+        started: see `check_instance`.
 
     Raises:
         psycopg2.Error: no answer, or no entry.
@@ -244,7 +277,7 @@ def connect(dsn: str, settings: Mapping[str, str], address: str) -> Connection:
             the settings say.
     """
     connection: Connection = psycopg2.connect(dsn, connection_factory=Connection, cursor_factory=Cursor)
-    connection.settings, connection.address = settings, address
+    connection.settings, connection.address, connection.started = settings, address, started
     if connection.get_parameter_status("standard_conforming_strings") == "off":
         connection.close()
         raise SessionRefused(
@@ -264,14 +297,17 @@ def require_options(connection: Connection) -> None:
 
     Raises:
         SessionRefused: they do not, or it is no session.
+        SourceRefused: see `check_instance`.
     """
     connection.autocommit = True
     if process_of(connection) != connection.info.backend_pid:
         require_session(connection)
     with connection.cursor(cursor_factory=psycopg2.extensions.cursor) as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = 0; {READING_BACK}")
-        asked = {name: value for name, value in connection.settings.items() if name not in NOT_AT_START}
-        check(dict(cursor.fetchall()), asked, on=connection.address)
+        found = dict(cursor.fetchall())
+    asked = {name: value for name, value in connection.settings.items() if name not in NOT_AT_START}
+    check(found, asked, on=connection.address)
+    check_instance(found, connection.started, on=connection.address)
 
 
 def require_session(connection: psycopg2.extensions.connection) -> None:

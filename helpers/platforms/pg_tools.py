@@ -1,29 +1,33 @@
 """PostgreSQL's own programs for dumping and restoring: which of them fits a server, and how one is run.
 
-They learn where to connect from the environment, password and all: a command line is there for everybody to read.
+They learn where to connect from a service file that only we may read, and the password from the environment: a command line is
+there for everybody to read. The file takes every keyword that a driver is given, and refuses what the program does not know.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import BackupError
 from helpers.platforms import pg_session, postgres
+from helpers.platforms.scratch_folder import scratch_folder
 from helpers.redaction import redact
 from helpers.settings import Source
 from helpers.settings.local_stack import local_stack
 
 DEBIAN = Path("/usr/lib/postgresql")
 """Where Debian and Ubuntu keep one folder a major version; only one of them is on PATH."""
+
+_SERVICE = "runbook"
+_OF_THE_CALLER = ("HOME", "PGPASSFILE", "PGPASSWORD", "KRB5CCNAME", "KRB5_CONFIG")
 
 _SAID_OF_A_FAULT = re.compile(r"^\w+: (error|detail|hint|warning): ")
 
@@ -60,30 +64,31 @@ class Tools:
         Raises:
             BackupError: it did not end well; `why` is what it said.
         """
-        process = subprocess.Popen(
-            [str(self.folder / program), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=_environment(source),
-            encoding="utf-8",
-            errors="replace",
-            pass_fds=tuple(keep_open),
-        )
-        assert process.stderr
         last: deque[str] = deque(maxlen=8)
-        try:
-            for text in process.stderr:
-                if _SAID_OF_A_FAULT.match(text):
-                    last.append(text.partition(": ")[2].strip())
-                elif line:
-                    line(text.rstrip("\n"))
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
+        with _reaching(source) as environment:
+            process = subprocess.Popen(
+                [str(self.folder / program), *([f"--dbname=service={_SERVICE}"] if source else []), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment,
+                encoding="utf-8",
+                errors="replace",
+                pass_fds=tuple(keep_open),
+            )
+            assert process.stderr
+            try:
+                for text in process.stderr:
+                    if _SAID_OF_A_FAULT.match(text):
+                        last.append(text.partition(": ")[2].strip())
+                    elif line:
+                        line(text.rstrip("\n"))
                 process.wait()
-            process.stderr.close()
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+                process.stderr.close()
         if process.returncode != 0:
             raise BackupError(
                 doing,
@@ -96,7 +101,7 @@ class Tools:
         """What `pg_restore` prints of a file; raises `BackupError` where it cannot read it."""
         done = subprocess.run(
             [str(self.folder / "pg_restore"), *arguments],
-            env=_environment(None),
+            env=_environment(),
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -164,7 +169,7 @@ def _installed() -> Iterator[Tools]:
                 text=True,
                 check=True,
                 timeout=30,
-                env=_environment(None),
+                env=_environment(),
             ).stdout
             if version := re.search(r"\(PostgreSQL\) (\d+)", said):
                 yield Tools(folder, int(version[1]))
@@ -180,23 +185,25 @@ def _folders() -> Iterator[Path]:
         yield embedded
 
 
-def _environment(source: Source | None) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """Nothing of the caller's that begins with PG: it would lead to another server than the profile's."""
-    own = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
+
+
+@contextmanager
+def _reaching(source: Source | None) -> Iterator[dict[str, str]]:
+    """The environment of a program that connects to a server, if it does."""
     if source is None:
-        return own
-    wanted = {
-        "PGHOST": source.host,
-        "PGPORT": str(source.port),
-        "PGDATABASE": source.dbname,
-        "PGUSER": source.user,
-        "PGPASSWORD": source.password.get_secret_value() if source.password else None,
-        "PGSSLMODE": source.sslmode,
-        "PGSSLROOTCERT": source.sslrootcert,
-        "PGAPPNAME": "migration-runbooks backup",
-        "PGCONNECT_TIMEOUT": str(math.ceil(source.connect_timeout_seconds)),
-        "PGOPTIONS": pg_session.options(pg_session.SETTINGS),
-    }
-    # A user without a password in the profile has one in ~/.pgpass, or is let in otherwise.
-    kept = {name: os.environ[name] for name in ("HOME", "PGPASSFILE") if name in os.environ}
-    return own | kept | {name: value for name, value in wanted.items() if value}
+        yield _environment()
+        return
+    keywords = postgres.keywords(source, application="migration-runbooks backup")
+    # A service file's lines end at 1,024 bytes, and without their last spaces.
+    told = {"PGPASSWORD": keywords.pop("password", None), "PGOPTIONS": keywords.pop("options")}
+    # A user without a password in the profile has one in the environment or in ~/.pgpass, or is let in otherwise.
+    kept = {name: os.environ[name] for name in _OF_THE_CALLER if name in os.environ}
+    with scratch_folder("service") as folder:
+        file = Path(folder) / "pg_service.conf"
+        file.touch(0o600)
+        file.write_text(f"[{_SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in keywords.items()))
+        own = {"PGSERVICEFILE": str(file), **{name: value for name, value in told.items() if value}}
+        yield _environment() | kept | own

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
+import ssl
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg2
 import psycopg2.errors
 from psycopg2.extensions import make_dsn
 
+from helpers.errors import ConnectionFailed
 from helpers.platforms import pg_session
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.pg_session import literal as literal
-from helpers.settings import Source
+from helpers.settings import Instance, Source
 
 
 def identifier(*parts: str) -> str:
@@ -29,22 +34,76 @@ def dsn(source: Source, *, application: str = "migration-runbooks", settings: di
         source: where to connect.
         application: shown in `pg_stat_activity`.
         settings: server settings for the session, beside those of `pg_session.SETTINGS`.
+
+    Raises:
+        ConnectionFailed: there is nothing to sign a token for RDS with.
     """
-    return str(
-        make_dsn(
-            host=source.host,
-            port=source.port,
-            dbname=source.dbname,
-            user=source.user,
-            password=source.password.get_secret_value() if source.password else None,
-            sslmode=source.sslmode,
-            sslrootcert=source.sslrootcert,
-            application_name=application,
-            connect_timeout=math.ceil(source.connect_timeout_seconds),
-            **_silence(source),
-            options=pg_session.options(wanted(source, settings)),
-        )
-    )
+    return str(make_dsn(**keywords(source, application=application, settings=settings)))
+
+
+def keywords(
+    source: Source, *, application: str = "migration-runbooks", settings: dict[str, str] | None = None
+) -> dict[str, str]:
+    """The same as libpq's keywords: what every driver and program is given, secrets included; arguments and errors as of `dsn`."""
+    own = pg_session.options(wanted(source, settings))
+    given: dict[str, str | int | None] = {
+        # libpq takes from the environment what is not said here, and PGHOSTADDR would lead elsewhere.
+        "hostaddr": "",
+        "host": source.host,
+        "port": source.port,
+        "dbname": source.dbname,
+        "user": source.user,
+        "password": password(source),
+        "passfile": source.passfile,
+        "sslmode": source.sslmode,
+        "sslrootcert": trusted(source.sslrootcert),
+        "sslcert": source.sslcert,
+        "sslkey": source.sslkey,
+        "sslpassword": source.sslpassword.get_secret_value() if source.sslpassword else None,
+        "target_session_attrs": source.target_session_attrs,
+        # Older ones of libpq than 16 do not know it, and "disable" is what they do.
+        "load_balance_hosts": None if source.load_balance_hosts == "disable" else source.load_balance_hosts,
+        "application_name": application,
+        "connect_timeout": math.ceil(source.connect_timeout_seconds),
+        **_silence(source),
+        **source.connect,
+        # The last one counts.
+        "options": f"{source.connect.get('options', '')} {own}".strip(),
+    }
+    if one := source.instance:
+        # A standby that was promoted since is the same server, with the same snapshots.
+        alone: dict[str, str | int | None] = {
+            "host": one.host,
+            "port": one.port,
+            "target_session_attrs": "any",
+            "load_balance_hosts": None,
+        }
+        given |= alone | ({"hostaddr": one.address} if one.address else {})
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def password(source: Source) -> str | None:
+    """What is sent as the password: it lasts, but for a token of RDS, which is good for a quarter of an hour; None where libpq finds one."""
+    if source.auth == "rds-iam":
+        from helpers.platforms import rds  # boto3 takes a tenth of a second of every command's start
+
+        return rds.token(source)
+    return source.password.get_secret_value() if source.password else None
+
+
+def trusted(sslrootcert: str | None) -> str | None:
+    """The file of authorities that a source names, "system" being this machine's: libpq looks for that where its own OpenSSL was
+    built to, which is nowhere for one that came in a package, and does not know the word before version 16."""
+    if sslrootcert != "system":
+        return sslrootcert
+    found = ssl.get_default_verify_paths().cafile or next((file for file in _AUTHORITIES if Path(file).exists()), None)
+    return found or sslrootcert
+
+
+_AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"
+)  # fmt: skip
+"""Where distributions keep them: Debian, Red Hat, SUSE, Alpine."""
 
 
 def wanted(source: Source, settings: dict[str, str] | None = None) -> dict[str, str]:
@@ -68,8 +127,45 @@ def _silence(source: Source) -> dict[str, int]:
 
 
 def address(source: Source) -> str:
-    """How the server is named to people."""
-    return f"PostgreSQL {source.dbname} at {source.host}:{source.port} as {source.user}"
+    """How the server is named to people, and in records that are compared: the same for every one of several hosts."""
+    where = ",".join(f"{host}:{port}" for host, port in source.hosts)
+    return f"PostgreSQL {source.dbname} at {where} as {source.user}"
+
+
+def settled(source: Source) -> Source:
+    """The source on the one server that answers now, of several that it may lead to.
+
+    Raises:
+        ConnectionFailed, SessionRefused: as `connect`.
+    """
+    with closing(connect(source, application="migration-runbooks probe")) as connection, connection.cursor() as cursor:
+        started = str(value(cursor, f"SELECT {pg_session.STARTED}"))
+        host, port = str(connection.info.host), int(connection.info.port)
+        return source.on(Instance(host, _chosen_address(connection, host, port), port, started))
+
+
+def refuse_another_server(source: Source) -> None:
+    """Asks, after a snapshot was not to be had, whether the server that it lies on still is the one that answers.
+
+    Raises:
+        SourceRefused: another one does; nothing is raised where none does, or `source` is not settled on one.
+    """
+    if source.instance is None:
+        return
+    with suppress(ConnectionFailed, psycopg2.Error), closing(connect(source)) as connection:
+        connection.begin()
+
+
+def _chosen_address(connection: pg_session.Connection, host: str, port: int) -> str:
+    """The address that the connection was made to, where the name leads to several."""
+    if host.startswith(("/", "@")):
+        return ""
+    try:
+        known = {each[4][0] for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except OSError:  # libpq was told the address beside the name
+        return ""
+    with socket.socket(fileno=os.dup(connection.fileno())) as peer:
+        return str(peer.getpeername()[0]) if len(known) > 1 else ""
 
 
 def connect(
@@ -82,8 +178,10 @@ def connect(
         SessionRefused: see `pg_session.connect`; each transaction that begins on it may raise it, too.
     """
     own = {**wanted(source, settings), "application_name": application}
+    started = source.instance.started if source.instance else None
     try:
-        return pg_session.connect(dsn(source, application=application, settings=settings), own, address(source))
+        where = dsn(source, application=application, settings=settings)
+        return pg_session.connect(where, own, address(source), started=started)
     except psycopg2.OperationalError as error:
         raise faults.entry_refused(error, on=address(source)) from None
 

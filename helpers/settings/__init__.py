@@ -10,7 +10,7 @@ from helpers.settings.pipeline import Compliance, Cutover, Hybrid, Sla
 from helpers.settings.profile import Profile, Settings
 from helpers.settings.section import Resolved
 from helpers.settings.services import Airflow, Alerts, Aws, Dns, Kafka, Notify, Terraform
-from helpers.settings.source import Export, Policy, Sentinel, Source, Verify
+from helpers.settings.source import Export, Instance, Policy, Sentinel, Source, Verify
 from helpers.settings.sources import DEFAULT_PROFILE, FILE, LOCATION, location
 from helpers.settings.stage import Archive, Evidence, Stage
 from helpers.settings.tables import Constant, Mask, Match, Tables
@@ -18,7 +18,7 @@ from helpers.settings.targets import TARGETS, Databricks, Dbt, Downstream, Snowf
 
 __all__ = [
     "DEFAULT_PROFILE", "FILE", "LOCATION", "TARGETS", "Airflow", "Alerts", "Approvals", "Archive", "Aws", "Compliance", "Constant", "Contact",
-    "Cutover", "Databricks", "Dbt", "Dns", "Downstream", "Elsewhere", "Evidence", "Export", "Hybrid", "Kafka", "Mask", "Match", "Notify", "Policy", "Profile",
+    "Cutover", "Databricks", "Dbt", "Dns", "Downstream", "Elsewhere", "Evidence", "Export", "Hybrid", "Instance", "Kafka", "Mask", "Match", "Notify", "Policy", "Profile",
     "Resolved", "Sentinel", "Settings", "Sla", "Snowflake", "Source", "Stage", "Tables", "Target", "Terraform", "Verify", "load",
     "load_approvals", "local_source", "location", "source_from_dsn", "source_keys",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from helpers.credentials import written_secret
 from helpers.errors import SettingsError
 from helpers.redaction import remember
+from helpers.settings import libpq
 from helpers.settings.local_stack import local_stack
 from helpers.settings.problems import settings_error
 from helpers.settings.profile import Profile, Settings
@@ -58,8 +59,6 @@ def source_from_dsn(variable: str) -> Source:
     Raises:
         SettingsError: the variable is not set or is no DSN.
     """
-    from psycopg2 import ProgrammingError
-
     dsn = os.environ.get(variable)
     example = f"export {variable}='postgresql://user@host:5432/database'"
     if not dsn:
@@ -67,14 +66,10 @@ def source_from_dsn(variable: str) -> Source:
             f"read the environment variable {variable}", on="the environment", why="it is not set", next_step=example
         )
     try:
-        return Source.model_validate(source_keys(dsn))
-    except (ValidationError, ProgrammingError):
-        raise SettingsError(
-            f"parse the DSN in {variable}",
-            on="the environment",
-            why="libpq does not understand it, or it lacks host, dbname or user",
-            next_step=example,
-        ) from None
+        return Source.model_validate({"url": Resolved(dsn)})
+    except ValidationError as error:
+        why = error.errors(include_input=False, include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"parse the DSN in {variable}", on="the environment", why=why, next_step=example) from None
 
 
 def local_source() -> Source:
@@ -87,13 +82,8 @@ def local_source() -> Source:
 
 
 def source_keys(dsn: str) -> dict[str, Any]:
-    """A libpq DSN or URL as keys of a section `source`; raises `psycopg2.ProgrammingError` for what is none."""
-    from psycopg2.extensions import parse_dsn
-
-    parsed = parse_dsn(dsn)
-    if "password" in parsed:
-        parsed["password"] = Resolved(remember(parsed["password"]))
-    return {key: value for key, value in parsed.items() if key in Source.model_fields}
+    """A libpq DSN or URL as keys of a section `source`; raises `ValueError` for what is none."""
+    return libpq.keys(libpq.parsed(dsn), frozenset(Source.model_fields))
 
 
 def _remember_secrets(value: object, key: str = "") -> None:

@@ -90,9 +90,7 @@ class Profile(BaseSettings):
 def _without_effect(profile: Profile) -> Iterator[str]:
     """Keys that another key of the profile would make nobody read."""
     yield from elsewhere_steps.problems(profile.elsewhere)
-    source, stage, snowflake, kafka = profile.source, profile.stage, profile.snowflake, profile.kafka
-    if source and source.sslrootcert and source.sslmode == "disable":
-        yield 'source.sslrootcert says nothing beside source.sslmode = "disable": take one of them away'
+    stage, snowflake, kafka = profile.stage, profile.snowflake, profile.kafka
     for name in ("stage", "archive", "evidence", "aws"):
         section = getattr(profile, name)
         if section and (section.access_key is None) != (section.secret_key is None):

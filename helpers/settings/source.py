@@ -2,31 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 
+from helpers.settings import libpq
 from helpers.settings.section import Secret, Section, Server, example
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One running server, of several that a source may lead to.
+
+    Attributes:
+        host: as the source names it, by which certificates and password files go.
+        address: the one that the connection was made to; empty where `host` leads to no other.
+        port: of it.
+        started: when its first process did, in PostgreSQL's text: two servers never agree in that, nor one before and after a
+            restart.
+    """
+
+    host: str
+    address: str
+    port: int
+    started: str
+
+
+def _whole_path(value: str | None) -> str | None:
+    """A file that every process of ours finds, wherever it was started."""
+    if not value or value == "system":
+        return value
+    path = Path(value).expanduser()
+    if not path.is_absolute():
+        raise ValueError("a program is started in another folder than the next: write the whole path")
+    return str(path)
+
+
+FileAnywhere = Annotated[str | None, AfterValidator(_whole_path)]
+
+
+def _ports(value: object) -> object:
+    """A port, or libpq's list of one for each host."""
+    text = str(value).strip()
+    each = text.split(",")
+    if isinstance(value, bool) or not all(
+        port.isascii() and port.isdigit() and 1 <= int(port) <= 65535 for port in each
+    ):
+        raise ValueError(
+            'a port is a whole number from 1 to 65535; for several hosts one for all, or a list like "5432,5433"'
+        )
+    return int(text) if len(each) == 1 else text
 
 
 class Source(Server):
     """The PostgreSQL server that is migrated."""
 
+    url: Annotated[Secret, example({"env": "SOURCE_URL"})] = None
+    """A libpq URL or DSN, which gives host, dbname, user and what else it says; always a reference, since it may hold a password."""
+    service: Annotated[str | None, example("sales")] = None
+    """A service of libpq's service files (`PGSERVICEFILE`, `~/.pg_service.conf`, `pg_service.conf` of the system), which gives
+    host, dbname, user and what else it says; keys beside it win."""
     host: Annotated[str, example("db.example.com")]
-    """Name or address of the server."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 5432
-    """Port of the server."""
+    """Name or address of the server, or the folder of its Unix socket; several with commas between, tried in turn."""
+    port: Annotated[int | str, BeforeValidator(_ports)] = 5432
+    """Port of the server; for several hosts one for all, or a list such as "5432,5433"."""
     dbname: Annotated[str, example("sales")]
     """The database to migrate."""
     user: Annotated[str, example("migration")]
     """A role with SELECT on the tables; REPLICATION gives the snapshot an exact LSN."""
     password: Annotated[Secret, example({"env": "PGPASSWORD"})] = None
-    """The role's password."""
+    """The role's password; without it `PGPASSWORD` of the environment, then the password file."""
+    passfile: Annotated[FileAnywhere, example("/etc/migration/pgpass")] = None
+    """A password file; without it `PGPASSFILE` of the environment, then `~/.pgpass`."""
+    auth: Literal["password", "rds-iam"] = "password"
+    """"rds-iam" logs in to Amazon RDS by IAM: a token that is signed here takes the password's place, anew for each connection."""
+    region: Annotated[str | None, example("eu-central-1")] = None
+    """With "rds-iam": the database's region; without it, that of AWS's own files or environment."""
+    profile_name: Annotated[str | None, example("migration")] = None
+    """With "rds-iam": a profile of AWS's own files; without it, the default credential chain."""
+    role_arn: Annotated[
+        str | None, example("arn:aws:iam::123456789012:role/migration", pattern=r"^arn:aws[a-z-]*:iam::")
+    ] = None
+    """With "rds-iam": a role that is assumed first."""
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     """How libpq uses TLS."""
-    sslrootcert: Annotated[str | None, example("/etc/ssl/certs/rds-global-bundle.pem")] = None
-    """File with the certificates of the authorities to trust."""
+    sslrootcert: Annotated[FileAnywhere, example("/etc/ssl/certs/rds-global-bundle.pem")] = None
+    """File with the certificates of the authorities to trust; "system" for those of this machine."""
+    sslcert: Annotated[FileAnywhere, example("/etc/migration/client.crt")] = None
+    """File with the client's certificate, where the server asks for one."""
+    sslkey: Annotated[FileAnywhere, example("/etc/migration/client.key")] = None
+    """File with the certificate's private key, which only its owner may read."""
+    sslpassword: Annotated[Secret, example({"env": "CLIENT_KEY_PASSWORD"})] = None
+    """Opens the private key."""
+    target_session_attrs: Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"] = "any"
+    """Which of several hosts is meant."""
+    load_balance_hosts: Literal["disable", "random"] = "disable"
+    """Whether several hosts are tried in their order or by chance. A snapshot lies on one of them: all its readers go there."""
+    connect: Annotated[dict[str, str | int], example({"keepalives_idle": 30, "gssencmode": "disable"})] = Field(
+        default_factory=dict
+    )
+    """Further keywords of a libpq connection."""
     schemas: Annotated[tuple[str, ...], example(["public"])] = ()
     """Schemas to migrate; empty means every schema that is not PostgreSQL's own."""
     _mask_salt: SecretStr | None = PrivateAttr(default=None)
@@ -41,6 +120,66 @@ class Source(Server):
         found = self.model_copy()
         found._mask_salt = salt
         return found
+
+    _instance: Instance | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_keys(cls, given: Any) -> Any:
+        return libpq.expanded(given, frozenset(cls.model_fields)) if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _is_one_connection(self) -> Source:
+        hosts, ports = (len(str(each).split(",")) for each in (self.host, self.port))
+        if ports not in (1, hosts):
+            raise ValueError(f"it has {hosts} hosts and {ports} ports: give one port for all, or one for each")
+        if self.connect:
+            libpq.refuse_unknown(self.connect, frozenset(type(self).model_fields))
+        if why := next(_without_effect(self), None):
+            raise ValueError(f"{why}: take one of them away")
+        return self
+
+    @property
+    def hosts(self) -> tuple[tuple[str, int], ...]:
+        """Every host with its port."""
+        names, ports = self.host.split(","), str(self.port).split(",")
+        return tuple(zip(names, map(int, ports * len(names) if len(ports) == 1 else ports), strict=False))
+
+    @property
+    def instance(self) -> Instance | None:
+        """The one server that is meant, where that was settled."""
+        return self._instance
+
+    def on(self, instance: Instance | None) -> Source:
+        """The same, on one server: every connection goes there, and refuses another."""
+        found = self.model_copy()
+        found._instance = instance
+        return found
+
+
+def _without_effect(source: Source) -> Iterator[str]:
+    """Keys that another one would make nobody read, or that a server could not be reached with."""
+    certificates = [name for name in ("sslrootcert", "sslcert", "sslkey") if getattr(source, name)]
+    if certificates and source.sslmode == "disable":
+        yield f'{certificates[0]} says nothing beside sslmode = "disable"'
+    if source.sslrootcert == "system" and source.sslmode != "verify-full":
+        yield f'sslrootcert = "system" trusts every public authority, which proves nothing beside sslmode = "{source.sslmode}" (write "verify-full")'
+    if bool(source.sslcert) != bool(source.sslkey):
+        yield "sslcert and sslkey are one certificate and its key, and one of the two is missing (add it)"
+    if source.sslpassword and not source.sslkey:
+        yield "sslpassword opens sslkey, which is not there"
+    if source.password and source.passfile:
+        yield "password and passfile are two ways to say it"
+    iam = source.auth == "rds-iam"
+    if iam and (source.password or source.passfile):
+        yield 'auth = "rds-iam" makes a token in the password\'s place'
+    if iam and len(source.hosts) > 1:
+        yield 'auth = "rds-iam" signs a token for one host, and there are several'
+    if iam and source.sslmode in ("disable", "allow", "prefer"):
+        yield f'auth = "rds-iam" sends its token through TLS alone, and sslmode = "{source.sslmode}" may do without (write "verify-full")'
+    for name in ("region", "profile_name", "role_arn"):
+        if getattr(source, name) and not iam:
+            yield f'{name} says nothing without auth = "rds-iam"'
 
 
 class Sentinel(Section):

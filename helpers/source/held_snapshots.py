@@ -6,8 +6,9 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -34,6 +35,7 @@ class Snapshot:
         taken_by, taken_by_started: the process that took it, likewise.
         run: that it is held for; empty where it is for none.
         purpose: what it is held for, in words; empty where it goes with the process that took it.
+        instance: the server it lies on, as `settings.Instance` has it; a source may lead to several.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Snapshot:
     taken_by_started: float = 0.0
     run: str = ""
     purpose: str = ""
+    instance: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         return f"the snapshot at LSN {self.lsn} of {self.source} for {self.purpose}, since {self.taken_at}"

@@ -22,7 +22,7 @@ import psutil
 import psycopg2
 from psycopg2.extras import LogicalReplicationConnection
 
-from helpers.errors import SessionRefused
+from helpers.errors import SessionRefused, SourceRefused
 from helpers.platforms import pg_session
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.pg_session import literal
@@ -39,11 +39,11 @@ def main() -> None:
     """Takes the order, answers, then holds on until it is told to let go, its time is over or its parent is gone."""
     order = json.loads(sys.stdin.readline())
     try:
-        connection, found = _export(order["holder"], order["slot"], order["source"])
+        connection, found = _export(order["holder"], order["slot"], order["source"], order["instance"]["started"])
     except psycopg2.Error as error:
         print(json.dumps({"error": faults.said(error), "code": error.pgcode}), flush=True)  # noqa: T201
         return
-    except SessionRefused as error:
+    except (SessionRefused, SourceRefused) as error:
         print(json.dumps({"refused": error.as_dict()}), flush=True)  # noqa: T201
         return
     me = psutil.Process()
@@ -54,7 +54,7 @@ def main() -> None:
         "source": order["source"],
         "keeper": me.pid,
         "keeper_started": me.create_time(),
-        **{name: order[name] for name in ("taken_by", "taken_by_started", "run", "purpose")},
+        **{name: order[name] for name in ("taken_by", "taken_by_started", "run", "purpose", "instance")},
     }
     record = record_of(Path(order["records"]), found["name"], me.pid)
     try:
@@ -82,9 +82,9 @@ def main() -> None:
         os._exit(0)
 
 
-def _export(holder: str, slot: str, source: str) -> tuple[Any, dict[str, Any]]:
+def _export(holder: str, slot: str, source: str, started: str) -> tuple[Any, dict[str, Any]]:
     """A connection with the snapshot, and what `Snapshot` says of it."""
-    with closing(_connect(holder, source, "READ COMMITTED")) as connection, connection.cursor() as cursor:
+    with closing(_connect(holder, source, started, "READ COMMITTED")) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_is_in_recovery()")
         (standby,) = cursor.fetchone()
     why = ON_A_STANDBY
@@ -92,7 +92,7 @@ def _export(holder: str, slot: str, source: str) -> tuple[Any, dict[str, Any]]:
         if not standby:
             with _slot(slot) as (name, lsn):
                 # Not before: it would be idle for as long as the slot takes, which no setting of a transaction allows.
-                connection = _connect(holder, source, "REPEATABLE READ")
+                connection = _connect(holder, source, started, "REPEATABLE READ")
                 cursor = connection.cursor()
                 connection.begin(f"SET TRANSACTION SNAPSHOT {literal(name)}")
                 cursor.execute("SELECT pg_export_snapshot()")
@@ -102,7 +102,7 @@ def _export(holder: str, slot: str, source: str) -> tuple[Any, dict[str, Any]]:
         why = faults.said(error)
     # The position is read first: what the snapshot lacks is then behind it, and a synchronization from there misses nothing.
     # Both are read in one transaction, and so from one server, whoever stands between; each statement of it has its own snapshot.
-    connection = _connect(holder, source, "READ COMMITTED")
+    connection = _connect(holder, source, started, "READ COMMITTED")
     cursor = connection.cursor()
     position = "coalesce(pg_last_wal_replay_lsn(), '0/0')" if standby else "pg_current_wal_lsn()"
     cursor.execute(f"SELECT {position}::text")
@@ -111,8 +111,8 @@ def _export(holder: str, slot: str, source: str) -> tuple[Any, dict[str, Any]]:
     return connection, {"name": cursor.fetchone()[0], "lsn": lsn, "exact": False, "why_approximate": why}
 
 
-def _connect(dsn: str, source: str, isolation_level: str) -> pg_session.Connection:
-    connection = pg_session.connect(dsn, pg_session.wanted(), source)
+def _connect(dsn: str, source: str, started: str, isolation_level: str) -> pg_session.Connection:
+    connection = pg_session.connect(dsn, pg_session.wanted(), source, started=started)
     connection.isolation_level, connection.readonly = isolation_level, True
     return connection
 

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from typing import Any
 
 import psutil
@@ -28,7 +29,7 @@ from helpers.platforms.child_environment import child_environment
 from helpers.platforms.faults import Fault
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import literal
-from helpers.settings import Source
+from helpers.settings import Instance, Source
 from helpers.source import held_snapshots, rights
 from helpers.source.held_snapshots import Snapshot, held, release
 from helpers.source.relations import DETACHING
@@ -53,8 +54,6 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
     with suppress(OSError) if not purpose else nullcontext():
         held_snapshots.RECORDS.mkdir(parents=True, exist_ok=True)
     order = {
-        "holder": postgres.dsn(source, application="migration-runbooks snapshot"),
-        "slot": postgres.dsn(source, application="migration-runbooks slot"),
         "source": postgres.address(source),
         "records": str(held_snapshots.RECORDS),
         "hold_seconds": hold_hours * 3600,
@@ -77,7 +76,13 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
     assert keeper.stdin and keeper.stdout
     try:
         # While the keeper starts; it is this process that tells of a server that is not there.
-        postgres.connect(source, application="migration-runbooks probe").close()
+        one = postgres.settled(source)
+        assert one.instance
+        order |= {
+            "holder": postgres.dsn(one, application="migration-runbooks snapshot"),
+            "slot": postgres.dsn(one, application="migration-runbooks slot"),
+            "instance": asdict(one.instance),
+        }
         keeper.stdin.write(json.dumps(order) + "\n")
         keeper.stdin.close()
         answer = keeper.stdout.readline()
@@ -106,6 +111,11 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
     return taken
 
 
+def on(source: Source, snapshot: Snapshot) -> Source:
+    """The source on the server that `snapshot` lies on: every reader of the snapshot goes there, and refuses another."""
+    return source.on(Instance(**snapshot.instance) if snapshot.instance else None)
+
+
 def transactions_held_back(source: Source) -> int:
     """What our snapshots cost the source: vacuum removes nothing that so many transactions ago was still seen."""
     age = (
@@ -132,7 +142,7 @@ def reading(source: Source, name: str) -> Iterator[Any]:
     """A psycopg2 cursor whose transaction sees the snapshot `name`.
 
     Raises:
-        SourceRefused: nobody holds that snapshot any more.
+        SourceRefused: nobody holds that snapshot any more, or another server answers than the one that it lies on.
         SessionRefused: a setting does not hold.
     """
     connection = postgres.connect(source)
@@ -142,6 +152,7 @@ def reading(source: Source, name: str) -> Iterator[Any]:
             try:
                 connection.begin(f"SET TRANSACTION SNAPSHOT {literal(name)}")
             except psycopg2.Error as error:
+                postgres.refuse_another_server(source)
                 raise faults.told(error, "read the snapshot", on=f"{name} of {postgres.address(source)}") from None
             yield cursor
     except psycopg2.Error as error:

@@ -171,22 +171,24 @@ def planned(
         )  # fmt: skip
         return
     own: Snapshot | None = None
-    same = bool(
-        manifest and manifest.source == postgres.address(chosen) and snapshots.is_held(chosen, manifest.snapshot)
-    )
+    of_source = bool(manifest and manifest.source == postgres.address(chosen))
+    same = bool(manifest and of_source and snapshots.is_held(chosen.on(manifest.instance), manifest.snapshot))
     if snapshot:
+        chosen = snapshots.on(chosen, snapshot)
         same = bool(manifest and same and manifest.snapshot == snapshot.name)
         name, lsn, note, exact = snapshot.name, snapshot.lsn, "the snapshot that was given", snapshot.exact
     elif manifest and same:
+        chosen = chosen.on(manifest.instance)
         name, lsn, note, exact = manifest.snapshot, manifest.lsn, "the export's own snapshot", manifest.lsn_exact
     else:
         own = snapshots.take(chosen)
+        chosen = snapshots.on(chosen, own)
         name, lsn, note, exact = own.name, own.lsn, "a snapshot taken for this verification", own.exact
     try:
-        of_source = manifest and manifest.source == postgres.address(chosen) and engine(target).as_staged
+        of_source = of_source and engine(target).as_staged
         before = manifest.excluded if manifest and of_source and not (tables or exclude) else {}
         plans, left = _plans_of_source(
-            settings, chosen, name, tables, exclude, before, manifest, bool(of_source), target, options, lsn
+            settings, chosen, name, tables, exclude, before, manifest, of_source, target, options, lsn
         )
         yield VerifyPlan(
             chosen, source_name, target, check, name, lsn, _noted(note, exact), same, plans, folder,

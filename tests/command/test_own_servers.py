@@ -80,7 +80,7 @@ def test_what_a_stand_in_does_not_heed_is_refused(load: Any, text: str, names: l
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ('source]\nhost = "h"\ndbname = "d"\nuser = "u"\nsslmode = "disable"\nsslrootcert = "r.pem"', ["sslrootcert", "sslmode"]),
+        ('source]\nhost = "h"\ndbname = "d"\nuser = "u"\nsslmode = "disable"\nsslrootcert = "/r.pem"', ["sslrootcert", "sslmode"]),
         ('stage]\nurl = "s3://b/"\naccess_key = "a"', ["stage", "secret_key"]),
         ('aws]\nsecret_key = { env = "A_SECRET" }', ["aws", "access_key"]),
         (

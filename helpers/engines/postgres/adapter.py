@@ -29,13 +29,14 @@ class Postgres(Engine):
     def open(self, place: Place, stack: ExitStack) -> PostgresSide:
         snapshot = snapshots.take(place.server)
         stack.callback(held_snapshots.release, snapshot)
-        with snapshots.reading(place.server, snapshot.name) as cursor:
-            catalog = read_catalog(cursor, schemas=place.server.schemas)
+        server = snapshots.on(place.server, snapshot)
+        with snapshots.reading(server, snapshot.name) as cursor:
+            catalog = read_catalog(cursor, schemas=server.schemas)
             wanted = {(plan.table.schema, plan.there) for plan in place.tables}
             compared = tuple(table for table in catalog.tables if (table.schema, table.name) in wanted)
             compared = measured(cursor, replace(catalog, tables=compared)).tables
         side = PostgresSide(
-            place.server, snapshot.name, compared, place.settings.export, is_target=True,
+            server, snapshot.name, compared, place.settings.export, is_target=True,
             others=[table for table in catalog.tables if (table.schema, table.name) not in wanted],
         )  # fmt: skip
         return stack.enter_context(side)
@@ -43,7 +44,7 @@ class Postgres(Engine):
     def ask(self, place: Place, stack: ExitStack) -> Answers:
         snapshot = snapshots.take(place.server)
         stack.callback(held_snapshots.release, snapshot)
-        cursor = stack.enter_context(snapshots.reading(place.server, snapshot.name))
+        cursor = stack.enter_context(snapshots.reading(snapshots.on(place.server, snapshot), snapshot.name))
         catalog = read_catalog(cursor, schemas=place.server.schemas)
         return PostgresAnswers(cursor, catalog.tables, name="postgresql (target)")
 

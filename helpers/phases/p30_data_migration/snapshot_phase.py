@@ -103,7 +103,7 @@ class SnapshotPhase(Phase):
         if kept is None:
             return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
         try:
-            with snapshot.reading(source, kept.name) as cursor:
+            with snapshot.reading(snapshot.on(source, kept), kept.name) as cursor:
                 tables = read_catalog(
                     cursor, schemas=source.schemas, tables=self._globs, exclude=self._exclude,
                     described=self.settings.tables,
