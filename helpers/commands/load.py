@@ -31,6 +31,7 @@ def load(
     from helpers.model import manifest as manifests
     from helpers.platforms.s3 import Bucket
     from helpers.settings import TARGETS
+    from helpers.source import left_out
     from helpers.source.held_snapshots import released_when_refused
 
     one_of("--target", target, TARGETS)
@@ -47,12 +48,18 @@ def load(
     with contextlib.nullcontext() if plan else released_when_refused(manifest.snapshot, manifest.source, let_go):
         what = loading.plan_load(manifest, bucket, there, table=target_table, exclude=exclude or ())
         say(f"into {what.there.where}")
+        untold: dict[str, str] = {}
         if plan:
             rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in what.tables]
             return planned("would load", ("table", "action", "rows", "files"), rows)
         with progress("load") as report:
-            loaded = loading.load(what, progress=report)
-    return Answer(
-        {"tables": [vars(table) for table in loaded]},
-        lambda: screen.table("loaded", "table", "rows", "action", rows=[(t.table, t.rows, t.action) for t in loaded]),
-    )
+            loaded = loading.load(what, progress=report, untold=untold.update)
+
+    def show() -> None:
+        screen.table("loaded", "table", "rows", "action", rows=[(t.table, t.rows, t.action) for t in loaded])
+        if told := len(what.keys) - len(untold):
+            say(f"{told:,} keys are in the target's catalog, as information that it does not enforce")
+        for line in left_out.lines(untold, said="not told"):
+            say(line)
+
+    return Answer({"tables": [vars(table) for table in loaded], "keys_not_told": untold}, show)

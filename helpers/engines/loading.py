@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from helpers.engines.shapes import TableShape
 from helpers.errors import LoadError, MigrationError
+from helpers.model.keys import Told
 from helpers.model.manifest import StagedTable
 from helpers.model.names import Refusal
 from helpers.platforms.naming import NameRules
@@ -123,6 +124,18 @@ class Loader(ABC):
 
     def keep_table(self, table: TableLoad) -> None:  # noqa: B027 - most engines have nothing to do
         """Completes a table that has the rows of this very load."""
+
+    def tell_keys(self, told: Sequence[Told], tables: Collection[str]) -> dict[str, str]:
+        """Makes the target's catalog say which keys the source has, of the tables that loads of ours made there.
+
+        Args:
+            told: every key of the manifest, by the target's names; of tables that are not loaded now, too.
+            tables: of the manifest, by the target's names.
+
+        Returns:
+            Each key that the target was not told of, and why.
+        """
+        return {str(each): "its tables have no place for keys" for each in told}
 
     @abstractmethod
     def drop(self, table: str, *, written: bool) -> None:

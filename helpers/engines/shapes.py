@@ -5,11 +5,11 @@ Everywhere None is "cannot be told", which is never compared; an empty text or t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from helpers.model import declared, defaults
-from helpers.model.catalog import Column, Key, Table
+from helpers.model import keys as model_keys
+from helpers.model.catalog import Column, ForeignKey, Key, Table
 from helpers.model.declared import POSTGRESQL, Ddl, Declared
 from helpers.model.manifest import StagedColumn, StagedTable
 
@@ -38,13 +38,15 @@ class TableShape:
     Attributes:
         ddl: of the engine that it is in, or for.
         columns: in their order.
-        keys: that the target keeps, or, in Snowflake, that it was told of.
+        keys: that the target keeps, or that it was told of.
+        foreign_keys: likewise, by the names of that side.
     """
 
     ddl: Ddl
     columns: tuple[ColumnShape, ...]
     keys: tuple[Key, ...] | None = None
     comment: str | None = None
+    foreign_keys: tuple[ForeignKey, ...] | None = None
 
     def column(self, name: str) -> ColumnShape | None:
         """The column of exactly that name, or None."""
@@ -62,7 +64,7 @@ def source_shape(table: Table) -> TableShape:
         ColumnShape(c.name, POSTGRESQL.read(c.type.sql), c.not_null, c.default, c.comment or "", c.type.labels)
         for c in table.columns
     )
-    return TableShape(POSTGRESQL, tuple(columns), table.keys, table.comment or "")
+    return TableShape(POSTGRESQL, tuple(columns), table.keys, table.comment or "", table.foreign_keys)
 
 
 def loaded_shape(staged: StagedTable, ddl: Ddl, source: Table | None = None) -> TableShape:
@@ -73,12 +75,15 @@ def loaded_shape(staged: StagedTable, ddl: Ddl, source: Table | None = None) -> 
         ddl: the target's.
         source: the table as it is now, with the columns and types of `staged`: what the values do not depend on, which is
             nullability, defaults, keys and comments, is then taken from it.
+
+    Returns:
+        Without the foreign keys, for which the places of other tables have to be known.
     """
     now = {column.name: column for column in source.columns} if source else {}
     columns = tuple(_column(c, now.get(c.source) if c.flag_of is None else None, ddl) for c in staged.columns)
-    table = source or staged
-    keys = _primary(table.key) if ddl.tells_keys else None
-    return TableShape(ddl, columns, keys, table.comment or "")
+    own = model_keys.distinct(model_keys.hold(source.keys, staged.columns)) if source else model_keys.of_table(staged)
+    keys = None if ddl.keys == "none" else tuple(key for key in own if key.primary or ddl.keys == "all")
+    return TableShape(ddl, columns, keys, (source or staged).comment or "")
 
 
 def _column(staged: StagedColumn, now: Column | None, ddl: Ddl) -> ColumnShape:
@@ -105,7 +110,7 @@ def difference(found: TableShape, wanted: TableShape) -> str:
         if defaults_differ(have, want, found.ddl):
             return f"its column {have.name} has the default {have.default or 'NULL'} for {want.default or 'NULL'}"
     if keys_differ(found, wanted):
-        have_key, want_key = (", ".join(map(str, keys)) or "none" for keys in (found.keys or (), wanted.keys or ()))
+        have_key, want_key = (", ".join(map(str, primary(shape))) or "none" for shape in (found, wanted))
         return f"its key is {have_key}, and the source's {want_key}"
     return ""
 
@@ -131,11 +136,10 @@ def defaults_differ(have: ColumnShape, want: ColumnShape, ddl: Ddl) -> bool:
 
 
 def keys_differ(found: TableShape, wanted: TableShape) -> bool:
-    """Whether two tables have other keys, where the target tells them."""
-    return found.keys is not None and found.keys != wanted.keys
+    """Whether two tables have other primary keys, where the target tells them; the others are told when all tables are there."""
+    return found.keys is not None and primary(found) != primary(wanted)
 
 
-def _primary(key: Iterable[str]) -> tuple[Key, ...]:
-    """The one key by which rows are told apart."""
-    columns = tuple(key)
-    return (Key(columns, primary=True),) if columns else ()
+def primary(shape: TableShape) -> tuple[Key, ...]:
+    """Its primary key, if it has one."""
+    return tuple(key for key in shape.keys or () if key.primary)

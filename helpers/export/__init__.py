@@ -211,6 +211,9 @@ def plan_export(
         catalog = left_out.complete(cursor, measured(cursor, catalog))
         census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
         version = postgres.value(cursor, "SHOW server_version")
+    planned_tables = tuple(_planned_table(c, options.workers) for c in census)
+    staged = [(c.table, t.columns) for c, t in zip(census, planned_tables, strict=True)]
+    catalog = left_out.with_keys(catalog, staged)
     state = ExportState(
         export=_new_name(uuid4().hex[:6]),
         source=postgres.address(source),
@@ -220,7 +223,7 @@ def plan_export(
         lsn_exact=snapshot.exact,
         why_approximate=snapshot.why_approximate,
         instance=source.instance,
-        tables=tuple(_planned_table(c, options.workers) for c in census),
+        tables=planned_tables,
         left_out=catalog.left_out,
         complete=complete,
     )
@@ -365,7 +368,7 @@ def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress 
                 progress(number, len(plan.state.tables), f"is {table} still the same?")
             source = sources[str(table)]
             same = is_unchanged(plan.source, plan.options, plan.snapshot.name, source, table.columns, old)
-            table = old if same else table
+            table = old.model_copy(update={"keys": table.keys, "foreign_keys": table.foreign_keys}) if same else table
         tables.append(table)
     return replace(plan, state=plan.state.model_copy(update={"tables": tuple(tables)}), resumed=True)
 

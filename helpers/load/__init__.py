@@ -6,7 +6,7 @@ of ours made is replaced or dropped. What differs between engines is in `helpers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from uuid import uuid4
 
@@ -15,7 +15,8 @@ from helpers.engines import shapes
 from helpers.engines.loading import Destination, Loader, Standing, TableLoad
 from helpers.errors import MigrationError, TargetRefused, UsageError
 from helpers.load import comments
-from helpers.model import names
+from helpers.model import keys, names
+from helpers.model.keys import Told
 from helpers.model.manifest import Manifest, StagedTable
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
@@ -29,6 +30,7 @@ class LoadPlan:
     Attributes:
         stale: tables that an earlier load from this stage made and the source no longer has; they are dropped.
         written: those of the stale ones to which others wrote since.
+        keys: that the target is told of once the tables are there.
     """
 
     manifest: Manifest
@@ -37,6 +39,7 @@ class LoadPlan:
     tables: tuple[TableLoad, ...]
     stale: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
+    keys: tuple[Told, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -86,16 +89,20 @@ def plan_load(
         gone = loader.gone(chosen) if whole else {}
         refuse_together([*refused, *loader.refused], on=there.where)
     written = tuple(sorted(name for name, by_others in gone.items() if by_others))
-    return LoadPlan(manifest, bucket, there, tuple(planned), tuple(sorted(gone)), written)
+    return LoadPlan(manifest, bucket, there, tuple(planned), tuple(sorted(gone)), written, _keys(manifest, there))
 
 
-def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | None = None) -> tuple[Loaded, ...]:
-    """Loads every table of `plan`.
+def load(
+    plan: LoadPlan, *, load_id: str | None = None, progress: Progress | None = None,
+    untold: Callable[[Mapping[str, str]], object] | None = None,
+) -> tuple[Loaded, ...]:  # fmt: skip
+    """Loads every table of `plan`, then tells the target of their keys.
 
     Args:
         plan: what to load.
         load_id: recorded with the rows; tables that hold the rows of this very load are not loaded again.
         progress: told about the rows loaded.
+        untold: is given the keys that the target did not take, and why; the rows are there all the same.
 
     Raises:
         ConnectionFailed: the target does not answer any more.
@@ -118,6 +125,13 @@ def load(plan: LoadPlan, *, load_id: str | None = None, progress: Progress | Non
             done += table.staged.rows
         for name in plan.stale:
             loader.drop(name, written=name in plan.written)
+        if progress and plan.keys:
+            progress(done, plan.rows, "telling of keys")
+        refused = loader.tell_keys(plan.keys, [staged.name for staged in plan.manifest.tables])
+        for key, why in refused.items():
+            log.event("key-not-told", target=plan.there.target.adapter, key=key, why=why)
+        if untold:
+            untold(refused)
         loader.finish([table.target for table in plan.tables], plan.stale, plan.rows)
         if progress:
             progress(done, plan.rows, "loaded")
@@ -177,6 +191,16 @@ def _plan_table(loader: Loader, staged: StagedTable, there: Standing | None) -> 
     if there.kept:
         plan = replace(plan, action=f"{plan.action}; others wrote to it since its load: {there.kept}")
     return plan
+
+
+def _keys(manifest: Manifest, there: Destination) -> tuple[Told, ...]:
+    schema = there.target.schema_
+    moved = {(staged.schema_, staged.name) for staged in manifest.tables}
+
+    def place(source: str, table: str) -> tuple[str, str] | None:
+        return (schema, table) if (source, table) in moved else None
+
+    return keys.told(manifest.tables, place, unique=engines.engine(there.target.adapter).ddl.keys == "all")
 
 
 def _refused_names(

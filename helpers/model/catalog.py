@@ -88,14 +88,39 @@ class Key:
 
     Attributes:
         deferred: whether it may be broken within a transaction.
+        name: of the index, which is its constraint's where it has one; two keys are the same whatever they are called.
     """
 
     columns: tuple[str, ...]
     primary: bool
     deferred: bool = field(default=False, compare=False)
+    name: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{'PRIMARY KEY' if self.primary else 'UNIQUE'} ({', '.join(self.columns)})"
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """Columns whose values are a key of another table, or of the same one.
+
+    Attributes:
+        schema, table: that it refers to.
+        referenced: its columns, one for each of `columns`.
+        name: of the constraint; two foreign keys are the same whatever they are called.
+        unchecked: why rows may break it, such as "NOT VALID"; empty where none does.
+    """
+
+    columns: tuple[str, ...]
+    schema: str
+    table: str
+    referenced: tuple[str, ...]
+    name: str = field(default="", compare=False)
+    unchecked: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        columns, referenced = ", ".join(self.columns), ", ".join(self.referenced)
+        return f"FOREIGN KEY ({columns}) REFERENCES {self.schema}.{self.table} ({referenced})"
 
 
 @dataclass(frozen=True)
@@ -154,12 +179,14 @@ class Table:
         kind: `pg_class.relkind`: r table, p partitioned table, v view, m materialized view.
         key: by which rows are told apart: the primary key, else the smallest unique index over NOT NULL columns.
         keys: the primary key and every unique index over all rows, whether their columns take NULL or not.
+        foreign_keys: of the table, whether the tables that they refer to move or not.
         heirs: tables that inherit from it, at any depth, by OID and name: `SELECT` shows their rows as its own. They are not
             its partitions.
         through_parent: whether the role may read the partitions only through the table.
         where: the rows that move, as a condition in the source's SQL; empty for all.
         omitted: columns that do not move, and are none of `columns`.
         reason: why not all of it moves as it is.
+        lost_keys: over columns that do not move as they are; none of `keys`.
     """
 
     schema: str
@@ -172,11 +199,13 @@ class Table:
     estimated_rows: int = 0
     kind: str = "r"
     keys: tuple[Key, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
     heirs: tuple[Heir, ...] = ()
     through_parent: bool = False
     where: str = ""
     omitted: tuple[str, ...] = ()
     reason: str = ""
+    lost_keys: tuple[Key, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"

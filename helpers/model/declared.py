@@ -89,7 +89,7 @@ class Ddl:
         sqlglot: sqlglot's name of the SQL that its defaults are written in.
         staged: the attribute of a staged column that has the type which a load gives it.
         default: writes a column's default; None where it has none, or its catalog does not tell them.
-        tells_keys: whether it is told of the key by which rows are told apart.
+        keys: of which keys it may be told, or keeps: none, primary and foreign ones, or unique ones too.
         enforces_keys: whether it keeps to its keys.
         drops_schemas: whether a name may follow its schema's, since PostgreSQL prints that or not by the session's search_path.
     """
@@ -99,7 +99,7 @@ class Ddl:
     sqlglot: str
     staged: str
     default: DefaultWriter | None = None
-    tells_keys: bool = False
+    keys: Literal["none", "primary", "all"] = "none"
     enforces_keys: bool = False
     drops_schemas: bool = False
     _known: dict[str, Declared] = field(default_factory=dict, repr=False)
@@ -160,6 +160,7 @@ POSTGRESQL = Ddl(
     },
     sqlglot="postgres",
     staged="snowflake",  # nothing is loaded into it: the column's name is all that counts
+    keys="all",
     enforces_keys=True,
     drops_schemas=True,
 )

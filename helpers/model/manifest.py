@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from helpers.errors import StageError, UsageError
 from helpers.model import catalog, globs, stored
+from helpers.model.catalog import ForeignKey, Key
 from helpers.model.stored import Stored
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket
@@ -84,6 +85,9 @@ class ExportedTable(Stored):
     """What an export's state and its manifest both say of a table.
 
     Attributes:
+        key: by which rows are told apart; see `catalog.Table`.
+        keys: of the source, that hold of the staged rows; None of an export that did not say.
+        foreign_keys: likewise, whether the tables that they refer to were exported or not.
         where: the rows that move, as a condition in the source's SQL; empty for all.
         omitted: columns that do not move.
         reason: why not all of it moves as it is.
@@ -99,6 +103,8 @@ class ExportedTable(Stored):
     where: str = ""
     omitted: tuple[str, ...] = ()
     reason: str = ""
+    keys: tuple[Key, ...] | None = None
+    foreign_keys: tuple[ForeignKey, ...] = ()
 
     @property
     def condition(self) -> str:

@@ -54,6 +54,7 @@ def described(table: Table, tables: Tables) -> Table:
         columns=columns,
         key=table.key if telling.issuperset(table.key) else _another_key(columns, keys),
         keys=keys,
+        lost_keys=tuple(key for key in table.keys if key not in keys),
         where=(match.where or "").strip(),
         omitted=tuple(c.name for c in table.columns if c.name in match.omit),
         reason=match.reason or "",

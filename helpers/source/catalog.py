@@ -11,7 +11,7 @@ import psycopg2
 
 from helpers.errors import SourceRefused, UsageError
 from helpers.model import globs, masks
-from helpers.model.catalog import Catalog, Column, Heap, Heir, Key, PgType, Table
+from helpers.model.catalog import Catalog, Column, ForeignKey, Heap, Heir, Key, PgType, Table
 from helpers.platforms.postgres import rows, savepoint
 from helpers.settings import Tables
 from helpers.source.comments import NO_TEXT, read_comments
@@ -63,7 +63,7 @@ def read_catalog(
         globs.refuse_nothing_left(exclude)
     oids = [relation.oid for relation in chosen]
     comments = read_comments(cursor, oids)
-    columns, indexes, heirs, (heaps, through) = _described(cursor, chosen, comments.texts)
+    columns, indexes, foreign_keys, heirs, (heaps, through) = _described(cursor, chosen, comments.texts)
     found = [
         Table(
             schema=row.schema,
@@ -76,6 +76,7 @@ def read_catalog(
             estimated_rows=row.estimate,
             kind=row.kind,
             keys=tuple(dict.fromkeys(index.key for index in indexes.get(row.oid, ()))),
+            foreign_keys=foreign_keys.get(row.oid, ()),
             heirs=heirs.get(row.oid, ()),
             through_parent=row.oid in through,
         )
@@ -92,7 +93,7 @@ def read_catalog(
 
 
 def _described(cursor: Any, chosen: Sequence[Relation], comments: Mapping[tuple[int, int], str]) -> Any:
-    """Columns, indexes, heirs and heaps of the relations.
+    """Columns, indexes, foreign keys, heirs and heaps of the relations.
 
     Raises:
         SourceRefused: of some of them they are no text; it names all of those.
@@ -104,6 +105,7 @@ def _described(cursor: Any, chosen: Sequence[Relation], comments: Mapping[tuple[
                 return (
                     _columns(cursor, oids, comments),
                     _indexes(cursor, oids),
+                    _foreign_keys(cursor, oids),
                     _heirs(cursor, oids),
                     _heaps(cursor, oids),
                 )
@@ -238,23 +240,57 @@ def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
     for row in rows(
         cursor,
         f"""
-        SELECT i.indrelid AS relation, i.indisprimary AS primary,
+        SELECT i.indrelid AS relation, i.indisprimary AS primary, x.relname AS name,
                array_agg(a.attname::text ORDER BY k.position) AS columns,
                i.indimmediate AS immediate, i.indimmediate AND bool_and(a.attnotnull AND NOT {_UNCHECKED}) AS tells_apart
-        FROM pg_index i
+        FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
         CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, position)
         LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
         WHERE i.indrelid = ANY (%s::oid[]) AND i.indisunique AND i.indisvalid
           AND i.indpred IS NULL AND i.indexprs IS NULL AND k.position <= i.indnkeyatts
-        GROUP BY i.indrelid, i.indexrelid, i.indisprimary, i.indimmediate
+        GROUP BY i.indrelid, i.indexrelid, i.indisprimary, i.indimmediate, x.relname
         ORDER BY i.indrelid, i.indisprimary DESC, count(*), i.indexrelid
         """,
         (oids,),
     ):
-        key = Key(tuple(row["columns"]), row["primary"], deferred=not row["immediate"])
+        key = Key(tuple(row["columns"]), row["primary"], deferred=not row["immediate"], name=row["name"])
         index = _Index(key, row["tells_apart"])
         found.setdefault(row["relation"], []).append(index)
     return found
+
+
+def _foreign_keys(cursor: Any, oids: list[int]) -> dict[int, tuple[ForeignKey, ...]]:
+    """Foreign keys as they were declared: the copies that PostgreSQL keeps for partitions are none of their own.
+
+    A temporal one refers to periods (PERIOD, since PostgreSQL 18), which is no equality of values: it is left to the list of
+    what stays behind.
+    """
+    found: dict[int, list[ForeignKey]] = {}
+    for row in rows(
+        cursor,
+        """
+        SELECT k.conrelid AS relation, k.conname AS name, n.nspname AS schema, r.relname AS table,
+               array_agg(a.attname::text ORDER BY p.position) AS columns,
+               array_agg(f.attname::text ORDER BY p.position) AS referenced,
+               CASE WHEN NOT coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) THEN 'NOT ENFORCED'
+                    WHEN NOT k.convalidated THEN 'NOT VALID' ELSE '' END AS unchecked
+        FROM pg_constraint k
+        JOIN pg_class r ON r.oid = k.confrelid JOIN pg_namespace n ON n.oid = r.relnamespace
+        CROSS JOIN LATERAL unnest(k.conkey, k.confkey) WITH ORDINALITY AS p (attnum, referenced, position)
+        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = p.attnum
+        JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = p.referenced
+        WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY (%s::oid[])
+          AND NOT coalesce((to_jsonb(k) ->> 'conperiod')::bool, false)
+        GROUP BY k.oid, k.conrelid, k.conname, n.nspname, r.relname, k.convalidated, to_jsonb(k) ->> 'conenforced'
+        ORDER BY k.conrelid, k.conname
+        """,
+        (oids,),
+    ):
+        key = ForeignKey(
+            tuple(row["columns"]), row["schema"], row["table"], tuple(row["referenced"]), row["name"], row["unchecked"]
+        )
+        found.setdefault(row["relation"], []).append(key)
+    return {oid: tuple(keys) for oid, keys in found.items()}
 
 
 def _heaps(cursor: Any, oids: list[int]) -> tuple[dict[int, tuple[Heap, ...]], set[int]]:

@@ -7,7 +7,7 @@ was chosen, beside what was not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,9 @@ import psycopg2
 
 from helpers.model.catalog import Catalog, Table
 from helpers.model.globs import left_by_choice
+from helpers.model.manifest import StagedColumn
 from helpers.platforms.postgres import identifier, savepoint, value
-from helpers.source import census_scan
+from helpers.source import census_scan, rules
 from helpers.source.relations import FIRST_OF_USERS
 
 NAMED = 5
@@ -41,7 +42,22 @@ def complete(cursor: Any, catalog: Catalog) -> Catalog:
         if table.heirs
     }
     parts = {name: why for table in catalog.tables for name, why in _parts(cursor, table)}
-    return replace(catalog, left_out={**parts, **rows, **catalog.left_out, **_no_relations(cursor)})
+    own = rules.staying(cursor, catalog.tables)
+    return replace(catalog, left_out={**parts, **rows, **catalog.left_out, **own, **_no_relations(cursor)})
+
+
+def with_keys(
+    catalog: Catalog, staged: Iterable[tuple[Table, Sequence[StagedColumn]]], moved: Iterable[str] = ()
+) -> Catalog:
+    """The catalog, its `left_out` with the keys that no target is told of.
+
+    Args:
+        catalog: whose tables move.
+        staged: its tables, each with its columns as they are staged.
+        moved: tables that were moved before and are not in the catalog.
+    """
+    there = {str(table) for table in catalog.tables} | set(moved)
+    return replace(catalog, left_out={**catalog.left_out, **rules.keys_staying(staged, there)})
 
 
 def grouped(left_out: Mapping[str, str]) -> Iterator[tuple[str, str]]:

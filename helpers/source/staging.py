@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from helpers.model import keys, types
 from helpers.model import manifest as manifests
-from helpers.model import types
 from helpers.model.catalog import Column
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.source.census import ColumnCensus, Field, TableCensus
@@ -15,9 +15,10 @@ def staged_table(census: TableCensus) -> StagedTable:
     fields = ((column, field) for column in census.columns for field in column.fields)
     columns = tuple(_staged(column, field, name) for (column, field), name in zip(fields, names, strict=True))
     table = census.table
+    own, foreign = keys.staged_keys(table, columns)
     return StagedTable(
         schema_=table.schema, name=table.name, key=table.key, comment=table.comment, columns=columns, files=(),
-        rows=census.rows, where=table.where, omitted=table.omitted, reason=table.reason,
+        rows=census.rows, keys=own, foreign_keys=foreign, where=table.where, omitted=table.omitted, reason=table.reason,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import ColumnCensus, TableCensus, check_policies
 from helpers.source.census_worker import take_censuses
 from helpers.source.described import refuse_unfit
+from helpers.source.staging import staged_table
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def census(
         snapshot = postgres.value(cursor, "SELECT pg_export_snapshot()")
         catalog = left_out.complete(cursor, measured(cursor, catalog))
         counted = take_censuses(cursor, settings.source, settings.export, snapshot, catalog.tables, progress=progress)
+        catalog = left_out.with_keys(catalog, [(each.table, staged_table(each).columns) for each in counted])
         return Stock(counted, catalog.left_out)
 
 

@@ -16,6 +16,7 @@ from helpers.engines.base import Place
 from helpers.engines.columns import TablePlan, as_compared
 from helpers.engines.shapes import TableShape
 from helpers.errors import StageError, UsageError
+from helpers.model import keys
 from helpers.model import manifest as manifests
 from helpers.model.catalog import Column, Masked, PgType, Table, kinds_read
 from helpers.model.globs import left_by_choice
@@ -162,7 +163,7 @@ def planned(
             )  # fmt: skip
         note = "the export's LSN, by the digests in its manifest"
         staged, excluded = manifest.chosen(tables, exclude)
-        plans = tuple(_plans_of_stage(staged, manifest.lsn, options, target))
+        plans = _related(tuple(_plans_of_stage(staged, manifest.lsn, options, target)), manifest, options, target)
         _all_used(options, plans, complete=not tables and not exclude)
         yield VerifyPlan(
             chosen, source_name, target, check, "", manifest.lsn, _noted(note, manifest.lsn_exact), True, plans, folder,
@@ -228,6 +229,7 @@ def _plans_of_stage(
             ),
             staged.key, (),
             where=staged.where, omitted=staged.omitted, reason=staged.reason,
+            keys=keys.of_table(staged), foreign_keys=staged.foreign_keys,
         )  # fmt: skip
         expected = shapes.loaded_shape(staged, engine(target).ddl)
         yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, lsn, target)
@@ -277,7 +279,41 @@ def _plans_of_source(
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
             plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn, target))
         _all_used(options, plans, complete=not (tables or left_by_choice(catalog.left_out)))
-        return tuple(plans), catalog.left_out
+        if engine(target).as_staged:
+            catalog = left_out.with_keys(catalog, [(plan.table, plan.staged_columns) for plan in plans], exported)
+        return _related(tuple(plans), manifest, options, target), catalog.left_out
+
+
+def _related(
+    plans: tuple[TablePlan, ...], manifest: Manifest | None, options: Options, target: TargetName
+) -> tuple[TablePlan, ...]:
+    """The plans, with the foreign keys that the target should have: those between tables that are there."""
+    if not engine(target).as_staged or engine(target).ddl.keys == "none":
+        return plans
+    names = options.names if engine(target).renames else {}
+    moved = {str(staged): keys.of_table(staged) for staged in (manifest.tables if manifest else ())}
+    moved |= {str(plan.table): keys.hold(plan.table.keys, plan.staged_columns) for plan in plans}
+
+    def place(schema: str, table: str) -> tuple[str, str] | None:
+        name = f"{schema}.{table}"
+        return ("", names.get(name, table)) if name in moved else None
+
+    def referenced(schema: str, table: str, column: str) -> str:
+        return names.get(f"{schema}.{table}.{column}", column)
+
+    def own(plan: TablePlan) -> TablePlan:
+        unique = plan.expected.ddl.keys == "all"
+        held = [
+            key for key in plan.table.foreign_keys
+            if not keys.why_not(key, plan.staged_columns)
+            and (to := keys.referred(key, moved.get(f"{key.schema}.{key.table}", ())))
+            and (unique or to.primary)
+        ]  # fmt: skip
+        columns = {column.name: column.there for column in plan.columns}
+        related = keys.related(held, columns, place, referenced)
+        return replace(plan, expected=replace(plan.expected, foreign_keys=related))
+
+    return tuple(map(own, plans))
 
 
 def _not_compared(manifest: Manifest, plans: Sequence[TablePlan]) -> Mapping[str, str]:
@@ -332,8 +368,8 @@ def _tolerance(table: Table, column: StagedColumn, tolerances: Mapping[str, floa
 def _all_used(options: Options, plans: Sequence[TablePlan], *, complete: bool) -> None:
     """Refuses what was given for a name that there is not; names of tables that were left out pass."""
     known = {str(p.table) for p in plans} | {f"{p.table}.{c.name}" for p in plans for c in p.columns}
-    for what, keys in (("--map", options.names), ("--tolerance", options.tolerances)):
-        for key in keys:
+    for what, given in (("--map", options.names), ("--tolerance", options.tolerances)):
+        for key in given:
             if key not in known and (complete or any(key.startswith(f"{p.table}.") for p in plans)):
                 raise UsageError(
                     "match the names", on=f"{what} {key}", why="the source has no such table or column among those compared",

@@ -17,6 +17,9 @@
 | key-missing          | error    | a warning where the target does not enforce keys                                         |
 | key-changed          | error    | likewise; a warning too where the same columns are a key of another kind or order        |
 | key-added            | warning  | rows that the source takes may be refused                                                |
+| foreign-key-missing  | warning  | it says nothing of the rows                                                              |
+| foreign-key-changed  | warning  | the same columns refer to others                                                         |
+| foreign-key-added    | warning  |                                                                                          |
 | comment-changed      | warning  |                                                                                          |
 
 Only an error makes a table different. What one side does not tell is never a finding: `not_compared` names it.
@@ -31,7 +34,7 @@ from typing import Literal
 
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.model import declared, defaults
-from helpers.model.catalog import Key
+from helpers.model.catalog import ForeignKey, Key
 from helpers.model.declared import Ddl
 from helpers.verify.report import SchemaFinding
 
@@ -74,6 +77,7 @@ def compare_schema(
         ),
         *_reordered(expected, found, names),
         *_key_findings(expected, found, names),
+        *_foreign_key_findings(expected, found, names),
         *_comment_findings(None, expected.comment, found.comment),
     )
 
@@ -148,6 +152,7 @@ def not_compared(
     }
     words = [f"{what} of {', '.join(columns)}" for what, columns in of_columns.items() if columns]
     words += ["keys"] if expected.keys is None or found.keys is None else []
+    words += ["foreign keys"] if expected.foreign_keys and found.foreign_keys is None and found.keys is not None else []
     words += ["comment of the table"] if expected.comment is None or found.comment is None else []
     return tuple(words)
 
@@ -266,6 +271,37 @@ def _key_findings(expected: TableShape, found: TableShape, names: Mapping[str, s
         yield SchemaFinding("key-changed", "warning" if alike else enforced, None, str(key), str(other))
     for key in added:
         yield SchemaFinding("key-added", "warning", None, None, str(key))
+
+
+def _foreign_key_findings(expected: TableShape, found: TableShape, names: Mapping[str, str]) -> Iterator[SchemaFinding]:
+    if expected.foreign_keys is None or found.foreign_keys is None:
+        return
+    wanted = {_compared(key, names): key for key in expected.foreign_keys}
+    there = {_compared(key, {}): key for key in found.foreign_keys}
+    added = [key for each, key in there.items() if each not in wanted]
+    for each, key in wanted.items():
+        if each in there:
+            continue
+        columns = {column for column, _ in each[1]}
+        other = next((one for one in added if set(one.columns) == columns), None)
+        if other is None:
+            yield SchemaFinding("foreign-key-missing", "warning", None, _written(key), None)
+        else:
+            added.remove(other)
+            yield SchemaFinding("foreign-key-changed", "warning", None, _written(key), _written(other))
+    for key in added:
+        yield SchemaFinding("foreign-key-added", "warning", None, None, _written(key))
+
+
+def _compared(key: ForeignKey, names: Mapping[str, str]) -> tuple[str, frozenset[tuple[str, str]]]:
+    """What of a foreign key has to be the same; the schema is the target's own."""
+    return key.table, frozenset(
+        (names.get(name, name), to) for name, to in zip(key.columns, key.referenced, strict=True)
+    )
+
+
+def _written(key: ForeignKey) -> str:
+    return f"FOREIGN KEY ({', '.join(key.columns)}) REFERENCES {key.table} ({', '.join(key.referenced)})"
 
 
 def _comment_findings(column: str | None, want: str | None, have: str | None) -> Iterator[SchemaFinding]:

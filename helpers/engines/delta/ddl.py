@@ -9,7 +9,8 @@ from typing import Any
 
 from helpers.model.declared import Ddl, Rule
 
-# Delta's own log knows neither keys nor, without a feature that the load does not use, defaults.
+# Delta's own log knows neither keys nor, without a feature that the load does not use, defaults; Unity Catalog keeps primary and
+# foreign keys (https://docs.databricks.com/en/tables/constraints.html).
 DELTA = Ddl(
     "delta",
     {
@@ -29,6 +30,7 @@ DELTA = Ddl(
     },
     sqlglot="databricks",
     staged="delta",
+    keys="primary",
 )
 
 _NAMES_IN_THE_LOG = {"byte": "TINYINT", "short": "SMALLINT", "integer": "INT", "long": "BIGINT"}

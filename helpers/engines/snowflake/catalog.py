@@ -10,7 +10,7 @@ from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.errors import LoadError
 from helpers.model import types
-from helpers.model.catalog import Key
+from helpers.model.catalog import ForeignKey, Key
 from helpers.platforms.snowflake import Session, identifier
 
 MOST_LISTED = 10_000
@@ -92,13 +92,16 @@ def read_tables(
         if row["DATA_TYPE"] in _OF_TIME and row["DATETIME_PRECISION"] is None and table not in described:
             described[table] = _described(session, database, schema, table)
         columns.setdefault(table, []).append(_column(row, described.get(table, {})))
-    keys = _keys(session, database, schema) if columns else {}
+    keys, foreign = (
+        (read_keys(session, database, schema), read_foreign_keys(session, database, schema)) if columns else ({}, {})
+    )
     return {
         table: TableShape(
-            SNOWFLAKE, tuple(found), None if keys is None else keys.get(table, ()), present[table].comment
+            SNOWFLAKE, tuple(found), None if keys is None else keys.get(table, ()), present[table].comment,
+            None if foreign is None else foreign.get(table, ()),
         )
         for table, found in columns.items()
-    }
+    }  # fmt: skip
 
 
 def declared_type(
@@ -151,15 +154,48 @@ def _described(session: Session, database: str, schema: str, table: str) -> dict
     return {row["name"]: row["type"] for row in rows}
 
 
-def _keys(session: Session, database: str, schema: str) -> dict[str, tuple[Key, ...]] | None:
-    """Primary keys by table; None where the target does not list them to this role."""
+def read_keys(session: Session, database: str, schema: str) -> dict[str, tuple[Key, ...]] | None:
+    """Primary and unique keys by table; None where the target does not list them to this role."""
+    found: dict[str, list[Key]] = {}
+    for kind in ("PRIMARY", "UNIQUE"):
+        rows = _shown(session, f"{kind} KEYS", database, schema)
+        if rows is None:
+            return None
+        parts: dict[tuple[str, str], list[tuple[int, str]]] = {}
+        for row in rows:
+            part = int(row["key_sequence"]), row["column_name"]
+            parts.setdefault((row["table_name"], row["constraint_name"]), []).append(part)
+        for (table, name), columns in parts.items():
+            key = Key(tuple(column for _, column in sorted(columns)), kind == "PRIMARY", name)
+            found.setdefault(table, []).append(key)
+    return {table: tuple(keys) for table, keys in found.items()}
+
+
+def read_foreign_keys(session: Session, database: str, schema: str) -> dict[str, tuple[ForeignKey, ...]] | None:
+    """Foreign keys by the table that has them; None where the target does not list them to this role."""
+    rows = _shown(session, "IMPORTED KEYS", database, schema)
+    if rows is None:
+        return None
+    parts: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
+    for row in rows:
+        if row["fk_schema_name"] == schema:
+            parts.setdefault((row["fk_table_name"], row["fk_name"]), []).append((int(row["key_sequence"]), row))
+    found: dict[str, list[ForeignKey]] = {}
+    for (table, name), columns in parts.items():
+        own = [row for _, row in sorted(columns, key=lambda part: part[0])]
+        key = ForeignKey(
+            tuple(row["fk_column_name"] for row in own), own[0]["pk_schema_name"], own[0]["pk_table_name"],
+            tuple(row["pk_column_name"] for row in own), name,
+        )  # fmt: skip
+        found.setdefault(table, []).append(key)
+    return {table: tuple(keys) for table, keys in found.items()}
+
+
+def _shown(session: Session, what: str, database: str, schema: str) -> list[dict[str, Any]] | None:
+    """https://docs.snowflake.com/en/sql-reference/sql/show-primary-keys, …/show-unique-keys, …/show-imported-keys"""
     try:
-        rows = session.execute(
-            f"SHOW PRIMARY KEYS IN SCHEMA {identifier(database, schema)}", doing="list the primary keys of the target"
+        return session.execute(
+            f"SHOW {what} IN SCHEMA {identifier(database, schema)}", doing=f"list the {what.lower()} of the target"
         )
     except LoadError:
         return None
-    found: dict[str, list[tuple[int, str]]] = {}
-    for row in rows:
-        found.setdefault(row["table_name"], []).append((int(row["key_sequence"]), row["column_name"]))
-    return {table: (Key(tuple(name for _, name in sorted(parts)), primary=True),) for table, parts in found.items()}

@@ -70,5 +70,5 @@ SNOWFLAKE = Ddl(
     sqlglot="snowflake",
     staged="snowflake",
     default=snowflake_default,
-    tells_keys=True,
+    keys="all",
 )

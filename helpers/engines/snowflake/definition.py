@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from helpers.engines.shapes import TableShape, defaults_differ, keys_differ, same_type
+from helpers.engines.shapes import TableShape, defaults_differ, keys_differ, primary, same_type
 from helpers.engines.snowflake.ddl import SNOWFLAKE, snowflake_default
 from helpers.model.declared import POSTGRESQL
+from helpers.model.keys import of_table
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.platforms.snowflake import identifier, literal
 
@@ -45,11 +46,11 @@ def column_definition(column: StagedColumn) -> str:
 
 def table_definition(staged: StagedTable) -> str:
     """What follows CREATE TABLE and its name. Snowflake keeps the key as information for those who read the catalog, and
-    does not enforce it (https://docs.snowflake.com/en/sql-reference/constraints-overview).
+    does not enforce it (https://docs.snowflake.com/en/sql-reference/constraints-overview); the other keys are told when all
+    tables are there (`keys`).
     """
     parts = [column_definition(column) for column in staged.columns]
-    if staged.key:
-        parts.append(f"PRIMARY KEY ({', '.join(identifier(name) for name in staged.key)})")
+    parts += _primary_key(staged)
     comment = f" COMMENT = {literal(staged.comment)}" if staged.comment else ""
     return f"({', '.join(parts)}){comment}"
 
@@ -62,7 +63,7 @@ def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Al
         return None
     before, after = [], []
     another_key = keys_differ(found, wanted)
-    if another_key and found.keys:
+    if another_key and primary(found):
         before.append("DROP PRIMARY KEY")
     for have, want in zip(kept, wanted.columns, strict=False):
         name = identifier(have.name)
@@ -89,9 +90,13 @@ def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Al
         f"ALTER COLUMN {identifier(c.name)} DROP NOT NULL" for c in found.columns if c.name in gone and c.not_null
     ]
     after += [f"DROP COLUMN {identifier(name)}" for name in gone]
-    if another_key and staged.key:
-        after.append(f"ADD PRIMARY KEY ({', '.join(identifier(name) for name in staged.key)})")
+    if another_key:
+        after += [f"ADD {key}" for key in _primary_key(staged)]
     return Alteration(tuple(before), tuple(after), gone)
+
+
+def _primary_key(staged: StagedTable) -> list[str]:
+    return [f"PRIMARY KEY ({', '.join(map(identifier, key.columns))})" for key in of_table(staged) if key.primary]
 
 
 def comment_statements(table: str, found: TableShape, wanted: TableShape) -> Iterable[str]:

@@ -18,11 +18,13 @@ from uuid import uuid4
 from helpers.engines.loading import Loader, Standing, TableLoad, There, miscounted
 from helpers.engines.shapes import TableShape, difference
 from helpers.engines.snowflake import definition as definitions
-from helpers.engines.snowflake import owner, records
+from helpers.engines.snowflake import keys, owner, records
 from helpers.engines.snowflake.catalog import TABLE, Present, read_names, read_tables
 from helpers.engines.snowflake.definition import Alteration
 from helpers.engines.snowflake.records import NEW_SUFFIX, Made, Record, beside
 from helpers.errors import UsageError
+from helpers.model.catalog import ForeignKey
+from helpers.model.keys import Told
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.platforms import snowflake
 from helpers.platforms.s3 import Bucket
@@ -109,7 +111,9 @@ class SnowflakeLoader(Loader):
         altered = replace(table, way="alter", action=f"alter the table: {differs}")
         if alteration and not alteration.gone:
             return replace(altered, details=replace(details, alteration=alteration))
-        on_it = owner.attached(self._session, self._target, name)
+        made = self._recorded.get(name)
+        own_keys = owner.keys(found, made.constraints if made else ())
+        on_it = (*owner.attached(self._session, self._target, name), *own_keys)
         gone = {column.name for column in found.columns if wanted.column(column.name) is None}
         if alteration:
             owner.refuse_lost(self._target, name, differs, [one for one in on_it if gone & set(one.columns)])
@@ -189,6 +193,21 @@ class SnowflakeLoader(Loader):
     def keep_table(self, table: TableLoad) -> None:
         for statement in table.details.comments if table.details else ():
             self._session.execute(statement, doing=f"comment on {table.staged.name}")
+
+    def tell_keys(self, told: Sequence[Told], tables: Collection[str]) -> dict[str, str]:
+        self._read_records()
+        ours = {name: made for name in tables if (made := self._recorded.get(name)) and self._is_ours(name, made)}
+        there = [
+            each for each in told
+            if each.table in ours and (not isinstance(each.key, ForeignKey) or each.key.table in ours)
+        ]  # fmt: skip
+        waiting = {
+            str(each): "its table, or the one that it refers to, is not there" for each in told if each not in there
+        }
+        return waiting | keys.tell(self._session, self._target, self._record, there, ours)
+
+    def _is_ours(self, name: str, made: Made) -> bool:
+        return name in self._present and self._present[name].created == made.created
 
     def drop(self, table: str, *, written: bool) -> None:
         if written:
@@ -285,7 +304,11 @@ class SnowflakeLoader(Loader):
 
     def _write_record(self, table: TableLoad, created: int) -> None:
         said = json.dumps(dict(table.source_comments), ensure_ascii=False)
-        self._record.write(self._session, table.target, table.staged.rows, created=created, comments=said)
+        former = self._recorded.get(table.target)
+        self._record.write(
+            self._session, table.target, table.staged.rows, created=created, comments=said,
+            constraints=former.constraints if former else (),
+        )  # fmt: skip
 
     def _keep_a_copy(self, name: str) -> None:
         copy = beside(self._target, f"{name}__{uuid4().hex[:8]}")

@@ -13,10 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from helpers.engines.shapes import TableShape
 from helpers.engines.snowflake.catalog import TABLE, Present
 from helpers.engines.snowflake.records import NEW_SUFFIX, Made
 from helpers.errors import LoadError, TargetRefused
 from helpers.model import names
+from helpers.model.catalog import ForeignKey
+from helpers.model.keys import AnyKey
 from helpers.model.manifest import StagedTable
 from helpers.model.names import Refusal
 from helpers.platforms import snowflake
@@ -95,6 +98,20 @@ def attached(session: Session, target: Snowflake, table: str) -> tuple[Attached,
         TargetRefused: the target does not say.
     """
     return (*_grants(session, target, table), *_policies(session, target, table), *_tags(session, target, table))
+
+
+def keys(found: TableShape, ours: Sequence[str]) -> Iterator[Attached]:
+    """The keys that the owner has told Snowflake of: those beside the primary one that no load made."""
+    told: list[AnyKey] = [key for key in found.keys or () if not key.primary]
+    for key in [*told, *(found.foreign_keys or ())]:
+        if key.name in ours:
+            continue
+        listed = ", ".join(map(identifier, key.columns))
+        clause = f"ALTER TABLE {{table}} ADD UNIQUE ({listed})"
+        if isinstance(key, ForeignKey):
+            referenced = ", ".join(map(identifier, key.referenced))
+            clause = f"ALTER TABLE {{table}} ADD FOREIGN KEY ({listed}) REFERENCES {identifier(key.schema, key.table)} ({referenced})"
+        yield Attached(f"the key {key.name}", key.columns, clause)
 
 
 def refuse_lost(target: Snowflake, table: str, why: str, lost: list[Attached]) -> None:

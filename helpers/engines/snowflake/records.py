@@ -8,7 +8,7 @@ was renamed or swapped keeps its own (https://docs.snowflake.com/en/sql-referenc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from helpers.engines.snowflake.catalog import Present, read_names
@@ -27,8 +27,10 @@ WHOLE = ""
 _COLUMNS = {
     "TABLE_NAME": "VARCHAR NOT NULL", "LOAD_ID": "VARCHAR NOT NULL", "EXPORT": "VARCHAR NOT NULL", "STAGE": "VARCHAR NOT NULL",
     "ROW_COUNT": "NUMBER(38,0) NOT NULL", "CREATED": "NUMBER(38,0) NOT NULL", "CHANGED": "NUMBER(38,0)",
-    "COMMENTS": "VARCHAR NOT NULL",
+    "COMMENTS": "VARCHAR NOT NULL", "CONSTRAINTS": "VARCHAR",
 }  # fmt: skip
+_SINCE = {"CONSTRAINTS"}
+"""Columns that a table of records made by an earlier version lacks; it gets them when a load begins."""
 
 _NAMES_A_QUERY = 200
 """Tables that are asked about in one statement; Snowflake's advice is to keep a statement below a megabyte."""
@@ -44,6 +46,7 @@ class Made:
         created: of the table, in milliseconds since 1970.
         changed: Snowflake's token of the last change, after the load; None where the load was broken off before it was read.
         comments: of the source at that load, by column, and of the table itself under "".
+        constraints: names of those that loads made on it, but for the primary key.
     """
 
     load_id: str
@@ -52,6 +55,7 @@ class Made:
     created: int
     changed: int | None
     comments: dict[str, str] = field(default_factory=dict)
+    constraints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,24 @@ class Record:
     load_id: str
     stage: str
 
-    def write(self, session: Session, table: str, rows: int, *, created: int = 0, comments: str = "{}") -> None:
+    def write(
+        self, session: Session, table: str, rows: int, *, created: int = 0, comments: str = "{}",
+        constraints: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """Says that the table is ours and its rows are of this load; call it in the transaction that writes them."""
         self.forget(session, table)
         session.execute(
-            f"INSERT INTO {place(self.target)} (TABLE_NAME, LOAD_ID, EXPORT, STAGE, ROW_COUNT, CREATED, COMMENTS) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            [table, self.load_id, self.export, self.stage, rows, created, comments],
+            f"INSERT INTO {place(self.target)} (TABLE_NAME, LOAD_ID, EXPORT, STAGE, ROW_COUNT, CREATED, COMMENTS, CONSTRAINTS) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            [table, self.load_id, self.export, self.stage, rows, created, comments, json.dumps(list(constraints))],
+            doing="record the load",
+        )
+
+    def constrain(self, session: Session, table: str, constraints: Sequence[str]) -> None:
+        """Says which constraints of a table loads made; call it before they are made, and again when some are gone."""
+        session.execute(
+            f"UPDATE {place(self.target)} SET CONSTRAINTS = %s WHERE TABLE_NAME = %s",
+            [json.dumps(list(constraints)), table],
             doing="record the load",
         )
 
@@ -93,6 +108,7 @@ def prepare(target: Snowflake) -> list[str]:
     return [
         f"CREATE SCHEMA IF NOT EXISTS {beside(target)}",
         f"CREATE TABLE IF NOT EXISTS {place(target)} ({columns})",
+        *(f"ALTER TABLE {place(target)} ADD COLUMN IF NOT EXISTS {name} {_COLUMNS[name]}" for name in sorted(_SINCE)),
     ]
 
 
@@ -122,18 +138,20 @@ def read(session: Session, target: Snowflake) -> dict[str, Made]:
         [schema, TABLE],
         doing="read the loads",
     )
-    if {row["COLUMN_NAME"] for row in known} != set(_COLUMNS):
+    columns = {row["COLUMN_NAME"] for row in known}
+    if columns | _SINCE != set(_COLUMNS):
         raise TargetRefused(
             "keep a record of the load",
             on=f"{target.database}.{schema}",
             why=f"the schema in which loads are recorded is there, and no load made it: it holds {', '.join(sorted(there))}",
             next_step="rename that schema, or set another `schema` under the profile's snowflake section",
         )
-    rows = session.execute(f"SELECT {', '.join(_COLUMNS)} FROM {place(target)}", doing="read the loads")
+    rows = session.execute(f"SELECT {', '.join(sorted(columns))} FROM {place(target)}", doing="read the loads")
     return {
         row["TABLE_NAME"]: Made(
             row["LOAD_ID"], row["STAGE"], int(row["ROW_COUNT"]), int(row["CREATED"]),
             None if row["CHANGED"] is None else int(row["CHANGED"]), json.loads(row["COMMENTS"]),
+            tuple(json.loads(row.get("CONSTRAINTS") or "[]")),
         )
         for row in rows
     }  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from helpers.local.standin import attached, notes, tables
+from helpers.local.standin import attached, keys, notes, tables
 from helpers.local.standin.declared import LONGEST_BINARY, LONGEST_TEXT, Declared
 from helpers.local.standin.names import DONE, all_or_nothing, already_exists, identifier, missing, path, text
 from helpers.local.standin.session import Session
@@ -41,17 +41,19 @@ class Built:
 def alter_columns(session: Session, statement: exp.Alter) -> str | None:
     """ADD, ALTER and DROP COLUMN; None where an action is another."""
     actions = statement.args["actions"]
-    columns = _read(session, statement.this)
+    columns, note = _read(session, statement.this), notes.read_note(session, statement.this)
     for action in actions:
         changed = _changed(session, statement.this, columns, action)
         if changed is None:
             return None
+        for gone in {column.name for column in columns} - {column.name for column in changed}:
+            note = keys.without_column(note, gone)
         columns = changed
     if not columns:
         raise ProgrammingError(msg="SQL compilation error:\nCannot drop the last column of a table.", errno=2025)
     place = session.qualified(statement.this)
     between = (*place[:2], f"_altered_{uuid.uuid4().hex}")
-    _build(session, place, between, columns, notes.read_note(session, statement.this), then=(
+    _build(session, place, between, columns, note, then=(
         f"DROP TABLE {path(*place)}", f"ALTER TABLE {path(*between)} RENAME TO {identifier(place[2])}",
     ))  # fmt: skip
     return DONE
@@ -79,9 +81,10 @@ def clone(session: Session, statement: exp.Create) -> str:
         if not statement.args.get("replace"):
             raise already_exists(target[2])
         session.duck.execute(f"DROP TABLE {path(*target)}")
-    note = notes.new_note() | {
-        k: v for k, v in notes.read_note(session, source).items() if k in ("comment", "policies", "tags")
-    }
+    former = notes.read_note(session, source)
+    note = notes.new_note() | {k: v for k, v in former.items() if k in ("comment", "policies", "tags")}
+    # Constraints are copied too, under names of their own.
+    note["keys"] = [{**key, "name": f"SYS_CONSTRAINT_{uuid.uuid4()}"} for key in former.get("keys", ())]
     _build(session, session.qualified(source), target, _read(session, source), note)
     return f"Table {target[2]} successfully created."
 
@@ -104,6 +107,8 @@ def _as_built(name: str, stored: str, nullable: bool, default: str | None, said:
 
 def _changed(session: Session, table: exp.Table, columns: list[Built], action: Any) -> list[Built] | None:
     if isinstance(action, exp.ColumnDef):
+        if action.args.get("exists") and action.name in {column.name for column in columns}:
+            return columns
         return [*columns, _added(session, columns, action)]
     if isinstance(action, exp.Drop) and str(action.args.get("kind")).upper() == "COLUMN":
         return _dropped(session, table, columns, action.args["tables"][0].name)

@@ -23,6 +23,7 @@ from helpers.local.standin import (
     attached,
     databases,
     expressions,
+    keys,
     loading,
     names,
     notes,
@@ -245,7 +246,10 @@ def _alter(session: Session, statement: Any) -> str | None:
     if len(actions) == 1 and isinstance(actions[0], exp.AddConstraint):
         if key := actions[0].find(exp.PrimaryKey):
             return status(tables.set_key(session, statement.this, [part.name for part in key.expressions]))
-        return None
+        added = keys.add(session, statement.this, actions[0].expressions[0])
+        return status(added) if added else None
+    if len(actions) == 1 and isinstance(actions[0], exp.Drop) and str(actions[0].args.get("kind")) == "CONSTRAINT":
+        return status(keys.drop(session, statement.this, actions[0].args["tables"][0].name))
     # sqlglot leaves what it does not know as the words that it read.
     if len(actions) == 1 and actions[0].sql("snowflake").upper() == "DROP PRIMARY KEY":
         return status(tables.set_key(session, statement.this, []))
@@ -256,9 +260,8 @@ def _alter(session: Session, statement: Any) -> str | None:
 
 
 def _show(session: Session, statement: Any) -> str | None:
-    if statement.name != "PRIMARY KEYS":
-        return None
-    return tables.keys_query(session, statement.args.get("scope"), str(statement.args.get("scope_kind") or ""))
+    kind = str(statement.args.get("scope_kind") or "")
+    return tables.keys_query(session, statement.name, statement.args.get("scope"), kind)
 
 
 def _alter_session(session: Session, statement: Any) -> str:

@@ -8,6 +8,7 @@ import uuid
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
+from helpers.local.standin import keys as other_keys
 from helpers.local.standin.declared import Declared
 from helpers.local.standin.information_schema import COLUMNS, DESCRIBE, KEYS
 from helpers.local.standin.names import (
@@ -56,12 +57,15 @@ def create_table(session: Session, statement: exp.Create, query: str | None) -> 
     if exists and properties and properties.find(exp.CopyGrantsProperty):
         note |= {name: kept for name, kept in read_note(session, table).items() if name == "grants"}
     keys = _key_columns(declaration)
+    note |= {"keys": other_keys.declared(session, declaration, (database, schema))}
     duck = session.duck
     with all_or_nothing(duck):
         if exists and query is not None:  # it may read the table that it replaces
             duck.execute(f"CREATE OR REPLACE TEMP TABLE _replacing AS {query}")
             query = "FROM temp.main._replacing"
         if exists:
+            if not temporary:
+                other_keys.forget_references(session, table)
             duck.execute(f"DROP TABLE {place}")
         kind = "TEMP TABLE" if temporary else "TABLE"
         if query is None:
@@ -88,6 +92,8 @@ def drop_table(session: Session, statement: exp.Drop) -> str:
         if statement.args.get("exists"):
             return "Drop statement executed successfully."
         raise missing("Table", name)
+    if (database, schema, name) not in session.temporary:
+        other_keys.forget_references(session, table)
     session.duck.execute(f"DROP TABLE {session.place(database, schema, name)}")
     session.temporary.discard((database, schema, name))
     return f"{name} successfully dropped."
@@ -179,6 +185,9 @@ def set_key(session: Session, table: exp.Table, columns: list[str]) -> str:
     ).fetchall()
     if unknown := [name for name in columns if name not in dict(notes)]:
         raise missing("Column", unknown[0])
+    former = {key: name for name, said in notes if (key := json.loads(said or "{}").get("key"))}
+    if former:
+        other_keys.forget_references(session, table, [former[position] for position in sorted(former)])
     with all_or_nothing(session.duck):
         for name, said in notes:
             note = {kind: value for kind, value in json.loads(said or "{}").items() if kind != "key"}
@@ -189,15 +198,23 @@ def set_key(session: Session, table: exp.Table, columns: list[str]) -> str:
     return DONE
 
 
-def keys_query(session: Session, scope: exp.Table | None, kind: str) -> str:
-    """SHOW PRIMARY KEYS of a table, a schema, a database, or of what is current."""
+def keys_query(session: Session, what: str, scope: exp.Table | None, kind: str) -> str | None:
+    """SHOW PRIMARY, UNIQUE and IMPORTED KEYS of a table, a schema, a database, or of what is current; None for another SHOW."""
     names: list[str | None] = [session.database, session.schema if session.schema_set else None, None]
     if scope is not None:
         parts: list[str | None] = [part.name for part in scope.parts]
         given = {"TABLE": 3, "SCHEMA": 2, "DATABASE": 1}[kind]
         names = [*names[: given - len(parts)], *parts]
-    levels = zip(("database_name", "schema_name", "table_name"), names, strict=False)
-    conditions = [f"{level} = {text(name)}" for level, name in levels if name]
+    levels = {
+        level: name for level, name in zip(("database_name", "schema_name", "table_name"), names, strict=False) if name
+    }
+    if what == "UNIQUE KEYS":
+        return other_keys.unique_query(session, levels)
+    if what == "IMPORTED KEYS":
+        return other_keys.imported_query(session, levels)
+    if what != "PRIMARY KEYS":
+        return None
+    conditions = [f"{level} = {text(name)}" for level, name in levels.items()]
     return KEYS.replace("$columns", COLUMNS.replace("$condition", " and ".join(conditions) or "true"))
 
 

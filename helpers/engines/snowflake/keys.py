@@ -1,0 +1,86 @@
+"""Unique and foreign keys in Snowflake: information that it keeps and does not enforce, made when all tables are there.
+
+They are made with the properties that Snowflake gives them by itself: with any other it creates no constraint and says nothing
+(https://docs.snowflake.com/en/sql-reference/sql/create-table-constraint). So ON DELETE, ON UPDATE and MATCH do not travel, and
+a key is NORELY: the optimizer must not drop a join on the word of a key until somebody has verified the rows, which whoever
+reads the verdict may say with ALTER TABLE … ALTER CONSTRAINT … RELY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from helpers.engines.snowflake.catalog import read_foreign_keys, read_keys
+from helpers.engines.snowflake.records import Made, Record
+from helpers.errors import LoadError
+from helpers.model.catalog import ForeignKey
+from helpers.model.keys import AnyKey, Told
+from helpers.platforms.snowflake import Session, identifier
+from helpers.settings import Snowflake
+
+
+def tell(
+    session: Session, target: Snowflake, record: Record, told: Sequence[Told], recorded: Mapping[str, Made]
+) -> dict[str, str]:
+    """Makes the keys that are missing and drops those that loads made and the source no longer has.
+
+    Args:
+        session: in the target's schema.
+        target: the profile's section.
+        record: of the load.
+        told: the keys that the target is to have, of every table of ours that is there.
+        recorded: what is recorded of those tables, by name, and of those of which there are no keys any more.
+
+    Returns:
+        Each key that the target did not take, and why. A load does not fail for them: its rows are there.
+    """
+    known = read_keys(session, target.database, target.schema_)
+    referring = read_foreign_keys(session, target.database, target.schema_)
+    if known is None or referring is None:
+        return {str(each): "the target does not list its keys to this role" for each in told}
+    refused: dict[str, str] = {}
+    touched: dict[str, list[str]] = {}
+
+    def done(table: str, clause: str, what: str, doing: str) -> bool:
+        try:
+            session.execute(f"ALTER TABLE {identifier(table)} {clause}", doing=doing)
+        except LoadError as error:
+            refused[what] = error.why
+            return False
+        return True
+
+    for table, made in recorded.items():
+        own = [each.key for each in told if each.table == table]
+        there: list[AnyKey] = [*known.get(table, ()), *referring.get(table, ())]
+        kept = []
+        for key in there:
+            if key.name in made.constraints:
+                gone = key not in own and done(
+                    table, f"DROP CONSTRAINT {identifier(key.name)}", f"{key} of {table}",
+                    f"drop the key {key.name} of {table}, which the source no longer has",
+                )  # fmt: skip
+                kept += [] if gone else [key.name]
+        if sorted(kept) != sorted(made.constraints):
+            touched[table] = kept
+    # What is unique is there before what refers to it.
+    for each in told:
+        table = each.table
+        if each.key in (*known.get(table, ()), *referring.get(table, ())):
+            continue
+        names = touched.setdefault(table, list(recorded[table].constraints))
+        record.constrain(session, table, [*names, each.name])
+        clause = f"ADD CONSTRAINT {identifier(each.name)} {_clause(target, each.key)}"
+        if done(table, clause, str(each), f"tell of {each}"):
+            names.append(each.name)
+    for table, names in touched.items():
+        record.constrain(session, table, names)
+        record.settle(session, table)
+    return refused
+
+
+def _clause(target: Snowflake, key: AnyKey) -> str:
+    columns = ", ".join(map(identifier, key.columns))
+    if not isinstance(key, ForeignKey):
+        return f"{'PRIMARY KEY' if key.primary else 'UNIQUE'} ({columns})"
+    referenced = ", ".join(map(identifier, key.referenced))
+    return f"FOREIGN KEY ({columns}) REFERENCES {identifier(target.database, key.schema, key.table)} ({referenced})"

@@ -1,0 +1,92 @@
+"""Constraints, unique indexes and defaults that no target is told of, by the names that people know them by.
+
+They are read for the list of what stays behind. Whether the rows keep to them is what the check of the data's quality asks
+(`helpers.verify.data_quality.rules.declared`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from helpers.model import defaults, keys
+from helpers.model.catalog import ForeignKey, Key, Table
+from helpers.model.declared import POSTGRESQL
+from helpers.model.manifest import StagedColumn
+
+CHECK = "a rule for its rows, which no load makes: the new pipeline has to keep it"
+EXCLUSION = "an exclusion constraint, which no target has: the new pipeline has to keep it"
+SOME_ROWS = "unique over an expression or over some of the rows, of which no target can be told"
+PERIOD = "a foreign key over periods, which no target has"
+DEFAULT = "an expression that PostgreSQL evaluates for each row: what writes the target's rows has to give the value"
+SEQUENCE = (
+    "the next value of a sequence: what writes the target's rows has to give the value, above those that are there"
+)
+
+
+def staying(cursor: Any, tables: Sequence[Table]) -> dict[str, str]:
+    """What of these tables is no key, and stays behind.
+
+    Args:
+        cursor: a psycopg2 cursor, in the snapshot that the tables were read in.
+        tables: that move.
+    """
+    cursor.execute(_QUERY, {"oids": [table.oid for table in tables if table.kind in "rp"]})
+    return {name: _WHY[kind] for name, kind in cursor.fetchall()} | dict(_defaults(tables))
+
+
+def keys_staying(tables: Iterable[tuple[Table, Sequence[StagedColumn]]], moved: Collection[str]) -> dict[str, str]:
+    """The keys that no target is told of.
+
+    Args:
+        tables: as the source has them, each with its columns as they are staged.
+        moved: the tables that move, as `schema.name`; some of them may not be in `tables`.
+    """
+    found, listed = {}, list(tables)
+    held = {str(table): keys.hold(table.keys, columns) for table, columns in listed}
+    in_part = {str(table) for table, _ in listed if table.where}
+    for table, columns in listed:
+        for key in {*table.keys, *table.lost_keys} - set(held[str(table)]):
+            found[_named(table, key)] = "a key over a column that does not move as it is"
+        for reference in table.foreign_keys:
+            parent = f"{reference.schema}.{reference.table}"
+            if why := keys.why_not(reference, columns):
+                found[_named(table, reference)] = why
+            elif parent not in moved:
+                found[_named(table, reference)] = f"{parent}, to which it refers, does not move"
+            elif parent in in_part:
+                found[_named(table, reference)] = f"only some rows of {parent}, to which it refers, move"
+            elif parent in held and not keys.referred(reference, held[parent]):
+                found[_named(table, reference)] = f"the key of {parent} to which it refers does not move as it is"
+    return found
+
+
+def _named(table: Table, key: Key | ForeignKey) -> str:
+    return f"{'foreign key' if isinstance(key, ForeignKey) else 'key'} {key.name} of {table}"
+
+
+def _defaults(tables: Iterable[Table]) -> Iterable[tuple[str, str]]:
+    for table in tables:
+        for column in table.columns:
+            default, kind = column.default or "", POSTGRESQL.read(column.type.sql)
+            if default.endswith(" AS IDENTITY") or default.startswith("nextval("):
+                yield f"default of {table}.{column.name}", SEQUENCE
+            elif default and defaults.constant(default, kind, POSTGRESQL) is None:
+                yield f"default of {table}.{column.name}", DEFAULT
+
+
+_WHY = {"c": CHECK, "x": EXCLUSION, "i": SOME_ROWS, "f": PERIOD}
+
+_QUERY = """
+    SELECT CASE k.contype WHEN 'c' THEN 'check ' WHEN 'x' THEN 'exclusion constraint ' ELSE 'foreign key ' END
+           || k.conname || ' of ' || n.nspname || '.' || c.relname AS name, k.contype::text AS kind
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.conrelid = ANY (%(oids)s::oid[])
+      AND (k.contype IN ('c', 'x') OR k.contype = 'f' AND coalesce((to_jsonb(k) ->> 'conperiod')::bool, false))
+    UNION ALL
+    SELECT 'unique index ' || x.relname || ' of ' || n.nspname || '.' || c.relname, 'i'
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE i.indrelid = ANY (%(oids)s::oid[]) AND i.indisunique AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL)
+    ORDER BY 1
+"""
