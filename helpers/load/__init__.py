@@ -200,7 +200,7 @@ def _keys(manifest: Manifest, there: Destination) -> tuple[Told, ...]:
     def place(source: str, table: str) -> tuple[str, str] | None:
         return (schema, table) if (source, table) in moved else None
 
-    return keys.told(manifest.tables, place, unique=engines.engine(there.target.adapter).ddl.keys == "all")
+    return keys.told(manifest.tables, place)
 
 
 def _refused_names(

@@ -102,16 +102,15 @@ def related(
     return tuple(dict.fromkeys(found))
 
 
-def told(tables: Sequence[StagedTable], place: Place, *, unique: bool) -> tuple[Told, ...]:
+def told(tables: Sequence[StagedTable], place: Place) -> tuple[Told, ...]:
     """The keys that a target is to be told of, primary and unique ones before those that refer to them.
 
     Args:
         tables: of the manifest.
         place: where each of them is in the target.
-        unique: whether the target knows keys that are not primary; otherwise foreign keys to them are left out too.
     """
     there = {(t.schema_, t.name): home for t in tables if (home := place(t.schema_, t.name))}
-    kept = {(t.schema_, t.name): [key for key in of_table(t) if key.primary or unique] for t in tables}
+    kept = {(t.schema_, t.name): of_table(t) for t in tables}
     found: list[Told] = []
     for staged in tables:
         if home := there.get((staged.schema_, staged.name)):

@@ -14,14 +14,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from helpers.engines.delta import owner
-from helpers.engines.delta.catalog import DeltaCatalog, key, qualified
+from helpers.engines.delta import keys, owner
+from helpers.engines.delta.catalog import DeltaCatalog, key, qualified, table_names
 from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.delta.records import Record, read_record
 from helpers.engines.loading import Loader, Standing, TableLoad, There, miscounted
 from helpers.engines.shapes import TableShape, comment_difference, difference
 from helpers.errors import LoadError
 from helpers.model import names
+from helpers.model.keys import Told
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake, folder
@@ -118,10 +119,33 @@ class DeltaLoader(Loader):
 
     def load_table(self, table: TableLoad) -> None:
         """Rows are counted in the files before anything changes, and in the table after its commit."""
+        made = self._constraints(table.target)
         self._fill(table)
-        owner.leave_mark(self._session, self._catalog, table.target, dict(table.source_comments))
+        owner.leave_mark(self._session, self._catalog, table.target, dict(table.source_comments), made)
         if self._record and (now := self._catalog.now(table.target)):
             self._record.keep(self.bucket, table.target, now, table.staged.rows)
+
+    def tell_keys(self, told: Sequence[Told], tables: Collection[str]) -> dict[str, str]:
+        if not keys.has_keys(self._target):
+            return {str(each): keys.NO_PLACE for each in told}
+        there = {key(self._target, name) for name in table_names(self._session, self._target)}
+        marks = {name: owner.standing(self._catalog, name).mark for name in tables if key(self._target, name) in there}
+        ours = {name: mark.constraints for name, mark in marks.items() if mark}
+        refused, changed = keys.tell(self._session, self._target, told, ours)
+        for name, made in changed.items():
+            mark = marks[name]
+            owner.leave_mark(self._session, self._catalog, name, dict(mark.comments if mark else {}), made)
+            kept = self._record.tables.get(name) if self._record else None
+            if self._record and kept and (now := self._catalog.now(name)):
+                self._record.keep(self.bucket, name, now, kept.rows)
+        return refused
+
+    def _constraints(self, name: str) -> tuple[str, ...]:
+        """What loads made on a table that is there."""
+        if not keys.has_keys(self._target) or key(self._target, name) not in self._catalog.names:
+            return ()
+        mark = owner.standing(self._catalog, name).mark
+        return mark.constraints if mark else ()
 
     def drop(self, table: str, *, written: bool) -> None:
         doing = f"drop {table}, which the source no longer has"

@@ -6,6 +6,7 @@ others wrote is seen. A table that was dropped and made again has no mark.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -37,6 +38,7 @@ class Mark(BaseModel):
         table_id: of the table that it was left in.
         version: of the commit that left it, the last of the load.
         comments: of the source at that load, by column, and of the table itself under "".
+        constraints: names of those that loads made on it, in Unity Catalog.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +46,7 @@ class Mark(BaseModel):
     table_id: str = ""
     version: int | None = None
     comments: dict[str, str] = {}
+    constraints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,12 @@ def refuse_governed(session: Session, target: Databricks, name: str, differs: st
         )
 
 
-def leave_mark(session: Session, catalog: DeltaCatalog, name: str, comments: dict[str, str]) -> None:
+def leave_mark(
+    session: Session, catalog: DeltaCatalog, name: str, comments: dict[str, str], constraints: Sequence[str] = ()
+) -> None:
     """Says in the table's properties that a load has left it; call it when nothing of it is to be changed any more."""
     now, _ = catalog.look(name)
-    mark = Mark(table_id=now.table_id, version=now.number + 1, comments=comments)
+    mark = Mark(table_id=now.table_id, version=now.number + 1, comments=comments, constraints=tuple(constraints))
     session.execute(
         f"ALTER TABLE {qualified(catalog.target, name)} SET TBLPROPERTIES ({literal(MARK)} = {literal(mark.model_dump_json())})",
         doing=f"record the load of {name}",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 
 from helpers.engines import texts
 from helpers.engines.columns import TablePlan
+from helpers.engines.delta import keys
 from helpers.engines.delta.catalog import key, qualified, read_table, table_names, view_names
 from helpers.engines.delta.dialect import SQL
 from helpers.engines.delta.files import parquet_type
@@ -34,6 +36,7 @@ class SparkSide(Warehouse):
     def __init__(self, session: Session, target: Databricks, names: Iterable[str] = ()) -> None:
         super().__init__(session)
         self._target = target
+        self._read_keys = partial(keys.read, session, target)
         self._read = partial(read_table, session, target)
         self._known = {key(target, name): name for name in names}
         present = table_names(session, target)
@@ -48,8 +51,21 @@ class SparkSide(Warehouse):
     def shape(self, plan: TablePlan) -> TableShape | None:
         name = key(self._target, plan.there)
         if name in self._present and name not in self._shapes:
-            self._shapes[name] = self._read(self._present[name])
+            self._shapes[name] = self._with_keys(name, self._read(self._present[name]))
         return self._shapes.get(name)
+
+    def _with_keys(self, name: str, shape: TableShape) -> TableShape:
+        if (there := self._keys) is None:
+            return shape
+        foreign = (
+            replace(each, table=self._known.get(key(self._target, each.table), each.table))
+            for each in there.foreign_keys.get(name, ())
+        )
+        return replace(shape, keys=there.keys.get(name, ()), foreign_keys=tuple(foreign))
+
+    @cached_property
+    def _keys(self) -> keys.Present | None:
+        return self._read_keys()
 
     def rows(self, schema: str, name: str) -> int:
         return self._count(qualified(self._target, name))
