@@ -43,6 +43,8 @@ class Told:
 def hold(keys: Iterable[Key], columns: Sequence[StagedColumn]) -> tuple[Key, ...]:
     """The keys over columns that are staged with the values that they have."""
     same = _unchanged(columns)
+    # Of a masked column only those keys are left that its mask keeps.
+    same |= {column.name for column in columns if column.mask}
     return tuple(key for key in keys if same.issuperset(key.columns))
 
 
@@ -111,6 +113,7 @@ def told(tables: Sequence[StagedTable], place: Place) -> tuple[Told, ...]:
     """
     there = {(t.schema_, t.name): home for t in tables if (home := place(t.schema_, t.name))}
     kept = {(t.schema_, t.name): of_table(t) for t in tables}
+    whole = {(t.schema_, t.name) for t in tables if not t.where}
     found: list[Told] = []
     for staged in tables:
         if home := there.get((staged.schema_, staged.name)):
@@ -119,7 +122,7 @@ def told(tables: Sequence[StagedTable], place: Place) -> tuple[Told, ...]:
         if home := there.get((staged.schema_, staged.name)):
             ordered = [
                 _in_order(key, to) for key in staged.foreign_keys
-                if (to := referred(key, kept.get((key.schema, key.table), ())))
+                if (key.schema, key.table) in whole and (to := referred(key, kept[key.schema, key.table]))
             ]  # fmt: skip
             keys_there = related(ordered, {}, place, lambda _, __, column: column)
             found += [Told(str(staged), key.name, key, *home) for key in keys_there]
@@ -148,4 +151,4 @@ def _named_apart(found: Sequence[Told]) -> tuple[Told, ...]:
 
 def _unchanged(columns: Sequence[StagedColumn]) -> set[str]:
     changed = {c.source for c in columns if c.flag_of is None and c.policy and c.touched and c.policy != "text"}
-    return {c.name for c in columns if c.flag_of is None and c.name == c.source} - changed
+    return {c.name for c in columns if c.flag_of is None and c.name == c.source and not c.mask} - changed

@@ -293,6 +293,9 @@ def _related(
     names = options.names if engine(target).renames else {}
     moved = {str(staged): keys.of_table(staged) for staged in (manifest.tables if manifest else ())}
     moved |= {str(plan.table): keys.hold(plan.table.keys, plan.staged_columns) for plan in plans}
+    in_part = [str(plan.table) for plan in plans if plan.table.where]
+    in_part += [str(staged) for staged in (manifest.tables if manifest else ()) if staged.where]
+    moved = {name: held for name, held in moved.items() if name not in in_part}
 
     def place(schema: str, table: str) -> tuple[str, str] | None:
         name = f"{schema}.{table}"

@@ -7,11 +7,13 @@ that a load drops; a constraint that goes nowhere and stands in no list.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from helpers import export as exporting
 from helpers import load as loading
 from helpers.platforms import snowflake
+from helpers.settings import Tables
 
 SOURCE = (
     'CREATE TABLE "Author" (id int PRIMARY KEY, "e-mail" text UNIQUE, boss int REFERENCES "Author")',
@@ -133,3 +135,28 @@ def test_a_missing_key_is_a_warning_and_never_a_verdict(migration: Any) -> None:
         ("key-missing", "warning", "UNIQUE (shelf, isbn)"),
         ("foreign-key-missing", "warning", "FOREIGN KEY (edition, isbn) REFERENCES book (edition, isbn)"),
     ]
+
+
+def test_a_key_over_what_does_not_move_as_it_is_is_named(migration: Any) -> None:
+    matches = {
+        "public.Author": {"omit": ["e-mail"], "where": "id < 100", "reason": "r"},
+        "public.shelf": {"mask": {"id": "null"}, "reason": "r"},
+    }
+    migration.source(*SOURCE)
+    values = migration.settings.values.model_copy(update={"tables": Tables.model_validate({"match": matches})})
+    migration.settings = replace(migration.settings, values=values)
+    manifest = migration.migrate()
+    assert {each[1] for each in _told(migration)[1]} == {"of_book", "newest", "loan_import_fkey"}
+    said = {name: why for name, why in manifest.left_out.items() if name.startswith(("key ", "foreign key "))}
+    assert said == {
+        "key Author_e-mail_key of public.Author": "a key over a column that does not move as it is",
+        "key shelf_pkey of public.shelf": "a key over a column that does not move as it is",
+        "foreign key Author_boss_fkey of public.Author": "only some rows of public.Author, to which it refers, move",
+        "foreign key book_author_fkey of public.book": "only some rows of public.Author, to which it refers, move",
+        "foreign key by_mail of public.copy": "only some rows of public.Author, to which it refers, move",
+        "foreign key copy_shelf_fkey of public.copy": "the key of public.shelf to which it refers does not move as it is",
+        "foreign key unsure of public.loan": "it is NOT VALID: rows that break it may be there",
+    }
+    report = migration.verify()
+    assert (report.verdict, [t.schema_findings for t in report.tables if t.schema_findings]) == ("equal", [])
+    assert report.left_out == manifest.left_out

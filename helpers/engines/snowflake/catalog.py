@@ -166,7 +166,7 @@ def read_keys(session: Session, database: str, schema: str) -> dict[str, tuple[K
             part = int(row["key_sequence"]), row["column_name"]
             parts.setdefault((row["table_name"], row["constraint_name"]), []).append(part)
         for (table, name), columns in parts.items():
-            key = Key(tuple(column for _, column in sorted(columns)), kind == "PRIMARY", name)
+            key = Key(tuple(column for _, column in sorted(columns)), kind == "PRIMARY", name=name)
             found.setdefault(table, []).append(key)
     return {table: tuple(keys) for table, keys in found.items()}
 
