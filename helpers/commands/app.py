@@ -20,6 +20,7 @@ from typer._click.exceptions import UsageError as WrongArguments  # typer carrie
 from helpers.commands import (
     archive,
     assess,
+    doctor,
     evidence,
     export,
     kafka,
@@ -46,7 +47,7 @@ app = typer.Typer(
     "Example: runbook local up; runbook run 30 --run first",
 )
 for command in (
-    export.export, load.load, verify.verify, run.run, assess.assess,
+    export.export, load.load, verify.verify, run.run, assess.assess, doctor.doctor,
     pipelines.rehearse_rollback, pipelines.benchmark, pipelines.marts, pipelines.aggregate,
     settings.settings, status.status, status.control_room,
     evidence.keygen, evidence.attest, evidence.approve, evidence.seal, evidence.verify_evidence, archive.archive,

@@ -5,6 +5,8 @@ Version 2 of the interface, https://airflow.apache.org/docs/apache-airflow/stabl
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -224,6 +226,25 @@ class Airflow:
             self._ask("POST", "variables", json=body)
         else:
             self._ask("PATCH", f"variables/{quote(name, safe='')}", json=body)
+
+    def version(self) -> str:
+        """Airflow's own."""
+        return str(self._ask("GET", "version")["version"])
+
+    def role(self) -> str | None:
+        """The user's role where Airflow's simple auth manager says it in the token ("viewer", "user", "op", "admin"); else None.
+
+        https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/auth-manager/simple/index.html
+        """
+        if not self._has_token:
+            self._log_in()
+        token = str(self._session.headers["Authorization"]).removeprefix("Bearer ")
+        try:
+            body = token.split(".")[1]
+            told = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        except (ValueError, IndexError):
+            return None
+        return str(told["role"]).lower() if told.get("role") else None
 
     def _report(self, dag: str, run_id: str, state: str, report: Progress) -> None:
         tasks = self.tasks(dag, run_id)

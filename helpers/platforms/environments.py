@@ -45,17 +45,26 @@ def python(name: str, *, report: Callable[[str], None] = lambda line: None) -> P
             next_step=f"one of {', '.join(REQUIREMENTS)}",
         )
     wanted, folder = PROJECT / REQUIREMENTS[name], PROJECT / f".venv-{name}"
-    digest = sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()
-    ready, found = folder / ".ready", folder / "bin" / "python"
+    found = folder / "bin" / "python"
     with (PROJECT / f".venv-{name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two notebooks may ask at once
-        if ready.exists() and ready.read_text() == digest:
+        if is_ready(name):
             return found
         report(f"installing {name} into {folder.name} (once; from seconds to two minutes)")
         shutil.rmtree(folder, ignore_errors=True)
         _install(name, wanted, folder)
-        ready.write_text(digest)
+        (folder / ".ready").write_text(_digest(name))
     return found
+
+
+def is_ready(name: str) -> bool:
+    """Whether an environment, one of `REQUIREMENTS`, is installed as its file wants it."""
+    ready = PROJECT / f".venv-{name}" / ".ready"
+    return ready.exists() and ready.read_text() == _digest(name)
+
+
+def _digest(name: str) -> str:
+    return sha256((PROJECT / REQUIREMENTS[name]).read_bytes() + sys.version.encode()).hexdigest()
 
 
 def _install(name: str, wanted: Path, folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from helpers.errors import MigrationError, UsageError
@@ -100,6 +100,27 @@ def topic_of(kafka: Kafka, name: str | None = None) -> Topic:
         why=f"{address(kafka)} has {', '.join(topic.name for topic in known) or 'no topics'}",
         next_step=f"create it: runbook kafka create-topic --topic {wanted}",
     )
+
+
+def may(kafka: Kafka, name: str | None = None) -> frozenset[str] | None:
+    """What our user may do with a topic that is there, such as "READ" and "WRITE"; None where the brokers do not say.
+
+    Raises:
+        ConnectionFailed: the brokers do not answer.
+    """
+    wanted = TopicCollection([name or kafka.topic])
+    client = AdminClient(configuration(kafka))
+    try:
+        described = client.describe_topics(
+            wanted, include_authorized_operations=True, request_timeout=kafka.answer_timeout_seconds
+        )
+        found = described[name or kafka.topic].result()
+    except KafkaException as error:
+        if error.args[0].code() in (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION):
+            return None
+        raise failed(kafka, "ask what may be done", name or kafka.topic, error) from None
+    # Brokers without an authorizer say nothing, and everybody may do everything there.
+    return frozenset(each.name for each in found.authorized_operations) if found.authorized_operations else None
 
 
 def create_topic(kafka: Kafka, name: str | None = None) -> bool:

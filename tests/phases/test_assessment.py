@@ -29,7 +29,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.archive import backup, recovery
-from helpers.assessment import access, growth, hybrid, network, paths
+from helpers.assessment import growth, hybrid, paths
+from helpers.doctor import network, trial
 from helpers.errors import (
     AwaitingPerson,
     BackupError,
@@ -284,11 +285,11 @@ def test_what_everybody_may_do_is_told(walk: Walk, migration: Any, monkeypatch: 
 @pytest.mark.parametrize(
     ("stage", "asked", "says"),
     [
-        ('url = "s3://no-such-bucket/x/"', "", "could not write"),
+        ('url = "s3://no-such-bucket/x/"', "", "there is no bucket no-such-bucket"),
         (
             'url = "s3://migration/x/"\nendpoint = "ENDPOINT"\naccess_key = "nobody"\nsecret_key = { env = "NOBODYS_KEY" }',
             "",
-            "could not write",
+            "could not list",
         ),
         ('url = "s3://migration/x/"', "versioned_stage = true", "keeps no versions"),
         ('url = "s3://migration/x/"', "encrypted_stage = true", "does not say that it encrypts"),
@@ -307,7 +308,7 @@ def test_a_stage_that_takes_nothing_or_lacks_what_is_asked_closes_the_gate(
 
 def test_the_stage_is_left_as_it_was(walk: Walk, migration: Any, monkeypatch: Any) -> None:
     walk().check_aws()
-    assert not [name for name in migration.bucket.sizes() if access.SCRATCH in name]
+    assert not [name for name in migration.bucket.sizes() if trial.SCRATCH in name]
     monkeypatch.setattr(Bucket, "write", lambda *given: pytest.fail("a rehearsal writes"))
     walk(apply=False).check_aws()
 
@@ -335,7 +336,7 @@ def test_snowflake_is_left_as_it_was(walk: Walk, migration: Any) -> None:
         left = session.execute(
             f"SELECT SCHEMA_NAME FROM {database}.INFORMATION_SCHEMA.SCHEMATA", doing="list the schemas"
         )
-    assert not [row for row in left if access.SCRATCH in str(row)]
+    assert not [row for row in left if trial.SCRATCH in str(row)]
 
 
 def test_databricks_answers_or_the_gate_is_closed(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:

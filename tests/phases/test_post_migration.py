@@ -17,8 +17,9 @@ import pytest
 
 from helpers import verify
 from helpers.archive import backup, recovery
-from helpers.assessment import target_security
 from helpers.checklist import steps_for_option
+from helpers.doctor import snowflake as target_of_snowflake
+from helpers.doctor import target as target_security
 from helpers.errors import GateClosed, UsageError
 from helpers.ledger import folders
 from helpers.phases.common.box_findings import last_run_findings, target_findings
@@ -178,11 +179,11 @@ def test_the_targets_protection_is_asked_and_the_stand_in_says_what_it_cannot(mo
 
 def test_a_demanded_encryption_that_is_not_there_stops(moved: Any) -> None:
     target = moved.settings.snowflake
-    assert "stop" in severities(target_security.look_at_connection(target, Compliance(require_tls=True)))
+    assert "stop" in severities(target_of_snowflake.look_at_connection(target, Compliance(require_tls=True)))
     https = target.model_copy(update={"connect": {}, "private_key_file": "key.p8"})
-    assert severities(target_security.look_at_connection(https, Compliance())) == ["note"]
+    assert severities(target_of_snowflake.look_at_connection(https, Compliance())) == ["note"]
     unchecked = https.model_copy(update={"connect": {"insecure_mode": True}})
-    assert severities(target_security.look_at_connection(unchecked, Compliance())) == ["note", "warning"]
+    assert severities(target_of_snowflake.look_at_connection(unchecked, Compliance())) == ["note", "warning"]
 
 
 def test_what_everybody_may_do_in_the_targets_schema_stops(moved: Any) -> None:
@@ -190,11 +191,11 @@ def test_what_everybody_may_do_in_the_targets_schema_stops(moved: Any) -> None:
     inside = {"privilege": "SELECT", "granted_on": "TABLE", "name": f'{target.database}.{target.schema_}."orders"'}
     other = {"privilege": "USAGE", "granted_on": "DATABASE", "name": "SNOWFLAKE"}
     beside = {"privilege": "USAGE", "granted_on": "SCHEMA", "name": f"{target.database}.{target.schema_}_OLD"}
-    assert severities(target_security.look_at_grants("MIGRATION", [other, beside], target)) == []
-    (finding,) = target_security.look_at_grants("MIGRATION", [other, inside], target)
+    assert severities(target_of_snowflake.look_at_grants("MIGRATION", [other, beside], target)) == []
+    (finding,) = target_of_snowflake.look_at_grants("MIGRATION", [other, inside], target)
     assert finding.severity == "stop"
     assert "REVOKE SELECT ON TABLE" in finding.fix
-    assert severities(target_security.look_at_grants("accountadmin", [], target)) == ["stop"]
+    assert severities(target_of_snowflake.look_at_grants("accountadmin", [], target)) == ["stop"]
 
 
 def test_nobody_to_tell_closes_the_gate(project: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import load, verify
-from helpers.assessment import target_security
+from helpers.doctor import target as target_security
 from helpers.engines import destination
 from helpers.finding import Finding
 from helpers.frames import frame

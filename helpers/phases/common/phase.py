@@ -360,6 +360,6 @@ def part_of(*names: str) -> Callable[[Callable[..., Shown]], Callable[..., Shown
 
 def table(findings: Sequence[Finding]) -> pd.DataFrame:
     """Findings for a cell, the most severe first."""
-    order: list[Severity] = ["stop", "warning", "note"]
+    order: list[Severity] = ["stop", "warning", "unchecked", "note"]
     rows = sorted(findings, key=lambda finding: order.index(finding.severity))
     return frame(((f.severity, f.on, f.what, f.fix) for f in rows), "severity", "on", "what", "fix")

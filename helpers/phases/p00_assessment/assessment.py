@@ -13,15 +13,16 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import checklist
+from helpers import checklist, doctor
 from helpers.archive import recovery
 from helpers.archive.recovery import Recovery
-from helpers.assessment import access, growth, integrations, inventory, network, security
+from helpers.assessment import growth, integrations, inventory
 from helpers.assessment.growth import Growth
 from helpers.assessment.integrations import Integrations
 from helpers.assessment.inventory import Inventory
-from helpers.assessment.network import Reached
 from helpers.assessment.paths import Facts
+from helpers.doctor import network, trial
+from helpers.doctor.network import Reached
 from helpers.errors import BackupError, SourceFailed, UsageError
 from helpers.finding import Finding, failed, note, stop, warning
 from helpers.frames import frame
@@ -39,6 +40,19 @@ from helpers.source.census import TableCensus
 
 INTEGRATIONS = "integrations"
 """Key of the result of s00-integrations: the report's path within the run, which phase 40 reads."""
+
+
+EXAMINED = {
+    "s00-security": ("source", "security", "people"),
+    "s00-aws": ("stage", "archive", "evidence", "aws", "terraform", "dns", "alerts"),
+    "s00-snowflake": ("snowflake",),
+    "s00-databricks": ("databricks",),
+    "s00-network": ("network", "this machine", "airflow", "kafka", "dbt"),
+}
+"""Which systems of `runbook doctor` each box shows: all of them are shown once."""
+
+_OF_A_TARGET = frozenset({"aws", "terraform", "dns", "alerts"})
+"""What the path that keeps the legacy pipeline has no use for."""
 
 
 class Assessment(Phase):
@@ -160,40 +174,43 @@ class Assessment(Phase):
     def check_security(self) -> Token:
         """How the source is protected, beside what the profile asks for."""
 
-        def look() -> Iterable[Finding]:
-            return security.findings(security.look(self.settings.source), self.settings.values.compliance)
-
-        return self.checked("s00-security", look)
+        return self.checked("s00-security", lambda: self._examined("s00-security"))
 
     def check_aws(self) -> Token:
         """The stage is written, read and deleted; the account answers."""
 
         def look() -> Iterable[Finding]:
-            yield from access.try_stage(self.settings, write=self.apply)
-            if self.option != "C":
-                yield from access.try_account(self.settings.values.aws)
+            found = self._examined("s00-aws")
+            yield from found
+            if self.apply and all(each.severity != "stop" for each in found):
+                yield from trial.write_stage(self.settings.stage)
+            if self.option != "C" and self.settings.values.aws is None:
+                fix = "add [profiles.X.aws] before phase 10"
+                yield warning("AWS", "the profile names no account for the infrastructure", fix)
 
         return self.checked("s00-aws", look)
 
     @part_of("s00-snowflake")
     def check_snowflake(self) -> Token:
         """The account lets us make what loading makes."""
-        target, stand_in = self.settings.values.snowflake, self.settings.values.stack == "local"
-        found = access.try_snowflake(target, write=self.apply, stand_in=stand_in) if target else None
+        target = self.settings.values.snowflake
+        found = self._examined("s00-snowflake") if target else None
+        if target and found and self.apply and all(each.severity != "stop" for each in found):
+            found += trial.make_in_snowflake(target)
         return self._check_target("snowflake", found)
 
     @part_of("s00-databricks")
     def check_databricks(self) -> Token:
         """The Spark Connect server answers."""
-        target = self.settings.values.databricks
-        return self._check_target("databricks", access.try_databricks(target) if target else None)
+        found = self._examined("s00-databricks") if self.settings.values.databricks else None
+        return self._check_target("databricks", found)
 
     def check_network(self) -> Token:
         """Every host and port that the profile names is reached once."""
 
         def look() -> Iterable[Finding]:
             self._reached = network.reach(network.endpoints(self.settings))
-            return network.findings(self._reached)
+            return self._examined("s00-network")
 
         return self.checked("s00-network", look)
 
@@ -271,6 +288,12 @@ class Assessment(Phase):
         inputs = {"profile": self.settings.profile}
         self.tokens[name] = self.check(name, look, inputs=inputs, acted=acted, result=result, show=True)
         return self.tokens[name]
+
+    def _examined(self, box: str) -> list[Finding]:
+        """What the doctor has to say of a box's systems."""
+        systems = [each for each in EXAMINED[box] if self.option != "C" or each not in _OF_A_TARGET]
+        with progress("doctor", unit="systems") as report:
+            return [each.as_finding() for each in doctor.examine(self.settings, systems, progress=report)]
 
     def _check_target(self, name: str, answers: Iterable[Finding] | None) -> Token:
         """Whether a target answers; one that the profile does not name stops only where it names no other."""

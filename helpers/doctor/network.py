@@ -7,12 +7,14 @@ import ssl
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from helpers.doctor.subject import Subject
 from helpers.finding import Finding, Severity, note
 from helpers.platforms import postgres
 from helpers.settings import Settings
@@ -58,6 +60,11 @@ class Reached:
     why_not: str = ""
 
 
+def examine(subject: Subject) -> Iterator[Finding]:
+    """Every host and port of the profile."""
+    yield from findings(reach(endpoints(subject.settings)))
+
+
 def endpoints(settings: Settings) -> tuple[Endpoint, ...]:
     """What the profile names; the stand-ins that start when they are needed answer by themselves."""
     values = settings.values
@@ -71,21 +78,37 @@ def endpoints(settings: Settings) -> tuple[Endpoint, ...]:
             for host, port in source.hosts
             if not host.startswith(("/", "@"))  # a socket of this machine
         ]
-    for what, stage in (("the stage", values.stage), ("the archive of evidence", values.evidence)):
+    stages = {
+        "the stage": values.stage,
+        "the archive": values.archive and settings.archive_stage,
+        "the archive of evidence": values.evidence and settings.evidence_stage,
+    }
+    for what, stage in stages.items():
         if stage:
-            found.append(_endpoint(what, stage.endpoint or f"https://s3.{stage.region or 'us-east-1'}.amazonaws.com"))
+            found.append(_endpoint(what, stage.endpoint or f"https://s3.{stage.region}.amazonaws.com"))
     if target := values.snowflake:
         host = str(target.connect.get("host") or f"{target.account}.snowflakecomputing.com")
         plain = target.connect.get("protocol") == "http"
         found.append(Endpoint("Snowflake", host, int(target.connect.get("port") or (80 if plain else 443)), not plain))
     if (lake := values.databricks) and lake.engine != "pysail":
         found.append(_endpoint("Databricks", lake.url or f"sc://{lake.host}:443", tls=bool(lake.token)))
-    return tuple(found)
+    if values.airflow:
+        found.append(_endpoint("Airflow", values.airflow.url))
+    if values.aws and values.aws.endpoint:
+        found.append(_endpoint("AWS", values.aws.endpoint))
+    if (kafka := values.kafka) and kafka.engine != "noida-db":
+        for broker in (kafka.bootstrap or "").split(","):
+            host, _, port = broker.rpartition(":")
+            found.append(Endpoint("Kafka", host, int(port), kafka.security != "PLAINTEXT", authority=kafka.ca_file))
+    if values.evidence and values.evidence.timestamp_url:
+        found.append(_endpoint("the time-stamping authority", values.evidence.timestamp_url))
+    return tuple(dict.fromkeys(found))
 
 
 def reach(wanted: Sequence[Endpoint]) -> tuple[Reached, ...]:
-    """Connects to each once; none is an error but part of the answer."""
-    return tuple(_reach(endpoint) for endpoint in wanted)
+    """Connects to each once, all at the same time; none is an error but part of the answer."""
+    with ThreadPoolExecutor(max(len(wanted), 1)) as pool:
+        return tuple(pool.map(_reach, wanted))
 
 
 def findings(reached: Sequence[Reached], now: datetime | None = None) -> Iterator[Finding]:

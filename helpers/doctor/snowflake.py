@@ -1,0 +1,175 @@
+"""Snowflake: how we log in, what our role may do, and what lies where the tables go; no question of it starts a warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+from helpers import engines
+from helpers.doctor import snowflake_rights, tables
+from helpers.doctor.subject import Subject
+from helpers.engines.snowflake.records import SCHEMA_SUFFIX
+from helpers.errors import LoadError, MigrationError
+from helpers.finding import Finding, Severity, failed, note, stop, unchecked, warning
+from helpers.platforms import snowflake
+from helpers.platforms.snowflake import Session, identifier, literal
+from helpers.settings import Compliance, Settings, Snowflake
+
+ADMINISTRATORS = frozenset({"ACCOUNTADMIN", "ORGADMIN", "SECURITYADMIN", "GLOBALORGADMIN"})
+"""Roles that may do everything, or let anybody do it
+(https://docs.snowflake.com/en/user-guide/security-access-control-overview#system-defined-roles)."""
+
+
+def examine(subject: Subject) -> Iterator[Finding]:
+    """The account of the profile, where it has one."""
+    settings = subject.settings
+    if (target := settings.values.snowflake) is None:
+        return
+    yield from look_at_connection(target, settings.values.compliance or Compliance())
+    yield from tables.names(subject, target)
+    stand_in = "Snowflake" in settings.stand_ins
+    try:
+        with snowflake.connect(target) as session:
+            yield from _role(session, target)
+            if stand_in:
+                needed = "the rights of docs/rights.md"
+                fix = "ask with a profile of the real account"
+                yield unchecked(
+                    "rights", "this is fakesnow, a stand-in: it has no roles and no warehouses", fix, needed
+                )
+                awake = True
+            else:
+                yield from _rights(session, target)
+                awake = yield from _warehouse(session, target)
+                yield from _integration(session, settings)
+    except MigrationError as error:
+        yield failed("connection", error)
+        return
+    yield from tables.owners(subject, engines.destination(target), asleep="" if awake else "the warehouse sleeps, and asking would start it")  # fmt: skip
+
+
+def look_at_connection(target: Snowflake, asked: Compliance) -> Iterator[Finding]:
+    """How the connection is made: in the clear or not, with a password or a key."""
+    on = "login"
+    if str(target.connect.get("protocol", "https")).lower() != "https":
+        severity: Severity = "stop" if asked.require_tls else "warning"
+        yield Finding(severity, "TLS", "the connection is not encrypted (http)", "connect to the account itself, by https")  # fmt: skip
+    else:
+        yield note("TLS", "the connection is encrypted (https)")
+        # https://docs.snowflake.com/en/user-guide/ocsp: both names switch the check of revoked certificates off.
+        if target.connect.get("insecure_mode") or target.connect.get("disable_ocsp_checks"):
+            what = "a certificate of the server that was revoked would be taken"
+            yield warning("TLS", what, "take disable_ocsp_checks and insecure_mode out of `connect`")
+    if target.private_key_file is None:
+        yield warning(on, f"{target.user} logs in with a password", "use a key pair: private_key_file")
+
+
+def look_at_grants(role: str, grants: list[dict[str, Any]], target: Snowflake) -> Iterator[Finding]:
+    """What our role and everybody may do beyond what is needed.
+
+    Args:
+        role: ours, as the session has it.
+        grants: rows of SHOW GRANTS TO ROLE PUBLIC.
+    """
+    inside = f"{target.database}.{target.schema_}".upper()
+    if role.upper() in ADMINISTRATORS:
+        yield stop("role", f"the pipeline works as {role}", "give it a role that owns the target's schema alone")
+    for grant in grants:
+        name = str(grant.get("name", "")).replace('"', "").upper()
+        if name == inside or name.startswith(f"{inside}."):
+            what = f"everybody has {grant.get('privilege')} on {name}"
+            yield stop("PUBLIC", what, f"REVOKE {grant.get('privilege')} ON {grant.get('granted_on')} {name} FROM ROLE PUBLIC")  # fmt: skip
+
+
+def _role(session: Session, target: Snowflake) -> Iterator[Finding]:
+    (who,) = session.execute(
+        "SELECT CURRENT_VERSION() AS VERSION, CURRENT_USER() AS USER_NAME, CURRENT_ROLE() AS ROLE_NAME",
+        doing="ask who we are",
+    )
+    yield note("connection", f"version {who['VERSION']}, as {who['USER_NAME']}, role {who['ROLE_NAME']}")
+    if target.role and str(who["ROLE_NAME"]).upper() != target.role.upper():
+        fix = f"GRANT ROLE {identifier(target.role)} TO USER {identifier(target.user)}"
+        yield stop("role", f"it is {who['ROLE_NAME']}, and the profile names {target.role}", fix, target.role)
+
+
+def _rights(session: Session, target: Snowflake) -> Iterator[Finding]:
+    (who,) = session.execute("SELECT CURRENT_ROLE() AS ROLE_NAME, CURRENT_WAREHOUSE() AS WAREHOUSE", doing="ask for our role")  # fmt: skip
+    role, warehouse = str(who["ROLE_NAME"]), target.warehouse or who["WAREHOUSE"]
+    yield from look_at_grants(role, session.execute("SHOW GRANTS TO ROLE PUBLIC", doing="ask what everybody may do"), target)  # fmt: skip
+    held = _held(session, role)
+    there = {schema for schema in (target.schema_, target.schema_ + SCHEMA_SUFFIX) if _exists(session, target.database, schema)}  # fmt: skip
+    lacking = snowflake_rights.missing(held, role, target, warehouse and str(warehouse), there)
+    for lack in lacking:
+        yield stop(lack.right, f"{role} does not have it on {lack.on}", lack.cure, lack.needed)
+    if not lacking:
+        yield note("rights", f"{role} has what a load needs")
+
+
+def _held(session: Session, role: str) -> list[Mapping[str, Any]]:
+    """What a role may do, by itself and by the roles that were granted to it, and what everybody may."""
+    found: list[Mapping[str, Any]] = []
+    waiting, known = [role, "PUBLIC"], set[str]()
+    while waiting:
+        one = waiting.pop()
+        if one in known:
+            continue
+        known.add(one)
+        for grant in session.execute(f"SHOW GRANTS TO ROLE {identifier(one)}", doing=f"ask what {one} may do"):
+            found.append(grant)
+            if (grant["granted_on"], grant["privilege"]) == ("ROLE", "USAGE"):
+                waiting.append(str(grant["name"]).strip('"'))
+    return found
+
+
+def _exists(session: Session, database: str, schema: str) -> bool:
+    try:
+        rows = session.execute(f"SHOW SCHEMAS IN DATABASE {identifier(database)}", doing="list the schemas")
+    except LoadError:
+        return False
+    return schema in {row["name"] for row in rows}
+
+
+def _warehouse(session: Session, target: Snowflake) -> Generator[Finding, None, bool]:
+    """Whether there is one, and whether it runs; the generator's value is whether it runs."""
+    (who,) = session.execute("SELECT CURRENT_WAREHOUSE() AS NAME", doing="ask for the warehouse")
+    name = target.warehouse or who["NAME"]
+    if not name:
+        yield stop("warehouse", "the profile names none, and the user has no default", "set snowflake.warehouse", "one")
+        return False
+    rows = session.execute(f"SHOW WAREHOUSES LIKE {literal(name)}", doing="look at the warehouse")
+    if not rows:
+        fix = f"GRANT USAGE ON WAREHOUSE {identifier(name)} TO ROLE {identifier(target.role or 'PUBLIC')}"
+        yield stop("warehouse", f"there is none of the name {name} for this role", fix, "one that the role may use")
+        return False
+    (found, *_) = rows
+    yield note("warehouse", f"{name}, {found.get('size')}, {str(found.get('state')).lower()}, suspends itself after {found.get('auto_suspend')} s")  # fmt: skip
+    return str(found.get("state")).upper() in ("STARTED", "RESUMING")
+
+
+def _integration(session: Session, settings: Settings) -> Iterator[Finding]:
+    """Whether Snowflake itself may read the stage."""
+    target, stage = settings.snowflake, settings.values.stage
+    if stage is None:
+        return
+    if not target.storage_integration:
+        if not (stage.access_key and stage.secret_key):
+            fix = 'set storage_integration = "…" under the profile\'s snowflake section'
+            yield stop("storage integration", "the profile names neither one nor keys for the stage", fix, "a way for Snowflake to read the stage")  # fmt: skip
+        return
+    name = identifier(target.storage_integration)
+    try:
+        rows = session.execute(f"DESC INTEGRATION {name}", doing="look at the storage integration")
+    except LoadError as error:
+        fix = f"GRANT USAGE ON INTEGRATION {name} TO ROLE {identifier(target.role or 'PUBLIC')}"
+        yield stop("storage integration", f"it may not be looked at, or is not there: {error.why}", fix, "USAGE: the load reads the stage through it")  # fmt: skip
+        return
+    told = {str(row["property"]): str(row["property_value"]) for row in rows}
+    allowed = [each.strip() for each in told.get("STORAGE_ALLOWED_LOCATIONS", "").split(",") if each.strip()]
+    url = stage.url if stage.url.endswith("/") else f"{stage.url}/"
+    if told.get("ENABLED", "true").lower() != "true":
+        yield stop("storage integration", "it is switched off", f"ALTER STORAGE INTEGRATION {name} SET ENABLED = TRUE", "one that is on")  # fmt: skip
+    elif allowed and not any(each == "*" or url.startswith(each) for each in allowed):
+        fix = f"ALTER STORAGE INTEGRATION {name} SET STORAGE_ALLOWED_LOCATIONS = ({', '.join(literal(each) for each in [*allowed, url])})"  # fmt: skip
+        yield stop("storage integration", f"it reads {', '.join(allowed)}", fix, url)
+    else:
+        yield note("storage integration", f"it reads {', '.join(allowed) or 'every location'}")

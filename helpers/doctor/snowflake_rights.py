@@ -1,0 +1,75 @@
+"""What a role of Snowflake lacks for a load, as the statements that grant it: read from SHOW GRANTS, which starts no warehouse.
+
+https://docs.snowflake.com/en/user-guide/security-access-control-privileges
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.engines.snowflake.records import SCHEMA_SUFFIX
+from helpers.platforms.snowflake import identifier
+from helpers.settings import Snowflake
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A privilege that the role does not have.
+
+    Attributes:
+        on: the kind of object, and its name.
+        cure: the statement that grants it.
+        needed: what for.
+    """
+
+    right: str
+    on: str
+    cure: str
+    needed: str
+
+
+def missing(
+    held: Iterable[Mapping[str, Any]], role: str, target: Snowflake, warehouse: str | None, schemas: Collection[str]
+) -> tuple[Lack, ...]:
+    """What of a load's needs is not granted.
+
+    Args:
+        held: rows of SHOW GRANTS TO ROLE, of the role and of all that were granted to it.
+        role: that is to get what is missing.
+        target: where the tables go.
+        warehouse: that computes; None where neither the profile nor the user names one.
+        schemas: those of the target's schema and the one of the records that are there.
+    """
+    granted = {(str(g["privilege"]), str(g["granted_on"]).replace("_", " "), _plain(str(g["name"]))) for g in held}
+    found = []
+    for right, kind, name, needed in _needs(target, warehouse, schemas):
+        owned = ("OWNERSHIP", kind, _plain(name)) in granted
+        if not owned and not {(right, kind, _plain(name)), ("ALL PRIVILEGES", kind, _plain(name))} & granted:
+            found.append(Lack(right, f"{kind.lower()} {name}", f"GRANT {right} ON {kind} {name} TO ROLE {identifier(role)}", needed))  # fmt: skip
+    return tuple(found)
+
+
+def _needs(target: Snowflake, warehouse: str | None, schemas: Collection[str]) -> Iterator[tuple[str, str, str, str]]:
+    database = identifier(target.database)
+    if warehouse:
+        yield "USAGE", "WAREHOUSE", identifier(warehouse), "to compute: loads and comparisons"
+    yield "USAGE", "DATABASE", database, "to reach the schemas"
+    if target.storage_integration:
+        yield "USAGE", "INTEGRATION", identifier(target.storage_integration), "to read the stage"
+    wanted = (target.schema_, target.schema_ + SCHEMA_SUFFIX)
+    if missing_schemas := [schema for schema in wanted if schema not in schemas]:
+        needed = f"a load makes {' and '.join(missing_schemas)}, and owns what it made"
+        yield "CREATE SCHEMA", "DATABASE", database, needed
+    for schema in (schema for schema in wanted if schema in schemas):
+        place = identifier(target.database, schema)
+        yield "USAGE", "SCHEMA", place, "to reach the tables"
+        yield "CREATE TABLE", "SCHEMA", place, "a load makes tables"
+        if schema == target.schema_:
+            yield "CREATE STAGE", "SCHEMA", place, "a load reads the files through a temporary stage"
+
+
+def _plain(name: str) -> str:
+    """A name as SHOW GRANTS writes it, quoted or not, in one way."""
+    return name.replace('"', "")
