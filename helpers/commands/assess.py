@@ -55,10 +55,15 @@ def assess(
 
 
 def _take_inventory(settings: "Settings") -> Answer:
-    from helpers.assessment import inventory
+    from datetime import UTC, datetime
+
+    from helpers import PROJECT
+    from helpers.assessment import code, inventory
 
     found = inventory.take(settings.source)
-    said = list(inventory.findings(found))
+    folder = PROJECT / "outputs" / "assess" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    listed = code.write(code.take(settings), folder)
+    said = [*inventory.findings(found), *code.findings(listed)]
 
     def show() -> None:
         screen.table(
@@ -72,6 +77,14 @@ def _take_inventory(settings: "Settings") -> Answer:
             for r in found.relations
         ]
         screen.table("what holds rows", "object", "kind", "rows (about)", "bytes", "key", "readable", rows=relations)
+        if listed.code:
+            screen.table(
+                "code, which stays behind", "object", "kind", "language", "drafts", rows=code.code_rows(listed)
+            )
+            say(f"the source's SQL and the drafts, which nobody has run: {folder}")
+        if listed.sequences:
+            headings = ("sequence", "of", "gives next", "step")
+            screen.table("sequences, whose values stay behind", *headings, rows=code.sequence_rows(listed))
         for each in said:
             fix = f" → {each.fix}" if each.fix else ""
             say(f"{each.severity}: {each.on}: {each.what}{fix}")
@@ -81,6 +94,8 @@ def _take_inventory(settings: "Settings") -> Answer:
     value = {
         "inventory": vars(found) | {"since": since, "relations": relations},
         "findings": [vars(each) for each in said],
+        "drafts": str(folder) if listed.files else None,
+        **listed.as_dict(),
     }
     return Answer(value, show, 1 if any(each.severity == "stop" for each in said) else 0)
 

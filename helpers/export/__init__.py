@@ -32,7 +32,7 @@ from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Export, Settings, Source
-from helpers.source import held_snapshots, left_out
+from helpers.source import held_snapshots, left_out, sequences
 from helpers.source import snapshot as snapshots
 from helpers.source.catalog import measured, read_catalog
 from helpers.source.census import TableCensus, check_policies
@@ -211,6 +211,7 @@ def plan_export(
         catalog = left_out.complete(cursor, measured(cursor, catalog))
         census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
         version = postgres.value(cursor, "SHOW server_version")
+        following = sequences.next_values(cursor, source.schemas)
     planned_tables = tuple(_planned_table(c, options.workers) for c in census)
     staged = [(c.table, t.columns) for c, t in zip(census, planned_tables, strict=True)]
     catalog = left_out.with_keys(catalog, staged)
@@ -225,6 +226,7 @@ def plan_export(
         instance=source.instance,
         tables=planned_tables,
         left_out=catalog.left_out,
+        sequences=following,
         complete=complete,
     )
     names = tuple(dict.fromkeys(objections(state.tables) if objections else ()))

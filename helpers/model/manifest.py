@@ -81,6 +81,25 @@ class Digest(Stored):
     path: str
 
 
+class NextValue(Stored):
+    """What a sequence gives next; no value of it moves.
+
+    Attributes:
+        value: None where it cannot be told, for the reason in `why`.
+        column: whose values it makes, as schema.table.column; empty for none.
+    """
+
+    schema_: str
+    name: str
+    value: int | None
+    increment: int
+    column: str = ""
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.schema_}.{self.name}"
+
+
 class ExportedTable(Stored):
     """What an export's state and its manifest both say of a table.
 
@@ -136,6 +155,7 @@ class Exported(Stored):
 
     Attributes:
         why_approximate: why the LSN is not exactly the snapshot's; empty where it is.
+        sequences: of the source, read behind the snapshot.
         complete: whether every table of the source is here; false where the export was told to take some.
         instance: the server that the snapshot lies on, of several that the source may lead to.
     """
@@ -148,6 +168,7 @@ class Exported(Stored):
     lsn_exact: bool
     why_approximate: str = ""
     left_out: dict[str, str]
+    sequences: tuple[NextValue, ...] = ()
     complete: bool = True
     instance: Instance | None = None
 

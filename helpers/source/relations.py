@@ -140,7 +140,8 @@ _STAYS = {
     "v": "a view: its definition belongs to the new pipeline",
     "m": "a materialized view: rebuilt by the new pipeline",
     "f": "a foreign table: its rows live elsewhere",
-    "S": "a sequence: its value does not move; what makes keys in the target must begin above the largest one",
+    "S": "a sequence: its value does not move; what makes keys in the target must begin above the largest one, and the manifest and "
+    "`runbook assess` tell what it gives next",
 }
 
 

@@ -16,7 +16,8 @@ import pandas as pd
 from helpers import checklist, doctor
 from helpers.archive import recovery
 from helpers.archive.recovery import Recovery
-from helpers.assessment import growth, integrations, inventory
+from helpers.assessment import code, growth, integrations, inventory
+from helpers.assessment.code import Listed
 from helpers.assessment.growth import Growth
 from helpers.assessment.integrations import Integrations
 from helpers.assessment.inventory import Inventory
@@ -26,6 +27,7 @@ from helpers.doctor.network import Reached
 from helpers.errors import BackupError, SourceFailed, UsageError
 from helpers.finding import Finding, failed, note, stop, warning
 from helpers.frames import frame
+from helpers.ledger.folders import report_path
 from helpers.ledger.gate import Token
 from helpers.load import beforehand
 from helpers.phases.common.phase import Phase, part_of
@@ -67,6 +69,7 @@ class Assessment(Phase):
         super().__init__(profile, option, apply=apply)
         self.tokens: dict[str, Token] = {}
         self._inventory: Inventory | None = None
+        self._code: Listed | None = None
         self._census: tuple[TableCensus, ...] = ()
         self._growth: tuple[Growth, ...] = ()
         self._integrations: Integrations | None = None
@@ -78,15 +81,28 @@ class Assessment(Phase):
     def check_usage(self) -> Token:
         """Which objects the source has, and which of them are busy."""
 
+        kept: dict[str, Any] = {}
+
         def look() -> Iterable[Finding]:
             self._inventory = inventory.take(self.settings.source)
-            return inventory.findings(self._inventory)
+            yield from inventory.findings(self._inventory)
+            self._code = code.write(code.take(self.settings), report_path("code"))
+            kept["code"] = self.report("code", self._code.as_dict())
+            yield from code.findings(self._code)
 
-        return self.checked("s00-usage", look)
+        return self.checked("s00-usage", look, result=kept)
 
     def objects(self) -> pd.DataFrame:
         """How many objects of each kind."""
         return frame(_measured(self._inventory).objects.items(), "kind", "objects")
+
+    def code(self) -> pd.DataFrame:
+        """Views, functions and triggers, and for which target there is a draft beside this notebook."""
+        return frame(code.code_rows(_measured(self._code)), "object", "kind", "language", "drafts that nobody has run")
+
+    def sequences(self) -> pd.DataFrame:
+        """What makes keys in the target has to begin there."""
+        return frame(code.sequence_rows(_measured(self._code)), "sequence", "of", "gives next", "step")
 
     def types(self) -> pd.DataFrame:
         """How many columns of each type."""
