@@ -1,14 +1,18 @@
-"""Option B: which tables stay in PostgreSQL, and what then exists on both sides."""
+"""Which tables move and which stay, and what then exists on both sides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from helpers.finding import Finding, stop, warning
-from helpers.settings import Hybrid, Source
+from helpers.model.globs import STAYS, left_by_profile
+from helpers.settings import Settings
 from helpers.source.asking import OF_USERS, as_bytes, asking, rows
+from helpers.source.relations import Choice, refuse_unknown_globs, survey
+
+_TABLES = "rp"
+"""Kinds of relations that are tables, `pg_class.relkind`."""
 
 
 @dataclass(frozen=True)
@@ -16,52 +20,66 @@ class Split:
     """The source's tables, parted.
 
     Attributes:
-        stay, move: their names.
-        unknown: globs that no table matches.
+        stay: that stay in PostgreSQL, each with the reason.
+        move: the names of those that move.
+        left: that the profile leaves out, each with the reason.
         views: views that read from both sides, with the tables that they read.
         references: foreign keys between the sides, as (from, to).
     """
 
-    stay: tuple[str, ...]
+    stay: dict[str, str]
     move: tuple[str, ...]
-    unknown: tuple[str, ...]
-    views: dict[str, tuple[str, ...]]
-    references: tuple[tuple[str, str], ...]
+    left: dict[str, str] = field(default_factory=dict)
+    views: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    references: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """The same, a line for each table and each reference between the sides: what is signed."""
+        return [
+            *(f"moves: {name}" for name in self.move),
+            *(f"stays: {name} ({why})" for name, why in self.stay.items()),
+            *(f"left out: {name} ({why})" for name, why in self.left.items()),
+            *(f"foreign key between the sides: {child} → {parent}" for child, parent in self.references),
+        ]
 
 
-def split(source: Source, hybrid: Hybrid) -> Split:
-    """Parts the tables by the globs, and finds what reads or points across.
+def split(settings: Settings) -> Split:
+    """Parts the tables as the profile says, and finds what reads or points across.
 
     Raises:
         ConnectionFailed, SourceRefused: see `asking`.
+        SettingsError: a glob that means nothing.
     """
-    values = {"schemas": list(source.schemas)}
-    with asking(source, "part the tables") as cursor:
-        tables = [row["name"] for row in rows(cursor, _TABLES, values)]
+    schemas, described = settings.source.schemas, settings.tables.choice
+    choice = Choice(schemas=schemas, described=described)
+    values = {"schemas": list(schemas)}
+    with asking(settings.source, "part the tables") as cursor:
+        relations = survey(cursor)
+        refuse_unknown_globs(cursor, described, relations)
+        why = {str(each): choice.why_not(each) for each in relations if each.kind in _TABLES}
         uses: dict[str, set[str]] = {}
         for row in rows(cursor, _VIEWS, values):
             uses.setdefault(row["view"], set()).add(row["table"])
-        pairs = [(row["from"], row["to"]) for row in rows(cursor, _REFERENCES, values)]
-    stay = {table for table in tables if _matches(table, hybrid.stay)}
-    move = set(tables) - stay
+        pairs = {(row["from"], row["to"]) for row in rows(cursor, _REFERENCES, values)}
+    move = tuple(name for name, reason in why.items() if not reason)
+    stay = {name: reason for name, reason in why.items() if reason.startswith(STAYS)}
+    left = {name: reason for name, reason in left_by_profile(why).items() if name not in stay}
     return Split(
-        tuple(sorted(stay)),
-        tuple(sorted(move)),
-        tuple(glob for glob in hybrid.stay if not any(_matches(table, [glob]) for table in tables)),
-        {view: tuple(sorted(read)) for view, read in sorted(uses.items()) if read & stay and read & move},
-        tuple(sorted({pair for pair in pairs if len(stay & set(pair)) == 1 and len(move & set(pair)) == 1})),
+        stay,
+        move,
+        left,
+        {view: tuple(sorted(read)) for view, read in sorted(uses.items()) if read & stay.keys() and read & set(move)},
+        tuple(sorted(p for p in pairs if len(stay.keys() & set(p)) == 1 and len(set(move) & set(p)) == 1)),
     )
 
 
 def findings(found: Split) -> Iterator[Finding]:
-    """What cannot be meant, and what joins both sides."""
-    for glob in found.unknown:
-        fix = "correct hybrid.stay: write name or schema.name"
-        yield stop(f"stay {glob!r}", "no table of the source matches it", fix)
+    """What cannot be meant of a hybrid, and what joins both sides."""
     if not found.move:
-        yield stop("hybrid.stay", "every table stays, so nothing is moved", "choose option C, or let some tables move")
-    if not found.stay and not found.unknown:
-        yield stop("hybrid.stay", "no table stays", "choose option A, or name the tables that stay")
+        yield stop("tables.stay", "every table stays, so nothing is moved", "choose option C, or let some tables move")
+    if not found.stay:
+        yield stop("tables.stay", "no table stays", "choose option A, or name the tables that stay")
     for view, tables in found.views.items():
         staying = [table for table in tables if table in found.stay]
         yield warning(f"view {view}", f"joins both sides: {', '.join(staying)} would stay, and the rest of {', '.join(tables)} moves", "let its tables stay together, or copy the small side to the other, and say how old that copy may be")  # fmt: skip
@@ -69,14 +87,6 @@ def findings(found: Split) -> Iterator[Finding]:
         yield warning(f"{child} → {parent}", "a foreign key between the sides: nobody enforces it afterwards", "check it by a rule of data quality in the target, or let both tables stay together")  # fmt: skip
 
 
-def _matches(table: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs for name in (table, table.partition(".")[2]))
-
-
-_TABLES = f"""
-    SELECT {as_bytes("n.nspname || '.' || c.relname")} AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND {OF_USERS} ORDER BY 1
-"""
 _VIEWS = f"""
     WITH RECURSIVE uses AS (
         SELECT DISTINCT r.ev_class AS view, coalesce(pg_partition_root(d.refobjid), d.refobjid)::oid AS used

@@ -6,6 +6,7 @@ are for an option, none is against it, and every option gets one where nothing w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,11 +14,38 @@ from datetime import date
 from helpers.checklist import Option
 
 OPTIONS: tuple[Option, ...] = ("A", "B", "C")
-SUPPORT_ENDED = date(2025, 9, 30)
-"""The last day of the third quarter of 2025, in which the checklist has the legacy components removed."""
+POSTGRES_SUPPORTED_UNTIL = {
+    12: date(2024, 11, 21), 13: date(2025, 11, 13), 14: date(2026, 11, 12), 15: date(2027, 11, 11), 16: date(2028, 11, 9),
+    17: date(2029, 11, 8), 18: date(2030, 11, 14),
+}  # fmt: skip
+"""Each version's final release (https://www.postgresql.org/support/versioning/); of an older one the support has ended before
+the first of these, of a newer one the page had nothing yet."""
 
 MOST_POINTS = 3
 GIGABYTE = 10**9
+
+
+@dataclass(frozen=True)
+class Support:
+    """How long the legacy components are supported.
+
+    Attributes:
+        until: the last day; None where nobody knows.
+        by: what says so.
+    """
+
+    until: date | None
+    by: str
+
+    def has_ended(self, today: date) -> bool:
+        """Whether the day is past."""
+        return self.until is not None and today > self.until
+
+    def said(self, today: date) -> str:
+        """The same in words."""
+        if self.until is None:
+            return f"no end is known ({self.by})"
+        return f"{'ended' if self.has_ended(today) else 'ends'} on {self.until:%d %B %Y} ({self.by})"
 
 
 @dataclass(frozen=True)
@@ -30,6 +58,7 @@ class Facts:
         slowest_share: the largest share of its promised time that a query takes.
         integrations: systems and roles that use the source.
         targets: how many of Snowflake and Databricks answered.
+        support: until when the legacy components are supported, and what says so.
     """
 
     bytes: int
@@ -38,6 +67,7 @@ class Facts:
     slowest_share: float | None
     integrations: int
     targets: int | None
+    support: Support
     today: date
 
 
@@ -71,9 +101,18 @@ def recommended(criteria: Sequence[Criterion]) -> Option:
     return max(OPTIONS, key=lambda option: found[option])
 
 
-def support_has_ended(today: date) -> bool:
-    """Whether option C rests on components that nobody maintains any more."""
-    return today > SUPPORT_ENDED
+def support(said: date | None, version: str) -> Support:
+    """How long the legacy components are supported.
+
+    Args:
+        said: by the settings; None where they say nothing, and the server's version counts.
+        version: of the source, as `server_version` has it.
+    """
+    if said is not None:
+        return Support(said, "legacy.supported_until")
+    major = int(re.match(r"\d+", version)[0])  # type: ignore[index]
+    oldest = min(POSTGRES_SUPPORTED_UNTIL)
+    return Support(POSTGRES_SUPPORTED_UNTIL.get(max(major, oldest)), f"PostgreSQL {major}")
 
 
 def _volume(facts: Facts) -> Criterion:
@@ -113,6 +152,6 @@ def _targets(facts: Facts) -> Criterion:
 
 
 def _support(facts: Facts) -> Criterion:
-    ended = support_has_ended(facts.today)
-    when = f"{'ended' if ended else 'ends'} with {SUPPORT_ENDED:%B %Y}"
-    return Criterion("support of the legacy components", 10, when, (3, 2, 0) if ended else (2, 2, 1))
+    points = (3, 2, 0) if facts.support.has_ended(facts.today) else (2, 2, 1)
+    points = (1, 1, 1) if facts.support.until is None else points
+    return Criterion("support of the legacy components", 10, facts.support.said(facts.today), points)

@@ -8,12 +8,13 @@ that the stand-in would ignore is refused: whoever set it meant the real service
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from helpers.errors import SettingsError
 from helpers.local import folder, people, stack
-from helpers.settings import Resolved, source_keys
+from helpers.settings import Resolved, Source, source_keys
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class _Rule:
 
 _RULES = {
     # The other sections describe the sample, which lies in the stack's own database.
-    "source": _Rule(("host", "url", "service"), takes=("sla", "hybrid", "compliance", "downstream")),
+    "source": _Rule(("host", "url", "service"), takes=("sla", "legacy", "compliance", "downstream")),
     # What lies there is reached with the stage's credentials.
     "stage": _Rule(("endpoint", "region"), ("access_key", "secret_key"), takes=("archive", "kafka", "databricks")),
     "snowflake": _Rule(
@@ -53,8 +54,8 @@ _RULES = {
     "aws": _Rule(("endpoint", "access_key", "secret_key"), engines=("moto",), takes=("dns",)),
     "airflow": _Rule(("url",), engines=("local",)),
 }
-_WHOLE = {"approvals": "people", "hybrid": "stay", "sla": "seconds"}
-"""Tables and lists that a profile gives as a whole: more keys would be more people who may sign, more tables that stay."""
+_WHOLE = {"approvals": "people", "sla": "seconds"}
+"""Tables that a profile gives as a whole: more keys would be more people who may sign."""
 
 
 def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
@@ -122,6 +123,13 @@ def source() -> dict[str, Any]:
     return source_keys(stack.environment().as_dict()["postgres_dsn"])
 
 
+def hybrid_stay(own: Source) -> dict[str, str]:
+    """The tables of the sample that stay on option B; none where the source is not the stack's own."""
+    there = Source.model_validate(source())
+    same = (own.host, own.port, own.dbname) == (there.host, there.port, there.dbname)
+    return {"event_log": "what the application logs stays with it"} if same else {}
+
+
 def signers() -> dict[str, str]:
     """The two people of the local stack and their public keys."""
     return people.public_keys(folder.default_root().resolve())
@@ -154,7 +162,8 @@ def _sections() -> dict[str, Any]:
             "seconds": {"sales_daily": 60, "sales_monthly": 60, "open_orders": 60, "product_ranking": 60},
         },
         "compliance": {"require_tls": False},
-        "hybrid": {"stay": ["event_log"]},
+        # The quarter in which the checklist has the legacy components removed.
+        "legacy": {"supported_until": date(2025, 9, 30)},
         **_airflow(),
         "dbt": {"threads": 1},
         "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import LocalStackError
 from helpers.local import stack
 from helpers.local.folder import default_root as root
-from helpers.local.profile import filled, signers, source
+from helpers.local.profile import filled, hybrid_stay, signers, source
 from helpers.local.servers.airflow import Airflow
 from helpers.local.servers.aws import Aws
 from helpers.local.servers.kafka import Kafka
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from helpers.platforms.s3 import Bucket
     from helpers.settings import Dns, Settings
 
-__all__ = ["filled", "root", "signers", "source"]
+__all__ = ["filled", "hybrid_stay", "root", "signers", "source"]
 
 
 def kafka() -> str:

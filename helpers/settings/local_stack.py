@@ -33,6 +33,9 @@ class LocalStack(Protocol):
     def source(self) -> dict[str, Any]:
         """Its PostgreSQL, as keys of a section."""
 
+    def hybrid_stay(self, source: Any) -> dict[str, str]:
+        """The tables of the sample that stay on option B, each with the reason; none where the source is not the stack's own."""
+
     def signers(self) -> dict[str, str]:
         """The people who may sign there, and their public keys."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated
 
 from pydantic import Field
@@ -43,11 +44,11 @@ class Compliance(Section):
     """Whether the stage's bucket must keep versions."""
 
 
-class Hybrid(Section):
-    """Which part of PostgreSQL stays, for option B."""
+class Legacy(Section):
+    """What is known of the present pipeline beside what it does; the recommendation of a path is scored on it."""
 
-    stay: Annotated[tuple[str, ...], example(["crm.*", "invoices"], min_length=1)]
-    """Globs over "name" or "schema.name" of tables."""
+    supported_until: Annotated[date | None, example(date(2027, 6, 30))] = None
+    """The last day on which its components are supported; without it, that of the source's version of PostgreSQL counts."""
 
 
 class Cutover(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -30,11 +31,23 @@ def settings_error(
     first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     place = tuple(str(part) for part in first["loc"])
     key, on = ".".join(["profiles", profile, *place]), _variable(place, variables) or file
+    if place and place[0] in _REPLACED:
+        why, cure = _REPLACED[place[0]]
+        return SettingsError(f"read {key}", on=on, why=why, next_step=cure.format(profile=profile))
     if first["type"] == "extra_forbidden":
         cure = _meant(model, profile, place) or f"correct it; {example_of(model, place)}"
         return SettingsError(f"read {key}", on=on, why="there is no such key", next_step=cure)
     why = first["msg"].removeprefix("Value error, ")
     return SettingsError(f"read {key}", on=on, why=why, next_step=f"correct it; {example_of(model, place)}")
+
+
+_REPLACED = {
+    "hybrid": (
+        "the tables that stay are described with those that move",
+        'write its list as [profiles.{profile}.tables] stay = {{ "crm.*" = "the reason why they stay" }}',
+    )
+}
+"""Sections that there were: why they went, and what is written instead."""
 
 
 def example_of(model: type[BaseModel], place: Sequence[str | int]) -> str:
@@ -68,7 +81,7 @@ def toml(value: Any) -> str:
         return f"{{ {inline(value)} }}" if value else "{}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml(each) for each in value)}]"
-    return json.dumps(value, ensure_ascii=False)
+    return value.isoformat() if isinstance(value, date) else json.dumps(value, ensure_ascii=False)
 
 
 def inline(table: Mapping[str, Any]) -> str:

@@ -10,11 +10,12 @@ from typing import Any, Generic, Literal, TypeVar, cast
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from helpers.errors import SettingsError
+from helpers.errors import SettingsError, UsageError
 from helpers.settings import elsewhere as elsewhere_steps
 from helpers.settings.elsewhere import Elsewhere
+from helpers.settings.local_stack import local_stack
 from helpers.settings.people import Approvals, Contact
-from helpers.settings.pipeline import Compliance, Cutover, Hybrid, Sla
+from helpers.settings.pipeline import Compliance, Cutover, Legacy, Sla
 from helpers.settings.problems import example_of
 from helpers.settings.section import Section
 from helpers.settings.services import Airflow, Alerts, Aws, Dns, Kafka, Notify, Terraform
@@ -64,7 +65,7 @@ class Profile(BaseSettings):
     terraform: Terraform = Terraform()
     sla: Sla | None = None
     compliance: Compliance | None = None
-    hybrid: Hybrid | None = None
+    legacy: Legacy = Legacy()
     airflow: Airflow | None = None
     dbt: Dbt = Dbt()
     alerts: Alerts = Alerts()
@@ -156,7 +157,7 @@ class Settings:
     kafka = _Part[Kafka]()
     aws = _Part[Aws]()
     terraform = _Part[Terraform]()
-    hybrid = _Part[Hybrid]()
+    legacy = _Part[Legacy]()
     cutover = _Part[Cutover]()
     airflow = _Part[Airflow]()
     dbt = _Part[Dbt]()
@@ -241,6 +242,30 @@ class Settings:
     def with_source(self, source: Source) -> Settings:
         """The same with another source."""
         return self._with(source=source)
+
+    def for_option(self, option: str) -> Settings:
+        """The same for one migration path: on option C nothing moves, so that nothing is left behind either.
+
+        Args:
+            option: "A", "B" or "C".
+
+        Raises:
+            UsageError: tables stay, and the path moves every table.
+        """
+        stay = self.values.tables.stay
+        if option == "A" and stay:
+            raise UsageError(
+                "take option A",
+                on=f"[profiles.{self.profile}.tables] stay",
+                why=f"option A moves every table, and {', '.join(stay)} would stay",
+                next_step="take option B (--option B), or take stay away; what no side needs belongs under exclude",
+            )
+        if option == "C" and stay:
+            return self.with_tables(self.values.tables.model_copy(update={"stay": {}}))
+        if option == "B" and not stay and self.values.stack == "local" and self.values.source:
+            own = local_stack().hybrid_stay(self.values.source)
+            return self.with_tables(self.values.tables.model_copy(update={"stay": own}))
+        return self
 
     def with_tables(self, tables: Tables) -> Settings:
         """The same with another description of what moves."""

@@ -13,7 +13,7 @@ from helpers.settings.section import Secret, Section, example
 PLACEHOLDERS = ("schema", "table")
 """What a naming pattern may hold, in braces: the source's schema and the table's name."""
 
-NOT_OBEYED = frozenset({"stay", "schema", "name"})
+NOT_OBEYED = frozenset({"schema", "name"})
 """Keys whose effect is not there yet: a key that nobody reads is refused."""
 
 

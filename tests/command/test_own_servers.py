@@ -33,7 +33,7 @@ OWN: dict[str, tuple[str, dict[str, object], tuple[str, ...]]] = {
     "source": (
         'host = "db.example.com"\ndbname = "d"\nuser = "u"\n',
         {"host": "db.example.com", "port": 5432, "password": None},
-        ("sla", "hybrid", "compliance"),
+        ("sla", "compliance"),
     ),
     "stage": ('url = "s3://lake/x/"\nregion = "eu-central-1"\n', {"endpoint": None, "access_key": None}, ("archive", "kafka", "databricks")),
     "snowflake": (

@@ -16,7 +16,7 @@ from helpers.assessment import hybrid, integrations, inventory, security
 from helpers.errors import SourceRefused
 from helpers.model.catalog import PgType
 from helpers.model.limits import BY_POLICY, Server, limits
-from helpers.settings import Hybrid
+from helpers.settings import Tables
 from helpers.source import survey
 
 
@@ -77,7 +77,9 @@ def test_an_assessment_shows_names_that_are_no_text(ascii_only: Any) -> None:
     assert sorted(map(str, found.relations)) == names
     assert [each.on for each in inventory.findings(found) if "no text in UTF-8" in each.what] == [r"public.na\xefve"]
     assert sorted(security.look(source).open_relations) == names
-    assert sorted(hybrid.split(source, Hybrid(stay=("t",))).move) == names[:2]
+    assert (
+        sorted(hybrid.split(ascii_only.settings.with_tables(Tables.model_validate({"stay": ["t"]}))).move) == names[:2]
+    )
     assert [sorted(each.objects) for each in integrations.find(source).found if each.name == "PUBLIC"] == [names]
 
 

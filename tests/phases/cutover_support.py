@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from helpers import checklist
+from helpers import checklist, settings
 from helpers.evidence import signing
 from helpers.ledger import folders, keys
 from helpers.ledger.ledger import Ledger
@@ -79,6 +79,7 @@ class Project:
     monkeypatch: pytest.MonkeyPatch
     record: Record | None = field(default_factory=Record)
     scheduler: Scheduler | None = field(default_factory=Scheduler)
+    option: str = "A"
 
     @property
     def run(self) -> Path:
@@ -96,7 +97,7 @@ class Project:
 
     def cutover(self, *, apply: bool = True) -> Cutover:
         self.attempt("50_cutover")
-        return Cutover("local", "A", apply=apply)
+        return Cutover("local", self.option, apply=apply)
 
     def sign(self, step: str, by: str = "alice") -> None:
         key = self.folder / f"{by}.pem"
@@ -126,7 +127,7 @@ class Project:
 
     def rollback(self) -> Rollback:
         self.attempt("90_rollback")
-        walk = Rollback("local", apply=True)
+        walk = Rollback("local", self.option, apply=True)
         cut_over = walk.preflight()
         walk.traffic(cut_over)
         walk.stop_writers(cut_over)
@@ -151,21 +152,25 @@ def write_profile(folder: Path, migration: Any, extra: str = "") -> None:
 
 
 @contextmanager
-def opened(migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """The project, with its snapshots let go at the end."""
+def opened(
+    migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, option: str = "A", extra: str = ""
+) -> Iterator[Project]:
+    """The project, with its snapshots let go at the end; `extra` are sections of its profile."""
     for name in ("alice", "bob"):
         keys.generate(tmp_path / f"{name}.pem")
-    write_profile(tmp_path, migration)
+    write_profile(tmp_path, migration, extra)
     (tmp_path / "runbooks").mkdir()
     monkeypatch.chdir(tmp_path)
     migration.source(*TABLES)
+    if extra:
+        migration.settings = settings.load("local", tmp_path / "migration.toml").for_option(option)
     manifest = migration.migrate()
-    found = Project(tmp_path, migration, monkeypatch)
+    found = Project(tmp_path, migration, monkeypatch, option=option)
     monkeypatch.setattr(switches, "connect_record", lambda settings: found.record)
     monkeypatch.setattr(switches, "connect_scheduler", lambda settings: found.scheduler)
     found.run.mkdir(parents=True)
-    found.ledger.append("run-opened", run="r", option="A", profile="local", apply=True)
-    for step in checklist.steps_for_option("A"):
+    found.ledger.append("run-opened", run="r", option=option, profile="local", apply=True)
+    for step in checklist.steps_for_option(option):
         for name in step.ids if step.phase < "50" else ():
             result = {"lsn": manifest.lsn, "snapshot": manifest.snapshot} if name == "s30-snapshot" else {}
             found.ledger.append("step-done", step=name, phase=step.phase, attempt="attempt-01", inputs="b" * 64, result=result, seconds=1)  # fmt: skip

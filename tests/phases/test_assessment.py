@@ -49,7 +49,7 @@ from helpers.phases.p00_assessment.assessment import INTEGRATIONS, Assessment
 from helpers.phases.p00_assessment.path_selection import PathSelection
 from helpers.platforms import snowflake, spark
 from helpers.platforms.s3 import Bucket
-from helpers.settings import Hybrid, Settings
+from helpers.settings import Settings, Tables
 
 Walk = Callable[..., Assessment]
 READER_PASSWORD = "ReaderOfTests-1"
@@ -57,7 +57,7 @@ READER_PASSWORD = "ReaderOfTests-1"
 
 @pytest.fixture
 def walk(migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Walk:
-    """An assessment of a small source with the legacy tables' names: `walk("B", extra="[profiles.local.hybrid] …")`."""
+    """An assessment of a small source with the legacy tables' names: `walk("B", extra="[profiles.local.tables] …")`."""
     migration.source(
         "CREATE TABLE stores (store_id int PRIMARY KEY, name text)",
         "CREATE TABLE customers (customer_id int PRIMARY KEY, name text, email text)",
@@ -489,23 +489,25 @@ def test_a_full_disk_is_seen_before_anything_is_written(migration: Any, monkeypa
 
 def test_a_hybrid_names_tables_that_exist_and_what_joins_both_sides(walk: Walk, migration: Any) -> None:
     walk()
-    source = migration.settings.source
-    parted = hybrid.split(source, Hybrid(stay=("stores",)))
-    assert (parted.stay, set(parted.move)) == (
-        ("public.stores",),
-        {"public.customers", "public.orders", "public.sales_daily"},
-    )
+
+    def parted_by(**described: Any) -> hybrid.Split:
+        return hybrid.split(migration.settings.with_tables(Tables.model_validate(described)))
+
+    parted = parted_by(stay={"stores": "the shops write them"}, exclude=["sales_daily"])
+    assert parted.stay == {"public.stores": "stays in PostgreSQL by tables.stay stores: the shops write them"}
+    assert set(parted.move) == {"public.customers", "public.orders"}
     assert parted.views == dict.fromkeys(
         ("public.by_store", "public.by_store_twice"), ("public.orders", "public.stores")
     )
     assert parted.references == (("public.orders", "public.stores"),)
+    assert {"moves: public.orders", "foreign key between the sides: public.orders → public.stores"} < set(parted.lines)
+    assert sum(line.startswith(("stays: public.stores", "left out: public.sales_daily")) for line in parted.lines) == 2
     assert [f.severity for f in hybrid.findings(parted)] == ["warning"] * 3
-    together = hybrid.split(source, Hybrid(stay=("stores", "public.ord*")))
-    assert not list(hybrid.findings(together))
-    assert [f.on for f in stops(hybrid.findings(hybrid.split(source, Hybrid(stay=("stores", "no_such*")))))] == [
-        "stay 'no_such*'"
-    ]
-    assert stops(hybrid.findings(hybrid.split(source, Hybrid(stay=("*",)))))
+    assert not list(hybrid.findings(parted_by(stay=["stores", "public.ord*"])))
+    assert stops(hybrid.findings(parted_by(stay=["*"])))
+    assert stops(hybrid.findings(parted_by()))
+    with pytest.raises(SettingsError, match="no_such"):
+        parted_by(stay=["stores", "no_such*"])
 
 
 def assessed(phase: Assessment) -> PathSelection:
@@ -535,7 +537,7 @@ def walk_the_path(selection: PathSelection) -> pd.DataFrame:
     return boxes
 
 
-STAYS = '[profiles.local.hybrid]\nstay = ["stores"]'
+STAYS = '[profiles.local.tables]\nstay = ["stores"]'
 
 
 def test_the_choice_waits_for_a_signature_and_only_the_chosen_boxes_are_recorded(
@@ -565,7 +567,9 @@ def test_the_choice_waits_for_a_signature_and_only_the_chosen_boxes_are_recorded
     assert done["s00-a-choice"].get("result")["option"] == "A"
     listed(phase)
     # Another score is another plan, which nobody has signed.
-    selection.criteria = paths.score(paths.Facts(0, None, None, None, 99, 0, dt.date(2026, 1, 1)))
+    selection.criteria = paths.score(
+        paths.Facts(0, None, None, None, 99, 0, paths.support(None, "18.1"), dt.date(2026, 1, 1))
+    )
     with pytest.raises(AwaitingPerson):
         selection.choose()
 
@@ -591,9 +595,9 @@ def test_another_path_records_its_own_boxes_and_a_rehearsal_plans_them(
 def test_without_a_run_nobody_is_asked_and_a_missing_part_of_the_path_closes_its_gate(
     walk: Walk, migration: Any
 ) -> None:
-    phase = walk("B", extra='[profiles.local.hybrid]\nstay = ["no_such_table"]')
+    phase = walk("B")
     selection = assessed(phase)
-    with pytest.raises(GateClosed, match="no table of the source matches it"):
+    with pytest.raises(GateClosed, match="no table stays"):
         selection.boxes()
     with pytest.raises(UsageError, match=r"no token|not the gate"):
         selection.choose()
@@ -611,6 +615,11 @@ facts = st.builds(
     slowest_share=st.none() | st.floats(0, 1e6),
     integrations=st.integers(0, 1000),
     targets=st.none() | st.integers(0, 2),
+    support=st.builds(
+        paths.support,
+        st.none() | st.dates(dt.date(2020, 1, 1), dt.date(2040, 1, 1)),
+        st.sampled_from(["9.6.24", "14.1", "18.0", "19.0"]),
+    ),
     today=st.dates(dt.date(2020, 1, 1), dt.date(2040, 1, 1)),
 )
 
@@ -627,8 +636,25 @@ def test_every_score_is_a_share_of_a_hundred(given_facts: paths.Facts) -> None:
 
 def test_what_is_measured_moves_the_recommendation() -> None:
     today = dt.date(2026, 1, 1)
-    assert paths.recommended(paths.score(paths.Facts(10**12, 300, 100, 2.0, 0, 2, today))) == "A"
-    assert paths.recommended(paths.score(paths.Facts(10**10, 105, 100, 0.7, 20, 1, today))) == "B"
-    assert paths.recommended(paths.score(paths.Facts(10**6, 100, 100, 0.01, 3, 0, today))) == "C"
-    assert not paths.support_has_ended(dt.date(2025, 9, 30))
-    assert paths.support_has_ended(dt.date(2025, 10, 1))
+    own = paths.support(dt.date(2025, 9, 30), "18.1")
+    assert paths.recommended(paths.score(paths.Facts(10**12, 300, 100, 2.0, 0, 2, own, today))) == "A"
+    assert paths.recommended(paths.score(paths.Facts(10**10, 105, 100, 0.7, 20, 1, own, today))) == "B"
+    assert paths.recommended(paths.score(paths.Facts(10**6, 100, 100, 0.01, 3, 0, own, today))) == "C"
+
+
+@pytest.mark.parametrize(
+    ("said", "version", "ended", "words"),
+    [
+        (dt.date(2026, 1, 1), "9.6.24", False, "ends on 01 January 2026 (legacy.supported_until)"),
+        (dt.date(2025, 12, 31), "18.1", True, "ended on 31 December 2025 (legacy.supported_until)"),
+        (None, "13.23", True, "ended on 13 November 2025 (PostgreSQL 13)"),
+        (None, "9.6.24", True, "ended on 21 November 2024 (PostgreSQL 9)"),
+        (None, "18.1", False, "ends on 14 November 2030 (PostgreSQL 18)"),
+        (None, "19beta1", False, "no end is known (PostgreSQL 19)"),
+    ],
+)
+def test_support_ends_when_the_settings_say_or_with_the_server_s_version(
+    said: dt.date | None, version: str, ended: bool, words: str
+) -> None:
+    found, today = paths.support(said, version), dt.date(2026, 1, 1)
+    assert (found.has_ended(today), found.said(today)) == (ended, words)

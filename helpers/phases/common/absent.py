@@ -31,10 +31,18 @@ def absent_steps(settings: Settings, option: str) -> dict[str, str]:
     for step in (name for box in checklist.steps_for_option(option) for name in box.ids):
         if (theirs := settings.elsewhere.get(checklist.elsewhere_by(step) or "")) is not None:
             found[step] = f"{theirs.what} ({theirs.link})"
-    for lack in _lacks(settings):
+    for lack in (*_lacks(settings), *_of_hybrid(option)):
         for step in lack.steps:
             found.setdefault(step, lack.why)
     return found
+
+
+def _of_hybrid(option: str) -> Iterator[_Lack]:
+    if option == "B":
+        why = "option B freezes nothing: what stays goes on being written, and the tables that moved are refreshed from it"
+        yield _Lack(why, ("s50-freeze", "s50-freeze-holds", "s90-unfreeze"))
+        why = "on option B PostgreSQL stays the original, and nothing that is in the target alone is brought back"
+        yield _Lack(why, ("s90-compare", "s90-recovery", "s90-verify"))
 
 
 def _lacks(settings: Settings) -> Iterator[_Lack]:

@@ -63,7 +63,7 @@ class Phase:
             elsewhere; see `pass_over`.
 
     Raises:
-        UsageError: there is no such option.
+        UsageError: there is no such option, or it moves tables that stay by the settings.
     """
 
     ACTS_ON_LOCAL = False
@@ -80,7 +80,7 @@ class Phase:
         show_tables()
         self.option = option
         self.apply = self.ACTS_ON_LOCAL and profile == settings.DEFAULT_PROFILE if apply is None else apply
-        self.settings = settings.load(profile)
+        self.settings = settings.load(profile).for_option(option)
         self.absent = absent_steps(self.settings, option)
         self.run = steps.current()
         self.found: dict[str, list[Finding]] = {}

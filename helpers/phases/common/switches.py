@@ -12,7 +12,7 @@ import pandas as pd
 from helpers.finding import Finding, judged, note, stop, warning
 from helpers.frames import frame
 from helpers.ledger.steps import Found
-from helpers.model.catalog import Table
+from helpers.model.catalog import Catalog, Table
 from helpers.phases.common.phase import Phase
 from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.phases.common.verification import compare
@@ -133,10 +133,10 @@ class Switching(Phase):
         if not found.tables:
             yield stop("the target", "nothing was compared", fix)
 
-    def source_tables(self) -> tuple[Table, ...]:
-        """The tables of the source, from its catalog."""
+    def source_catalog(self) -> Catalog:
+        """The tables of the source that move, and what is left there."""
         with postgres.reading(self.settings.source) as cursor:
-            return read_catalog(cursor, schemas=self.settings.source.schemas, described=self.settings.tables).tables
+            return read_catalog(cursor, schemas=self.settings.source.schemas, described=self.settings.tables)
 
 
 def plan_change(step: str, what: str, rows: Iterable[tuple[str, str, str]], counted: str) -> StepPlan:

@@ -16,7 +16,7 @@ import pandas as pd
 from helpers import checklist, doctor
 from helpers.archive import recovery
 from helpers.archive.recovery import Recovery
-from helpers.assessment import code, growth, integrations, inventory
+from helpers.assessment import code, growth, integrations, inventory, paths
 from helpers.assessment.code import Listed
 from helpers.assessment.growth import Growth
 from helpers.assessment.integrations import Integrations
@@ -294,6 +294,7 @@ class Assessment(Phase):
             slowest_share=max(shares, default=None),
             integrations=len(_measured(self._integrations).found),
             targets=sum(self._answering.values()) if self.option != "C" else None,
+            support=paths.support(self.settings.legacy.supported_until, _measured(self._inventory).version),
             today=datetime.now(UTC).date(),
         )
 

@@ -147,8 +147,7 @@ class PathSelection:
 
         def look() -> Iterator[Finding]:
             yield note("the document", _after_the_colon("s00-c-note"))
-            ended = paths.support_has_ended(self._facts.today)
-            what = f"the support of its components {'ended' if ended else 'ends'} with {paths.SUPPORT_ENDED:%B %Y}"
+            what = f"the support of its components {self._facts.support.said(self._facts.today)}"
             yield warning("option C", what, "take option B instead, or name the day by which this one is left behind")
 
         return self._checked("s00-c-note", look)
@@ -185,8 +184,9 @@ class PathSelection:
     def _plan(self, option: str) -> StepPlan:
         """What is signed holds nothing that differs from one hour to the next, so that the signature outlives the attempt."""
         rows = [(c.name, c.weight, *c.points) for c in self.criteria]
-        if self._split:
-            rows += [(f"stays: {name}", 0, 0, 0, 0) for name in self._split.stay]
+        if option != "C":
+            self._split = self._split or hybrid.split(self._phase.settings)
+            rows += [(line, 0, 0, 0, 0) for line in self._split.lines]
         target, effort, time = (
             _after_the_colon(f"s00-{option.lower()}-{name}") for name in ("target", "effort", "timeline")
         )
@@ -213,15 +213,13 @@ class PathSelection:
             yield note("Kafka", "named by the profile")
 
     def _hybrid(self) -> Iterator[Finding]:
-        settings = self._phase.settings
         try:
-            wanted = settings.hybrid
+            self._split = found = hybrid.split(self._phase.settings)
         except SettingsError as error:
-            yield failed("hybrid", error)
+            yield failed("tables", error)
             return
-        self._split = found = hybrid.split(settings.source, wanted)
         yield from hybrid.findings(found)
-        yield note(", ".join(found.stay) or "nothing", "stays in PostgreSQL")
+        yield note(", ".join(found.stay) or "nothing", "stays in PostgreSQL: not exported, loaded, verified or frozen")
         yield note(", ".join(found.move) or "nothing", "moves")
 
     def _legacy(self) -> Iterator[Finding]:

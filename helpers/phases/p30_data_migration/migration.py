@@ -60,8 +60,10 @@ class DataMigration(SnapshotPhase):
 
     ACTS_ON_LOCAL = True
 
-    def __init__(self, profile: str, tables: list[str], *, exclude: Sequence[str] = (), apply: bool | None) -> None:
-        super().__init__(profile, tables, exclude=exclude, apply=apply)
+    def __init__(
+        self, profile: str, tables: list[str], *, option: str = "A", exclude: Sequence[str] = (), apply: bool | None
+    ) -> None:
+        super().__init__(profile, tables, option=option, exclude=exclude, apply=apply)
         self._plan: ExportPlan | None = None
         self._manifest: Manifest | None = None
         self._reports: dict[str, Report] = {}

@@ -28,12 +28,15 @@ class SnapshotPhase(Phase):
 
     Args:
         tables: globs over table names.
+        option: the migration path; on B, tables stay.
         exclude: globs of what is left out of them.
         apply: whether steps act; without it they return their plans.
     """
 
-    def __init__(self, profile: str, tables: Sequence[str], *, exclude: Sequence[str], apply: bool | None) -> None:
-        super().__init__(profile, apply=apply)
+    def __init__(
+        self, profile: str, tables: Sequence[str], *, option: str, exclude: Sequence[str], apply: bool | None
+    ) -> None:
+        super().__init__(profile, option, apply=apply)
         self._globs, self._exclude = tuple(tables), tuple(exclude)
         self._bucket = Bucket.open(self.settings.stage)
         if self.apply:

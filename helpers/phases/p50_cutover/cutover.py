@@ -23,7 +23,8 @@ from helpers.frames import frame
 from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import Found, Probe
 from helpers.model import manifest
-from helpers.model.catalog import Table
+from helpers.model.catalog import Catalog
+from helpers.model.globs import left_by_profile
 from helpers.phases.common import earlier, switches
 from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.phases.common.switches import Dags, Switching, plan_change, plan_tables
@@ -54,10 +55,17 @@ class Cutover(Switching):
         super().__init__(profile, option, apply=apply)
         self._bucket = Bucket.open(self.settings.stage)
         self._snapshot: Snapshot | None = None
-        self._tables: tuple[Table, ...] = ()
+        self._found: Catalog | None = None
         self._plan = pd.DataFrame()
         limits = self.settings.cutover
         self._dags = Dags(on=limits.modern_dags, off=limits.legacy_dags)
+        if self._refreshes:
+            self._dags = Dags(on=(*limits.legacy_dags, *limits.modern_dags), off=())
+
+    @property
+    def _refreshes(self) -> bool:
+        """Whether the source goes on: option B freezes nothing, and the tables that move are refreshed in a snapshot."""
+        return self.option == "B"
 
     def preflight(self) -> Token:
         """Whether every earlier box of this run is done; a rehearsal says what is missing and stops nothing."""
@@ -89,6 +97,8 @@ class Cutover(Switching):
     def freeze(self, approved: Token) -> pd.DataFrame:
         """Keeps writers out of the source; a row for each session that was ended."""
         require(approved, APPROVED, apply=self.apply)
+        if "s50-freeze" in self.absent:
+            return self.passed_over("s50-freeze")
         source, limits = self.settings.source, self.settings.cutover
         plan = replace(freeze.plan_freeze(source), former=self._former())
         with self.step("s50-freeze", {"source": postgres.address(source)}, probe=self._is_frozen) as step:
@@ -112,7 +122,7 @@ class Cutover(Switching):
         with self.step("s50-delta", {"source": postgres.address(self.settings.source)}, probe=self._is_staged) as step:
             if not self.apply:
                 what = f"read again what differs from the digests in the manifest at {self._bucket.location}"
-                return self.shown(step, plan_tables("s50-delta", what, self._catalog(), "export, if changed"))
+                return self.shown(step, plan_tables("s50-delta", what, self._catalog().tables, "export, if changed"))
             if not step.skipped:
                 self._snapshot = snapshot.take(self.settings.source)
                 with self.timed("final export"), progress("export") as report:
@@ -141,7 +151,7 @@ class Cutover(Switching):
         with self.step("s50-delta-load", inputs, probe=self._is_loaded) as step:
             if not self.apply or delta is None:
                 what = f"replace the rows of the changed tables in {destination(target).where}"
-                return self.shown(step, plan_tables("s50-delta-load", what, self._catalog(), "load, if changed"))
+                return self.shown(step, plan_tables("s50-delta-load", what, self._catalog().tables, "load, if changed"))
             if not step.skipped:
                 with self.timed("final load"), progress("load") as report:
                     final = manifest.read(self._bucket)
@@ -151,11 +161,13 @@ class Cutover(Switching):
         return pd.DataFrame({"table loaded": step.result.get("tables", [])})
 
     def verify(self) -> Token:
-        """The gate in front of every switch: source and target are equal, cell by cell, while nobody writes."""
+        """The gate in front of every switch: source and target are equal, cell by cell, while nobody writes, or in one snapshot."""
         if self._is_past(FINAL):
             done = self.run.view()[FINAL].result or {}
             return gate(FINAL, done.get("stops") == 0, evidence=done, next_step="roll back: runbook run 90_rollback")
-        fix = "look at the differing cells; unfreeze the source if it takes long: runbook run 90_rollback"
+        fix = "look at the differing cells"
+        if not self._refreshes:
+            fix += "; unfreeze the source if it takes long: runbook run 90_rollback"
         try:
             return self.check(FINAL, lambda: self.check_target("verify-final", fix), acted=True)
         finally:
@@ -220,14 +232,16 @@ class Cutover(Switching):
     def summary(self) -> str:
         """One sentence."""
         if not self.apply:
-            return f"REHEARSED: {len(self._catalog())} tables would be cut over; nothing was changed"
+            return f"REHEARSED: {len(self._catalog().tables)} tables would be cut over; nothing was changed"
         done = self.run.view()["s50-delta"].result or {}
+        if self._refreshes:
+            return f"REFRESHED at LSN {done.get('lsn')}: both pipelines are on, and the target serves what moved"
         return f"CUT OVER at LSN {done.get('lsn')}: the source is frozen, and the target serves"
 
     def _plan_cutover(self, former: Sequence[Stored]) -> StepPlan:
         """All of it, and the rollback that is approved with it."""
-        limits, tables, dns = self.settings.cutover, self._catalog(), self.settings.dns
-        rows = list(_frozen(self.settings.source.dbname, former))
+        limits, tables, dns = self.settings.cutover, self._catalog().tables, self.settings.dns
+        rows = [] if self._refreshes else list(_frozen(self.settings.source.dbname, former))
         for table in tables:
             key = ", ".join(table.key)
             back = (
@@ -235,9 +249,11 @@ class Cutover(Switching):
             )
             if table.in_part:
                 back = f"not at all ({table.in_part}), and a rollback refuses if it was written to"
-            name = f"{table.schema}.{table.name}"
-            rows.append((name, "carry over if changed, compare every cell", f"rollback: {back}"))
-        rows += [(dag, "switch off", "rollback: on") for dag in limits.legacy_dags]
+            back = "none: PostgreSQL stays the original" if self._refreshes else f"rollback: {back}"
+            rows.append((str(table), "carry over if changed, compare every cell", back))
+        rows += [(name, f"leave: {why}", "") for name, why in left_by_profile(self._catalog().left_out).items()]
+        legacy = ("stay on", "") if self._refreshes else ("switch off", "rollback: on")
+        rows += [(dag, *legacy) for dag in limits.legacy_dags]
         rows += [(dag, "switch on", "rollback: off") for dag in limits.modern_dags]
         rows += switches.record_weights(dns, dns.steps if dns else ())
         too_bad = "more: back to the old side"
@@ -245,10 +261,12 @@ class Cutover(Switching):
         slow = "threshold: 95th percentile of the latency"
         rows.append((slow, f"at most {limits.max_latency_seconds:g} s", too_bad))
         target = self.settings.snowflake  # the one whose answers the switch can measure
-        what = (
-            f"freeze {self.settings.source.dbname}, carry the last difference over to {target.database}.{target.schema_}, "
-            "switch the scheduler and the readers"
-        )
+        start = f"freeze {self.settings.source.dbname}, carry the last difference"
+        if self._refreshes:
+            start = (
+                f"freeze nothing: {self.settings.source.dbname} goes on. Carry what has changed in the tables that move"
+            )
+        what = f"{start} over to {target.database}.{target.schema_}, switch the scheduler and the readers"
         totals = {"tables": len(tables), "steps_of_the_switch": len(dns.steps) if dns else 0}
         columns = ("object", "action", "afterwards")
         return plan_step(APPROVED, what, rows, *columns, cost=switches.NO_COST, totals=totals)
@@ -297,7 +315,7 @@ class Cutover(Switching):
             yield [share, str(weights), found.asked, found.failed, round(found.latency, 3)]
 
     def _health(self) -> Health:
-        largest = max(self._catalog(), key=lambda t: (t.estimated_rows, t.name))
+        largest = max(self._catalog().tables, key=lambda t: (t.estimated_rows, t.name))
         return health.probe(self.settings.snowflake, self.settings.cutover, largest.name)
 
     def _carried(self, done: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -308,7 +326,7 @@ class Cutover(Switching):
 
     def _is_past(self, name: str) -> bool:
         """Whether the new side may have been written to since, so that carrying over again would undo its writes."""
-        if not self.apply:
+        if not self.apply or self._refreshes:
             return False
         found = self.run.view()
         back = found[BACK].done
@@ -319,13 +337,15 @@ class Cutover(Switching):
 
     def _former(self) -> tuple[Stored, ...]:
         """What was stored before the freeze, which the ledger knows once it is frozen."""
+        if self._refreshes:
+            return ()
         now = freeze.plan_freeze(self.settings.source).former
         known = self.run.view()[APPROVED].result or {}
         return former_settings(known) if "former" in known and freeze.is_frozen(self.settings.source) else now
 
-    def _catalog(self) -> tuple[Table, ...]:
-        self._tables = self._tables or self.source_tables()
-        return self._tables
+    def _catalog(self) -> Catalog:
+        self._found = self._found or self.source_catalog()
+        return self._found
 
     def _is_frozen(self, load_id: str, result: Mapping[str, Any]) -> Found:
         yes = freeze.is_frozen(self.settings.source)
@@ -334,7 +354,11 @@ class Cutover(Switching):
         return Found("done" if yes and result else "not done", how, result)
 
     def _is_staged(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        done = bool(export.find_marked(self._bucket, load_id) and result)
+        found = export.find_marked(self._bucket, load_id)
+        done = bool(found and result)
+        if found and self._refreshes:
+            # The source goes on: only in the export's own snapshot is it still what was exported.
+            done = done and snapshot.is_held(self.settings.source, found.snapshot)
         how = f"the manifest at {self._bucket.location} is {'' if done else 'not '}of this export"
         return Found("done" if done else "not done", how, result)
 

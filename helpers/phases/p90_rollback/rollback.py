@@ -35,8 +35,8 @@ CUT_OVER, FITS, EQUAL = "s90-preflight", "s90-compare", "s90-verify"
 class Rollback(Switching):
     """One walk through the rollback; see `Phase` for what it takes and raises."""
 
-    def __init__(self, profile: str, *, apply: bool | None) -> None:
-        super().__init__(profile, apply=apply)
+    def __init__(self, profile: str, option: str = "A", *, apply: bool | None) -> None:
+        super().__init__(profile, option, apply=apply)
         self._plan: RollbackPlan | None = None
         limits = self.settings.cutover
         self._modern_off = Dags(on=(), off=limits.modern_dags)
@@ -86,7 +86,11 @@ class Rollback(Switching):
         secret = self.settings.notify.webhook
         text = (
             f"rollback of {self.settings.source.dbname} (profile {self.settings.profile}): readers are on the old side, which "
-            "takes no writes until what was written to the new one has been brought back"
+            + (
+                "was written to all along"
+                if "s50-freeze" in self.absent
+                else "takes no writes until what was written to the new one has been brought back"
+            )
         )
         with self.step("s90-notify", {"text": text}) as step:
             if not self.apply:
@@ -114,6 +118,8 @@ class Rollback(Switching):
     def recover(self, fits: Token) -> pd.DataFrame:
         """Brings it back, in one transaction."""
         require(fits, FITS, apply=self.apply)
+        if "s90-recovery" in self.absent:
+            return self.passed_over("s90-recovery")
         if self._is_over():
             return self.differences()
         where = postgres.address(self.settings.source)
@@ -139,6 +145,8 @@ class Rollback(Switching):
     def unfreeze(self, equal: Token) -> pd.DataFrame:
         """Lets the application write to the source again, with exactly the settings from before."""
         require(equal, EQUAL, apply=self.apply)
+        if "s90-unfreeze" in self.absent:
+            return self.passed_over("s90-unfreeze")
         before = self._former()
         names = [f"{each.value or 'unset'}{f' for {each.role}' if each.role else ''}" for each in before]
         with self.step("s90-unfreeze", {"former": names}, probe=self._is_unfrozen) as step:
@@ -161,12 +169,14 @@ class Rollback(Switching):
 
     def minutes(self) -> pd.DataFrame:
         """Planned and actual minutes, box by box."""
-        return earlier.minutes(self.run.view(), ROLLBACK, "A")
+        return earlier.minutes(self.run.view(), ROLLBACK, self.option)
 
     def summary(self) -> str:
         """One sentence."""
         if not self.apply:
             return "REHEARSED: nothing was changed; `runbook rehearse-rollback` takes data there and back on a scratch copy"
+        if "s90-recovery" in self.absent:
+            return "ROLLED BACK: readers are on the old side, the new pipeline is off, and PostgreSQL went on all along"
         done = self.run.view()["s90-recovery"].result or {}
         return f"ROLLED BACK: {done.get('changes', 0):,} rows came back, source and target are equal, and the source serves"
 
@@ -179,10 +189,11 @@ class Rollback(Switching):
             yield said("the cutover", "this run has approved none", fix)
             return
         yield note("the approval", f"by {', '.join(map(str, approved.get('approved_by', ())))}")
-        for name in ("s50-freeze", "s50-delta", "s50-final-gate"):
+        for name in (n for n in ("s50-freeze", "s50-delta", "s50-final-gate") if n not in self.absent):
             if found[name].result is None:
                 yield stop(name, "it was not done in this run, so there is no final state to go back from", fix)
-        yield note("the source", f"is {'' if freeze.is_frozen(self.settings.source) else 'not '}frozen")
+        if "s50-freeze" not in self.absent:
+            yield note("the source", f"is {'' if freeze.is_frozen(self.settings.source) else 'not '}frozen")
 
     def _try_out(self) -> Iterator[Finding]:
         delta = self.run.view()["s50-delta"].result or {}
@@ -207,7 +218,7 @@ class Rollback(Switching):
 
     def _is_over(self) -> bool:
         """Whether the source serves again since this run's freeze: what it takes now, nobody may compare with the target."""
-        if not self.apply:
+        if not self.apply or "s90-unfreeze" in self.absent:
             return False
         found = self.run.view()
         frozen, served = found["s50-freeze"].started, found["s90-unfreeze"].done
