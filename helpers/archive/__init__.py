@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from helpers import digests
 from helpers import export as exporting
-from helpers.archive import backup
+from helpers.archive import backup, restoring
 from helpers.archive import record as records
 from helpers.archive.backup import Dump
 from helpers.archive.record import Archive, ArchivedFile, ArchiveState, DumpState, RestoreTest
@@ -56,14 +56,14 @@ class ArchivePlan:
     Attributes:
         folder: the working folder, which holds the dump until it is locked, and the state.
         bucket: where archives lie.
-        server: on which the restore test makes its scratch database.
+        server: on which the restore test makes its scratch database; None for what `restoring` finds.
         state: how far this archive has come already.
     """
 
     settings: Settings
     folder: Path
     bucket: Bucket
-    server: Source
+    server: Source | None
     tables: tuple[PlannedTable, ...]
     state: ArchiveState
 
@@ -84,10 +84,11 @@ def plan_archive(settings: Settings, folder: Path, *, server: Source | None = No
     Args:
         settings: the profile, with the sections `source`, `stage` and `archive`.
         folder: a working folder with room for the dump; a later call with the same one goes on.
-        server: another server than the source for the restore test, or another database of it to connect to.
+        server: for the restore test, instead of what `restoring` finds.
 
     Raises:
-        BackupError: no pg_dump fits the source, or no pg_restore the other server.
+        BackupError: no pg_dump fits the source, or there is no server to restore on.
+        SourceFailed: the role may not read all of the source.
         ConnectionFailed: a server cannot be reached.
         SettingsError: a section is missing or wrong.
         StageError: the bucket is not there or locks nothing.
@@ -100,8 +101,10 @@ def plan_archive(settings: Settings, folder: Path, *, server: Source | None = No
         why = f"it holds one of {state.source} at {state.location}"
         raise UsageError("resume an archive", on=str(folder), why=why, next_step="archive under another run's name")
     bucket.refuse_without_lock()
-    for each in {postgres.address(each): each for each in (source, server or source)}.values():
-        pg_tools.tools_for(pg_tools.server_version(each)[0], on=postgres.address(each))
+    version, _ = pg_tools.server_version(source)
+    pg_tools.tools_for(version, on=postgres.address(source))
+    backup.refuse_unreadable(source)
+    restoring.refuse_without_place(settings, version, named=server)
     with postgres.reading(source) as cursor:
         catalog = measured(cursor, read_catalog(cursor, schemas=source.schemas))
     tables = tuple(PlannedTable(str(t), t.estimated_rows or 0, sum(h.bytes for h in t.heaps)) for t in catalog.tables)
@@ -109,7 +112,7 @@ def plan_archive(settings: Settings, folder: Path, *, server: Source | None = No
         why = "there is no table in it, and what is locked cannot be deleted again"
         cure = "correct dbname and schemas of the source in migration.toml"
         raise UsageError("archive the source", on=postgres.address(source), why=why, next_step=cure)
-    return ArchivePlan(settings, folder, bucket, server or source, tables, state)
+    return ArchivePlan(settings, folder, bucket, server, tables, state)
 
 
 def archive(plan: ArchivePlan, *, progress: Progress | None = None) -> Archive:
@@ -135,7 +138,7 @@ def archive(plan: ArchivePlan, *, progress: Progress | None = None) -> Archive:
         state = _lock_all(plan, state, manifest, progress)
         tested = restore_test(
             plan.settings, plan.bucket, state.files, name=state.name, dump=DUMP, parquet=PARQUET + manifests.NAME,
-            server=plan.server, folder=plan.folder, progress=progress,
+            dumped=manifest.server_version, server=plan.server, origin=plan.settings.source, folder=plan.folder, progress=progress,
         )  # fmt: skip
         record = _record(plan, state, manifest, tested)
         _lock_record(plan, record)
@@ -152,7 +155,7 @@ def retest(
         settings: the profile that has the archive.
         name: of the archive, such as 20261125T120000Z-1a2b3c.
         folder: for the dump while it is restored.
-        server: where a scratch database may be made; the source where None.
+        server: where a scratch database may be made, instead of what `restoring` finds.
 
     Raises:
         StageError: there is no such archive.
@@ -166,7 +169,7 @@ def retest(
         raise StageError("test an archive", on=f"{bucket.location}{name}/{records.NAME}", why=why, next_step=cure)
     return restore_test(
         settings, bucket, record.files, name=name, dump=record.dump, parquet=record.parquet,
-        server=server or settings.source, folder=folder, progress=progress,
+        dumped=record.server_version, server=server, folder=folder, progress=progress,
     )  # fmt: skip
 
 

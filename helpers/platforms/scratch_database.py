@@ -7,7 +7,7 @@ ends.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -23,13 +23,14 @@ SESSION = "migration-runbooks "
 
 
 @contextmanager
-def scratch_database(server: Source, prefix: str, definition: str = "") -> Iterator[Source]:
+def scratch_database(server: Source, prefix: str, *definitions: str) -> Iterator[Source]:
     """Makes a database, and drops it when the block ends.
 
     Args:
         server: its role must be allowed to create databases; the database named there is connected to and not changed.
         prefix: of the name, by which `remove_stale` knows what is ours.
-        definition: what follows the name in CREATE DATABASE.
+        definitions: what follows the name in CREATE DATABASE; the next one where the server does not have the locale of the one
+            before.
 
     Yields:
         The scratch database.
@@ -41,11 +42,25 @@ def scratch_database(server: Source, prefix: str, definition: str = "") -> Itera
     name = f"{prefix}{secrets.token_hex(4)}"
     with _session(server, SESSION + name) as cursor:
         with _told(server, "create a scratch database"):
-            cursor.execute(f"CREATE DATABASE {identifier(name)} {definition}")
+            _create(cursor, name, definitions or ("",))
         try:
             yield server.model_copy(update={"dbname": name})
         finally:
             _drop(server, name)
+
+
+def _create(cursor: Any, name: str, definitions: Sequence[str]) -> None:
+    for last, definition in enumerate(definitions, 1):
+        try:
+            cursor.execute(f"CREATE DATABASE {identifier(name)} {definition}")
+            return
+        except psycopg2.Error as error:
+            if error.pgcode not in _NO_SUCH_LOCALE or last == len(definitions):
+                raise
+
+
+_NO_SUCH_LOCALE = frozenset({"22023", "42809", "42704", "0A000", "42601"})
+"""An unknown locale, one that does not go with the encoding, a provider that the server was built without or does not know."""
 
 
 def remove_stale(server: Source, prefix: str) -> list[str]:

@@ -3,6 +3,7 @@
 Each section is a class in the file of its subject; `runbook settings` lists every key of them.
 """
 
+from helpers.settings.backup import Backup, RestoreServer
 from helpers.settings.elsewhere import Elsewhere
 from helpers.settings.loading import load, load_approvals, local_source, source_from_dsn, source_keys
 from helpers.settings.people import Approvals, Contact
@@ -17,8 +18,8 @@ from helpers.settings.tables import Constant, Mask, Match, Tables
 from helpers.settings.targets import TARGETS, Databricks, Dbt, Downstream, Snowflake, Target
 
 __all__ = [
-    "DEFAULT_PROFILE", "FILE", "LOCATION", "TARGETS", "Airflow", "Alerts", "Approvals", "Archive", "Aws", "Compliance", "Constant", "Contact",
+    "DEFAULT_PROFILE", "FILE", "LOCATION", "TARGETS", "Airflow", "Alerts", "Approvals", "Archive", "Aws", "Backup", "Compliance", "Constant", "Contact",
     "Cutover", "Databricks", "Dbt", "Dns", "Downstream", "Elsewhere", "Evidence", "Export", "Instance", "Kafka", "Legacy", "Mask", "Match", "Notify", "Policy", "Profile",
-    "Resolved", "Sentinel", "Settings", "Sla", "Snowflake", "Source", "Stage", "Tables", "Target", "Terraform", "Verify", "load",
+    "Resolved", "RestoreServer", "Sentinel", "Settings", "Sla", "Snowflake", "Source", "Stage", "Tables", "Target", "Terraform", "Verify", "load",
     "load_approvals", "local_source", "location", "source_from_dsn", "source_keys",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ code that talks to a service need not know of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -53,6 +54,13 @@ class LocalStack(Protocol):
 
     def postgres_programs(self) -> Path | None:
         """The folder of the embedded server's `pg_dump` and `pg_restore`."""
+
+    def restore_majors(self) -> Mapping[int, str]:
+        """The major versions of PostgreSQL that `restore_server` can start here, each with where it comes from."""
+
+    def restore_server(self, major: int, folder: Path) -> AbstractContextManager[tuple[dict[str, Any], dict[str, Any]]]:
+        """Starts a server of that version with all that it keeps in `folder`, and stops it with the block. Keys of a section for a
+        role that may create databases, and for a superuser."""
 
     def prepare_dns(self, client: Any, options: Any) -> None:
         """Makes the zone that a real account has already."""

@@ -65,7 +65,7 @@ def example_of(model: type[BaseModel], place: Sequence[str | int]) -> str:
         return "see the settings reference: runbook settings"
     if field.examples:
         value = field.examples[0]
-        whole = isinstance(value, dict) and section and not str(field.annotation).startswith("dict[")
+        whole = isinstance(value, dict) and section and len(keys) == 1 and not str(field.annotation).startswith("dict[")
         body = inline(value) if whole else f"{named} = {toml(value)}"
     elif section:
         written = {name: each for name, each in fields(section).items() if each.is_required() and each.examples}

@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from helpers.errors import SettingsError, UsageError
 from helpers.settings import elsewhere as elsewhere_steps
+from helpers.settings.backup import STEPS as PROVED_BY_A_BACKUP
+from helpers.settings.backup import Backup
 from helpers.settings.elsewhere import Elsewhere
 from helpers.settings.local_stack import local_stack
 from helpers.settings.people import Approvals, Contact
@@ -73,6 +75,7 @@ class Profile(BaseSettings):
     dns: Dns | None = None
     cutover: Cutover = Cutover()
     elsewhere: dict[str, Elsewhere] = Field(default_factory=dict)
+    backup: Backup = Backup()
 
     @classmethod
     def settings_customise_sources(
@@ -162,6 +165,7 @@ class Settings:
     airflow = _Part[Airflow]()
     dbt = _Part[Dbt]()
     alerts = _Part[Alerts]()
+    backup = _Part[Backup]()
 
     @property
     def targets(self) -> dict[str, Target]:
@@ -204,7 +208,8 @@ class Settings:
     def elsewhere(self) -> dict[str, Elsewhere]:
         """What exists elsewhere, by the step on which a person gives the word."""
         there = frozenset(name for name in Profile.model_fields if getattr(self.values, name) is not None)
-        return elsewhere_steps.by_step(self.values.elsewhere, there)
+        found, backup = elsewhere_steps.by_step(self.values.elsewhere, there), self.values.backup.existing
+        return {step: backup.as_elsewhere for step in PROVED_BY_A_BACKUP if backup} | found
 
     @property
     def marts_schema(self) -> str:

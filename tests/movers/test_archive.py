@@ -258,7 +258,7 @@ def test_a_changed_byte_in_the_archived_dump_is_found(legacy: Migration, tmp_pat
     files = tuple(changed(file, other) if file.path == done.dump else file for file in done.files)
     found = restore_test(
         legacy.settings, bucket, files, name=done.name, dump=done.dump, parquet=done.parquet,
-        server=legacy.settings.source, folder=tmp_path / "third",
+        dumped=done.server_version, server=None, folder=tmp_path / "third",
     )  # fmt: skip
     assert found.verdict == "damaged"
     assert "dump/database.dump is not what was archived" in found.findings[0]
@@ -274,7 +274,7 @@ def test_a_lost_file_is_found(legacy: Migration, tmp_path: Path) -> None:
     files = tuple(changed(file, "0" * 32) if "sales" in file.path else file for file in done.files)
     found = restore_test(
         legacy.settings, Bucket.open(legacy.settings.archive_stage), files, name=done.name, dump=done.dump,
-        parquet=done.parquet, server=legacy.settings.source, folder=tmp_path / "again",
+        parquet=done.parquet, dumped=done.server_version, server=None, folder=tmp_path / "again",
     )  # fmt: skip
     assert found.verdict == "damaged"
     assert all("sales" in sentence for sentence in found.findings)

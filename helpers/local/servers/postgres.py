@@ -102,7 +102,7 @@ class Postgres(LocalServer):
         command = [
             str(self.binaries / "initdb"),
             *("-D", str(unfinished), "-U", SUPERUSER, "--pwfile", str(password), "--auth=scram-sha-256"),
-            *("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
+            *("--encoding=UTF8", *self._locales()),
             *("--data-checksums", "--no-sync", "--no-instructions"),
         ]
         try:
@@ -128,6 +128,9 @@ class Postgres(LocalServer):
         with (unfinished / "postgresql.conf").open("a") as settings:
             settings.write("include 'runbook.conf'\n")
         unfinished.rename(self.data)
+
+    def _locales(self) -> tuple[str, ...]:
+        return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 
     def _connect(self, database: str) -> psycopg2.extensions.connection:
         connection = psycopg2.connect(

@@ -76,11 +76,11 @@ class PostMigration(Boxes):
 
         rows = [
             ("dump", "pg_dump of the whole source into a temporary file, removed again"),
-            ("restore", "pg_restore into a scratch database on the same server, dropped again"),
+            ("restore", "pg_restore on the server of backup.restore, else on one started here for it"),
             ("compare", "every table, cell by cell, in the snapshot of the dump"),
         ]
         source = self.settings.source.dbname
-        what = f"restore a backup of {source} and compare it; it needs the size of the database twice for its time"
+        what = f"restore a backup of {source} and compare it; it needs the size of the database up to twice on this machine for its time"
         return self.take("s60-recovery", Box(plan_step("s60-recovery", what, rows, "step", "what"), act))
 
     def operational(self, *tokens: Token) -> pd.DataFrame:
