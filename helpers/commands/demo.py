@@ -30,21 +30,27 @@ _MOST_SIGNATURES = 60
 def main(
     run: Annotated[str, typer.Option(help="The run's name.")],
     option: Annotated[str, typer.Option(help="The migration path: A, B or C.")] = "A",
+    profile: Annotated[str, typer.Option(help="A profile of the local stack.")] = "local",
 ) -> None:
     """Goes through a migration path on the local stack, signing with test keys.
 
     Example: python -m helpers.commands.demo --run full --option A
     """
     try:
-        evidence = walk(run, option)
+        evidence = walk(run, option, profile)
     except MigrationError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from None
     typer.echo(f"sealed and checked: {evidence}")
 
 
-def walk(run: str, option: str) -> Path:
+def walk(run: str, option: str, profile: str = "local") -> Path:
     """Runs, signs, goes on, seals and checks.
+
+    Args:
+        run: its name.
+        option: the migration path.
+        profile: one that lives on the local stack, whose people's keys are the test keys.
 
     Returns:
         The sealed archive.
@@ -55,14 +61,14 @@ def walk(run: str, option: str) -> Path:
     home = stack.home()
     make_keys(home)
     for _ in range(_MOST_SIGNATURES):
-        code = _runbook("run", "all", "--run", run, "--option", option, "--apply")
+        code = _runbook("run", "all", "--run", run, "--option", option, "--profile", profile, "--apply")
         if code != AwaitingPerson.exit_code:
             break
-        _sign(run, home)
+        _sign(run, home, profile)
     if code:
         raise _stopped("run all phases", run, f"runbook run all exited with {code}")
     sealer = people.private_key(home, "sealer")
-    _must("seal", "--run", run, "--key", str(sealer))
+    _must("seal", "--run", run, "--profile", profile, "--key", str(sealer))
     archive = OUTPUTS / run / "evidence.zip"
     _must("verify-evidence", str(archive), "--public-key", f"{sealer}.pub")
     return archive
@@ -79,7 +85,7 @@ def make_keys(home: Path) -> None:
             keys.generate(people.private_key(home, name))
 
 
-def _sign(run: str, home: Path) -> None:
+def _sign(run: str, home: Path, profile: str) -> None:
     """Whatever the run waits for is signed by as many people as there are; the next call looks whether that was enough."""
     found = view(Ledger(OUTPUTS / run / LEDGER).entries())
     waiting = {each.step: each.line.get("what") for each in found if each.state == "awaiting" and each.line}
@@ -89,9 +95,10 @@ def _sign(run: str, home: Path) -> None:
         words = (
             ["attest", step, "--note", "a rehearsal on the local stack"] if what == "attestation" else ["approve", step]
         )
-        for person in people.NAMES if what == "approval" else people.NAMES[:1]:
-            code = _runbook(*words, "--run", run, "--by", person, "--key", str(people.private_key(home, person)))
-            if code not in (0, SignatureRefused.exit_code):  # refused: that person has signed already
+        for person in people.NAMES:
+            key = str(people.private_key(home, person))
+            code = _runbook(*words, "--run", run, "--profile", profile, "--by", person, "--key", key)
+            if code not in (0, SignatureRefused.exit_code):  # refused: it has been signed by them, or by enough people
                 raise _stopped("sign what is awaited", run, f"runbook {words[0]} {step} exited with {code}")
 
 
