@@ -16,7 +16,7 @@ from helpers.source.asking import OF_USERS, as_bytes, asking, rows
 
 _PERSONAL = re.compile(
     r"(?:^|_)(?:e?mail|phone|mobile|fax|birth|birthday|birthdate|dob|ssn|passport|iban|surname|firstname|lastname|street|"
-    r"postcode|zip|gender|nationality|salary|ip|user|username|login)(?:_|$)|(?:^|_)(?:first|last|full|customer|contact|user)_name$"
+    r"postcode|zip|gender|nationality|salary|ip|user|username|login|password(?:hash|salt)?)(?:_|$)|(?:^|_)(?:first|last|full|customer|contact|user)_name$"
 )
 """Parts of column names that speak of a person. A plain `name` does only beside another of them: products have names too."""
 
@@ -72,8 +72,19 @@ def look(source: Source) -> Security:
             trusted=_trusted(cursor),
             open_schemas=_names(cursor, _OPEN_SCHEMAS, values),
             open_relations=_names(cursor, _OPEN_RELATIONS, values),
-            personal=_personal(rows(cursor, _COLUMNS, values)),
+            personal=personal_columns(cursor, source.schemas),
         )
+
+
+def personal_columns(cursor: Any, schemas: Sequence[str]) -> tuple[str, ...]:
+    """Columns that look like personal data by their names, as "schema.table.column"; empty `schemas` mean all of users'."""
+    columns = rows(cursor, _COLUMNS, {"schemas": list(schemas)})
+    found = [(row["table"], row["column"]) for row in columns if _PERSONAL.search(row["column"].lower())]
+    tables = {table for table, _ in found}
+    found += [
+        (row["table"], row["column"]) for row in columns if row["column"].lower() == "name" and row["table"] in tables
+    ]
+    return tuple(sorted(f"{table}.{column}" for table, column in found))
 
 
 def findings(seen: Security, asked: Compliance | None) -> Iterator[Finding]:
@@ -167,15 +178,6 @@ def _trusted(cursor: Any) -> tuple[str, ...] | None:
         "SELECT concat_ws(' ', type, array_to_string(database, ','), array_to_string(user_name, ','), address) FROM pg_hba_file_rules "
         "WHERE auth_method = 'trust' AND type <> 'local' ORDER BY line_number",
     )
-
-
-def _personal(columns: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    found = [(row["table"], row["column"]) for row in columns if _PERSONAL.search(row["column"].lower())]
-    tables = {table for table, _ in found}
-    found += [
-        (row["table"], row["column"]) for row in columns if row["column"].lower() == "name" and row["table"] in tables
-    ]
-    return tuple(sorted(f"{table}.{column}" for table, column in found))
 
 
 def _names(cursor: Any, sql: str, values: dict[str, Any] | None = None) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from helpers.commands import (
     doctor,
     evidence,
     export,
+    init,
     kafka,
     load,
     local,
@@ -47,7 +48,7 @@ app = typer.Typer(
     "Example: runbook local up; runbook run 30 --run first",
 )
 for command in (
-    export.export, load.load, verify.verify, run.run, assess.assess, doctor.doctor,
+    init.init, doctor.doctor, export.export, load.load, verify.verify, run.run, assess.assess,
     pipelines.rehearse_rollback, pipelines.benchmark, pipelines.marts, pipelines.aggregate,
     settings.settings, status.status, status.control_room,
     evidence.keygen, evidence.attest, evidence.approve, evidence.seal, evidence.verify_evidence, archive.archive,
