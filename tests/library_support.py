@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,8 +16,6 @@ from helpers.settings import Source
 
 FOLDER = Path(__file__).with_name("pipelines") / "library"
 PROFILE = "library"
-URL = "LIBRARY_URL"
-"""The variable with the source's address, by which the library's own tests and DAGs reach it."""
 PASSWORD = "LIBRARY_PASSWORD"
 STAYS = "members.desk_note"
 
@@ -48,12 +47,13 @@ def install(source: Source, folder: Path, *, more: str = "") -> dict[str, str]:
     """
     for part in ("dbt", "airflow", "functional"):
         shutil.copytree(FOLDER / part, folder / part)
+    described = (FOLDER / "migration.toml").read_text(encoding="utf-8").replace('"python"', json.dumps(sys.executable))
     keys = {key: getattr(source, key) for key in ("host", "port", "dbname", "user")}
     own = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
     (folder / "migration.toml").write_text(
         f'[profiles.{PROFILE}]\nstack = "local"\n\n[profiles.{PROFILE}.source]\n{own}password = {{ env = "{PASSWORD}" }}\n\n'
-        f"{(FOLDER / 'migration.toml').read_text(encoding='utf-8')}\n{more}",
+        f"{described}\n{more}",
         encoding="utf-8",
     )
     secret = source.password.get_secret_value() if source.password else ""
-    return {PASSWORD: secret, URL: url(source)}
+    return {PASSWORD: secret}

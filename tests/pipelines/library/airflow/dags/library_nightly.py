@@ -18,6 +18,6 @@ with DAG(
 ):
     BashOperator(
         task_id="refresh_months",
-        bash_command='exec "$PSQL" "$LIBRARY_URL" -v ON_ERROR_STOP=1 -c "SELECT loans.refresh_months()"',
+        bash_command='exec psql -v ON_ERROR_STOP=1 -c "SELECT loans.refresh_months()"',
         append_env=True,
     )
