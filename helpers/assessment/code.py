@@ -50,7 +50,7 @@ class Code:
     """One object of the source that stays behind.
 
     Attributes:
-        kind: "view", "materialized view", "function", "procedure" or "trigger".
+        kind: "view", "materialized view", "function", "procedure", "aggregate" or "trigger".
         name: with the types of its arguments, or the table that a trigger is on.
         language: of its body; "sql" for a view.
         sql: as PostgreSQL prints it, with what looks like a secret masked.
@@ -180,6 +180,8 @@ _ASSIGNED = re.compile(rf"({_WORDS}\s*[=:]\s*)[^\s';,&]+", re.IGNORECASE)
 def _draft(row: Mapping[str, Any], target: str, place: Place) -> Draft:
     if row["kind"] == "trigger":
         return Draft(target, "", "no target has triggers: what writes the table has to do its work")
+    if row["kind"] == "aggregate":
+        return Draft(target, "", "an aggregate: it has to be written anew")
     if row["kind"] in ("function", "procedure") and row["language"] != "sql":
         return Draft(target, "", f"a {row['kind']} in {row['language']}: it has to be written anew")
     if not row["body"]:
@@ -252,15 +254,14 @@ def findings(listed: Listed) -> Iterator[Finding]:
 
 def code_rows(listed: Listed) -> Sequence[tuple[str, ...]]:
     """For a table: the object, its kind and language, and what there is for each target."""
-    return [
-        (
-            str(each),
-            each.kind,
-            each.language,
-            "; ".join(f"{d.target}: {'draft' if d.sql else d.why}" for d in each.drafts),
-        )
-        for each in listed.code
-    ]
+
+    def said(drafts: Sequence[Draft]) -> str:
+        words = {draft.target: ("draft" if draft.sql else f"none: {draft.why}") for draft in drafts}
+        if len(set(words.values())) == 1:
+            return next(iter(words.values()))
+        return "; ".join(f"{target}: {each}" for target, each in words.items())
+
+    return [(str(each), each.kind, each.language, said(each.drafts)) for each in listed.code]
 
 
 def sequence_rows(listed: Listed) -> Sequence[tuple[str, str, object, int]]:
@@ -281,7 +282,7 @@ _VIEWS = f"""
     ORDER BY 2, 3
 """
 _FUNCTIONS = f"""
-    SELECT CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END AS kind, n.nspname AS schema,
+    SELECT CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END AS kind, n.nspname AS schema,
            p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS name, l.lanname AS language,
            CASE WHEN p.prokind = 'a' THEN 'an aggregate' ELSE pg_get_functiondef(p.oid) END AS sql,
            CASE WHEN p.prokind <> 'a' THEN p.prosrc END AS body

@@ -260,37 +260,64 @@ def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
 
 
 def _foreign_keys(cursor: Any, oids: list[int]) -> dict[int, tuple[ForeignKey, ...]]:
-    """Foreign keys as they were declared: the copies that PostgreSQL keeps for partitions are none of their own.
+    """Foreign keys of each relation: those that it has itself, and those that its partitions have.
 
+    The copies that PostgreSQL keeps of a table's own for its partitions are none of their own. Where every partition was given
+    the same one by itself, as pg_dump's of older versions are, it holds for the table; where only some were, it does not.
     A temporal one refers to periods (PERIOD, since PostgreSQL 18), which is no equality of values: it is left to the list of
     what stays behind.
     """
-    found: dict[int, list[ForeignKey]] = {}
+    found: dict[int, dict[ForeignKey, list[dict[str, Any]]]] = {}
     for row in rows(
         cursor,
-        """
-        SELECT k.conrelid AS relation, k.conname AS name, n.nspname AS schema, r.relname AS table,
-               array_agg(a.attname::text ORDER BY p.position) AS columns,
-               array_agg(f.attname::text ORDER BY p.position) AS referenced,
+        f"""
+        WITH RECURSIVE tree AS (
+            SELECT root, root AS relid, ARRAY[root] AS path FROM unnest(%s::oid[]) AS r (root)
+            UNION ALL
+            SELECT t.root, i.inhrelid, t.path || i.inhrelid
+            FROM tree t JOIN pg_class p ON p.oid = t.relid AND p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = t.relid
+            WHERE NOT {DETACHING}
+        ), leaves AS (
+            SELECT t.root, t.relid, t.path, count(*) OVER (PARTITION BY t.root) AS all
+            FROM tree t JOIN pg_class c ON c.oid = t.relid AND c.relkind <> 'p'
+            UNION ALL
+            SELECT t.root, t.root, t.path, 0 FROM tree t JOIN pg_class c ON c.oid = t.relid AND c.relkind = 'p' WHERE t.relid = t.root
+        )
+        SELECT l.root AS relation, k.conrelid = l.root AS own, l.all, k.conname AS name, n.nspname AS schema, r.relname AS table,
+               d.relname AS declared_on, c.columns, c.referenced,
                CASE WHEN NOT coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) THEN 'NOT ENFORCED'
                     WHEN NOT k.convalidated THEN 'NOT VALID' ELSE '' END AS unchecked
-        FROM pg_constraint k
+        FROM leaves l
+        JOIN pg_constraint k ON k.conrelid = ANY (l.path) AND k.contype = 'f' AND k.conparentid = 0
+            AND NOT coalesce((to_jsonb(k) ->> 'conperiod')::bool, false) AND (l.all > 0 OR k.conrelid = l.root)
+        JOIN pg_class d ON d.oid = l.root
         JOIN pg_class r ON r.oid = k.confrelid JOIN pg_namespace n ON n.oid = r.relnamespace
-        CROSS JOIN LATERAL unnest(k.conkey, k.confkey) WITH ORDINALITY AS p (attnum, referenced, position)
-        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = p.attnum
-        JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = p.referenced
-        WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY (%s::oid[])
-          AND NOT coalesce((to_jsonb(k) ->> 'conperiod')::bool, false)
-        GROUP BY k.oid, k.conrelid, k.conname, n.nspname, r.relname, k.convalidated, to_jsonb(k) ->> 'conenforced'
-        ORDER BY k.conrelid, k.conname
+        CROSS JOIN LATERAL (
+            SELECT array_agg(a.attname::text ORDER BY p.position) AS columns,
+                   array_agg(f.attname::text ORDER BY p.position) AS referenced
+            FROM unnest(k.conkey, k.confkey) WITH ORDINALITY AS p (attnum, referenced, position)
+            JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = p.attnum
+            JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = p.referenced
+        ) c
+        ORDER BY l.root, k.conname
         """,
         (oids,),
     ):
-        key = ForeignKey(
-            tuple(row["columns"]), row["schema"], row["table"], tuple(row["referenced"]), row["name"], row["unchecked"]
-        )
-        found.setdefault(row["relation"], []).append(key)
-    return {oid: tuple(keys) for oid, keys in found.items()}
+        key = ForeignKey(tuple(row["columns"]), row["schema"], row["table"], tuple(row["referenced"]))
+        found.setdefault(row["relation"], {}).setdefault(key, []).append(row)
+    return {oid: tuple(_of_all(key, each) for key, each in keys.items()) for oid, keys in found.items()}
+
+
+def _of_all(key: ForeignKey, declared: Sequence[dict[str, Any]]) -> ForeignKey:
+    """One foreign key of a table, by what was found of it in each of its partitions."""
+    own = next((row for row in declared if row["own"]), None)
+    if own:
+        return replace(key, name=own["name"], unchecked=own["unchecked"])
+    name = f"{declared[0]['declared_on']}_{'_'.join(key.columns)}_fkey"
+    unchecked = next((row["unchecked"] for row in declared if row["unchecked"]), "")
+    if len(declared) < declared[0]["all"]:
+        unchecked = f"declared for {len(declared)} of {declared[0]['all']} partitions"
+    return replace(key, name=name, unchecked=unchecked)
 
 
 def _heaps(cursor: Any, oids: list[int]) -> tuple[dict[int, tuple[Heap, ...]], set[int]]:

@@ -160,3 +160,24 @@ def test_a_key_over_what_does_not_move_as_it_is_is_named(migration: Any) -> None
     report = migration.verify()
     assert (report.verdict, [t.schema_findings for t in report.tables if t.schema_findings]) == ("equal", [])
     assert report.left_out == manifest.left_out
+
+
+def test_what_every_partition_says_holds_of_the_table(migration: Any) -> None:
+    """Would catch: a table of which no foreign key is told since each of its partitions has it by itself, as in Pagila."""
+    migration.source(
+        "CREATE TABLE c (id int PRIMARY KEY)", "CREATE TABLE p (day date, a int, b int, c int REFERENCES c) PARTITION BY RANGE (day)",
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
+        "CREATE TABLE p2 PARTITION OF p FOR VALUES FROM ('2025-01-01') TO ('2026-01-01') PARTITION BY RANGE (day)",
+        "CREATE TABLE p2a PARTITION OF p2 FOR VALUES FROM ('2025-01-01') TO ('2025-07-01')",
+        "CREATE TABLE p2b PARTITION OF p2 DEFAULT",
+        "ALTER TABLE p1 ADD FOREIGN KEY (a) REFERENCES c", "ALTER TABLE p2 ADD FOREIGN KEY (a) REFERENCES c",
+        "ALTER TABLE p2a ADD FOREIGN KEY (b) REFERENCES c", "CREATE TABLE bare (c int REFERENCES c) PARTITION BY LIST (c)",
+    )  # fmt: skip
+    manifest = migration.migrate()
+    assert {(each[0], each[1]) for each in _told(migration)[1]} == {
+        ("p", "p_a_fkey"),
+        ("p", "p_c_fkey"),
+        ("bare", "bare_c_fkey"),
+    }
+    assert manifest.left_out["foreign key p_b_fkey of public.p"].startswith("it is declared for 1 of 3 partitions")
+    assert [t.schema_findings for t in migration.verify(check="schema").tables if t.schema_findings] == []
