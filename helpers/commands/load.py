@@ -37,7 +37,7 @@ def load(
     one_of("--target", target, TARGETS)
     settings = load_profile(profile)
     bucket = Bucket.open(settings.stage, source)
-    manifest = manifests.read(bucket)
+    manifest = manifests.read(bucket).placed(settings.tables)
     say(f"the export {manifest.export} of {manifest.source}, at LSN {manifest.lsn} ({manifest.exported_at})")
     tell_held(run, profile)
     there = settings.target(target)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from helpers.errors import ConnectionFailed, LoadError
+from helpers.model.places import TargetTable
 from helpers.platforms import snowflake
 from helpers.platforms.snowflake import identifier
 from helpers.settings import Cutover, Snowflake
@@ -49,18 +50,18 @@ class Health:
         return tuple(found)
 
 
-def probe(target: Snowflake, options: Cutover, table: str) -> Health:
+def probe(target: Snowflake, options: Cutover, table: TargetTable) -> Health:
     """Asks the target what its readers ask, over a connection of its own for each question, as readers come.
 
     Args:
         target: the new side.
         options: the query and how often.
-        table: the target's name of the table that is counted where no query is set.
+        table: that is counted where no query is set; in its schema the query is asked.
 
     Returns:
         How it answered; a question without an answer is counted, never raised.
     """
-    query = options.query or f"SELECT COUNT(*) FROM {identifier(target.database, target.schema_, table)}"
+    query = options.query or f"SELECT COUNT(*) FROM {identifier(target.database, *table)}"
     seconds: list[float] = []
     said: list[str] = []
     for _ in range(options.probes):
@@ -68,7 +69,7 @@ def probe(target: Snowflake, options: Cutover, table: str) -> Health:
         try:
             with snowflake.connect(target) as session:
                 if options.query:
-                    where = identifier(target.database, target.schema_)
+                    where = identifier(target.database, table.schema)
                     session.execute(f"USE SCHEMA {where}", doing="ask what readers ask")
                 session.execute(query, doing="ask what readers ask")
             seconds.append(time.monotonic() - began)

@@ -90,7 +90,7 @@ class _Table:
         assert staged
         target = settings.snowflake
         self.name = f"{table.schema}.{table.name}"
-        self._there = snowflake.identifier(target.database, target.schema_, table.name)
+        self._there = snowflake.identifier(target.database, *staged.there(target.schema_))
         self._key = table.key
         self._columns = {c.source: c for c in staged.columns if c.flag_of is None and c.policy is None}
         self._plain = len(self._columns) == len(staged.columns)

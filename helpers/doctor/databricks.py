@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from secrets import token_bytes
 from typing import Any
 from urllib.parse import quote
@@ -35,7 +35,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     asleep = ""
     if target.host:
         try:
-            asleep = yield from _workspace(target)
+            asleep = yield from _workspace(target, subject.schemas(target.schema_))
         except MigrationError as error:
             yield failed("connection", error)
             return
@@ -64,7 +64,7 @@ def _session(target: Databricks) -> Iterator[Finding]:
     yield note("connection", f"{spark.engine(target)} answers, version {str(told['version']).partition(' ')[0]}; every setting of the session holds")  # fmt: skip
 
 
-def _workspace(target: Databricks) -> Generator[Finding, None, str]:
+def _workspace(target: Databricks, schemas: Sequence[str]) -> Generator[Finding, None, str]:
     """Token, cluster and rights, by the workspace's REST interface; the generator's value is why the cluster is not asked.
 
     https://docs.databricks.com/api/workspace/introduction
@@ -75,15 +75,15 @@ def _workspace(target: Databricks) -> Generator[Finding, None, str]:
     state, runtime = str(cluster.get("state", "")), str(cluster.get("spark_version", ""))
     yield note("cluster", f"{cluster.get('cluster_name')}, runtime {runtime}, {state.lower()}")
     if target.catalog:
-        yield from _rights(target, who)
+        for schema in schemas:
+            yield from _rights(target, who, f"{target.catalog}.{schema}")
     else:
         yield warning("catalog", "the profile names none, so that the server's current one counts", "set databricks.catalog")  # fmt: skip
     return "" if state == "RUNNING" else f"the cluster is {state.lower()}, and asking would start it"
 
 
-def _rights(target: Databricks, who: str) -> Iterator[Finding]:
+def _rights(target: Databricks, who: str, schema: str) -> Iterator[Finding]:
     lacking = 0
-    schema = f"{target.catalog}.{target.schema_}"
     places: tuple[tuple[str, str, dict[str, str]], ...]
     try:
         _ask(target, f"2.1/unity-catalog/schemas/{quote(schema)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from helpers import engines
@@ -40,7 +40,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
                 )
                 awake = True
             else:
-                yield from _rights(session, target)
+                yield from _rights(session, target, subject.schemas(target.schema_))
                 awake = yield from _warehouse(session, target)
                 yield from _integration(session, settings)
     except MigrationError as error:
@@ -65,19 +65,22 @@ def look_at_connection(target: Snowflake, asked: Compliance) -> Iterator[Finding
         yield warning(on, f"{target.user} logs in with a password", "use a key pair: private_key_file")
 
 
-def look_at_grants(role: str, grants: list[dict[str, Any]], target: Snowflake) -> Iterator[Finding]:
+def look_at_grants(
+    role: str, grants: list[dict[str, Any]], target: Snowflake, schemas: Sequence[str]
+) -> Iterator[Finding]:
     """What our role and everybody may do beyond what is needed.
 
     Args:
         role: ours, as the session has it.
         grants: rows of SHOW GRANTS TO ROLE PUBLIC.
+        schemas: that get tables.
     """
-    inside = f"{target.database}.{target.schema_}".upper()
+    inside = [f"{target.database}.{schema}".upper() for schema in schemas]
     if role.upper() in ADMINISTRATORS:
-        yield stop("role", f"the pipeline works as {role}", "give it a role that owns the target's schema alone")
+        yield stop("role", f"the pipeline works as {role}", "give it a role that owns the target's schemas alone")
     for grant in grants:
         name = str(grant.get("name", "")).replace('"', "").upper()
-        if name == inside or name.startswith(f"{inside}."):
+        if any(name == schema or name.startswith(f"{schema}.") for schema in inside):
             what = f"everybody has {grant.get('privilege')} on {name}"
             yield stop("PUBLIC", what, f"REVOKE {grant.get('privilege')} ON {grant.get('granted_on')} {name} FROM ROLE PUBLIC")  # fmt: skip
 
@@ -93,13 +96,14 @@ def _role(session: Session, target: Snowflake) -> Iterator[Finding]:
         yield stop("role", f"it is {who['ROLE_NAME']}, and the profile names {target.role}", fix, target.role)
 
 
-def _rights(session: Session, target: Snowflake) -> Iterator[Finding]:
+def _rights(session: Session, target: Snowflake, schemas: Sequence[str]) -> Iterator[Finding]:
     (who,) = session.execute("SELECT CURRENT_ROLE() AS ROLE_NAME, CURRENT_WAREHOUSE() AS WAREHOUSE", doing="ask for our role")  # fmt: skip
     role, warehouse = str(who["ROLE_NAME"]), target.warehouse or who["WAREHOUSE"]
-    yield from look_at_grants(role, session.execute("SHOW GRANTS TO ROLE PUBLIC", doing="ask what everybody may do"), target)  # fmt: skip
+    yield from look_at_grants(role, session.execute("SHOW GRANTS TO ROLE PUBLIC", doing="ask what everybody may do"), target, schemas)  # fmt: skip
     held = _held(session, role)
-    there = {schema for schema in (target.schema_, target.schema_ + SCHEMA_SUFFIX) if _exists(session, target.database, schema)}  # fmt: skip
-    lacking = snowflake_rights.missing(held, role, target, warehouse and str(warehouse), there)
+    present = _schemas(session, target.database)
+    wanted = {schema: schema in present for schema in (*schemas, target.schema_ + SCHEMA_SUFFIX)}
+    lacking = snowflake_rights.missing(held, role, target, warehouse and str(warehouse), wanted)
     for lack in lacking:
         yield stop(lack.right, f"{role} does not have it on {lack.on}", lack.cure, lack.needed)
     if not lacking:
@@ -122,12 +126,12 @@ def _held(session: Session, role: str) -> list[Mapping[str, Any]]:
     return found
 
 
-def _exists(session: Session, database: str, schema: str) -> bool:
+def _schemas(session: Session, database: str) -> set[str]:
     try:
         rows = session.execute(f"SHOW SCHEMAS IN DATABASE {identifier(database)}", doing="list the schemas")
     except LoadError:
-        return False
-    return schema in {row["name"] for row in rows}
+        return set()
+    return {str(row["name"]) for row in rows}
 
 
 def _warehouse(session: Session, target: Snowflake) -> Generator[Finding, None, bool]:

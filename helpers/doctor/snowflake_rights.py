@@ -5,7 +5,7 @@ https://docs.snowflake.com/en/user-guide/security-access-control-privileges
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class Lack:
 
 
 def missing(
-    held: Iterable[Mapping[str, Any]], role: str, target: Snowflake, warehouse: str | None, schemas: Collection[str]
+    held: Iterable[Mapping[str, Any]], role: str, target: Snowflake, warehouse: str | None, schemas: Mapping[str, bool]
 ) -> tuple[Lack, ...]:
     """What of a load's needs is not granted.
 
@@ -40,7 +40,7 @@ def missing(
         role: that is to get what is missing.
         target: where the tables go.
         warehouse: that computes; None where neither the profile nor the user names one.
-        schemas: those of the target's schema and the one of the records that are there.
+        schemas: those that get tables and the one of the records; whether each is there.
     """
     granted = {(str(g["privilege"]), str(g["granted_on"]).replace("_", " "), _plain(str(g["name"]))) for g in held}
     found = []
@@ -51,22 +51,23 @@ def missing(
     return tuple(found)
 
 
-def _needs(target: Snowflake, warehouse: str | None, schemas: Collection[str]) -> Iterator[tuple[str, str, str, str]]:
+def _needs(
+    target: Snowflake, warehouse: str | None, schemas: Mapping[str, bool]
+) -> Iterator[tuple[str, str, str, str]]:
     database = identifier(target.database)
     if warehouse:
         yield "USAGE", "WAREHOUSE", identifier(warehouse), "to compute: loads and comparisons"
     yield "USAGE", "DATABASE", database, "to reach the schemas"
     if target.storage_integration:
         yield "USAGE", "INTEGRATION", identifier(target.storage_integration), "to read the stage"
-    wanted = (target.schema_, target.schema_ + SCHEMA_SUFFIX)
-    if missing_schemas := [schema for schema in wanted if schema not in schemas]:
+    if missing_schemas := [schema for schema, there in schemas.items() if not there]:
         needed = f"a load makes {' and '.join(missing_schemas)}, and owns what it made"
         yield "CREATE SCHEMA", "DATABASE", database, needed
-    for schema in (schema for schema in wanted if schema in schemas):
+    for schema in (schema for schema, there in schemas.items() if there):
         place = identifier(target.database, schema)
         yield "USAGE", "SCHEMA", place, "to reach the tables"
         yield "CREATE TABLE", "SCHEMA", place, "a load makes tables"
-        if schema == target.schema_:
+        if schema == target.schema_ + SCHEMA_SUFFIX:
             yield "CREATE STAGE", "SCHEMA", place, "a load reads the files through a temporary stage"
 
 

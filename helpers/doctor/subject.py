@@ -44,9 +44,16 @@ class Subject:
             StagedTable(
                 schema_=table.schema, name=table.name, key=table.key, comment=table.comment, files=(), rows=0,
                 columns=tuple(map(as_in_postgres, table.columns)),
-            )
+            ).placed(self.settings.tables)
             for table in self.tables
         ]  # fmt: skip
+
+    def schemas(self, own: str) -> tuple[str, ...]:
+        """The schemas of a target that get tables; where the source does not say which tables there are, the target's `own`."""
+        try:
+            return tuple(sorted({table.there(own).schema for table in self.staged})) or (own,)
+        except MigrationError:
+            return (own,)
 
     def _read(self) -> tuple[tuple[Table, ...], int]:
         with self._lock:

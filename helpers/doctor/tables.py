@@ -53,8 +53,10 @@ def owners(subject: Subject, there: Destination, *, asleep: str = "") -> Iterato
     for each in seen.names:
         yield stop("target's tables", f"{each.on}: {each.why}", each.cure, needed)
     for name, what in sorted(seen.foreign.items()):
-        fix = "its owner renames it or moves it to another schema; or set another `schema` in the target's section, or leave the table out"
-        yield stop("target's tables", f"{name} is {what} that no load of ours made", fix, needed)
+        fix = "its owner renames it or moves it to another schema; or set another `schema` in the target's section or for these tables, or leave the table out"
+        yield stop(
+            "target's tables", f"{name.shown(there.target.schema_)} is {what} that no load of ours made", fix, needed
+        )
     for one in refused:
         yield stop("target's tables", f"{one.on}: {one.why}", one.next_step, needed)
     if not (seen.names or seen.foreign or refused):

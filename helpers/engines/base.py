@@ -18,6 +18,7 @@ from helpers.engines.loading import Destination
 from helpers.engines.shapes import TableShape
 from helpers.model.declared import Ddl
 from helpers.model.manifest import Manifest
+from helpers.model.places import TargetTable
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings, Source
@@ -81,6 +82,10 @@ class Engine(ABC):
     def address(self, place: Place) -> str:
         """The server as people name it, without credentials; it is not asked."""
 
+    def own_schema(self, profile: Settings) -> str | None:
+        """The schema of tables that no pattern of the profile puts elsewhere; None where that is the source's own."""
+        return None
+
     def stand_in(self, place: Place) -> StandIn | None:
         """What stands in for the service on the local stack; None where it is the service itself."""
         return None
@@ -123,13 +128,13 @@ class Side(Protocol):
     digested: str
     methods: tuple[Method, ...]
 
-    def tables(self) -> dict[str, str]:
-        """Every table it has: name → schema, of the side's own."""
+    def tables(self) -> list[TargetTable]:
+        """Every table that it has in the schemas of the tables that are compared."""
 
     def shape(self, plan: TablePlan) -> TableShape | None:
         """The table's definition, or None where there is no such table."""
 
-    def rows(self, schema: str, name: str) -> int:
+    def rows(self, table: TargetTable) -> int:
         """How many rows a table has that `tables` names."""
 
     def count(self, plan: TablePlan) -> int:

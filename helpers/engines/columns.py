@@ -11,6 +11,7 @@ from helpers.engines.shapes import TableShape, declared_type
 from helpers.model.catalog import Table
 from helpers.model.declared import DUCKDB, Ddl, Declared
 from helpers.model.manifest import StagedColumn, StagedTable
+from helpers.model.places import TargetTable
 from helpers.model.types import Comparison
 from helpers.platforms.postgres import identifier
 
@@ -57,7 +58,7 @@ class TablePlan:
         key: those of the table's key; empty where there is none, or not all of it is compared.
         expected: the whole definition that the target should have.
         rows: about how many there are.
-        there: the table's name in the target.
+        there: the table's schema and name in the target.
         refused: why it cannot be compared.
         staged: the manifest's entry, where it has the same columns.
         condition: which rows are compared; None for all.
@@ -70,7 +71,7 @@ class TablePlan:
     columns: tuple[ComparedColumn, ...]
     expected: TableShape
     rows: int
-    there: str
+    there: TargetTable
     refused: tuple[str, ...] = ()
     staged: StagedTable | None = None
     condition: Condition | None = None

@@ -13,6 +13,7 @@ from helpers.errors import LoadError, MigrationError
 from helpers.model.keys import Told
 from helpers.model.manifest import StagedTable
 from helpers.model.names import Refusal
+from helpers.model.places import TargetTable
 from helpers.platforms.naming import NameRules
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Target
@@ -24,6 +25,7 @@ class TableLoad:
 
     Attributes:
         staged: with the comments that it will have.
+        target: the table's schema and name in the target.
         way: whether it is created, only its rows are replaced, it is altered first, or another takes its place.
         action: the same for people, with the reason.
         source_comments: by column, the table's own under ""; they are recorded with the load.
@@ -32,16 +34,12 @@ class TableLoad:
     """
 
     staged: StagedTable
+    target: TargetTable
     way: Literal["create", "rows", "alter", "replace"]
     action: str
     source_comments: Mapping[str, str] = field(default_factory=dict)
     written: bool = False
     details: Any = None
-
-    @property
-    def target(self) -> str:
-        """The table's name in the target."""
-        return self.staged.name
 
     @property
     def serves(self) -> bool:
@@ -68,14 +66,14 @@ class There:
     """What a target has at the names that a load needs.
 
     Attributes:
-        tables: those that a load of ours made, by the name of the staged table.
+        tables: those that a load of ours made.
         names: why names cannot be used, beside what the engine's rules say of any name.
-        foreign: name → what lies there that no load of ours made.
+        foreign: what lies there that no load of ours made.
     """
 
-    tables: Mapping[str, Standing] = field(default_factory=dict)
+    tables: Mapping[TargetTable, Standing] = field(default_factory=dict)
     names: Sequence[Refusal] = ()
-    foreign: Mapping[str, str] = field(default_factory=dict)
+    foreign: Mapping[TargetTable, str] = field(default_factory=dict)
 
 
 class Loader(ABC):
@@ -102,15 +100,15 @@ class Loader(ABC):
         """
 
     @abstractmethod
-    def gone(self, kept: Sequence[StagedTable]) -> dict[str, bool]:
-        """Tables that loads from this stage made and that are not in `kept`; whether others wrote to them since."""
+    def gone(self, kept: Sequence[StagedTable]) -> dict[TargetTable, bool]:
+        """Tables of any schema that loads from this stage made and that are not in `kept`; whether others wrote to them since."""
 
     @abstractmethod
     def begin(self, export: str, load_id: str, tables: Sequence[TableLoad]) -> None:
         """Makes what a load needs before its first table, and goes on with the record of a load that was broken off."""
 
     @abstractmethod
-    def holds(self, table: str, rows: int) -> bool:
+    def holds(self, table: TargetTable, rows: int) -> bool:
         """Whether a table has the rows of the load that was begun or recalled: all of them, and nobody else's since."""
 
     @abstractmethod
@@ -125,12 +123,12 @@ class Loader(ABC):
     def keep_table(self, table: TableLoad) -> None:  # noqa: B027 - most engines have nothing to do
         """Completes a table that has the rows of this very load."""
 
-    def tell_keys(self, told: Sequence[Told], tables: Collection[str]) -> dict[str, str]:
+    def tell_keys(self, told: Sequence[Told], tables: Collection[TargetTable]) -> dict[str, str]:
         """Makes the target's catalog say which keys the source has, of the tables that loads of ours made there.
 
         Args:
             told: every key of the manifest, by the target's names; of tables that are not loaded now, too.
-            tables: of the manifest, by the target's names.
+            tables: of the manifest, where they are in the target.
 
         Returns:
             Each key that the target was not told of, and why.
@@ -138,11 +136,11 @@ class Loader(ABC):
         return {str(each): "its tables have no place for keys" for each in told}
 
     @abstractmethod
-    def drop(self, table: str, *, written: bool) -> None:
+    def drop(self, table: TargetTable, *, written: bool) -> None:
         """Drops a table of ours that the source no longer has; what others wrote to it is kept, where the engine can."""
 
     @abstractmethod
-    def finish(self, tables: Collection[str], dropped: Collection[str], rows: int) -> None:
+    def finish(self, tables: Collection[TargetTable], dropped: Collection[TargetTable], rows: int) -> None:
         """Records that the load is whole."""
 
     @abstractmethod

@@ -38,7 +38,7 @@ class Session(Protocol):
 
 
 class Warehouse(ABC):
-    """The tables of one schema, as `Side` and `Asked`."""
+    """Tables, as `Side` and `Asked`."""
 
     name: str
     digested: str

@@ -212,7 +212,7 @@ def plan_export(
         census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
         version = postgres.value(cursor, "SHOW server_version")
         following = sequences.next_values(cursor, source.schemas)
-    planned_tables = tuple(_planned_table(c, options.workers) for c in census)
+    planned_tables = tuple(_planned_table(c, options.workers).placed(settings.tables) for c in census)
     staged = [(c.table, t.columns) for c, t in zip(census, planned_tables, strict=True)]
     catalog = left_out.with_keys(catalog, staged)
     state = ExportState(
@@ -352,7 +352,9 @@ def _go_on(
         )
         refuse_changed(former, former.tables, catalog, what="go on with an export")
         found = catalog.tables
-    state = former.without_damaged_files(bucket, progress)
+    sound = former.without_damaged_files(bucket, progress)
+    placed = tuple(table.placed(settings.tables) for table in sound.tables)
+    state = sound.model_copy(update={"tables": placed})
     catalog = Catalog(tuple(table for table in found if str(table) in wanted), former.left_out)
     return ExportPlan(source, settings.export, bucket, snapshot, catalog, (), state, resumed=True)
 
@@ -369,8 +371,9 @@ def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress 
             if progress:
                 progress(number, len(plan.state.tables), f"is {table} still the same?")
             source = sources[str(table)]
-            same = is_unchanged(plan.source, plan.options, plan.snapshot.name, source, table.columns, old)
-            table = old.model_copy(update={"keys": table.keys, "foreign_keys": table.foreign_keys}) if same else table
+            if is_unchanged(plan.source, plan.options, plan.snapshot.name, source, table.columns, old):
+                about = ("keys", "foreign_keys", "target_schema", "target_name")
+                table = old.model_copy(update={name: getattr(table, name) for name in about})
         tables.append(table)
     return replace(plan, state=plan.state.model_copy(update={"tables": tuple(tables)}), resumed=True)
 

@@ -18,6 +18,7 @@ from helpers.load import comments
 from helpers.model import keys, names
 from helpers.model.keys import Told
 from helpers.model.manifest import Manifest, StagedTable
+from helpers.model.places import TargetTable
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Target
@@ -37,8 +38,8 @@ class LoadPlan:
     bucket: Bucket
     there: Destination
     tables: tuple[TableLoad, ...]
-    stale: tuple[str, ...] = ()
-    written: tuple[str, ...] = ()
+    stale: tuple[TargetTable, ...] = ()
+    written: tuple[TargetTable, ...] = ()
     keys: tuple[Told, ...] = ()
 
     @property
@@ -75,20 +76,21 @@ def plan_load(
             would lose what its owner put on it or wrote; all of that, with what is wrong with names.
     """
     chosen, excluded = manifest.to_load(table, exclude)
-    there = engines.destination(target)
+    there, own = engines.destination(target), target.schema_
     with there.open(bucket) as loader:
         seen = loader.look(chosen)
         refused = [*_refused_names(there, chosen, seen.names), *_refused_tables(there, seen.foreign)]
         planned = []
         for staged in chosen:
             try:
-                planned.append(_plan_table(loader, staged, seen.tables.get(staged.name)))
+                place = staged.there(own)
+                planned.append(_plan_table(loader, staged, place, seen.tables.get(place)))
             except TargetRefused as error:
                 refused.append(error)
         whole = manifest.complete and table is None and not excluded
         gone = loader.gone(chosen) if whole else {}
         refuse_together([*refused, *loader.refused], on=there.where)
-    written = tuple(sorted(name for name, by_others in gone.items() if by_others))
+    written = tuple(sorted(table for table, by_others in gone.items() if by_others))
     return LoadPlan(manifest, bucket, there, tuple(planned), tuple(sorted(gone)), written, _keys(manifest, there))
 
 
@@ -123,11 +125,13 @@ def load(
             loaded.append(Loaded(str(table.staged), table.staged.rows, action))
             log.event("table-loaded", target=plan.there.target.adapter, **asdict(loaded[-1]))
             done += table.staged.rows
-        for name in plan.stale:
-            loader.drop(name, written=name in plan.written)
+        for stale in plan.stale:
+            loader.drop(stale, written=stale in plan.written)
         if progress and plan.keys:
             progress(done, plan.rows, "telling of keys")
-        refused = loader.tell_keys(plan.keys, [staged.name for staged in plan.manifest.tables])
+        refused = loader.tell_keys(
+            plan.keys, [staged.there(plan.there.target.schema_) for staged in plan.manifest.tables]
+        )
         for key, why in refused.items():
             log.event("key-not-told", target=plan.there.target.adapter, key=key, why=why)
         if untold:
@@ -158,7 +162,7 @@ def is_loaded(manifest: Manifest, bucket: Bucket, target: Target, load_id: str) 
         if not loader.recall(load_id):
             return False, f"nothing records the load {load_id} into {there.where} as whole"
         for staged in manifest.tables:
-            if not loader.holds(staged.name, staged.rows):
+            if not loader.holds(staged.there(target.schema_), staged.rows):
                 return False, f"{staged} in {there.where} is not as the load {load_id} left it"
     return True, f"{there.where} holds every table of the load {load_id} as it was left"
 
@@ -181,12 +185,12 @@ def refuse_together(found: Sequence[MigrationError], *, on: str) -> None:
         )  # fmt: skip
 
 
-def _plan_table(loader: Loader, staged: StagedTable, there: Standing | None) -> TableLoad:
+def _plan_table(loader: Loader, staged: StagedTable, place: TargetTable, there: Standing | None) -> TableLoad:
     said = comments.by_column(staged)
     if there is None:
-        return TableLoad(staged, "create", "create", said)
+        return TableLoad(staged, place, "create", "create", said)
     staged = comments.with_kept(staged, there.shape, said if there.comments is None else there.comments)
-    plan = TableLoad(staged, "rows", "replace the rows", said, written=bool(there.kept))
+    plan = TableLoad(staged, place, "rows", "replace the rows", said, written=bool(there.kept))
     plan = loader.change(plan, there.shape, shapes.loaded_shape(staged, there.shape.ddl))
     if there.kept:
         plan = replace(plan, action=f"{plan.action}; others wrote to it since its load: {there.kept}")
@@ -194,28 +198,25 @@ def _plan_table(loader: Loader, staged: StagedTable, there: Standing | None) -> 
 
 
 def _keys(manifest: Manifest, there: Destination) -> tuple[Told, ...]:
-    schema = there.target.schema_
-    moved = {(staged.schema_, staged.name) for staged in manifest.tables}
-
-    def place(source: str, table: str) -> tuple[str, str] | None:
-        return (schema, table) if (source, table) in moved else None
-
-    return keys.told(manifest.tables, place)
+    places = {(staged.schema_, staged.name): staged.there(there.target.schema_) for staged in manifest.tables}
+    return keys.told(manifest.tables, lambda schema, table: places.get((schema, table)))
 
 
 def _refused_names(
     there: Destination, chosen: Sequence[StagedTable], found: Sequence[names.Refusal]
 ) -> list[MigrationError]:
-    refusals = list(dict.fromkeys([*names.refusals(chosen, there.rules, there.target.schema_), *found]))
+    placed = [(staged, staged.there(there.target.schema_)) for staged in chosen]
+    refusals = list(dict.fromkeys([*names.refusals(placed, there.rules), *found]))
     return [names.refused(refusals, on=there.where)] if refusals else []
 
 
-def _refused_tables(there: Destination, foreign: Mapping[str, str]) -> list[MigrationError]:
+def _refused_tables(there: Destination, foreign: Mapping[TargetTable, str]) -> list[MigrationError]:
     if not foreign:
         return []
-    why = "no load of ours made " + "; ".join(f"{name} ({what})" for name, what in sorted(foreign.items()))
+    found = (f"{table.shown(there.target.schema_)} ({what})" for table, what in sorted(foreign.items()))
+    why = f"no load of ours made {'; '.join(found)}"
     cure = (
         "nothing was changed. Its owner renames it or moves it to another schema; or set another `schema` under the profile's "
-        f"{there.target.adapter} section, or leave the table out with --exclude"
+        f"{there.target.adapter} section or its section tables, or leave the table out with --exclude"
     )
     return [TargetRefused("load into what belongs to others", on=there.where, why=why, next_step=cure)]

@@ -9,6 +9,7 @@ from helpers.errors import ConnectionFailed, LoadError, MigrationError, TargetRe
 from helpers.model import names
 from helpers.model.manifest import Manifest
 from helpers.model.names import Named, Refusal
+from helpers.model.places import place
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
 
@@ -52,9 +53,14 @@ def refusals_by_target(settings: Settings, tables: Iterable[Named]) -> dict[str,
         settings: the profile.
         tables: that would be loaded.
     """
-    chosen = list(tables)
-    found = map(engines.destination, settings.targets.values())
-    return {there.where: names.refusals(chosen, there.rules, there.target.schema_) for there in found}
+    chosen = [(table, str(table)[: -len(table.name) - 1]) for table in tables]
+    return {
+        there.where: names.refusals(
+            [(table, place(settings.tables, schema, table.name, there.target.schema_)) for table, schema in chosen],
+            there.rules,
+        )
+        for there in map(engines.destination, settings.targets.values())
+    }
 
 
 def refused_by_all(settings: Settings, tables: Iterable[Named], *, warn: Callable[[str], object]) -> list[Refusal]:

@@ -1,4 +1,4 @@
-"""The stage → a DuckDB file, under the tables' own names: what dbt builds the marts from where there is no account."""
+"""The stage → a DuckDB file, in the schemas and under the names of the target: what dbt builds the marts from where there is no account."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from helpers.progress import Progress
 
 
 def load(manifest: Manifest, bucket: Bucket, file: Path, schema: str, *, progress: Progress | None = None) -> int:
-    """Writes every staged table into a schema of a DuckDB file; the tables that are there are replaced, together.
+    """Writes every staged table into a DuckDB file; the tables that are there are replaced, together.
 
     Args:
         manifest: of the export.
         bucket: where its files are.
         file: made where there is none.
-        schema: made where there is none.
+        schema: of the tables that no pattern of the profile puts elsewhere; it and the others are made where there are none.
         progress: told about the rows loaded.
 
     Returns:
@@ -33,11 +33,12 @@ def load(manifest: Manifest, bucket: Bucket, file: Path, schema: str, *, progres
         duck.enable_s3(connection, bucket.stage)
         connection.execute(f"ATTACH {literal(str(file))} AS marts_file")
         connection.execute("BEGIN")
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS marts_file.{identifier(schema)}")
+        for each in dict.fromkeys((schema, *(table.there(schema).schema for table in manifest.tables))):
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS marts_file.{identifier(each)}")
         for table in manifest.tables:
             if progress:
                 progress(done, total, f"loading {table}")
-            name = f"marts_file.{identifier(schema, table.name)}"
+            name = f"marts_file.{identifier(*table.there(schema))}"
             connection.execute(f"CREATE OR REPLACE TABLE {name} AS {_query(table, bucket)}")
             (rows,) = connection.execute(f"SELECT count(*) FROM {name}").fetchone() or (0,)
             if rows != table.rows:

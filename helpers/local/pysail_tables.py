@@ -28,8 +28,14 @@ _ARROW = {
 }  # fmt: skip
 
 
-def replace(lake: Lake, staged: StagedTable, stage: Bucket) -> None:
+def replace(lake: Lake, name: str, staged: StagedTable, stage: Bucket) -> None:
     """Replaces a table's rows and definition by those that are staged.
+
+    Args:
+        lake: of the table's schema.
+        name: of the table there.
+        staged: what it is to hold.
+        stage: where its files are.
 
     Raises:
         LoadError: the files or the table cannot be read or written; the table is as it was.
@@ -37,7 +43,7 @@ def replace(lake: Lake, staged: StagedTable, stage: Bucket) -> None:
     schema = pa.schema([_field(column) for column in staged.columns])
     names = ", ".join(f"{identifier(c.field)} AS {identifier(c.name)}" for c in staged.columns)
     options = storage_options(lake.bucket.stage)
-    url = lake.location(staged.name)
+    url = lake.location(name)
     with duck.connect(memory="512MB") as connection:
         duck.enable_s3(connection, stage.stage)
         try:

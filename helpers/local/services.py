@@ -99,7 +99,7 @@ def staged_key(key: str) -> str:
     return pysail_tables.as_url(key)
 
 
-def replace_delta_table(lake: Lake, staged: StagedTable, stage: Bucket) -> None:
+def replace_delta_table(lake: Lake, name: str, staged: StagedTable, stage: Bucket) -> None:
     from helpers.local import pysail_tables
 
-    pysail_tables.replace(lake, staged, stage)
+    pysail_tables.replace(lake, name, staged, stage)

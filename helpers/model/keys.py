@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from helpers.model.catalog import ForeignKey, Key, Table
 from helpers.model.manifest import StagedColumn, StagedTable
+from helpers.model.places import TargetTable
 
 AnyKey = Key | ForeignKey
 
@@ -38,6 +39,11 @@ class Told:
 
     def __str__(self) -> str:
         return f"{self.key} of {self.of}"
+
+    @property
+    def there(self) -> TargetTable:
+        """The table that it is of, in the target."""
+        return TargetTable(self.schema, self.table)
 
 
 def hold(keys: Iterable[Key], columns: Sequence[StagedColumn]) -> tuple[Key, ...]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 
 from helpers.errors import StageError, UsageError
 from helpers.model import catalog, globs, stored
 from helpers.model.catalog import ForeignKey, Key
+from helpers.model.places import TargetTable, names_in_target
 from helpers.model.stored import Stored
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket
-from helpers.settings import Instance
+from helpers.settings import Instance, Tables
 
 NAME = "manifest.json"
 
@@ -110,6 +111,8 @@ class ExportedTable(Stored):
         where: the rows that move, as a condition in the source's SQL; empty for all.
         omitted: columns that do not move.
         reason: why not all of it moves as it is.
+        target_schema, target_name: as the profile's naming patterns have them: None for the target's own schema, and for the
+            table's own name.
     """
 
     schema_: str
@@ -124,6 +127,8 @@ class ExportedTable(Stored):
     reason: str = ""
     keys: tuple[Key, ...] | None = None
     foreign_keys: tuple[ForeignKey, ...] = ()
+    target_schema: str | None = None
+    target_name: str | None = None
 
     @property
     def condition(self) -> str:
@@ -137,6 +142,15 @@ class ExportedTable(Stored):
 
     def __str__(self) -> str:
         return f"{self.schema_}.{self.name}"
+
+    def there(self, own: str) -> TargetTable:
+        """Where it goes in a target whose section names the schema `own`."""
+        return TargetTable(self.target_schema or own, self.target_name or self.name)
+
+    def placed(self, tables: Tables) -> Self:
+        """The same where a profile's patterns put it."""
+        schema, name = names_in_target(tables, self.schema_, self.name)
+        return self.model_copy(update={"target_schema": schema, "target_name": name})
 
 
 class StagedTable(ExportedTable):
@@ -186,6 +200,10 @@ class Manifest(Exported):
         """Those of `left_out` that a command was told to leave out."""
         return {name: why for name, why in self.left_out.items() if why.startswith(globs.EXCLUDED)}
 
+    def placed(self, tables: Tables) -> Manifest:
+        """The same with every table where a profile's patterns put it: they may have changed since the export."""
+        return self.model_copy(update={"tables": tuple(table.placed(tables) for table in self.tables)})
+
     def table(self, schema: str, name: str) -> StagedTable | None:
         """The table of that name, or None."""
         return next((table for table in self.tables if (table.schema_, table.name) == (schema, name)), None)
@@ -213,13 +231,14 @@ class Manifest(Exported):
         return chosen, excluded
 
     def to_load(self, table: str | None, exclude: Sequence[str]) -> tuple[list[StagedTable], dict[str, str]]:
-        """The same of `exclude`, or of those that are left only `table`, by `name` or `schema.name`.
+        """The same of `exclude`, or of those that are left only `table`: by `name` or `schema.name` of the source, or by its
+        name in the target.
 
         Raises:
             UsageError: no table is so.
         """
         left, excluded = self.chosen(exclude=exclude)
-        chosen = [staged for staged in left if table is None or table in (staged.name, str(staged))]
+        chosen = [staged for staged in left if table is None or table in (staged.name, str(staged), staged.target_name)]
         if not self.tables:
             raise UsageError(
                 "find a table to move", on=f"the export {self.export}", why="the source has no tables, or none was chosen",

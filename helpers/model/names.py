@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from helpers.errors import UsageError
 from helpers.model.globs import how_to_exclude
+from helpers.model.places import TargetTable
 from helpers.platforms.naming import NameRules
-from helpers.platforms.postgres import identifier
 
 
 class Named(Protocol):
@@ -52,21 +52,27 @@ class Refusal:
         return f"{self.on}: {self.why}"
 
 
-def refusals(tables: Iterable[Named], rules: NameRules, schema: str) -> tuple[Refusal, ...]:
+Placed = tuple[Named, TargetTable]
+"""A table, and what it is called in the target."""
+
+
+def refusals(tables: Iterable[Placed], rules: NameRules) -> tuple[Refusal, ...]:
     """Everything about these names that an engine refuses, at once.
 
     Args:
-        tables: that are to be loaded into one schema.
+        tables: that are to be loaded.
         rules: of the engine.
-        schema: of the target.
     """
     chosen = list(tables)
     found: list[Refusal] = []
-    if why := rules.objection(schema):
-        found.append(Refusal(f"schema {schema!r} of the target", why, "name another `schema` in migration.toml"))
-    for table in chosen:
-        if why := rules.objection(table.name):
-            found.append(Refusal(str(table), why, _renamed(table), (str(table),)))
+    for schema in dict.fromkeys(there.schema for _, there in chosen):
+        if why := rules.objection(schema):
+            cure = "name another `schema` in migration.toml: under the target's section, or for these tables under [profiles.X.tables]"
+            inside = tuple(str(table) for table, there in chosen if there.schema == schema)
+            found.append(Refusal(f"schema {schema!r} of the target", why, cure, inside))
+    for table, there in chosen:
+        if why := rules.objection(there.name):
+            found.append(Refusal(_called(table, there), why, _renamed(table), (str(table),)))
         for name in (column.name for column in table.columns):
             if why := rules.too_long(name):
                 cure = f"rename the column in the source, or leave the table out: {how_to_exclude([table])}"
@@ -74,36 +80,42 @@ def refusals(tables: Iterable[Named], rules: NameRules, schema: str) -> tuple[Re
     return (*found, *alike(chosen, rules))
 
 
-def alike(tables: Sequence[Named], rules: NameRules) -> Iterator[Refusal]:
+def alike(tables: Sequence[Placed], rules: NameRules) -> Iterator[Refusal]:
     """Tables, and columns of one table, that the engine would take for one."""
-    by_key: dict[str, list[Named]] = {}
-    for table in tables:
-        by_key.setdefault(rules.key(table.name), []).append(table)
+    by_key: dict[tuple[str, str], list[Placed]] = {}
+    for table, there in tables:
+        by_key.setdefault((rules.key(there.schema), rules.key(there.name)), []).append((table, there))
     for same in by_key.values():
         if len(same) > 1:
-            why, cure = "both would be the same table of the one target schema", _TWO_SCHEMAS
-            if len({table.name for table in same}) > 1:
-                why, cure = _ONLY_CASE.format(rules.engine), "rename one"
-            cure = f"{cure}, or leave one out: {how_to_exclude(same[-1:])}"
-            found = tuple(str(table) for table in same)
-            yield Refusal(" and ".join(found), why, cure, found)
-    for table in tables:
+            last, place = same[-1]
+            one = len({there for _, there in same}) == 1
+            why = f"both would be the table {place} of the target" if one else _ONLY_CASE.format(rules.engine)
+            own_names = all(table.name == there.name for table, there in same)
+            cure = _BY_PATTERN if one and own_names else _BY_NAME.format(last)
+            cure = f"{cure}; or leave one out: {how_to_exclude([last])}"
+            names = tuple(str(table) for table, _ in same)
+            yield Refusal(" and ".join(names), why, cure, names)
+    for table, _ in tables:
         columns: dict[str, list[str]] = {}
         for column in table.columns:
             columns.setdefault(rules.key(column.name), []).append(f"{table}.{column.name}")
-        for names in columns.values():
-            if len(names) > 1:
+        for found in columns.values():
+            if len(found) > 1:
                 why = _ONLY_CASE.format(rules.engine)
                 cure = f"rename a column in the source, or leave the table out: {how_to_exclude([table])}"
-                yield Refusal(" and ".join(names), why, cure, (str(table),))
+                yield Refusal(" and ".join(found), why, cure, (str(table),))
 
 
 _ONLY_CASE = "the names differ only in case, and {} does not tell case apart"
-_TWO_SCHEMAS = "load them into two schemas: two profiles, each with its own `schemas` and target `schema`"
+_BY_PATTERN = (
+    'give each source schema one of its own in the target: schema = "{schema}" under [profiles.X.tables] in migration.toml; or '
+    'keep the one and tell the names apart: name = "{schema}_{table}"'
+)
+_BY_NAME = 'give one another name in the target: name = "…" under [profiles.X.tables.match."{}"] in migration.toml'
 
 
 def in_the_way(table: Named, kind: str) -> Refusal:
-    """A table whose name something else has in the target, such as a "view"."""
+    """A table whose name in the target something else has, such as a "view"."""
     why = f"the target has a {kind} of that name, which takes no rows"
     cure = f"drop or rename it there, load into another schema, or leave the table out: {how_to_exclude([table])}"
     return Refusal(str(table), why, cure, (str(table),))
@@ -125,6 +137,9 @@ def refused(found: Sequence[Refusal], *, on: str) -> UsageError:
     )
 
 
+def _called(table: Named, there: TargetTable) -> str:
+    return str(table) if there.name == table.name else f"{table}, in the target {there.name},"
+
+
 def _renamed(table: Named) -> str:
-    schema, name = str(table)[: -len(table.name) - 1], table.name
-    return f"rename it in the source (ALTER TABLE {identifier(schema, name)} RENAME TO …), or leave it out: {how_to_exclude([table])}"
+    return f"{_BY_NAME.format(table)}; or leave it out: {how_to_exclude([table])}"

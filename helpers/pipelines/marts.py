@@ -84,7 +84,8 @@ def prepare(settings: Settings, file: Path | None = None) -> None:
     database = file or default_file(settings)
     database.parent.mkdir(parents=True, exist_ok=True)
     bucket = Bucket.open(settings.stage)
-    loading_duckdb.load(manifests.read(bucket), bucket, database, settings.migrated_schema)
+    manifest = manifests.read(bucket).placed(settings.tables)
+    loading_duckdb.load(manifest, bucket, database, settings.migrated_schema)
 
 
 def failing_rows(reader: Reader, node: Node, *, limit: int = 10) -> list[dict[str, Any]]:

@@ -111,7 +111,9 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
             chosen = read_catalog(
                 cursor, schemas=source.schemas, tables=tables, described=settings.tables.choice
             ).tables
-        engine = PostgresAnswers(cursor, catalog.tables, (), name=postgres.address(source))
+        engine = PostgresAnswers(
+            cursor, {str(table): table for table in catalog.tables}, (), name=postgres.address(source)
+        )
         wanted = {str(table) for table in chosen}
         found = [*declared(cursor, catalog.tables), *_not_null_since(cursor, catalog.tables)]
         rules = [rule for rule in found if rule.table in wanted]

@@ -60,16 +60,20 @@ class DeltaVersion:
 
 @dataclass(frozen=True)
 class Lake:
-    """The tables below one location, each in a folder that its name alone decides."""
+    """The tables of one schema below one location, each in a folder that its name alone decides."""
 
     bucket: Bucket
 
     @classmethod
-    def open(cls, target: Databricks, stage: Stage) -> Lake:
-        """The tables of a target that has a `delta_root`, reached with the stage's credentials."""
+    def open(cls, target: Databricks, stage: Stage, schema: str | None = None) -> Lake:
+        """The tables of a target that has a `delta_root`, reached with the stage's credentials.
+
+        Args:
+            schema: which of them; without it, those in the target's own schema.
+        """
         assert target.delta_root
         root = target.delta_root.replace("s3a://", "s3://", 1)
-        return cls(Bucket.open(stage, f"{root.rstrip('/')}/{folder(target.schema_)}/"))
+        return cls(Bucket.open(stage, f"{root.rstrip('/')}/{folder(schema or target.schema_)}/"))
 
     def location(self, name: str) -> str:
         """The URL of a table's folder."""

@@ -79,7 +79,7 @@ class LocalStack(Protocol):
     def staged_key(self, key: str) -> str:
         """An object's key as pysail reads it."""
 
-    def replace_delta_table(self, lake: Any, staged: Any, stage: Any) -> None:
+    def replace_delta_table(self, lake: Any, name: str, staged: Any, stage: Any) -> None:
         """Replaces a table and its definition, which pysail cannot alter."""
 
 

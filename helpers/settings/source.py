@@ -8,7 +8,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from helpers.settings import libpq
 from helpers.settings.section import Secret, Section, Server, example
@@ -231,7 +231,17 @@ class Export(Section):
 class Verify(Section):
     """What may differ in the target."""
 
-    names: Annotated[dict[str, str], example({"public.orders": "ORDERS_2024"})] = Field(default_factory=dict)
-    """Names in the target, per "schema.table" or "schema.table.column"."""
+    names: Annotated[dict[str, str], example({"public.orders.order no": "order_no"})] = Field(default_factory=dict)
+    """Names of columns in the target, per "schema.table.column"; a table's is `tables.match."schema.table".name`."""
     tolerances: Annotated[dict[str, float], example({"public.orders.ratio": 0.001})] = Field(default_factory=dict)
     """Per "schema.table.column": two numbers that differ by at most this count as equal; every report names it."""
+
+    @field_validator("names")
+    @classmethod
+    def _is_of_columns(cls, value: dict[str, str]) -> dict[str, str]:
+        if tables := [name for name in value if name.count(".") < 2]:
+            instead = "; ".join(f'[profiles.X.tables.match."{name}"] name = "{value[name]}"' for name in tables)
+            raise ValueError(
+                f"names of columns alone; a table's name in the target is a setting of the tables: {instead}"
+            )
+        return value

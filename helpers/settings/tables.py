@@ -13,9 +13,6 @@ from helpers.settings.section import Secret, Section, example
 PLACEHOLDERS = ("schema", "table")
 """What a naming pattern may hold, in braces: the source's schema and the table's name."""
 
-NOT_OBEYED = frozenset({"schema", "name"})
-"""Keys whose effect is not there yet: a key that nobody reads is refused."""
-
 
 class Constant(Section):
     """A mask that replaces every value by one."""
@@ -129,15 +126,6 @@ class Tables(Section):
         if any(not glob.strip() for glob in value):
             raise ValueError("a glob is empty; write name, schema.table or a pattern such as crm.*")
         return value
-
-    @model_validator(mode="after")
-    def _is_obeyed(self) -> Tables:
-        given = [(self, "tables."), *((match, f'tables.match."{glob}".') for glob, match in self.match.items())]
-        for section, at in given:
-            for field in section.model_fields_set:
-                if (key := field.removesuffix("_")) in NOT_OBEYED:
-                    raise ValueError(f"{at}{key} has no effect yet; take it away")
-        return self
 
     @property
     def choice(self) -> Tables:

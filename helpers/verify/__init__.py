@@ -16,13 +16,14 @@ from helpers.engines.columns import TablePlan
 from helpers.engines.postgres.rows import PostgresSide
 from helpers.engines.stage.rows import ManifestSide, StageSide
 from helpers.errors import LoadError
+from helpers.model.places import TargetTable
 from helpers.platforms import duck, postgres
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.progress import Progress
 from helpers.source import held_snapshots
 from helpers.source import snapshot as snapshots
 from helpers.verify.business import check_business
-from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned
+from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned, target_table
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.selection import Selection
 from helpers.verify.tables import as_counted, compare_table
@@ -137,21 +138,21 @@ def _added_tables(plan: VerifyPlan, target: Side) -> list[TableReport]:
     if not plan.complete or plan.check == "row-counts":
         return []
     known = {p.there for p in plan.tables}
-    # A catalog may keep their names in small letters.
-    excluded = {plan.options.names.get(name, name.partition(".")[2]).lower() for name in plan.excluded}
+    places = (target_table(plan.settings, plan.options, plan.target, *name.split(".", 1)) for name in plan.excluded)
+    excluded = {str(table).lower() for table in places}  # a catalog may keep their names in small letters
     finding = SchemaFinding("table-added", "error", None, None, "a table that the source does not have")
     return [
-        TableReport(schema, name, "different", 0, count, extra=count or 0, schema_findings=(finding,), method=method)
-        for name, schema in sorted(target.tables().items())
-        if name not in known and name.lower() not in excluded
-        for count, method in (_counted(target, schema, name),)
+        TableReport(*table, "different", 0, count, extra=count or 0, schema_findings=(finding,), method=method)
+        for table in sorted(target.tables())
+        if table not in known and str(table).lower() not in excluded
+        for count, method in (_counted(target, table),)
     ]
 
 
-def _counted(target: Side, schema: str, name: str) -> tuple[int | None, str]:
+def _counted(target: Side, table: TargetTable) -> tuple[int | None, str]:
     """Rows of a table that is nobody's business here: one that cannot be read is told, and keeps nothing else from being so."""
     try:
-        return target.rows(schema, name), "schema"
+        return target.rows(table), "schema"
     except LoadError as error:
         return None, f"schema; its rows cannot be counted: {error.why}"
 

@@ -68,10 +68,14 @@ def _settings(plan: VerifyPlan) -> tuple[str, ...]:
         if column.tolerance is not None
     ]
     sentences += [
-        f"{table.table} is named {table.there} in the target."
+        f"{table.table} is named {table.there.name} in the target."
         for table in plan.tables
-        if table.there != table.table.name
+        if table.there.name != table.table.name
     ]
+    own = engine(plan.target).own_schema(plan.settings)
+    schemas = dict.fromkeys((table.table.schema, table.there.schema) for table in plan.tables)
+    if any(there != (own or source) for source, there in schemas):
+        sentences += [f"Tables of the schema {source} are in the target's schema {there}." for source, there in schemas]
     sentences += [
         f"{table}.{column.name} is named {column.there} in the target."
         for table, column in columns

@@ -36,7 +36,9 @@ def check_business(plan: VerifyPlan, *, progress: Progress | None = None) -> Rep
         cursor = stack.enter_context(snapshots.reading(plan.source, plan.snapshot))
         snapshots.lock(cursor, tables, timeout_seconds=plan.settings.export.lock_timeout_seconds)
         plans = [p for p in plan.tables if not p.refused]
-        source = PostgresAnswers(cursor, tables, plans if engine(plan.target).as_staged else None)
+        source = PostgresAnswers(
+            cursor, {str(table): table for table in tables}, plans if engine(plan.target).as_staged else None
+        )
         target = engine(plan.target).ask(plan.place, stack)
         rules = data_quality.rules(cursor, tables)
         results = data_quality.check_rules(source, target, rules, tables, progress=progress)

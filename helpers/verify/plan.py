@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from helpers.model import manifest as manifests
 from helpers.model.catalog import Column, Masked, PgType, Table, kinds_read
 from helpers.model.globs import left_by_choice
 from helpers.model.manifest import Manifest, StagedColumn, StagedTable
+from helpers.model.places import TargetTable, place
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
@@ -163,7 +165,8 @@ def planned(
             )  # fmt: skip
         note = "the export's LSN, by the digests in its manifest"
         staged, excluded = manifest.chosen(tables, exclude)
-        plans = _related(tuple(_plans_of_stage(staged, manifest.lsn, options, target)), manifest, options, target)
+        compared = tuple(_plans_of_stage(settings, staged, manifest.lsn, options, target))
+        plans = _related(settings, compared, manifest, options, target)
         _all_used(options, plans, complete=not tables and not exclude)
         yield VerifyPlan(
             chosen, source_name, target, check, "", manifest.lsn, _noted(note, manifest.lsn_exact), True, plans, folder,
@@ -218,7 +221,7 @@ def _manifest(settings: Settings, location: str | None, *, needed: bool) -> tupl
 
 
 def _plans_of_stage(
-    tables: tuple[StagedTable, ...], lsn: str, options: Options, target: TargetName
+    settings: Settings, tables: tuple[StagedTable, ...], lsn: str, options: Options, target: TargetName
 ) -> Iterator[TablePlan]:
     for staged in tables:
         table = Table(
@@ -232,7 +235,7 @@ def _plans_of_stage(
             keys=keys.of_table(staged), foreign_keys=staged.foreign_keys,
         )  # fmt: skip
         expected = shapes.loaded_shape(staged, engine(target).ddl)
-        yield _finished(table, staged.columns, expected, staged.rows, (), staged, options, lsn, target)
+        yield _finished(table, staged.columns, expected, staged.rows, (), staged, settings, options, lsn, target)
 
 
 def _plans_of_source(
@@ -277,19 +280,27 @@ def _plans_of_source(
                 counted, refused = staged_table(census), census.refused
                 columns, expected = counted.columns, shapes.loaded_shape(counted, engine(target).ddl, table)
             rows = same.rows if same else table.estimated_rows or sum(h.bytes for h in table.heaps) // BYTES_PER_ROW
-            plans.append(_finished(table, columns, expected, rows, refused, same, options, lsn, target))
+            plans.append(_finished(table, columns, expected, rows, refused, same, settings, options, lsn, target))
         _all_used(options, plans, complete=not (tables or left_by_choice(catalog.left_out)))
         if engine(target).as_staged:
             catalog = left_out.with_keys(catalog, [(plan.table, plan.staged_columns) for plan in plans], exported)
-        return _related(tuple(plans), manifest, options, target), catalog.left_out
+        return _related(settings, tuple(plans), manifest, options, target), catalog.left_out
 
 
 def _related(
-    plans: tuple[TablePlan, ...], manifest: Manifest | None, options: Options, target: TargetName
+    settings: Settings, plans: tuple[TablePlan, ...], manifest: Manifest | None, options: Options, target: TargetName
 ) -> tuple[TablePlan, ...]:
     """The plans, with the foreign keys that the target should have: those between tables that are there."""
-    if not engine(target).as_staged or engine(target).ddl.keys == "none":
+    if engine(target).ddl.keys == "none":
         return plans
+    if not engine(target).as_staged:
+
+        def copied(plan: TablePlan) -> TablePlan:
+            at = partial(target_table, settings, options, target)
+            foreign = keys.related(plan.table.foreign_keys, {}, at, lambda _, __, column: column)
+            return replace(plan, expected=replace(plan.expected, foreign_keys=foreign))
+
+        return tuple(map(copied, plans))
     names = options.names if engine(target).renames else {}
     moved = {str(staged): keys.of_table(staged) for staged in (manifest.tables if manifest else ())}
     moved |= {str(plan.table): keys.hold(plan.table.keys, plan.staged_columns) for plan in plans}
@@ -297,9 +308,8 @@ def _related(
     in_part += [str(staged) for staged in (manifest.tables if manifest else ()) if staged.where]
     moved = {name: held for name, held in moved.items() if name not in in_part}
 
-    def place(schema: str, table: str) -> tuple[str, str] | None:
-        name = f"{schema}.{table}"
-        return ("", names.get(name, table)) if name in moved else None
+    def there(schema: str, table: str) -> TargetTable | None:
+        return target_table(settings, options, target, schema, table) if f"{schema}.{table}" in moved else None
 
     def referenced(schema: str, table: str, column: str) -> str:
         return names.get(f"{schema}.{table}.{column}", column)
@@ -313,7 +323,7 @@ def _related(
             and (unique or to.primary)
         ]  # fmt: skip
         columns = {column.name: column.there for column in plan.columns}
-        related = keys.related(held, columns, place, referenced)
+        related = keys.related(held, columns, there, referenced)
         return replace(plan, expected=replace(plan.expected, foreign_keys=related))
 
     return tuple(map(own, plans))
@@ -332,6 +342,7 @@ def _finished(
     rows: int,
     refused: tuple[str, ...],
     staged: StagedTable | None,
+    settings: Settings,
     options: Options,
     seed: str,
     target: TargetName,
@@ -342,11 +353,24 @@ def _finished(
         for c in columns
     )
     chosen = choose(options.selection, table, compared, rows, seed)
-    there = names.get(str(table), table.name)
+    there = target_table(settings, options, target, table.schema, table.name)
     return TablePlan(
         table, compared, expected, rows, there, refused, staged,
         chosen.condition, chosen.sample, chosen.words, chosen.columns,
     )  # fmt: skip
+
+
+def target_table(settings: Settings, options: Options, target: TargetName, schema: str, name: str) -> TargetTable:
+    """Where a verification looks for a table of the source.
+
+    Args:
+        schema, name: of the table in the source.
+    """
+    own = engine(target).own_schema(settings) or schema
+    if not engine(target).renames:
+        return TargetTable(own, name)
+    found = place(settings.tables, schema, name, own)
+    return found.renamed(options.names.get(f"{schema}.{name}", found.name))
 
 
 def _tolerance(table: Table, column: StagedColumn, tolerances: Mapping[str, float]) -> float | None:

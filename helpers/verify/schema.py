@@ -294,8 +294,8 @@ def _foreign_key_findings(expected: TableShape, found: TableShape, names: Mappin
 
 
 def _compared(key: ForeignKey, names: Mapping[str, str]) -> tuple[str, frozenset[tuple[str, str]]]:
-    """What of a foreign key has to be the same; the schema is the target's own."""
-    return key.table, frozenset(
+    """What of a foreign key has to be the same; a catalog may keep the names of schemas in small letters."""
+    return f"{key.schema.lower()}.{key.table}", frozenset(
         (names.get(name, name), to) for name, to in zip(key.columns, key.referenced, strict=True)
     )
 

@@ -55,19 +55,25 @@ OF_SNOWFLAKE = [each for each in rights_support.statements("snowflake") if _GRAN
 @pytest.mark.parametrize("gone", [None, *OF_SNOWFLAKE])
 def test_snowflakes_script_suffices_and_each_right_less_is_named(gone: str | None) -> None:
     left = [each for each in OF_SNOWFLAKE if each != gone]
-    lacking = snowflake_rights.missing(granted(left), "MIGRATION_ROLE", TARGET, "MIGRATION_WH", ())
+    lacking = snowflake_rights.missing(
+        granted(left), "MIGRATION_ROLE", TARGET, "MIGRATION_WH", {"MIGRATED": False, "MIGRATED__migration": False}
+    )
     assert len(lacking) == (1 if gone else 0)
     for lack in lacking:
         assert lack.cure.replace('"', "") == gone
         cured = granted([*left, lack.cure.replace('"', "")])
-        assert not snowflake_rights.missing(cured, "MIGRATION_ROLE", TARGET, "MIGRATION_WH", ())
+        assert not snowflake_rights.missing(
+            cured, "MIGRATION_ROLE", TARGET, "MIGRATION_WH", {"MIGRATED": False, "MIGRATED__migration": False}
+        )
 
 
 def test_schemas_that_an_administrator_made_need_rights_of_their_own_and_owners_need_none() -> None:
-    there = {"MIGRATED", "MIGRATED__migration"}
+    there = {"MIGRATED": True, "OTHER": True, "MIGRATED__migration": True}
     lacking = snowflake_rights.missing(granted(OF_SNOWFLAKE), "MIGRATION_ROLE", TARGET, "MIGRATION_WH", there)
     assert {(lack.right, lack.on) for lack in lacking} == {
-        ("USAGE", 'schema "LIBRARY"."MIGRATED"'), ("CREATE TABLE", 'schema "LIBRARY"."MIGRATED"'), ("CREATE STAGE", 'schema "LIBRARY"."MIGRATED"'),
+        ("USAGE", 'schema "LIBRARY"."MIGRATED"'), ("CREATE TABLE", 'schema "LIBRARY"."MIGRATED"'),
+        ("USAGE", 'schema "LIBRARY"."OTHER"'), ("CREATE TABLE", 'schema "LIBRARY"."OTHER"'),
+        ("CREATE STAGE", 'schema "LIBRARY"."MIGRATED__migration"'),
         ("USAGE", 'schema "LIBRARY"."MIGRATED__migration"'), ("CREATE TABLE", 'schema "LIBRARY"."MIGRATED__migration"'),
     }  # fmt: skip
     owned = [{"privilege": "OWNERSHIP", "granted_on": "SCHEMA", "name": f'LIBRARY."{schema}"'} for schema in there]

@@ -25,6 +25,7 @@ from helpers.load import is_loaded
 from helpers.local import stack
 from helpers.local.servers.spark import Spark
 from helpers.model.manifest import Manifest
+from helpers.model.places import TargetTable
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake, folder, storage_options, table_name
 from helpers.settings import Databricks
@@ -95,7 +96,7 @@ def test_a_second_load_replaces_and_what_is_gone_from_the_source_is_dropped(migr
     migration.source("DROP TABLE events", "DELETE FROM months WHERE id > 50", "INSERT INTO nothing VALUES (1, 'x')")
     plan = _load(migration, migration.export())
     assert {table.action for table in plan.tables} == {"replace the rows"}
-    assert plan.stale == ("events",)
+    assert [table.name for table in plan.stale] == ["events"]
     assert set(_lake(migration).tables()) == {"months", "nothing"}
     report = migration.verify("databricks")
     assert (report.verdict, {t.name: t.rows_target for t in report.tables}) == ("equal", {"months": 50, "nothing": 1})
@@ -299,7 +300,9 @@ def test_what_databricks_is_asked_for(migration: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(spark, "connect", lambda _: nullcontext(asked))
     plan = loading.LoadPlan(manifest, migration.bucket, target, ())
     with ExitStack() as ending:
-        DeltaLoader(target, migration.bucket, ending)._fill(TableLoad(manifest.tables[0], "replace", "why"))
+        DeltaLoader(target, migration.bucket, ending)._fill(
+            TableLoad(manifest.tables[0], manifest.tables[0].there("m"), "replace", "why")
+        )
     replacing, *constraints = [sql for sql in asked.statements if not sql.startswith("SELECT")]
     assert replacing.startswith(
         "CREATE OR REPLACE TABLE `main`.`m`.`sélect 'é` USING DELTA LOCATION 's3://lake/x/m/s.c3.a9lect.20.27.c3.a9' "
@@ -311,7 +314,7 @@ def test_what_databricks_is_asked_for(migration: Any, monkeypatch: pytest.Monkey
         "ALTER TABLE `main`.`m`.`sélect 'é` ALTER COLUMN `order` COMMENT 'line one\nline \\'two\\''",
         "ALTER TABLE `main`.`m`.`sélect 'é` ALTER COLUMN `Group By` SET NOT NULL",
     ]
-    assert replace(plan, stale=("x",)).rows == 0
+    assert replace(plan, stale=(TargetTable("m", "x"),)).rows == 0
 
 
 def test_what_databricks_is_asked_for_to_know_whose_rows_it_has(
@@ -324,7 +327,9 @@ def test_what_databricks_is_asked_for_to_know_whose_rows_it_has(
     asked = _Told(version=7)
     monkeypatch.setattr(spark, "connect", lambda _: nullcontext(asked))
     record = Record.begun(migration.bucket, target, manifest.export, "f" * 32)
-    record.keep(migration.bucket, "events", Version(table_id="one", number=7), manifest.tables[0].rows)
+    record.keep(
+        migration.bucket, TargetTable("M", "events"), Version(table_id="one", number=7), manifest.tables[0].rows
+    )
     assert not is_loaded(manifest, migration.bucket, target, "f" * 32)[0]
     record.finish(migration.bucket)
     assert is_loaded(manifest, migration.bucket, target, "f" * 32)[0]

@@ -244,7 +244,7 @@ def test_a_numeric_without_precision_gets_the_digits_its_values_need(migration: 
 def test_two_tables_of_one_name_are_refused(migration: Any) -> None:
     migration.source("CREATE SCHEMA other", "CREATE TABLE t (id int)", "CREATE TABLE other.t (id int)")
     manifest = migration.export()
-    with pytest.raises(UsageError, match="both would be the same table"):
+    with pytest.raises(UsageError, match=r"both would be the table .*{schema}"):
         migration.load(manifest)
 
 

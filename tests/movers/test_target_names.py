@@ -7,6 +7,7 @@ beginning.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from helpers import load as loading
 from helpers.errors import TargetRefused, UsageError
 from helpers.model import names
 from helpers.model.catalog import Column, PgType, Table
+from helpers.model.places import TargetTable
 from helpers.platforms import snowflake, spark
 from helpers.platforms.delta import Lake, storage_options
 from helpers.settings import Databricks
@@ -26,6 +28,10 @@ from helpers.settings import Databricks
 def _table(schema: str, name: str, *columns: str) -> Table:
     kind = PgType("int4", "integer")
     return Table(schema, name, 0, tuple(Column(each, kind) for each in columns or ("id",)), (), ())
+
+
+def _in(tables: Iterable[Table], schema: str) -> list[names.Placed]:
+    return [(table, TargetTable(schema, table.name)) for table in tables]
 
 
 def _databricks(**settings: str) -> Databricks:
@@ -52,7 +58,7 @@ ODD = (
     ],
 )  # fmt: skip
 def test_each_engine_refuses_the_names_that_its_documentation_does(rules: Any, refused: set[str]) -> None:
-    found = names.refusals(ODD, rules, "m")
+    found = names.refusals(_in(ODD, "m"), rules)
     assert {table for each in found for table in each.tables} == {f"public.{name}" for name in refused}
     assert all(rules.engine in each.why and "--exclude" in each.cure for each in found)
 
@@ -62,7 +68,7 @@ def test_all_refusals_come_at_once_each_with_its_cure() -> None:
         _table("a", "t"), _table("b", "t"), _table("a", "Orders"), _table("a", "orders"), _table("a", "c", "id", "ID", "É", "é"),
         _table("a", "x y"), _table("a", "n" * 256),
     ]  # fmt: skip
-    found = names.refusals(tables, spark.UNITY_CATALOG, "my schema")
+    found = names.refusals(_in(tables, "my schema"), spark.UNITY_CATALOG)
     assert [each.on for each in found] == [
         "schema 'my schema' of the target", "a.x y", f"a.{'n' * 256}", "a.t and b.t", "a.Orders and a.orders", "a.c.id and a.c.ID",
         "a.c.É and a.c.é",
@@ -71,8 +77,8 @@ def test_all_refusals_come_at_once_each_with_its_cure() -> None:
         raise names.refused(found, on="the target")
     said = str(caught.value)
     assert all(str(each) in said and each.cure in said for each in found)
-    assert """ALTER TABLE "a"."x y" RENAME TO …), or leave it out: --exclude 'a.x y'""" in said
-    assert [each.on for each in names.refusals(tables, snowflake.NAMES, "S")] == [f"a.{'n' * 256}", "a.t and b.t"]
+    assert """[profiles.X.tables.match."a.x y"] in migration.toml; or leave it out: --exclude 'a.x y'""" in said
+    assert [each.on for each in names.refusals(_in(tables, "S"), snowflake.NAMES)] == [f"a.{'n' * 256}", "a.t and b.t"]
 
 
 def test_the_target_is_asked_before_anything_is_loaded(migration: Any) -> None:

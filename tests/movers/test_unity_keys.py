@@ -16,6 +16,7 @@ from helpers.engines.delta import keys
 from helpers.errors import LoadError
 from helpers.model.catalog import ForeignKey, Key
 from helpers.model.keys import Told
+from helpers.model.places import TargetTable
 from helpers.settings import Databricks
 
 TARGET = Databricks.model_validate({"url": "sc://127.0.0.1:1", "catalog": "main", "schema": "Migrated"})
@@ -85,6 +86,9 @@ class Catalog:
             self._rows(f"DELETE FROM {table} WHERE constraint_name = ?", name)
 
 
+BOOK, COPY = TargetTable("Migrated", "Book"), TargetTable("Migrated", "copy")
+
+
 def _told(table: str, name: str, key: Key | ForeignKey) -> Told:
     return Told(f"public.{table}", name, key, "Migrated", table)
 
@@ -105,13 +109,13 @@ TOLD = (
 
 def test_primary_and_foreign_keys_are_told_once_and_the_others_are_named() -> None:
     catalog: Any = Catalog()
-    nothing: dict[str, tuple[str, ...]] = {"Book": (), "copy": ()}
+    nothing: dict[TargetTable, tuple[str, ...]] = {BOOK: (), COPY: ()}
     refused, made = keys.tell(catalog, TARGET, TOLD, nothing)
     assert refused == {str(TOLD[2]): keys.NO_UNIQUE, str(TOLD[5]): keys.NOT_PRIMARY}
-    assert made == {"Book": ("book_pkey",), "copy": ("copy_pkey", "of_book", "parent")}
-    found = keys.read(catalog, TARGET)
-    assert found and found.keys == {"book": (TOLD[0].key,), "copy": (TOLD[1].key,)}
-    assert {(k.columns, k.table, k.referenced) for k in found.foreign_keys["copy"]} == {
+    assert made == {BOOK: ("book_pkey",), COPY: ("copy_pkey", "of_book", "parent")}
+    found = keys.read(catalog, TARGET, ["Migrated"])
+    assert found and found.keys == {("migrated", "book"): (TOLD[0].key,), ("migrated", "copy"): (TOLD[1].key,)}
+    assert {(k.columns, k.table, k.referenced) for k in found.foreign_keys["migrated", "copy"]} == {
         (("i", "e"), "book", ("isbn", "edition")), (("up",), "copy", ("id",)),
     }  # fmt: skip
     assert keys.tell(catalog, TARGET, TOLD, made)[1] == {}
@@ -119,27 +123,30 @@ def test_primary_and_foreign_keys_are_told_once_and_the_others_are_named() -> No
 
 def test_what_loads_made_goes_with_the_source_and_an_owners_key_stays() -> None:
     catalog: Any = Catalog()
-    _, made = keys.tell(catalog, TARGET, TOLD[:4], {"Book": (), "copy": ()})
+    _, made = keys.tell(catalog, TARGET, TOLD[:4], {BOOK: (), COPY: ()})
     catalog.execute(
         "ALTER TABLE `main`.`Migrated`.`copy` ADD CONSTRAINT theirs FOREIGN KEY (x) REFERENCES `main`.`Migrated`.`copy` (id)",
         doing="",
     )
     refused, left = keys.tell(catalog, TARGET, [TOLD[1]], made)
-    assert (refused, left) == ({}, {"Book": (), "copy": ("copy_pkey",)})
-    found = keys.read(catalog, TARGET)
-    assert found and (set(found.keys), [k.name for k in found.foreign_keys["copy"]]) == ({"copy"}, ["theirs"])
+    assert (refused, left) == ({}, {BOOK: (), COPY: ("copy_pkey",)})
+    found = keys.read(catalog, TARGET, ["Migrated"])
+    assert found and (set(found.keys), [k.name for k in found.foreign_keys["migrated", "copy"]]) == (
+        {("migrated", "copy")},
+        ["theirs"],
+    )
 
 
 def test_a_refusal_is_told_and_the_rest_is_made() -> None:
     catalog: Any = Catalog()
     catalog.execute("ALTER TABLE `main`.`Migrated`.`other` ADD CONSTRAINT copy_pkey PRIMARY KEY (id)", doing="")
-    refused, made = keys.tell(catalog, TARGET, [*TOLD[:2], TOLD[3]], {"Book": (), "copy": ()})
+    refused, made = keys.tell(catalog, TARGET, [*TOLD[:2], TOLD[3]], {BOOK: (), COPY: ()})
     assert refused == {str(TOLD[1]): "the constraint copy_pkey exists"}
-    assert made == {"Book": ("book_pkey",), "copy": ("of_book",)}
+    assert made == {BOOK: ("book_pkey",), COPY: ("of_book",)}
 
 
 def test_a_catalog_without_keys_is_asked_nothing() -> None:
     spark = Databricks.model_validate({"url": "sc://127.0.0.1:1", "catalog": "spark_catalog", "schema": "migrated"})
     silent: Any = None
-    assert keys.read(silent, spark) is None
-    assert keys.tell(silent, spark, TOLD[:1], {"Book": ()}) == ({str(TOLD[0]): keys.NO_PLACE}, {})
+    assert keys.read(silent, spark, ["migrated"]) is None
+    assert keys.tell(silent, spark, TOLD[:1], {BOOK: ()}) == ({str(TOLD[0]): keys.NO_PLACE}, {})

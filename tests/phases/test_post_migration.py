@@ -191,11 +191,11 @@ def test_what_everybody_may_do_in_the_targets_schema_stops(moved: Any) -> None:
     inside = {"privilege": "SELECT", "granted_on": "TABLE", "name": f'{target.database}.{target.schema_}."orders"'}
     other = {"privilege": "USAGE", "granted_on": "DATABASE", "name": "SNOWFLAKE"}
     beside = {"privilege": "USAGE", "granted_on": "SCHEMA", "name": f"{target.database}.{target.schema_}_OLD"}
-    assert severities(target_of_snowflake.look_at_grants("MIGRATION", [other, beside], target)) == []
-    (finding,) = target_of_snowflake.look_at_grants("MIGRATION", [other, inside], target)
+    assert severities(target_of_snowflake.look_at_grants("MIGRATION", [other, beside], target, [target.schema_])) == []
+    (finding,) = target_of_snowflake.look_at_grants("MIGRATION", [other, inside], target, [target.schema_])
     assert finding.severity == "stop"
     assert "REVOKE SELECT ON TABLE" in finding.fix
-    assert severities(target_of_snowflake.look_at_grants("accountadmin", [], target)) == ["stop"]
+    assert severities(target_of_snowflake.look_at_grants("accountadmin", [], target, [])) == ["stop"]
 
 
 def test_nobody_to_tell_closes_the_gate(project: Any) -> None:

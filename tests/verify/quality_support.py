@@ -92,7 +92,9 @@ def in_target(migration: Any, target: str) -> Iterator[Sides]:
     with planned as plan, ExitStack() as stack:
         cursor = stack.enter_context(snapshot.reading(plan.source, plan.snapshot))
         tables = [each.table for each in plan.tables]
-        source = PostgresAnswers(cursor, tables, plan.tables if engine(target).as_staged else None)
+        source = PostgresAnswers(
+            cursor, {str(table): table for table in tables}, plan.tables if engine(target).as_staged else None
+        )
         found = engine(target).ask(plan.place, stack)
         yield Sides(source, found, tables, data_quality.rules(cursor, tables))
 

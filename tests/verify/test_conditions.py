@@ -107,7 +107,7 @@ def test_a_translation_says_of_every_row_what_postgresql_says(table: tuple[Any, 
     cursor, found = table
     stored = _as_stored(cursor, expression)
     condition = read(stored, _operands(found))
-    held = PostgresAnswers(cursor, [found]).columns(found)
+    held = PostgresAnswers(cursor, {str(found): found}).columns(found)
     assert held
     cursor.execute(f"SELECT ({stored}), ({write(condition, held, POSTGRES)}) FROM kinds ORDER BY whole")
     rows = cursor.fetchall()

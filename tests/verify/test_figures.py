@@ -405,7 +405,7 @@ def test_any_rows_have_equal_figures_in_postgresql_and_duckdb(local_settings: Se
         cube = Cube(table, tuple(c for c in table.columns if c.name in names),
                     (Dimension("moment", True), Dimension("day", True), Dimension("kind", False)), 3)  # fmt: skip
         sides = (
-            PostgresAnswers(cursor, [table]),
+            PostgresAnswers(cursor, {str(table): table}),
             InDuckDB(connection, {name: kind for name, (_, kind) in FACTS.items()}),
         )
 

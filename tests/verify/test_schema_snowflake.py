@@ -17,9 +17,10 @@ from helpers.engines import shapes
 from helpers.engines.shapes import TableShape
 from helpers.engines.snowflake import definition as definitions
 from helpers.engines.snowflake import records as snowflake_records
-from helpers.engines.snowflake.catalog import read_names, read_tables
+from helpers.engines.snowflake.catalog import read_present, read_tables
 from helpers.engines.snowflake.ddl import SNOWFLAKE as SNOWFLAKE_DDL
 from helpers.errors import LoadError, UsageError
+from helpers.model.places import TargetTable
 from helpers.platforms import postgres, snowflake
 from helpers.platforms.snowflake import Session
 from helpers.source.catalog import read_catalog
@@ -88,8 +89,9 @@ def expected(migration: Any) -> TableShape:
 def found(migration: Any) -> dict[str, TableShape]:
     target = migration.settings.snowflake
     with snowflake.connect(target) as session:
-        present = read_names(session, target.database, target.schema_)
-        return read_tables(session, target.database, target.schema_, present, present)
+        present = read_present(session, target.database, [target.schema_])
+        shapes = read_tables(session, target.database, present, present)
+        return {table.name: shape for table, shape in shapes.items()}
 
 
 def test_a_load_makes_what_is_expected(migration: Any) -> None:
@@ -137,7 +139,7 @@ def _call_it_ours(migration: Any) -> None:
     """A table that was made anew is another's, and no load replaces it: the record is made to say that a load made this one."""
     target = migration.settings.snowflake
     with snowflake.connect(target) as session:
-        created = read_names(session, target.database, target.schema_)["t"].created
+        created = read_present(session, target.database, [target.schema_])[TargetTable(target.schema_, "t")].created
         session.execute(
             f"UPDATE {snowflake_records.place(target)} SET CREATED = {created}, CHANGED = NULL WHERE TABLE_NAME = 't'",
             doing="adopt",
@@ -191,11 +193,12 @@ def test_what_the_catalog_does_not_tell_is_looked_for_elsewhere_or_left_out(migr
     target, want = migration.settings.snowflake, expected(migration)
     with snowflake.connect(target) as session:
         reticent = Reticent(session._connection, "the target")
-        present = read_names(reticent, target.database, target.schema_)
-        told = read_tables(reticent, target.database, target.schema_, ["t"], present)["t"]
+        t = TargetTable(target.schema_, "t")
+        present = read_present(reticent, target.database, [target.schema_])
+        told = read_tables(reticent, target.database, [t], present)[t]
         assert told == found(migration)["t"]
         reticent.refused = ("SHOW PRIMARY KEYS", "DESCRIBE")
-        untold = read_tables(reticent, target.database, target.schema_, ["t"], present)["t"]
+        untold = read_tables(reticent, target.database, [t], present)[t]
     assert (untold.keys, untold.column("at")) == (
         None,
         replace(told.columns[7], type=SNOWFLAKE_DDL.read("TIMESTAMP_NTZ")),

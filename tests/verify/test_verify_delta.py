@@ -19,10 +19,11 @@ from helpers import verify as verifying
 from helpers.digests.canonical import FormColumn, kind_of
 from helpers.digests.canonical import duckdb as canonical_duckdb
 from helpers.engines.delta import dialect as canonical_spark
-from helpers.engines.delta.catalog import qualified
+from helpers.engines.delta.catalog import qualified, qualified_schema
 from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.delta.files import DeltaSide
 from helpers.engines.delta.rows import SparkSide
+from helpers.model.places import TargetTable
 from helpers.platforms import duck, spark
 from helpers.platforms.delta import Lake, storage_options
 from helpers.platforms.postgres import identifier
@@ -65,10 +66,12 @@ def _session(migration: Any) -> Iterator[spark.Session]:
     """A session that knows the tables; pysail forgets them with each."""
     target, lake = migration.settings.databricks, _lake(migration)
     with spark.connect(target) as session:
-        session.execute(f"CREATE SCHEMA IF NOT EXISTS {qualified(target)}", doing="create the schema")
+        session.execute(
+            f"CREATE SCHEMA IF NOT EXISTS {qualified_schema(target, target.schema_)}", doing="create the schema"
+        )
         for name in lake.tables():
             session.execute(
-                f"CREATE TABLE {qualified(target, name)} USING DELTA LOCATION {spark.literal(lake.location(name))}",
+                f"CREATE TABLE {qualified(target, TargetTable(target.schema_, name))} USING DELTA LOCATION {spark.literal(lake.location(name))}",
                 doing=f"name {name}",
             )
         yield session
@@ -76,7 +79,8 @@ def _session(migration: Any) -> Iterator[spark.Session]:
 
 def _change(migration: Any, *statements: str) -> None:
     with _session(migration) as session:
-        session.execute(f"USE SCHEMA {qualified(migration.settings.databricks)}", doing="use the schema")
+        target = migration.settings.databricks
+        session.execute(f"USE SCHEMA {qualified_schema(target, target.schema_)}", doing="use the schema")
         for statement in statements:
             session.execute(statement, doing="change the target")
 
@@ -90,7 +94,7 @@ def verify(request: pytest.FixtureRequest, migration: Any, monkeypatch: pytest.M
     def through_spark(plan: verifying.VerifyPlan, stack: Any) -> SparkSide:
         session = stack.enter_context(_session(migration))
         side = SparkSide(session, migration.settings.databricks, [p.there for p in plan.tables])
-        logged = DeltaSide(_lake(migration))
+        logged = DeltaSide(migration.settings.databricks, migration.settings.stage, [p.there for p in plan.tables])
         monkeypatch.setattr(side, "shape", logged.shape)
         return side
 

@@ -12,8 +12,7 @@ from helpers.engines.delta.load import opened
 from helpers.engines.delta.rows import SparkSide
 from helpers.engines.loading import Destination
 from helpers.platforms import spark
-from helpers.platforms.delta import Lake
-from helpers.settings import Databricks
+from helpers.settings import Databricks, Settings
 
 STAND_IN = StandIn(
     "pysail", "Databricks",
@@ -22,10 +21,13 @@ STAND_IN = StandIn(
 
 
 class Delta(Engine):
-    """A schema of Delta tables."""
+    """Schemas of Delta tables."""
 
     title = "Databricks"
     ddl = DELTA
+
+    def own_schema(self, profile: Settings) -> str:
+        return profile.databricks.schema_
 
     def address(self, place: Place) -> str:
         return spark.address(place.settings.databricks)
@@ -34,11 +36,11 @@ class Delta(Engine):
         return STAND_IN if place.settings.databricks.engine == "pysail" else None
 
     def open(self, place: Place, stack: ExitStack) -> DeltaSide | SparkSide:
-        there = place.settings.databricks
+        there, tables = place.settings.databricks, [plan.there for plan in place.tables]
         if there.engine == "pysail":
-            return DeltaSide(Lake.open(there, place.settings.stage))
+            return DeltaSide(there, place.settings.stage, tables)
         session = stack.enter_context(spark.connect(there))
-        return SparkSide(session, there, [plan.there for plan in place.tables])
+        return SparkSide(session, there, tables)
 
     def destination(self, target: Databricks) -> Destination:
         return Destination(

@@ -1,4 +1,4 @@
-"""What a schema of Delta tables holds: asked of Spark, or, for the local stack, read from the tables' logs."""
+"""What schemas of Delta tables hold: asked of Spark, or, for the local stack, read from the tables' logs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from helpers.engines.delta.ddl import DELTA, delta_type
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError
+from helpers.model.places import TargetTable
 from helpers.platforms import spark
 from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.spark import Session, identifier
@@ -37,64 +38,75 @@ class DeltaCatalog:
     """The tables of a target: a local table by its log, the others by asking the server, in a session that begins with that.
 
     Args:
-        target: the schema.
+        target: their server.
         stage: whose credentials reach a local table.
         stack: ends the session.
     """
 
     def __init__(self, target: Databricks, stage: Stage, stack: ExitStack) -> None:
         self.target = target
-        self.lake = Lake.open(target, stage) if target.engine == "pysail" else None
+        self.local = target.engine == "pysail"
+        self._stage = stage
         self._stack = stack
+        self._names: dict[str, dict[str, str]] = {}
+        self._views: dict[str, set[str]] = {}
 
     @cached_property
     def session(self) -> Session:
         """With the server."""
         return self._stack.enter_context(spark.connect(self.target))
 
-    @cached_property
-    def names(self) -> dict[str, str]:
-        """By `key`, what there is when it is first asked for: tables and views."""
-        found = self.lake.tables() if self.lake else table_names(self.session, self.target)
-        return {key(self.target, name): name for name in found}
+    def lake(self, schema: str) -> Lake:
+        """The local tables of a schema."""
+        return Lake.open(self.target, self._stage, schema)
 
-    def views(self) -> set[str]:
-        """Which of `names` are views."""
-        found = set() if self.lake else view_names(self.session, self.target)
-        return {key(self.target, name) for name in found}
+    def has(self, table: TargetTable) -> bool:
+        """Whether there was such a table or view when its schema was first asked for."""
+        return key(self.target, table.name) in self._known(table.schema)
 
-    def shape(self, table: str) -> TableShape:
-        """The definition of one of `names`.
+    def is_view(self, table: TargetTable) -> bool:
+        """Whether it is a view."""
+        if self.local:
+            return False
+        if table.schema not in self._views:
+            found = view_names(self.session, self.target, table.schema)
+            self._views[table.schema] = {key(self.target, name) for name in found}
+        return key(self.target, table.name) in self._views[table.schema]
+
+    def shape(self, table: TargetTable) -> TableShape:
+        """The definition of a table that is there.
 
         Raises:
             ConnectionFailed, LoadError: it cannot be read.
         """
-        if self.lake:
-            return version_shape(self.lake.read(table))
-        return read_table(self.session, self.target, self.names[key(self.target, table)])
+        if self.local:
+            return version_shape(self.lake(table.schema).read(table.name))
+        name = self._known(table.schema)[key(self.target, table.name)]
+        return read_table(self.session, self.target, table.renamed(name))
 
-    def now(self, table: str) -> Version | None:
+    def now(self, table: TargetTable) -> Version | None:
         """The version of a table; None where its log or a file that it names cannot be read.
 
         Raises:
             ConnectionFailed: the target cannot be asked.
         """
         try:
-            if not self.lake:
+            if not self.local:
                 return self.look(table)[0]
-            found = self.lake.read(table)
-            return None if self.lake.lost(table, found) else Version(table_id=found.id, number=found.version)
+            lake = self.lake(table.schema)
+            found = lake.read(table.name)
+            return None if lake.lost(table.name, found) else Version(table_id=found.id, number=found.version)
         except LoadError:
             return None
 
-    def look(self, table: str) -> tuple[Version, dict[str, str]]:
+    def look(self, table: TargetTable) -> tuple[Version, dict[str, str]]:
         """The version of a table and its properties.
 
         Raises:
             ConnectionFailed, LoadError: the target cannot be asked, or has no such table.
         """
-        if self.lake:
-            found = self.lake.read(table)
+        if self.local:
+            found = self.lake(table.schema).read(table.name)
             return Version(table_id=found.id, number=found.version), found.properties
         # https://docs.delta.io/latest/delta-utility.html: the details have one row, the history has the last commit first.
         name, doing = qualified(self.target, table), f"ask for the version of {table}"
@@ -103,19 +115,31 @@ class DeltaCatalog:
         properties = detail.get("properties") or {}
         return Version(table_id=str(detail["id"]), number=int(last["version"])), dict(properties)
 
-    def operations(self, table: str, after: int) -> list[str]:
+    def operations(self, table: TargetTable, after: int) -> list[str]:
         """What the log says was done to a table behind a version, the last first."""
-        if self.lake:
-            done = self.lake.history(table)
+        if self.local:
+            done = self.lake(table.schema).history(table.name)
         else:
             name = qualified(self.target, table)
             done = self.session.execute(f"DESCRIBE HISTORY {name}", doing=f"ask what was done to {table}")
         return [str(commit["operation"]) for commit in done if int(commit["version"]) > after]
 
+    def _known(self, schema: str) -> dict[str, str]:
+        """By `key`, the names of the schema's tables and views."""
+        if schema not in self._names:
+            found = self.lake(schema).tables() if self.local else table_names(self.session, self.target, schema)
+            self._names[schema] = {key(self.target, name): name for name in found}
+        return self._names[schema]
 
-def qualified(target: Databricks, table: str | None = None) -> str:
-    """A table's full name, or the schema's."""
-    return identifier(*(part for part in (target.catalog, target.schema_, table) if part))
+
+def qualified(target: Databricks, table: TargetTable) -> str:
+    """A table's full name."""
+    return f"{qualified_schema(target, table.schema)}.{identifier(table.name)}"
+
+
+def qualified_schema(target: Databricks, schema: str) -> str:
+    """A schema's full name."""
+    return identifier(*(part for part in (target.catalog, schema) if part))
 
 
 def key(target: Databricks, name: str) -> str:
@@ -123,8 +147,13 @@ def key(target: Databricks, name: str) -> str:
     return name if target.engine == "pysail" else name.lower()
 
 
-def table_names(session: Session, target: Databricks) -> list[str]:
-    """Names of the schema's tables, as Spark tells them; none where there is no such schema.
+def folded(target: Databricks, table: TargetTable) -> TargetTable:
+    """What a table with its schema goes by, likewise."""
+    return TargetTable(key(target, table.schema), key(target, table.name))
+
+
+def has_schema(session: Session, target: Databricks, schema: str) -> bool:
+    """Whether the catalog has such a schema for this user.
 
     Raises:
         LoadError: the catalog refuses this user.
@@ -133,39 +162,50 @@ def table_names(session: Session, target: Databricks) -> list[str]:
         f"SHOW SCHEMAS{f' IN {identifier(target.catalog)}' if target.catalog else ''}", doing="list the schemas"
     )
     # The column is called databaseName, namespace or name, depending on the server.
-    if target.schema_.lower() not in {str(next(iter(row.values()))).lower() for row in schemas}:
+    return schema.lower() in {str(next(iter(row.values()))).lower() for row in schemas}
+
+
+def table_names(session: Session, target: Databricks, schema: str) -> list[str]:
+    """Names of a schema's tables, as Spark tells them; none where there is no such schema.
+
+    Raises:
+        LoadError: the catalog refuses this user.
+    """
+    if not has_schema(session, target, schema):
         return []
-    rows = session.execute(f"SHOW TABLES IN {qualified(target)}", doing="list the tables of the target")
+    rows = session.execute(f"SHOW TABLES IN {qualified_schema(target, schema)}", doing="list the tables of the target")
     return sorted(row["tableName"] for row in rows if not row.get("isTemporary"))
 
 
-def view_names(session: Session, target: Databricks) -> set[str]:
+def view_names(session: Session, target: Databricks, schema: str) -> set[str]:
     """Which of `table_names`, where the schema is there, are views."""
     try:
-        rows = session.execute(f"SHOW VIEWS IN {qualified(target)}", doing="list the views of the target")
+        rows = session.execute(
+            f"SHOW VIEWS IN {qualified_schema(target, schema)}", doing="list the views of the target"
+        )
     except LoadError:
         return set()  # a catalog that has none
     return {row["viewName"] for row in rows if not row.get("isTemporary")}
 
 
-def read_table(session: Session, target: Databricks, name: str) -> TableShape:
-    """One table of the target's schema, as Spark tells it.
+def read_table(session: Session, target: Databricks, table: TargetTable) -> TableShape:
+    """One table of the target, as Spark tells it.
 
     Args:
         session: in the target's catalog.
-        target: which schema.
-        name: as `table_names` has it.
+        target: its server.
+        table: its name as `table_names` has it.
 
     Raises:
         LoadError: the catalog refuses this user, or it cannot be described.
     """
-    doing = f"describe {name} in the target"
-    table = qualified(target, name)
+    doing = f"describe {table} in the target"
+    name = qualified(target, table)
     columns = tuple(
         ColumnShape(column, DELTA.read(kind), not nullable, None, comment)
-        for column, kind, nullable, comment in session.columns(table, doing=doing)
+        for column, kind, nullable, comment in session.columns(name, doing=doing)
     )
-    described = session.execute(f"DESCRIBE TABLE EXTENDED {table}", doing=doing)
+    described = session.execute(f"DESCRIBE TABLE EXTENDED {name}", doing=doing)
     heads = [row["col_name"] for row in described]
     details = described[heads.index(_DETAILS) :] if _DETAILS in heads else []
     comment = next((row["data_type"] for row in details if row["col_name"] == _COMMENT), "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import duckdb
 
@@ -15,65 +15,73 @@ from helpers.engines.held import Held
 from helpers.engines.shapes import TableShape
 from helpers.errors import LoadError, MigrationError
 from helpers.model import types
+from helpers.model.places import TargetTable
 from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
+from helpers.settings import Databricks, Stage
 
 _WITHOUT_STATISTICS = "SET disabled_optimizers = 'statistics_propagation,filter_pushdown'"
 """Writers leave NaN out of a Parquet file's largest value, and DuckDB 1.5.5 then takes no value to be larger."""
 
 
 class DeltaSide(Files):
-    """The tables below one location, each at the version that it had when it was first asked for.
+    """The tables of some schemas below one location, each at the version that it had when it was first asked for.
 
     Its rows do not pass Spark, so what Spark reads or computes wrongly is not hidden by Spark's own digest.
+
+    Args:
+        target: with the location.
+        stage: whose credentials reach it.
+        tables: that are compared; the schemas of no others are looked at.
     """
 
     name = "delta"
     digested = "over the Delta tables' files"
     settings = _WITHOUT_STATISTICS
 
-    def __init__(self, lake: Lake) -> None:
-        super().__init__(lake.bucket)
-        self._lake = lake
-        self._names = set(lake.tables())
-        self._versions: dict[str, DeltaVersion] = {}
+    def __init__(self, target: Databricks, stage: Stage, tables: Iterable[TargetTable]) -> None:
+        super().__init__(Lake.open(target, stage).bucket)
+        self._root = str(target.delta_root)
+        self._lakes = {schema: Lake.open(target, stage, schema) for schema in {table.schema for table in tables}}
+        self._there = {TargetTable(schema, name) for schema, lake in self._lakes.items() for name in lake.tables()}
+        self._versions: dict[TargetTable, DeltaVersion] = {}
 
-    def tables(self) -> dict[str, str]:
-        return dict.fromkeys(sorted(self._names), str(self._lake.bucket.location))
+    def tables(self) -> list[TargetTable]:
+        return sorted(self._there)
 
     def shape(self, plan: TablePlan) -> TableShape | None:
-        return version_shape(self._version(plan.there)) if plan.there in self._names else None
+        return version_shape(self._version(plan.there)) if plan.there in self._there else None
 
-    def rows(self, schema: str, name: str) -> int:
-        return self._count(_files(self._whole(name)))
+    def rows(self, table: TargetTable) -> int:
+        return self._count(_files(self._whole(table)))
 
     def parquet(self, plan: TablePlan) -> Iterator[str]:
         kinds = {column.name: delta_type(column.type) for column in self._version(plan.there).columns}
         return (parquet_type(kinds[column.there]) for column in plan.columns)
 
     def failed(self, error: duckdb.Error, doing: str) -> MigrationError:
-        where = str(self._lake.bucket.location)
+        where = self._root
         cure = "a file is gone or damaged: load the table again"
         return faults.told(error, f"{doing} of a Delta table", on=where, kind=LoadError, cure=cure)
 
     def held(self, plan: TablePlan) -> Mapping[str, Held] | None:
-        if plan.there not in self._names:
+        if plan.there not in self._there:
             return None
         found = {c.name: DELTA.read(delta_type(c.type)) for c in self._version(plan.there).columns}
         return held_there(plan, found, self.sql, field=lambda column: column.staged.field)
 
-    def _version(self, name: str) -> DeltaVersion:
-        if name not in self._versions:
-            self._versions[name] = self._lake.read(name)
-        return self._versions[name]
+    def _version(self, table: TargetTable) -> DeltaVersion:
+        if table not in self._versions:
+            self._versions[table] = self._lakes[table.schema].read(table.name)
+        return self._versions[table]
 
-    def _whole(self, name: str) -> DeltaVersion:
-        version = self._version(name)
+    def _whole(self, table: TargetTable) -> DeltaVersion:
+        version = self._version(table)
         if version.whole:
             raise LoadError(
-                f"read the Delta table {name} without Spark",
-                on=self._lake.location(name),
+                f"read the Delta table {table.name} without Spark",
+                on=self._lakes[table.schema].location(table.name),
                 why=version.whole,
                 next_step="load it again: runbook load --target databricks, or verify it through Spark: a profile with "
                 "databricks.url instead of the local stack",

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from helpers.engines.delta import keys, owner
-from helpers.engines.delta.catalog import DeltaCatalog, key, qualified, table_names
+from helpers.engines.delta.catalog import DeltaCatalog, folded, has_schema, qualified, qualified_schema, table_names
 from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.delta.records import Record, read_record
 from helpers.engines.loading import Loader, Standing, TableLoad, There, miscounted
@@ -24,8 +24,9 @@ from helpers.errors import LoadError
 from helpers.model import names
 from helpers.model.keys import Told
 from helpers.model.manifest import StagedColumn, StagedTable
+from helpers.model.places import TargetTable
 from helpers.platforms import spark
-from helpers.platforms.delta import Lake, folder
+from helpers.platforms.delta import folder
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.spark import Session, identifier, literal
 from helpers.settings import Databricks
@@ -47,7 +48,7 @@ def opened(target: Databricks, bucket: Bucket) -> Iterator[DeltaLoader]:
 
 
 class DeltaLoader(Loader):
-    """A schema of Delta tables; those of the local stack are known by their logs alone, without a session."""
+    """Schemas of Delta tables; those of the local stack are known by their logs alone, without a session."""
 
     def __init__(self, target: Databricks, bucket: Bucket, stack: ExitStack) -> None:
         super().__init__(bucket)
@@ -62,58 +63,62 @@ class DeltaLoader(Loader):
 
     def look(self, chosen: Sequence[StagedTable]) -> There:
         target, catalog = self._target, self._catalog
-        views = catalog.views() if any(self._is_there(staged) for staged in chosen) else set()
-        tables: dict[str, Standing] = {}
-        foreign: dict[str, str] = {}
+        tables: dict[TargetTable, Standing] = {}
+        foreign: dict[TargetTable, str] = {}
         refusals = []
         for staged in chosen:
-            if not self._is_there(staged):
-                if not self._lake and owner.at_its_place(self._session, target, staged.name):
-                    foreign[staged.name] = "a table in its folder"
-            elif key(target, staged.name) in views:
+            table = staged.there(target.schema_)
+            if not catalog.has(table):
+                if not catalog.local and owner.at_its_place(self._session, target, table):
+                    foreign[table] = "a table in its folder"
+            elif catalog.is_view(table):
                 refusals.append(names.in_the_way(staged, "view"))
             else:
                 try:
-                    standing = owner.standing(catalog, staged.name)
+                    standing = owner.standing(catalog, table)
                     if standing.mark is None:
-                        foreign[staged.name] = "a table"
+                        foreign[table] = "a table"
                     else:
-                        tables[staged.name] = _standing(standing, catalog.shape(staged.name))
+                        tables[table] = _standing(standing, catalog.shape(table))
                 except LoadError as error:
-                    self.refused.append(owner.unreadable(target, staged.name, error.why))
+                    self.refused.append(owner.unreadable(target, table, error.why))
         return There(tables, refusals, foreign)
 
     def change(self, table: TableLoad, found: TableShape, wanted: TableShape) -> TableLoad:
         if differs := difference(found, wanted) or comment_difference(found, wanted):
-            if self._target.catalog and not self._lake:
+            if self._target.catalog and not self._catalog.local:
                 owner.refuse_governed(self._session, self._target, table.target, differs)
             return replace(table, way="replace", action=f"replace the table: {differs}")
         return table
 
-    def gone(self, kept: Sequence[StagedTable]) -> dict[str, bool]:
-        stay = {key(self._target, staged.name) for staged in kept}
+    def gone(self, kept: Sequence[StagedTable]) -> dict[TargetTable, bool]:
+        stay = {folded(self._target, staged.there(self._target.schema_)) for staged in kept}
         found = {}
-        for name in self._loaded_before():
-            if key(self._target, name) not in self._catalog.names.keys() - stay:
+        for table in self._loaded_before():
+            if folded(self._target, table) in stay or not self._catalog.has(table):
                 continue
             try:
-                standing = owner.standing(self._catalog, name)
+                standing = owner.standing(self._catalog, table)
             except LoadError as error:
-                self.refused.append(owner.undroppable(self._target, name, f"it cannot be read: {error.why}"))
+                self.refused.append(owner.undroppable(self._target, table, f"it cannot be read: {error.why}"))
                 continue
             if standing.written:
                 why = f"others wrote to it since its load: {', '.join(dict.fromkeys(standing.written))}"
-                self.refused.append(owner.undroppable(self._target, name, why))
+                self.refused.append(owner.undroppable(self._target, table, why))
             elif standing.mark is not None:
-                found[name] = False
+                found[table] = False
         return found
 
     def begin(self, export: str, load_id: str, tables: Sequence[TableLoad]) -> None:
-        self._session.execute(f"CREATE SCHEMA IF NOT EXISTS {qualified(self._target)}", doing="create the schema")
+        for schema in dict.fromkeys(table.target.schema for table in tables):
+            # Where an administrator made the schema, the user may not even say IF NOT EXISTS.
+            if self._catalog.local or not has_schema(self._session, self._target, schema):
+                name = qualified_schema(self._target, schema)
+                self._session.execute(f"CREATE SCHEMA IF NOT EXISTS {name}", doing=f"create the schema {schema}")
         self._record = Record.begun(self.bucket, self._target, export, load_id)
 
-    def holds(self, table: str, rows: int) -> bool:
-        if not self._record or table not in self._record.tables or key(self._target, table) not in self._catalog.names:
+    def holds(self, table: TargetTable, rows: int) -> bool:
+        if not self._record or not self._catalog.has(table):
             return False
         return self._record.holds(table, rows, self._catalog.now(table))
 
@@ -125,35 +130,41 @@ class DeltaLoader(Loader):
         if self._record and (now := self._catalog.now(table.target)):
             self._record.keep(self.bucket, table.target, now, table.staged.rows)
 
-    def tell_keys(self, told: Sequence[Told], tables: Collection[str]) -> dict[str, str]:
+    def tell_keys(self, told: Sequence[Told], tables: Collection[TargetTable]) -> dict[str, str]:
         if not keys.has_keys(self._target):
             return {str(each): keys.NO_PLACE for each in told}
-        there = {key(self._target, name) for name in table_names(self._session, self._target)}
-        marks = {name: owner.standing(self._catalog, name).mark for name in tables if key(self._target, name) in there}
-        ours = {name: mark.constraints for name, mark in marks.items() if mark}
+        there = {
+            folded(self._target, TargetTable(schema, name))
+            for schema in dict.fromkeys(table.schema for table in tables)
+            for name in table_names(self._session, self._target, schema)
+        }
+        marks = {
+            table: owner.standing(self._catalog, table).mark for table in tables if folded(self._target, table) in there
+        }
+        ours = {table: mark.constraints for table, mark in marks.items() if mark}
         refused, changed = keys.tell(self._session, self._target, told, ours)
-        for name, made in changed.items():
-            mark = marks[name]
-            owner.leave_mark(self._session, self._catalog, name, dict(mark.comments if mark else {}), made)
-            kept = self._record.tables.get(name) if self._record else None
-            if self._record and kept and (now := self._catalog.now(name)):
-                self._record.keep(self.bucket, name, now, kept.rows)
+        for table, made in changed.items():
+            mark = marks[table]
+            owner.leave_mark(self._session, self._catalog, table, dict(mark.comments if mark else {}), made)
+            kept = self._record.kept(table) if self._record else None
+            if self._record and kept and (now := self._catalog.now(table)):
+                self._record.keep(self.bucket, table, now, kept.rows)
         return refused
 
-    def _constraints(self, name: str) -> tuple[str, ...]:
+    def _constraints(self, table: TargetTable) -> tuple[str, ...]:
         """What loads made on a table that is there."""
-        if not keys.has_keys(self._target) or key(self._target, name) not in self._catalog.names:
+        if not keys.has_keys(self._target) or not self._catalog.has(table):
             return ()
-        mark = owner.standing(self._catalog, name).mark
+        mark = owner.standing(self._catalog, table).mark
         return mark.constraints if mark else ()
 
-    def drop(self, table: str, *, written: bool) -> None:
-        doing = f"drop {table}, which the source no longer has"
+    def drop(self, table: TargetTable, *, written: bool) -> None:
+        doing = f"drop {table.shown(self._target.schema_)}, which the source no longer has"
         self._session.execute(f"DROP TABLE IF EXISTS {qualified(self._target, table)}", doing=doing)
-        if self._lake:
-            self._lake.remove(table)
+        if self._catalog.local:
+            self._catalog.lake(table.schema).remove(table.name)
 
-    def finish(self, tables: Collection[str], dropped: Collection[str], rows: int) -> None:
+    def finish(self, tables: Collection[TargetTable], dropped: Collection[TargetTable], rows: int) -> None:
         ours = {*tables, *self._loaded_before()} - set(dropped)
         self.bucket.write(LOADED, json.dumps({self._where: sorted(ours)}).encode())
         assert self._record
@@ -164,24 +175,20 @@ class DeltaLoader(Loader):
         found = self._record
         return bool(found and found.whole and (found.target, found.load_id) == (self._where, load_id))
 
-    @property
-    def _lake(self) -> Lake | None:
-        return self._catalog.lake
-
-    def _is_there(self, staged: StagedTable) -> bool:
-        return key(self._target, staged.name) in self._catalog.names
-
-    def _loaded_before(self) -> list[str]:
-        """Names of the tables that loads from this stage have made in the target."""
+    def _loaded_before(self) -> list[TargetTable]:
+        """The tables that loads from this stage have made in the target; older versions wrote the names in its own schema."""
         content = self.bucket.read(LOADED)
-        return list(json.loads(content).get(self._where, [])) if content else []
+        found = json.loads(content).get(self._where, []) if content else []
+        return [
+            TargetTable(self._target.schema_, each) if isinstance(each, str) else TargetTable(*each) for each in found
+        ]
 
     def _fill(self, table: TableLoad) -> None:
         staged, target, doing = table.staged, self._target, f"load {table.staged}"
-        landing, name = f"landing_{folder(staged.name).replace('.', '_')}", qualified(target, staged.name)
+        landing, name = f"landing_{folder(staged.name).replace('.', '_')}", qualified(target, table.target)
         location = self.bucket.location
         keys = [location.key(file.path) for file in staged.files]
-        if self._lake:
+        if self._catalog.local:
             keys = [local_stack().staged_key(each) for each in keys]
         urls = [f"{target.files}://{location.bucket}/{each}" for each in keys]
         fields = [(c.field, delta_log_type(c.delta)) for c in staged.columns]
@@ -189,19 +196,20 @@ class DeltaLoader(Loader):
         self._require_rows(identifier(landing), staged, "its files hold", "nothing was changed; export it again")
         query = f"SELECT {selected(staged)} FROM {identifier(landing)}"
         if table.way == "replace":
-            self._replace(staged, query, doing)
+            self._replace(table, query, doing)
         else:
             # The local stack's catalog is a new one in every session, and then names the folder that is there.
-            creating = f"CREATE TABLE IF NOT EXISTS {name} {definition(staged)}{_options(target, staged)}"
+            creating = f"CREATE TABLE IF NOT EXISTS {name} {definition(staged)}{_options(target, table)}"
             self._session.execute(creating, doing=doing)
             self._session.execute(f"INSERT OVERWRITE TABLE {name} {query}", doing=doing)
         cure = "check that nobody else writes to it, then run the same command again"
         self._require_rows(name, staged, "the table holds", cure)
 
-    def _replace(self, staged: StagedTable, query: str, doing: str) -> None:
-        name, options = qualified(self._target, staged.name), _options(self._target, staged)
-        if self._lake:
-            local_stack().replace_delta_table(self._lake, staged, self.bucket)
+    def _replace(self, table: TableLoad, query: str, doing: str) -> None:
+        staged, name, options = table.staged, qualified(self._target, table.target), _options(self._target, table)
+        if self._catalog.local:
+            lake = self._catalog.lake(table.target.schema)
+            local_stack().replace_delta_table(lake, table.target.name, staged, self.bucket)
             self._session.execute(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA{options}", doing=doing)
             return
         self._session.execute(f"CREATE OR REPLACE TABLE {name} USING DELTA{options} AS {query}", doing=doing)
@@ -248,12 +256,12 @@ def _constraints(table: str, staged: StagedTable) -> Iterable[str]:
             yield f"ALTER TABLE {table} ALTER COLUMN {identifier(column.name)} COMMENT {literal(column.comment)}"
 
 
-def _options(target: Databricks, staged: StagedTable) -> str:
+def _options(target: Databricks, table: TableLoad) -> str:
     """Where the table lies, its comment, and what its columns' names need."""
-    options = ""
+    options, staged = "", table.staged
     if target.delta_root:
         root = target.delta_root.rstrip("/")
-        options += f" LOCATION {literal(f'{root}/{folder(target.schema_)}/{folder(staged.name)}')}"
+        options += f" LOCATION {literal(f'{root}/{folder(table.target.schema)}/{folder(table.target.name)}')}"
     if staged.comment:
         options += f" COMMENT {literal(staged.comment)}"
     mapping = ""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from helpers.engines.delta.catalog import DeltaCatalog, Version, qualified
 from helpers.errors import LoadError, TargetRefused
+from helpers.model.places import TargetTable
 from helpers.platforms import spark
 from helpers.platforms.delta import folder
 from helpers.platforms.spark import Session, literal
@@ -64,54 +65,55 @@ class Standing:
     version: int
 
 
-def standing(catalog: DeltaCatalog, name: str) -> Standing:
+def standing(catalog: DeltaCatalog, table: TargetTable) -> Standing:
     """Looks at one table that is there.
 
     Raises:
         ConnectionFailed, LoadError: the target cannot be asked.
     """
-    now, properties = catalog.look(name)
+    now, properties = catalog.look(table)
     mark = _read(properties.get(MARK), now)
     if mark is None or mark.version is None:
         return Standing(mark, (), now.number)
-    since = catalog.operations(name, mark.version) if now.number > mark.version else []
+    since = catalog.operations(table, mark.version) if now.number > mark.version else []
     return Standing(mark, tuple(one for one in since if one not in _NO_ROWS), now.number)
 
 
-def at_its_place(session: Session, target: Databricks, name: str) -> bool:
+def at_its_place(session: Session, target: Databricks, table: TargetTable) -> bool:
     """Whether a Delta table lies in the folder of a table that the catalog does not know."""
     if not target.delta_root:
         return False
     root = target.delta_root.rstrip("/")
-    path = f"{root}/{folder(target.schema_)}/{folder(name)}"
+    path = f"{root}/{folder(table.schema)}/{folder(table.name)}"
     try:
-        session.execute(f"DESCRIBE DETAIL delta.{spark.identifier(path)}", doing=f"look at the folder of {name}")
+        session.execute(f"DESCRIBE DETAIL delta.{spark.identifier(path)}", doing=f"look at the folder of {table}")
     except LoadError:
         return False
     return True
 
 
-def unreadable(target: Databricks, name: str, why: str) -> TargetRefused:
+def unreadable(target: Databricks, table: TargetTable, why: str) -> TargetRefused:
     """The refusal of a table whose rows cannot be replaced, since nobody can tell what it is."""
+    name = table.shown(target.schema_)
     return TargetRefused(
         f"replace the rows of {name}",
         on=spark.address(target),
         why=f"{name} is there and cannot be read: {why}",
-        next_step=f"nothing was changed. Restore it, or drop it: DROP TABLE {qualified(target, name)}; or leave it out with --exclude",
+        next_step=f"nothing was changed. Restore it, or drop it: DROP TABLE {qualified(target, table)}; or leave it out with --exclude",
     )
 
 
-def undroppable(target: Databricks, name: str, why: str) -> TargetRefused:
+def undroppable(target: Databricks, table: TargetTable, why: str) -> TargetRefused:
     """The refusal of a table that would be dropped with what others wrote to it, or that nobody can read."""
     return TargetRefused(
-        f"drop {name}, which the source no longer has",
+        f"drop {table.shown(target.schema_)}, which the source no longer has",
         on=spark.address(target),
         why=why,
-        next_step=f"keep what is needed of it and drop it yourself: DROP TABLE {qualified(target, name)}",
+        next_step=f"keep what is needed of it and drop it yourself: DROP TABLE {qualified(target, table)}",
     )
 
 
-def refuse_governed(session: Session, target: Databricks, name: str, differs: str) -> None:
+def refuse_governed(session: Session, target: Databricks, table: TargetTable, differs: str) -> None:
     """Raises `TargetRefused` for a table that has to be replaced and has row filters, column masks or tags in Unity Catalog.
 
     Raises:
@@ -124,18 +126,18 @@ def refuse_governed(session: Session, target: Databricks, name: str, differs: st
         ("table_tags", "tag_name"),
         ("column_tags", "tag_name"),
     ):
-        where = f"schema_name = {literal(target.schema_.lower())} AND table_name = {literal(name.lower())}"
+        where = f"schema_name = {literal(table.schema.lower())} AND table_name = {literal(table.name.lower())}"
         try:
             rows = session.execute(
                 f"SELECT {shown} AS n FROM {spark.identifier(target.catalog or '')}.information_schema.{view} WHERE {where}",
-                doing=f"ask what is on {name}",
+                doing=f"ask what is on {table}",
             )
         except LoadError:
             continue  # a catalog that has none
         found += [f"{view.removesuffix('s').replace('_', ' ')} {row['n']}" for row in rows]
     if found:
         raise TargetRefused(
-            f"replace {name} and keep what its owner put on it",
+            f"replace {table.shown(target.schema_)} and keep what its owner put on it",
             on=spark.address(target),
             why=f"{differs}, for which the table is replaced; this cannot be carried: {', '.join(found)}",
             next_step="nothing was changed. Have its owner remove it, run the load, and add it again",
@@ -143,14 +145,18 @@ def refuse_governed(session: Session, target: Databricks, name: str, differs: st
 
 
 def leave_mark(
-    session: Session, catalog: DeltaCatalog, name: str, comments: dict[str, str], constraints: Sequence[str] = ()
+    session: Session,
+    catalog: DeltaCatalog,
+    table: TargetTable,
+    comments: dict[str, str],
+    constraints: Sequence[str] = (),
 ) -> None:
     """Says in the table's properties that a load has left it; call it when nothing of it is to be changed any more."""
-    now, _ = catalog.look(name)
+    now, _ = catalog.look(table)
     mark = Mark(table_id=now.table_id, version=now.number + 1, comments=comments, constraints=tuple(constraints))
     session.execute(
-        f"ALTER TABLE {qualified(catalog.target, name)} SET TBLPROPERTIES ({literal(MARK)} = {literal(mark.model_dump_json())})",
-        doing=f"record the load of {name}",
+        f"ALTER TABLE {qualified(catalog.target, table)} SET TBLPROPERTIES ({literal(MARK)} = {literal(mark.model_dump_json())})",
+        doing=f"record the load of {table}",
     )
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from helpers.engines.delta.catalog import Version
+from helpers.model.places import TargetTable
 from helpers.platforms import spark
 from helpers.platforms.s3 import Bucket
+from helpers.platforms.spark import identifier
 from helpers.settings import Databricks
 
 NAME = "load-delta.json"
@@ -33,7 +35,7 @@ class Record(BaseModel):
         target: its address.
         export: whose files were loaded.
         load_id: what the load was given.
-        tables: by name in the target.
+        tables: by quoted schema and name in the target.
         whole: whether every table was loaded, and what the source no longer has was dropped.
     """
 
@@ -53,9 +55,9 @@ class Record(BaseModel):
             return found.model_copy(update={"whole": False})
         return cls(target=where, export=export, load_id=load_id)
 
-    def keep(self, bucket: Bucket, table: str, version: Version, rows: int) -> None:
+    def keep(self, bucket: Bucket, table: TargetTable, version: Version, rows: int) -> None:
         """Says that the table's rows are of this load; call it once they are committed."""
-        self.tables[table] = Kept(version=version, rows=rows)
+        self.tables[identifier(*table)] = Kept(version=version, rows=rows)
         self._write(bucket)
 
     def finish(self, bucket: Bucket) -> None:
@@ -63,9 +65,13 @@ class Record(BaseModel):
         self.whole = True
         self._write(bucket)
 
-    def holds(self, table: str, rows: int, now: Version | None) -> bool:
+    def kept(self, table: TargetTable) -> Kept | None:
+        """What this load left in a table; None where it has not come to it."""
+        return self.tables.get(identifier(*table))
+
+    def holds(self, table: TargetTable, rows: int, now: Version | None) -> bool:
         """Whether a table at version `now` holds this load's rows, all of them and nobody else's since."""
-        kept = self.tables.get(table)
+        kept = self.kept(table)
         return kept is not None and now is not None and kept == Kept(version=now, rows=rows)
 
     def _write(self, bucket: Bucket) -> None:

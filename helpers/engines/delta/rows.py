@@ -1,4 +1,4 @@
-"""A schema of Delta tables, asked through Spark Connect; digests are computed there, by Spark."""
+"""Schemas of Delta tables, asked through Spark Connect; digests are computed there, by Spark."""
 
 from __future__ import annotations
 
@@ -9,66 +9,72 @@ from functools import cached_property, partial
 from helpers.engines import texts
 from helpers.engines.columns import TablePlan
 from helpers.engines.delta import keys
-from helpers.engines.delta.catalog import key, qualified, read_table, table_names, view_names
+from helpers.engines.delta.catalog import folded, qualified, read_table, table_names, view_names
 from helpers.engines.delta.dialect import SQL
 from helpers.engines.delta.files import parquet_type
 from helpers.engines.shapes import TableShape
 from helpers.engines.sql import Sql
 from helpers.engines.warehouse import Warehouse
+from helpers.model.places import TargetTable
 from helpers.platforms.spark import Session
 from helpers.settings import Databricks
 
 
 class SparkSide(Warehouse):
-    """A schema of Delta tables.
+    """Schemas of Delta tables.
 
     Args:
         session: in UTC.
-        target: which schema.
-        names: of the tables that are compared, since a catalog may have them in small letters; nothing else that lies there
-            is looked at.
+        target: their server.
+        tables: that are compared, since a catalog may have their names in small letters; nothing else that lies beside them is
+            looked at.
     """
 
     name = "databricks"
     digested = "in Spark"
     sql: Sql = SQL
 
-    def __init__(self, session: Session, target: Databricks, names: Iterable[str] = ()) -> None:
+    def __init__(self, session: Session, target: Databricks, tables: Iterable[TargetTable] = ()) -> None:
         super().__init__(session)
         self._target = target
         self._read_keys = partial(keys.read, session, target)
         self._read = partial(read_table, session, target)
-        self._known = {key(target, name): name for name in names}
-        present = table_names(session, target)
-        self._views = view_names(session, target) if present else set()
-        self._present = {key(target, name): name for name in present}
-        self._shapes: dict[str, TableShape] = {}
+        self._known = {folded(target, table): table for table in tables}
+        self._present: dict[TargetTable, str] = {}
+        self._views: set[TargetTable] = set()
+        for schema in dict.fromkeys(table.schema for table in self._known.values()):
+            if names := table_names(session, target, schema):
+                self._present |= {folded(target, TargetTable(schema, name)): name for name in names}
+                views = view_names(session, target, schema)
+                self._views |= {folded(target, TargetTable(schema, name)) for name in views}
+        self._shapes: dict[TargetTable, TableShape] = {}
 
-    def tables(self) -> dict[str, str]:
-        names = (name for name, there in self._present.items() if there not in self._views)
-        return dict.fromkeys((self._known.get(name, name) for name in names), self._target.schema_)
+    def tables(self) -> list[TargetTable]:
+        return [self._known.get(table, table) for table in self._present if table not in self._views]
 
     def shape(self, plan: TablePlan) -> TableShape | None:
-        name = key(self._target, plan.there)
-        if name in self._present and name not in self._shapes:
-            self._shapes[name] = self._with_keys(name, self._read(self._present[name]))
-        return self._shapes.get(name)
+        table = folded(self._target, plan.there)
+        if table in self._present and table not in self._shapes:
+            self._shapes[table] = self._with_keys(table, self._read(plan.there.renamed(self._present[table])))
+        return self._shapes.get(table)
 
-    def _with_keys(self, name: str, shape: TableShape) -> TableShape:
+    def _with_keys(self, table: TargetTable, shape: TableShape) -> TableShape:
         if (there := self._keys) is None:
             return shape
-        foreign = (
-            replace(each, table=self._known.get(key(self._target, each.table), each.table))
-            for each in there.foreign_keys.get(name, ())
-        )
-        return replace(shape, keys=there.keys.get(name, ()), foreign_keys=tuple(foreign))
+        found = [
+            (each, folded(self._target, TargetTable(each.schema, each.table)))
+            for each in there.foreign_keys.get(table, ())
+        ]
+        named = [(each, self._known.get(to, TargetTable(each.schema, each.table))) for each, to in found]
+        foreign = tuple(replace(each, schema=to.schema, table=to.name) for each, to in named)
+        return replace(shape, keys=there.keys.get(table, ()), foreign_keys=foreign)
 
     @cached_property
     def _keys(self) -> keys.Present | None:
-        return self._read_keys()
+        return self._read_keys(dict.fromkeys(table.schema for table in self._known.values()))
 
-    def rows(self, schema: str, name: str) -> int:
-        return self._count(qualified(self._target, name))
+    def rows(self, table: TargetTable) -> int:
+        return self._count(qualified(self._target, table))
 
     def relation(self, plan: TablePlan) -> str:
         return qualified(self._target, plan.there)

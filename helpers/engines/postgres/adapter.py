@@ -32,7 +32,7 @@ class Postgres(Engine):
         server = snapshots.on(place.server, snapshot)
         with snapshots.reading(server, snapshot.name) as cursor:
             catalog = read_catalog(cursor, schemas=server.schemas)
-            wanted = {(plan.table.schema, plan.there) for plan in place.tables}
+            wanted = {plan.there for plan in place.tables}
             compared = tuple(table for table in catalog.tables if (table.schema, table.name) in wanted)
             compared = measured(cursor, replace(catalog, tables=compared)).tables
         side = PostgresSide(
@@ -46,7 +46,9 @@ class Postgres(Engine):
         stack.callback(held_snapshots.release, snapshot)
         cursor = stack.enter_context(snapshots.reading(snapshots.on(place.server, snapshot), snapshot.name))
         catalog = read_catalog(cursor, schemas=place.server.schemas)
-        return PostgresAnswers(cursor, catalog.tables, name="postgresql (target)")
+        there = {(table.schema, table.name): table for table in catalog.tables}
+        tables = {str(plan.table): there[plan.there] for plan in place.tables if plan.there in there}
+        return PostgresAnswers(cursor, tables, name="postgresql (target)")
 
 
 ENGINE = Postgres()

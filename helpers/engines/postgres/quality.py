@@ -35,7 +35,7 @@ class PostgresAnswers:
 
     Args:
         cursor: of psycopg2.
-        tables: that it has.
+        tables: that it has, each by the name that the source has for it.
         plans: as the other side has them, which holds other types. None where it is PostgreSQL too: then what no other
             target holds is left out on both.
         name: as people say it.
@@ -47,14 +47,14 @@ class PostgresAnswers:
     def __init__(
         self,
         cursor: Any,
-        tables: Sequence[Table],
+        tables: Mapping[str, Table],
         plans: Sequence[TablePlan] | None = None,
         *,
         name: str = "postgresql",
     ) -> None:
         self.name = name
         self._cursor = cursor
-        self._tables = {str(table): table for table in tables}
+        self._tables = tables
         self._flags = None if plans is None else {
             (str(plan.table), column.staged.flag_of): f"({column.text}) IS NULL"
             for plan in plans for column in plan.columns if column.staged.flag_of

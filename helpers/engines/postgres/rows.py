@@ -23,6 +23,7 @@ from helpers.engines.where import where
 from helpers.errors import MigrationError, SourceFailed
 from helpers.model.catalog import Table
 from helpers.model.manifest import StagedColumn
+from helpers.model.places import TargetTable
 from helpers.model.types import Comparison
 from helpers.platforms import postgres
 from helpers.platforms.faults import duck as faults
@@ -82,19 +83,19 @@ class PostgresSide:
     ) -> None:
         self._readers.__exit__(kind, error, trace)
 
-    def tables(self) -> dict[str, str]:
-        return {name: schema for schema, name in self._tables}
+    def tables(self) -> list[TargetTable]:
+        return [TargetTable(schema, name) for schema, name in self._tables]
 
     def table(self, plan: TablePlan) -> Table | None:
         """The table of the plan as this server has it."""
-        return self._tables.get((plan.table.schema, plan.there if self._is_target else plan.table.name))
+        return self._tables.get(plan.there if self._is_target else (plan.table.schema, plan.table.name))
 
     def shape(self, plan: TablePlan) -> TableShape | None:
         found = self.table(plan)
         return shapes.source_shape(found) if found else None
 
-    def rows(self, schema: str, name: str) -> int:
-        return self._count(self._tables[schema, name].sql)
+    def rows(self, table: TargetTable) -> int:
+        return self._count(self._tables[table].sql)
 
     def count(self, plan: TablePlan) -> int:
         found = self._found(plan)

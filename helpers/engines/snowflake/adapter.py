@@ -22,10 +22,13 @@ STAND_IN = StandIn(
 
 
 class Snowflake(Engine):
-    """A schema of Snowflake."""
+    """Schemas of a Snowflake database."""
 
     title = "Snowflake"
     ddl = SNOWFLAKE
+
+    def own_schema(self, profile: settings.Settings) -> str:
+        return profile.snowflake.schema_
 
     def address(self, place: Place) -> str:
         return snowflake.address(place.settings.snowflake)
@@ -36,7 +39,7 @@ class Snowflake(Engine):
     def open(self, place: Place, stack: ExitStack) -> SnowflakeSide:
         options = place.settings.snowflake
         session = stack.enter_context(snowflake.connect(options))
-        return SnowflakeSide(session, options.database, options.schema_, [plan.there for plan in place.tables])
+        return SnowflakeSide(session, options.database, [plan.there for plan in place.tables])
 
     def destination(self, target: settings.Snowflake) -> Destination:
         return Destination(target, snowflake.address(target), snowflake.NAMES, partial(opened, target))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.errors import LoadError
 from helpers.model import types
 from helpers.model.catalog import ForeignKey, Key
+from helpers.model.places import TargetTable
 from helpers.platforms.snowflake import Session, identifier
 
 MOST_LISTED = 10_000
@@ -37,44 +38,58 @@ class Present:
     created: int
 
 
-def read_names(session: Session, database: str, schema: str) -> dict[str, Present]:
-    """What a schema holds, by name, without looking into any of it.
+def read_present(session: Session, database: str, schemas: Iterable[str]) -> dict[TargetTable, Present]:
+    """What some schemas hold, without looking into any of it.
 
     Args:
         session: of a role that may see it.
         database: which must exist.
-        schema: without it, there is nothing.
+        schemas: of one that is not there, there is nothing.
 
     Raises:
         LoadError: the database is not there, or not for this role.
     """
+    chosen = list(dict.fromkeys(schemas))
     rows = session.execute(
-        "SELECT TABLE_NAME, TABLE_TYPE, COMMENT, DATE_PART(EPOCH_MILLISECOND, CREATED) AS CREATED "
-        f"FROM {identifier(database)}.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = %s",
-        [schema],
+        "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COMMENT, DATE_PART(EPOCH_MILLISECOND, CREATED) AS CREATED "
+        f"FROM {identifier(database)}.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA IN ({', '.join('%s' for _ in chosen)})",
+        chosen,
         doing="list the tables of the target",
     )
-    return {row["TABLE_NAME"]: Present(row["TABLE_TYPE"], row["COMMENT"] or "", int(row["CREATED"])) for row in rows}
+    return {
+        TargetTable(row["TABLE_SCHEMA"], row["TABLE_NAME"]): Present(
+            row["TABLE_TYPE"], row["COMMENT"] or "", int(row["CREATED"])
+        )
+        for row in rows
+    }
 
 
 def read_tables(
-    session: Session, database: str, schema: str, names: Collection[str], present: Mapping[str, Present]
-) -> dict[str, TableShape]:
-    """Some tables of a schema by their names; nothing else that lies there is looked at.
+    session: Session, database: str, tables: Collection[TargetTable], present: Mapping[TargetTable, Present]
+) -> dict[TargetTable, TableShape]:
+    """Some tables; nothing else that lies beside them is looked at.
 
     Args:
         session: of a role that may see them.
         database: which must exist.
-        schema: of the tables.
-        names: of the tables that are wanted, whether they are there or not.
-        present: as `read_names` has it.
+        tables: that are wanted, whether they are there or not.
+        present: as `read_present` has it.
 
     Raises:
         LoadError: the database is not there, or not for this role.
     """
-    wanted = dict.fromkeys(name for name in names if name in present)
-    if not wanted:
-        return {}
+    by_schema: dict[str, dict[str, Present]] = {}
+    for table in tables:
+        if table in present:
+            by_schema.setdefault(table.schema, {})[table.name] = present[table]
+    return {
+        TargetTable(schema, name): shape
+        for schema, wanted in by_schema.items()
+        for name, shape in _read_schema(session, database, schema, wanted).items()
+    }
+
+
+def _read_schema(session: Session, database: str, schema: str, wanted: Mapping[str, Present]) -> dict[str, TableShape]:
     named = f" AND TABLE_NAME IN ({', '.join('%s' for _ in wanted)})" if len(wanted) <= MOST_LISTED else ""
     rows = session.execute(
         "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE, NUMERIC_PRECISION, NUMERIC_SCALE, CHARACTER_MAXIMUM_LENGTH, "
@@ -97,7 +112,7 @@ def read_tables(
     )
     return {
         table: TableShape(
-            SNOWFLAKE, tuple(found), None if keys is None else keys.get(table, ()), present[table].comment,
+            SNOWFLAKE, tuple(found), None if keys is None else keys.get(table, ()), wanted[table].comment,
             None if foreign is None else foreign.get(table, ()),
         )
         for table, found in columns.items()

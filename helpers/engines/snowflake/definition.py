@@ -100,13 +100,13 @@ def _primary_key(staged: StagedTable) -> list[str]:
 
 
 def comment_statements(table: str, found: TableShape, wanted: TableShape) -> Iterable[str]:
-    """Statements that give the present table the wanted comments."""
+    """Statements that give the present table, by its quoted name, the wanted comments."""
     if found.comment is not None and found.comment != wanted.comment:
-        yield f"COMMENT ON TABLE {identifier(table)} IS {literal(wanted.comment or '')}"
+        yield f"COMMENT ON TABLE {table} IS {literal(wanted.comment or '')}"
     for want in wanted.columns:
         have = found.column(want.name)
         if have and have.comment != want.comment:
-            yield f"COMMENT ON COLUMN {identifier(table, want.name)} IS {literal(want.comment or '')}"
+            yield f"COMMENT ON COLUMN {table}.{identifier(want.name)} IS {literal(want.comment or '')}"
 
 
 def changed_columns(found: TableShape, wanted: TableShape) -> Iterator[str]:

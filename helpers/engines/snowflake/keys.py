@@ -15,57 +15,61 @@ from helpers.engines.snowflake.records import Made, Record
 from helpers.errors import LoadError
 from helpers.model.catalog import ForeignKey
 from helpers.model.keys import AnyKey, Told
+from helpers.model.places import TargetTable
 from helpers.platforms.snowflake import Session, identifier
 from helpers.settings import Snowflake
 
 
 def tell(
-    session: Session, target: Snowflake, record: Record, told: Sequence[Told], recorded: Mapping[str, Made]
+    session: Session, target: Snowflake, record: Record, told: Sequence[Told], recorded: Mapping[TargetTable, Made]
 ) -> dict[str, str]:
     """Makes the keys that are missing and drops those that loads made and the source no longer has.
 
     Args:
-        session: in the target's schema.
+        session: of the load.
         target: the profile's section.
         record: of the load.
         told: the keys that the target is to have, of every table of ours that is there.
-        recorded: what is recorded of those tables, by name, and of those of which there are no keys any more.
+        recorded: what is recorded of those tables, and of those of which there are no keys any more.
 
     Returns:
         Each key that the target did not take, and why. A load does not fail for them: its rows are there.
     """
-    known = read_keys(session, target.database, target.schema_)
-    referring = read_foreign_keys(session, target.database, target.schema_)
-    if known is None or referring is None:
-        return {str(each): "the target does not list its keys to this role" for each in told}
+    known: dict[TargetTable, list[AnyKey]] = {}
+    for schema in dict.fromkeys(table.schema for table in recorded):
+        for read in (read_keys, read_foreign_keys):
+            found = read(session, target.database, schema)
+            if found is None:
+                return {str(each): "the target does not list its keys to this role" for each in told}
+            for name, listed in found.items():
+                known.setdefault(TargetTable(schema, name), []).extend(listed)
     refused: dict[str, str] = {}
-    touched: dict[str, list[str]] = {}
+    touched: dict[TargetTable, list[str]] = {}
 
-    def done(table: str, clause: str, what: str, doing: str) -> bool:
+    def done(table: TargetTable, clause: str, what: str, doing: str) -> bool:
         try:
-            session.execute(f"ALTER TABLE {identifier(table)} {clause}", doing=doing)
+            session.execute(f"ALTER TABLE {identifier(target.database, *table)} {clause}", doing=doing)
         except LoadError as error:
             refused[what] = error.why
             return False
         return True
 
     for table, made in recorded.items():
-        own = [each.key for each in told if each.table == table]
-        there: list[AnyKey] = [*known.get(table, ()), *referring.get(table, ())]
+        own = [each.key for each in told if each.there == table]
         kept = []
-        for key in there:
+        for key in known.get(table, ()):
             if key.name in made.constraints:
                 gone = key not in own and done(
-                    table, f"DROP CONSTRAINT {identifier(key.name)}", f"{key} of {table}",
-                    f"drop the key {key.name} of {table}, which the source no longer has",
+                    table, f"DROP CONSTRAINT {identifier(key.name)}", f"{key} of {table.shown(target.schema_)}",
+                    f"drop the key {key.name} of {table.shown(target.schema_)}, which the source no longer has",
                 )  # fmt: skip
                 kept += [] if gone else [key.name]
         if sorted(kept) != sorted(made.constraints):
             touched[table] = kept
     # What is unique is there before what refers to it.
     for each in told:
-        table = each.table
-        if each.key in (*known.get(table, ()), *referring.get(table, ())):
+        table = each.there
+        if each.key in known.get(table, ()):
             continue
         names = touched.setdefault(table, list(recorded[table].constraints))
         record.constrain(session, table, [*names, each.name])

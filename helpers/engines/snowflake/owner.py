@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from helpers.model.catalog import ForeignKey
 from helpers.model.keys import AnyKey
 from helpers.model.manifest import StagedTable
 from helpers.model.names import Refusal
+from helpers.model.places import TargetTable
 from helpers.platforms import snowflake
 from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.settings import Snowflake
@@ -47,19 +48,24 @@ class Attached:
 
 
 def refusals(
-    session: Session, chosen: Sequence[StagedTable], present: Mapping[str, Present], target: Snowflake
+    session: Session, chosen: Sequence[StagedTable], present: Mapping[TargetTable, Present], target: Snowflake
 ) -> list[Refusal]:
     """Of names that lie in the target already, and of what is no table there; not those of the chosen names alone."""
+    own = target.schema_
+    wanted = {staged.there(own): staged for staged in chosen}
     found = [
         names.in_the_way(staged, there.kind.lower())
-        for staged in chosen
-        if (there := present.get(staged.name)) and there.kind != TABLE
+        for table, staged in wanted.items()
+        if (there := present.get(table)) and there.kind != TABLE
     ]
-    others = [names.Other(name) for name in present if name not in {staged.name for staged in chosen}]
+    placed = [(staged, table) for table, staged in wanted.items()]
+    others = [(names.Other(table.shown(own)), table) for table in present if table not in wanted]
     ours = {str(staged) for staged in chosen}
-    known = {refusal.on for refusal in names.refusals(chosen, snowflake.NAMES, target.schema_)}
+    known = {
+        refusal.on for refusal in names.refusals([(staged, staged.there(own)) for staged in chosen], snowflake.NAMES)
+    }
     only_case = [
-        each for each in names.alike([*others, *chosen], _FOLDING) if ours & set(each.tables) and each.on not in known
+        each for each in names.alike([*others, *placed], _FOLDING) if ours & set(each.tables) and each.on not in known
     ]
     return [*found, *only_case] if only_case and not _tells_case_apart(session) else found
 
@@ -77,21 +83,28 @@ def _tells_case_apart(session: Session) -> bool:
     return int(row["N"]) == 1
 
 
-def foreign(needed: list[str], present: dict[str, Present], recorded: dict[str, Made]) -> dict[str, str]:
-    """Of names that a load needs, those at which something lies that no load made, and what it is."""
+def foreign(
+    needed: Iterable[TargetTable], present: Mapping[TargetTable, Present], recorded: Mapping[TargetTable, Made]
+) -> dict[TargetTable, str]:
+    """Of the tables that a load needs, those at whose names something lies that no load made, and what it is."""
     found = {}
-    for name in needed:
-        there, made = present.get(name), recorded.get(name)
+    for table in needed:
+        there, made = present.get(table), recorded.get(table)
         # A load that was broken off has swapped a table and its successor, or not yet.
-        pair = {name, name + NEW_SUFFIX, name.removesuffix(NEW_SUFFIX)}
+        pair = {table, successor(table), table.renamed(table.name.removesuffix(NEW_SUFFIX))}
         if there and there.created not in {recorded[one].created for one in pair & recorded.keys()}:
             kind = "table" if there.kind == TABLE else there.kind.lower()
             remade = f", made anew since the load {made.load_id}" if made else ""
-            found[name] = f"{_article(kind)} {kind}{remade}"
+            found[table] = f"{_article(kind)} {kind}{remade}"
     return found
 
 
-def attached(session: Session, target: Snowflake, table: str) -> tuple[Attached, ...]:
+def successor(table: TargetTable) -> TargetTable:
+    """What the table that takes another's place is called, for a moment, beside it."""
+    return table.renamed(table.name + NEW_SUFFIX)
+
+
+def attached(session: Session, target: Snowflake, table: TargetTable) -> tuple[Attached, ...]:
     """What the owner has put on a table, as far as this role may see it.
 
     Raises:
@@ -114,12 +127,12 @@ def keys(found: TableShape, ours: Sequence[str]) -> Iterator[Attached]:
         yield Attached(f"the key {key.name}", key.columns, clause)
 
 
-def refuse_lost(target: Snowflake, table: str, why: str, lost: list[Attached]) -> None:
+def refuse_lost(target: Snowflake, table: TargetTable, why: str, lost: list[Attached]) -> None:
     """Raises `TargetRefused` that names what would be lost, where something would."""
     if not lost:
         return
     raise TargetRefused(
-        f"replace {table} and keep what its owner put on it",
+        f"replace {table.shown(target.schema_)} and keep what its owner put on it",
         on=snowflake.address(target),
         why=f"{why}, for which {'the column goes or ' if any(a.columns for a in lost) else ''}another table takes its place; this "
         f"cannot be carried: {'; '.join(a.what for a in lost)}",
@@ -128,7 +141,7 @@ def refuse_lost(target: Snowflake, table: str, why: str, lost: list[Attached]) -
     )
 
 
-def _grants(session: Session, target: Snowflake, table: str) -> Iterator[Attached]:
+def _grants(session: Session, target: Snowflake, table: TargetTable) -> Iterator[Attached]:
     for row in _ask(session, f"SHOW GRANTS ON TABLE {_full(target, table)}", table):
         privilege, to, grantee = str(row["privilege"]), str(row["granted_to"]), str(row["grantee_name"])
         if privilege == "OWNERSHIP":
@@ -139,7 +152,7 @@ def _grants(session: Session, target: Snowflake, table: str) -> Iterator[Attache
         yield Attached(f"the grant of {privilege} to {to.lower()} {grantee}", (), clause)
 
 
-def _policies(session: Session, target: Snowflake, table: str) -> Iterator[Attached]:
+def _policies(session: Session, target: Snowflake, table: TargetTable) -> Iterator[Attached]:
     """https://docs.snowflake.com/en/sql-reference/functions/policy_references"""
     asked = (
         "SELECT POLICY_DB, POLICY_SCHEMA, POLICY_NAME, POLICY_KIND, REF_COLUMN_NAME, REF_ARG_COLUMN_NAMES, TAG_NAME "
@@ -164,7 +177,7 @@ def _policies(session: Session, target: Snowflake, table: str) -> Iterator[Attac
         yield Attached(f"the {kind.lower().replace('_', ' ')} {policy}{on}", columns, clause, typed=True)
 
 
-def _tags(session: Session, target: Snowflake, table: str) -> Iterator[Attached]:
+def _tags(session: Session, target: Snowflake, table: TargetTable) -> Iterator[Attached]:
     """https://docs.snowflake.com/en/sql-reference/functions/tag_references, …/tag_references_all_columns"""
     for function, level in (("TAG_REFERENCES", "TABLE"), ("TAG_REFERENCES_ALL_COLUMNS", "COLUMN")):
         asked = (
@@ -181,7 +194,7 @@ def _tags(session: Session, target: Snowflake, table: str) -> Iterator[Attached]
             yield Attached(f"the tag {tag}{f' on {columns[0]}' if columns else ''}", columns, clause)
 
 
-def _ask(session: Session, sql: str, table: str) -> list[dict[str, Any]]:
+def _ask(session: Session, sql: str, table: TargetTable) -> list[dict[str, Any]]:
     try:
         return session.execute(sql, doing=f"ask what is attached to {table}")
     except LoadError as error:
@@ -193,8 +206,8 @@ def _ask(session: Session, sql: str, table: str) -> list[dict[str, Any]]:
         ) from None  # fmt: skip
 
 
-def _full(target: Snowflake, table: str) -> str:
-    return identifier(target.database, target.schema_, table)
+def _full(target: Snowflake, table: TargetTable) -> str:
+    return identifier(target.database, *table)
 
 
 def _article(kind: str) -> str:

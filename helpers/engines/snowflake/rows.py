@@ -1,4 +1,4 @@
-"""A Snowflake schema, read through the genuine connector; digests are computed in its warehouse."""
+"""Schemas of Snowflake, read through the genuine connector; digests are computed in its warehouse."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from functools import cache
 from helpers.engines import texts
 from helpers.engines.columns import TablePlan
 from helpers.engines.shapes import TableShape
-from helpers.engines.snowflake.catalog import TABLE, read_names, read_tables
+from helpers.engines.snowflake.catalog import TABLE, read_present, read_tables
 from helpers.engines.snowflake.dialect import SQL
 from helpers.engines.sql import Sql
 from helpers.engines.warehouse import Warehouse
 from helpers.errors import MigrationError
+from helpers.model.places import TargetTable
 from helpers.model.types import Comparison
 from helpers.platforms import snowflake
 
@@ -33,37 +34,35 @@ _SHORTEN_FRACTION = "regexp_replace(regexp_replace({c}, '(\\.\\d*?)0+$', '\\1'),
 
 
 class SnowflakeSide(Warehouse):
-    """A Snowflake schema.
+    """Schemas of a Snowflake database.
 
     Args:
         session: in UTC.
-        database: which has the schema.
-        schema: where the tables are.
-        names: of the tables that are compared; nothing else that lies there is looked at.
+        database: which has the schemas.
+        tables: that are compared; nothing else that lies beside them is looked at.
     """
 
     name = "snowflake"
     digested = "in Snowflake's warehouse"
     sql: Sql = SQL
 
-    def __init__(self, session: snowflake.Session, database: str, schema: str, names: Collection[str]) -> None:
+    def __init__(self, session: snowflake.Session, database: str, tables: Collection[TargetTable]) -> None:
         super().__init__(session)
         self._database = database
-        self._schema = schema
-        self._present = read_names(session, database, schema)
-        self._shapes = read_tables(session, database, schema, names, self._present)
+        self._present = read_present(session, database, {table.schema for table in tables}) if tables else {}
+        self._shapes = read_tables(session, database, tables, self._present)
 
-    def tables(self) -> dict[str, str]:
-        return {name: self._schema for name, found in self._present.items() if found.kind == TABLE}
+    def tables(self) -> list[TargetTable]:
+        return [table for table, found in self._present.items() if found.kind == TABLE]
 
     def shape(self, plan: TablePlan) -> TableShape | None:
         return self._shapes.get(plan.there)
 
-    def rows(self, schema: str, name: str) -> int:
-        return self._count(snowflake.identifier(self._database, schema, name))
+    def rows(self, table: TargetTable) -> int:
+        return self._count(snowflake.identifier(self._database, *table))
 
     def relation(self, plan: TablePlan) -> str:
-        return snowflake.identifier(self._database, self._schema, plan.there)
+        return snowflake.identifier(self._database, *plan.there)
 
     def sent(self, name: str, kind: str) -> str:
         return _RENDER.get(kind.partition("(")[0], "TO_VARCHAR({c})").format(c=name)

@@ -19,6 +19,7 @@ from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.errors import MigrationError
 from helpers.model.declared import DUCKDB
 from helpers.model.manifest import Manifest, StagedTable
+from helpers.model.places import TargetTable
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.s3 import Bucket
 
@@ -34,15 +35,15 @@ class StageSide(Files):
         self._manifest = manifest
         self._damaged: dict[str, str] = {}
 
-    def tables(self) -> dict[str, str]:
-        return {table.name: table.schema_ for table in self._manifest.tables}
+    def tables(self) -> list[TargetTable]:
+        return [TargetTable(table.schema_, table.name) for table in self._manifest.tables]
 
     def shape(self, plan: TablePlan) -> TableShape | None:
         staged = self._manifest.table(plan.table.schema, plan.table.name)
         return shapes.loaded_shape(staged, SNOWFLAKE) if staged else None
 
-    def rows(self, schema: str, name: str) -> int:
-        staged = self._manifest.table(schema, name)
+    def rows(self, table: TargetTable) -> int:
+        staged = self._manifest.table(*table)
         return staged.rows if staged else 0
 
     def parquet(self, plan: TablePlan) -> Iterator[str]:

@@ -95,6 +95,7 @@ class ModernPipeline:
         found = marts.built(self._settings)
         if found.get("load_id") != load_id:
             return Found("not done", f"the marts are of the load {found.get('load_id', 'none')}")
+        staged = staged.placed(self._settings.tables)
         loaded, how = load.is_loaded(staged, bucket, self._settings.main_target, load_id)
         return Found("done" if loaded else "not done", f"the marts are of the load {load_id}, and {how}")
 

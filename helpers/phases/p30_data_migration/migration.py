@@ -35,6 +35,7 @@ from helpers.model import manifest
 from helpers.model.globs import EXCLUDED
 from helpers.model.manifest import Manifest
 from helpers.model.names import Refusal
+from helpers.model.places import TargetTable
 from helpers.phases.common import charts
 from helpers.phases.common.verification import compare, keep_report
 from helpers.phases.p30_data_migration import plan as data_migration_plan
@@ -43,6 +44,7 @@ from helpers.phases.p30_data_migration.sql_cells import load_jupysql as load_jup
 from helpers.platforms import postgres
 from helpers.platforms import snowflake as snowflake_platform
 from helpers.progress import progress
+from helpers.settings import Snowflake
 from helpers.source import left_out
 from helpers.verify import TargetName, page, tables_for_notebooks
 from helpers.verify.report import Report
@@ -112,7 +114,7 @@ class DataMigration(SnapshotPhase):
             if not self.apply:
                 return self.shown(step, data_migration_plan.plan_export(plan, self.settings))
             if step.skipped:
-                self._manifest = manifest.read(self._bucket)
+                self._manifest = manifest.read(self._bucket).placed(self.settings.tables)
             else:
                 with self.timed("export"), progress("export") as report:
                     own = export.marked(plan, step.load_id, progress=report)
@@ -224,7 +226,7 @@ class DataMigration(SnapshotPhase):
         )
 
     def target_connection(self) -> Any:
-        """For `%%sql` cells: the genuine connector's connection, in the target's schema.
+        """For `%%sql` cells: the genuine connector's connection, in the schema of the largest table.
 
         Without Snowflake, a database that says so: nothing else has a driver for these cells.
         """
@@ -234,17 +236,26 @@ class DataMigration(SnapshotPhase):
             return nothing
         connection: snowflake.connector.SnowflakeConnection = snowflake_platform.open_connection(target)
         if self.apply:
-            connection.cursor().execute(f"USE SCHEMA {snowflake_platform.identifier(target.database, target.schema_)}")
+            schema = self._largest_in_target(target).schema
+            connection.cursor().execute(f"USE SCHEMA {snowflake_platform.identifier(target.database, schema)}")
         return connection
 
     def largest_table(self, side: Literal["source", "target"] = "source") -> str:
         """What a `%%sql` cell selects from: the table with most rows; one row in a target that may not exist, or is not there."""
-        census = max(self._planned().census, key=lambda c: c.rows)
         if side == "source":
-            return postgres.identifier(census.table.schema, census.table.name)
-        if self.settings.values.snowflake is None:
+            largest = self._largest()
+            return postgres.identifier(largest.schema_, largest.name)
+        if (target := self.settings.values.snowflake) is None:
             return f"(SELECT '{_NO_SNOWFLAKE}' AS STATE)"
-        return snowflake_platform.identifier(census.table.name) if self.apply else "(SELECT 'rehearsed' AS STATE)"
+        if not self.apply:
+            return "(SELECT 'rehearsed' AS STATE)"
+        return snowflake_platform.identifier(self._largest_in_target(target).name)
+
+    def _largest(self) -> TableState:
+        return max(self._planned().state.tables, key=lambda table: table.rows)
+
+    def _largest_in_target(self, target: Snowflake) -> TargetTable:
+        return self._largest().there(target.schema_)
 
     def _is_staged(self, load_id: str, result: Mapping[str, Any]) -> Found:
         found = export.find_marked(self._bucket, load_id)
@@ -266,7 +277,8 @@ class DataMigration(SnapshotPhase):
             return Found("done" if done else "not done", how, _loaded(self._staged()))
 
         there = destination(section) if section else None
-        inputs = {"target": there and there.where, "export": self._exported(self._manifest)}
+        exported, described = self._exported(self._manifest), self.settings.tables.as_inputs()
+        inputs = {"target": there and there.where, "export": exported, **described}
         with self.step(name, inputs, probe=probe if section else None) as step:
             if section is None or there is None:
                 return self._without(step, target)

@@ -43,7 +43,13 @@ def plan_load(step: str, plan: ExportPlan, bucket: Bucket, target: Target, setti
     found = load.plan_load(plan.unwritten, bucket, target)
     tables = {(table.schema, table.name): table for table in plan.catalog.tables}
     rows = [
-        (str(t.staged), t.target, t.action, t.staged.rows, _size(tables[t.staged.schema_, t.staged.name])[1])
+        (
+            str(t.staged),
+            t.target.shown(target.schema_),
+            t.action,
+            t.staged.rows,
+            _size(tables[t.staged.schema_, t.staged.name])[1],
+        )
         for t in found.tables
     ]
     created = sum(t.action == "create" for t in found.tables)
@@ -51,7 +57,7 @@ def plan_load(step: str, plan: ExportPlan, bucket: Bucket, target: Target, setti
         "rows": found.rows, "bytes_in_the_source": sum(row[4] for row in rows), "to_create": created,
         "to_replace": len(rows) - created, "to_drop": len(found.stale),
     }  # fmt: skip
-    rows += [("(not among those that move)", name, "drop", 0, 0) for name in found.stale]
+    rows += [("(not among those that move)", stale.shown(target.schema_), "drop", 0, 0) for stale in found.stale]
     columns = ("table", "target object", "action", "rows", "bytes in the source")
     there = found.there
     what = f"load {there.where}, each table in one {there.at_once}; the size of the files is known after the export"

@@ -25,6 +25,7 @@ from helpers.ledger.steps import Found, Probe
 from helpers.model import manifest
 from helpers.model.catalog import Catalog
 from helpers.model.globs import left_by_profile
+from helpers.model.places import place
 from helpers.phases.common import earlier, switches
 from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.phases.common.switches import Dags, Switching, plan_change, plan_tables
@@ -154,7 +155,7 @@ class Cutover(Switching):
                 return self.shown(step, plan_tables("s50-delta-load", what, self._catalog().tables, "load, if changed"))
             if not step.skipped:
                 with self.timed("final load"), progress("load") as report:
-                    final = manifest.read(self._bucket)
+                    final = manifest.read(self._bucket).placed(self.settings.tables)
                     plan = last_difference.plan_load(final, self._bucket, target, delta["changed"])
                     done = load.load(plan, load_id=step.load_id, progress=report)
                 step.result = {"tables": [each.table for each in done], "rows": plan.rows}
@@ -316,7 +317,9 @@ class Cutover(Switching):
 
     def _health(self) -> Health:
         largest = max(self._catalog().tables, key=lambda t: (t.estimated_rows, t.name))
-        return health.probe(self.settings.snowflake, self.settings.cutover, largest.name)
+        target = self.settings.snowflake
+        counted = place(self.settings.tables, largest.schema, largest.name, target.schema_)
+        return health.probe(target, self.settings.cutover, counted)
 
     def _carried(self, done: Mapping[str, Any] | None = None) -> pd.DataFrame:
         done = done or self.run.view()["s50-delta"].result or {}
@@ -364,7 +367,7 @@ class Cutover(Switching):
 
     def _is_loaded(self, load_id: str, result: Mapping[str, Any]) -> Found:
         changed = (self.run.view()["s50-delta"].result or {}).get("changed", ())
-        final = manifest.read(self._bucket)
+        final = manifest.read(self._bucket).placed(self.settings.tables)
         done, how = last_difference.is_loaded(final, self._bucket, self.settings.main_target, changed, load_id)
         return Found("done" if done else "not done", how, result)
 

@@ -16,8 +16,10 @@ from helpers.engines.held import Held
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError, MigrationError
 from helpers.model.declared import DUCKDB
+from helpers.model.places import TargetTable
 from helpers.platforms.faults import duck as faults
 from helpers.platforms.postgres import identifier, literal
+from helpers.settings import Settings
 
 FILE = Path("/nowhere")
 SCHEMA = "target"
@@ -44,27 +46,27 @@ class DuckFile(Files):
                 ColumnShape(column, DUCKDB.read(kind), None if nullable else True)
             )
 
-    def tables(self) -> dict[str, str]:
-        return dict.fromkeys(self._columns, SCHEMA)
+    def tables(self) -> list[TargetTable]:
+        return [TargetTable(SCHEMA, name) for name in self._columns]
 
     def shape(self, plan: TablePlan) -> TableShape | None:
-        found = self._columns.get(plan.there)
+        found = self._columns.get(plan.there.name)
         return TableShape(DUCKDB, tuple(found)) if found else None
 
-    def rows(self, schema: str, name: str) -> int:
-        return self._count(f"there.{identifier(schema, name)}")
+    def rows(self, table: TargetTable) -> int:
+        return self._count(f"there.{identifier(*table)}")
 
     def parquet(self, plan: TablePlan) -> Iterator[str]:
-        kinds = {column.name: column.type.text for column in self._columns[plan.there]}
+        kinds = {column.name: column.type.text for column in self._columns[plan.there.name]}
         return (kinds[column.there] for column in plan.columns)
 
     def relation(self, plan: TablePlan) -> str:
-        there = {column.name for column in self._columns[plan.there]}
+        there = {column.name for column in self._columns[plan.there.name]}
         named = (f"{identifier(c.there)} AS {identifier(c.staged.field)}" for c in plan.columns if c.there in there)
-        return f"(SELECT {', '.join(named)} FROM there.{identifier(SCHEMA, plan.there)})"
+        return f"(SELECT {', '.join(named)} FROM there.{identifier(*plan.there)})"
 
     def held(self, plan: TablePlan) -> Mapping[str, Held] | None:
-        found = {column.name: column.type for column in self._columns.get(plan.there, ())}
+        found = {column.name: column.type for column in self._columns.get(plan.there.name, ())}
         field = lambda column: column.staged.field  # noqa: E731
         return held_there(plan, found, self.sql, field=field) if found else None
 
@@ -77,6 +79,9 @@ class Duck(Engine):
 
     title = "DuckDB"
     ddl = DUCKDB
+
+    def own_schema(self, profile: Settings) -> str:
+        return SCHEMA
 
     def address(self, place: Place) -> str:
         return f"DuckDB file {FILE}"
