@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sqlglot.errors import SqlglotError
 
 from helpers.errors import SourceRefused
 from helpers.finding import Finding, note, warning
+from helpers.model import places
 from helpers.model.manifest import NextValue, folder
 from helpers.redaction import HIDDEN, redact
 from helpers.settings import Settings, Source
@@ -27,6 +28,8 @@ from helpers.source.asking import asking, rows
 
 DIALECTS = {"snowflake": "snowflake", "databricks": "databricks"}
 """Target → sqlglot's name of its SQL."""
+
+VIEWS = ("view", "materialized view")
 
 Place = Callable[[str, str, str], "tuple[str, str]"]
 """From a target, and a schema and name of the source: the schema and name there."""
@@ -37,7 +40,7 @@ class Draft:
     """What a target would be given; `sql` is empty where there is no draft, for the reason in `why`.
 
     Attributes:
-        why: also what to look at in a draft: functions that sqlglot hands on as it found them.
+        why: also what to look at in a draft: functions and types that sqlglot hands on as it found them.
     """
 
     target: str
@@ -99,26 +102,28 @@ class Listed:
         """For `--json`."""
         return {
             "code": [each.as_dict(self.files.get(str(each), {})) for each in self.code],
-            "sequences": [each.model_dump(by_alias=False) | {"schema": each.schema_} for each in self.sequences],
+            "sequences": [{"schema": each.schema_, **each.model_dump(exclude={"schema_"})} for each in self.sequences],
             "code_unread": self.unread,
         }
 
 
-def take(settings: Settings, place: Place | None = None) -> Listed:
+def take(settings: Settings) -> Listed:
     """Lists the code and the sequences of a profile's source; no row is read.
 
     Args:
-        settings: the profile; drafts are made for the targets that it names, or for both where it names none.
-        place: where the tables that a view reads are in a target; without it, in the target's schema under their own names.
+        settings: the profile; drafts are made for the targets that it names, or for both where it names none, and read the
+            tables where the profile's patterns put them.
 
     Raises:
         ConnectionFailed, SourceRefused: see `asking`.
     """
     source = settings.source
-    targets = {name: target.schema_ for name, target in settings.targets.items() if name in DIALECTS} or dict.fromkeys(
-        DIALECTS, ""
-    )
-    put = place or (lambda target, schema, name: (targets[target] or schema, name))
+    named = {name: target.schema_ for name, target in settings.targets.items() if name in DIALECTS}
+    targets: dict[str, str | None] = {**named} or dict.fromkeys(DIALECTS)
+
+    def put(target: str, schema: str, name: str) -> tuple[str, str]:
+        return places.place(settings.tables, schema, name, targets[target] or schema)
+
     try:
         found, unread = _read(source), ""
     except SourceRefused as error:
@@ -132,7 +137,30 @@ def take(settings: Settings, place: Place | None = None) -> Listed:
         )
         for row in found
     )  # fmt: skip
-    return Listed(code, following, unread)
+    return Listed(_named_apart(code, put), following, unread)
+
+
+def _named_apart(code: Sequence[Code], put: Place) -> tuple[Code, ...]:
+    """The same, each draft of a view that would have another's name in its target saying so."""
+    of_name: dict[tuple[str, str, str], list[str]] = {}
+    views = [each for each in code if each.kind in VIEWS]
+    for each in views:
+        for draft in each.drafts:
+            schema, name = put(draft.target, each.schema, each.name)
+            of_name.setdefault((draft.target, schema, name.lower()), []).append(str(each))
+
+    def said(each: Code, draft: Draft) -> Draft:
+        schema, name = put(draft.target, each.schema, each.name)
+        others = [other for other in of_name[draft.target, schema, name.lower()] if other != str(each)]
+        if not draft.sql or not others:
+            return draft
+        why = f"{', '.join(others)} would have the same name there: name one of them otherwise"
+        return replace(draft, why="; ".join(filter(None, (draft.why, why))))
+
+    return tuple(
+        replace(each, drafts=tuple(said(each, draft) for draft in each.drafts)) if each.kind in VIEWS else each
+        for each in code
+    )
 
 
 def write(listed: Listed, into: Path) -> Listed:
@@ -190,7 +218,7 @@ def _draft(row: Mapping[str, Any], target: str, place: Place) -> Draft:
         statements = [tree for tree in sqlglot.parse(row["body"], read="postgres") if tree is not None]
         if any(isinstance(tree, exp.Command) for tree in statements):
             return Draft(target, "", "sqlglot does not parse all of it")
-        unknown = sorted({call.name for tree in statements for call in tree.find_all(exp.Anonymous)})
+        unknown = sorted({name for tree in statements for name in _taken_over(tree)})
         for tree in statements:
             _move_tables(tree, target, place)
         body = ";\n".join(
@@ -199,13 +227,33 @@ def _draft(row: Mapping[str, Any], target: str, place: Place) -> Draft:
         )
     except (SqlglotError, ValueError, RecursionError) as error:
         return Draft(target, "", f"sqlglot cannot translate it: {' '.join(str(error).split())[:300]}")
-    said = f"look at {', '.join(unknown)}: functions that were taken over as they are" if unknown else ""
-    if row["kind"] in ("view", "materialized view"):
+    said = (
+        f"look at {', '.join(unknown)}: which the target may not know, and which were taken over as they are"
+        if unknown
+        else ""
+    )
+    if row["kind"] in VIEWS:
         schema, name = place(target, row["schema"], row["name"])
         quoted = exp.table_(name, db=schema, quoted=True).sql(dialect=DIALECTS[target])
         # Both targets have materialized views of their own kind, with limits of their own: a plain view means the same.
         return Draft(target, f"CREATE VIEW {quoted} AS\n{body};", said)
     return Draft(target, f"{body};", f"the body alone: its signature is to be written{'; ' + said if said else ''}")
+
+
+def _taken_over(tree: exp.Expr) -> Iterator[str]:
+    """Functions that sqlglot does not know, and types of PostgreSQL's own or of its users, which it writes as it found them."""
+    yield from (call.name for call in tree.find_all(exp.Anonymous))
+    for kind in tree.find_all(exp.DataType):
+        if kind.this in _OF_POSTGRESQL:
+            yield f"the type {kind.sql(dialect='postgres')}"
+
+
+_OF_POSTGRESQL = {
+    exp.DataType.Type[name]
+    for name in ("USERDEFINED", "XML", "MONEY", "HSTORE", "INET", "BIT", "INTERVAL", "INT4RANGE", "INT8RANGE", "NUMRANGE", "TSRANGE",
+                 "TSTZRANGE", "DATERANGE", "OBJECT_IDENTIFIER")
+    if name in exp.DataType.Type.__members__
+}  # fmt: skip
 
 
 def _move_tables(tree: exp.Expr, target: str, place: Place) -> None:

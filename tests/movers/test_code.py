@@ -6,11 +6,13 @@ function's text in the evidence, a sequence whose next value is one that is ther
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from helpers.assessment import code
 from helpers.redaction import HIDDEN
+from helpers.settings import Tables
 
 SOURCE = (
     "CREATE SCHEMA crm",
@@ -59,6 +61,21 @@ def test_a_draft_reads_what_was_loaded_and_says_that_nobody_has_run_it(migration
     migration.target(text.partition("anybody relies on it.\n")[2].rstrip().rstrip(";"))
     assert migration.target('SELECT COUNT(*) FROM "adults"') == [(0,)]
     assert (tmp_path / listed.files["crm.adults"]["source"]).exists()
+
+
+def test_a_draft_goes_where_the_patterns_put_its_tables_and_says_what_it_cannot_translate(migration: Any) -> None:
+    migration.source(
+        *SOURCE, "CREATE TYPE mood AS ENUM ('a')", "CREATE VIEW moods AS SELECT 'a'::mood AS m", "CREATE VIEW crm.odd AS SELECT 1 AS one",
+    )  # fmt: skip
+    described = Tables.model_validate(
+        {"schema": "{schema}_new", "name": "{table}", "match": {"crm.*": {"schema": "public_new"}}}
+    )
+    values = migration.settings.values.model_copy(update={"tables": described})
+    listed = code.take(replace(migration.settings, values=values))
+    found = {str(each): each.drafts[0] for each in listed.code}
+    assert '"public_new"."Person"' in found["crm.adults"].sql and '"public_new"."visit"' in found["crm.adults"].sql
+    assert "crm.odd would have the same name there" in found["public.odd"].why
+    assert "the type public.mood" in found["public.moods"].why.lower()
 
 
 def test_secrets_of_the_code_are_in_no_file(migration: Any, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ that a load drops; a constraint that goes nowhere and stands in no list.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 from helpers import export as exporting
 from helpers import load as loading
+from helpers.model import manifest as manifests
 from helpers.platforms import snowflake
 from helpers.settings import Tables
 
@@ -181,3 +183,19 @@ def test_what_every_partition_says_holds_of_the_table(migration: Any) -> None:
     }
     assert manifest.left_out["foreign key p_b_fkey of public.p"].startswith("it is declared for 1 of 3 partitions")
     assert [t.schema_findings for t in migration.verify(check="schema").tables if t.schema_findings] == []
+
+
+def test_a_manifest_from_before_keys_travelled_loads_as_it_did(migration: Any) -> None:
+    migration.source(*SOURCE)
+    written = migration.export().model_dump(mode="json")
+    for table in written["tables"]:
+        del table["keys"], table["foreign_keys"]
+    del written["sequences"]
+    migration.bucket.write(manifests.NAME, json.dumps(written).encode())
+    former = manifests.read(migration.bucket)
+    assert {(table.keys, table.foreign_keys) for table in former.tables} == {(None, ())}
+    migration.load(former)
+    own = migration.settings.snowflake
+    primary = migration.target(f"SHOW PRIMARY KEYS IN SCHEMA {snowflake.identifier(own.database, own.schema_)}")
+    assert (len(primary), _told(migration)) == (7, (set(), set()))
+    assert migration.verify().verdict == "equal"

@@ -290,8 +290,9 @@ class DataMigration(SnapshotPhase):
                 title = name.removeprefix("s30-").replace("-", " ")
                 with self.timed(title), progress(title) as report:
                     plan = load.plan_load(staged, self._bucket, section)
-                    load.load(plan, load_id=step.load_id, progress=report)
-                step.result = _loaded(staged)
+                    untold: dict[str, str] = {}
+                    load.load(plan, load_id=step.load_id, progress=report, untold=untold.update)
+                step.result = {**_loaded(staged), "keys": len(plan.keys), "keys_not_told": untold}
         if there.written_by:
             return frame(((str(t), t.rows, there.written_by) for t in staged.tables), "table", "rows", "engine")
         return frame(((str(t), t.rows) for t in staged.tables), "table", "rows")
