@@ -1,4 +1,5 @@
 """Archives the legacy data before its system is removed: Parquet and a dump of one snapshot, locked in S3, restored as a test.
+Whatever moves of them, all tables are archived, whole.
 
 An archive is finished when its record exists, which is written last. One that was killed resumes: export and dump in their
 snapshot while that is held, otherwise both start over, since nothing is locked before both are complete; then with the first
@@ -92,8 +93,13 @@ def plan_archive(settings: Settings, folder: Path, *, server: Source | None = No
         ConnectionFailed: a server cannot be reached.
         SettingsError: a section is missing or wrong.
         StageError: the bucket is not there or locks nothing.
-        UsageError: the folder holds an unfinished archive of another source or location, or there is no table to archive.
+        UsageError: the folder holds an unfinished archive of another source or location, there is no table to archive, or some stay.
     """
+    if stay := settings.tables.stay:
+        why = f"an archive is of a system that is removed, and {', '.join(stay)} of it stays in PostgreSQL"
+        cure = "option B archives nothing; take tables.stay away once nothing stays, or back the database up as ever"
+        raise UsageError("archive the source", on=f"[profiles.{settings.profile}.tables] stay", why=why, next_step=cure)
+    settings = settings.undescribed
     source, bucket = settings.source, Bucket.open(settings.archive_stage)
     former = records.unfinished(folder)
     state = former or _new(settings, bucket)
@@ -161,6 +167,7 @@ def retest(
         StageError: there is no such archive.
         BackupError, ConnectionFailed: as `archive_restore.restore_test`.
     """
+    settings = settings.undescribed
     bucket = Bucket.open(settings.archive_stage)
     record = records.read(bucket, name)
     if record is None:

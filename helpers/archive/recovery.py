@@ -19,7 +19,7 @@ from helpers.frames import frame
 from helpers.platforms import pg_tools, postgres
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.progress import Progress
-from helpers.settings import Settings, Tables
+from helpers.settings import Settings
 from helpers.source.asking import asking
 from helpers.verify.report import Report
 
@@ -57,7 +57,7 @@ def recover(settings: Settings, *, cells_folder: Path, progress: Progress | None
         ConnectionFailed: a server cannot be reached.
         SourceFailed: the role may not read all of the source.
     """
-    settings = settings.with_tables(Tables())  # a backup has what does not move, too
+    settings = settings.undescribed  # a backup has what does not move, too
     source = settings.source
     version, _ = pg_tools.server_version(source)
     backup.refuse_unreadable(source)

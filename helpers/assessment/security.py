@@ -10,8 +10,9 @@ from typing import Any
 
 from helpers.assessment.integrations import OURS
 from helpers.finding import Finding, Severity, note, stop, warning
+from helpers.model import globs
 from helpers.platforms import postgres
-from helpers.settings import Compliance, Source
+from helpers.settings import Compliance, Source, Tables
 from helpers.source.asking import OF_USERS, as_bytes, asking, rows
 
 _PERSONAL = re.compile(
@@ -87,8 +88,12 @@ def personal_columns(cursor: Any, schemas: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(f"{table}.{column}" for table, column in found))
 
 
-def findings(seen: Security, asked: Compliance | None) -> Iterator[Finding]:
-    """Each departure from what was asked, and what a person should weigh."""
+def findings(seen: Security, asked: Compliance | None, tables: Tables | None = None) -> Iterator[Finding]:
+    """Each departure from what was asked, and what a person should weigh.
+
+    Args:
+        tables: what moves, by the profile: personal data that do not, or only masked, ask for no permission.
+    """
     if asked is None:
         fix = "write down what is required: [profiles.X.compliance]"
         yield warning("the profile", "it has no section compliance", fix)
@@ -101,7 +106,7 @@ def findings(seen: Security, asked: Compliance | None) -> Iterator[Finding]:
         yield warning(f"schema {schema}", "everybody may create objects in it", fix)
     for relation in seen.open_relations:
         yield warning(relation, "everybody may use it", f"REVOKE ALL ON {relation} FROM PUBLIC")
-    yield from _look_at_personal_data(seen, asked)
+    yield from _look_at_personal_data(seen, asked, tables or Tables())
 
 
 def _look_at_tls(seen: Security, asked: Compliance) -> Iterator[Finding]:
@@ -151,15 +156,29 @@ def _look_at_passwords(seen: Security) -> Iterator[Finding]:
         yield note(f"role {seen.role}", f"it may not see {' and '.join(hidden)}; a superuser can", fix)
 
 
-def _look_at_personal_data(seen: Security, asked: Compliance) -> Iterator[Finding]:
+def _look_at_personal_data(seen: Security, asked: Compliance, tables: Tables) -> Iterator[Finding]:
     declared = asked.personal
     known = [c for c in seen.personal if any(fnmatchcase(c, glob) for glob in declared or ())]
-    unknown = [c for c in seen.personal if c not in known]
+    kept = [c for c in seen.personal if _is_kept(c, tables)]
+    unknown = [c for c in seen.personal if c not in known and c not in kept]
+    if kept:
+        yield note(", ".join(kept), "personal data that the profile leaves where they are, or masks")
     if known:
         yield note(", ".join(known), "personal data, declared in compliance.personal")
     if unknown:
         yield Finding("warning" if declared is None else "stop", ", ".join(unknown), "looks like personal data by its name",
                       "settle its purpose and place, then name it in compliance.personal")  # fmt: skip
+
+
+def _is_kept(column: str, tables: Tables) -> bool:
+    """Whether a column does not move, or only masked."""
+    schema, table, name = (*column.split(".", 2), "", "")[:3]
+    if globs.match(schema, table, [*tables.exclude, *tables.stay]):
+        return True
+    if tables.include and not globs.match(schema, table, tables.include):
+        return True
+    found = tables.matched(schema, table)
+    return bool(found and (name in found[1].omit or name in found[1].mask))
 
 
 def _passwords(cursor: Any) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

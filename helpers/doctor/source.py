@@ -70,7 +70,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
 def examine_security(subject: Subject) -> Iterator[Finding]:
     """What phase 00 asks about the source's protection: TLS, superusers, passwords, open schemas, personal data."""
     seen = security.look(subject.settings.source)
-    for found in security.findings(seen, subject.settings.values.compliance):
+    for found in security.findings(seen, subject.settings.values.compliance, subject.settings.tables):
         yield Finding(found.severity, found.on, found.what, found.fix)
 
 

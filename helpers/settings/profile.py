@@ -272,6 +272,11 @@ class Settings:
             return self.with_tables(self.values.tables.model_copy(update={"stay": own}))
         return self
 
+    @property
+    def undescribed(self) -> Settings:
+        """The same, every table of the source whole: what a backup or an archive holds, whatever moves."""
+        return self.with_tables(Tables())
+
     def with_tables(self, tables: Tables) -> Settings:
         """The same with another description of what moves."""
         return self._with(tables=tables)

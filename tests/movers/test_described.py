@@ -6,18 +6,21 @@ list, a profile that was changed behind an export and verifies it all the same.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import archive as archiving
 from helpers import export as exporting
+from helpers.assessment import security
 from helpers.errors import SettingsError, UsageError
-from helpers.settings import Resolved, Tables
+from helpers.settings import Compliance, Resolved, Tables
 from helpers.source import survey
 from helpers.source.relations import Choice, Relation
 from helpers.verify import Options
@@ -244,3 +247,28 @@ def test_a_table_whose_key_is_omitted_or_masked_is_told_apart_by_another_or_comp
     manifest = migration.migrate()
     assert (manifest.table("crm", "card").key, manifest.table("crm", "log").key) == (("person",), ())
     assert migration.verify().verdict == "equal"
+
+
+def test_an_archive_holds_every_table_whole_and_refuses_while_some_stay(migration: Any, tmp_path: Path) -> None:
+    migration.source(*PARTLY)
+    _describe(migration, exclude=["crm.visit"], match={"crm.person": MATCH["crm.person"]}, mask_salt=Resolved("pepper"))
+    plan = archiving.plan_archive(migration.settings, tmp_path)
+    assert [each.table for each in plan.tables] == ["crm.person", "crm.visit"]
+    assert not plan.settings.tables.match
+    _describe(migration, stay=["crm.person"])
+    with pytest.raises(UsageError, match="option B archives nothing"):
+        archiving.plan_archive(migration.settings, tmp_path)
+
+
+def test_personal_data_that_are_masked_omitted_or_left_ask_for_no_permission() -> None:
+    names = ("crm.person.email", "crm.person.hash", "crm.person.born", "hr.staff.email", "crm.desk.phone")
+    seen = security.Security(*([None] * len(fields(security.Security))))  # type: ignore[arg-type]
+    seen = replace(seen, personal=names, tls_used=True)
+    tables = Tables.model_validate(
+        {"include": ["crm.*"], "stay": ["crm.desk"], "match": {"crm.person": MATCH["crm.person"]}}
+    )
+    asked = Compliance(personal=())
+    found = list(security._look_at_personal_data(seen, asked, tables))
+    assert [(each.severity, each.on) for each in found] == [
+        ("note", "crm.person.email, crm.person.hash, hr.staff.email, crm.desk.phone"), ("stop", "crm.person.born"),
+    ]  # fmt: skip

@@ -18,7 +18,7 @@ from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.phases.common.verification import compare
 from helpers.platforms import postgres
 from helpers.platforms.dns import Record, Weights
-from helpers.settings import Dns, Settings
+from helpers.settings import Dns, Settings, Tables
 from helpers.source.catalog import read_catalog
 
 NO_COST = "nothing: the steps ask and switch"
@@ -133,10 +133,12 @@ class Switching(Phase):
         if not found.tables:
             yield stop("the target", "nothing was compared", fix)
 
-    def source_catalog(self) -> Catalog:
-        """The tables of the source that move, and what is left there."""
+    def source_catalog(self, described: Tables | None = None) -> Catalog:
+        """The tables of the source that move, by `described` or else by the profile, and what is left there."""
         with postgres.reading(self.settings.source) as cursor:
-            return read_catalog(cursor, schemas=self.settings.source.schemas, described=self.settings.tables)
+            return read_catalog(
+                cursor, schemas=self.settings.source.schemas, described=described or self.settings.tables
+            )
 
 
 def plan_change(step: str, what: str, rows: Iterable[tuple[str, str, str]], counted: str) -> StepPlan:

@@ -49,7 +49,15 @@ class Cleanup(Switching):
         with self.step(ARCHIVED, {"source": postgres.address(source)}, probe=self._is_archived) as step:
             if not self.apply:
                 what = "lock every table and a dump in the archive's bucket, and restore the dump once"
-                self.shown(step, plan_tables(ARCHIVED, what, self.source_catalog().tables, "Parquet, and in the dump"))
+                self.shown(
+                    step,
+                    plan_tables(
+                        ARCHIVED,
+                        what,
+                        self.source_catalog(self.settings.undescribed.tables).tables,
+                        "Parquet, and in the dump",
+                    ),
+                )
                 return rehearse(ARCHIVED, what)
             if not step.skipped:
                 # Where `runbook archive --run` works too: not in the run's own folder, whose files are evidence.
