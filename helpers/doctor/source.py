@@ -6,13 +6,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
 from psycopg2.extras import LogicalReplicationConnection
 
-from helpers.assessment import security
+from helpers.assessment import paths, security
 from helpers.doctor.subject import Subject
 from helpers.errors import BackupError, ConnectionFailed, MigrationError, SessionRefused
 from helpers.finding import Finding, failed, judged, note, stop, unchecked, warning
@@ -21,18 +21,12 @@ from helpers.platforms.faults import postgres as faults
 from helpers.platforms.faults.postgres import written
 from helpers.progress import roughly
 from helpers.settings import Source
-from helpers.source import rights
+from helpers.source import described, rights
 from helpers.source.asking import asking
 from helpers.source.rights import Lack
 
 OLDEST = 12
 """The oldest major version whose catalog is read (`pg_partition_root`)."""
-
-SUPPORT_ENDS = {
-    13: date(2025, 11, 13), 14: date(2026, 11, 12), 15: date(2027, 11, 11), 16: date(2028, 11, 9), 17: date(2029, 11, 8),
-    18: date(2030, 11, 14),
-}  # fmt: skip
-"""Of each major version (https://www.postgresql.org/support/versioning/)."""
 
 SKEW_SECONDS = 60.0
 """S3 takes a request whose time is up to 15 minutes off (RequestTimeTooSkewed); evidence with times that are a minute off misleads."""
@@ -92,10 +86,9 @@ def _version(cursor: Any, subject: Subject) -> Iterator[Finding]:
     major, needed = number // 10_000, f"PostgreSQL {OLDEST} or newer"
     if major < OLDEST:
         yield stop("version", f"PostgreSQL {text}", f"upgrade the source to PostgreSQL {OLDEST} or newer first", needed)
-    elif (ends := SUPPORT_ENDS.get(major, date(2024, 11, 21) if major < 13 else None)) and ends < datetime.now(
-        UTC
-    ).date():
-        yield warning("version", f"PostgreSQL {text}, whose support ended on {ends}", "upgrade it, or be quick", needed)
+    elif (support := paths.support(None, text)).has_ended(today := datetime.now(UTC).date()):
+        what = f"PostgreSQL {text}, whose support {support.said(today)}"
+        yield warning("version", what, "upgrade it, or be quick", needed)
     else:
         yield note("version", f"PostgreSQL {text}, client {_client()}")
 
@@ -121,6 +114,14 @@ def _settings(cursor: Any, subject: Subject) -> Iterator[Finding]:
     if others:
         what += f"; left as stored: {', '.join(others)}"
     yield note("settings", what)
+
+
+def _described(cursor: Any, subject: Subject) -> Iterator[Finding]:
+    described.refuse_unfit(cursor, subject.tables)
+    in_part = [f"{table} ({table.in_part})" for table in subject.tables if table.in_part]
+    parts = f"; in part or masked: {', '.join(in_part)}" if in_part else ""
+    if subject.tables:
+        yield note("tables", f"{len(subject.tables)} would move{parts}")
 
 
 def _rights(cursor: Any, subject: Subject) -> Iterator[Finding]:
@@ -321,7 +322,7 @@ def _clock(cursor: Any, subject: Subject) -> Iterator[Finding]:
 
 
 _CHECKS: dict[str, Callable[[Any, Subject], Iterable[Finding]]] = {
-    "version": _version, "settings": _settings, "rights": _rights, "backup": _backup, "cutover": _cutover, "replication": _replication,
+    "version": _version, "settings": _settings, "tables": _described, "rights": _rights, "backup": _backup, "cutover": _cutover, "replication": _replication,
     "connections": _connections, "snapshot": _snapshot, "clock": _clock,
 }  # fmt: skip
 

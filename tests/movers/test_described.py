@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import archive as archiving
+from helpers import doctor
 from helpers import export as exporting
 from helpers.assessment import security
 from helpers.errors import SettingsError, UsageError
@@ -272,3 +273,13 @@ def test_personal_data_that_are_masked_omitted_or_left_ask_for_no_permission() -
     assert [(each.severity, each.on) for each in found] == [
         ("note", "crm.person.email, crm.person.hash, hr.staff.email, crm.desk.phone"), ("stop", "crm.person.born"),
     ]  # fmt: skip
+
+
+def test_the_doctor_tells_a_description_that_the_source_does_not_understand(migration: Any) -> None:
+    migration.source(*PARTLY)
+    _describe(migration, match=MATCH, mask_salt=Resolved("pepper"))
+    (found,) = (each for each in doctor.examine(migration.settings, ["source"]) if each.finding.on == "tables")
+    assert (found.verdict, "crm.visit (without secret)" in found.finding.what) == ("ok", True)
+    _describe(migration, match={"crm.person": {"where": "left_on IS NUL", "reason": "x"}})
+    (found,) = (each for each in doctor.examine(migration.settings, ["source"]) if each.finding.on == "tables")
+    assert (found.verdict, "syntax error" in found.finding.what) == ("wrong", True)
