@@ -16,10 +16,17 @@ from helpers.settings import Compliance, Source, Tables
 from helpers.source.asking import OF_USERS, as_bytes, asking, rows
 
 _PERSONAL = re.compile(
-    r"(?:^|_)(?:e?mail|phone|mobile|fax|birth|birthday|birthdate|dob|ssn|passport|iban|surname|firstname|lastname|street|"
-    r"postcode|zip|gender|nationality|salary|ip|user|username|login|password(?:hash|salt)?)(?:_|$)|(?:^|_)(?:first|last|full|customer|contact|user)_name$"
+    r"(?:^|_)(?:e_?mail(?:_?address)?|(?:tele|mobile|home|work)?_?phone(?:_?(?:no|number))?|mobile|fax|"
+    r"birth|birth_?(?:day|date|place)|date_?of_?birth|dob|ssn|passport|national_?id(?:_?number)?|tax_?id|iban|"
+    r"(?:credit_?)?card_?(?:no|number)|surname|(?:first|middle|last|full|maiden|given|family)_?names?|"
+    r"street_?[0-9]?|(?:home|billing|mailing|postal)_?address|address_?(?:line)?_?[0-9]?|post_?(?:al_?)?code|zip(?:_?code)?|"
+    r"gender|nationality|marital_?status|religion|salary|income|ip(?:_?addr(?:ess)?)?|user|user_?name|login(?:_?id)?|"
+    r"password(?:_?(?:hash|salt))?)(?:_|$)|(?:^|_)(?:customer|contact|user|reviewer|patient|member|employee|person)_?name$"
 )
-"""Parts of column names that speak of a person. A plain `name` does only beside another of them: products have names too."""
+"""Parts of column names, in snake_case, that speak of a person. A plain `name` does only beside another of them: products have names too."""
+
+_REFERENCE = re.compile(r"(?<!login)(?<!national)(?<!tax)_id$|_(?:type|kind|count|at)$")
+"""How a name ends that only refers to such data, or counts them."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +87,17 @@ def look(source: Source) -> Security:
 def personal_columns(cursor: Any, schemas: Sequence[str]) -> tuple[str, ...]:
     """Columns that look like personal data by their names, as "schema.table.column"; empty `schemas` mean all of users'."""
     columns = rows(cursor, _COLUMNS, {"schemas": list(schemas)})
-    found = [(row["table"], row["column"]) for row in columns if _PERSONAL.search(row["column"].lower())]
+    found = [(row["table"], row["column"]) for row in columns if _looks_personal(row["column"])]
     tables = {table for table, _ in found}
     found += [
         (row["table"], row["column"]) for row in columns if row["column"].lower() == "name" and row["table"] in tables
     ]
     return tuple(sorted(f"{table}.{column}" for table, column in found))
+
+
+def _looks_personal(column: str) -> bool:
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column).lower()  # EmailAddress is email_address
+    return bool(_PERSONAL.search(name)) and not _REFERENCE.search(name)
 
 
 def findings(seen: Security, asked: Compliance | None, tables: Tables | None = None) -> Iterator[Finding]:

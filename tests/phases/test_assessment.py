@@ -29,7 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.archive import backup, recovery
-from helpers.assessment import growth, hybrid, paths
+from helpers.assessment import growth, hybrid, paths, security
 from helpers.doctor import network, trial
 from helpers.errors import (
     AwaitingPerson,
@@ -268,6 +268,22 @@ def test_what_compliance_asks_for_and_is_not_so_closes_the_gate(walk: Walk, aske
     with pytest.raises(GateClosed, match=says):
         walk(extra=f"[profiles.local.compliance]\n{asked}").check_security()
     walk(extra='[profiles.local.compliance]\npersonal = ["public.customers.*"]').check_security()
+
+
+def test_personal_data_are_known_by_the_usual_spellings_of_their_names(migration: Any) -> None:
+    with migration.superuser("names") as cursor:
+        cursor.execute("CREATE SCHEMA names")
+        cursor.execute(
+            'CREATE TABLE names.person (emailaddress text, "BirthDate" date, phonenumber text, "NationalIDNumber" text,'
+            " home_phone text, addressline1 text, cardnumber text, middlename text,"
+            " email_id int, address_id int, phone_type text, rebirth text, zipper text, taxrate int)"
+        )
+        try:
+            found = security.personal_columns(cursor, ["names"])
+        finally:
+            cursor.execute("DROP SCHEMA names CASCADE")
+    wanted = "BirthDate NationalIDNumber addressline1 cardnumber emailaddress home_phone middlename phonenumber"
+    assert [name.removeprefix("names.person.") for name in found] == wanted.split()
 
 
 def test_what_everybody_may_do_is_told(walk: Walk, migration: Any, monkeypatch: Any, tmp_path: Path) -> None:
