@@ -51,3 +51,25 @@ def redact_values(value: Any) -> Any:
     if isinstance(value, dict):
         return type(value)({key: redact_values(item) for key, item in value.items()})
     return value
+
+
+def without_secrets(sql: str) -> str:
+    """SQL without the secrets of this process and without literals that look like one: code holds passwords that nobody knows of."""
+    sql = _IN_URL.sub(rf"\1{HIDDEN}@", redact(sql))
+    return _LITERAL.sub(_masked_literal, sql)
+
+
+def _masked_literal(found: re.Match[str]) -> str:
+    before = found.string[max(0, found.start() - 60) : found.start()].rpartition("\n")[2]
+    if _NAMED.search(before):
+        return f"'{HIDDEN}'"
+    return _ASSIGNED.sub(rf"\1{HIDDEN}", found[0])
+
+
+_WORDS = r"(?:password|passwd|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)\w*"
+_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@']*:)[^\s@']+@", re.IGNORECASE)
+_LITERAL = re.compile(r"'(?:[^'\n]|'')*'")
+_NAMED = re.compile(rf"{_WORDS}[\w\s\"':=>,]{{0,30}}$", re.IGNORECASE)
+"""What stands before a literal that is a secret: a word for one, and then only a type, a sign or the end of another literal."""
+_ASSIGNED = re.compile(rf"({_WORDS}\s*[=:]\s*)[^\s';,&]+", re.IGNORECASE)
+"""A secret within a literal, such as a connection string."""

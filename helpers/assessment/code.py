@@ -1,51 +1,30 @@
-"""Views, functions, procedures and triggers of the source, each with its SQL, and a draft for the targets where one can be made.
+"""Views, functions, procedures, triggers and check constraints of the source, each with its SQL, and a draft for the targets where
+one can be made.
 
-A draft is sqlglot's translation (https://sqlglot.com): nobody has run it, and two dialects that both take a statement need not
-mean the same by it. What the targets do not know, such as triggers, and code in a procedural language is listed without a draft.
+What the targets do not know, such as triggers, and code in a procedural language is listed without a draft.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
-
+from helpers.assessment.drafts import DIALECTS, VIEWS, Draft, Place, draft_of
 from helpers.errors import SourceRefused
 from helpers.finding import Finding, note, warning
 from helpers.model import places
 from helpers.model.manifest import NextValue, folder
-from helpers.redaction import HIDDEN, redact
+from helpers.redaction import without_secrets
 from helpers.settings import Settings, Source
 from helpers.source import sequences
 from helpers.source.asking import asking, rows
 
-DIALECTS = {"snowflake": "snowflake", "databricks": "databricks"}
-"""Target → sqlglot's name of its SQL."""
-
-VIEWS = ("view", "materialized view")
-
-Place = Callable[[str, str, str], "tuple[str, str]"]
-"""From a target, and a schema and name of the source: the schema and name there."""
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What a target would be given; `sql` is empty where there is no draft, for the reason in `why`.
-
-    Attributes:
-        why: also what to look at in a draft: functions and types that sqlglot hands on as it found them.
-    """
-
-    target: str
-    sql: str
-    why: str = ""
+_LONGEST = 150
+"""Characters of a file's name, of which most disks take 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +32,8 @@ class Code:
     """One object of the source that stays behind.
 
     Attributes:
-        kind: "view", "materialized view", "function", "procedure", "aggregate" or "trigger".
-        name: with the types of its arguments, or the table that a trigger is on.
+        kind: "view", "materialized view", "function", "procedure", "aggregate", "trigger" or "check constraint".
+        name: with the types of its arguments, or the table that a trigger or constraint is on.
         language: of its body; "sql" for a view.
         sql: as PostgreSQL prints it, with what looks like a secret masked.
     """
@@ -72,7 +51,10 @@ class Code:
     @property
     def file(self) -> str:
         """A name for its files that is safe on every disk."""
-        return f"{folder(self.schema, self.name)[:150]}.{self.kind.replace(' ', '-')}.sql"
+        name = folder(self.schema, self.name)
+        if len(name) > _LONGEST:
+            name = f"{name[:_LONGEST]}-{sha256(name.encode()).hexdigest()[:8]}"
+        return f"{name}.{self.kind.replace(' ', '-')}.sql"
 
     def as_dict(self, files: Mapping[str, str]) -> dict[str, Any]:
         """For `--json`, with the file of each draft."""
@@ -91,6 +73,7 @@ class Listed:
 
     Attributes:
         unread: why something could not be listed; empty where all was.
+        files: of each object by `Code.file`, the files below the folder by target, the source's SQL under "source".
     """
 
     code: tuple[Code, ...]
@@ -101,7 +84,7 @@ class Listed:
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {
-            "code": [each.as_dict(self.files.get(str(each), {})) for each in self.code],
+            "code": [each.as_dict(self.files.get(each.file, {})) for each in self.code],
             "sequences": [{"schema": each.schema_, **each.model_dump(exclude={"schema_"})} for each in self.sequences],
             "code_unread": self.unread,
         }
@@ -132,8 +115,8 @@ def take(settings: Settings) -> Listed:
         following = sequences.next_values(cursor, source.schemas)
     code = tuple(
         Code(
-            row["kind"], row["schema"], row["name"], row["language"], masked(row["sql"] or ""),
-            tuple(_draft(row, target, put) for target in targets),
+            row["kind"], row["schema"], row["name"], row["language"], without_secrets(row["sql"] or ""),
+            tuple(draft_of(row, target, put) for target in targets),
         )
         for row in found
     )  # fmt: skip
@@ -179,90 +162,8 @@ def write(listed: Listed, into: Path) -> Listed:
             path = into / target / each.file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(sql.rstrip() + "\n", encoding="utf-8")
-            files.setdefault(str(each), {})[target] = str(path.relative_to(into))
+            files.setdefault(each.file, {})[target] = str(path.relative_to(into))
     return Listed(listed.code, listed.sequences, listed.unread, files)
-
-
-def masked(sql: str) -> str:
-    """SQL without the secrets of this process and without literals that look like one: code holds passwords that nobody knows of."""
-    sql = _IN_URL.sub(rf"\1{HIDDEN}@", redact(sql))
-    return _LITERAL.sub(_masked_literal, sql)
-
-
-def _masked_literal(found: re.Match[str]) -> str:
-    before = found.string[max(0, found.start() - 60) : found.start()].rpartition("\n")[2]
-    if _NAMED.search(before):
-        return f"'{HIDDEN}'"
-    return _ASSIGNED.sub(rf"\1{HIDDEN}", found[0])
-
-
-_WORDS = r"(?:password|passwd|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)\w*"
-_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@']*:)[^\s@']+@", re.IGNORECASE)
-_LITERAL = re.compile(r"'(?:[^'\n]|'')*'")
-_NAMED = re.compile(rf"{_WORDS}[\w\s\"':=>,]{{0,30}}$", re.IGNORECASE)
-"""What stands before a literal that is a secret: a word for one, and then only a type, a sign or the end of another literal."""
-_ASSIGNED = re.compile(rf"({_WORDS}\s*[=:]\s*)[^\s';,&]+", re.IGNORECASE)
-"""A secret within a literal, such as a connection string."""
-
-
-def _draft(row: Mapping[str, Any], target: str, place: Place) -> Draft:
-    if row["kind"] == "trigger":
-        return Draft(target, "", "no target has triggers: what writes the table has to do its work")
-    if row["kind"] == "aggregate":
-        return Draft(target, "", "an aggregate: it has to be written anew")
-    if row["kind"] in ("function", "procedure") and row["language"] != "sql":
-        return Draft(target, "", f"a {row['kind']} in {row['language']}: it has to be written anew")
-    if not row["body"]:
-        return Draft(target, "", f"a {row['kind']} whose body is not told as text: it has to be written anew")
-    try:
-        statements = [tree for tree in sqlglot.parse(row["body"], read="postgres") if tree is not None]
-        if any(isinstance(tree, exp.Command) for tree in statements):
-            return Draft(target, "", "sqlglot does not parse all of it")
-        unknown = sorted({name for tree in statements for name in _taken_over(tree)})
-        for tree in statements:
-            _move_tables(tree, target, place)
-        body = ";\n".join(
-            tree.sql(dialect=DIALECTS[target], identify=True, pretty=True, unsupported_level=sqlglot.ErrorLevel.RAISE)
-            for tree in statements
-        )
-    except (SqlglotError, ValueError, RecursionError) as error:
-        return Draft(target, "", f"sqlglot cannot translate it: {' '.join(str(error).split())[:300]}")
-    said = (
-        f"look at {', '.join(unknown)}: which the target may not know, and which were taken over as they are"
-        if unknown
-        else ""
-    )
-    if row["kind"] in VIEWS:
-        schema, name = place(target, row["schema"], row["name"])
-        quoted = exp.table_(name, db=schema, quoted=True).sql(dialect=DIALECTS[target])
-        # Both targets have materialized views of their own kind, with limits of their own: a plain view means the same.
-        return Draft(target, f"CREATE VIEW {quoted} AS\n{body};", said)
-    return Draft(target, f"{body};", f"the body alone: its signature is to be written{'; ' + said if said else ''}")
-
-
-def _taken_over(tree: exp.Expr) -> Iterator[str]:
-    """Functions that sqlglot does not know, and types of PostgreSQL's own or of its users, which it writes as it found them."""
-    yield from (call.name for call in tree.find_all(exp.Anonymous))
-    for kind in tree.find_all(exp.DataType):
-        if kind.this in _OF_POSTGRESQL:
-            yield f"the type {kind.sql(dialect='postgres')}"
-
-
-_OF_POSTGRESQL = {
-    exp.DataType.Type[name]
-    for name in ("USERDEFINED", "XML", "MONEY", "HSTORE", "INET", "BIT", "INTERVAL", "INT4RANGE", "INT8RANGE", "NUMRANGE", "TSRANGE",
-                 "TSTZRANGE", "DATERANGE", "OBJECT_IDENTIFIER")
-    if name in exp.DataType.Type.__members__
-}  # fmt: skip
-
-
-def _move_tables(tree: exp.Expr, target: str, place: Place) -> None:
-    local = {cte.alias for cte in tree.find_all(exp.CTE)}
-    for table in tree.find_all(exp.Table):
-        if isinstance(table.this, exp.Identifier) and (table.db or table.name not in local):
-            schema, name = place(target, table.db or "public", table.name)
-            table.set("db", exp.to_identifier(schema, quoted=True))
-            table.set("this", exp.to_identifier(name, quoted=True))
 
 
 def _headed(code: Code, draft: Draft) -> str:
@@ -271,13 +172,13 @@ def _headed(code: Code, draft: Draft) -> str:
         "-- Nobody has run it. Read it, run it, and compare its rows with the source's before anybody relies on it.",
     ]
     head += [f"-- {draft.why}"] if draft.why else []
-    return "\n".join([*head, masked(draft.sql)])
+    return "\n".join([*head, without_secrets(draft.sql)])
 
 
 def _read(source: Source) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     with asking(source, "list views, functions and triggers") as cursor:
-        for query in (_VIEWS, _FUNCTIONS, _TRIGGERS):
+        for query in (_VIEWS, _FUNCTIONS, _TRIGGERS, _CHECKS):
             found += rows(cursor, query, {"schemas": list(source.schemas)})
     return found
 
@@ -343,5 +244,14 @@ _TRIGGERS = f"""
            pg_get_triggerdef(t.oid) AS sql, '' AS body
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE NOT t.tgisinternal AND NOT c.relispartition AND {_OF_USERS}
+    ORDER BY 2, 3
+"""
+_CHECKS = f"""
+    SELECT 'check constraint' AS kind, n.nspname AS schema, k.conname || ' on ' || c.relname AS name, 'sql' AS language,
+           c.relname AS table, k.conname AS constraint, pg_get_constraintdef(k.oid) AS sql,
+           pg_get_expr(k.conbin, k.conrelid) AS body
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.contype = 'c' AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND {_OF_USERS}
+      AND {_NOT_OF_EXTENSIONS.format(catalog="pg_class", oid="c.oid")}
     ORDER BY 2, 3
 """

@@ -17,7 +17,7 @@ from helpers.settings import Tables
 SOURCE = (
     "CREATE SCHEMA crm",
     'CREATE TABLE crm."Person" (id int GENERATED ALWAYS AS IDENTITY (START 10 INCREMENT 5) PRIMARY KEY, born date, name text)',
-    "CREATE TABLE visit (id serial PRIMARY KEY, person int, at timestamptz)",
+    "CREATE TABLE visit (id serial PRIMARY KEY, person int CHECK (person > 0 OR person IN (-1, -2)), at timestamptz)",
     "CREATE SEQUENCE lonely START 7",
     "CREATE SEQUENCE spent START 2 MAXVALUE 2",
     "SELECT nextval('spent')",
@@ -43,24 +43,30 @@ def test_a_draft_reads_what_was_loaded_and_says_that_nobody_has_run_it(migration
     assert kinds == {
         "crm.adults": "view", "public.odd": "view", "public.months": "materialized view",
         "public.visits(integer)": "function", "public.call_home()": "function", "public.tidy()": "procedure",
-        "public.home on visit": "trigger",
+        "public.home on visit": "trigger", "public.visit_person_check on visit": "check constraint",
     }  # fmt: skip
     drafts = {(name, draft.target): draft for name, each in found.items() for draft in each.drafts}
-    assert {name for (name, _), draft in drafts.items() if draft.sql} == {
+    assert {name for (name, target), draft in drafts.items() if draft.sql and target == "snowflake"} == {
         "crm.adults", "public.months", "public.odd", "public.visits(integer)",
     }  # fmt: skip
     assert "pg_size_pretty" in drafts["public.odd", "snowflake"].why.lower()
+    rule = drafts["public.visit_person_check on visit", "databricks"]
+    assert (
+        rule.sql.startswith(f"ALTER TABLE `{migration.settings.databricks.schema_}`.`visit` ADD CONSTRAINT")
+        and "COALESCE" in rule.sql
+        and "`person` IN (" in rule.sql
+    )
     assert "no target has triggers" in drafts["public.home on visit", "databricks"].why
     assert "plpgsql" in drafts["public.call_home()", "snowflake"].why
     own = migration.settings.snowflake.schema_
-    file = tmp_path / listed.files["crm.adults"]["snowflake"]
+    file = tmp_path / listed.files["crm.adults.view.sql"]["snowflake"]
     text = file.read_text()
     assert text.startswith("-- DRAFT for snowflake") and "Nobody has run it" in text
     assert f'"{own}"."Person"' in text and f'CREATE VIEW "{own}"."adults"' in text
     migration.migrate()
     migration.target(text.partition("anybody relies on it.\n")[2].rstrip().rstrip(";"))
     assert migration.target('SELECT COUNT(*) FROM "adults"') == [(0,)]
-    assert (tmp_path / listed.files["crm.adults"]["source"]).exists()
+    assert (tmp_path / listed.files["crm.adults.view.sql"]["source"]).exists()
 
 
 def test_a_draft_goes_where_the_patterns_put_its_tables_and_says_what_it_cannot_translate(migration: Any) -> None:
