@@ -9,6 +9,7 @@ from helpers.finding import Finding, stop, warning
 from helpers.model.globs import STAYS, left_by_profile
 from helpers.settings import Settings
 from helpers.source.asking import OF_USERS, as_bytes, asking, rows
+from helpers.source.catalog import read_catalog
 from helpers.source.relations import Choice, refuse_unknown_globs, survey
 
 _TABLES = "rp"
@@ -21,14 +22,14 @@ class Split:
 
     Attributes:
         stay: that stay in PostgreSQL, each with the reason.
-        move: the names of those that move.
+        move: those that move, each with what of it moves where that is not all.
         left: that the profile leaves out, each with the reason.
         views: views that read from both sides, with the tables that they read.
         references: foreign keys between the sides, as (from, to).
     """
 
     stay: dict[str, str]
-    move: tuple[str, ...]
+    move: dict[str, str]
     left: dict[str, str] = field(default_factory=dict)
     views: dict[str, tuple[str, ...]] = field(default_factory=dict)
     references: tuple[tuple[str, str], ...] = ()
@@ -37,7 +38,7 @@ class Split:
     def lines(self) -> list[str]:
         """The same, a line for each table and each reference between the sides: what is signed."""
         return [
-            *(f"moves: {name}" for name in self.move),
+            *(f"moves: {name}{f' ({part})' if part else ''}" for name, part in self.move.items()),
             *(f"stays: {name} ({why})" for name, why in self.stay.items()),
             *(f"left out: {name} ({why})" for name, why in self.left.items()),
             *(f"foreign key between the sides: {child} → {parent}" for child, parent in self.references),
@@ -62,15 +63,19 @@ def split(settings: Settings) -> Split:
         for row in rows(cursor, _VIEWS, values):
             uses.setdefault(row["view"], set()).add(row["table"])
         pairs = {(row["from"], row["to"]) for row in rows(cursor, _REFERENCES, values)}
-    move = tuple(name for name, reason in why.items() if not reason)
+        tables = (
+            read_catalog(cursor, schemas=schemas, described=settings.tables).tables if settings.tables.match else ()
+        )
+    parts = {str(table): table.in_part for table in tables}
+    move = {name: parts.get(name, "") for name, reason in why.items() if not reason}
     stay = {name: reason for name, reason in why.items() if reason.startswith(STAYS)}
     left = {name: reason for name, reason in left_by_profile(why).items() if name not in stay}
     return Split(
         stay,
         move,
         left,
-        {view: tuple(sorted(read)) for view, read in sorted(uses.items()) if read & stay.keys() and read & set(move)},
-        tuple(sorted(p for p in pairs if len(stay.keys() & set(p)) == 1 and len(set(move) & set(p)) == 1)),
+        {view: tuple(sorted(read)) for view, read in sorted(uses.items()) if read & stay.keys() and read & move.keys()},
+        tuple(sorted(p for p in pairs if len(stay.keys() & set(p)) == 1 and len(move.keys() & set(p)) == 1)),
     )
 
 

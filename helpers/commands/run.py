@@ -72,10 +72,11 @@ def run(
     from helpers.runs.run_all import Order, applies, run_all
 
     one_of("--option", option, ("A", "B", "C"))
+    name = profile or os.environ.get("RUNBOOK_PROFILE") or profiles.DEFAULT_PROFILE
+    _refuse_option(name, option)
     places.open_run_folder(run)
     if not quiet:  # a phase that `run all` has started is told of by that
         tell_held(run, profile)
-    name = profile or os.environ.get("RUNBOOK_PROFILE") or profiles.DEFAULT_PROFILE
     shared = parameters.from_file(parameters_file) if parameters_file else {}
     shared |= parameters.from_arguments(parameter or ())
     if phase == "all":
@@ -136,6 +137,18 @@ def run(
             _say_how_to_apply()
 
     return Answer(summary, show, result.exit_code, settle)
+
+
+def _refuse_option(profile: str, option: str) -> None:
+    """Refuses a path that the profile contradicts before the run is opened for it; what else is wrong with the profile, its phases tell."""
+    from helpers import settings as profiles
+    from helpers.errors import MigrationError
+
+    try:
+        found = profiles.load(profile)
+    except MigrationError:
+        return
+    found.for_option(option)
 
 
 def _show_phases(whole: "AllResult", profile: str) -> None:

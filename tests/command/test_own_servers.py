@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from helpers import settings
-from helpers.errors import SettingsError
+from helpers.errors import SettingsError, UsageError
 from helpers.settings import Settings
 
 HEAD = '[profiles.mine]\nstack = "local"\n'
@@ -150,3 +150,17 @@ def test_a_foreign_source_goes_through_the_local_stack(
     there = type(migration)(found)
     there.migrate()
     assert there.verify().equal
+
+
+def test_what_stays_is_the_path_s_and_the_sample_s_only_where_the_source_is(
+    load: Any, local_settings: Settings
+) -> None:
+    assert local_settings.for_option("A") is local_settings
+    assert list(local_settings.for_option("B").tables.stay) == ["event_log"]
+    own = load(f'{HEAD}[profiles.mine.source]\ndbname = "d"\n')
+    assert own.for_option("B").tables.stay == {}
+    staying = load(f'{HEAD}[profiles.mine.tables]\nstay = ["crm.*"]\n')
+    assert list(staying.for_option("B").tables.stay) == ["crm.*"]
+    assert staying.for_option("C").tables.stay == {}
+    with pytest.raises(UsageError, match=r"crm\.\* would stay"):
+        staying.for_option("A")

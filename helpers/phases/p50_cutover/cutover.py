@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from helpers import checklist, export, load
+from helpers.assessment import hybrid
 from helpers.cutover import health, last_difference
 from helpers.cutover.health import Health
 from helpers.engines import destination
@@ -251,8 +252,12 @@ class Cutover(Switching):
             if table.in_part:
                 back = f"not at all ({table.in_part}), and a rollback refuses if it was written to"
             back = "none: PostgreSQL stays the original" if self._refreshes else f"rollback: {back}"
-            rows.append((str(table), "carry over if changed, compare every cell", back))
+            action = "; ".join(filter(None, ("carry over if changed, compare every cell", table.in_part)))
+            rows.append((str(table), action, back))
         rows += [(name, f"leave: {why}", "") for name, why in left_by_profile(self._catalog().left_out).items()]
+        if self._refreshes:
+            across = "foreign key between the sides: nobody enforces it afterwards"
+            rows += [(f"{a} → {b}", across, "") for a, b in hybrid.split(self.settings).references]
         legacy = ("stay on", "") if self._refreshes else ("switch off", "rollback: on")
         rows += [(dag, *legacy) for dag in limits.legacy_dags]
         rows += [(dag, "switch on", "rollback: off") for dag in limits.modern_dags]
