@@ -21,6 +21,18 @@ def local_profile(settings: Settings) -> str:
         + _table("local.stage", {"url": own.stage.url})
         + _table("local.snowflake", {"schema": own.snowflake.schema_})
         + _table("local.databricks", {"schema": own.databricks.schema_})
+        + "".join(_table(f"local.{each}", {}) for each in ("aws", "kafka"))
+        + _table(
+            "local.dns",
+            {
+                "zone": "t.example.com",
+                "record": "r.t.example.com",
+                "legacy": "l.t.example.com",
+                "modern": "m.t.example.com",
+                "ttl": 0,
+                "seconds": 0,
+            },
+        )
     )
 
 

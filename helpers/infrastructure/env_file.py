@@ -6,14 +6,13 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from helpers import PROJECT
 from helpers.credentials import named_like_a_secret
-from helpers.errors import SettingsError
 from helpers.finding import Finding, stop, warning
 from helpers.ledger.folders import create_exclusively
 from helpers.redaction import SHORTEST
@@ -49,29 +48,28 @@ def findings(profile: str, file: Path, needed: Mapping[str, str]) -> Iterator[Fi
         yield stop(tracked, f"git tracks it, and it holds the value of {name}", "take it out, and change that secret")
 
 
-def copy(folder: Path = PROJECT) -> bool:
-    """Writes `.env` as a copy of `.env.example`, for its owner alone to read.
+def referred(profile: str, file: Path) -> tuple[str, ...]:
+    """The variables of the environment that a profile refers to."""
+    return tuple(sorted(referred_variables(file, profile)))
+
+
+def copy(folder: Path = PROJECT, names: Sequence[str] = ()) -> bool:
+    """Writes `.env` as a copy of `.env.example`, or where there is none with `names` as comments; for its owner alone to read.
 
     Returns:
         Whether it was made; one that is there is never touched.
-
-    Raises:
-        SettingsError: there is no `.env.example` to copy.
     """
-    return create_exclusively(folder / NAME, _text(folder / EXAMPLE))
+    text = _text(folder / EXAMPLE) or "".join(f"# {name}=\n" for name in names)
+    return create_exclusively(folder / NAME, text)
 
 
 def offered(example: Path) -> tuple[str, ...]:
-    """The names that `.env.example` shows, set or as a comment."""
+    """The names that `.env.example` shows, set or as a comment; none where there is no such file."""
     return tuple(match[1] for line in _text(example).splitlines() if (match := _COMMENTED.match(line)))
 
 
 def _text(example: Path) -> str:
-    try:
-        return example.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        why = "it does not exist"
-        raise SettingsError(f"copy {EXAMPLE}", on=str(example), why=why, next_step="restore it from git") from None
+    return example.read_text(encoding="utf-8") if example.exists() else ""
 
 
 def _look_at_file(path: Path, own: Mapping[str, str | None], example: Path) -> Iterator[Finding]:

@@ -14,14 +14,12 @@ from helpers.settings import Settings
 
 MODERN = PROJECT / "pipeline" / "terraform"
 LEGACY = PROJECT / "pipeline" / "legacy" / "terraform"
-
-BASE = ("module.network", "module.storage", "module.monitoring", "module.dns")
-SNOWFLAKE = ("module.snowflake",)
-KAFKA = ("module.kafka",)
+"""The modules that this project ships; what a profile has is in its settings."""
 
 SCHEMAS = ("LANDING", "MARTS")
 """Beside that of the migrated tables."""
 
+_VARIABLE = re.compile(r'^variable\s+"(\w+)"', re.M)
 _RESOURCE = re.compile(r'^resource\s+"(\w+)"\s+"(\w+)"', re.M)
 _MODULE = re.compile(r'^module\s+"(\w+)"\s*\{(.*?)^\}', re.M | re.S)
 _SOURCE = re.compile(r'^\s*source\s*=\s*"([^"]+)"', re.M)
@@ -57,6 +55,18 @@ def declared(module: Path, targets: Sequence[str] = ()) -> list[Declared]:
                 index = "[0]" if re.search(r"^\s*count\s*=", match[2], re.M) else ""
                 found += _resources(module, module / source[1], f"module.{match[1]}{index}.")
     return [each for each in found if not targets or any(within(each.address, target) for target in targets)]
+
+
+def variables_of(module: Path) -> frozenset[str]:
+    """The names of the variables that a root module declares."""
+    return frozenset(
+        match[1] for file in module.glob("*.tf") for match in _VARIABLE.finditer(file.read_text(encoding="utf-8"))
+    )
+
+
+def is_shipped(module: Path) -> bool:
+    """Whether a module is one of this project's, of which it is known what it makes."""
+    return module.resolve() in (MODERN, LEGACY)
 
 
 def within(address: str, target: str) -> bool:

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from helpers import PROJECT
 from helpers.errors import SettingsError
 from helpers.local import folder, people, stack
 from helpers.settings import Resolved, Source, source_keys
@@ -53,7 +54,21 @@ _RULES = {
     ),
     "aws": _Rule(("endpoint", "access_key", "secret_key"), engines=("moto",), takes=("dns",)),
     "airflow": _Rule(("url",), engines=("local",)),
+    "terraform": _Rule(("module", "legacy_module")),
 }
+_OWN_DATABASE = ("host", "port", "dbname", "url", "service")
+"""A source that has one of them otherwise is not the sample's."""
+
+_FOR_THE_SAMPLE = {
+    "aws": {"aws"},
+    "kafka": {"kafka"},
+    "airflow": {"airflow", "dags"},
+    "dns": frozenset(),
+    "terraform": frozenset(),
+}
+"""What stands around the sample's pipeline. To another one a stand-in is given only where the profile has one of these sections, so
+that no step of its checklist is ticked by a system that it does not have; a record or a module of the sample's never."""
+
 _WHOLE = {"approvals": "people", "sla": "seconds"}
 """Tables that a profile gives as a whole: more keys would be more people who may sign."""
 
@@ -71,6 +86,9 @@ def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
         LocalStackError: the stack is not up.
     """
     given = dict(_sections())
+    if _otherwise(_OWN_DATABASE, written.get("source", {}), given["source"]):
+        unnamed = {name for name, by in _FOR_THE_SAMPLE.items() if not by & written.keys()}
+        given = {name: section for name, section in given.items() if name not in unnamed}
     for name, rule in _RULES.items():
         section = written.get(name, {})
         own, unheeded = (_otherwise(keys, section, given.get(name, {})) for keys in (rule.own, rule.unheeded))
@@ -157,6 +175,7 @@ def _sections() -> dict[str, Any]:
         "archive": {"url": "s3://archive/legacy/", "retention_days": 1},
         "kafka": {"engine": "noida-db", "partitions": 3, "replicas": 1, "landing": f"s3://{s3['bucket']}/events/"},
         "aws": {"engine": "moto"},
+        "terraform": _terraform(),
         "sla": {
             "views": ["open_orders", "product_ranking"],
             "seconds": {"sales_daily": 60, "sales_monthly": 60, "open_orders": 60, "product_ranking": 60},
@@ -176,6 +195,19 @@ def _sections() -> dict[str, Any]:
             "seconds": 0,
         },
         "cutover": {"probes": 5},
+    }
+
+
+def _terraform() -> dict[str, Any]:
+    return {
+        "module": str(PROJECT / "pipeline" / "terraform"),
+        "targets": {
+            "s10-base": ["module.network", "module.storage", "module.monitoring", "module.dns"],
+            "s10-snowflake": ["module.snowflake"],
+            "s10-kafka": ["module.kafka"],
+        },
+        "legacy_module": str(PROJECT / "pipeline" / "legacy" / "terraform"),
+        "variables": {"name": "sales-pipeline", "zone_name": "sales.example.com"},
     }
 
 

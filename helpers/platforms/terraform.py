@@ -40,6 +40,12 @@ from helpers.settings.local_stack import local_stack
 from helpers.stopping import OUTLIVES
 
 PLAN = "runbook.tfplan"
+LOCK_FILE = ".terraform.lock.hcl"
+"""Of the providers' versions."""
+
+_READ = ("*.tf", "*.tf.json", "*.tfvars")
+"""What Terraform reads of a folder by itself."""
+
 LOCK_TIMEOUT = "60s"
 """Of the state: an apply of an earlier attempt, whose notebook was killed, may still be ending."""
 
@@ -169,6 +175,11 @@ def apply(plan: TerraformPlan) -> Applied:
     return Applied(int(summary["add"]), int(summary["change"]), int(summary["remove"]), held)
 
 
+def on_stand_ins(settings: Settings) -> bool:
+    """Whether a profile's infrastructure is made in the local stack's stand-ins."""
+    return settings.values.aws is not None and settings.aws.engine == "moto"
+
+
 def resources(module: Path, settings: Settings) -> list[str]:
     """Addresses of the resources that the state of a module holds; it does not ask the services.
 
@@ -236,7 +247,7 @@ def _working(module: Path, settings: Settings, *, fresh: bool = True, override: 
     python = environments.python("cloud")
     folder = _folder(module, settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    environment = child_environment("AWS_", "SNOWFLAKE_")
+    environment = child_environment("AWS_", "SNOWFLAKE_", "TF_VAR_")
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if fresh:
@@ -246,7 +257,7 @@ def _working(module: Path, settings: Settings, *, fresh: bool = True, override: 
             "TF_IN_AUTOMATION": "1",
             "CHECKPOINT_DISABLE": "1",
         }
-        if settings.aws.engine == "moto":
+        if on_stand_ins(settings):
             environment = local_stack().prepare_terraform(folder, settings, environment, override=override)
         else:
             environment |= _credentials(settings)
@@ -258,9 +269,9 @@ def _working(module: Path, settings: Settings, *, fresh: bool = True, override: 
 def _credentials(settings: Settings) -> dict[str, str]:
     """What the providers read from the environment by themselves: the profile's, and what `.env` has for them."""
     own = dotenv_values(settings.file.parent / ".env")
-    found = {name: value for name, value in own.items() if value and name.startswith(("AWS_", "SNOWFLAKE_"))}
-    account = settings.aws
-    if account.access_key and account.secret_key:
+    found = {name: value for name, value in own.items() if value and name.startswith(("AWS_", "SNOWFLAKE_", "TF_VAR_"))}
+    account = settings.values.aws
+    if account and account.access_key and account.secret_key:
         found |= {
             "AWS_ACCESS_KEY_ID": account.access_key,
             "AWS_SECRET_ACCESS_KEY": account.secret_key.get_secret_value(),
@@ -283,7 +294,11 @@ def _folder(module: Path, settings: Settings) -> Path:
         base = local_stack().root().resolve() / "terraform"
     else:
         base = settings.file.parent / ".terraform-runbook"
-    return base / settings.profile / _name(module)
+    own = settings.file.parent.resolve()
+    path = module.resolve()
+    # By its place beside the settings: the state's key must not change where the project is checked out elsewhere.
+    beside = path.is_relative_to(own) and not path.is_relative_to(PROJECT / "pipeline") and path != own
+    return base / settings.profile / ("-".join(path.relative_to(own).parts) if beside else _name(module))
 
 
 def _name(module: Path) -> str:
@@ -295,20 +310,28 @@ def _name(module: Path) -> str:
 
 
 def _copy(module: Path, folder: Path) -> None:
-    for old in (*folder.glob("*.tf"), *folder.glob("*.tf.json")):
-        old.unlink()
-    shutil.rmtree(folder / "modules", ignore_errors=True)
-    for file in (*module.glob("*.tf"), *module.glob("*.tf.json")):
-        shutil.copyfile(file, folder / file.name)
-    if (module / "modules").is_dir():
-        shutil.copytree(module / "modules", folder / "modules", ignore=shutil.ignore_patterns(".terraform*"))
+    for pattern in (*_READ, "*.tfvars.json"):
+        for old in folder.glob(pattern):
+            old.unlink()
+    for own in {each.name for each in module.iterdir() if each.is_dir() and not each.name.startswith(".")} | {
+        "modules"
+    }:
+        shutil.rmtree(folder / own, ignore_errors=True)
+    # The state may lie within the module: it is not copied into itself.
+    inside = folder.relative_to(module).parts[:1] if folder.is_relative_to(module) else ()
+
+    def left_out(_: str, names: list[str]) -> list[str]:
+        hidden = (name for name in names if name.startswith(".") and name != LOCK_FILE)
+        return [*hidden, *inside, *(name for name in names if ".tfstate" in name or name.endswith(".tfplan"))]
+
+    shutil.copytree(module, folder, ignore=left_out, dirs_exist_ok=True)
 
 
 def _init(settings: Settings, work: _Work, *, backend: bool = True) -> tuple[str, dict[str, Any]]:
     given = settings.terraform.backend
     if not backend:
         return "init", {"backend": False}
-    if settings.aws.engine == "moto" or not given:
+    if on_stand_ins(settings) or not given:
         return "init", {"reconfigure": True}
     key = f"{given['key'].strip('/')}/{work.folder.name}.tfstate"
     arguments = [f"{name}={value}" for name, value in {**given, "key": key}.items()]

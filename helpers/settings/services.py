@@ -77,8 +77,20 @@ class Aws(Server):
 
 
 class Terraform(Section):
-    """Where Terraform keeps its state."""
+    """The infrastructure that phase 10 makes with Terraform, and where Terraform keeps its state. Without a module, nothing is made:
+    the steps are not applicable, or exist elsewhere."""
 
+    module: Annotated[str | None, example("infra")] = None
+    """The folder of the root module that is planned and applied, relative to this file. Whatever it calls lies within it."""
+    targets: Annotated[
+        dict[Literal["s10-base", "s10-snowflake", "s10-kafka"], tuple[str, ...]],
+        example({"s10-base": ["module.network"], "s10-snowflake": ["module.snowflake"]}),
+    ] = Field(default_factory=dict)
+    """Which addresses of it each step makes; without any, `s10-base` makes the whole module."""
+    legacy_module: Annotated[str | None, example("infra/legacy")] = None
+    """The root module of the legacy infrastructure: option C deploys it, and the clean-up of option A destroys it."""
+    variables: Annotated[dict[str, str], example({"name": "library"})] = Field(default_factory=dict)
+    """Values of the modules' variables, beside `*.tfvars` and TF_VAR_… in the environment, which win. No secret."""
     folder: Annotated[str | None, example("terraform-state")] = None
     """For working copies, plans and, without a backend, the state; relative to this file."""
     backend: Annotated[
@@ -89,6 +101,8 @@ class Terraform(Section):
 
     @model_validator(mode="after")
     def _has_a_place(self) -> Terraform:
+        if self.targets and not self.module:
+            raise ValueError("targets are addresses of a module: name it, too")
         if self.backend and not {"bucket", "key", "region"} <= set(self.backend):
             raise ValueError("a backend needs bucket, key and region")
         return self

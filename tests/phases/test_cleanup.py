@@ -19,7 +19,9 @@ from cutover_support import Project, opened, write_profile
 from helpers import archive
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
 from helpers.infrastructure import resources as infrastructure
+from helpers.infrastructure import tf_vars
 from helpers.ledger.gate import gate
+from helpers.phases.p10_infrastructure import plan as infrastructure_plan
 from helpers.phases.p50_cutover.cleanup import Cleanup
 from helpers.pipelines import dashboard
 from helpers.platforms import terraform
@@ -47,10 +49,12 @@ def test_it_is_archived_then_destroyed_by_two_and_documented(project: Project) -
         project.folder, project.migration,
         "[profiles.local.approvals.thresholds]\ndestructive = 2\n"
         f'[profiles.local.terraform]\nfolder = "{project.folder}/terraform"\n'
+        f'legacy_module = "{infrastructure.LEGACY}"\n'
         f'[profiles.local.archive]\nurl = "s3://archive/{project.migration.name}/"\n',
     )  # fmt: skip
     first = walk(project)
-    variables = first._variables()
+    environment = tf_vars.environment(project.folder)
+    variables = infrastructure_plan.variables(infrastructure.LEGACY, first.settings, environment, {})
     made = terraform.apply(terraform.plan(infrastructure.LEGACY, variables, settings=first.settings))
     assert made.created > 0
     with pytest.raises(UsageError, match="not the gate's token"):

@@ -226,11 +226,65 @@ def test_the_gate_closes_on_a_missing_variable(
     local_settings: Settings, no_terraform: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "helpers.phases.p10_infrastructure.plan.needed", lambda settings: {"RUNBOOK_TEST_ZONE": "it is sought"}
+        "helpers.phases.p10_infrastructure.plan.needed", lambda module, settings: {"RUNBOOK_TEST_ZONE": "it is sought"}
     )
     phase = Infrastructure("local", "A", apply=False)
     with pytest.raises(GateClosed, match="RUNBOOK_TEST_ZONE"):
         phase.check_environment()
+
+
+def test_without_a_module_nothing_is_made_and_what_is_there_is_looked_at(
+    local_settings: Settings, no_terraform: None, migration_toml: Callable[..., Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A team whose infrastructure exists already; its source is not the stack's own."""
+    monkeypatch.setenv("RUNBOOK_TEST_WEBHOOK", "https://hooks.example.com/x")
+    monkeypatch.chdir(tmp_path)
+    migration_toml(
+        '[profiles.local]\nstack = "local"\n[profiles.local.source]\ndbname = "postgres"\n'
+        '[profiles.local.notify]\nwebhook = { env = "RUNBOOK_TEST_WEBHOOK" }\n'
+    )
+    phase = Infrastructure("local", "A", apply=False)
+    assert list(phase.environment().index) == ["RUNBOOK_TEST_WEBHOOK"]
+    environment = phase.check_environment()
+    validated = phase.validate(environment)
+    assert isinstance(validated, Token)
+    said = [phase.findings("s10-validate"), phase.base(validated), phase.snowflake(validated), phase.kafka(validated)]
+    assert [each["what"].iloc[0].partition(" (")[0] for each in said] == [
+        "not applicable: no step of this run applies the module",
+        "not applicable: the profile has no Terraform module",
+        "not applicable: the profile has no Terraform module",
+        "not applicable: the profile has no Kafka",
+    ]
+    milestone = phase.milestone()
+    assert isinstance(milestone, Token) and not milestone.rehearsed
+    seen = phase.findings("s10-milestone")
+    assert {"s10-base", "s10-snowflake", "s10-kafka"} <= set(seen["on"]) and any(
+        "fakesnow" in what for what in seen["what"]
+    )
+    assert any(on.startswith("stage: ") for on in seen["on"])
+    assert phase.summary().startswith("NOTHING MADE HERE: the profile has no Terraform module")
+
+
+def test_what_a_profile_makes_of_its_own_module(
+    local_settings: Settings, no_terraform: None, migration_toml: Callable[..., Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "infra").mkdir()
+    (tmp_path / "infra" / "main.tf").write_text('variable "name" {}\nresource "null_resource" "library" {}\n')
+    migration_toml(
+        '[profiles.local]\nstack = "local"\n[profiles.local.source]\nhost = "db.example.com"\ndbname = "library"\n'
+        'user = "reader"\n[profiles.local.terraform]\nmodule = "infra"\n'
+    )
+    phase = Infrastructure("local", "A", apply=False)
+    base = phase.base(phase.validate(phase.check_environment()))
+    assert list(base.index) == ["null_resource.library"]
+    assert phase.absent["s10-snowflake"].startswith("s10-base makes the whole module")
+    assert "TF_VAR_name: prefix of everything that is made" in list(phase.environment()["for"])
+    assert phase.summary().startswith("REHEARSED: infra declares 1 resources")
+    milestone = phase.milestone()
+    assert isinstance(milestone, Token) and milestone.rehearsed
 
 
 def test_a_switch_that_is_neither_true_nor_false_is_named() -> None:

@@ -40,7 +40,12 @@ def own(local_settings: Settings, tmp_path: Path) -> Settings:
 
 def variables(settings: Settings, **more: str) -> dict[str, str]:
     name = f"t{uuid4().hex[:8]}"
-    return {**infrastructure_plan.variables(settings, {}, {}), "name": name, "zone_name": f"{name}.example.com", **more}
+    return {
+        **infrastructure_plan.variables(infrastructure.MODERN, settings, {}, {}),
+        "name": name,
+        "zone_name": f"{name}.example.com",
+        **more,
+    }
 
 
 @pytest.mark.parametrize("module", [infrastructure.MODERN, infrastructure.LEGACY], ids=["modern", "legacy"])
@@ -209,14 +214,14 @@ def test_a_schema_dropped_behind_terraforms_back_is_seen(project: Project, monke
     phase = Infrastructure("local", "A", apply=True)
     switches = {"enable_snowflake_objects": "true"}
     planned = terraform.plan(
-        infrastructure.MODERN, phase._variables(switches), targets=infrastructure.SNOWFLAKE, settings=phase.settings
+        infrastructure.MODERN, phase._variables(switches), targets=["module.snowflake"], settings=phase.settings
     )
     assert {"aws_s3_bucket", "snowflake_schema"} <= {change.type for change in planned.changes}
     terraform.apply(planned)
     target = phase.settings.snowflake
     with snowflake.connect(target) as session:
         session.execute(f"DROP SCHEMA {snowflake.identifier(target.database, target.schema_)}", doing="spoil")
-    found = phase._probe("s10-snowflake", infrastructure.SNOWFLAKE, switches)("0" * 32, {})
+    found = phase._probe("s10-snowflake", ("module.snowflake",), switches)("0" * 32, {})
     assert found.answer == "not done" and f'this["{target.schema_}"] (create)' in found.how, found.how
 
 
@@ -230,7 +235,9 @@ def test_outside_a_run_nothing_is_applied(project: Project, monkeypatch: pytest.
 
 
 def test_the_legacy_module_is_applied_and_destroyed(own: Settings) -> None:
-    given = variables(own, db_password="legacy-password-of-this-test")
+    given = {**infrastructure_plan.variables(infrastructure.LEGACY, own, {}, {})} | variables(
+        own, db_password="legacy-password-of-this-test"
+    )
     planned = terraform.plan(infrastructure.LEGACY, given, settings=own)
     assert "aws_db_instance" in {change.type for change in planned.changes}
     applied = terraform.apply(planned)
@@ -246,5 +253,5 @@ def test_a_production_profile_is_told_what_it_lacks() -> None:
             "aws": {"region": "eu-central-1"},
         }
     )
-    needed = infrastructure_plan.needed(Settings("production", Path("migration.toml"), values))
+    needed = infrastructure_plan.needed(infrastructure.MODERN, Settings("production", Path("migration.toml"), values))
     assert set(needed) == {"PIPELINE_NAME", "DNS_ZONE", "SNOWFLAKE_ORGANIZATION", "SNOWFLAKE_ACCOUNT"}

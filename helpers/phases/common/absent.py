@@ -6,6 +6,7 @@ A step whose system the profile does not have is not applicable, and never ticke
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from helpers import checklist
@@ -31,9 +32,12 @@ def absent_steps(settings: Settings, option: str) -> dict[str, str]:
     for step in (name for box in checklist.steps_for_option(option) for name in box.ids):
         if (theirs := settings.elsewhere.get(checklist.elsewhere_by(step) or "")) is not None:
             found[step] = f"{theirs.what} ({theirs.link})"
-    for lack in (*_lacks(settings), *_of_hybrid(option)):
+    for lack in (*_lacks(settings), *_terraform(settings), *_of_hybrid(option)):
         for step in lack.steps:
             found.setdefault(step, lack.why)
+    for validated, made in _VALIDATED.items():
+        if all(step in found for step in made):
+            found.setdefault(validated, "no step of this run applies the module")
     return found
 
 
@@ -43,6 +47,34 @@ def _of_hybrid(option: str) -> Iterator[_Lack]:
         yield _Lack(why, ("s50-freeze", "s50-freeze-holds", "s90-unfreeze"))
         why = "on option B PostgreSQL stays the original, and nothing that is in the target alone is brought back"
         yield _Lack(why, ("s90-compare", "s90-recovery", "s90-verify"))
+
+
+def module_of(settings: Settings, option: str) -> Path | None:
+    """The root module of Terraform that phase 10 makes; None where the profile has none."""
+    named = settings.terraform.legacy_module if option == "C" else settings.terraform.module
+    return (settings.file.parent / named).resolve() if named else None
+
+
+_VALIDATED = {"s10-validate": ("s10-base", "s10-snowflake", "s10-kafka"), "s10-legacy-validate": ("s10-legacy",)}
+
+
+def _terraform(settings: Settings) -> Iterator[_Lack]:
+    own, at = settings.terraform, f"[profiles.{settings.profile}"
+    steps = ("s10-base", "s10-snowflake", "s10-kafka")
+    if settings.values.snowflake is None:
+        yield _Lack(f"the profile has no Snowflake ({at}.snowflake])", ("s10-snowflake",))
+    if settings.values.kafka is None:
+        yield _Lack(f"the profile has no Kafka ({at}.kafka])", ("s10-kafka",))
+    if own.module is None:
+        yield _Lack(f"the profile has no Terraform module ({at}.terraform] module)", steps)
+    elif not own.targets:
+        yield _Lack(f"s10-base makes the whole module: {at}.terraform.targets] names no part of it", steps[1:])
+    else:
+        why = f"{at}.terraform.targets] names nothing of the module for this step"
+        yield _Lack(why, tuple(step for step in steps if step not in own.targets))
+    if own.legacy_module is None:
+        why = f"the profile has no Terraform module of the legacy infrastructure ({at}.terraform] legacy_module)"
+        yield _Lack(why, ("s10-legacy", "s50-remove-legacy"))
 
 
 def _lacks(settings: Settings) -> Iterator[_Lack]:

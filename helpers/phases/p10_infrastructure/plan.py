@@ -9,14 +9,12 @@ from pathlib import Path
 from helpers.infrastructure import resources as infrastructure
 from helpers.infrastructure import tf_vars
 from helpers.phases.common.plan import StepPlan, plan_step
+from helpers.platforms import terraform
 from helpers.platforms.terraform import TerraformPlan
 from helpers.settings import Settings
 from helpers.settings.local_stack import local_stack
 
 COLUMNS = ["address", "action", "type", "what", "values"]
-
-DEFAULTS = {"name": "sales-pipeline", "zone_name": "sales.example.com"}
-"""Of `variables.tf`, where what was deployed is looked for under these names."""
 
 
 def plan_files(step: str, what: str, module: Path, targets: Sequence[str], settings: Settings) -> StepPlan:
@@ -43,7 +41,7 @@ def plan_changes(step: str, what: str, planned: TerraformPlan, targets: Sequence
 
 def left_out(module: Path, targets: Sequence[str], settings: Settings) -> Mapping[str, str]:
     """What of a module is not made on the local stack, and why; nothing elsewhere."""
-    if settings.aws.engine != "moto":
+    if not terraform.on_stand_ins(settings):
         return {}
     there = {each.address for each in infrastructure.declared(module, targets)}
     return {address: why for address, why in local_stack().terraform_leaves_out().items() if address in there}
@@ -51,7 +49,7 @@ def left_out(module: Path, targets: Sequence[str], settings: Settings) -> Mappin
 
 def checked_by(module: Path, settings: Settings) -> list[tuple[str, str]]:
     """Per provider of a module, what its validation rests on."""
-    if settings.aws.engine != "moto":
+    if not terraform.on_stand_ins(settings):
         return []
     aws_version, snowflake_version = local_stack().terraform_providers()
     found = [(f"hashicorp/aws {aws_version}", "the module is what the genuine provider takes")]
@@ -64,11 +62,15 @@ def checked_by(module: Path, settings: Settings) -> list[tuple[str, str]]:
     return found
 
 
-def variables(settings: Settings, environment: Mapping[str, str], switches: Mapping[str, str]) -> dict[str, str]:
-    """Terraform's variables: what the environment says, above it what the profile knows, above that the step's switches."""
-    given = {**DEFAULTS, **tf_vars.variables(environment)}
+def variables(
+    module: Path, settings: Settings, environment: Mapping[str, str], switches: Mapping[str, str]
+) -> dict[str, str]:
+    """Those of a module's variables that are known: what the settings give, above it what the environment says, above it what the
+    profile's other sections know, above that the step's switches."""
+    given = {**settings.terraform.variables, **tf_vars.variables(environment)}
     values = settings.values
-    given["region"] = settings.aws.region
+    if values.aws:
+        given["region"] = values.aws.region
     if target := values.snowflake:
         organization, _, account = target.account.partition("-")
         if account:
@@ -78,14 +80,15 @@ def variables(settings: Settings, environment: Mapping[str, str], switches: Mapp
             **({"snowflake_warehouse": target.warehouse} if target.warehouse else {}),
             **({"snowflake_role": target.role} if target.role else {}),
         }  # fmt: skip
-    if values.stack == "local" and values.source and values.source.password:
+    if values.stack == "local" and infrastructure.is_shipped(module) and values.source and values.source.password:
         given.setdefault("db_password", values.source.password.get_secret_value())
-    return {**given, **switches}
+    declared = infrastructure.variables_of(module)
+    return {name: value for name, value in {**given, **switches}.items() if name in declared}
 
 
-def origins(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """Where each of Terraform's variables has its value from."""
-    own, given = tf_vars.variables(environment), variables(settings, environment, {})
+def origins(module: Path, settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Where each of a module's variables has its value from."""
+    own, given = tf_vars.variables(environment), variables(module, settings, environment, {})
     found = {}
     for each in tf_vars.VARIABLES:
         if each.terraform not in given:
@@ -93,29 +96,32 @@ def origins(settings: Settings, environment: Mapping[str, str]) -> dict[str, str
         if own.get(each.terraform) == given[each.terraform]:
             found[each.terraform] = f"from {each.env}"
         else:
-            default = each.terraform in DEFAULTS and each.terraform not in own
-            found[each.terraform] = f"the default, as {each.env} is not set" if default else "from the profile"
+            default = each.terraform in settings.terraform.variables and each.terraform not in own
+            found[each.terraform] = f"the settings', as {each.env} is not set" if default else "from the profile"
     return found
 
 
-def needed(settings: Settings) -> dict[str, str]:
-    """Variables without which the phase cannot act, each with what it is for; none on the local stack."""
-    if settings.values.stack == "local":
+_NEEDED = {
+    "name": "everything that is made is named after it",
+    "zone_name": "clients find the pipeline by it",
+    "snowflake_organization": "the provider finds the account by it",
+    "snowflake_account": "the provider finds the account by it",
+}
+
+
+def needed(module: Path, settings: Settings) -> dict[str, str]:
+    """Variables of the environment that a module of this project has to be given, each with what it is for; the defaults of these are
+    the sample's. What another module lacks, Terraform says itself."""
+    if not infrastructure.is_shipped(module) or terraform.on_stand_ins(settings):
         return {}
-    found = {
-        "PIPELINE_NAME": "everything that is made is named after it",
-        "DNS_ZONE": "clients find the pipeline by it",
-    }
-    target = settings.values.snowflake
-    if target is None or "-" not in target.account:
-        for name in ("SNOWFLAKE_ORGANIZATION", "SNOWFLAKE_ACCOUNT"):
-            found[name] = "the provider finds the account by it"
-    return found
+    lacking = infrastructure.variables_of(module) - variables(module, settings, {}, {}).keys()
+    envs = {each.terraform: each.env for each in tf_vars.VARIABLES}
+    return {envs[name]: why for name, why in _NEEDED.items() if name in lacking and name in envs}
 
 
 def cost(settings: Settings) -> str:
     """What can be said of it."""
-    if settings.aws.engine == "moto":
+    if terraform.on_stand_ins(settings):
         return "none: stand-ins on this machine"
     return (
         "not estimated: prices are the region's; a Kafka cluster costs from its first hour, a warehouse while it works"

@@ -7,6 +7,7 @@ new system; the notebook says so, and it has its own approval.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,12 +16,12 @@ from helpers import archive, checklist
 from helpers.archive import record as archive_record
 from helpers.errors import SettingsError
 from helpers.finding import warning
-from helpers.infrastructure import resources as infrastructure
 from helpers.infrastructure import tf_vars
 from helpers.ledger.folders import run_folder
 from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import Found
 from helpers.phases.common import earlier
+from helpers.phases.common.absent import module_of
 from helpers.phases.common.phase import part_of
 from helpers.phases.common.switches import Switching, plan_change, plan_tables
 from helpers.phases.p10_infrastructure import plan as infrastructure_plan
@@ -82,15 +83,16 @@ class Cleanup(Switching):
     def remove_legacy(self, archived: object) -> pd.DataFrame:
         """Destroys what Terraform has made for the legacy pipeline, once enough people have approved exactly that."""
         require(archived, ARCHIVED, apply=self.apply)
-        module = infrastructure.LEGACY
-        what = f"destroy what {module.relative_to(module.parents[2])} has made in {aws.address(self.settings.aws)}"
-        inputs = {"module": infrastructure_plan.module_digest(module), "where": aws.address(self.settings.aws)}
+        module, account = self._legacy, self.settings.values.aws
+        where = aws.address(account) if account else "the services of its providers"
+        what = f"destroy what {'/'.join(module.parts[-2:])} has made in {where}"
+        inputs = {"module": infrastructure_plan.module_digest(module), "where": where}
         with self.step(REMOVED, inputs, probe=self._is_gone) as step:
             if not self.apply:
                 return self.shown(step, infrastructure_plan.plan_files(REMOVED, what, module, (), self.settings))
             if not step.skipped:
                 environment = tf_vars.environment(self.settings.file.parent)
-                variables = infrastructure_plan.variables(self.settings, environment, {})
+                variables = infrastructure_plan.variables(module, self.settings, environment, {})
                 planned = terraform.plan(module, variables, destroy=True, settings=self.settings)
                 # By address and name: a service reports some values differently at every look, such as until when a
                 # database can be restored, and a signature must outlast that.
@@ -156,6 +158,12 @@ class Cleanup(Switching):
         """What that check has said, the most severe first."""
         return super().findings(name)
 
+    @property
+    def _legacy(self) -> Path:
+        module = module_of(self.settings, "C")
+        assert module is not None, "without a module of the legacy infrastructure, its removal is absent"
+        return module
+
     def _is_archived(self, load_id: str, result: Mapping[str, Any]) -> Found:
         if not result:
             return Found("not done", "nothing says that an archive was finished")
@@ -164,7 +172,7 @@ class Cleanup(Switching):
         return Found("done" if found else "not done", how, result)
 
     def _is_gone(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        held = terraform.resources(infrastructure.LEGACY, self.settings)
+        held = terraform.resources(self._legacy, self.settings)
         how = f"the state holds {len(held)} resources of the legacy pipeline"
         return Found("done" if not held and result else "not done", how, result)
 
