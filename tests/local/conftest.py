@@ -39,10 +39,10 @@ def connection(local_environment: stack.Environment) -> Iterator[Any]:
     """A connection in a schema of the test's own."""
     with snowflake.connector.connect(**local_environment.snowflake) as connection:
         schema = f"T{uuid.uuid4().hex[:8].upper()}"
-        connection.cursor().execute(f'CREATE SCHEMA "SALES"."{schema}"')
+        connection.cursor().execute(f'CREATE SCHEMA "STAND_IN"."{schema}"')
         yield connection
         connection.cursor().execute("ROLLBACK")
-        connection.cursor().execute(f'DROP SCHEMA "SALES"."{schema}"')
+        connection.cursor().execute(f'DROP SCHEMA "STAND_IN"."{schema}"')
 
 
 Run = Callable[..., list[tuple[Any, ...]]]

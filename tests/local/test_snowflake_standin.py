@@ -42,9 +42,22 @@ class TestLogin:
     ) -> None:
         with snowflake.connector.connect(**local_environment.snowflake) as connection:
             cursor = connection.cursor()
-            assert cursor.execute("SELECT CURRENT_DATABASE(), CURRENT_SCHEMA()").fetchall() == [("SALES", "MIGRATED")]
-            cursor.execute("SELECT COUNT(*) FROM \"SALES\".INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = 'MIGRATED'")
+            assert cursor.execute("SELECT CURRENT_DATABASE(), CURRENT_SCHEMA()").fetchall() == [
+                ("STAND_IN", "MIGRATED")
+            ]
+            cursor.execute(
+                "SELECT COUNT(*) FROM \"STAND_IN\".INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = 'MIGRATED'"
+            )
             assert cursor.fetchall() == [(0,)]
+
+    def test_a_schema_named_as_sources_name_theirs_hides_no_other(self, run: Run) -> None:
+        run('CREATE SCHEMA IF NOT EXISTS "sales"')
+        try:
+            run('CREATE SCHEMA "BESIDE_SALES"')
+            run('CREATE TABLE "BESIDE_SALES"."T" (A INT)')
+            run('DROP SCHEMA "STAND_IN"."BESIDE_SALES"')
+        finally:
+            run('DROP SCHEMA "STAND_IN"."sales"')
 
     def test_warehouses_roles_and_session_parameters_change_nothing(self, run: Run) -> None:
         for statement in (
@@ -249,11 +262,11 @@ class TestTables:
         run('CREATE TEMPORARY TABLE "temporary" (a INTEGER)')
         schema = connection.schema
         assert run(
-            f"SELECT TABLE_NAME, COMMENT, TABLE_TYPE FROM \"SALES\".INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = '{schema}'"
+            f"SELECT TABLE_NAME, COMMENT, TABLE_TYPE FROM \"STAND_IN\".INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = '{schema}'"
         ) == [('odd "name', "its 'comment", "BASE TABLE")]
         rows = run(
             "SELECT COLUMN_NAME, ORDINAL_POSITION, DATA_TYPE, IS_NULLABLE, CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, "
-            'NUMERIC_SCALE, DATETIME_PRECISION, COMMENT FROM "SALES".INFORMATION_SCHEMA.COLUMNS '
+            'NUMERIC_SCALE, DATETIME_PRECISION, COMMENT FROM "STAND_IN".INFORMATION_SCHEMA.COLUMNS '
             f"WHERE TABLE_SCHEMA = '{schema}' ORDER BY ORDINAL_POSITION"
         )
         assert rows == [
@@ -270,14 +283,14 @@ class TestTables:
             ("n0", 11, "NUMBER", "YES", None, 19, 0, None, None),
             ("v", 12, "TEXT", "YES", 7, None, None, None, None),
         ]
-        described = run(f'DESCRIBE TABLE "SALES"."{schema}"."odd ""name"')
+        described = run(f'DESCRIBE TABLE "STAND_IN"."{schema}"."odd ""name"')
         assert [row[1] for row in described][:8] == [
             "NUMBER(38,9)", "VARCHAR(16777216)", "DATE", "TIME(6)", "TIMESTAMP_NTZ(6)", "TIMESTAMP_TZ(6)", "TIMESTAMP_LTZ(3)", "BINARY(8388608)",
         ]  # fmt: skip
         assert [row[3] for row in described][:2] == ["N", "Y"]
         run('COMMENT ON TABLE "odd ""name" IS \'another\'')
         run('COMMENT ON COLUMN "odd ""name"."select" IS \'one more\'')
-        assert run(f"SELECT COMMENT FROM \"SALES\".INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = '{schema}'") == [
+        assert run(f"SELECT COMMENT FROM \"STAND_IN\".INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = '{schema}'") == [
             ("another",)
         ]
         assert run('DESC TABLE "odd ""name"')[0][9] == "one more"
@@ -285,7 +298,7 @@ class TestTables:
     @pytest.mark.parametrize("schema", ["lower case", 'quo"ted', "Ünï.dot"])
     def test_odd_schemas_and_databases(self, run: Run, schema: str) -> None:
         quoted = '"' + schema.replace('"', '""') + '"'
-        for database in ('"SALES"', '"odd Db"'):
+        for database in ('"STAND_IN"', '"odd Db"'):
             run(f"CREATE DATABASE IF NOT EXISTS {database}")
             run(f"CREATE SCHEMA IF NOT EXISTS {database}.{quoted}")
             run(f"CREATE SCHEMA IF NOT EXISTS {database}.{quoted}")
@@ -372,7 +385,7 @@ class TestTables:
     def test_a_temporary_table_is_the_sessions_own(
         self, run: Run, connection: Any, local_environment: stack.Environment
     ) -> None:
-        place = f'"SALES"."{connection.schema}"."work"'
+        place = f'"STAND_IN"."{connection.schema}"."work"'
         run(f'CREATE OR REPLACE TEMPORARY TABLE {place} ("a" INTEGER NOT NULL, "b" VARCHAR(2))')
         run(f"INSERT INTO {place} VALUES (1, 'x')")
         run('INSERT INTO "work" SELECT "a" + 1, "b" FROM ' + place)

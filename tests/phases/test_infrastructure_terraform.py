@@ -147,7 +147,7 @@ def project(local_settings: Settings, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("DNS_ZONE", f"{name}.example.com")
     yield Project(tmp_path)
     with snowflake.connect(local_settings.snowflake) as session:
-        session.execute(f'DROP SCHEMA IF EXISTS "SALES"."{name.upper()}"', doing="clean up after a test")
+        session.execute(f'DROP SCHEMA IF EXISTS "STAND_IN"."{name.upper()}"', doing="clean up after a test")
 
 
 def test_an_apply_waits_for_its_approval_and_is_then_there_and_answers(project: Project) -> None:

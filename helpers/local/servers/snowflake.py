@@ -18,7 +18,8 @@ from helpers.local.servers.server import LocalServer, python_environment, read
 
 USER = "RUNBOOK"
 ACCOUNT = "local"
-DATABASE = "SALES"
+DATABASE = "STAND_IN"
+"""No name that a schema of somebody's source has: DuckDB could not tell `sales` the schema from SALES the database."""
 SCHEMA = "MIGRATED"
 
 
