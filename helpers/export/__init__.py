@@ -372,7 +372,7 @@ def _with_kept_tables(plan: ExportPlan, former: ExportState, progress: Progress 
                 progress(number, len(plan.state.tables), f"is {table} still the same?")
             source = sources[str(table)]
             if is_unchanged(plan.source, plan.options, plan.snapshot.name, source, table.columns, old):
-                about = ("keys", "foreign_keys", "target_schema", "target_name")
+                about = ("keys", "foreign_keys", "target_schema", "target_name", "where", "omitted", "reason")
                 table = old.model_copy(update={name: getattr(table, name) for name in about})
         tables.append(table)
     return replace(plan, state=plan.state.model_copy(update={"tables": tuple(tables)}), resumed=True)

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from hashlib import sha256
 
 from helpers.errors import SettingsError
+from helpers.model import globs
 from helpers.model.catalog import Column, Key, Masked, PgType, Table
 from helpers.platforms.pg_session import MASK_SALT
 from helpers.platforms.postgres import literal
@@ -31,11 +32,13 @@ def described(table: Table, tables: Tables) -> Table:
     """`table` as the profile describes it.
 
     Raises:
-        SettingsError: no column is left, a constant does not fit, or a generated column would tell what is masked.
+        SettingsError: no column is left, a constant does not fit, a generated column would tell what is masked, or an entry that
+            does not count would have hidden a column that moves.
     """
     if not (found := tables.matched(table.schema, table.name)):
         return table
     glob, match = found
+    _refuse_shown(table, tables, glob)
     if not (match.omit or match.mask or match.where):
         return table
     salt = tables.mask_salt.get_secret_value() if tables.mask_salt else None
@@ -83,6 +86,19 @@ def refuse_unknown_columns(tables: Sequence[Table], described_as: Tables) -> Non
                 where = str(meant[0]) if len(meant) == 1 else f"none of {', '.join(map(str, meant))}"
                 cure = f"did you mean {' or '.join(near)}?" if near else f"name one of {', '.join(sorted(known))}"
                 raise _error(glob, key, f"{where} has no column {', '.join(unknown)}", cure)
+
+
+def _refuse_shown(table: Table, tables: Tables, glob: str) -> None:
+    """One entry counts for a table: what another glob hides must not move because somebody wrote an entry for the table alone."""
+    counts = tables.match[glob]
+    hidden = {*counts.omit, *counts.mask}
+    for other, match in tables.match.items():
+        if other == glob or not globs.match(table.schema, table.name, [other]):
+            continue
+        for key, names in (("omit", match.omit), ("mask", tuple(match.mask))):
+            if shown := [c.name for c in table.columns if c.name in names and c.name not in hidden]:
+                why = f'it says so of {table}.{", ".join(shown)}, and tables.match."{glob}" counts for that table, which does not'
+                raise _error(other, key, why, f'omit or mask {", ".join(shown)} in tables.match."{glob}", too')
 
 
 def _another_key(columns: Iterable[Column], keys: Sequence[Key]) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ from helpers import doctor
 from helpers import export as exporting
 from helpers.assessment import security
 from helpers.errors import SettingsError, UsageError
+from helpers.model import masks
+from helpers.model.catalog import Column, PgType, Table
 from helpers.settings import Compliance, Resolved, Tables
 from helpers.source import survey
 from helpers.source.relations import Choice, Relation
@@ -79,23 +81,21 @@ def test_a_profile_that_was_changed_behind_an_export_verifies_nothing(migration:
     )
 
 
-@pytest.mark.parametrize(
-    ("described", "said"),
-    [
-        ({"include": ["crm.persn", "public.*"]}, "did you mean crm.person"),
-        ({"exclude": ["sales_2026"]}, "partition of public.sales"),
-        ({"include": ["crm.people"]}, "crm.people is a view"),
-        ({"exclude": ["nothing.*"]}, "name one of crm.import_1, crm.person, public.sales"),
-    ],
-)
-def test_a_glob_that_means_nothing_is_refused_with_what_is_called_so(
-    migration: Any, described: dict[str, Any], said: str
-) -> None:
+NOTHING: list[tuple[dict[str, Any], str]] = [
+    ({"include": ["crm.persn", "public.*"]}, "did you mean crm.person"),
+    ({"exclude": ["sales_2026"]}, "partition of public.sales"),
+    ({"include": ["crm.people"]}, "crm.people is a view"),
+    ({"exclude": ["nothing.*"]}, "name one of crm.import_1, crm.person, public.sales"),
+]
+
+
+def test_a_glob_that_means_nothing_is_refused_with_what_is_called_so(migration: Any) -> None:
     migration.source(*SOURCE)
-    _describe(migration, **described)
-    with pytest.raises(SettingsError, match=r"tables\.(include|exclude)") as refused:
-        migration.export()
-    assert said in str(refused.value)
+    for described, said in NOTHING:
+        _describe(migration, **described)
+        with pytest.raises(SettingsError, match=r"tables\.(include|exclude)") as refused:
+            migration.export()
+        assert said in str(refused.value)
     assert migration.bucket.sizes() == {}
 
 
@@ -197,33 +197,33 @@ def test_another_salt_or_condition_than_the_export_s_is_refused(migration: Any) 
         migration.verify()
 
 
-@pytest.mark.parametrize(
-    ("match", "said"),
-    [
-        ({"where": "left_on IS NUL"}, "syntax error"),
-        ({"where": "1"}, "must be type boolean"),
-        ({"where": "left_on > now() - interval '1 year'"}, r"\(now\): write the value instead"),
-        ({"where": "left_on > 'today'"}, "depends on when"),
-        ({"where": "random() < 0.5"}, r"\(random\)"),
-        ({"where": "id IN (SELECT person FROM crm.visit)"}, "reads other rows"),
-        ({"where": "id = 1) OR (id = 2"}, "more than one condition"),
-        ({"where": "true; DROP TABLE crm.person"}, "more than one condition"),
-        ({"omit": ["hsh"]}, "did you mean hash"),
-        ({"mask": {"born": {"constant": "soon"}}}, "invalid input syntax for type date"),
-        ({"mask": {"phone": {"constant": "0" * 21}}}, "does not fit"),
-        ({"omit": ["id", "email", "phone", "street", "mood", "born", "hash", "height", "left_on"]}, "no column left"),
-    ],
-)
+NOT_UNDERSTOOD: list[tuple[dict[str, Any], str]] = [
+    ({"where": "left_on IS NUL"}, "syntax error"),
+    ({"where": "1"}, "must be type boolean"),
+    ({"where": "left_on > now() - interval '1 year'"}, r"\(now\): write the value instead"),
+    ({"where": "left_on > 'today'"}, "depends on when"),
+    ({"where": "random() < 0.5"}, r"\(random\)"),
+    ({"where": "id IN (SELECT person FROM crm.visit)"}, "reads other rows"),
+    ({"where": "id = 1) OR (id = 2"}, "more than one condition"),
+    ({"where": "true; DROP TABLE crm.person"}, "more than one condition"),
+    ({"omit": ["hsh"]}, "did you mean hash"),
+    ({"mask": {"born": {"constant": "soon"}}}, "invalid input syntax for type date"),
+    ({"mask": {"phone": {"constant": "0" * 21}}}, "does not fit"),
+    ({"omit": ["id", "email", "phone", "street", "mood", "born", "hash", "height", "left_on"]}, "no column left"),
+]
+
+
 def test_a_description_that_the_source_does_not_understand_is_refused_before_anything_is_counted(
-    migration: Any, match: dict[str, Any], said: str
+    migration: Any,
 ) -> None:
     migration.source(*PARTLY)
-    _describe(migration, match={"crm.person": {**match, "reason": "x"}})
-    with pytest.raises(SettingsError, match=said):
-        migration.export()
+    for match, said in NOT_UNDERSTOOD:
+        _describe(migration, match={"crm.person": {**match, "reason": "x"}})
+        with pytest.raises(SettingsError, match=said):
+            migration.export()
+        with pytest.raises(SettingsError, match=said):
+            survey.census(migration.settings)
     assert migration.bucket.sizes() == {}
-    with pytest.raises(SettingsError, match=said):
-        survey.census(migration.settings)
 
 
 def test_a_table_whose_key_is_omitted_or_masked_is_told_apart_by_another_or_compared_as_a_multiset(
@@ -283,3 +283,21 @@ def test_the_doctor_tells_a_description_that_the_source_does_not_understand(migr
     _describe(migration, match={"crm.person": {"where": "left_on IS NUL", "reason": "x"}})
     (found,) = (each for each in doctor.examine(migration.settings, ["source"]) if each.finding.on == "tables")
     assert (found.verdict, "syntax error" in found.finding.what) == ("wrong", True)
+
+
+def test_what_one_entry_hides_does_not_move_because_of_another() -> None:
+    table = Table(
+        "crm", "person", 1, (Column("id", PgType("int4", "integer")), Column("email", PgType("text", "text"))), (), ()
+    )
+    hides = {"mask": {"email": "null"}, "reason": "x"}
+    with pytest.raises(SettingsError, match=r'crm\.person\.email, and tables\.match\."person" counts') as refused:
+        masks.described(
+            table, Tables.model_validate({"match": {"*": hides, "person": {"where": "id > 1", "reason": "x"}}})
+        )
+    assert 'tables.match."*".mask' in str(refused.value.on)
+    own = {"where": "id > 1", **hides}
+    found = masks.described(table, Tables.model_validate({"match": {"*": hides, "person": own}}))
+    assert (found.where, list(found.masked)) == ("id > 1", ["email"])
+    assert masks.described(table, Tables.model_validate({"match": {"*": {"omit": ["id"], "reason": "x"}}})).omitted == (
+        "id",
+    )
