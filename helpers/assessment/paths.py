@@ -57,7 +57,7 @@ class Facts:
         last_year, year_before: rows by their dates, all tables together.
         slowest_share: the largest share of its promised time that a query takes.
         integrations: systems and roles that use the source.
-        targets: how many of Snowflake and Databricks answered.
+        targets: how many targets answered, and how many the profile has.
         support: until when the legacy components are supported, and what says so.
     """
 
@@ -66,7 +66,7 @@ class Facts:
     year_before: int | None
     slowest_share: float | None
     integrations: int
-    targets: int | None
+    targets: tuple[int, int] | None
     support: Support
     today: date
 
@@ -147,8 +147,9 @@ def _integrations(facts: Facts) -> Criterion:
 def _targets(facts: Facts) -> Criterion:
     if facts.targets is None:
         return Criterion("targets that answer", 20, "not asked on this path", (1, 1, 1))
-    points = ((0, 0, 3), (1, 2, 1), (3, 3, 1))[facts.targets]
-    return Criterion("targets that answer", 20, f"{facts.targets} of Snowflake and Databricks", points)
+    answering, configured = facts.targets
+    points = (0, 0, 3) if not answering else (1, 2, 1) if answering < configured else (3, 3, 1)
+    return Criterion("targets that answer", 20, f"{answering} of {configured} that the profile has", points)
 
 
 def _support(facts: Facts) -> Criterion:

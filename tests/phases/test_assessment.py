@@ -584,7 +584,7 @@ def test_the_choice_waits_for_a_signature_and_only_the_chosen_boxes_are_recorded
     listed(phase)
     # Another score is another plan, which nobody has signed.
     selection.criteria = paths.score(
-        paths.Facts(0, None, None, None, 99, 0, paths.support(None, "18.1"), dt.date(2026, 1, 1))
+        paths.Facts(0, None, None, None, 99, (0, 2), paths.support(None, "18.1"), dt.date(2026, 1, 1))
     )
     with pytest.raises(AwaitingPerson):
         selection.choose()
@@ -630,7 +630,7 @@ facts = st.builds(
     year_before=st.none() | st.integers(0, 10**12),
     slowest_share=st.none() | st.floats(0, 1e6),
     integrations=st.integers(0, 1000),
-    targets=st.none() | st.integers(0, 2),
+    targets=st.none() | st.sampled_from([(0, 0), (0, 2), (1, 1), (1, 2), (2, 2)]),
     support=st.builds(
         paths.support,
         st.none() | st.dates(dt.date(2020, 1, 1), dt.date(2040, 1, 1)),
@@ -653,9 +653,9 @@ def test_every_score_is_a_share_of_a_hundred(given_facts: paths.Facts) -> None:
 def test_what_is_measured_moves_the_recommendation() -> None:
     today = dt.date(2026, 1, 1)
     own = paths.support(dt.date(2025, 9, 30), "18.1")
-    assert paths.recommended(paths.score(paths.Facts(10**12, 300, 100, 2.0, 0, 2, own, today))) == "A"
-    assert paths.recommended(paths.score(paths.Facts(10**10, 105, 100, 0.7, 20, 1, own, today))) == "B"
-    assert paths.recommended(paths.score(paths.Facts(10**6, 100, 100, 0.01, 3, 0, own, today))) == "C"
+    assert paths.recommended(paths.score(paths.Facts(10**12, 300, 100, 2.0, 0, (1, 1), own, today))) == "A"
+    assert paths.recommended(paths.score(paths.Facts(10**10, 105, 100, 0.7, 20, (1, 2), own, today))) == "B"
+    assert paths.recommended(paths.score(paths.Facts(10**6, 100, 100, 0.01, 3, (0, 2), own, today))) == "C"
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ class Assessment(Phase):
             year_before=sum(each.year_before for each in dated) if dated else None,
             slowest_share=max(shares, default=None),
             integrations=len(_measured(self._integrations).found),
-            targets=sum(self._answering.values()) if self.option != "C" else None,
+            targets=(sum(self._answering.values()), len(self.settings.targets)) if self.option != "C" else None,
             support=paths.support(self.settings.legacy.supported_until, _measured(self._inventory).version),
             today=datetime.now(UTC).date(),
         )
