@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 import struct
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
 
 from helpers.doctor.subject import Subject
 from helpers.finding import Finding, Severity, note
 from helpers.platforms import postgres
+from helpers.platforms.proxies import proxy_for
 from helpers.settings import Settings
 
 TIMEOUT = 5.0
@@ -36,6 +38,7 @@ class Endpoint:
         verify: whether the certificate has to be one that is trusted, for this host.
         authority: a file with the certificates that are trusted; the system's where None.
         others: whether others stand for it where it does not answer.
+        web: whether it is asked over HTTP, and so through the proxy that the environment names.
     """
 
     what: str
@@ -45,6 +48,7 @@ class Endpoint:
     verify: bool = True
     authority: str | None = None
     others: bool = False
+    web: bool = False
 
     def __str__(self) -> str:
         return f"{self.what} at {self.host}:{self.port}"
@@ -85,11 +89,13 @@ def endpoints(settings: Settings) -> tuple[Endpoint, ...]:
     }
     for what, stage in stages.items():
         if stage:
-            found.append(_endpoint(what, stage.endpoint or f"https://s3.{stage.region}.amazonaws.com"))
+            where = stage.endpoint or f"https://s3.{stage.region}.amazonaws.com"
+            found.append(replace(_endpoint(what, where), authority=stage.ca_file))
     if target := values.snowflake:
         host = str(target.connect.get("host") or f"{target.account}.snowflakecomputing.com")
         plain = target.connect.get("protocol") == "http"
-        found.append(Endpoint("Snowflake", host, int(target.connect.get("port") or (80 if plain else 443)), not plain))
+        there = int(target.connect.get("port") or (80 if plain else 443))
+        found.append(Endpoint("Snowflake", host, there, not plain, web=True))
     if (lake := values.databricks) and lake.engine != "pysail":
         found.append(_endpoint("Databricks", lake.url or f"sc://{lake.host}:443", tls=bool(lake.token)))
     if values.airflow:
@@ -136,25 +142,47 @@ def findings(reached: Sequence[Reached], now: datetime | None = None) -> Iterato
 def _endpoint(what: str, url: str, tls: bool = False) -> Endpoint:
     parts = urlsplit(url)
     secure = tls or parts.scheme == "https"
-    return Endpoint(what, parts.hostname or "", parts.port or (443 if secure else 80), secure)
+    return Endpoint(what, parts.hostname or "", parts.port or (443 if secure else 80), secure, web=True)
 
 
 def _reach(endpoint: Endpoint) -> Reached:
     began = time.monotonic()
     try:
-        with socket.create_connection((endpoint.host, endpoint.port), timeout=TIMEOUT) as plain:
+        with _connected(endpoint) as plain:
             took = (time.monotonic() - began) * 1000
             if not endpoint.tls:
                 return Reached(endpoint, took)
             expires = _expiry(endpoint, plain)
         if endpoint.verify:
-            with socket.create_connection((endpoint.host, endpoint.port), timeout=TIMEOUT) as plain:
+            with _connected(endpoint) as plain:
                 _handshake(endpoint, plain, ssl.create_default_context(cafile=endpoint.authority)).close()
     except ssl.SSLCertVerificationError as error:
         return Reached(endpoint, None, why_not=f"its certificate is not trusted: {error.verify_message}")
     except (OSError, ValueError) as error:
         return Reached(endpoint, None, why_not=f"cannot be reached: {error}")
     return Reached(endpoint, took, expires)
+
+
+def _connected(endpoint: Endpoint) -> socket.socket:
+    """A connection to it, through the proxy where there is one; without TLS a proxy passes requests on, and is all that is reached."""
+    scheme = "https" if endpoint.tls else "http"
+    proxy = urlsplit(proxy_for(f"{scheme}://{endpoint.host}:{endpoint.port}") or "") if endpoint.web else None
+    if not proxy or not proxy.hostname:
+        return socket.create_connection((endpoint.host, endpoint.port), timeout=TIMEOUT)
+    plain = socket.create_connection((proxy.hostname, proxy.port or 80), timeout=TIMEOUT)
+    if endpoint.tls:
+        word = base64.b64encode(f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}".encode()).decode()
+        known = f"Proxy-Authorization: Basic {word}\r\n" if proxy.username else ""
+        target = f"{endpoint.host}:{endpoint.port}"
+        plain.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{known}\r\n".encode())
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n") and (more := plain.recv(1)):
+            answer += more
+        if answer.split(b" ", 2)[1:2] != [b"200"]:
+            plain.close()
+            said = answer.partition(b"\r\n")[0].decode(errors="replace") or "nothing"
+            raise ValueError(f"the proxy {proxy.hostname}:{proxy.port or 80} says {said}")
+    return plain
 
 
 def _expiry(endpoint: Endpoint, plain: socket.socket) -> datetime:

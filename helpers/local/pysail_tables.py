@@ -42,7 +42,7 @@ def replace(lake: Lake, name: str, staged: StagedTable, stage: Bucket) -> None:
     """
     schema = pa.schema([_field(column) for column in staged.columns])
     names = ", ".join(f"{identifier(c.field)} AS {identifier(c.name)}" for c in staged.columns)
-    options = storage_options(lake.bucket.stage)
+    options = storage_options(lake.bucket.stage, lake.bucket.location.bucket)
     url = lake.location(name)
     with duck.connect(memory="512MB") as connection:
         duck.enable_s3(connection, stage.stage)

@@ -9,34 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from helpers.errors import ConnectionFailed, MigrationError
 from helpers.settings import Aws
 from helpers.settings.local_stack import local_stack
-
-
-@dataclass(frozen=True, repr=False)
-class Access:
-    """How the services are reached; what is None is left to the client's own chain (role, SSO, environment)."""
-
-    region: str
-    endpoint: str | None
-    access_key: str | None
-    secret_key: str | None
-
-
-def access(aws: Aws) -> Access:
-    """How the services are reached; starts the stand-in where that is what the profile names.
-
-    Raises:
-        LocalStackError: the local stack is not up, or the stand-in did not start.
-    """
-    if aws.engine == "moto":
-        return Access(aws.region, *local_stack().aws())
-    secret = aws.secret_key.get_secret_value() if aws.secret_key else None
-    return Access(aws.region, aws.endpoint, aws.access_key, secret)
 
 
 def client(aws: Aws, service: str) -> Any:
@@ -48,26 +25,28 @@ def client(aws: Aws, service: str) -> Any:
 
     Raises:
         ConnectionFailed: boto3 finds no way to reach it, such as for an endpoint that is no URL.
-        LocalStackError: as `access`.
+        LocalStackError: the local stack is not up, or the stand-in did not start.
     """
-    import boto3  # a tenth of a second of every command's start, for the few that need it
-    from botocore.config import Config
+    from botocore.config import (
+        Config,  # with boto3 a tenth of a second of every command's start, for the few that need it
+    )
     from botocore.exceptions import BotoCoreError
 
-    found = access(aws)
+    from helpers.platforms import aws_sessions
+
+    stands_in = aws.engine == "moto"
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 4}, connect_timeout=aws.connect_timeout_seconds,
+        read_timeout=aws.answer_timeout_seconds, proxies={} if stands_in else None,
+    )  # fmt: skip
     try:
-        return boto3.client(
-            service,
-            region_name=found.region,
-            endpoint_url=found.endpoint,
-            aws_access_key_id=found.access_key,
-            aws_secret_access_key=found.secret_key,
-            config=Config(
-                retries={"mode": "standard", "max_attempts": 4}, connect_timeout=aws.connect_timeout_seconds,
-                read_timeout=aws.answer_timeout_seconds,
-                proxies={} if aws.engine == "moto" else None,
-            ),
-        )  # fmt: skip
+        endpoint: str | None
+        if stands_in:
+            endpoint, key, secret = local_stack().aws()
+            session = aws_sessions.session(aws.region, access_key=key, secret_key=secret)
+        else:
+            endpoint, session = aws.endpoint, aws_sessions.session_of(aws, aws.region)
+        return session.client(service, endpoint_url=endpoint, verify=aws.ca_file, config=config)
     except (BotoCoreError, ValueError) as error:
         raise _failed(aws, f"reach {service}", service, error) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -9,8 +10,41 @@ import boto3
 import botocore.session
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 
+from helpers.settings.stage import AwsIdentity
+
 ROLE_SESSION = "migration-runbooks"
 """What an assumed role's session is called in CloudTrail."""
+
+
+@dataclass(frozen=True, repr=False)
+class Keys:
+    """Keys as they are now; those of a role or of SSO last for a time."""
+
+    access_key: str
+    secret_key: str
+    session_token: str | None
+
+
+def session_of(identity: AwsIdentity, region: str | None) -> boto3.Session:
+    """The session of a section; arguments and errors as of `session`."""
+    # Where the section does not say who we are, the environment does, and may say so anew.
+    made = session if identity.is_named else session.__wrapped__
+    secret, token = (
+        each.get_secret_value() if each else None for each in (identity.secret_key, identity.session_token)
+    )
+    return made(
+        region, profile_name=identity.profile_name, role_arn=identity.role_arn, external_id=identity.external_id,
+        access_key=identity.access_key, secret_key=secret, session_token=token,
+    )  # fmt: skip
+
+
+def keys_of(identity: AwsIdentity, region: str | None) -> Keys | None:
+    """What clients are given that do not ask boto3; None where there are no credentials. Errors as of `session`."""
+    found = session_of(identity, region).get_credentials()
+    if found is None:
+        return None
+    frozen = found.get_frozen_credentials()
+    return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
 
 @lru_cache(maxsize=16)

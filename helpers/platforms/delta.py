@@ -12,8 +12,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from helpers.errors import LoadError
+from helpers.platforms.aws_sessions import keys_of
 from helpers.platforms.faults import duck as faults
-from helpers.platforms.s3 import Bucket
+from helpers.platforms.s3 import Bucket, Location
 from helpers.settings import Databricks, Stage
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-")
@@ -91,7 +92,9 @@ class Lake:
             LoadError: its log cannot be understood.
         """
         try:
-            table = DeltaTable(self.location(name), storage_options=storage_options(self.bucket.stage))
+            table = DeltaTable(
+                self.location(name), storage_options=storage_options(self.bucket.stage, self.bucket.location.bucket)
+            )
             metadata, protocol = table.metadata(), table.protocol()
             schema = json.loads(table.schema().to_json())
             whole = ""
@@ -113,7 +116,9 @@ class Lake:
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """A table's commits, the last first, each with its `version` and `operation`."""
-        table = DeltaTable(self.location(name), storage_options=storage_options(self.bucket.stage))
+        table = DeltaTable(
+            self.location(name), storage_options=storage_options(self.bucket.stage, self.bucket.location.bucket)
+        )
         commits = table.history()
         return [{"version": table.version() - number, **commit} for number, commit in enumerate(commits)]
 
@@ -142,21 +147,30 @@ def table_name(folder_name: str) -> str:
     return content.decode()
 
 
-def storage_options(stage: Stage) -> dict[str, str]:
-    """How delta-rs reaches the stage's S3."""
+def storage_options(stage: Stage, bucket: str | None = None) -> dict[str, str]:
+    """How delta-rs reaches S3; of authorities it knows those of SSL_CERT_FILE and the system alone.
+
+    Args:
+        stage: the stage.
+        bucket: its own, or another one that is reached with its credentials.
+    """
+    virtual = stage.addressing == "virtual"
     options = {
         "AWS_REGION": stage.region,
         "connect_timeout": f"{stage.connect_timeout_seconds:g}s",
         "timeout": f"{stage.answer_timeout_seconds:g}s",
     }
-    if stage.access_key and stage.secret_key:
-        options |= {
-            "AWS_ACCESS_KEY_ID": stage.access_key,
-            "AWS_SECRET_ACCESS_KEY": stage.secret_key.get_secret_value(),
-        }
+    if stage.is_named and (keys := keys_of(stage, stage.region)):
+        options |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
+        if keys.session_token:
+            options["AWS_SESSION_TOKEN"] = keys.session_token
     if stage.endpoint:
         http = str(stage.endpoint.startswith("http://")).lower()
-        options |= {"AWS_ENDPOINT_URL": stage.endpoint, "AWS_ALLOW_HTTP": http}
+        # It does not put the bucket before the host of an endpoint by itself.
+        host = f"://{bucket or Location.parse(stage.url).bucket}." if virtual else "://"
+        options |= {"AWS_ENDPOINT_URL": stage.endpoint.replace("://", host, 1), "AWS_ALLOW_HTTP": http}
+    if stage.endpoint or stage.path_style is not None:
+        options["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = str(virtual).lower()
     return options
 
 

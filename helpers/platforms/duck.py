@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import duckdb
 
 from helpers.platforms import pg_session
-from helpers.platforms.postgres import address, dsn, literal, refuse_another_server
+from helpers.platforms.postgres import address, dsn, literal, refuse_another_server, trusted
 from helpers.platforms.postgres import wanted as settings_of
+from helpers.platforms.proxies import proxy_for
 from helpers.settings import Source, Stage
 
 
@@ -106,26 +109,37 @@ def close(connection: duckdb.DuckDBPyConnection) -> None:
 def enable_s3(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:
     """Lets the connection read `s3://` with the stage's credentials."""
     load(connection, "httpfs")
+    from helpers.platforms.aws_sessions import keys_of  # with boto3 a tenth of a second of every reader's start
+
+    where = stage.endpoint or f"https://s3.{stage.region}.amazonaws.com"
     connection.execute(f"SET http_timeout = {int(stage.answer_timeout_seconds)}")
-    if stage.access_key and stage.secret_key:
-        keys = f"KEY_ID {literal(stage.access_key)}, SECRET {literal(stage.secret_key.get_secret_value())}"
-    else:
-        keys = _default_chain()
+    # Empty, it would take HTTP_PROXY for an address that NO_PROXY takes out.
+    if (proxy := proxy_for(where)) or any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy")):
+        _set_proxy(connection, proxy)
+    if where.startswith("https:") and (authorities := stage.ca_file or trusted("system")) != "system":
+        # DuckDB's own default is to trust every certificate.
+        connection.execute(
+            f"SET ca_cert_file = {literal(str(authorities))}; SET enable_server_cert_verification = true"
+        )
+    # boto3 finds the keys: DuckDB's own chain needs an extension that is not on the package index.
+    keys = keys_of(stage, stage.region)
+    said = f"KEY_ID {literal(keys.access_key)}, SECRET {literal(keys.secret_key)}" if keys else "KEY_ID '', SECRET ''"
+    if keys and keys.session_token:
+        said += f", SESSION_TOKEN {literal(keys.session_token)}"
     scheme, _, host = (stage.endpoint or "").rpartition("://")
-    endpoint = f", ENDPOINT {literal(host)}, URL_STYLE 'path', USE_SSL {str(scheme != 'http').lower()}" if host else ""
-    connection.execute(f"CREATE OR REPLACE SECRET stage (TYPE s3, {keys}, REGION {literal(stage.region)}{endpoint})")
+    if host:
+        said += f", ENDPOINT {literal(host)}, USE_SSL {str(scheme != 'http').lower()}"
+    if host or stage.path_style is not None:
+        said += f", URL_STYLE '{'path' if stage.addressing == 'path' else 'vhost'}'"
+    connection.execute(f"CREATE OR REPLACE SECRET stage (TYPE s3, {said}, REGION {literal(stage.region)})")
 
 
-def _default_chain() -> str:
-    """boto3's credential chain, resolved here: DuckDB's own needs an extension that is not on the package index."""
-    import boto3
-
-    credentials = boto3.Session().get_credentials()
-    if credentials is None:
-        return "KEY_ID '', SECRET ''"
-    frozen = credentials.get_frozen_credentials()
-    token = f", SESSION_TOKEN {literal(frozen.token)}" if frozen.token else ""
-    return f"KEY_ID {literal(frozen.access_key)}, SECRET {literal(frozen.secret_key)}{token}"
+def _set_proxy(connection: duckdb.DuckDBPyConnection, proxy: str | None) -> None:
+    parts = urlsplit(proxy or "")
+    connection.execute(f"SET http_proxy = {literal(f'{parts.hostname}:{parts.port or 80}' if proxy else '')}")
+    if parts.username:
+        name, word = unquote(parts.username), unquote(parts.password or "")
+        connection.execute(f"SET http_proxy_username = {literal(name)}; SET http_proxy_password = {literal(word)}")
 
 
 def load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:

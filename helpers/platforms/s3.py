@@ -13,13 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import boto3
 import pyarrow.fs
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from helpers.errors import MigrationError, StageError, UsageError
+from helpers.platforms import aws_sessions
 from helpers.platforms.faults import s3 as faults
+from helpers.platforms.parts import PartsUpload
+from helpers.platforms.proxies import proxy_for
 from helpers.settings import Stage
 
 PART_BYTES = 64 << 20
@@ -74,23 +76,19 @@ class Location:
 
 
 @lru_cache(maxsize=8)
-def _client(
-    region: str | None,
-    endpoint: str | None,
-    access_key: str | None,
-    secret_key: str | None,
-    connect: float,
-    answer: float,
-) -> Any:
+def _client(stage: Stage) -> Any:
     """A client of S3, which any thread may use; a new one takes longer than most of what it is asked for."""
-    return boto3.client(
+    # AWS itself asks for another style with some names of buckets, which is the client's to know.
+    own_style = stage.endpoint or stage.path_style is not None
+    return aws_sessions.session_of(stage, stage.region).client(
         "s3",
-        region_name=region,
-        endpoint_url=endpoint,
-        aws_access_key_id=access_key,
-        aws_secret_access_key=secret_key,
-        config=Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=connect, read_timeout=answer),
-    )
+        endpoint_url=stage.endpoint,
+        verify=stage.ca_file,
+        config=Config(
+            retries={"mode": "standard", "max_attempts": 4}, connect_timeout=stage.connect_timeout_seconds,
+            read_timeout=stage.answer_timeout_seconds, s3={"addressing_style": stage.addressing} if own_style else None,
+        ),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,12 +102,12 @@ class Bucket:
     @classmethod
     def open(cls, stage: Stage, url: str | None = None) -> Bucket:
         """The stage's own location, or `url` with the stage's credentials."""
-        secret = stage.secret_key.get_secret_value() if stage.secret_key else None
-        # Without a key in the profile, the environment says who we are, and may say so anew.
-        made = _client if stage.access_key else _client.__wrapped__
-        client = made(
-            stage.region, stage.endpoint, stage.access_key, secret, stage.connect_timeout_seconds, stage.answer_timeout_seconds
-        )  # fmt: skip
+        # Where the profile does not say who we are, the environment does, and may say so anew.
+        made = _client if stage.is_named else _client.__wrapped__
+        try:
+            client = made(stage.model_copy(update={"url": "s3://any/"}))
+        except (BotoCoreError, ValueError) as error:
+            raise faults.told(error, "reach the stage", on=url or stage.url) from None
         return cls(stage, Location.parse(url or stage.url), client)
 
     def read(self, name: str) -> bytes | None:
@@ -120,7 +118,7 @@ class Bucket:
     def write(self, name: str, content: bytes) -> None:
         """Puts one object; readers see the old bytes or the new ones, never a part."""
         with self._doing("write", name):
-            self.client.put_object(**self._at(name), Body=content)
+            self._confirm(self.client.put_object(**self._at(name), **self._how, Body=content), name)
 
     def abort_uploads(self, folder: str) -> int:
         """Ends uploads below a folder that were begun and never finished: their parts are in no listing, and are paid for.
@@ -168,11 +166,14 @@ class Bucket:
         Returns:
             Whether it was put. After a lost answer it may be there and not be told as put: compare what is there.
         """
-        put = {**self._at(name), "Body": content, "Metadata": metadata, "IfNoneMatch": "*"}
+        put = {**self._at(name), **self._how, "Body": content, "Metadata": metadata, "IfNoneMatch": "*"}
         with self._doing("write", name):
             # 409: another request for the same name was on its way; one of them has put it
             # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
-            return self._if_any(lambda: self.client.put_object(**put), 409, 412) is not None
+            done = self._if_any(lambda: self.client.put_object(**put), 409, 412)
+        if done is not None:
+            self._confirm(done, name)
+        return done is not None
 
     def metadata(self, name: str) -> dict[str, str] | None:
         """What was given with the object, or None where there is none."""
@@ -196,7 +197,9 @@ class Bucket:
         lock = {"ObjectLockMode": mode, "ObjectLockRetainUntilDate": until}
         try:
             put = self._put_whole if file.stat().st_size <= PART_BYTES else self._put_in_parts
-            version = str(put(name, file, lock)["VersionId"])
+            done = put(name, file, {**lock, **self._how})
+            self._confirm(done, name)
+            version = str(done["VersionId"])
             kept = self._retention(name, version)
         except KeyError:
             raise self._failed("lock", name, ValueError("the bucket keeps no versions, so nothing is locked")) from None
@@ -242,12 +245,14 @@ class Bucket:
             digest = hashlib.file_digest(body, "sha256").digest()
             body.seek(0)
             checksum = base64.b64encode(digest).decode()
-            return self.client.put_object(**self._at(name), Body=body, ChecksumSHA256=checksum, **lock)
+            digest_as = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": checksum}
+            return self.client.put_object(**self._at(name), Body=body, **digest_as, **lock)
 
     def _put_in_parts(self, name: str, file: Path, lock: dict[str, Any]) -> Any:
         """Many parts: S3 takes no more than 5 GB at once. Nothing is there before the last call."""
         where = self._at(name)
-        begun = self.client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256", **lock)["UploadId"]
+        made = self.client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256", **lock)
+        begun = made["UploadId"]
         # No more than 10,000 parts (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
         size = max(PART_BYTES, -(-file.stat().st_size // 10_000))
         parts: list[dict[str, Any]] = []
@@ -258,7 +263,8 @@ class Bucket:
                     number = {"PartNumber": len(parts) + 1, "ChecksumSHA256": checksum}
                     done = self.client.upload_part(**where, UploadId=begun, Body=piece, **number)
                     parts.append(number | {"ETag": done["ETag"]})
-            return self.client.complete_multipart_upload(**where, UploadId=begun, MultipartUpload={"Parts": parts})
+            done = self.client.complete_multipart_upload(**where, UploadId=begun, MultipartUpload={"Parts": parts})
+            return {**made, **done}
         except BaseException:
             with suppress(BotoCoreError, ClientError):
                 self.client.abort_multipart_upload(**where, UploadId=begun)
@@ -343,19 +349,65 @@ class Bucket:
         where = f"{self.location}{f' at {self.stage.endpoint}' if self.stage.endpoint else ''}"
         return faults.told(error, f"{verb} {name or 'the stage'}", on=where)
 
+    @property
+    def _how(self) -> dict[str, str]:
+        """What every object is put with."""
+        key = self.stage.kms_key
+        return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+
+    def _confirm(self, done: Any, name: str) -> None:
+        """Refuses a service that took an object and says nothing of the encryption that was asked for."""
+        if self.stage.kms_key and done.get("ServerSideEncryption") != "aws:kms":
+            raise StageError(
+                "encrypt what is written",
+                on=f"{self.location}{name}",
+                why=f"the service took it without a word of the key {self.stage.kms_key}, and may keep it in the clear",
+                next_step="take kms_key away, or name a service that encrypts by it; remove the object",
+            )
+
+    def output(self, name: str) -> Any:
+        """A stream with `write` and `close` that becomes one object."""
+        stage = self.stage
+        if stage.kms_key or stage.profile_name or stage.role_arn:
+            return _Confirmed(
+                PartsUpload(self.client, self._at(name), self._how), lambda done: self._confirm(done, name)
+            )
+        return self.filesystem().open_output_stream(f"{self.location.bucket}/{self.location.key(name)}")
+
     def filesystem(self) -> pyarrow.fs.S3FileSystem:
         """Arrow's client: multipart uploads in the background."""
-        stage = self.stage
-        scheme, _, host = (stage.endpoint or "").rpartition("://")
-        return pyarrow.fs.S3FileSystem(
-            region=stage.region,
-            access_key=stage.access_key,
-            secret_key=stage.secret_key.get_secret_value() if stage.secret_key else None,
-            endpoint_override=host or None,
-            scheme=scheme or "https",
-            connect_timeout=stage.connect_timeout_seconds,
-            request_timeout=stage.answer_timeout_seconds,
-        )
+        return _filesystem(self.stage.model_copy(update={"url": "s3://any/"}))
+
+
+@dataclass(frozen=True)
+class _Confirmed:
+    stream: PartsUpload
+    confirm: Callable[[Any], None]
+
+    def write(self, data: bytes) -> int:
+        return self.stream.write(data)
+
+    def close(self) -> None:
+        self.confirm(self.stream.close())
+
+
+@lru_cache(maxsize=8)
+def _filesystem(stage: Stage) -> pyarrow.fs.S3FileSystem:
+    scheme, _, host = (stage.endpoint or "").rpartition("://")
+    secret, token = (each.get_secret_value() if each else None for each in (stage.secret_key, stage.session_token))
+    return pyarrow.fs.S3FileSystem(
+        region=stage.region,
+        access_key=stage.access_key,
+        secret_key=secret,
+        session_token=token,
+        endpoint_override=host or None,
+        scheme=scheme or "https",
+        connect_timeout=stage.connect_timeout_seconds,
+        request_timeout=stage.answer_timeout_seconds,
+        force_virtual_addressing=stage.addressing == "virtual" and bool(host),
+        proxy_options=proxy_for(stage.endpoint or f"https://s3.{stage.region}.amazonaws.com"),
+        tls_ca_file_path=stage.ca_file,
+    )
 
 
 def retain_until(days: int) -> datetime:

@@ -270,12 +270,15 @@ def _credentials(settings: Settings) -> dict[str, str]:
     """What the providers read from the environment by themselves: the profile's, and what `.env` has for them."""
     own = dotenv_values(settings.file.parent / ".env")
     found = {name: value for name, value in own.items() if value and name.startswith(("AWS_", "SNOWFLAKE_", "TF_VAR_"))}
+    from helpers.platforms.aws_sessions import keys_of  # with boto3
+
     account = settings.values.aws
-    if account and account.access_key and account.secret_key:
-        found |= {
-            "AWS_ACCESS_KEY_ID": account.access_key,
-            "AWS_SECRET_ACCESS_KEY": account.secret_key.get_secret_value(),
-        }
+    if account and account.is_named and (keys := keys_of(account, account.region)):
+        found |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
+        if keys.session_token:
+            found["AWS_SESSION_TOKEN"] = keys.session_token
+    if account and account.ca_file:
+        found["AWS_CA_BUNDLE"] = account.ca_file
     if target := settings.values.snowflake:
         if target.private_key_file:
             found["SNOWFLAKE_AUTHENTICATOR"] = "SNOWFLAKE_JWT"

@@ -33,15 +33,12 @@ class HashedUploads(AbstractFileSystem):  # type: ignore[misc]
     def __init__(self, bucket: Bucket) -> None:
         super().__init__()
         self._bucket = bucket
-        self._filesystem = bucket.filesystem()
         self.uploads: dict[str, Upload] = {}
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         if mode != "wb":
             raise ValueError(f"uploads are written once, not opened with mode {mode!r}")
-        location = self._bucket.location
-        stream = self._filesystem.open_output_stream(f"{location.bucket}/{location.key(path)}")
-        return _HashedStream(stream, lambda done: self.uploads.__setitem__(path, done))
+        return _HashedStream(self._bucket.output(path), lambda done: self.uploads.__setitem__(path, done))
 
     def exists(self, path: str, **options: Any) -> bool:
         return False

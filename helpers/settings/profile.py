@@ -95,10 +95,6 @@ def _without_effect(profile: Profile) -> Iterator[str]:
     """Keys that another key of the profile would make nobody read."""
     yield from elsewhere_steps.problems(profile.elsewhere)
     stage, snowflake, kafka = profile.stage, profile.snowflake, profile.kafka
-    for name in ("stage", "archive", "evidence", "aws"):
-        section = getattr(profile, name)
-        if section and (section.access_key is None) != (section.secret_key is None):
-            yield f"{name} has one of access_key and secret_key: name both, or none for the default chain"
     if snowflake and snowflake.password and snowflake.private_key_file:
         yield "snowflake.password and snowflake.private_key_file are two ways to log in: take one of them away"
     if snowflake and snowflake.private_key_passphrase and not snowflake.private_key_file:

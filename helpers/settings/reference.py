@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from helpers import PROJECT
 from helpers.settings.problems import example_of, fields, section_of, toml
 from helpers.settings.profile import Profile
-from helpers.settings.section import Server
 from helpers.settings.sources import DELIMITER, PREFIX
 
 FILE = PROJECT / "docs" / "configuration" / "settings.md"
@@ -66,7 +65,8 @@ def section(name: str) -> str:
 
 def _rows(model: type[BaseModel], *place: str) -> str:
     header = "| Key | Type | Default | Example | Description |\n|---|---|---|---|---|\n"
-    own_first = sorted(fields(model).items(), key=lambda item: item[0] in Server.model_fields)
+    inherits = [each for each in model.__mro__[1:] if issubclass(each, BaseModel)]
+    own_first = sorted(fields(model).items(), key=lambda item: sum(item[0] in each.model_fields for each in inherits))
     return header + "".join(_row((*place, key), each, model) for key, each in own_first)
 
 

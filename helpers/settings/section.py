@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -47,6 +48,19 @@ Secret = Annotated[SecretStr | None, BeforeValidator(_refuse_secret_in_file)]
 
 
 Address = Annotated[str, AfterValidator(no_password)]
+
+
+def _whole_path(value: str | None) -> str | None:
+    """A file that every process of ours finds, wherever it was started."""
+    if not value or value == "system":
+        return value
+    path = Path(value).expanduser()
+    if not path.is_absolute():
+        raise ValueError("a program is started in another folder than the next: write the whole path")
+    return str(path)
+
+
+FileAnywhere = Annotated[str | None, AfterValidator(_whole_path)]
 
 
 class Section(BaseModel):

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from helpers.settings.section import LOCATION, Address, Secret, Section, Server, example
+from helpers.settings.section import LOCATION, Secret, Section, Server, example
+from helpers.settings.stage import AwsIdentity
 
 
 class Airflow(Server):
@@ -61,17 +62,11 @@ class Kafka(Server):
         return self
 
 
-class Aws(Server):
+class Aws(AwsIdentity):
     """The AWS account of the infrastructure; the stage and the evidence have sections of their own."""
 
     region: str = "us-east-1"
     """Region of the infrastructure."""
-    endpoint: Annotated[Address | None, example("https://aws.example.com")] = None
-    """Only for compatible services; AWS itself needs none."""
-    access_key: Annotated[str | None, example("AKIAEXAMPLE")] = None
-    """Without both keys the default credential chain (role, SSO, environment) is used."""
-    secret_key: Annotated[Secret, example({"env": "AWS_SECRET_ACCESS_KEY"})] = None
-    """Belongs to the access key."""
     engine: Literal["aws", "moto"] = "aws"
     """"moto" is the local stack's stand-in, which starts when it is first needed."""
 

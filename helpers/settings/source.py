@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from helpers.settings import libpq
-from helpers.settings.section import Secret, Section, Server, example
+from helpers.settings.section import FileAnywhere, Secret, Section, Server, example
 
 
 @dataclass(frozen=True)
@@ -30,19 +29,6 @@ class Instance:
     address: str
     port: int
     started: str
-
-
-def _whole_path(value: str | None) -> str | None:
-    """A file that every process of ours finds, wherever it was started."""
-    if not value or value == "system":
-        return value
-    path = Path(value).expanduser()
-    if not path.is_absolute():
-        raise ValueError("a program is started in another folder than the next: write the whole path")
-    return str(path)
-
-
-FileAnywhere = Annotated[str | None, AfterValidator(_whole_path)]
 
 
 def _ports(value: object) -> object:

@@ -29,6 +29,7 @@ from helpers.model.keys import Told
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.model.places import TargetTable
 from helpers.platforms import snowflake
+from helpers.platforms.aws_sessions import keys_of
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.settings import Snowflake
@@ -265,9 +266,10 @@ class SnowflakeLoader(Loader):
             options.append(f"ENDPOINT = {literal(urlparse(stage.endpoint).netloc)}")
         if target.storage_integration and not stage.endpoint:
             options.append(f"STORAGE_INTEGRATION = {identifier(target.storage_integration)}")
-        elif stage.access_key and stage.secret_key:
-            key, secret = stage.access_key, stage.secret_key.get_secret_value()
-            options.append(f"CREDENTIALS = (AWS_KEY_ID = {literal(key)} AWS_SECRET_KEY = {literal(secret)})")
+        elif stage.is_named and (keys := keys_of(stage, stage.region)):
+            token = f" AWS_TOKEN = {literal(keys.session_token)}" if keys.session_token else ""
+            said = f"AWS_KEY_ID = {literal(keys.access_key)} AWS_SECRET_KEY = {literal(keys.secret_key)}{token}"
+            options.append(f"CREDENTIALS = ({said})")
         else:
             raise UsageError(
                 "let Snowflake read the stage",
