@@ -57,7 +57,7 @@ def split(settings: Settings) -> Split:
     values = {"schemas": list(schemas)}
     with asking(settings.source, "part the tables") as cursor:
         relations = survey(cursor)
-        refuse_unknown_globs(cursor, described, relations)
+        refuse_unknown_globs(cursor, described, relations, schemas)
         why = {str(each): choice.why_not(each) for each in relations if each.kind in _TABLES}
         uses: dict[str, set[str]] = {}
         for row in rows(cursor, _VIEWS, values):

@@ -51,7 +51,7 @@ def read_catalog(
             why="the source has no such schema",
             next_step="correct `schemas` in migration.toml",
         )
-    refuse_unknown_globs(cursor, choice.described, relations)
+    refuse_unknown_globs(cursor, choice.described, relations, schemas)
     why = {relation.oid: choice.why_not(relation) for relation in relations}
     chosen = [relation for relation in relations if not why[relation.oid]]
     for glob in tables:

@@ -220,14 +220,17 @@ def _relations(cursor: Any, name: str) -> list[tuple[Any, ...]]:
     return list(cursor.fetchall())
 
 
-def refuse_unknown_globs(cursor: Any, described: Tables, relations: Sequence[Relation]) -> None:
+def refuse_unknown_globs(
+    cursor: Any, described: Tables, relations: Sequence[Relation], schemas: Sequence[str] = ()
+) -> None:
     """Refuses a glob of the profile that means nothing: a slip in it must not pass for a choice.
 
     Raises:
         SettingsError: names every such glob, and what is called nearly so.
     """
     tables = [relation for relation in relations if relation.kind in "rpm"]
-    keys = {"include": tables, "exclude": relations, "stay": tables, "match": tables}
+    inside = [table for table in tables if not schemas or table.schema in schemas]
+    keys = {"include": inside, "exclude": relations, "stay": tables, "match": inside}
     wrong = [
         (key, glob)
         for key, known in keys.items()
@@ -239,10 +242,12 @@ def refuse_unknown_globs(cursor: Any, described: Tables, relations: Sequence[Rel
     why, cures = [], []
     for _, glob in wrong:
         if root := _partitioned(cursor, glob):
-            why.append(f"{glob} is a partition of {root}, which moves or stays as a whole")
+            why.append(f"{glob} means a partition of {root}, which moves or stays as a whole")
             cures.append(f"name {root}")
         elif other := next((relation for relation in relations if relation.matches([glob])), None):
-            why.append(f"{glob} means no table: {other} is {_KINDS[other.kind]}")
+            what = f"lies in the schema {other.schema}, which `source.schemas` does not name"
+            why.append(f"{glob} means no table: {other} {f'is {_KINDS[other.kind]}' if other.kind in _KINDS else what}")
+            cures += [] if other.kind in _KINDS else [f"add {other.schema} to `source.schemas`, or take the glob away"]
         else:
             why.append(f"{glob} matches no table")
             names = [name for relation in tables for name in (str(relation), relation.name)]
@@ -266,15 +271,13 @@ def _some(tables: Sequence[Relation]) -> str:
 
 
 def _partitioned(cursor: Any, glob: str) -> str | None:
-    """The partitioned table that a partition of this name belongs to."""
+    """The partitioned table that a partition which the glob means belongs to."""
     cursor.execute(
-        "SELECT s.nspname || '.' || r.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "SELECT n.nspname, c.relname, s.nspname || '.' || r.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "JOIN pg_class r ON r.oid = pg_partition_root(c.oid) JOIN pg_namespace s ON s.oid = r.relnamespace "
-        "WHERE c.relispartition AND %s IN (c.relname, n.nspname || '.' || c.relname)",
-        [glob],
+        "WHERE c.relispartition AND c.relkind IN ('r', 'p', 'f') ORDER BY 1, 2"
     )
-    found = cursor.fetchone()
-    return str(found[0]) if found else None
+    return next((root for schema, name, root in cursor.fetchall() if globs_of.match(schema, name, [glob])), None)
 
 
 def not_found(cursor: Any, glob: str, relations: Sequence[Relation], choice: Choice) -> tuple[str, str]:

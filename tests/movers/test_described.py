@@ -22,9 +22,10 @@ from helpers import export as exporting
 from helpers.assessment import security
 from helpers.errors import SettingsError, UsageError
 from helpers.model import masks
-from helpers.model.catalog import Column, PgType, Table
+from helpers.model.catalog import Column, PgType, Table, condition
 from helpers.settings import Compliance, Resolved, Tables
 from helpers.source import survey
+from helpers.source.readers import Range
 from helpers.source.relations import Choice, Relation
 from helpers.verify import Options
 
@@ -83,7 +84,7 @@ def test_a_profile_that_was_changed_behind_an_export_verifies_nothing(migration:
 
 NOTHING: list[tuple[dict[str, Any], str]] = [
     ({"include": ["crm.persn", "public.*"]}, "did you mean crm.person"),
-    ({"exclude": ["sales_2026"]}, "partition of public.sales"),
+    ({"exclude": ["sales_2*"]}, "a partition of public.sales, which moves or stays as a whole"),
     ({"include": ["crm.people"]}, "crm.people is a view"),
     ({"exclude": ["nothing.*"]}, "name one of crm.import_1, crm.person, public.sales"),
 ]
@@ -91,7 +92,11 @@ NOTHING: list[tuple[dict[str, Any], str]] = [
 
 def test_a_glob_that_means_nothing_is_refused_with_what_is_called_so(migration: Any) -> None:
     migration.source(*SOURCE)
-    for described, said in NOTHING:
+    in_public = migration.settings.source.model_copy(update={"schemas": ("public",)})
+    cases = [*NOTHING, ({"include": ["crm.person"]}, "lies in the schema crm, which `source.schemas` does not name")]
+    for described, said in cases:
+        if said.startswith("lies"):
+            migration.settings = migration.settings.with_source(in_public)
         _describe(migration, **described)
         with pytest.raises(SettingsError, match=r"tables\.(include|exclude)") as refused:
             migration.export()
@@ -301,3 +306,9 @@ def test_what_one_entry_hides_does_not_move_because_of_another() -> None:
     assert masks.described(table, Tables.model_validate({"match": {"*": {"omit": ["id"], "reason": "x"}}})).omitted == (
         "id",
     )
+
+
+def test_a_part_of_a_table_is_read_under_its_pages_and_its_condition() -> None:
+    part = Range("ONLY t", 3, 8, 5, condition("a OR b -- why"))
+    assert part.rows("c") == "ONLY t WHERE ctid >= '(3,0)' AND ctid < '(8,0)' AND (a OR b -- why\n) AND c"
+    assert Range("ONLY t", where=condition("")).rows() == "ONLY t"
