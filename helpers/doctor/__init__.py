@@ -26,6 +26,7 @@ VERDICTS: Mapping[Severity, str] = {"stop": "wrong", "warning": "ok", "unchecked
 SYSTEMS: Mapping[str, str] = {
     "this machine": "machine:examine",
     "people": "people:examine",
+    "files": "files:examine",
     "network": "network:examine",
     "source": "source:examine",
     "security": "source:examine_security",

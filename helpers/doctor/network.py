@@ -34,7 +34,7 @@ class Endpoint:
 
     Attributes:
         what: whose it is.
-        tls: whether TLS is spoken there; "postgres" where it is asked for first.
+        tls: whether TLS is spoken there; "postgres" where it is asked for first, "postgres, if offered" where plain text will do.
         verify: whether the certificate has to be one that is trusted, for this host.
         authority: a file with the certificates that are trusted; the system's where None.
         others: whether others stand for it where it does not answer.
@@ -76,6 +76,7 @@ def endpoints(settings: Settings) -> tuple[Endpoint, ...]:
     if source := values.source:
         verify = source.sslmode in ("verify-ca", "verify-full")
         tls: bool | str = "postgres" if source.sslmode in ("require", "verify-ca", "verify-full") else False
+        tls = "postgres, if offered" if source.sslmode in ("allow", "prefer") else tls
         authority, others = postgres.trusted(source.sslrootcert), len(source.hosts) > 1
         found += [
             Endpoint("the source", host, port, tls, verify, authority, others)
@@ -133,7 +134,7 @@ def findings(reached: Sequence[Reached], now: datetime | None = None) -> Iterato
         if days is not None and days < EXPIRES_SOON_DAYS:
             severity: Severity = "stop" if days < 0 else "warning"
             yield Finding(severity, on, f"its certificate ends in {days} days", "renew it before the cutover")
-        elif not each.endpoint.tls:
+        elif each.expires is None:
             yield note(on, "is reached, without TLS")
         else:
             yield note(on, f"is reached, and its certificate is valid for {days} days")
@@ -152,7 +153,12 @@ def _reach(endpoint: Endpoint) -> Reached:
             took = (time.monotonic() - began) * 1000
             if not endpoint.tls:
                 return Reached(endpoint, took)
-            expires = _expiry(endpoint, plain)
+            try:
+                expires = _expiry(endpoint, plain)
+            except _NotOfferedError:
+                if endpoint.tls == "postgres":
+                    raise
+                return Reached(endpoint, took)
         if endpoint.verify:
             with _connected(endpoint) as plain:
                 _handshake(endpoint, plain, ssl.create_default_context(cafile=endpoint.authority)).close()
@@ -196,9 +202,13 @@ def _expiry(endpoint: Endpoint, plain: socket.socket) -> datetime:
     return x509.load_der_x509_certificate(shown).not_valid_after_utc
 
 
+class _NotOfferedError(ValueError):
+    """A server of PostgreSQL that speaks plain text alone."""
+
+
 def _handshake(endpoint: Endpoint, plain: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-    if endpoint.tls == "postgres":
+    if endpoint.tls in ("postgres", "postgres, if offered"):
         plain.sendall(_SSL_REQUEST)
         if plain.recv(1) != b"S":
-            raise ValueError("it offers no TLS, which the profile's sslmode asks for")
+            raise _NotOfferedError("it offers no TLS, which the profile's sslmode asks for")
     return context.wrap_socket(plain, server_hostname=endpoint.host)

@@ -39,6 +39,9 @@ BYTES_A_SECOND = 25_000_000
 
 LONG_TRANSACTION_SECONDS = 60.0
 
+BACKUP = "s00-backup"
+"""The step that proves a backup, unless one exists elsewhere."""
+
 
 def examine(subject: Subject) -> Iterator[Finding]:
     """The source of the profile, in one read-only transaction; each question has its own answer."""
@@ -47,7 +50,15 @@ def examine(subject: Subject) -> Iterator[Finding]:
         with asking(source, "look at the source") as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = {int(source.answer_timeout_seconds * 1000)}")
             yield note("connection", f"{postgres.address(source)} lets us in")
-            for check, ask in _CHECKS.items():
+            checks = dict(_CHECKS)
+            try:
+                found = subject.tables
+                fix = "correct dbname, schemas and tables of the profile"
+                yield judged(bool(found), "tables", f"{len(found)} would move", fix, "at least one")
+            except MigrationError as error:
+                yield failed("tables", error)
+                checks = {check: ask for check, ask in _CHECKS.items() if check not in _OF_TABLES}
+            for check, ask in checks.items():
                 try:
                     with postgres.savepoint(cursor):
                         yield from list(ask(cursor, subject))
@@ -126,16 +137,13 @@ def _described(cursor: Any, subject: Subject) -> Iterator[Finding]:
 
 def _rights(cursor: Any, subject: Subject) -> Iterator[Finding]:
     tables = subject.tables
-    lacking = rights.missing_before_cutover(cursor, tables)
+    lacking = rights.missing_before_cutover(cursor, tables, backup=BACKUP not in subject.settings.elsewhere)
     for lack in lacking:
         purpose = _PURPOSES.get(lack.right, "to read what moves")
         yield _lacks(lack, purpose if lack.moves else "phase 00 proves a backup of the whole database")
     if not lacking:
         who = postgres.value(cursor, "SELECT current_user")
         yield note("rights", f"{who} may read the {len(tables)} tables that move and their sequences, sees who uses them, and may take a snapshot with an exact LSN")  # fmt: skip
-    if not tables:
-        fix = "correct dbname and schemas of the source in migration.toml"
-        yield stop("tables", "there is no table to move", fix, "tables")
 
 
 _PURPOSES = {
@@ -155,6 +163,9 @@ def _lacks(lack: Lack, needed: str, check: str = "") -> Finding:
 
 def _backup(cursor: Any, subject: Subject) -> Iterator[Finding]:
     """What the backup proof needs beside rights: a pg_dump that is not older than the server."""
+    if (theirs := subject.settings.elsewhere.get(BACKUP)) is not None:
+        yield note("backup", f"exists elsewhere, by somebody's word: {theirs.what} ({theirs.link})")
+        return
     number = int(cursor.connection.server_version)
     try:
         tools = pg_tools.tools_for(number, on=postgres.address(subject.settings.source))
@@ -320,6 +331,9 @@ def _clock(cursor: Any, subject: Subject) -> Iterator[Finding]:
     fix = "set the clocks right, here and there (timedatectl set-ntp true)"
     yield judged(abs(there - here) <= SKEW_SECONDS, "clock", f"{there - here:+.1f} s beside this machine's", fix, f"at most {SKEW_SECONDS:.0f} s apart")  # fmt: skip
 
+
+_OF_TABLES = frozenset({"rights", "cutover", "snapshot"})
+"""Checks that have nothing to ask while it is not known what moves."""
 
 _CHECKS: dict[str, Callable[[Any, Subject], Iterable[Finding]]] = {
     "version": _version, "settings": _settings, "tables": _described, "rights": _rights, "backup": _backup, "cutover": _cutover, "replication": _replication,

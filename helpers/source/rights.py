@@ -152,20 +152,25 @@ def missing(cursor: Any, tables: Iterable[Table]) -> tuple[Lack, ...]:
     return _asked(cursor, _MISSING, _oids(tables))
 
 
-def missing_before_cutover(cursor: Any, tables: Iterable[Table]) -> tuple[Lack, ...]:
+def missing_before_cutover(cursor: Any, tables: Iterable[Table], *, backup: bool = True) -> tuple[Lack, ...]:
     """What the phases up to the cutover need and the cursor's role does not have, each right once.
 
-    Rows and sequences of `tables`; those of everything else, which phase 00 proves a backup of; who uses the source (pg_monitor);
-    a snapshot with an exact LSN (REPLICATION).
+    Rows and sequences of `tables`; who uses the source (pg_monitor); a snapshot with an exact LSN (REPLICATION).
+
+    Args:
+        cursor: a psycopg2 cursor.
+        tables: that move.
+        backup: whether everything else is read too, since phase 00 proves a backup of the whole database.
     """
     moving = _with_partitions(cursor, tables)
     cursor.execute(_DUMPED)
-    everything = sorted({*moving, *(oid for (oid,) in cursor.fetchall())})
+    everything = sorted({*moving, *(oid for (oid,) in cursor.fetchall())}) if backup else moving
     found = []
     for sql in (_MISSING, _SEQUENCES):
         of_moving = {lack.right for lack in _asked(cursor, sql, moving)}
         found += [replace(lack, moves=lack.right in of_moving) for lack in _asked(cursor, sql, everything)]
-    found += [replace(lack, moves=False) for lack in _asked(cursor, _LARGE_OBJECTS, [])]
+    if backup:
+        found += [replace(lack, moves=False) for lack in _asked(cursor, _LARGE_OBJECTS, [])]
     return (*found, *_asked(cursor, _OF_THE_ROLE, []))
 
 

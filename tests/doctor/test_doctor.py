@@ -13,10 +13,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from helpers import doctor
@@ -70,7 +74,7 @@ def test_the_command_answers_ready_and_writes_nothing(migration: Any, migration_
 def test_what_is_wrong_is_exit_1_and_can_be_asked_alone(migration: Any, migration_toml: Any, runbook: Any) -> None:
     folder = migration_toml(migration.profile).parent
     done = runbook("doctor", "--only", "source.tables", folder=folder)
-    assert done.returncode == 1 and "✘ tables: there is no table to move" in done.stdout
+    assert done.returncode == 1 and "✘ tables: 0 would move" in done.stdout
     assert "max_connections" not in done.stdout and done.stdout.rstrip().endswith(
         "not ready: 1 of 1 findings are wrong"
     )
@@ -220,6 +224,39 @@ def test_a_machine_that_is_too_small_is_told(migration: Any, monkeypatch: pytest
     found = {each.on: each for each in machine.examine(Subject(migration.settings))}
     assert found["memory"].severity == found["disk of outputs"].severity == "stop"
     assert found["disk for the backup"].severity == "note"
+
+
+def test_files_that_a_profile_names_are_looked_at(local_settings: Settings, tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "migration")])
+    now = datetime.now(UTC)
+
+    def certificate(days: int) -> str:
+        made = x509.CertificateBuilder(
+            name, name, key.public_key(), 1, now - timedelta(days=99), now + timedelta(days=days, hours=1)
+        )
+        path = tmp_path / f"client-{days}.crt"
+        path.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return str(path)
+
+    secret = tmp_path / "client.key"
+    secret.write_text("of this test")
+
+    def found(**keys: str) -> dict[str, str]:
+        source = local_settings.source.model_copy(update={"sslkey": str(secret), **keys})
+        return {
+            each.finding.on: each.finding.severity
+            for each in doctor.examine(changed(local_settings, source=source), ("files",))
+        }
+
+    secret.chmod(0o644)
+    assert found(sslcert=certificate(400)) == {"source.sslcert": "note", "source.sslkey": "warning"}
+    secret.chmod(0o600)
+    assert found(sslcert=certificate(9)) == {"source.sslcert": "warning", "source.sslkey": "note"}
+    assert found(sslcert=certificate(-2)) == {"source.sslcert": "stop", "source.sslkey": "note"}
+    assert found(sslcert=str(secret), sslrootcert=str(tmp_path / "none.pem")) == {
+        "source.sslrootcert": "stop", "source.sslcert": "stop", "source.sslkey": "note",
+    }  # fmt: skip
 
 
 def test_what_compliance_demands_of_the_connection_is_asked(local_settings: Settings) -> None:

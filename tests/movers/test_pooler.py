@@ -19,6 +19,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from helpers import doctor
 from helpers.archive import backup
 from helpers.errors import ConnectionFailed, MigrationError, SessionRefused
 from helpers.local.servers import processes
@@ -162,6 +163,8 @@ def test_what_takes_a_session_is_refused_behind_transaction_pooling(source: Any,
             with pytest.raises(SessionRefused) as refused:
                 tried()
             assert "connect directly" in refused.value.next_step
+        (told,) = doctor.examine(through.settings, ("source.pooler",))
+        assert told.verdict == "wrong" and "connect directly" in told.finding.fix
     assert not freeze.is_frozen(source.settings.source)
     assert not (folder / "dump").exists()
 
@@ -177,6 +180,8 @@ def test_session_pooling_holds_a_session(source: Any, folder: Path) -> None:
             freeze.unfreeze(source.settings.source, plan.former)
         with pytest.raises(SessionRefused, match="connect directly"):
             backup.dump(through.settings.source, folder / "dump")
+        (told,) = doctor.examine(through.settings, ("source.pooler",))
+        assert told.verdict == "wrong" and "start-up options" in told.finding.needed
 
 
 def test_a_pooler_that_refuses_options_says_what_to_do(source: Any, folder: Path) -> None:

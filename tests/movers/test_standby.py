@@ -21,6 +21,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from helpers import doctor
 from helpers import export as exporting
 from helpers import verify as verifying
 from helpers.errors import ConnectionFailed, MigrationError, SourceRefused
@@ -253,6 +254,8 @@ def test_a_standby_that_removes_what_the_snapshot_sees_says_so(migration: Any, s
     settings = standby.settings(migration, workers=1)
     standby.configure(hot_standby_feedback="off", max_standby_streaming_delay="0")
     try:
+        (told,) = doctor.examine(settings, ("source.standby feedback",))
+        assert told.verdict == "wrong" and "hot_standby_feedback = on" in told.finding.fix
         snapshot = snapshots.take(settings.source)
         removed: list[Any] = []
 

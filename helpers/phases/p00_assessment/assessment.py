@@ -49,7 +49,7 @@ EXAMINED = {
     "s00-aws": ("stage", "archive", "evidence", "aws", "terraform", "dns", "alerts"),
     "s00-snowflake": ("snowflake",),
     "s00-databricks": ("databricks",),
-    "s00-network": ("network", "this machine", "airflow", "kafka", "dbt"),
+    "s00-network": ("network", "files", "this machine", "airflow", "kafka", "dbt"),
 }
 """Which systems of `runbook doctor` each box shows: all of them are shown once."""
 
