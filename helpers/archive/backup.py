@@ -23,6 +23,7 @@ from helpers.platforms.pg_tools import Tools
 from helpers.platforms.postgres import literal
 from helpers.progress import Progress
 from helpers.settings import Source
+from helpers.source import rights
 from helpers.source.asking import asking
 
 PART = ".part"
@@ -97,41 +98,22 @@ def refuse_unreadable(source: Source) -> None:
         SourceFailed: with the statements that give what is missing.
     """
     with asking(source, "ask for the rights that a dump needs") as cursor:
-        cursor.execute(_UNREADABLE)
-        closed: list[tuple[str, str]] = []
-        hidden: list[tuple[str, str]] = []
-        for schema, name, why in cursor.fetchall():
-            (hidden if why == "policy" else closed).append((schema, name))
-    if not closed and not hidden:
+        lacking = rights.missing_to_dump(cursor)
+    if not lacking:
         return
-    role, names = faults.written(source.user), [f"{schema}.{name}" for schema, name in closed + hidden]
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    grants = [
-        f"GRANT USAGE ON SCHEMA {s} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {s} TO {role}; "
-        f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {s} TO {role}"
-        for s in (faults.written(schema) for schema in dict.fromkeys(schema for schema, _ in closed))
-    ]
-    cure = "; ".join([*grants, *([f"ALTER ROLE {role} BYPASSRLS"] if hidden else [])])
+    on = "; ".join(f"{lack.right} on {lack.on}" for lack in lacking)
     raise SourceFailed(
         "dump the database",
         on=postgres.address(source),
-        why=f"a dump is of all of it, and the role may not read {', '.join(names[:20])}{more}",
-        next_step=f"let an owner or a superuser run: {cure} (from PostgreSQL 14 on, GRANT pg_read_all_data TO {role} has all but the "
-        "last); or say which backup exists: `existing` under [profiles.NAME.backup]",
+        why=f"a dump is of all of it, and the role lacks {on if len(on) < _SHOWN else f'{on[:_SHOWN]}…'}",
+        next_step=f"let an owner or a superuser run: {'; '.join(lack.cure for lack in lacking)} (from PostgreSQL 14 on, GRANT "
+        f"pg_read_all_data TO {faults.written(source.user)} has all but BYPASSRLS and large objects); or say which backup exists: "
+        "`existing` under [profiles.NAME.backup]",
     )
 
 
-_UNREADABLE = """
-SELECT n.nspname, c.relname, CASE WHEN seen THEN 'policy' ELSE 'right' END
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (
-    SELECT has_schema_privilege(n.oid, 'USAGE') AND CASE c.relkind
-        WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END AS seen
-) AS may
-WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-    AND (NOT seen OR row_security_active(c.oid))
-ORDER BY 1, 2
-"""
+_SHOWN = 600
+"""Characters of what is missing: a database may have thousands of tables."""
 
 
 def check(dump: Dump) -> None:

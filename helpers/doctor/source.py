@@ -12,6 +12,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import LogicalReplicationConnection
 
+from helpers.archive import restoring
 from helpers.assessment import paths, security
 from helpers.doctor.subject import Subject
 from helpers.errors import BackupError, ConnectionFailed, MigrationError, SessionRefused
@@ -52,9 +53,9 @@ def examine(subject: Subject) -> Iterator[Finding]:
             yield note("connection", f"{postgres.address(source)} lets us in")
             checks = dict(_CHECKS)
             try:
-                found = subject.tables
-                fix = "correct dbname, schemas and tables of the profile"
-                yield judged(bool(found), "tables", f"{len(found)} would move", fix, "at least one")
+                if not subject.tables:
+                    fix = "correct dbname, schemas and tables of the profile"
+                    yield stop("tables", "none would move", fix, "at least one")
             except MigrationError as error:
                 yield failed("tables", error)
                 checks = {check: ask for check, ask in _CHECKS.items() if check not in _OF_TABLES}
@@ -162,16 +163,23 @@ def _lacks(lack: Lack, needed: str, check: str = "") -> Finding:
 
 
 def _backup(cursor: Any, subject: Subject) -> Iterator[Finding]:
-    """What the backup proof needs beside rights: a pg_dump that is not older than the server."""
-    if (theirs := subject.settings.elsewhere.get(BACKUP)) is not None:
+    """What the backup proof needs beside rights: a pg_dump that is not older than the server, and somewhere to restore."""
+    settings = subject.settings
+    if (theirs := settings.elsewhere.get(BACKUP)) is not None:
         yield note("backup", f"exists elsewhere, by somebody's word: {theirs.what} ({theirs.link})")
         return
     number = int(cursor.connection.server_version)
     try:
-        tools = pg_tools.tools_for(number, on=postgres.address(subject.settings.source))
-        yield note("backup", f"pg_dump {tools.major} in {tools.folder} can dump it")
-    except BackupError as error:
-        yield stop("backup", error.why, error.next_step, f"pg_dump {number // 10_000} or newer")
+        tools = pg_tools.tools_for(number, on=postgres.address(settings.source))
+        restoring.refuse_without_place(settings, number)
+        there = (
+            postgres.address(settings.backup.restore) if settings.backup.restore else "a server that is started here"
+        )
+        yield note("backup", f"pg_dump {tools.major} in {tools.folder} can dump it, and {there} can take it")
+    except (BackupError, ConnectionFailed) as error:
+        yield stop(
+            "backup", error.why, error.next_step, f"pg_dump {number // 10_000} or newer, and a server to restore on"
+        )
 
 
 def _cutover(cursor: Any, subject: Subject) -> Iterator[Finding]:
@@ -332,7 +340,7 @@ def _clock(cursor: Any, subject: Subject) -> Iterator[Finding]:
     yield judged(abs(there - here) <= SKEW_SECONDS, "clock", f"{there - here:+.1f} s beside this machine's", fix, f"at most {SKEW_SECONDS:.0f} s apart")  # fmt: skip
 
 
-_OF_TABLES = frozenset({"rights", "cutover", "snapshot"})
+_OF_TABLES = frozenset({"tables", "rights", "cutover", "snapshot"})
 """Checks that have nothing to ask while it is not known what moves."""
 
 _CHECKS: dict[str, Callable[[Any, Subject], Iterable[Finding]]] = {

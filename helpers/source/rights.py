@@ -174,6 +174,13 @@ def missing_before_cutover(cursor: Any, tables: Iterable[Table], *, backup: bool
     return (*found, *_asked(cursor, _OF_THE_ROLE, []))
 
 
+def missing_to_dump(cursor: Any) -> tuple[Lack, ...]:
+    """What keeps `pg_dump` from reading the whole database."""
+    cursor.execute(_DUMPED)
+    oids = [oid for (oid,) in cursor.fetchall()]
+    return tuple(lack for sql in (_MISSING, _SEQUENCES, _LARGE_OBJECTS) for lack in _asked(cursor, sql, oids))
+
+
 def missing_to_cut_over(cursor: Any, tables: Iterable[Table]) -> tuple[Lack, ...]:
     """What keeps it from freezing the source (phase 50), and from bringing back what was written since (phase 90)."""
     return _asked(cursor, _TO_CUT_OVER, _oids(tables))

@@ -308,7 +308,7 @@ def test_rights_that_a_dump_lacks_are_told_at_once(filled: Migration, tmp_path: 
     finally:
         filled.source(*(each.replace("GRANT", "REVOKE").replace(" TO ", " FROM ") for each in given))
         filled.source("DROP ROLE reader_of_nothing")
-    assert "apart.numbers, public.sales" in refused.value.why
+    assert all(name in refused.value.why for name in ("apart.numbers", "public.sales"))
     assert list(tmp_path.iterdir()) == []
 
 
