@@ -7,11 +7,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from helpers.engines import destination
 from helpers.errors import ConnectionFailed, LoadError
 from helpers.model.places import TargetTable
-from helpers.platforms import snowflake
-from helpers.platforms.snowflake import identifier
-from helpers.settings import Cutover, Snowflake
+from helpers.settings import Cutover, Target
 
 SLOWEST_LEFT_OUT = 0.05
 """The latency that counts is the 95th percentile: one slow answer in twenty is no reason to go back."""
@@ -50,7 +49,7 @@ class Health:
         return tuple(found)
 
 
-def probe(target: Snowflake, options: Cutover, table: TargetTable) -> Health:
+def probe(target: Target, options: Cutover, table: TargetTable) -> Health:
     """Asks the target what its readers ask, over a connection of its own for each question, as readers come.
 
     Args:
@@ -61,17 +60,13 @@ def probe(target: Snowflake, options: Cutover, table: TargetTable) -> Health:
     Returns:
         How it answered; a question without an answer is counted, never raised.
     """
-    query = options.query or f"SELECT COUNT(*) FROM {identifier(target.database, *table)}"
+    ask = destination(target).ask
     seconds: list[float] = []
     said: list[str] = []
     for _ in range(options.probes):
         began = time.monotonic()
         try:
-            with snowflake.connect(target) as session:
-                if options.query:
-                    where = identifier(target.database, table.schema)
-                    session.execute(f"USE SCHEMA {where}", doing="ask what readers ask")
-                session.execute(query, doing="ask what readers ask")
+            ask(options.query, table)
             seconds.append(time.monotonic() - began)
         except (ConnectionFailed, LoadError) as error:
             said.append(error.why)

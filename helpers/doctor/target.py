@@ -21,7 +21,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         why = "nobody has asked how it is protected: only Snowflake's encryption, authentication and rights are asked here"
         where, fix = (
             destination(settings.main_target).where,
-            "look at them by hand, and keep what you find with the run",
+            "look at them by hand, and say where that is written down: [profiles.NAME.elsewhere] s60-security",
         )
         yield stop(where, why, fix)
         systems = ("stage",)

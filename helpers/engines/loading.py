@@ -157,6 +157,8 @@ class Destination:
         where: the server as people know it, without credentials.
         rules: what it takes for a name.
         open: a connection for one load from a stage, which ends with the block; `ConnectionFailed` where there is no answer.
+        ask: asks what a reader asks, over a connection of its own as readers come: a query, in the schema of a table, or without one
+            how many rows that table has; `ConnectionFailed` or `LoadError` where there is no answer.
         at_once: what all rows of a table arrive in.
         written_by: which of several programs writes its tables; empty where there is one.
         wakes: whether a question starts a machine that costs money.
@@ -166,6 +168,7 @@ class Destination:
     where: str
     rules: NameRules
     open: Callable[[Bucket], AbstractContextManager[Loader]]
+    ask: Callable[[str | None, TargetTable], object]
     at_once: Literal["transaction", "commit"] = "transaction"
     written_by: str = ""
     wakes: bool = False

@@ -187,13 +187,7 @@ def try_a_write(source: Source, *, role: str | None = None, password: str | None
         who = role or str(postgres.value(cursor, "SELECT session_user"))
         if role and password is None:
             _set_role(cursor, role, source)
-        cursor.execute(_A_TABLE, {"role": who})
-        if (found := cursor.fetchone()) is None:
-            raise SourceRefused(
-                "try a write", on=f"{who} on {postgres.address(source)}", why="there is no table that this role may change",
-                next_step="name the application's role in migration.toml: [profiles.NAME.cutover] application = …",
-            )  # fmt: skip
-        schema, table = found
+        schema, table = _table_to_try(cursor, who, source)
         try:
             cursor.execute(f"DELETE FROM {identifier(schema, table)} WHERE false")
             said = "the server took it"
@@ -208,6 +202,28 @@ def try_a_write(source: Source, *, role: str | None = None, password: str | None
         if not _is_on(effective):
             return Tried(False, f"{how}, but the role's own {SETTING} is {effective} and stands above the database's")
     return Tried(refused, how)
+
+
+def who_writes(source: Source, role: str | None = None) -> str:
+    """As whom, and on which table, `try_a_write` will try; nothing is tried.
+
+    Raises:
+        SourceRefused: there is no table that the role may change, so that nothing can be tried.
+    """
+    with _connected(source) as cursor:
+        who = role or str(postgres.value(cursor, "SELECT session_user"))
+        schema, table = _table_to_try(cursor, who, source)
+    return f"{who} on {schema}.{table}"
+
+
+def _table_to_try(cursor: Any, who: str, source: Source) -> tuple[str, str]:
+    cursor.execute(_A_TABLE, {"role": who})
+    if (found := cursor.fetchone()) is None:
+        raise SourceRefused(
+            "try a write", on=f"{who} on {postgres.address(source)}", why="there is no table that this role may change",
+            next_step="name the application's role in migration.toml: [profiles.NAME.cutover] application = …",
+        )  # fmt: skip
+    return str(found[0]), str(found[1])
 
 
 def stored(cursor: Any) -> tuple[Stored, ...]:

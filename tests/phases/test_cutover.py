@@ -18,10 +18,15 @@ from typing import Any
 import pandas as pd
 import pytest
 from cutover_support import Crash, Project, opened, write_profile
+from profile_support import whole_profile
 
 from helpers import checklist
+from helpers import load as loading
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
+from helpers.evidence import signing
 from helpers.ledger.view import view
+from helpers.model import manifest
+from helpers.phases.common import switches
 from helpers.phases.common.plan import StepPlan
 from helpers.phases.p50_cutover import cutover as cutover_phase
 from helpers.phases.p90_rollback.rollback import Rollback
@@ -232,3 +237,65 @@ def test_a_rehearsal_plans_every_step_and_changes_nothing(project: Project) -> N
         s for s in checklist.steps() if s.phase == "50_cutover" and (s.id == "s50-cutover" or s.under == "s50-cutover")
     ]
     assert planned >= {name for step in own for name in step.ids}
+
+
+DELTA_ALONE = """
+[profiles.local.approvals]
+threshold = 1
+thresholds = { cutover = 1 }
+people = { alice = "alice.pem.pub" }
+[profiles.local.cutover]
+probes = 2
+patience_seconds = 0.2
+max_latency_seconds = 60.0
+[profiles.local.elsewhere]
+"s50-dags" = { what = "cron on the host, switched by hand", link = "https://wiki.example.com/cron" }
+"s50-traffic" = { what = "the load balancer, by hand", link = "https://wiki.example.com/lb" }
+"""
+
+
+def test_delta_alone_is_cut_over_and_others_switch_scheduler_and_readers(
+    migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile without a stack, Snowflake, Airflow or DNS: nothing of theirs is asked, and what others did has their word."""
+    text, secrets = whole_profile(migration.settings, "local")
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    there = migration.settings.databricks
+    delta = f'[profiles.local.databricks]\nengine = "pysail"\nschema = "{there.schema_}"\ndelta_root = "{there.delta_root}"\n'
+    with opened(migration, tmp_path, monkeypatch) as project:
+        toml = text[: text.index("[profiles.local.snowflake]")] + delta + DELTA_ALONE
+        (tmp_path / "migration.toml").write_text(toml)
+        loading.load(loading.plan_load(manifest.read(migration.bucket), migration.bucket, there))
+        for dead in ("connect_record", "connect_scheduler"):
+            monkeypatch.setattr(switches, dead, lambda settings: pytest.fail("it was asked"))
+        walk = project.cutover()
+        seen = walk.preflight()
+        with pytest.raises(AwaitingPerson):
+            walk.window()
+        project.sign("s50-window")
+        with pytest.raises(AwaitingPerson):
+            walk.approve_plan(seen)
+        project.sign("s50-cutover")
+        migration.source("UPDATE shops SET name = 'since the export' WHERE id = 1")
+        compared = project.compared(project.cutover())
+        assert project.is_frozen()
+        walk = project.cutover()
+        compared = project.compared(walk)
+        for step, take in (("s50-dags", walk.dags), ("s50-traffic", walk.traffic)):
+            with pytest.raises(AwaitingPerson, match=step):
+                take(compared)
+            signing.attest(project.run, step, by="alice", key=tmp_path / "alice.pem", note="done", profile=None)
+            assert "by the word of alice" in take(compared)["what"].iloc[0]
+        assert "no record that readers follow" in walk.record(compared)["what"].iloc[0]
+        assert not walk.monitor().rehearsed
+        said = walk.findings("s50-monitor")["what"]
+        assert any(what.startswith("2 of 2 queries answered") for what in said)
+        assert any("the load balancer, by hand" in what for what in said)
+        found = view(project.ledger.entries())
+        assert [found[s].state for s in ("s50-dags", "s50-dns", "s50-traffic")] == [
+            "exists elsewhere", "not applicable", "exists elsewhere",
+        ]  # fmt: skip
+        project.rollback()
+        assert not project.is_frozen()
+        assert view(project.ledger.entries())["s90-modern-dag"].state == "not applicable"

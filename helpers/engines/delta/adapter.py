@@ -6,11 +6,13 @@ from contextlib import ExitStack
 from functools import partial
 
 from helpers.engines.base import Engine, Place, StandIn
+from helpers.engines.delta.catalog import qualified, qualified_schema
 from helpers.engines.delta.ddl import DELTA
 from helpers.engines.delta.files import DeltaSide
-from helpers.engines.delta.load import opened
+from helpers.engines.delta.load import location, opened
 from helpers.engines.delta.rows import SparkSide
 from helpers.engines.loading import Destination
+from helpers.model.places import TargetTable
 from helpers.platforms import spark
 from helpers.settings import Databricks, Settings
 
@@ -44,9 +46,23 @@ class Delta(Engine):
 
     def destination(self, target: Databricks) -> Destination:
         return Destination(
-            target, spark.address(target), spark.names(target), partial(opened, target), at_once="commit",
+            target, spark.address(target), spark.names(target), partial(opened, target), partial(_ask, target), at_once="commit",
             written_by=spark.engine(target), wakes=target.engine != "pysail",
         )  # fmt: skip
+
+
+def _ask(target: Databricks, query: str | None, table: TargetTable) -> None:
+    doing = "ask what readers ask"
+    with spark.connect(target) as session:
+        if target.engine == "pysail":  # its catalog is the session's: readers of the local stack name the table's place
+            place = spark.literal(location(target, table))
+            session.execute(f"CREATE SCHEMA IF NOT EXISTS {qualified_schema(target, table.schema)}", doing=doing)
+            session.execute(
+                f"CREATE TABLE IF NOT EXISTS {qualified(target, table)} USING DELTA LOCATION {place}", doing=doing
+            )
+        if query:
+            session.execute(f"USE {qualified_schema(target, table.schema)}", doing=doing)
+        session.execute(query or f"SELECT count(*) AS rows FROM {qualified(target, table)}", doing=doing)
 
 
 ENGINE = Delta()

@@ -256,12 +256,17 @@ def _constraints(table: str, staged: StagedTable) -> Iterable[str]:
             yield f"ALTER TABLE {table} ALTER COLUMN {identifier(column.name)} COMMENT {literal(column.comment)}"
 
 
+def location(target: Databricks, table: TargetTable) -> str:
+    """The folder of a table below `delta_root`."""
+    root = (target.delta_root or "").rstrip("/")
+    return f"{root}/{folder(table.schema)}/{folder(table.name)}"
+
+
 def _options(target: Databricks, table: TableLoad) -> str:
     """Where the table lies, its comment, and what its columns' names need."""
     options, staged = "", table.staged
     if target.delta_root:
-        root = target.delta_root.rstrip("/")
-        options += f" LOCATION {literal(f'{root}/{folder(table.target.schema)}/{folder(table.target.name)}')}"
+        options += f" LOCATION {literal(location(target, table.target))}"
     if staged.comment:
         options += f" COMMENT {literal(staged.comment)}"
     mapping = ""

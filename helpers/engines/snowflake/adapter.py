@@ -11,6 +11,7 @@ from helpers.engines.loading import Destination
 from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.engines.snowflake.load import opened
 from helpers.engines.snowflake.rows import SnowflakeSide
+from helpers.model.places import TargetTable
 from helpers.platforms import snowflake
 
 STAND_IN = StandIn(
@@ -42,7 +43,17 @@ class Snowflake(Engine):
         return SnowflakeSide(session, options.database, [plan.there for plan in place.tables])
 
     def destination(self, target: settings.Snowflake) -> Destination:
-        return Destination(target, snowflake.address(target), snowflake.NAMES, partial(opened, target))
+        return Destination(
+            target, snowflake.address(target), snowflake.NAMES, partial(opened, target), partial(_ask, target)
+        )
+
+
+def _ask(target: settings.Snowflake, query: str | None, table: TargetTable) -> None:
+    doing = "ask what readers ask"
+    with snowflake.connect(target) as session:
+        if query:
+            session.execute(f"USE SCHEMA {snowflake.identifier(target.database, table.schema)}", doing=doing)
+        session.execute(query or f"SELECT COUNT(*) FROM {snowflake.identifier(target.database, *table)}", doing=doing)
 
 
 ENGINE = Snowflake()

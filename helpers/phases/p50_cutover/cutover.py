@@ -18,8 +18,8 @@ from helpers.assessment import hybrid
 from helpers.cutover import health, last_difference
 from helpers.cutover.health import Health
 from helpers.engines import destination
-from helpers.errors import UsageError
-from helpers.finding import Finding, judged, note, stop
+from helpers.errors import MigrationError, UsageError
+from helpers.finding import Finding, failed, judged, note, stop
 from helpers.frames import frame
 from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import Found, Probe
@@ -266,24 +266,34 @@ class Cutover(Switching):
         rows.append(("threshold: failed queries", f"at most {limits.max_error_rate:.1%} of {limits.probes}", too_bad))
         slow = "threshold: 95th percentile of the latency"
         rows.append((slow, f"at most {limits.max_latency_seconds:g} s", too_bad))
-        target = self.settings.snowflake  # the one whose answers the switch can measure
+        where = destination(self.settings.main_target).where
         start = f"freeze {self.settings.source.dbname}, carry the last difference"
         if self._refreshes:
             start = (
                 f"freeze nothing: {self.settings.source.dbname} goes on. Carry what has changed in the tables that move"
             )
-        what = f"{start} over to {target.database}.{target.schema_}, switch the scheduler and the readers"
+        what = f"{start} over to {where}, switch the scheduler and the readers"
         totals = {"tables": len(tables), "steps_of_the_switch": len(dns.steps) if dns else 0}
         columns = ("object", "action", "afterwards")
         return plan_step(APPROVED, what, rows, *columns, cost=switches.NO_COST, totals=totals)
 
     def _missing(self) -> Iterator[Finding]:
+        if HOLDS not in self.absent:
+            yield from self._who_tries()
         if self.run.ledger is None:
             yield note("the ledger", "outside a run nothing is known of earlier phases")
             return
         yield from earlier.open_boxes(
             self.run.view(), (s for s in checklist.steps_for_option(self.option) if s.phase < PHASE)
         )
+
+    def _who_tries(self) -> Iterator[Finding]:
+        """As whom the freeze will be tried: found out now, and not while the source is frozen."""
+        role = self.settings.cutover.application
+        try:
+            yield note("the freeze", f"it is tried as {freeze.who_writes(self.settings.source, role)}")
+        except MigrationError as error:
+            yield failed("the freeze", error)
 
     def _try_to_write(self) -> Iterator[Finding]:
         source, limits = self.settings.source, self.settings.cutover
@@ -322,7 +332,7 @@ class Cutover(Switching):
 
     def _health(self) -> Health:
         largest = max(self._catalog().tables, key=lambda t: (t.estimated_rows, t.name))
-        target = self.settings.snowflake
+        target = self.settings.main_target
         counted = place(self.settings.tables, largest.schema, largest.name, target.schema_)
         return health.probe(target, self.settings.cutover, counted)
 

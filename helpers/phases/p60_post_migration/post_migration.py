@@ -39,7 +39,10 @@ class PostMigration(Boxes):
 
         def act(told: Progress) -> Answer:
             answer = box.act(told)
-            last = last_run_findings(self.run.view()[FULL_RUN].result, self.subject.name)
+            if FULL_RUN in self.absent:
+                last = [note(FULL_RUN, f"was not this run's: {self.absent[FULL_RUN]}")]
+            else:
+                last = last_run_findings(self.run.view()[FULL_RUN].result, self.subject.name)
             return replace(answer, findings=[*last, *answer.findings])
 
         return self.take("s60-pipeline", replace(box, act=act))
