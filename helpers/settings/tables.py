@@ -127,6 +127,13 @@ class Tables(Section):
             raise ValueError("a glob is empty; write name, schema.table or a pattern such as crm.*")
         return value
 
+    @field_validator("exclude", "stay")
+    @classmethod
+    def _no_empty_reason(cls, value: Mapping[str, str]) -> object:
+        if glob := next((glob for glob, reason in value.items() if not reason.strip()), None):
+            raise ValueError(f"{glob} has no reason: it is what a reader of the verdict sees; or write a plain list")
+        return value
+
     @property
     def choice(self) -> Tables:
         """Which tables move, and nothing of how."""

@@ -341,6 +341,7 @@ MATCH = '[profiles.production.tables.match."crm.*"]\n'
         ('[profiles.production.hybrid]\nstay = ["crm.*"]', "[profiles.production.tables] stay = {"),
         (TABLES + 'name = "{schema}_{tabel}"', "{schema}"),
         (TABLES + 'include = [""]', "a glob is empty"),
+        (TABLES + 'stay = { "crm.*" = "" }', "has no reason"),
         (TABLES + 'mask_salt = "in the file"', "does not belong in this file"),
         (TABLES + 'stey = ["crm.*"]', "write stay"),
         (MATCH + 'omitt = ["note"]', "write omit"),
