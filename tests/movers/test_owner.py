@@ -73,6 +73,7 @@ def owned(migration: Any) -> Any:
     """A source with a schema of somebody else's to go to."""
     own = migration.settings.snowflake
     with snowflake.connect(own) as session:
+        session.execute(f"CREATE DATABASE IF NOT EXISTS {snowflake.identifier(own.database)}", doing="be its owner")
         session.execute(f"CREATE SCHEMA {snowflake.identifier(own.database, own.schema_)}", doing="be its owner")
     return migration
 
