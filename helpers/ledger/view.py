@@ -71,6 +71,8 @@ class Standing:
             case "running":
                 return f"{self.line.get('attempt')} is running"
             case "awaiting":
+                if theirs := self.line.get("elsewhere"):
+                    return f"{self.step} awaits a person's word that it exists elsewhere: {theirs.get('what')} ({theirs.get('link')})"
                 return f"{self.step} awaits an {self.line.get('what')}"
             case "exists elsewhere":
                 return f"{self.step}: {elsewhere_in_words((self.result or {})[ELSEWHERE])}"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers import settings
+from helpers.control_room.overview import overview
 from helpers.errors import AwaitingPerson, SettingsError, SignatureRefused, UsageError
 from helpers.evidence import signing
 from helpers.ledger import folders, keys
@@ -85,6 +86,26 @@ def test_a_step_waits_for_the_word_and_stands_apart_from_what_was_done(phase: Ph
     assert phase.run.view()["s10-base"].state == "exists elsewhere"
     with pytest.raises(SignatureRefused, match="already signed"):
         attest(project, "s10-base", "alice")
+
+
+def test_the_status_and_the_control_room_say_what_to_look_at_and_who_signs(phase: Phase, project: Path) -> None:
+    with pytest.raises(AwaitingPerson):
+        phase.pass_over("s50-remove-legacy")
+    waits = "s50-remove-legacy awaits a person's word that it exists elsewhere: the platform team removes it (https://tickets.example.com/7)"
+    assert state(project, "s50-remove-legacy") == ("awaiting", waits)
+    attest(project, "s50-remove-legacy", "alice")
+    (act,) = [each for each in overview(project / "outputs/r").acts if "s50-remove-legacy" in each.command]
+    assert (act.who, act.needed) == (("bob",), 1)
+    assert "looks at https://tickets.example.com/7 and signs" in act.what
+    assert act.command == "runbook attest s50-remove-legacy --run r --by bob --key PATH --note TEXT"
+
+
+def test_without_an_archive_nothing_is_archived_only_where_nothing_is_removed_here(project: Path) -> None:
+    assert "names no archive" in Phase("p", apply=False).absent["s50-archive"]
+    toml = project / "migration.toml"
+    without = toml.read_text().replace('"s50-remove-legacy"', '"s50-dashboards"')
+    toml.write_text(without + '[profiles.p.terraform]\nlegacy_module = "infra"\n')
+    assert "s50-archive" not in Phase("p", apply=False).absent
 
 
 def test_a_box_that_exists_elsewhere_is_counted_as_that(phase: Phase, project: Path) -> None:

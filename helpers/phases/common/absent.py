@@ -35,6 +35,10 @@ def absent_steps(settings: Settings, option: str) -> dict[str, str]:
     for lack in (*_lacks(settings), *_terraform(settings), *_of_hybrid(option)):
         for step in lack.steps:
             found.setdefault(step, lack.why)
+    if settings.values.archive is None and "s50-remove-legacy" in found:
+        # What this run removes itself, it archives first: without a place for that it does not go on.
+        why = f"the profile names no archive ([profiles.{settings.profile}.archive]), and this run removes nothing"
+        found.setdefault("s50-archive", why)
     for validated, made in _VALIDATED.items():
         if all(step in found for step in made):
             found.setdefault(validated, "no step of this run applies the module")

@@ -46,7 +46,9 @@ class Cleanup(Switching):
     def archive(self, monitored: Token) -> Token:
         """Locks the legacy data away, as Parquet and as a dump, and sees that the dump restores; what follows takes the token."""
         require(monitored, MONITORED, apply=self.apply)
-        source = self.settings.source
+        if ARCHIVED in self.absent:
+            return self.pass_over(ARCHIVED)
+        source, _ = self.settings.source, self.settings.archive  # without which a rehearsal would promise too much
         with self.step(ARCHIVED, {"source": postgres.address(source)}, probe=self._is_archived) as step:
             if not self.apply:
                 what = "lock every table and a dump in the archive's bucket, and restore the dump once"
