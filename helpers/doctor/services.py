@@ -118,12 +118,13 @@ def examine_airflow(subject: Subject) -> Iterator[Finding]:
 def _airflow_rights(found: Airflow, section: profiles.Airflow) -> Iterator[Finding]:
     needed = "edit DAGs, start runs and set variables: phases 20, 50 and 90"
     role = found.role()
-    try:
-        found.variable("migration_runbooks")
-    except MigrationError as error:
-        yield stop("variables", error.why, f"give {section.user} a role that may read and set variables", needed)
     if role is None:
-        yield unchecked("rights", "this Airflow does not say what a user may do; only a change would tell", f"give {section.user} can_edit on DAGs and can_create on DAG Runs and Variables", needed)  # fmt: skip
+        try:
+            found.variable("migration_runbooks")
+        except MigrationError as error:
+            yield stop("variables", error.why, f"give {section.user} a role that may read and set variables", needed)
+        fix = f"give {section.user} can_edit on DAGs, can_create on DAG Runs and can_create, can_edit on Variables"
+        yield unchecked("rights", "this Airflow does not say what a user may do; only a change would tell", fix, needed)
     elif role not in EDITS:
         yield stop("rights", f"{section.user} has the role {role}", f"give {section.user} the role op", needed)
     elif role not in SETS:

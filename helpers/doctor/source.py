@@ -22,7 +22,7 @@ from helpers.platforms.faults import postgres as faults
 from helpers.platforms.faults.postgres import written
 from helpers.progress import roughly
 from helpers.settings import Source
-from helpers.source import described, rights
+from helpers.source import described, freeze, rights
 from helpers.source.asking import asking
 from helpers.source.rights import Lack
 
@@ -197,21 +197,28 @@ def _cutover(cursor: Any, subject: Subject) -> Iterator[Finding]:
         )
     if not lacking:
         yield note("cutover", "the source may be frozen, and what was written since may be brought back")
-    if (role := asked.application) and not asked.application_password:
-        cursor.execute(
-            "SELECT r.rolname IS NOT NULL, r.rolname IS NOT NULL AND pg_has_role(current_user, r.oid, 'MEMBER') "
-            "FROM (SELECT 1) one LEFT JOIN pg_roles r ON r.rolname = %s",
-            [role],
-        )
-        exists, member = cursor.fetchone()
-        if not exists:
-            yield stop(
-                "cutover application", f"there is no role {role}", "correct cutover.application in migration.toml"
-            )
-        elif not member:
-            user = postgres.value(cursor, "SELECT current_user")
-            needed = "phase 50 tries a write as the application"
-            yield stop("cutover application", f"its password is not given, and {user} may not take the role {role}", f"GRANT {written(role)} TO {written(user)}", needed)  # fmt: skip
+    if role := asked.application:
+        yield from _application(cursor, subject, role)
+
+
+def _application(cursor: Any, subject: Subject, role: str) -> Iterator[Finding]:
+    """As whom the freeze will be tried."""
+    check, needed = "cutover application", "phase 50 tries a write as the application"
+    cursor.execute(
+        "SELECT pg_has_role(current_user, oid, 'MEMBER'), current_user FROM pg_roles WHERE rolname = %s", [role]
+    )
+    if (found := cursor.fetchone()) is None:
+        yield stop(check, f"there is no role {role}", "correct cutover.application in migration.toml", needed)
+        return
+    member, user = found
+    if not member and not subject.settings.cutover.application_password:
+        what = f"its password is not given, and {user} may not take the role {role}"
+        yield stop(check, what, f"GRANT {written(role)} TO {written(user)}", needed)
+        return
+    try:
+        yield note(check, f"the freeze will be tried as {freeze.who_writes(subject.settings.source, role)}")
+    except MigrationError as error:
+        yield stop(check, error.why, error.next_step, needed)
 
 
 def _replication(cursor: Any, subject: Subject) -> Iterator[Finding]:

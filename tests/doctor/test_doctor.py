@@ -30,8 +30,8 @@ from helpers.doctor.subject import Subject
 from helpers.errors import UsageError
 from helpers.finding import Finding
 from helpers.phases.p00_assessment.assessment import EXAMINED, Assessment
-from helpers.platforms import postgres, snowflake
-from helpers.settings import Approvals, Compliance, Export, Settings, Snowflake
+from helpers.platforms import kafka, postgres, snowflake
+from helpers.settings import Approvals, Compliance, Export, Kafka, Settings, Snowflake
 
 KEYS = {"system", "check", "verdict", "found", "needed", "cure"}
 
@@ -257,6 +257,22 @@ def test_files_that_a_profile_names_are_looked_at(local_settings: Settings, tmp_
     assert found(sslcert=str(secret), sslrootcert=str(tmp_path / "none.pem")) == {
         "source.sslrootcert": "stop", "source.sslcert": "stop", "source.sslkey": "note",
     }  # fmt: skip
+
+
+def test_brokers_and_a_topic_that_is_not_there_are_told(local_settings: Settings) -> None:
+    servers = kafka.configuration(local_settings.kafka)["bootstrap.servers"]
+    name = f"doctor-{os.getpid()}"
+    own = Kafka(bootstrap=servers, topic=name, security="PLAINTEXT", landing="s3://x/", replicas=1, partitions=2)
+    settings = changed(local_settings, kafka=own)
+    missing = of(doctor.examine(settings, ("kafka",)), "kafka")["topic"]
+    assert missing.severity == "warning" and missing.fix == f"runbook kafka create-topic --topic {name}"
+    kafka.create_topic(own)
+    found = of(doctor.examine(settings, ("kafka",)), "kafka")
+    assert found["topic"].what == f"{name} has 2 partitions" and found["rights"].severity in ("unchecked", "note")
+    nowhere = changed(
+        local_settings, kafka=own.model_copy(update={"bootstrap": "127.0.0.1:9", "answer_timeout_seconds": 1.0})
+    )
+    assert not doctor.ready(doctor.examine(nowhere, ("kafka",)))
 
 
 def test_what_compliance_demands_of_the_connection_is_asked(local_settings: Settings) -> None:

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from helpers import doctor, export, verify
 from helpers.doctor import Examined
+from helpers.finding import Finding
 from helpers.phases.p00_assessment.assessment import Assessment
 from helpers.platforms import postgres
 from helpers.platforms.faults.postgres import written
@@ -182,6 +183,26 @@ def test_the_cutover_asks_for_more_and_names_each(library: Library) -> None:
         library.run(
             f"REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA catalogue, loans, members FROM {written(ROLE)}"
         )
+
+
+def test_the_application_that_the_freeze_is_tried_as_is_asked_about(library: Library) -> None:
+    def found(application: str) -> Finding:
+        values = library.settings.values.model_copy(update={"cutover": Cutover(application=application)})
+        settings = Settings("library", library.settings.file, values)
+        (only,) = doctor.examine(settings, ("source.cutover application",))
+        return only.finding
+
+    assert found("nobody at all").what == "there is no role nobody at all"
+    refused = found(APPLICATION)
+    assert refused.fix == f"GRANT {written(APPLICATION)} TO {written(ROLE)}"
+    library.run(refused.fix)
+    assert (found(APPLICATION).severity, "no table" in found(APPLICATION).what) == ("stop", True)
+    library.run(
+        f"GRANT USAGE ON SCHEMA loans TO {written(APPLICATION)}",
+        f"GRANT SELECT, DELETE ON loans.fine TO {written(APPLICATION)}",
+    )
+    assert "loans.fine" in found(APPLICATION).what and found(APPLICATION).severity == "note"
+    library.run(f"REVOKE {written(APPLICATION)} FROM {written(ROLE)}")
 
 
 def test_everything_that_is_missing_is_named_at_once_and_cured_by_what_is_printed(library: Library) -> None:
