@@ -32,7 +32,11 @@ def staying(cursor: Any, tables: Sequence[Table]) -> dict[str, str]:
         tables: that move.
     """
     cursor.execute(_QUERY, {"oids": [table.oid for table in tables if table.kind in "rp"]})
-    return {name: _WHY[kind] for name, kind in cursor.fetchall()} | dict(_defaults(tables))
+    found: dict[tuple[str, str], list[str]] = {}
+    for kind, table, name in cursor.fetchall():
+        found.setdefault((kind, table), []).append(name)
+    rules = {_of_table(_WORDS[kind], table, names): _WHY[kind] for (kind, table), names in found.items()}
+    return rules | dict(_defaults(tables))
 
 
 def keys_staying(tables: Iterable[tuple[Table, Sequence[StagedColumn]]], moved: Collection[str]) -> dict[str, str]:
@@ -67,26 +71,35 @@ def _named(table: Table, key: Key | ForeignKey) -> str:
 
 def _defaults(tables: Iterable[Table]) -> Iterable[tuple[str, str]]:
     for table in tables:
+        found: dict[str, list[str]] = {}
         for column in table.columns:
             default, kind = column.default or "", POSTGRESQL.read(column.type.sql)
             if default.endswith(" AS IDENTITY") or default.startswith("nextval("):
-                yield f"default of {table}.{column.name}", SEQUENCE
+                found.setdefault(SEQUENCE, []).append(column.name)
             elif default and defaults.constant(default, kind, POSTGRESQL) is None:
-                yield f"default of {table}.{column.name}", DEFAULT
+                found.setdefault(DEFAULT, []).append(column.name)
+        for why, columns in found.items():
+            yield _of_table("default", str(table), columns), why
 
 
+def _of_table(what: str, table: str, names: Sequence[str]) -> str:
+    """One line for what a table has of a kind: a list of one for each would bury the tables that do not move."""
+    plural = "" if len(names) == 1 else "es" if what.endswith("x") else "s"
+    return f"{what}{plural} {', '.join(names)} of {table}"
+
+
+_WORDS = {"c": "check", "x": "exclusion constraint", "i": "unique index", "f": "foreign key"}
 _WHY = {"c": CHECK, "x": EXCLUSION, "i": SOME_ROWS, "f": PERIOD}
 
 _QUERY = """
-    SELECT CASE k.contype WHEN 'c' THEN 'check ' WHEN 'x' THEN 'exclusion constraint ' ELSE 'foreign key ' END
-           || k.conname || ' of ' || n.nspname || '.' || c.relname AS name, k.contype::text AS kind
+    SELECT k.contype::text AS kind, n.nspname || '.' || c.relname AS table, k.conname AS name
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.conrelid = ANY (%(oids)s::oid[])
       AND (k.contype IN ('c', 'x') OR k.contype = 'f' AND coalesce((to_jsonb(k) ->> 'conperiod')::bool, false))
     UNION ALL
-    SELECT 'unique index ' || x.relname || ' of ' || n.nspname || '.' || c.relname, 'i'
+    SELECT 'i', n.nspname || '.' || c.relname, x.relname
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE i.indrelid = ANY (%(oids)s::oid[]) AND i.indisunique AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL)
-    ORDER BY 1
+    ORDER BY 1, 2, 3
 """

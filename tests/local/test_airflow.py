@@ -20,7 +20,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from helpers import PROJECT, settings
+from helpers import PROJECT, doctor, settings
 from helpers.errors import ConnectionFailed, PipelineFailed, SettingsError, UsageError
 from helpers.ledger import folders
 from helpers.ledger.ledger import Ledger
@@ -67,6 +67,16 @@ def wait_for(done: Callable[[], Any], seconds: float = 120) -> Any:
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(1)
     return result
+
+
+def test_the_doctor_knows_what_the_user_may_do_and_which_dags_are_there(client: Airflow) -> None:
+    wait_for(lambda: LEGACY in {dag.name for dag in client.dags()})
+    found = {
+        each.finding.on: each
+        for each in doctor.examine(settings.load("local", PROJECT / "migration.toml"), ("airflow",))
+    }
+    assert found["rights"].finding.what.endswith("has the role admin")
+    assert (found["login"].verdict, found[f"DAG {LEGACY}"].finding.severity) == ("ok", "note")
 
 
 def test_every_dag_file_is_imported(client: Airflow) -> None:

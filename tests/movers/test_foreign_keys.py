@@ -80,7 +80,7 @@ def test_keys_of_every_kind_travel_and_what_does_not_is_named(migration: Any) ->
     assert left["foreign key unsure of public.loan"].startswith("it is NOT VALID")
     assert "no load makes" in left["check loan_days_check of public.loan"]
     assert "some of the rows" in left["unique index one_open of public.loan"]
-    assert "PostgreSQL evaluates" in left["default of public.loan.day"]
+    assert "PostgreSQL evaluates" in left["default day of public.loan"]
     for check in ("schema", "full"):
         report = migration.verify(check=check)
         assert (report.verdict, [t.schema_findings for t in report.tables if t.schema_findings]) == ("equal", [])

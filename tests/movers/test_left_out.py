@@ -215,7 +215,7 @@ def test_what_holds_no_rows_of_a_table_is_named_too(migration: Any) -> None:
         "function public.total(integer)", "function public.kept()", "trigger keeps on public.sales",
         "rule quiet on public.sales", "type public.mood", "extension hstore",
         "cast (public.mood AS integer)", "operator public.##(NONE,integer)", "collation public.plain",
-        "text search configuration public.words", "default of public.sales.id", "default of public.sales.no",
+        "text search configuration public.words", "defaults id, no of public.sales",
     }  # fmt: skip
     assert manifest.left_out["large objects"] == (
         "the contents of 2: where a column holds their numbers, only those move; numbers of them may stand in public.sales.doc"
