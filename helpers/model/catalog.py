@@ -251,7 +251,7 @@ class Table:
     @property
     def relation(self) -> str:
         """What follows FROM where its columns are asked for by their names: what moves of it, and as it moves."""
-        if not self.where and not self.masked:
+        if not self.in_part:
             return self.sql
         columns = ", ".join(f"{column.sql} AS {identifier(column.name)}" for column in self.columns)
         where = f" WHERE {self.condition}" if self.where else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from cutover_support import Project, opened
 
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
@@ -98,6 +99,25 @@ def test_the_data_migration_of_a_hybrid_moves_what_moves_alone(hybrid: Project) 
         assert (actions["public.shops"], actions["public.log"][:29]) == ("write", "leave: stays in PostgreSQL by")
     finally:
         walk.close()
+
+
+def test_the_notebook_s_look_at_the_source_shows_nothing_that_does_not_move(
+    migration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    match = '[profiles.local.tables.match."public.shops"]\nomit = ["open"]\nmask = { name = { constant = "50% {of} it" } }\n'
+    rows = 'where = "name LIKE \'%5\'"\nreason = "x"\n'
+    with opened(migration, tmp_path, monkeypatch, extra=match + rows) as project:
+        project.attempt("30_data_migration")
+        walk = DataMigration("local", [], exclude=["log"], apply=False)
+        try:
+            walk.survey()
+            with walk.source_engine().connect() as connection:
+                query = sqlalchemy.text(f"SELECT * FROM {walk.largest_table()} ORDER BY id LIMIT 2")
+                assert [dict(row) for row in connection.execute(query).mappings()] == [
+                    {"id": 5, "name": "50% {of} it"}, {"id": 15, "name": "50% {of} it"},
+                ]  # fmt: skip
+        finally:
+            walk.close()
 
 
 def test_option_a_moves_every_table_and_refuses_those_that_stay(hybrid: Project) -> None:

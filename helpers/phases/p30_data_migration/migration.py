@@ -243,8 +243,9 @@ class DataMigration(SnapshotPhase):
     def largest_table(self, side: Literal["source", "target"] = "source") -> str:
         """What a `%%sql` cell selects from: the table with most rows; one row in a target that may not exist, or is not there."""
         if side == "source":
-            largest = self._largest()
-            return postgres.identifier(largest.schema_, largest.name)
+            largest = str(self._largest())
+            # The cell's answer is evidence: what is omitted or masked must not stand in it.
+            return next(table.relation for table in self._planned().catalog.tables if str(table) == largest)
         if (target := self.settings.values.snowflake) is None:
             return f"(SELECT '{_NO_SNOWFLAKE}' AS STATE)"
         if not self.apply:
