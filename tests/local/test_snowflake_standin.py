@@ -354,6 +354,32 @@ class TestTables:
         with pytest.raises(ProgrammingError, match="does not exist"):
             run("ALTER TABLE t ADD PRIMARY KEY (nothing)")
 
+    def test_other_keys_are_listed_where_the_service_would_make_them(self, run: Run) -> None:
+        run("CREATE TABLE p (a INTEGER, b INTEGER, c INTEGER, PRIMARY KEY (a, b), CONSTRAINT only_c UNIQUE (c))")
+        run(
+            "CREATE TABLE r (x INTEGER, y INTEGER, z INTEGER UNIQUE, CONSTRAINT to_p FOREIGN KEY (x, y) REFERENCES p (a, b))"
+        )
+        run("ALTER TABLE r ADD CONSTRAINT to_c FOREIGN KEY (z) REFERENCES p (c)")
+
+        def foreign() -> list[tuple[Any, ...]]:
+            return sorted((row[12], row[9], row[8], row[3], row[4]) for row in run("SHOW IMPORTED KEYS IN TABLE r"))
+
+        both = [("TO_C", 1, "Z", "P", "C"), ("TO_P", 1, "X", "P", "A"), ("TO_P", 2, "Y", "P", "B")]
+        assert foreign() == both
+        assert [row[3:7] for row in run("SHOW UNIQUE KEYS IN TABLE p")] == [("P", "C", 1, "ONLY_C")]
+        # Another property than the default one: no constraint, and no word of it.
+        run("ALTER TABLE r ADD CONSTRAINT gone FOREIGN KEY (z) REFERENCES p (c) ON DELETE CASCADE")
+        assert foreign() == both
+        for refused in ("UNIQUE (nothing)", "CONSTRAINT to_p UNIQUE (x)", "FOREIGN KEY (x) REFERENCES p (a)"):
+            with pytest.raises(DatabaseError):
+                run(f"ALTER TABLE r ADD {refused}")
+        run("ALTER TABLE p RENAME TO q")
+        assert {row[3] for row in foreign()} == {"Q"}
+        run("ALTER TABLE q DROP CONSTRAINT only_c")
+        assert [row[0] for row in foreign()] == ["TO_P", "TO_P"], "what refers to a key goes with it"
+        run("DROP TABLE q")
+        assert foreign() == []
+
     def test_a_default_is_printed_as_it_has_to_be_written(self, run: Run) -> None:
         run("CREATE TABLE t (a VARCHAR DEFAULT 'it''s \\\\ x', b INTEGER)")
         (printed,) = (
