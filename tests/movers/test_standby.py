@@ -6,6 +6,7 @@ that the standby replays under an export and that goes unnoticed.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -30,7 +31,7 @@ from helpers.local.servers import processes
 from helpers.local.servers.postgres import binaries_for
 from helpers.local.servers.processes import Account
 from helpers.platforms import postgres
-from helpers.settings import Settings, Source
+from helpers.settings import Resolved, Settings, Source
 from helpers.source import census_worker, held_snapshots, keeper, readers
 from helpers.source import snapshot as snapshots
 from helpers.source import survey as assess
@@ -272,3 +273,34 @@ def test_a_standby_that_removes_what_the_snapshot_sees_says_so(migration: Any, s
     finally:
         held_snapshots.release(snapshot)
         standby.configure(hot_standby_feedback="on", max_standby_streaming_delay="30s")
+
+
+@pytest.mark.parametrize(("attributes", "is_standby"), [("read-write", False), ("prefer-standby", True)])
+def test_of_two_hosts_the_one_that_is_meant_serves_every_reader(
+    migration: Any, standby: Standby, attributes: str, is_standby: bool
+) -> None:
+    migration.source(*TABLES)
+    standby.catch_up(migration)
+    primary = migration.settings.source
+    assert primary.password
+    two = Source.model_validate(
+        {
+            "host": f"{primary.host},{primary.host}", "port": f"{primary.port},{standby.source.port}", "dbname": primary.dbname,
+            "user": primary.user, "password": Resolved(primary.password.get_secret_value()), "target_session_attrs": attributes,
+        }
+    )  # fmt: skip
+    snapshot = snapshots.take(two)
+    try:
+        on = snapshots.on(two, snapshot)
+        assert on.instance
+        assert on.instance.port == (standby.source.port if is_standby else primary.port)
+        for _ in range(3):
+            with snapshots.reading(on, snapshot.name) as cursor:
+                assert postgres.value(cursor, "SELECT pg_is_in_recovery()") is is_standby
+        # As after a failover: the other server has no such snapshot, or another one of that name.
+        other = primary.port if is_standby else standby.source.port
+        moved = two.on(dataclasses.replace(on.instance, port=int(other)))
+        with pytest.raises(SourceRefused, match="another of several"), snapshots.reading(moved, snapshot.name):
+            pass
+    finally:
+        held_snapshots.release(snapshot)
