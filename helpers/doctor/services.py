@@ -10,7 +10,7 @@ from helpers import settings as profiles
 from helpers.doctor import buckets
 from helpers.doctor.subject import Subject
 from helpers.errors import MigrationError, UsageError
-from helpers.finding import Finding, note, stop, unchecked, warning
+from helpers.finding import Finding, judged, note, stop, unchecked, warning
 from helpers.platforms import airflow, aws, dns, environments, kafka
 from helpers.platforms.airflow import Airflow
 from helpers.settings import Aws, Stage
@@ -37,10 +37,16 @@ def examine_aws(subject: Subject) -> Iterator[Finding]:
 
 
 def examine_terraform(subject: Subject) -> Iterator[Finding]:
-    """Terraform itself, and where its state lies."""
-    settings = subject.settings
-    if settings.values.aws is None and not settings.terraform.backend:
+    """Terraform itself, the modules that the profile names, and where their state lies."""
+    settings, own = subject.settings, subject.settings.terraform
+    named = {key: getattr(own, key) for key in ("module", "legacy_module") if getattr(own, key)}
+    if not named and not own.backend:
         return
+    for key, folder in named.items():
+        files = sum(1 for _ in (settings.file.parent / folder).glob("*.tf"))
+        yield judged(
+            files > 0, key, f"{folder} has {files} files of Terraform", f"correct terraform.{key}", "a root module"
+        )
     yield from _environment("terraform", "cloud", "Terraform")
     backend = settings.terraform.backend
     if not backend:

@@ -180,6 +180,18 @@ def _backup(cursor: Any, subject: Subject) -> Iterator[Finding]:
         yield stop(
             "backup", error.why, error.next_step, f"pg_dump {number // 10_000} or newer, and a server to restore on"
         )
+        return
+    if server := settings.backup.restore:
+        with postgres.reading(server, application="migration-runbooks doctor") as there_cursor:
+            there_cursor.execute(
+                "SELECT rolsuper OR rolcreatedb, current_user FROM pg_roles WHERE rolname = current_user"
+            )
+            may, who = there_cursor.fetchone()
+        if not may:
+            needed = "CREATEDB: phase 00 restores into a database that is made for it"
+            yield stop(
+                "backup CREATEDB", f"{who} does not have it on {there}", f"ALTER ROLE {written(who)} CREATEDB", needed
+            )
 
 
 def _cutover(cursor: Any, subject: Subject) -> Iterator[Finding]:

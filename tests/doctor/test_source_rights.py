@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from helpers.finding import Finding
 from helpers.phases.p00_assessment.assessment import Assessment
 from helpers.platforms import postgres
 from helpers.platforms.faults.postgres import written
-from helpers.settings import Cutover, Export, Settings, Tables
+from helpers.settings import Cutover, Export, Resolved, Settings, Tables
+from helpers.settings.backup import Backup, ExistingBackup, RestoreServer
 
 PASSWORD = "OfTheLibrary-1"
 ROLE, OWNER, APPLICATION = (f'library "{what}" {os.getpid()}' for what in ("reader", "owner", "app"))
@@ -183,6 +185,30 @@ def test_the_cutover_asks_for_more_and_names_each(library: Library) -> None:
         library.run(
             f"REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA catalogue, loans, members FROM {written(ROLE)}"
         )
+
+
+def test_the_role_that_restores_may_make_a_database(library: Library) -> None:
+    def found(elsewhere: bool = False) -> dict[str, Finding]:
+        source = library.settings.source
+        server = RestoreServer(
+            host=source.host, port=source.port, dbname=source.dbname, user=ROLE, password=Resolved(PASSWORD)
+        )
+        existing = ExistingBackup(what="pgBackRest", link="https://wiki.example.com/b", restored_on=date(2026, 11, 1))
+        own = Backup(existing=existing) if elsewhere else Backup(restore=server)
+        settings = Settings(
+            "library", library.settings.file, library.settings.values.model_copy(update={"backup": own})
+        )
+        return {each.finding.on: each.finding for each in doctor.examine(settings, ("source",))}
+
+    assert found()["backup CREATEDB"].fix == f"ALTER ROLE {written(ROLE)} CREATEDB"
+    library.run(f"REVOKE SELECT ON loans.import_2019 FROM {written(ROLE)}")
+    try:
+        told = found(elsewhere=True)
+        assert "exists elsewhere" in told["backup"].what and "SELECT" not in told
+        library.run(found()["backup CREATEDB"].fix)
+        assert "backup CREATEDB" not in found()
+    finally:
+        library.run(f"GRANT SELECT ON loans.import_2019 TO {written(ROLE)}", f"ALTER ROLE {written(ROLE)} NOCREATEDB")
 
 
 def test_the_application_that_the_freeze_is_tried_as_is_asked_about(library: Library) -> None:
