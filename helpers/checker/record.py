@@ -369,8 +369,13 @@ def _exists_elsewhere(facts: Facts) -> Iterator[Finding]:
         if len(given) < needed:
             why = f"line {line.n}: {step} exists elsewhere by {len(given)} of {needed} people's words that hold"
             yield Finding("not-attested", LEDGER, why)
-        elif not asked or said != {**asked.fields["elsewhere"], "by": sorted(given)}:
+        elif not asked or not _says_where(asked) or said != {**asked.fields["elsewhere"], "by": sorted(given)}:
             yield Finding("not-attested", LEDGER, f"line {line.n}: people have signed something else of {step}")
+
+
+def _says_where(asked: Line) -> bool:
+    what, link = (asked.fields["elsewhere"].get(name) for name in ("what", "link"))
+    return all(isinstance(each, str) and each.strip() for each in (what, link))
 
 
 def _result(line: Line) -> Mapping[str, object]:

@@ -168,6 +168,8 @@ def why_not(file: Reader, run: str, line: Line, key: PublicKey, lines: Sequence[
         return str(error)
     step, by = line.text("step"), line.text("by")
     elsewhere = line.fields.get("elsewhere")
+    if "elsewhere" in line.fields and not isinstance(elsewhere, dict):
+        return "it does not say what exists elsewhere"
     subjects, said = attestation(run, step, by, line.text("note"), elsewhere)
     if approves:
         plan = line.text("plan_sha256")

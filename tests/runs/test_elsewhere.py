@@ -163,6 +163,7 @@ FORGED = {
     "a step that may not be": (the_export_too, "word-not-enough"),
     "a word on a step that may not be": (for_another_step, "word-not-enough"),
     "a word that it is done": (a_word_that_it_is_done, "word-not-enough"),
+    "a word on nothing": (line_of("attested", elsewhere=None), "attestation-invalid"),
     "a word that says more": (line_of("attested", elsewhere={**SAID, "by": "all"}), "attestation-invalid"),
 }  # fmt: skip
 

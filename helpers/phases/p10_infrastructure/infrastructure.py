@@ -149,7 +149,7 @@ class Infrastructure(Phase):
         """One sentence: what is there now, or what would be."""
         if self._module is None or not self._made:
             return "NOTHING MADE HERE: " + "; ".join(
-                dict.fromkeys(self.absent[each] for each in MADE if each in self.absent)
+                dict.fromkeys(self.absent[each] for each in MADE if self.has(each))
             )
         module = (
             self._module.name
