@@ -32,7 +32,7 @@ from helpers.runs.status import box_status, read_status
 FULL_RUN, WORD, FREEZE, UNFREEZE = "s40-full-run", "s60-training", "s50-freeze", "s90-unfreeze"
 STEPS = (FULL_RUN, WORD, FREEZE, UNFREEZE)
 REHEARSALS = ("planned", "rehearsed no")
-ACTS = ("done", "not applicable", "no", "awaits", "begun", "skipped", "attested")
+ACTS = ("done", "exists elsewhere", "not applicable", "no", "awaits", "begun", "skipped", "attested")
 
 Op = tuple[str, str]
 ops = st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from((*REHEARSALS, *ACTS))), max_size=12)
@@ -50,7 +50,7 @@ def written(path: Path, happened: Sequence[Op]) -> tuple[list[Entry], list[Line]
         facts.append(("attempt-started", {**place, "parameters": {"apply": what not in REHEARSALS}, "by": "ann"}))
         own = {"step": step, **place, "inputs": "a" * 64}
         error = {"type": GateClosed.__name__, "why": "3 differ", "next": "look"}
-        if what in ("done", "not applicable", "no", "awaits", "begun"):
+        if what in ("done", "exists elsewhere", "not applicable", "no", "awaits", "begun"):
             facts.append(("step-started", own))
         match what:
             case "planned":
@@ -62,8 +62,12 @@ def written(path: Path, happened: Sequence[Op]) -> tuple[list[Entry], list[Line]
                 facts.append(
                     ("step-failed", {**own, "error": {**error, "type": AwaitingPerson.__name__}, "seconds": 1.0})
                 )
-            case "done" | "not applicable":
-                result = {"number": number, **({"not applicable": "no section"} if what != "done" else {})}
+            case "done" | "exists elsewhere" | "not applicable":
+                said = {
+                    "not applicable": "no section",
+                    "exists elsewhere": {"what": "by hand", "link": "x:y", "by": ["bob"]},
+                }
+                result = {"number": number, **({what: said[what]} if what in said else {})}
                 facts.append(("step-done", {**own, "result": result, "seconds": 1.0}))
                 done[step] = len(facts)
             case "skipped" if step in done:
@@ -99,7 +103,7 @@ def told(happened: Sequence[Op], step: str) -> str:
     """The rule once more, as docs/evidence.md has it."""
     state, acted, was, undone_at, at = "open", False, "", 0, 0
     for number, (on, what) in enumerate(happened, 1):
-        if on == checklist.undone_by().get(step) and what == "done":
+        if on == checklist.undone_by().get(step) and what in ("done", "exists elsewhere"):
             undone_at = number
         if on != step or (what == "attested" and step != WORD) or (what == "skipped" and not was):
             continue
@@ -107,13 +111,14 @@ def told(happened: Sequence[Op], step: str) -> str:
             state = state if acted else {"planned": "planned", "rehearsed no": "failed"}[what]
             continue
         acted = True
-        if what in ("done", "not applicable"):
+        if what in ("done", "exists elsewhere", "not applicable"):
             was, at = what, number
         at = number if what == "attested" else at
         names = {"no": "failed", "awaits": "awaiting", "begun": "interrupted", "skipped": was, "attested": "done"}
         state = names.get(what, what)
     undoing = checklist.undone_by().get(step)
-    if state == "done" and undone_at > at and undoing and told(happened, undoing) == "done":
+    over = ("done", "exists elsewhere")
+    if state in over and undone_at > at and undoing and told(happened, undoing) in over:
         return "rolled back"
     return state
 
