@@ -33,6 +33,10 @@ _DENIED = frozenset({"403", "AccessDenied", "Forbidden", "AllAccessDisabled"})
 def examine_stage(subject: Subject) -> Iterator[Finding]:
     """Where the exported files go."""
     settings = subject.settings
+    if settings.values.stage is None and not settings.targets:
+        fix = "add [profiles.X.stage] and a target, unless PostgreSQL stays (option C)"
+        yield unchecked("stage", "the profile has neither a stage nor a target", fix, "a stage: options A and B")
+        return
     stage, asked = settings.stage, settings.values.compliance or Compliance()
     bucket = opened(stage)
     if not (yield from _reading(bucket, manifests.NAME)):

@@ -204,6 +204,13 @@ def test_a_manifest_of_another_source_is_not_to_be_replaced(migration: Any) -> N
     assert found.severity == "stop" and "would replace it" in found.what
 
 
+def test_a_stage_is_missed_only_where_there_is_a_target(local_settings: Settings) -> None:
+    without = changed(local_settings, stage=None)
+    assert [each.verdict for each in doctor.examine(without, ("stage",))] == ["wrong"]
+    stays = changed(local_settings, stage=None, snowflake=None, databricks=None)
+    assert [each.verdict for each in doctor.examine(stays, ("stage", "snowflake", "databricks"))] == ["not checked"]
+
+
 def test_people_without_a_key_or_too_few_of_them_are_told(local_settings: Settings) -> None:
     (alice, key), *_ = local_settings.approvals.people.items()
     tomorrow = date.today() + timedelta(days=2)

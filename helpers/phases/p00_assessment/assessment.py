@@ -198,7 +198,7 @@ class Assessment(Phase):
         def look() -> Iterable[Finding]:
             found = self._examined("s00-aws")
             yield from found
-            if self.apply and all(each.severity != "stop" for each in found):
+            if self.apply and self.settings.values.stage and all(each.severity != "stop" for each in found):
                 yield from trial.write_stage(self.settings.stage)
             if self.option != "C" and self.settings.values.aws is None:
                 fix = "add [profiles.X.aws] before phase 10"
