@@ -14,7 +14,8 @@ from helpers.model import globs, masks
 from helpers.model.catalog import Catalog, Column, ForeignKey, Heap, Heir, Key, PgType, Table
 from helpers.platforms.postgres import rows, savepoint
 from helpers.settings import Tables
-from helpers.source.comments import NO_TEXT, read_comments
+from helpers.source.asking import as_bytes
+from helpers.source.comments import NO_TEXT, codec_of, read_comments
 from helpers.source.relations import DETACHING, Choice, Relation, not_found, refuse_unknown_globs, survey
 
 
@@ -240,7 +241,7 @@ def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
     for row in rows(
         cursor,
         f"""
-        SELECT i.indrelid AS relation, i.indisprimary AS primary, x.relname AS name,
+        SELECT i.indrelid AS relation, i.indisprimary AS primary, {as_bytes("x.relname")} AS name,
                array_agg(a.attname::text ORDER BY k.position) AS columns,
                i.indimmediate AS immediate, i.indimmediate AND bool_and(a.attnotnull AND NOT {_UNCHECKED}) AS tells_apart
         FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
@@ -253,7 +254,7 @@ def _indexes(cursor: Any, oids: list[int]) -> dict[int, list[_Index]]:
         """,
         (oids,),
     ):
-        key = Key(tuple(row["columns"]), row["primary"], deferred=not row["immediate"], name=row["name"])
+        key = Key(tuple(row["columns"]), row["primary"], deferred=not row["immediate"], name=_text(cursor, row["name"]))
         index = _Index(key, row["tells_apart"])
         found.setdefault(row["relation"], []).append(index)
     return found
@@ -283,7 +284,8 @@ def _foreign_keys(cursor: Any, oids: list[int]) -> dict[int, tuple[ForeignKey, .
             UNION ALL
             SELECT t.root, t.root, t.path, 0 FROM tree t JOIN pg_class c ON c.oid = t.relid AND c.relkind = 'p' WHERE t.relid = t.root
         )
-        SELECT l.root AS relation, k.conrelid = l.root AS own, l.all, k.conname AS name, n.nspname AS schema, r.relname AS table,
+        SELECT l.root AS relation, k.conrelid = l.root AS own, l.all, {as_bytes("k.conname")} AS name,
+               {as_bytes("n.nspname")} AS schema, {as_bytes("r.relname")} AS table,
                d.relname AS declared_on, c.columns, c.referenced,
                CASE WHEN NOT coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) THEN 'NOT ENFORCED'
                     WHEN NOT k.convalidated THEN 'NOT VALID' ELSE '' END AS unchecked
@@ -303,9 +305,16 @@ def _foreign_keys(cursor: Any, oids: list[int]) -> dict[int, tuple[ForeignKey, .
         """,
         (oids,),
     ):
+        named = {each: _text(cursor, row[each]) for each in ("name", "schema", "table")}
+        row |= named
         key = ForeignKey(tuple(row["columns"]), row["schema"], row["table"], tuple(row["referenced"]))
         found.setdefault(row["relation"], {}).setdefault(key, []).append(row)
     return {oid: tuple(_of_all(key, each) for key, each in keys.items()) for oid, keys in found.items()}
+
+
+def _text(cursor: Any, name: memoryview) -> str:
+    """A name that stands for nothing but itself: bytes of it that are no text keep no table back."""
+    return bytes(name).decode(codec_of(cursor), errors="backslashreplace")
 
 
 def _of_all(key: ForeignKey, declared: Sequence[dict[str, Any]]) -> ForeignKey:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+import psycopg2
+
 from helpers.model import defaults, keys
 from helpers.model.catalog import ForeignKey, Key, Table
 from helpers.model.declared import POSTGRESQL
 from helpers.model.manifest import StagedColumn
+from helpers.platforms.postgres import savepoint
 
 CHECK = "a rule for its rows, which no load makes: the new pipeline has to keep it"
 EXCLUSION = "an exclusion constraint, which no target has: the new pipeline has to keep it"
@@ -31,9 +34,15 @@ def staying(cursor: Any, tables: Sequence[Table]) -> dict[str, str]:
         cursor: a psycopg2 cursor, in the snapshot that the tables were read in.
         tables: that move.
     """
-    cursor.execute(_QUERY, {"oids": [table.oid for table in tables if table.kind in "rp"]})
     found: dict[tuple[str, str], list[str]] = {}
-    for kind, table, name in cursor.fetchall():
+    try:
+        with savepoint(cursor):
+            cursor.execute(_QUERY, {"oids": [table.oid for table in tables if table.kind in "rp"]})
+            listed = cursor.fetchall()
+    except psycopg2.DataError:
+        unlisted = {"check and exclusion constraints": "they could not be listed: a name is no text in UTF-8"}
+        return unlisted | dict(_defaults(tables))
+    for kind, table, name in listed:
         found.setdefault((kind, table), []).append(name)
     rules = {_of_table(_WORDS[kind], table, names): _WHY[kind] for (kind, table), names in found.items()}
     return rules | dict(_defaults(tables))

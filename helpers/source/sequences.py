@@ -23,8 +23,13 @@ def next_values(cursor: Any, schemas: Sequence[str] = ()) -> tuple[NextValue, ..
         cursor: a psycopg2 cursor.
         schemas: of the sequences; empty for all but PostgreSQL's own.
     """
-    found = []
-    for row in rows(cursor, _SEQUENCES, {"first": FIRST_OF_USERS, "schemas": list(schemas)}):
+    found: list[NextValue] = []
+    try:
+        with savepoint(cursor):
+            listed = rows(cursor, _SEQUENCES, {"first": FIRST_OF_USERS, "schemas": list(schemas)})
+    except psycopg2.DataError:
+        return ()  # a name is no text in UTF-8; the list of what stays behind has them all
+    for row in listed:
         value, why = None, UNREADABLE
         if row["readable"]:
             value, why = _next(cursor, row)

@@ -51,6 +51,10 @@ def test_names_and_labels_that_are_no_text_keep_back_their_own_table_alone(ascii
         r"DO $do$ BEGIN EXECUTE format('CREATE FUNCTION public.%I() RETURNS int LANGUAGE sql AS $$SELECT 1$$', E'\xe9'); END $do$",
         r"CREATE TYPE grade AS ENUM (E'\xe9')", "CREATE TABLE graded (g grade)", r"ALTER TABLE good ADD v text DEFAULT E'\xe9'",
         "UPDATE good SET v = 'a'",
+        r"DO $do$ BEGIN EXECUTE format('ALTER TABLE good ADD CONSTRAINT %I CHECK (id > 0)', E'\xe9'); END $do$",
+        r"DO $do$ BEGIN EXECUTE format('ALTER TABLE good ADD CONSTRAINT %I UNIQUE (v)', E'\xe8'); END $do$",
+        r"DO $do$ BEGIN EXECUTE format('ALTER TABLE good ADD CONSTRAINT %I FOREIGN KEY (id) REFERENCES good', E'\xe7'); END $do$",
+        r"DO $do$ BEGIN EXECUTE format('CREATE SEQUENCE %I', E'\xe9'); END $do$",
     )  # fmt: skip
     with pytest.raises(SourceRefused) as told, exporting.planned(ascii_only.settings):
         pass
