@@ -27,7 +27,8 @@ DEBIAN = Path("/usr/lib/postgresql")
 """Where Debian and Ubuntu keep one folder a major version; only one of them is on PATH."""
 
 _SERVICE = "runbook"
-_OF_THE_CALLER = ("HOME", "PGPASSFILE", "PGPASSWORD", "KRB5CCNAME", "KRB5_CONFIG")
+_OF_THE_CALLER = ("HOME", "PGPASS", "PGSSL", "PGGSS", "PGKRB", "PGREQUIRE", "PGCHANNELBINDING", "KRB5")
+"""Beginnings of variables that lead to no other server, and that libpq reads in our own process as well where the profile is silent."""
 
 _SAID_OF_A_FAULT = re.compile(r"^\w+: (error|detail|hint|warning): ")
 
@@ -200,7 +201,7 @@ def _reaching(source: Source | None) -> Iterator[dict[str, str]]:
     # A service file's lines end at 1,024 bytes, and without their last spaces.
     told = {"PGPASSWORD": keywords.pop("password", None), "PGOPTIONS": keywords.pop("options")}
     # A user without a password in the profile has one in the environment or in ~/.pgpass, or is let in otherwise.
-    kept = {name: os.environ[name] for name in _OF_THE_CALLER if name in os.environ}
+    kept = {name: value for name, value in os.environ.items() if name.startswith(_OF_THE_CALLER)}
     with scratch_folder("service") as folder:
         file = Path(folder) / "pg_service.conf"
         file.touch(0o600)

@@ -45,6 +45,8 @@ def keywords(
     source: Source, *, application: str = "migration-runbooks", settings: dict[str, str] | None = None
 ) -> dict[str, str]:
     """The same as libpq's keywords: what every driver and program is given, secrets included; arguments and errors as of `dsn`."""
+    # A service of the environment would be looked up by every driver where it was built to look, and found by none.
+    os.environ.pop("PGSERVICE", None)
     own = pg_session.options(wanted(source, settings))
     given: dict[str, str | int | None] = {
         # libpq takes from the environment what is not said here, and PGHOSTADDR would lead elsewhere.

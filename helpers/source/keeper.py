@@ -38,6 +38,7 @@ ON_A_STANDBY = "the source is a standby, which exports no snapshot with a slot"
 def main() -> None:
     """Takes the order, answers, then holds on until it is told to let go, its time is over or its parent is gone."""
     order = json.loads(sys.stdin.readline())
+    os.environ.pop("PGSERVICE", None)  # as `postgres.keywords` does where we were started
     try:
         connection, found = _export(order["holder"], order["slot"], order["source"], order["instance"]["started"])
     except psycopg2.Error as error:

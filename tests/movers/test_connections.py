@@ -174,7 +174,11 @@ def test_a_client_certificate_and_the_servers_name_are_proved_by_every_driver(se
             postgres.connect(server.certified(**wrong))
 
 
-def test_a_socket_serves_every_driver(server: Server, tmp_path: Path) -> None:
+def test_a_socket_serves_every_driver_whatever_the_environment_says(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGTARGETSESSIONATTRS"):
+        monkeypatch.setenv(name, "192.0.2.1")
     keys = {**keys_of(server.source), "host": str(server.folder), "password": None}
     on = reads_everywhere(Source.model_validate(keys), tmp_path)
     assert str(server.folder) in postgres.address(on)
