@@ -64,6 +64,12 @@ def described(table: Table, tables: Tables) -> Table:
     )
 
 
+def hides(table: Table, tables: Tables) -> bool:
+    """Whether the profile omits or masks a column of `table`, so that no example of its rows may be shown."""
+    found = described(table, tables)
+    return bool(found.omitted or found.masked)
+
+
 def refuse_unknown_columns(tables: Sequence[Table], described_as: Tables) -> None:
     """Refuses an omitted or masked column that no table of its glob has.
 

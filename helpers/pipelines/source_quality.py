@@ -8,7 +8,7 @@ wrong.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,7 @@ import psycopg2
 from helpers.engines.conditions import IsNull
 from helpers.engines.postgres.quality import PostgresAnswers
 from helpers.frames import frame
+from helpers.model import masks
 from helpers.model.catalog import Table
 from helpers.pipelines.legacy import SQL_FOLDER
 from helpers.pipelines.parity import read_lsn
@@ -118,6 +119,9 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
         found = [*declared(cursor, catalog.tables), *_not_null_since(cursor, catalog.tables)]
         rules = [rule for rule in found if rule.table in wanted]
         results = data_quality.check_alone(engine, rules, catalog.tables, progress=progress)
+        # All rows are counted, as they are; but what is omitted or masked must stand in no evidence.
+        hiding = {str(table) for table in catalog.tables if masks.hides(table, settings.tables)}
+        results = tuple(replace(each, examples=()) if each.rule.table in hiding else each for each in results)
         checks = tuple(_asked(cursor, settings))
         return SourceQuality(read_lsn(cursor), tuple(map(str, chosen)), results, checks)
 

@@ -303,6 +303,8 @@ def test_what_one_entry_hides_does_not_move_because_of_another() -> None:
     own = {"where": "id > 1", **hides}
     found = masks.described(table, Tables.model_validate({"match": {"*": hides, "person": own}}))
     assert (found.where, list(found.masked)) == ("id > 1", ["email"])
+    assert masks.hides(table, Tables.model_validate({"match": {"*": own}}))
+    assert not masks.hides(table, Tables.model_validate({"match": {"*": {"where": "id > 1", "reason": "x"}}}))
     assert masks.described(table, Tables.model_validate({"match": {"*": {"omit": ["id"], "reason": "x"}}})).omitted == (
         "id",
     )
