@@ -33,7 +33,7 @@ OWN: dict[str, tuple[str, dict[str, object], tuple[str, ...]]] = {
     "source": (
         'host = "db.example.com"\ndbname = "d"\nuser = "u"\n',
         {"host": "db.example.com", "port": 5432, "password": None},
-        ("sla", "compliance"),
+        ("sla", "compliance", "aws", "dns", "kafka", "airflow"),
     ),
     "stage": ('url = "s3://lake/x/"\nregion = "eu-central-1"\n', {"endpoint": None, "access_key": None}, ("archive", "kafka", "databricks")),
     "snowflake": (
@@ -109,7 +109,8 @@ def test_what_the_local_stack_heeds_is_merged(load: Any, local_settings: Setting
     assert (found.source.dbname, found.source.host) == ("other", local_settings.source.host)
     assert (found.stage.url, found.stage.endpoint) == ("s3://migration/p/", local_settings.stage.endpoint)
     assert list(found.approvals.people) == ["carol"]
-    assert (found.dns.record, found.dns.ttl) == ("r.z.example.com", 0)
+    assert (found.dns.record, found.dns.ttl) == ("r.z.example.com", 30)
+    assert found.values.aws is None and found.terraform.module is None
     assert found.kafka.landing == local_settings.kafka.landing
     assert found.values.sla.seconds == {"own": 1}
 
