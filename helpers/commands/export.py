@@ -1,15 +1,30 @@
 """`runbook export`."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from helpers.commands import places
 from helpers.commands.held import tell_held
-from helpers.commands.options import Exclude, PlanOnly, Profile, Run, SourceDsn, Tables, load_profile
+from helpers.commands.options import (
+    Exclude,
+    OnlyFailed,
+    PlanOnly,
+    Profile,
+    Run,
+    SourceDsn,
+    Tables,
+    load_profile,
+    only_failed_of_a_run,
+)
 from helpers.commands.output import Answer, output, say, screen, show_left_out
 from helpers.errors import UsageError
 from helpers.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from helpers.model.manifest import Manifest
 
 
 @output
@@ -28,6 +43,7 @@ def export(
     workers: Annotated[
         int | None, typer.Option(min=1, max=64, help="Number of parallel readers; default: the profile's.")
     ] = None,
+    only_failed: OnlyFailed = False,
     plan: PlanOnly = False,
     run: Run = None,
     source_dsn_env: SourceDsn = None,
@@ -35,19 +51,22 @@ def export(
 ) -> Answer:
     """Write every table of the source as Parquet files to S3, in one snapshot, with a manifest.
 
-    With --run, an interrupted export resumes where it stopped.
+    With --run, an interrupted export resumes where it stopped, and a table that cannot be exported is set aside: the others go
+    on, the exit code is 1, and `--only-failed --run NAME` exports it once its cause is mended.
 
     Example: runbook export --output-format parquet --target-location s3://your-bucket/migration/
     """
     from helpers import export as exporting
     from helpers.evidence.heads import record_file
-    from helpers.export.resume import NAME, Pointer, find_unfinished
+    from helpers.export.resume import NAME, Pointer, find_unfinished, of_run
     from helpers.load import beforehand
+    from helpers.platforms.s3 import Bucket
     from helpers.source import held_snapshots
 
     if output_format != "parquet":
         why = "only parquet keeps every value"
         raise UsageError("export", on=f"--output-format {output_format}", why=why, next_step="use parquet")
+    only_failed_of_a_run(only_failed, run, tables, exclude, include_views)
     folder = places.open_run_folder(run) if run else None
     tell_held(run, profile)
     settings = load_profile(profile, source_dsn_env)
@@ -58,8 +77,13 @@ def export(
         "location": location, "tables": tuple(tables or ()), "exclude": tuple(exclude or ()),
         "include_views": include_views,
         "resume": find_unfinished(folder, location), "keep_for_resume": run is not None and not plan,
-        "run": run or "",
+        "run": run or "", "set_aside": run is not None,
     }  # fmt: skip
+    if only_failed and folder:
+        former = of_run(folder, Bucket.open(settings.stage, location), what="export what was set aside")
+        if not former.set_aside:
+            return _nothing_failed(former)
+        options = {"location": location, "only_failed": True}
     warned: list[str] = []
 
     options["objections"] = lambda planned: beforehand.refused_by_all(settings, planned, warn=warned.append)
@@ -74,7 +98,7 @@ def export(
                 say(
                     f"{', '.join(views)}: reading a view runs the functions in it as {settings.source.user}, whoever owns them"
                 )
-            if not what.refused and not what.names:
+            if not what.refused:
                 beforehand.ask_targets(what.unwritten, what.bucket, settings, warn=warned.append)
             for line in warned:
                 say(line)
@@ -86,7 +110,7 @@ def export(
                     markup=False,
                 )
             if not plan:
-                if folder:
+                if folder and not only_failed:
                     begun = not what.refused
                     Pointer(location=location, export=what.state.export).write(folder)
                     record_file(folder, folder / NAME)
@@ -97,23 +121,33 @@ def export(
             tell_held(run, profile)
         raise
     if manifest is None:
+        parts = {str(table): len(table.parts) for table in what.state.tables}
         rows = [
-            (str(c.table), c.rows, len(t.parts), "; ".join(dict.fromkeys(what.refusals(str(c.table)))) or "exact")
-            for c, t in zip(what.census, what.state.tables, strict=True)
+            (
+                str(c.table),
+                c.rows,
+                parts.get(str(c.table), 0),
+                "; ".join(dict.fromkeys(what.refusals(str(c.table)))) or "exact",
+            )
+            for c in what.census
         ]
+        counted = {table for table, *_ in rows}
+        rows += [(name, 0, 0, why) for name, why in what.state.failed.items() if name not in counted]
 
         def preview() -> None:
             screen.table(f"would export to {what.bucket.location}", "table", "rows", "files", "verdict", rows=rows)
             for refusal in what.names:
                 say(f"refused: {refusal} → {refusal.cure}")
+            _show_set_aside(what.state.failed)
             show_left_out(what.state.left_out)
 
         planned = [dict(zip(("table", "rows", "files", "verdict"), row, strict=True)) for row in rows]
-        value = {"plan": planned, "refused": list(what.refused), "left_out": what.state.left_out}
-        return Answer(value, preview, 1 if what.refused else 0)
+        aside = what.state.failed
+        value = {"plan": planned, "refused": list(what.refused), "left_out": what.state.left_out, "set_aside": aside}
+        return Answer(value, preview, 1 if what.refused or aside else 0)
     summary = {
         "export": manifest.export, "location": str(what.bucket.location), "lsn": manifest.lsn, "lsn_exact": manifest.lsn_exact,
-        "why_approximate": manifest.why_approximate, "snapshot": manifest.snapshot, "held": hold_snapshot, "left_out": manifest.left_out,
+        "why_approximate": manifest.why_approximate, "snapshot": manifest.snapshot, "held": hold_snapshot or bool(run and manifest.set_aside), "set_aside": manifest.failed, "left_out": manifest.left_out,
         "tables": [{"schema": t.schema_, "name": t.name, "rows": t.rows, "files": len(t.files), "bytes": t.bytes} for t in manifest.tables],
     }  # fmt: skip
 
@@ -125,5 +159,19 @@ def export(
         if not manifest.lsn_exact:
             screen.print(f"the LSN is approximate: {manifest.why_approximate}", markup=False)
         show_left_out(manifest.left_out)
+        _show_set_aside(manifest.failed)
+        if manifest.set_aside:
+            say(f"mend that, then: runbook export --only-failed --run {run}; the snapshot is held for it")
 
-    return Answer(summary, show)
+    return Answer(summary, show, 1 if manifest.set_aside else 0)
+
+
+def _show_set_aside(failed: "Mapping[str, str]") -> None:
+    for name, why in failed.items():
+        say(f"set aside: {name}: {why}")
+
+
+def _nothing_failed(manifest: "Manifest") -> Answer:
+    """The answer where a run's export has set nothing aside."""
+    said = f"nothing was set aside: all {len(manifest.tables):,} tables of the export {manifest.export} are there"
+    return Answer({"export": manifest.export, "lsn": manifest.lsn, "set_aside": {}}, lambda: say(said))

@@ -5,9 +5,20 @@ from typing import Annotated
 
 import typer
 
+from helpers.commands import places
 from helpers.commands.held import tell_held
-from helpers.commands.options import Exclude, PlanOnly, Profile, Run, load_profile, one_of
+from helpers.commands.options import (
+    Exclude,
+    OnlyFailed,
+    PlanOnly,
+    Profile,
+    Run,
+    load_profile,
+    one_of,
+    only_failed_of_a_run,
+)
 from helpers.commands.output import Answer, output, planned, say, screen
+from helpers.errors import LoadError
 from helpers.progress import progress
 
 
@@ -19,15 +30,20 @@ def load(
     ] = None,
     target_table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
     exclude: Exclude = None,
+    only_failed: OnlyFailed = False,
     plan: PlanOnly = False,
     run: Run = None,
     profile: Profile = None,
 ) -> Answer:
     """Load an export's files into the target, each table in one transaction or commit.
 
+    With --run, a table that the target does not take is set aside and the others go on; `--only-failed --run NAME` loads it
+    once its cause is mended, and keeps those that hold their rows.
+
     Example: runbook load --target snowflake --source s3://your-bucket/migration/ --target-table sales_data
     """
     from helpers import load as loading
+    from helpers.export.resume import of_run
     from helpers.model import manifest as manifests
     from helpers.platforms.s3 import Bucket
     from helpers.settings import TARGETS
@@ -35,9 +51,13 @@ def load(
     from helpers.source.held_snapshots import released_when_refused
 
     one_of("--target", target, TARGETS)
+    only_failed_of_a_run(only_failed, run, target_table, exclude)
     settings = load_profile(profile)
     bucket = Bucket.open(settings.stage, source)
-    manifest = manifests.read(bucket).placed(settings.tables)
+    manifest = manifests.read(bucket)
+    if only_failed and run:
+        manifest = of_run(places.run_folder(run), bucket, what="load what failed")
+    manifest = manifest.placed(settings.tables)
     say(f"the export {manifest.export} of {manifest.source}, at LSN {manifest.lsn} ({manifest.exported_at})")
     tell_held(run, profile)
     there = settings.target(target)
@@ -52,8 +72,12 @@ def load(
         if plan:
             rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in what.tables]
             return planned("would load", ("table", "action", "rows", "files"), rows)
+        failed: dict[str, LoadError] = {}
+        load_id = loading.last_load(manifest, bucket, there) if only_failed else None
         with progress("load") as report:
-            loaded = loading.load(what, progress=report, untold=untold.update)
+            loaded = loading.load(
+                what, load_id=load_id, progress=report, untold=untold.update, set_aside=failed if run else None
+            )
 
     def show() -> None:
         screen.table("loaded", "table", "rows", "action", rows=[(t.table, t.rows, t.action) for t in loaded])
@@ -61,5 +85,15 @@ def load(
             say(f"{told:,} keys are in the target's catalog, as information that it does not enforce")
         for line in left_out.lines(untold, said="not told"):
             say(line)
+        for name, why in aside.items():
+            say(f"set aside: {name}: {why}")
+        if failed:
+            say(f"mend that, then: runbook load --target {target} --only-failed --run {run}")
+        if manifest.set_aside:
+            say(
+                f"set aside by the export: {', '.join(manifest.failed)}: runbook export --only-failed --run {run or 'NAME'}"
+            )
 
-    return Answer({"tables": [vars(table) for table in loaded], "keys_not_told": untold}, show)
+    aside = {name: f"{error.why} → {error.next_step}" for name, error in failed.items()}
+    value = {"tables": [vars(table) for table in loaded], "keys_not_told": untold, "set_aside": aside}
+    return Answer(value, show, 1 if aside else 0)

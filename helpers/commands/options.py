@@ -29,6 +29,12 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(help="Leave out tables matching this glob: neither read, counted nor locked; repeatable."),
 ]
+OnlyFailed = Annotated[
+    bool,
+    typer.Option(
+        "--only-failed", help="Only the tables that failed in this run before, in the same snapshot; needs --run."
+    ),
+]
 SourceDsn = Annotated[
     str | None,
     typer.Option("--source-dsn-env", help="Environment variable with the source's DSN, in place of the profile's."),
@@ -46,6 +52,14 @@ def load_profile(name: str | None, source_dsn_env: str | None = None) -> Setting
 
     found = settings.load(name)
     return found.with_source(settings.source_from_dsn(source_dsn_env)) if source_dsn_env else found
+
+
+def only_failed_of_a_run(only_failed: bool, run: str | None, *narrowed: object) -> None:
+    """Raises `UsageError` where `--only-failed` names no run, or stands beside an option that chooses tables itself."""
+    if only_failed and (run is None or any(narrowed)):
+        why = "it chooses tables itself" if run else "only a run knows what failed in it"
+        cure = "leave the other choice out" if run else "name the run: --run NAME"
+        raise UsageError("understand the command", on="--only-failed", why=why, next_step=cure)
 
 
 def one_of(option: str, value: str, known: Iterable[str]) -> None:

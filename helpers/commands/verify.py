@@ -1,18 +1,32 @@
 """`runbook verify`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from helpers.best_effort import best_effort
 from helpers.commands import places
 from helpers.commands.held import tell_held
-from helpers.commands.options import Exclude, PlanOnly, Profile, Run, SourceDsn, Tables, load_profile, one_of
+from helpers.commands.options import (
+    Exclude,
+    OnlyFailed,
+    PlanOnly,
+    Profile,
+    Run,
+    SourceDsn,
+    Tables,
+    load_profile,
+    one_of,
+    only_failed_of_a_run,
+)
 from helpers.commands.output import Answer, output, planned, say, screen
 from helpers.engines import ADAPTERS
-from helpers.errors import UsageError
+from helpers.errors import SourceRefused, UsageError
 from helpers.progress import progress
+
+if TYPE_CHECKING:
+    from helpers.settings import Settings
 
 
 @output
@@ -46,11 +60,15 @@ def verify(
     target_dsn_env: Annotated[
         str | None, typer.Option(help="Environment variable with the target's DSN, for --target postgresql.")
     ] = None,
+    only_failed: OnlyFailed = False,
     plan: PlanOnly = False,
     run: Run = None,
     profile: Profile = None,
 ) -> Answer:
     """Compare source and target, by default cell by cell; exit 1 when they differ.
+
+    With --run, a table that cannot be read is refused by itself and the others are compared; `--only-failed --run NAME` compares
+    those again that were not equal. Of the whole, only a verification of all tables says anything.
 
     Example: runbook verify --source postgresql --target snowflake --json
     """
@@ -67,6 +85,7 @@ def verify(
     one_of("--source", source, ("postgresql", "manifest"))
     one_of("--target", target, ADAPTERS)
     one_of("--check", check, ("row-counts", "schema", "data-quality", "sample-data", "full"))
+    only_failed_of_a_run(only_failed, run, tables, exclude)
     folder = places.open_run_folder(run) if run else None
     tell_held(run, profile)
     settings = load_profile(profile, source_dsn_env)
@@ -75,6 +94,8 @@ def verify(
             "verify against another PostgreSQL", on="--target postgresql", why="no target server is named",
             next_step="name an environment variable with its DSN: --target-dsn-env TARGET_DSN",
         )  # fmt: skip
+    if only_failed and folder:
+        tables = _failed_before(settings, folder, target, location, live=source == "postgresql")
     tolerances = settings.verify.tolerances | {k: _number(k, v) for k, v in _pairs("--tolerance", tolerance).items()}
     options = verifying.Options(
         verifying.Selection(where, since, sample), settings.verify.names | _pairs("--map", names), tolerances, witness
@@ -92,6 +113,7 @@ def verify(
             location=location,
             cells_folder=places.unused(folder / "verify") if folder else None,
             options=options,
+            set_aside=folder is not None,
             progress=report,
         ) as what,
     ):
@@ -134,6 +156,32 @@ def verify(
             say(f"the report for people: {page}")
 
     return Answer(found.as_dict() | {"page": str(page) if page else None}, show, 0 if found.equal else 1)
+
+
+def _failed_before(settings: "Settings", folder: Path, target: str, location: str | None, *, live: bool) -> list[str]:
+    """The tables that the run's last verification did not find equal.
+
+    Raises:
+        UsageError: there is none, or nothing failed in it.
+        SourceRefused: the snapshot in which the others were compared is gone.
+    """
+    from helpers.ledger.verifications import last_failed
+    from helpers.model import manifest as manifests
+    from helpers.platforms.s3 import Bucket
+    from helpers.source import snapshot as snapshots
+
+    again = f"verify all tables: runbook verify --target {target} --run {folder.name}"
+    found = last_failed(folder, {target, "delta"} if target == "databricks" else {target})
+    if not found or not found[0]:
+        why = f"nothing failed in {found[1].name}" if found else "the run has verified nothing against this target"
+        raise UsageError("verify what failed", on=folder.name, why=why, next_step=again)
+    if live:
+        manifest = manifests.read(Bucket.open(settings.stage, location))
+        if not snapshots.is_held(settings.source.on(manifest.instance), manifest.snapshot):
+            why = f"nobody holds the snapshot at LSN {manifest.lsn} any more: these tables would be compared at another LSN than the others"
+            raise SourceRefused("verify what failed", on=", ".join(found[0]), why=why, next_step=again)
+    say(f"verifies again what was not equal in {found[1].name}: {', '.join(found[0])}")
+    return found[0]
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

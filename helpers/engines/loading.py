@@ -144,6 +144,10 @@ class Loader(ABC):
         """Records that the load is whole."""
 
     @abstractmethod
+    def last_load(self, export: str) -> str | None:
+        """The id of the load of an export that most tables are recorded with; None for none."""
+
+    @abstractmethod
     def recall(self, load_id: str) -> bool:
         """Reads what is recorded of a load; whether it is recorded as whole."""
 

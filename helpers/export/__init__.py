@@ -19,6 +19,7 @@ import duckdb
 
 from helpers import digests
 from helpers.errors import MigrationError, SourceFailed, SourceRefused, StageError
+from helpers.export import state as states
 from helpers.export.state import ExportState, PartState, TableState, unfinished
 from helpers.export.worker import is_unchanged
 from helpers.export.writing import write_parts
@@ -26,7 +27,7 @@ from helpers.model import manifest as manifests
 from helpers.model.catalog import Catalog, Table
 from helpers.model.globs import left_by_choice, left_by_profile
 from helpers.model.limits import BY_POLICY
-from helpers.model.manifest import ExportedTable, Manifest
+from helpers.model.manifest import Exported, ExportedTable, Manifest
 from helpers.model.names import Refusal
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
@@ -57,6 +58,7 @@ class ExportPlan:
         refused: every reason why it cannot be made, in sentences.
         names: those of them that a target gives for a name.
         digests: whether to sum up the staged rows once they are written.
+        sets_aside: whether a table that the source does not give is set aside, and the others go on.
     """
 
     source: Source
@@ -70,6 +72,7 @@ class ExportPlan:
     digests: bool = True
     refused: tuple[str, ...] = field(default=())
     names: tuple[Refusal, ...] = ()
+    sets_aside: bool = False
 
     @property
     def rows(self) -> int:
@@ -101,6 +104,8 @@ def planned(
     keep_for_resume: bool = False,
     release: bool = True,
     run: str = "",
+    set_aside: bool = False,
+    only_failed: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[ExportPlan]:
     """Takes a snapshot and plans an export in it; the snapshot is released with the block.
@@ -119,13 +124,20 @@ def planned(
             file that another attempt need not write again.
         release: let the snapshot go when the block succeeds.
         run: that the export is for.
+        set_aside: set a table aside that cannot be exported, with the reason, and go on with the others; the snapshot is then
+            held, so that such a table can follow in it.
+        only_failed: export what the finished export at the location has set aside, in its snapshot.
         progress: told about each table counted.
 
     Raises:
+        SourceRefused: nobody holds the snapshot of the finished export any more.
         ConnectionFailed, SourceRefused, UsageError: see `snapshot.take`, `snapshot.lock` and `read_catalog`.
         StageError: the plan could not be written.
     """
     bucket = Bucket.open(settings.stage, location)
+    if only_failed:
+        yield _plan_failed(settings, bucket, objections, progress)
+        return
     former = unfinished(bucket, resume) if resume else None
     own = _still_held(settings.source, former) if former else None
     outlives = keep_for_resume or not release
@@ -138,11 +150,11 @@ def planned(
     name = resume or ""
     try:
         if former and chosen.name == former.snapshot:
-            plan = _go_on(settings, bucket, chosen, former, progress)
+            plan = replace(_go_on(settings, bucket, chosen, former, progress), sets_aside=set_aside)
         else:
             plan = plan_export(
                 settings, bucket, chosen, tables, exclude=exclude, objections=objections, include_views=include_views,
-                progress=progress,
+                set_aside=set_aside, progress=progress,
             )  # fmt: skip
             plan = _with_kept_tables(plan, former, progress) if former else plan
         if keep_for_resume and not plan.refused:
@@ -154,7 +166,7 @@ def planned(
         if own and not (keep_for_resume and begun and is_worth_holding(bucket, name, error)):
             held_snapshots.release(own)
         raise
-    if own and release:
+    if own and release and not (set_aside and _lacks_some(bucket, own)):
         held_snapshots.release(own)
 
 
@@ -179,7 +191,7 @@ def is_worth_holding(bucket: Bucket, name: str, error: BaseException) -> bool:
     return any(part.file for state in states if state for table in state.tables for part in table.parts)
 
 
-def _still_held(source: Source, former: ExportState) -> Snapshot | None:
+def _still_held(source: Source, former: Exported) -> Snapshot | None:
     mine = (former.snapshot, former.source)
     found = next((held for held in held_snapshots.held() if (held.name, held.source) == mine), None)
     return found if found and snapshots.is_held(snapshots.on(source, found), found.name) else None
@@ -194,27 +206,58 @@ def plan_export(
     exclude: tuple[str, ...] = (),
     objections: Objections | None = None,
     include_views: bool = False,
+    set_aside: bool = False,
+    only: Manifest | None = None,
     progress: Progress | None = None,
 ) -> ExportPlan:
-    """Reads the catalog and takes the census of every table in `snapshot`, on the server that it lies on."""
+    """Reads the catalog and takes the census of every table in `snapshot`, on the server that it lies on.
+
+    Args:
+        set_aside: whether tables that cannot be exported are set aside; where none is left, all is refused all the same.
+        only: a finished export in this snapshot, of whose tables those are planned that it has set aside.
+    """
     source, options = snapshots.on(settings.source, snapshot), settings.export
     complete = not tables and not exclude
     with snapshots.reading(source, snapshot.name) as cursor:
         catalog = read_catalog(
             cursor, schemas=source.schemas, tables=tables, exclude=exclude, include_views=include_views,
-            described=settings.tables,
+            described=settings.tables, also=tuple(only.failed) if only else (),
         )  # fmt: skip
         everything = not (tables or left_by_choice(catalog.left_out))
         check_policies(catalog.tables, options.policies, complete=everything)
-        snapshots.lock(cursor, catalog.tables, timeout_seconds=options.lock_timeout_seconds)
-        refuse_unfit(cursor, catalog.tables)
-        catalog = left_out.complete(cursor, measured(cursor, catalog))
-        census = take_censuses(cursor, source, options, snapshot.name, catalog.tables, progress=progress)
+        wanted = tuple(table for table in catalog.tables if only is None or str(table) in only.failed)
+        failed: dict[str, SourceRefused] = {}
+        if set_aside:
+            locked, failed = snapshots.lock_each(cursor, wanted, timeout_seconds=options.lock_timeout_seconds)
+        else:
+            locked = wanted
+            snapshots.lock(cursor, locked, timeout_seconds=options.lock_timeout_seconds)
+        refuse_unfit(cursor, locked)
+        catalog = measured(cursor, replace(catalog, tables=locked))
+        census = take_censuses(
+            cursor, source, options, snapshot.name, catalog.tables, failed=failed if set_aside else None, progress=progress
+        )  # fmt: skip
+        there = tuple(table for table in catalog.tables if str(table) not in failed)
+        catalog = left_out.complete(cursor, replace(catalog, tables=there))
         version = postgres.value(cursor, "SHOW server_version")
         following = sequences.next_values(cursor, source.schemas)
-    planned_tables = tuple(_planned_table(c, options.workers).placed(settings.tables) for c in census)
-    staged = [(c.table, t.columns) for c, t in zip(census, planned_tables, strict=True)]
-    catalog = left_out.with_keys(catalog, staged)
+    counted = tuple(_planned_table(c, options.workers).placed(settings.tables) for c in census)
+    planned_tables = counted
+    names = tuple(dict.fromkeys(objections(planned_tables) if objections else ()))
+    refused = (*(sentence for table in census for sentence in table.refused), *map(str, names))
+    if set_aside:
+        failed |= _refusals(census, names, postgres.address(source))
+    aside = [states.set_aside(table.schema, table.name, failed[str(table)]) for table in wanted if str(table) in failed]
+    if len(aside) == len(wanted) and aside and not only:
+        refused = refused or tuple(f"{each}: {each.why}" for each in aside)  # nothing is left to go on with
+    elif set_aside:
+        refused = ()
+        planned_tables = tuple(table for table in planned_tables if str(table) not in failed)
+        catalog = replace(catalog, tables=tuple(t for t in catalog.tables if str(t) not in failed))
+    left = {str(table) for table in planned_tables}
+    staged = [(c.table, t.columns) for c, t in zip(census, counted, strict=True) if str(c.table) in left]
+    # What is set aside is to follow, and counts as moving here: only so does the list stay true when it has.
+    catalog = left_out.with_keys(catalog, staged, [*map(str, aside), *map(str, only.tables if only else ())])
     state = ExportState(
         export=_new_name(uuid4().hex[:6]),
         source=postgres.address(source),
@@ -228,10 +271,58 @@ def plan_export(
         left_out=catalog.left_out,
         sequences=following,
         complete=complete,
+        set_aside=tuple(aside) if set_aside else (),
     )
-    names = tuple(dict.fromkeys(objections(state.tables) if objections else ()))
-    refused = (*(sentence for table in census for sentence in table.refused), *map(str, names))
-    return ExportPlan(source, options, bucket, snapshot, catalog, census, state, refused=refused, names=names)
+    return ExportPlan(
+        source, options, bucket, snapshot, catalog, census, state, refused=refused, names=names, sets_aside=set_aside
+    )
+
+
+def _refusals(census: Sequence[TableCensus], names: Sequence[Refusal], on: str) -> dict[str, SourceRefused]:
+    """Why tables cannot be moved without loss, or under their names, each with its cures."""
+    found = {}
+    for table in census:
+        mine = [refusal for refusal in names if str(table.table) in refusal.tables]
+        if why := [*table.refused, *map(str, mine)]:
+            cures = [*table.cures, *(refusal.cure for refusal in mine)] or [BY_POLICY]
+            cure = "; ".join(dict.fromkeys(cures))
+            found[str(table.table)] = SourceRefused("export without loss", on=on, why="; ".join(why), next_step=cure)
+    return found
+
+
+def _lacks_some(bucket: Bucket, snapshot: Snapshot) -> bool:
+    """Whether the finished export in a snapshot has set tables aside, which can follow in it alone."""
+    found = _former(bucket)
+    return bool(found and found.snapshot == snapshot.name and found.set_aside)
+
+
+def _plan_failed(
+    settings: Settings, bucket: Bucket, objections: Objections | None, progress: Progress | None
+) -> ExportPlan:
+    """The plan of the tables that a finished export has set aside; those that it has stay as they are."""
+    former = manifests.read(bucket)
+    held = _still_held(settings.source, former)
+    if held is None:
+        raise SourceRefused(
+            "export what was set aside", on=", ".join(former.failed),
+            why=f"nobody holds the snapshot at LSN {former.lsn} any more: a table that is exported now would be of another LSN than "
+            f"the {len(former.tables):,} that are there, and no manifest holds two",
+            next_step="export all tables again: runbook export --run NAME",
+        )  # fmt: skip
+    kept = tuple(TableState.finished_before(table.placed(settings.tables)) for table in former.tables)
+
+    def about_the_new(new: Sequence[TableState]) -> Sequence[Refusal]:
+        names = set(map(str, new))
+        return [each for each in (objections((*kept, *new)) if objections else ()) if names & set(each.tables)]
+
+    plan = plan_export(settings, bucket, held, objections=about_the_new, set_aside=True, only=former, progress=progress)
+    state = plan.state.model_copy(
+        update={
+            "export": former.export, "complete": former.complete, "sequences": former.sequences,
+            "tables": tuple(sorted((*kept, *plan.state.tables), key=str)), "left_out": plan.state.left_out | former.left_out,
+        }
+    )  # fmt: skip
+    return replace(plan, state=state)
 
 
 def mark(load_id: str) -> str:
@@ -280,6 +371,27 @@ def since(plan: ExportPlan, former: Manifest, *, progress: Progress | None = Non
     """
     state = plan.state.model_copy(update={"tables": tuple(map(TableState.finished_before, former.tables))})
     return _with_kept_tables(plan, state, progress)
+
+
+def with_kept(plan: ExportPlan, former: Manifest | None) -> ExportPlan:
+    """`plan` without the tables that a finished export in the same snapshot has, where that set others aside.
+
+    Args:
+        former: the manifest at the plan's location, if there is one.
+    """
+    mine = (plan.snapshot.name, plan.state.source)
+    if former is None or not former.set_aside or (former.snapshot, former.source) != mine:
+        return plan
+    there = {str(table): table for table in former.tables}
+
+    def kept(table: TableState) -> TableState:
+        old = there.get(str(table))
+        if old is None or (old.columns, old.where, old.omitted) != (table.columns, table.where, table.omitted):
+            return table
+        about = ("keys", "foreign_keys", "target_schema", "target_name")
+        return TableState.finished_before(old).model_copy(update={name: getattr(table, name) for name in about})
+
+    return replace(plan, state=plan.state.model_copy(update={"tables": tuple(map(kept, plan.state.tables))}))
 
 
 def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from helpers.errors import StageError
+from helpers.errors import MigrationError, StageError
 from helpers.model import stored
-from helpers.model.manifest import Exported, ExportedTable, Manifest, StagedFile, StagedTable, shared
+from helpers.model.manifest import Exported, ExportedTable, Manifest, SetAside, StagedFile, StagedTable, shared
 from helpers.model.stored import Stored
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
@@ -94,6 +94,15 @@ class ExportState(Exported):
         """Replaces the object; a reader sees the former state or this one."""
         bucket.write(self.path, self.model_dump_json().encode())
 
+    def without(self, failed: Mapping[str, MigrationError]) -> ExportState:
+        """The state with tables set aside, each with the error that it met."""
+        aside = {(each.schema_, each.name): each for each in self.set_aside}
+        for table in self.tables:
+            if error := failed.get(str(table)):
+                aside[table.schema_, table.name] = set_aside(table.schema_, table.name, error)
+        left = tuple(table for table in self.tables if str(table) not in failed)
+        return self.model_copy(update={"tables": left, "set_aside": tuple(aside.values())})
+
     def with_file(self, table: TableState, part: PartState, file: StagedFile) -> ExportState:
         """The state after one more file."""
 
@@ -125,6 +134,11 @@ class ExportState(Exported):
             return table.model_copy(update={"parts": tuple(parts), "digest": None})
 
         return self.model_copy(update={"tables": tuple(sound(table) for table in self.tables)})
+
+
+def set_aside(schema: str, name: str, error: MigrationError) -> SetAside:
+    """A table with why it could not be exported, and what to do about it."""
+    return SetAside(schema_=schema, name=name, why=f"{error.why} → {error.next_step}")
 
 
 def unfinished(bucket: Bucket, export: str) -> ExportState | None:

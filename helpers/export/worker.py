@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from helpers import digests
-from helpers.errors import SourceFailed
+from helpers.errors import SourceFailed, StageError
 from helpers.export.state import PartState, TableState
 from helpers.model.catalog import Table
 from helpers.model.manifest import StagedColumn, StagedFile
@@ -69,7 +69,11 @@ class Workers:
         except (duckdb.Error, OSError) as error:
             where = f"{table.schema_}.{table.name}, {part.name}, from {self._address} to {self._bucket.location}"
             cure = "the former export is untouched; mend the cause and run the same command again: with --run it goes on where it was"
-            raise faults.told(error, "export", on=where, cure=cure) from None
+            of_source = faults.is_of_the_source(error)
+            if of_source:
+                self._readers.renew()  # the server ends a transaction in which something failed
+            kind = SourceFailed if of_source else StageError
+            raise faults.told(error, "export", on=where, kind=kind, cure=cure) from None
         upload = self._uploads.uploads[path]
         return StagedFile(path=path, rows=count, bytes=upload.bytes, sha256=upload.sha256)
 

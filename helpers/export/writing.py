@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING, Any
 
 from helpers import digests, log
+from helpers.errors import SourceRefused
 from helpers.export.state import ExportState, PartState, TableState
 from helpers.export.worker import Workers
 from helpers.progress import Progress
@@ -18,14 +20,28 @@ POLL_SECONDS = 0.5
 
 
 def write_parts(plan: ExportPlan, progress: Progress | None) -> ExportState:
-    """Writes every file of a plan that is not there yet, and the state after each; the state then."""
+    """Writes every file of a plan that is not there yet, and the state after each; the state then.
+
+    Where the plan sets aside, a table that the source does not give is, and the others go on.
+
+    Raises:
+        SourceRefused: none of the tables could be read.
+    """
     state = plan.state
     waiting = [(table, part) for table in state.tables for part in table.parts if part.file is None]
     waiting.sort(key=lambda item: -item[1].pages)
     timeout = plan.options.lock_timeout_seconds
     with snapshots.reading(plan.source, plan.snapshot.name) as cursor:
-        snapshots.lock(cursor, plan.catalog.tables, timeout_seconds=timeout)
-        workers = Workers(plan.source, plan.options, plan.snapshot.name, plan.bucket, plan.catalog.tables, state.export)
+        tables = plan.catalog.tables
+        if plan.sets_aside:
+            needed = {str(table) for table, _ in waiting}
+            wanted = [table for table in tables if str(table) in needed]
+            tables, failed = snapshots.lock_each(cursor, wanted, timeout_seconds=timeout)
+            state = _without(plan, state, failed)
+            waiting = [(table, part) for table, part in waiting if str(table) not in failed]
+        else:
+            snapshots.lock(cursor, tables, timeout_seconds=timeout)
+        workers = Workers(plan.source, plan.options, plan.snapshot.name, plan.bucket, tables, state.export)
         try:
             running: dict[Future[Any], tuple[TableState, PartState]] = {
                 workers.submit(table, part): (table, part) for table, part in waiting
@@ -34,7 +50,18 @@ def write_parts(plan: ExportPlan, progress: Progress | None) -> ExportState:
                 finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in finished:
                     table, part = running.pop(future)
-                    file = future.result()
+                    if str(table) in state.failed:
+                        continue
+                    try:
+                        file = future.result()
+                    except SourceRefused as error:
+                        if not plan.sets_aside or not snapshots.is_held(plan.source, plan.snapshot.name):
+                            raise
+                        state = _without(plan, state, {str(table): error})
+                        for other, (its, _) in running.items():
+                            if str(its) == str(table):
+                                other.cancel()
+                        continue
                     log.event("file-exported", table=str(table), file=part.name, rows=file.rows)
                     state = state.with_file(table, part, file)
                 if finished:
@@ -49,6 +76,15 @@ def write_parts(plan: ExportPlan, progress: Progress | None) -> ExportState:
         finally:
             workers.close()
     return state
+
+
+def _without(plan: ExportPlan, state: ExportState, failed: Mapping[str, SourceRefused]) -> ExportState:
+    left = state.without(failed)
+    if failed and not left.tables:
+        raise next(iter(failed.values()))
+    for name, error in failed.items():
+        log.event("table-set-aside", table=name, why=error.why)
+    return left
 
 
 def _with_digests(plan: ExportPlan, state: ExportState) -> ExportState:

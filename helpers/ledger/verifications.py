@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,25 @@ from helpers.ledger.ledger import NAME, Entry, Ledger, file_digest
 if TYPE_CHECKING:
     from helpers.verify.plan import VerifyPlan
     from helpers.verify.report import Report
+
+
+def last_failed(folder: Path, sides: Collection[str]) -> tuple[list[str], Path] | None:
+    """The tables that the last verification of a run against a target did not find equal, and its report.
+
+    Args:
+        folder: the run's; reports of its phases count too.
+        sides: names of the target, as a report has one.
+
+    Returns:
+        None where the run has verified nothing against it.
+    """
+    reports = [*folder.glob("verify*.json"), *folder.glob("*/verify-*.json")]
+    for path in sorted(reports, key=lambda each: each.stat().st_mtime_ns, reverse=True):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("target") in sides:
+            failed = [f"{t['schema']}.{t['name']}" for t in found["tables"] if t["verdict"] != "equal"]
+            return failed, path
+    return None
 
 
 def record(folder: Path, report: Report, plan: VerifyPlan, asked: Mapping[str, Any]) -> Path:

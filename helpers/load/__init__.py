@@ -13,7 +13,7 @@ from uuid import uuid4
 from helpers import engines, log
 from helpers.engines import shapes
 from helpers.engines.loading import Destination, Loader, Standing, TableLoad
-from helpers.errors import MigrationError, TargetRefused, UsageError
+from helpers.errors import LoadError, MigrationError, TargetRefused, UsageError
 from helpers.load import comments
 from helpers.model import keys, names
 from helpers.model.keys import Told
@@ -87,7 +87,7 @@ def plan_load(
                 planned.append(_plan_table(loader, staged, place, seen.tables.get(place)))
             except TargetRefused as error:
                 refused.append(error)
-        whole = manifest.complete and table is None and not excluded
+        whole = manifest.whole and table is None and not excluded
         gone = loader.gone(chosen) if whole else {}
         refuse_together([*refused, *loader.refused], on=there.where)
     written = tuple(sorted(table for table, by_others in gone.items() if by_others))
@@ -96,6 +96,7 @@ def plan_load(
 
 def load(
     plan: LoadPlan, *, load_id: str | None = None, progress: Progress | None = None,
+    set_aside: dict[str, LoadError] | None = None,
     untold: Callable[[Mapping[str, str]], object] | None = None,
 ) -> tuple[Loaded, ...]:  # fmt: skip
     """Loads every table of `plan`, then tells the target of their keys.
@@ -104,6 +105,8 @@ def load(
         plan: what to load.
         load_id: recorded with the rows; tables that hold the rows of this very load are not loaded again.
         progress: told about the rows loaded.
+        set_aside: is given the error of each table that the target did not take, by `schema.name`, and the others are loaded all
+            the same; the load is then not whole, and drops nothing. Without it, the first error is raised.
         untold: is given the keys that the target did not take, and why; the rows are there all the same.
 
     Raises:
@@ -121,11 +124,20 @@ def load(
                 loader.keep_table(table)
                 action = "kept the rows of this load"
             else:
-                loader.load_table(table)
+                try:
+                    loader.load_table(table)
+                except LoadError as error:
+                    if set_aside is None or error.transient:
+                        raise
+                    set_aside[str(table.staged)] = error
+                    log.event(
+                        "table-set-aside", target=plan.there.target.adapter, table=str(table.staged), why=error.why
+                    )
+                    continue
             loaded.append(Loaded(str(table.staged), table.staged.rows, action))
             log.event("table-loaded", target=plan.there.target.adapter, **asdict(loaded[-1]))
             done += table.staged.rows
-        for stale in plan.stale:
+        for stale in plan.stale if not set_aside else ():
             loader.drop(stale, written=stale in plan.written)
         if progress and plan.keys:
             progress(done, plan.rows, "telling of keys")
@@ -136,10 +148,23 @@ def load(
             log.event("key-not-told", target=plan.there.target.adapter, key=key, why=why)
         if untold:
             untold(refused)
-        loader.finish([table.target for table in plan.tables], plan.stale, plan.rows)
+        if not set_aside:
+            loader.finish([table.target for table in plan.tables], plan.stale, plan.rows)
         if progress:
             progress(done, plan.rows, "loaded")
     return tuple(loaded)
+
+
+def last_load(manifest: Manifest, bucket: Bucket, target: Target) -> str | None:
+    """The id of the load of an export that a target's tables hold, most of them where there were several; None for none.
+
+    A load with that id keeps the tables that hold all of its rows, and loads the others.
+
+    Raises:
+        ConnectionFailed, LoadError: the target cannot be asked.
+    """
+    with engines.destination(target).open(bucket) as loader:
+        return loader.last_load(manifest.export)
 
 
 def is_loaded(manifest: Manifest, bucket: Bucket, target: Target, load_id: str) -> tuple[bool, str]:

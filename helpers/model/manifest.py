@@ -164,13 +164,29 @@ class StagedTable(ExportedTable):
         return sum(file.bytes for file in self.files)
 
 
+class SetAside(Stored):
+    """A table that was to move and could not be exported while the others were; it stands in no other list.
+
+    Attributes:
+        why: as a sentence's end, with what to do about it.
+    """
+
+    schema_: str
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.schema_}.{self.name}"
+
+
 class Exported(Stored):
     """What an export's state and its manifest both say of the whole: every table in one snapshot at one LSN.
 
     Attributes:
         why_approximate: why the LSN is not exactly the snapshot's; empty where it is.
         sequences: of the source, read behind the snapshot.
-        complete: whether every table of the source is here; false where the export was told to take some.
+        complete: whether every table of the source was to be here; false where the export was told to take some.
+        set_aside: those that were to be here and failed.
         instance: the server that the snapshot lies on, of several that the source may lead to.
     """
 
@@ -184,7 +200,18 @@ class Exported(Stored):
     left_out: dict[str, str]
     sequences: tuple[NextValue, ...] = ()
     complete: bool = True
+    set_aside: tuple[SetAside, ...] = ()
     instance: Instance | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every table of the source is here."""
+        return self.complete and not self.set_aside
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why each table that was set aside was, by `schema.name`."""
+        return {str(each): each.why for each in self.set_aside}
 
 
 class Manifest(Exported):

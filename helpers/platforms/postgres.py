@@ -15,7 +15,7 @@ import psycopg2
 import psycopg2.errors
 from psycopg2.extensions import make_dsn
 
-from helpers.errors import ConnectionFailed
+from helpers.errors import ConnectionFailed, MigrationError
 from helpers.platforms import pg_session
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.pg_session import literal as literal
@@ -226,14 +226,14 @@ def savepoint(cursor: Any) -> Iterator[None]:
     """A block after whose failure the transaction goes on, where there is one.
 
     Raises:
-        psycopg2.Error: what was raised in the block; nothing of it is left.
+        psycopg2.Error, MigrationError: what was raised in the block; nothing of it is left.
     """
     in_transaction = not cursor.connection.autocommit
     if in_transaction:
         cursor.execute("SAVEPOINT before")
     try:
         yield
-    except psycopg2.Error:
+    except (psycopg2.Error, MigrationError):
         if in_transaction and not cursor.connection.closed:
             # Released too: from within a subtransaction no snapshot can be exported.
             cursor.execute("ROLLBACK TO SAVEPOINT before; RELEASE SAVEPOINT before")

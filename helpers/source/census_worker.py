@@ -12,7 +12,9 @@ from typing import Any
 
 import psycopg2
 
+from helpers.errors import SourceRefused
 from helpers.model.catalog import Table
+from helpers.platforms.postgres import savepoint
 from helpers.progress import Progress
 from helpers.settings import Export, Source
 from helpers.source import census_scan as scanning
@@ -56,6 +58,7 @@ def take_censuses(
     snapshot: str,
     tables: Sequence[Table],
     *,
+    failed: dict[str, SourceRefused] | None = None,
     progress: Progress | None = None,
 ) -> tuple[TableCensus, ...]:
     """The census of every table, by as many connections as there is work for, at most `options.workers`.
@@ -66,10 +69,12 @@ def take_censuses(
         options: workers, time-outs and policies.
         snapshot: the name of the cursor's snapshot.
         tables: with the sizes of their heaps (`catalog.measured`).
+        failed: is given the error of each table that could not be counted, by `schema.name`; without it, the first one is
+            raised.
         progress: told about rows counted and the table that is being counted.
 
     Returns:
-        In the order of `tables`.
+        In the order of `tables`, without those that failed.
 
     Raises:
         SettingsError: a policy that cannot be meant for the column it names; nothing was counted.
@@ -80,7 +85,7 @@ def take_censuses(
     refused = {number: census for number, table in enumerate(tables) if (census := refused_whole(table))}
     every = _ranges(tables, options.workers, cursor.connection.server_version)
     ranges = [piece for piece in every if piece.number not in refused]
-    work = _Work(asked, ranges, source, options, snapshot)
+    work = _Work(asked, ranges, source, options, snapshot, failed)
     work.found |= refused
     worth = -(-sum(r.bytes for r in ranges) // BYTES_PER_RANGE)
     count = max(1, min(options.workers, worth, len(ranges)))
@@ -100,7 +105,7 @@ def take_censuses(
             while wait(running, timeout=CANCEL_SECONDS).not_done:
                 work.cancel()
             raise
-    return tuple(work.found[number] for number in range(len(tables)))
+    return tuple(work.found[number] for number in range(len(tables)) if number in work.found)
 
 
 def _ranges(tables: Sequence[Table], workers: int, version: int) -> list[Piece]:
@@ -129,12 +134,14 @@ class _Work:
     """What the threads of one census share."""
 
     def __init__(
-        self, asked: Sequence[Questions], pieces: Sequence[Piece], source: Source, options: Export, snapshot: str
-    ) -> None:
+        self, asked: Sequence[Questions], pieces: Sequence[Piece], source: Source, options: Export, snapshot: str,
+        failed: dict[str, SourceRefused] | None = None,
+    ) -> None:  # fmt: skip
         self.found: dict[int, TableCensus] = {}
         self.rows = 0
         self.under_way = ""
         self._asked = asked
+        self._failed = failed
         self._source = source
         self._options = options
         self._snapshot = snapshot
@@ -154,10 +161,20 @@ class _Work:
             cursor.execute(f"SET LOCAL statement_timeout = {int(self._options.statement_timeout_seconds * 1000)}")
         while part := self._next():
             asked = self._asked[part.number]
-            self.under_way = str(asked.table)
-            complete = self._add(part.number, scanning.scan(cursor, asked, part.range.rows()))
-            if complete:
-                self.found[part.number] = judge(cursor, asked, complete)
+            self.under_way = name = str(asked.table)
+            if self._failed is None:
+                self._count(cursor, part, asked)
+            elif name not in self._failed:
+                try:
+                    with savepoint(cursor):
+                        self._count(cursor, part, asked)
+                except SourceRefused as error:
+                    self._failed[name] = error
+
+    def _count(self, cursor: Any, part: Piece, asked: Questions) -> None:
+        complete = self._add(part.number, scanning.scan(cursor, asked, part.range.rows()))
+        if complete:
+            self.found[part.number] = judge(cursor, asked, complete)
 
     def count_on_own_connection(self) -> None:
         """The same, on a connection that is opened where there still is something to count."""

@@ -160,6 +160,14 @@ class Readers:
         mine: duckdb.DuckDBPyConnection = self._local.connection
         return mine
 
+    def renew(self) -> None:
+        """Ends this thread's connection, so that its next reading has another."""
+        if hasattr(self._local, "connection") and not self._stopped:
+            mine = self._local.connection
+            del self._local.connection
+            self._all.remove(mine)
+            duck.close(mine)
+
     def interrupt(self) -> None:
         """Ends what runs: a cancelled reading leaves no query behind on the source.
 

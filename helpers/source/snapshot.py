@@ -28,7 +28,7 @@ from helpers.platforms import pg_session, postgres
 from helpers.platforms.child_environment import child_environment
 from helpers.platforms.faults import Fault
 from helpers.platforms.faults import postgres as faults
-from helpers.platforms.postgres import literal
+from helpers.platforms.postgres import literal, savepoint
 from helpers.settings import Instance, Source
 from helpers.source import held_snapshots, rights
 from helpers.source.held_snapshots import Snapshot, held, release
@@ -184,6 +184,32 @@ def lock(cursor: Any, tables: Sequence[Table], *, timeout_seconds: float) -> Non
         cursor.execute(_MOVED, {"table": table.oid})
         if moved := cursor.fetchone():
             raise _moved(table, f"{moved[0]} was {moved[1]} after it")
+
+
+def lock_each(
+    cursor: Any, tables: Sequence[Table], *, timeout_seconds: float
+) -> tuple[tuple[Table, ...], dict[str, SourceRefused]]:
+    """As `lock`, but one table that cannot be read keeps no other from being so.
+
+    Returns:
+        The tables that are locked, and the error of each other by `schema.name`.
+    """
+    try:
+        with savepoint(cursor):
+            lock(cursor, tables, timeout_seconds=timeout_seconds)
+        return tuple(tables), {}
+    except SourceRefused:
+        pass
+    locked, failed = [], {}
+    for table in tables:
+        try:
+            with savepoint(cursor):
+                lock(cursor, [table], timeout_seconds=timeout_seconds)
+            locked.append(table)
+        except SourceRefused as error:
+            failed[str(table)] = error
+    pg_session.restrict(cursor, kinds_read(locked))
+    return tuple(locked), failed
 
 
 def lock_statement(table: Table) -> str:

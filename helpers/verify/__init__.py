@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from helpers.engines.base import DuckDB, Ends, Side
 from helpers.engines.columns import TablePlan
 from helpers.engines.postgres.rows import PostgresSide
 from helpers.engines.stage.rows import ManifestSide, StageSide
-from helpers.errors import LoadError
+from helpers.errors import LoadError, MigrationError, SourceRefused
 from helpers.model.places import TargetTable
 from helpers.platforms import duck, postgres
 from helpers.platforms.scratch_folder import scratch_folder
@@ -53,7 +53,8 @@ def release_when_proved(plan: VerifyPlan, report: Report, *, everything: bool) -
 
 def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> Report:
     spill = stack.enter_context(scratch_folder("verify"))
-    ends = Ends(_source(plan, stack), _target(plan, stack), _stage(plan))
+    source, failed = _source(plan, stack)
+    ends = Ends(source, _target(plan, stack), _stage(plan))
     reports, done = [], 0
     connection = _rows_here(spill, stack)
     for table in plan.tables:
@@ -62,10 +63,18 @@ def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> 
         if not duck.answers(connection):
             connection = _rows_here(Path(tempfile.mkdtemp(dir=spill)), stack)
         try:
+            if error := failed.get(str(table.table)):
+                raise error
             found = as_counted(table, ends.source, compare_table(plan, table, ends, connection), plan.excluded)
         except LoadError as error:
             if error.transient:
                 raise
+            found = _unreadable(table, error)
+        except SourceRefused as error:
+            if not plan.sets_aside:
+                raise
+            if isinstance(ends.source, PostgresSide):
+                ends.source.renew()
             found = _unreadable(table, error)
         reports.append(found)
         log.event(
@@ -77,6 +86,10 @@ def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> 
             changed=found.changed,
         )
         done += table.rows
+    reports += [
+        TableReport(each.schema_, each.name, "refused", method=f"not compared: set aside by the export: {each.why}")
+        for each in plan.failed
+    ]
     reports += _added_tables(plan, ends.target)
     if progress:
         progress(plan.rows, plan.rows, "compared")
@@ -84,8 +97,8 @@ def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> 
     return Report(plan.lsn, plan.lsn_note, ends.source.name, ends.target.name, tables, left_out=plan.left_out)
 
 
-def _unreadable(table: TablePlan, error: LoadError) -> TableReport:
-    """A table that the target has and cannot give is refused; the others are compared all the same."""
+def _unreadable(table: TablePlan, error: MigrationError) -> TableReport:
+    """A table that a side has and cannot give is refused; the others are compared all the same."""
     method = f"not compared: could not {error.what}: {error.why} → {error.next_step}"
     return TableReport(table.table.schema, table.table.name, "refused", method=method)
 
@@ -108,17 +121,23 @@ def _refused_without_rows(report: TableReport) -> TableReport:
     return replace(report, verdict="refused", method=f"{report.method}: no row is so, and nothing was compared")
 
 
-def _source(plan: VerifyPlan, stack: ExitStack) -> Side:
+def _source(plan: VerifyPlan, stack: ExitStack) -> tuple[Side, Mapping[str, SourceRefused]]:
+    """The source, and the error of each table that it does not give, where the plan sets such aside."""
     if plan.source_name == "manifest":
         assert plan.bucket
         assert plan.manifest
-        return ManifestSide(plan.bucket, plan.manifest)
-    tables = [p.table for p in plan.tables]
+        return ManifestSide(plan.bucket, plan.manifest), {}
+    tables = [p.table for p in plan.tables if not p.refused]
     options = plan.settings.export
     cursor = stack.enter_context(snapshots.reading(plan.source, plan.snapshot))
-    snapshots.lock(cursor, tables, timeout_seconds=options.lock_timeout_seconds)
+    failed: Mapping[str, SourceRefused] = {}
+    if plan.sets_aside:
+        locked, failed = snapshots.lock_each(cursor, tables, timeout_seconds=options.lock_timeout_seconds)
+        tables = list(locked)
+    else:
+        snapshots.lock(cursor, tables, timeout_seconds=options.lock_timeout_seconds)
     side = PostgresSide(plan.source, plan.snapshot, tables, options, witness=plan.options.witness)
-    return stack.enter_context(side)
+    return stack.enter_context(side), failed
 
 
 def _target(plan: VerifyPlan, stack: ExitStack) -> Side:

@@ -17,11 +17,11 @@ from helpers.engines.base import Place
 from helpers.engines.columns import TablePlan, as_compared
 from helpers.engines.shapes import TableShape
 from helpers.errors import StageError, UsageError
-from helpers.model import keys
+from helpers.model import globs, keys
 from helpers.model import manifest as manifests
 from helpers.model.catalog import Column, Masked, PgType, Table, kinds_read
 from helpers.model.globs import left_by_choice
-from helpers.model.manifest import Manifest, StagedColumn, StagedTable
+from helpers.model.manifest import Manifest, SetAside, StagedColumn, StagedTable
 from helpers.model.places import TargetTable, place
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.s3 import Bucket
@@ -73,6 +73,8 @@ class VerifyPlan:
         same_snapshot: whether the source is read as the export read it.
         bucket: the stage, where the manifest comes from.
         complete: whether every table of the source is among `tables`, but for those that were excluded.
+        sets_aside: whether a table that the source does not give is refused by itself, and the others are compared.
+        failed: tables that the export has set aside and that nothing else here names.
         left_out: what of the source is not compared, and why.
     """
 
@@ -93,6 +95,8 @@ class VerifyPlan:
     target_source: Source | None = None
     complete: bool = True
     left_out: Mapping[str, str] = field(default_factory=dict)
+    sets_aside: bool = False
+    failed: tuple[SetAside, ...] = ()
 
     @property
     def place(self) -> Place:
@@ -125,6 +129,7 @@ def planned(
     cells_folder: Path | None = None,
     options: Options | None = None,
     snapshot: Snapshot | None = None,
+    set_aside: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[VerifyPlan]:
     """Chooses the snapshot to verify in and what each table should look like.
@@ -145,6 +150,7 @@ def planned(
         cells_folder: where the files of differing cells go.
         options: which rows, under which names, how exactly.
         snapshot: of the source, that the caller holds; such as the one that a dump was made in.
+        set_aside: refuse a table by itself that the source does not give, and compare the others.
 
     Raises:
         UsageError: an option that cannot be meant.
@@ -168,10 +174,16 @@ def planned(
         compared = tuple(_plans_of_stage(settings, staged, manifest.lsn, options, target))
         plans = _related(settings, compared, manifest, options, target)
         _all_used(options, plans, complete=not tables and not exclude)
+        failed = tuple(
+            each for each in manifest.set_aside
+            if not (exclude and globs.match(each.schema_, each.name, exclude))
+            and (not tables or globs.match(each.schema_, each.name, tables))
+        )  # fmt: skip
+        staying = {str(each): _aside(each.why) for each in failed} if engine(target).needs_export else {}
         yield VerifyPlan(
             chosen, source_name, target, check, "", manifest.lsn, _noted(note, manifest.lsn_exact), True, plans, folder,
             manifest, bucket, settings, options, target_source, complete=not tables,
-            left_out={**_not_compared(manifest, plans), **excluded},
+            left_out={**_not_compared(manifest, plans), **excluded, **staying}, failed=() if staying else failed,
         )  # fmt: skip
         return
     own: Snapshot | None = None
@@ -192,11 +204,12 @@ def planned(
         of_source = of_source and engine(target).as_staged
         before = manifest.excluded if manifest and of_source and not (tables or exclude) else {}
         plans, left = _plans_of_source(
-            settings, chosen, name, tables, exclude, before, manifest, of_source, target, options, lsn
+            settings, chosen, name, tables, exclude, before, manifest, of_source, target, options, lsn, set_aside
         )
         yield VerifyPlan(
             chosen, source_name, target, check, name, lsn, _noted(note, exact), same, plans, folder,
             manifest, bucket, settings, options, target_source, complete=not tables, left_out=left,
+            sets_aside=set_aside,
         )  # fmt: skip
     finally:
         if own:
@@ -250,6 +263,7 @@ def _plans_of_source(
     target: TargetName,
     options: Options,
     lsn: str,
+    set_aside: bool,
 ) -> tuple[tuple[TablePlan, ...], Mapping[str, str]]:
     with snapshots.reading(source, snapshot) as cursor:
         # Another PostgreSQL holds its tables whole: nothing of ours made them.
@@ -261,16 +275,28 @@ def _plans_of_source(
         )  # fmt: skip
         if manifest and of_source:
             refuse_changed(manifest, manifest.tables, catalog, what="compare what was exported")
-        snapshots.lock(cursor, [t for t in catalog.tables if t.kind in "rp"], timeout_seconds=settings.export.lock_timeout_seconds)  # fmt: skip
-        pg_session.restrict(cursor, kinds_read(catalog.tables))
-        refuse_unfit(cursor, catalog.tables)
-        catalog = left_out.complete(cursor, measured(cursor, catalog))
+        failed = {name: _aside(why) for name, why in manifest.failed.items()} if manifest and of_source else {}
+        lockable = [t for t in catalog.tables if t.kind in "rp" and str(t) not in failed]
+        if set_aside:
+            _, unlocked = snapshots.lock_each(cursor, lockable, timeout_seconds=settings.export.lock_timeout_seconds)
+            failed |= {name: f"{error.why} → {error.next_step}" for name, error in unlocked.items()}
+        else:
+            snapshots.lock(cursor, lockable, timeout_seconds=settings.export.lock_timeout_seconds)
+        chosen = {str(table): table for table in catalog.tables}
+        readable = tuple(table for name, table in chosen.items() if name not in failed)
+        pg_session.restrict(cursor, kinds_read(readable))
+        refuse_unfit(cursor, readable)
+        catalog = left_out.complete(cursor, measured(cursor, replace(catalog, tables=readable)))
+        if engine(target).needs_export:
+            catalog = replace(catalog, left_out=catalog.left_out | {n: why for n, why in failed.items() if n in chosen})
+            failed = {}
+        unread = tuple(chosen[name] for name in failed if name in chosen)
         plans = []
-        for table in catalog.tables:
+        for table in (*catalog.tables, *unread):
             staged = manifest.table(table.schema, table.name) if manifest else None
             same = staged if staged and _same_definition(table, staged) else None
-            refused: tuple[str, ...] = ()
-            if not engine(target).as_staged:
+            refused: tuple[str, ...] = (failed[str(table)],) if str(table) in failed else ()
+            if not engine(target).as_staged or (refused and not same):
                 columns = tuple(as_in_postgres(column) for column in table.columns)
                 same, expected = None, shapes.source_shape(table)
             elif same:
@@ -285,6 +311,10 @@ def _plans_of_source(
         if engine(target).as_staged:
             catalog = left_out.with_keys(catalog, [(plan.table, plan.staged_columns) for plan in plans], exported)
         return _related(settings, tuple(plans), manifest, options, target), catalog.left_out
+
+
+def _aside(why: str) -> str:
+    return f"set aside by the export: {why}"
 
 
 def _related(

@@ -185,7 +185,7 @@ def test_it_goes_on(project: Project, walk: Callable[..., DataMigration], point:
     assert len(project.exports()) == 1
     assert project.exports() == {project.done("s30-export")[0].get("result")["export"]}
     started = [e for e in project.ledger.entries() if e.event == "step-started" and e.get("step") == "s30-load"]
-    assert set(project.loads()) == {"a", "b", "c", snowflake_records.WHOLE}
+    assert set(project.loads()) == {"a", "b", "c", snowflake_records.WHOLE.name}
     assert set(project.loads().values()) == {started[-1].get("load_id")}
     assert project.migration.target('SELECT COUNT(*) FROM "a"') == [(2000,)]
     assert phase.summary().startswith("EQUAL: 2,800 rows")
@@ -457,3 +457,28 @@ def _as_if_undisturbed(project: Project) -> None:
     assert set(ended.values()) <= {"killed", "done"}
     assert project.migration.verify().equal
     assert project.migration.verify("databricks").equal
+
+
+def test_a_table_that_fails_stops_no_other_and_follows_in_the_same_snapshot(
+    project: Project, walk: Callable[..., DataMigration]
+) -> None:
+    """Would catch: one value that stops the phase, a gate that opens without a table, the others exported a second time."""
+    project.migration.source("CREATE TABLE d (id int PRIMARY KEY, day date)", "INSERT INTO d VALUES (1, 'infinity')")
+    with pytest.raises(GateClosed, match=r"public\.d.*set aside by the export"):
+        walk()
+    staged = manifests.read(project.migration.bucket)
+    assert ([t.name for t in staged.tables], list(staged.failed)) == (["a", "b", "c"], ["public.d"])
+    assert set(project.loads()) >= {"a", "b", "c"}
+    (held,) = project.snapshots()
+
+    # The profile now says what becomes of the value, and the source has gone on.
+    policy = '[profiles.local.export.policies]\n"public.d.day" = "null+flag"\n'
+    for file in (project.folder / "migration.toml", project.folder / "runbooks" / "migration.toml"):
+        if file.exists():
+            file.write_text(file.read_text() + policy)
+    project.migration.source("INSERT INTO a VALUES (9999, 'later')")
+    walk("verify delta")
+    after = manifests.read(project.migration.bucket)
+    assert (after.snapshot, after.lsn, after.failed) == (held, staged.lsn, {})
+    assert {t.files for t in staged.tables} <= {t.files for t in after.tables}
+    assert project.done("s30-gate")[-1].get("result")["verdict"] == "equal"

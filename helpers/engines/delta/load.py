@@ -170,6 +170,10 @@ class DeltaLoader(Loader):
         assert self._record
         self._record.finish(self.bucket)
 
+    def last_load(self, export: str) -> str | None:
+        found = read_record(self.bucket)
+        return found.load_id if found and (found.target, found.export) == (self._where, export) else None
+
     def recall(self, load_id: str) -> bool:
         self._record = read_record(self.bucket)
         found = self._record

@@ -188,14 +188,17 @@ class PostgresSide:
     def _where(self, plan: TablePlan) -> str:
         return where(plan, self._sql)
 
+    def renew(self) -> None:
+        """Begins anew after an error: the server ends a transaction in which it met one."""
+        self._readers.interrupt()
+        self._readers.close()
+        self._readers = self._readers_of()
+
     def _no_digest(self, error: duckdb.Error) -> NoDigest | MigrationError:
         of_a_value = error if isinstance(error, digests.Unfit) else digests.unfit(error)
         if of_a_value is None:
             return self._failed(error)
-        # The server ends a transaction in which it met such a value.
-        self._readers.interrupt()
-        self._readers.close()
-        self._readers = self._readers_of()
+        self.renew()
         return NoDigest(faults.said(of_a_value))
 
     def _failed(self, error: Exception) -> MigrationError:

@@ -9,6 +9,7 @@ beside the target's schema.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -231,6 +232,11 @@ class SnowflakeLoader(Loader):
     def finish(self, tables: Collection[TargetTable], dropped: Collection[TargetTable], rows: int) -> None:
         with self._session.transaction(doing="record the load"):
             self._record.write(self._session, records.WHOLE, rows)
+
+    def last_load(self, export: str) -> str | None:
+        self._read_records()
+        ids = Counter(made.load_id for made in self._recorded.values() if made.export == export)
+        return ids.most_common(1)[0][0] if ids else None
 
     def recall(self, load_id: str) -> bool:
         self._load_id = load_id

@@ -45,6 +45,7 @@ class Made:
 
     Attributes:
         load_id: whose rows it holds.
+        export: whose files they were.
         stage: where they came from.
         created: of the table, in milliseconds since 1970.
         changed: Snowflake's token of the last change, after the load; None where the load was broken off before it was read.
@@ -53,6 +54,7 @@ class Made:
     """
 
     load_id: str
+    export: str
     stage: str
     rows: int
     created: int
@@ -153,7 +155,7 @@ def read(session: Session, target: Snowflake) -> dict[TargetTable, Made]:
     rows = session.execute(f"SELECT {', '.join(sorted(columns))} FROM {place(target)}", doing="read the loads")
     return {
         _table(target, row.get("TABLE_SCHEMA"), row["TABLE_NAME"]): Made(
-            row["LOAD_ID"], row["STAGE"], int(row["ROW_COUNT"]), int(row["CREATED"]),
+            row["LOAD_ID"], row["EXPORT"], row["STAGE"], int(row["ROW_COUNT"]), int(row["CREATED"]),
             None if row["CHANGED"] is None else int(row["CHANGED"]), json.loads(row["COMMENTS"]),
             tuple(json.loads(row.get("CONSTRAINTS") or "[]")),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -21,7 +22,7 @@ from IPython.display import HTML, Markdown
 
 from helpers import export, load
 from helpers.engines import destination
-from helpers.errors import UsageError
+from helpers.errors import LoadError, UsageError
 from helpers.export import ExportPlan
 from helpers.export.state import TableState
 from helpers.finding import Finding, note, stop, warning
@@ -47,7 +48,7 @@ from helpers.progress import progress
 from helpers.settings import Snowflake
 from helpers.source import left_out
 from helpers.verify import TargetName, page, tables_for_notebooks
-from helpers.verify.report import Report
+from helpers.verify.report import Report, TableReport
 from helpers.verify.verdict import counted
 
 STAGE_HOLDS_THE_SNAPSHOT = "stage-holds-the-snapshot"
@@ -71,6 +72,7 @@ class DataMigration(SnapshotPhase):
         self._reports: dict[str, Report] = {}
         self._pages: dict[str, Path] = {}
         self._stand_ins: dict[str, str] = {}
+        self._not_loaded: dict[str, dict[str, LoadError]] = {}
 
     def survey(self) -> pd.DataFrame:
         """What will move: a row a table, every value counted."""
@@ -78,15 +80,18 @@ class DataMigration(SnapshotPhase):
             with self.timed("survey"), progress("census") as report:
                 self._plan = export.plan_export(
                     self.settings, self._bucket, self._snapshot, self._globs, exclude=self._exclude,
-                    objections=self._refused_names, progress=report,
+                    objections=self._refused_names, set_aside=self._outlives, progress=report,
                 )  # fmt: skip
             if not self._plan.refused:
                 data_migration_plan.ask_targets(self._plan, self._bucket, self.settings)
+            aside = self._plan.state.failed
             step.result = {
                 "tables": len(self._plan.census),
                 "rows": self._plan.rows,
                 "refused": list(self._plan.refused),
+                **({"set_aside": aside} if aside else {}),
             }
+            _say_set_aside(aside)
         return pd.DataFrame(
             {
                 "table": str(census.table),
@@ -118,8 +123,10 @@ class DataMigration(SnapshotPhase):
             else:
                 with self.timed("export"), progress("export") as report:
                     own = export.marked(plan, step.load_id, progress=report)
+                    own = export.with_kept(own, manifest.read_if_any(self._bucket))
                     self._manifest = export.export(own, progress=report)
                 step.result = self._exported(self._manifest)
+            _say_set_aside(self._manifest.failed)
         return pd.DataFrame(
             {"table": str(t), "rows": t.rows, "files": len(t.files), "MB": round(t.bytes / 1e6, 2)}
             for t in self._manifest.tables
@@ -290,20 +297,33 @@ class DataMigration(SnapshotPhase):
             if not step.skipped:
                 title = name.removeprefix("s30-").replace("-", " ")
                 with self.timed(title), progress(title) as report:
+                    failed = self._not_loaded[target] = {}
                     plan = load.plan_load(staged, self._bucket, section)
                     untold: dict[str, str] = {}
-                    load.load(plan, load_id=step.load_id, progress=report, untold=untold.update)
-                step.result = {**_loaded(staged), "keys": len(plan.keys), "keys_not_told": untold}
+                    aside = failed if self._outlives else None
+                    load.load(plan, load_id=step.load_id, set_aside=aside, progress=report, untold=untold.update)
+                why = {name: f"{error.why} → {error.next_step}" for name, error in failed.items()}
+                told = {"keys": len(plan.keys), "keys_not_told": untold}
+                step.result = {**_loaded(staged), **told, **({"set_aside": why} if why else {})}
+            _say_set_aside(step.result.get("set_aside", {}))
+        loaded = [t for t in staged.tables if str(t) not in self._not_loaded.get(target, {})]
         if there.written_by:
-            return frame(((str(t), t.rows, there.written_by) for t in staged.tables), "table", "rows", "engine")
-        return frame(((str(t), t.rows) for t in staged.tables), "table", "rows")
+            return frame(((str(t), t.rows, there.written_by) for t in loaded), "table", "rows", "engine")
+        return frame(((str(t), t.rows) for t in loaded), "table", "rows")
 
     def _exported(self, exported: Manifest | None) -> dict[str, Any]:
         if exported is None:
             return {}
         _, sha256 = self._bucket.sha256(manifest.NAME) or (0, "")
         rows, size = (sum(getattr(table, name) for table in exported.tables) for name in ("rows", "bytes"))
-        return {"export": exported.export, "lsn": exported.lsn, "rows": rows, "bytes": size, "manifest_sha256": sha256}
+        aside = {"set_aside": exported.failed} if exported.set_aside else {}
+        return {
+            "export": exported.export, "lsn": exported.lsn, "rows": rows, "bytes": size, "manifest_sha256": sha256, **aside,
+        }  # fmt: skip
+
+    @property
+    def _failed(self) -> bool:
+        return bool(self._manifest and self._manifest.set_aside) or any(self._not_loaded.values())
 
     def _staged(self) -> Manifest:
         if self._manifest is None:
@@ -368,6 +388,8 @@ class DataMigration(SnapshotPhase):
         return f"{report.verdict}{self._stand_ins['databricks']}" if report else "not compared"
 
     def _whole(self) -> Iterator[Finding]:
+        for name, why in self._staged().failed.items():
+            yield stop(name, f"set aside by the export: {why}", "mend that, and run this phase again")
         for target in self.settings.targets:
             verdicts = {str(table): table.verdict for table in self._found(target).tables}
             for table in map(str, self._staged().tables):
@@ -391,6 +413,8 @@ class DataMigration(SnapshotPhase):
         name = f"verify-{target}"
         with self.timed(f"verify {target}"):
             found, about = compare(self.settings, target, name, tables=self._globs, exclude=self._exclude)
+        failed = self._not_loaded.get(target, {})
+        found = replace(found, tables=tuple(_as_loaded(table, failed.get(str(table))) for table in found.tables))
         self._reports[target], self._stand_ins[target] = found, about.on_stand_in
         if written := keep_report(found, name, about):
             self._pages[target] = written
@@ -401,13 +425,36 @@ def _loaded(staged: Manifest) -> dict[str, Any]:
     return {"tables": len(staged.tables), "rows": sum(table.rows for table in staged.tables)}
 
 
+def _as_loaded(found: TableReport, error: LoadError | None) -> TableReport:
+    """The report of a table, refused where the load had set it aside: what lies there is not of this export."""
+    if error is None:
+        return found
+    return replace(
+        found, verdict="refused", method=f"set aside by the load: {error.why} → {error.next_step}; {found.method}"
+    )
+
+
+def _say_set_aside(failed: Mapping[str, str]) -> None:
+    for name, why in failed.items():
+        print(f"set aside: {name}: {why}")  # noqa: T201 - the operator and the auditor read it in the cell's output
+
+
 def _summary(report: Report) -> dict[str, Any]:
     return {
         "verdict": report.verdict,
         "lsn": report.lsn,
         "tables": len(report.tables),
-        "differences": {str(t): t.differences or t.verdict for t in report.tables if t.verdict != "equal"},
+        "differences": {str(t): _difference(t) for t in report.tables if t.verdict != "equal"},
     }
+
+
+def _difference(table: TableReport) -> str:
+    """What a gate says of a table that is not equal: why it could not be compared, or what differs."""
+    return (
+        table.method
+        if table.verdict == "refused" and "set aside" in table.method
+        else table.differences or table.verdict
+    )
 
 
 def _out_of_order(what: str, why: str, next_step: str) -> UsageError:

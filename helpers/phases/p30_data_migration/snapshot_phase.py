@@ -11,6 +11,7 @@ from helpers import export
 from helpers.errors import AwaitingPerson, MigrationError, SourceFailed, SourceRefused
 from helpers.ledger.folders import run_folder
 from helpers.ledger.steps import Declares, Found, Probe, Step
+from helpers.model import manifest
 from helpers.phases.common.phase import Phase
 from helpers.phases.common.servers import record_servers
 from helpers.platforms import postgres
@@ -24,7 +25,8 @@ class SnapshotPhase(Phase):
     """Holds the snapshot from its beginning until it is closed.
 
     Within a run the snapshot outlives the process, so that the next attempt goes on in it: what was exported and loaded is
-    then not exported and loaded again. A check that said no lets it go, and so does whatever else failed for good.
+    then not exported and loaded again. A check that said no lets it go, and so does whatever else failed for good; but not
+    while tables that were set aside are to follow in it.
 
     Args:
         tables: globs over table names.
@@ -51,6 +53,11 @@ class SnapshotPhase(Phase):
             held_snapshots.release(self._snapshot)
 
     @property
+    def _failed(self) -> bool:
+        """Whether some tables were set aside, and are to follow in the same snapshot."""
+        return False
+
+    @property
     def _outlives(self) -> bool:
         return self.run.recorded and self.apply
 
@@ -64,9 +71,18 @@ class SnapshotPhase(Phase):
             run = run_folder().name if self._outlives else ""
             purpose = self.run.phase if self._outlives else ""
             hours = self.settings.export.hold_snapshot_hours
-            taken = snapshot.take(source, hold_hours=hours, purpose=purpose, run=run)
+            taken = self._held_for_others(run) or snapshot.take(source, hold_hours=hours, purpose=purpose, run=run)
             step.result = {"snapshot": taken.name, "lsn": taken.lsn, "exact": taken.exact}
         return taken
+
+    def _held_for_others(self, run: str) -> Snapshot | None:
+        """The snapshot in which tables that this run has set aside are to follow the others; None where it no longer serves."""
+        if not run:
+            return None
+        staged = manifest.read_if_any(self._bucket)
+        mine = staged and staged.set_aside and (staged.snapshot, staged.source, run)
+        kept = next((held for held in held_snapshots.held(run) if (held.name, held.source, held.run) == mine), None)
+        return kept if kept and self._is_held("", {"snapshot": kept.name}).answer == "done" else None
 
     @contextmanager
     def step(
@@ -82,7 +98,7 @@ class SnapshotPhase(Phase):
             raise
 
     def _goes_on(self, name: str, error: MigrationError) -> bool:
-        if error.transient or error.exit_code == AwaitingPerson.exit_code:
+        if error.transient or error.exit_code == AwaitingPerson.exit_code or self._failed:
             return True
         begun = self.run.view()[name].started
         mark = export.mark(str(begun.get("load_id"))) if begun else ""

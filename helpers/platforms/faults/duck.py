@@ -39,6 +39,11 @@ def fault(error: Exception) -> Fault | None:
     return s3.fault(error)
 
 
+def is_of_the_source(error: Exception) -> bool:
+    """Whether PostgreSQL said it, and not S3 or this machine."""
+    return bool(_OF_POSTGRES.search(str(error)))
+
+
 def told(
     error: Exception, doing: str, *, on: str, kind: type[MigrationError] = StageError, cure: str = ""
 ) -> MigrationError:
