@@ -79,7 +79,7 @@ check: setup  ## format, lint, types, notebooks' lint
 format: setup  ## put the code into its form
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-LOCKED := requirements .ci/requirements helpers/local/requirements helpers/local/cloud/requirements pipeline/dbt/requirements pipeline/airflow/requirements
+LOCKED := requirements .ci/requirements helpers/local/requirements helpers/local/cloud/requirements helpers/platforms/dbt_environment/requirements helpers/local/airflow_environment/requirements
 lock: $(BIN)/.ready  ## resolve the requirements anew, each package with the hashes of its files
 	@for each in $(LOCKED); do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes $$each.in -o $$each.txt || exit 1; \

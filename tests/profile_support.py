@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers.settings import Settings
+from helpers.settings.problems import toml
 
 
 def local_profile(settings: Settings) -> str:
@@ -50,6 +51,15 @@ def whole_profile(settings: Settings, name: str) -> tuple[str, dict[str, str]]:
         + _table(f"{name}.snowflake.connect", target.connect)
     )
     return text, {variable: secret.get_secret_value() for variable, secret in secrets.items() if secret}
+
+
+def described(name: str, description: Mapping[str, Any]) -> str:
+    """What a profile says of its pipeline, as TOML; `helpers.local.profile.sample()` is what the sample's says."""
+    return "".join(
+        f"[profiles.{name}.{section}]\n"
+        + "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in keys.items())
+        for section, keys in description.items()
+    )
 
 
 def _table(name: str, values: Mapping[str, Any]) -> str:

@@ -13,11 +13,11 @@ from helpers.progress import duration, progress
 
 @output
 def aggregate(source_dsn_env: SourceDsn = None, profile: Profile = None) -> Answer:
-    """Run the legacy aggregation in the source: raw orders → star → totals by day and by month, in one transaction.
+    """Run the sample's legacy aggregation in the source: raw orders → star → totals by day and by month, in one transaction.
 
-    Example: runbook aggregate --profile production
+    Example: runbook aggregate --profile local
     """
-    from helpers.pipelines import aggregation as legacy_aggregation
+    from helpers.pipelines.sample import aggregation as legacy_aggregation
 
     rows = legacy_aggregation.aggregate(load_profile(profile, source_dsn_env).source)
     return Answer({"rows": rows}, lambda: screen.table("aggregated", "table", "rows", rows=list(rows.items())))
@@ -25,30 +25,32 @@ def aggregate(source_dsn_env: SourceDsn = None, profile: Profile = None) -> Answ
 
 @output
 def marts(
-    select: Annotated[str, typer.Option(help="dbt node selector.")] = "+marts",
+    select: Annotated[str | None, typer.Option(help="dbt node selector; default: the profile's.")] = None,
     with_parity: Annotated[
-        bool, typer.Option("--parity/--no-parity", help="Compare each mart with the legacy aggregate.")
+        bool, typer.Option("--parity/--no-parity", help="Compare the profile's figures of both sides.")
     ] = True,
     source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
-    """Build the marts with dbt, test them, and compare them with the legacy aggregates to the cent; exit 1 when a test or comparison fails.
+    """Build the marts with dbt, test them, and compare the figures of both sides; exit 1 when a test or comparison fails.
 
-    Example: runbook marts --select +sales_monthly
+    Example: runbook marts --select +monthly_loans
     """
+    from helpers.pipelines import figures, readers
     from helpers.pipelines import marts as building
-    from helpers.pipelines import parity
 
     settings = load_profile(profile, source_dsn_env)
     building.prepare(settings)
     built = building.build(
-        settings, select=(select,), report=lambda line: screen.print(line, markup=False, style="dim")
+        settings,
+        select=(select,) if select else None,
+        report=lambda line: screen.print(line, markup=False, style="dim"),
     )
     failing: dict[str, list[dict[str, Any]]] = {}
     if bad := [node for node in built.bad if node.kind == "test"]:
-        with building.reading(settings) as reader:
+        with readers.reading(settings) as reader:
             failing = {node.name: building.failing_rows(reader, node) for node in bad}
-    compared = parity.compare(settings) if built.ok and with_parity else None
+    compared = figures.compare(settings) if built.ok and with_parity and settings.figures else None
     summary = {
         "ok": built.ok, "seconds": round(built.seconds, 1),
         "nodes": [{name: value for name, value in vars(node).items() if name != "sql"} for node in built.nodes],
@@ -58,12 +60,20 @@ def marts(
 
     def show() -> None:
         nodes = [(n.name, n.kind, n.status, n.failures, "" if n.good else n.message) for n in built.nodes]
-        screen.table(f"dbt build --select {select}", "name", "kind", "status", "failing rows", "message", rows=nodes)
+        screen.table(
+            f"dbt build{f' --select {select}' if select else ''}",
+            "name",
+            "kind",
+            "status",
+            "failing rows",
+            "message",
+            rows=nodes,
+        )
         for name, rows in failing.items():
             for row in rows:
                 say(f"{name}: {', '.join(f'{k}={v}' for k, v in row.items())}")
         if compared:
-            title = f"parity, source at LSN {compared.lsn}, marts in {compared.engine}"
+            title = f"figures, source at LSN {compared.lsn}, target {compared.engine}"
             show_frame(title, compared.frame())
             for difference in compared.differences[:40]:
                 say(str(difference))
@@ -80,9 +90,10 @@ def benchmark(
     source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
-    """Time both pipelines on generated orders, which are removed afterwards; exit 1 when an agreed limit is exceeded.
+    """Time both pipelines: the figures of both sides over the data that there are; exit 1 when an agreed limit is exceeded.
 
-    Ten thousand, a hundred thousand or a million order lines: large is what a laptop moves in a few minutes.
+    The sample is generated at ten thousand, a hundred thousand or a million order lines, and removed afterwards: large is what a
+    laptop moves in a few minutes. --data-volume is for the sample alone.
 
     Example: runbook benchmark --pipeline modern --data-volume large
     """
@@ -95,8 +106,7 @@ def benchmark(
     volumes = tuple(benchmarking.VOLUMES) if data_volume == "all" else (data_volume,)
     what = benchmarking.plan_benchmark(settings, ("legacy", "modern") if pipeline == "both" else (pipeline,), volumes)
     if plan:
-        rows = [(volume, each, benchmarking.VOLUMES[volume]) for volume in what.volumes for each in what.pipelines]
-        return planned("would measure", ("volume", "pipeline", "order lines"), rows)
+        return planned("would measure", ("volume", "pipeline", "rows"), what.rows())
     with progress("benchmark") as report:
         found = benchmarking.benchmark(what, benchmarking.limits_of(settings), progress=report)
     if run:

@@ -11,7 +11,7 @@ from helpers.doctor import buckets
 from helpers.doctor.subject import Subject
 from helpers.errors import MigrationError, UsageError
 from helpers.finding import Finding, judged, note, stop, unchecked, warning
-from helpers.platforms import airflow, aws, dns, environments, kafka
+from helpers.platforms import airflow, aws, dbt, dns, environments, kafka
 from helpers.platforms.airflow import Airflow
 from helpers.settings import Aws, Stage
 
@@ -109,8 +109,12 @@ def examine_airflow(subject: Subject) -> Iterator[Finding]:
     known = {dag.name: dag for dag in found.dags()}
     yield note("login", f"{airflow.address(section)} lets {section.user} in, version {found.version()}")
     yield from _airflow_rights(found, section)
-    cutover = subject.settings.cutover
-    for dags, wanted in ((cutover.legacy_dags, "today's pipeline"), (cutover.modern_dags, "what replaces it")):
+    own = subject.settings.dags
+    for dags, wanted in (
+        (own.legacy, "today's pipeline"),
+        (own.modern, "what replaces it"),
+        (own.retired, "switched off on every path"),
+    ):
         for name in dags:
             dag = known.get(name)
             if dag is None:
@@ -171,8 +175,9 @@ def examine_kafka(subject: Subject) -> Iterator[Finding]:
 
 
 def examine_dbt(subject: Subject) -> Iterator[Finding]:
-    """dbt itself."""
-    if subject.settings.targets:
+    """dbt itself, and the profile's project."""
+    if subject.settings.dbt.project:
+        yield note("project", f"{dbt.project_folder(subject.settings).name} has dbt_project.yml")
         yield from _environment("dbt", "dbt", "dbt")
 
 

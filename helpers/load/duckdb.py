@@ -39,7 +39,7 @@ def load(manifest: Manifest, bucket: Bucket, file: Path, schema: str, *, progres
             if progress:
                 progress(done, total, f"loading {table}")
             name = f"marts_file.{identifier(*table.there(schema))}"
-            connection.execute(f"CREATE OR REPLACE TABLE {name} AS {_query(table, bucket)}")
+            connection.execute(f"CREATE OR REPLACE TABLE {name} AS {rows_query(table, bucket)}")
             (rows,) = connection.execute(f"SELECT count(*) FROM {name}").fetchone() or (0,)
             if rows != table.rows:
                 connection.execute("ROLLBACK")
@@ -53,7 +53,8 @@ def load(manifest: Manifest, bucket: Bucket, file: Path, schema: str, *, progres
     return done
 
 
-def _query(table: StagedTable, bucket: Bucket) -> str:
+def rows_query(table: StagedTable, bucket: Bucket) -> str:
+    """The rows of a staged table, under its columns' own names and in their types."""
     columns = ", ".join(f"CAST({identifier(c.field)} AS {c.parquet}) AS {identifier(c.name)}" for c in table.columns)
     files = [literal(str(bucket.location) + file.path) for file in table.files if file.rows]
     if files:

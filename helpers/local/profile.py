@@ -3,12 +3,16 @@
 A key that the stand-in understands (another database, a schema, a prefix) is merged into its section. A key that names a server
 of the profile's own makes the whole section the profile's, and with it what would otherwise be written to that server. A key
 that the stand-in would ignore is refused: whoever set it meant the real service.
+
+The sample's description (`helpers/pipelines/sample/description.toml`) is given only where the source is the stack's own database.
 """
 
 from __future__ import annotations
 
+import json
+import sys
+import tomllib
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +42,7 @@ class _Rule:
 
 
 _RULES = {
-    # The other sections describe the sample, which lies in the stack's own database.
-    "source": _Rule(("host", "url", "service"), takes=("sla", "legacy", "compliance", "downstream")),
+    "source": _Rule(("host", "url", "service"), takes=("compliance",)),
     # What lies there is reached with the stage's credentials.
     "stage": _Rule(("endpoint", "region"), ("access_key", "secret_key"), takes=("archive", "kafka", "databricks")),
     "snowflake": _Rule(
@@ -69,8 +72,11 @@ _FOR_THE_SAMPLE = {
 """What stands around the sample's pipeline. To another one a stand-in is given only where the profile has one of these sections, so
 that no step of its checklist is ticked by a system that it does not have; a record or a module of the sample's never."""
 
-_WHOLE = {"approvals": "people", "sla": "seconds"}
-"""Tables that a profile gives as a whole: more keys would be more people who may sign."""
+_WHOLE = {"approvals": ("people",), "sla": ("queries", "seconds"), "tests": ("command", "report")}
+"""Tables and lists that a profile gives as a whole: more keys would be more people who may sign."""
+
+_PLACES = {"{project}": str(PROJECT), "{python}": sys.executable}
+"""What the description of the sample cannot know."""
 
 
 def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
@@ -85,10 +91,12 @@ def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
         SettingsError: a key that the stand-in would not heed, or that contradicts the stack's engine.
         LocalStackError: the stack is not up.
     """
-    given = dict(_sections())
+    given = _sections()
     if _otherwise(_OWN_DATABASE, written.get("source", {}), given["source"]):
         unnamed = {name for name, by in _FOR_THE_SAMPLE.items() if not by & written.keys()}
         given = {name: section for name, section in given.items() if name not in unnamed}
+    else:
+        given = merged(given, sample())
     for name, rule in _RULES.items():
         section = written.get(name, {})
         own, unheeded = (_otherwise(keys, section, given.get(name, {})) for keys in (rule.own, rule.unheeded))
@@ -107,14 +115,26 @@ def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
                 "stack = \"local\" gives the section a stand-in that does not heed it",
                 f"name the server, too ({' or '.join(f'{where}.{key}' for key in rule.own)}), or take it away",
             )  # fmt: skip
-    for name, key in _WHOLE.items():
-        if name in given and key in written.get(name, {}):
-            given[name] = {k: v for k, v in given[name].items() if k != key}
+    for name, whole in _WHOLE.items():
+        if name in given and any(key in written.get(name, {}) for key in whole):
+            given[name] = {k: v for k, v in given[name].items() if k not in whole}
     if set(written.get("dns", {})) & {"zone", "record", "legacy", "modern"} and "dns" in given:
         given["dns"] = {key: given["dns"][key] for key in ("ttl", "seconds")}
-    if "downstream" in written:
-        given.pop("downstream", None)
+    for described in ("downstream", "figures"):
+        if described in written:
+            given.pop(described, None)
     return merged({name: section for name, section in given.items() if section or name in written}, written)
+
+
+def sample() -> dict[str, Any]:
+    """How the sample is described, by the keys of a profile; nothing where it is not installed."""
+    file = PROJECT / "helpers" / "pipelines" / "sample" / "description.toml"
+    if not file.exists():
+        return {}
+    text = file.read_text(encoding="utf-8")
+    for name, place in _PLACES.items():
+        text = text.replace(name, json.dumps(place)[1:-1])
+    return tomllib.loads(text)
 
 
 def _otherwise(keys: tuple[str, ...], written: dict[str, Any], given: dict[str, Any]) -> list[str]:
@@ -176,16 +196,9 @@ def _sections() -> dict[str, Any]:
         "kafka": {"engine": "noida-db", "partitions": 3, "replicas": 1, "landing": f"s3://{s3['bucket']}/events/"},
         "aws": {"engine": "moto"},
         "terraform": _terraform(),
-        "sla": {
-            "views": ["open_orders", "product_ranking"],
-            "seconds": {"sales_daily": 60, "sales_monthly": 60, "open_orders": 60, "product_ranking": 60},
-        },
         "compliance": {"require_tls": False},
-        # The quarter in which the checklist has the legacy components removed.
-        "legacy": {"supported_until": date(2025, 9, 30)},
         **_airflow(),
         "dbt": {"threads": 1},
-        "downstream": {"reports": {"reads": ["marts.open_orders", "marts.product_ranking"]}},
         "dns": {
             "zone": "sales.example.com",
             "record": "reports.sales.example.com",

@@ -40,6 +40,13 @@ def aws() -> AwsStandIn:
     return AwsStandIn(stack.on_demand(Aws).endpoint, ACCESS_KEY, SECRET_KEY)
 
 
+def describes_sample(settings: Settings) -> bool:
+    from helpers.local.servers.airflow import DAGS
+
+    folder = settings.dags.folder
+    return folder is not None and settings.path(folder).resolve() == DAGS.resolve()
+
+
 def airflow(report: Callable[[str], None]) -> None:
     from helpers.platforms import environments
 

@@ -1,61 +1,47 @@
-"""How long do the legacy pipeline and the modern one take, over the same rows, at three volumes?
+"""How long do today's pipeline and the modern one take over the same rows?
 
-Each volume is a sample of its own in a scratch database on the local stack. The legacy pipeline is its SQL, run by
-PostgreSQL; the modern one is export, load and marts, on the profile's stage and target, and the report queries of both are
-timed. A figure from a stand-in only says how fast the stand-in is: it carries the stand-in's name, and is not held against a limit.
+At the volume of the profile's own data the figures are asked of both sides, and the service levels' queries of the source. The
+sample, of which there is as much as one wants, is generated at three volumes and taken through both pipelines
+(`helpers.pipelines.sample.volumes`). A time on a stand-in only says how fast the stand-in is: it carries the stand-in's name, and
+is not held against a limit.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from helpers import export as exporting
-from helpers import load as loading
-from helpers.errors import LoadError, UsageError
+from helpers.errors import UsageError
 from helpers.frames import frame
-from helpers.pipelines import legacy, marts
+from helpers.pipelines import query_times, questions
 from helpers.pipelines.marts import STAND_IN
-from helpers.pipelines.parity import LEGACY_NAMES
 from helpers.pipelines.query_times import Timing
-from helpers.pipelines.sample.scratch import scratch
-from helpers.platforms import dbt, postgres
-from helpers.platforms.s3 import Bucket
-from helpers.platforms.scratch_folder import scratch_folder
+from helpers.pipelines.readers import reading
+from helpers.platforms import postgres
 from helpers.progress import Progress
 from helpers.settings import Settings, Sla
+from helpers.settings.local_stack import local_stack
+from helpers.source.asking import asking
 
 Pipeline = Literal["legacy", "modern"]
-Volume = Literal["small", "medium", "large"]
+Volume = Literal["small", "medium", "large", "own"]
 Part = Literal["pipeline", "mart", "query"]
 Answer = Literal["met", "missed", "not measured"]
 
+OWN: Volume = "own"
+"""The profile's own data, as many as there are."""
+
 VOLUMES: dict[Volume, int] = {"small": 10_000, "medium": 100_000, "large": 1_000_000}
-"""Order lines. A large sample is what a laptop moves in a few minutes, not what production has."""
+"""Rows of the sample's largest table. A large sample is what a laptop moves in a few minutes, not what production has."""
 
 RUNS_OF_A_QUERY = 5
-
-QUERIES = {
-    "sales by region and month": "SELECT month, region, sum(sales) AS sales FROM {sales_monthly} GROUP BY month, region",
-    "the last day": "SELECT * FROM {sales_daily} WHERE day = (SELECT max(day) FROM {sales_daily})",
-    "the twenty best products": "SELECT * FROM {product_ranking} WHERE rank <= 20",
-    "open orders by customer": "SELECT customer_id, sum(sales) AS sales FROM {open_orders} GROUP BY customer_id",
-    "order lines by country": "SELECT country, count(*) AS lines, sum(sales) AS sales FROM {sales_lines} GROUP BY country",
-}
-"""What reports ask; the same words to both sides."""
-
-_LEGACY_STAGES = {
-    "clean": legacy.STAR_SQL[:1], "star": legacy.STAR_SQL[1:2], "aggregates": legacy.STAR_SQL[2:],
-    "refresh": legacy.REFRESH_SQL,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,7 +49,7 @@ class Measurement:
     """Seconds of wall clock of one stage or one query.
 
     Attributes:
-        lines: order lines that were there.
+        lines: rows that were there.
         engine: with its version.
         name: of the stage or the query.
         seconds: of a query the median of its runs.
@@ -119,16 +105,32 @@ class Verdict:
 
 @dataclass(frozen=True)
 class BenchmarkPlan:
-    """What will be measured; it changes nothing but scratch databases, prefixes and schemas, which it removes."""
+    """What will be measured; it changes nothing but scratch databases, prefixes and schemas of the sample, which it removes.
+
+    Attributes:
+        volumes: of the sample, or `OWN`.
+        lines: rows at each of them; of `OWN` by the source's statistics.
+    """
 
     settings: Settings
     pipelines: tuple[Pipeline, ...]
     volumes: tuple[Volume, ...]
+    lines: tuple[int, ...]
 
     @property
-    def lines(self) -> int:
-        """Order lines to generate."""
-        return sum(VOLUMES[volume] for volume in self.volumes)
+    def what(self) -> str:
+        """In a sentence."""
+        which = " and ".join(self.pipelines)
+        if self.volumes == (OWN,):
+            return f"time the figures and the service levels' queries of {which}, over the data that there are; both sides are only read"
+        return (
+            f"measure {which} over scratch data, which is removed again; large is what a laptop moves in a few minutes"
+        )
+
+    def rows(self) -> list[tuple[str, str, int]]:
+        """Volume, pipeline and rows of each part."""
+        sizes = dict(zip(self.volumes, self.lines, strict=True))
+        return [(volume, each, sizes[volume]) for volume in self.volumes for each in self.pipelines]
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,13 @@ class Benchmark:
     def totals(self) -> pd.DataFrame:
         """A row a volume and pipeline: how long all of it took."""
         rows: dict[tuple[str, int, str, str], float] = {}
-        for each in (m for m in self.measurements if m.part == "pipeline"):
+        for each in (m for m in self.measurements if m.part == "pipeline" or m.volume == OWN):
             key = (each.volume, each.lines, each.pipeline, each.engine)
             rows[key] = rows.get(key, 0) + each.seconds
-        columns = ["volume", "order lines", "pipeline", "engine", "seconds", "lines a second"]
-        made = [(*key, round(seconds, 2), round(key[1] / seconds)) for key, seconds in rows.items()]
+        columns = ["volume", "rows", "pipeline", "engine", "seconds", "rows a second"]
+        made = [
+            (*key, round(seconds, 2), round(key[1] / seconds) if seconds else None) for key, seconds in rows.items()
+        ]
         return frame(made, *columns)
 
     def frame(self, part: Part) -> pd.DataFrame:
@@ -180,10 +184,11 @@ class Benchmark:
 
 
 def plan_benchmark(settings: Settings, pipelines: Iterable[str], volumes: Iterable[str]) -> BenchmarkPlan:
-    """Which pipelines at which volumes.
+    """Which pipelines at which volumes; a profile that is not described as the sample has one volume, its own.
 
     Raises:
         UsageError: there is no such pipeline or volume, or none was named.
+        ConnectionFailed: the source does not tell how much it has.
     """
     chosen, sizes = tuple(pipelines), tuple(volumes)
     for given, known in ((chosen, get_args(Pipeline)), (sizes, tuple(VOLUMES))):
@@ -191,7 +196,9 @@ def plan_benchmark(settings: Settings, pipelines: Iterable[str], volumes: Iterab
             why = "there is no such choice"
             cure = f"use one or more of: {', '.join(known)}"
             raise UsageError("plan a benchmark", on=", ".join(unknown) if given else "nothing", why=why, next_step=cure)
-    return BenchmarkPlan(settings, chosen, sizes)  # type: ignore[arg-type]
+    if local_stack().describes_sample(settings):
+        return BenchmarkPlan(settings, chosen, sizes, tuple(VOLUMES[volume] for volume in sizes))  # type: ignore[arg-type, index]
+    return BenchmarkPlan(settings, chosen, (OWN,), (_rows_there(settings),))  # type: ignore[arg-type]
 
 
 def benchmark(plan: BenchmarkPlan, limits: Sequence[Limit] = (), *, progress: Progress | None = None) -> Benchmark:
@@ -203,36 +210,77 @@ def benchmark(plan: BenchmarkPlan, limits: Sequence[Limit] = (), *, progress: Pr
 
     Raises:
         LoadError: a mart did not build: its time would be of something else.
-        MigrationError: a server did not answer; the scratch data are removed all the same.
+        MigrationError: a server did not answer, or a query is not one; scratch data are removed all the same.
     """
-    found: list[Measurement] = []
+    if plan.volumes == (OWN,):
+        found = tuple(_own(plan, progress))
+    else:
+        from helpers.pipelines.sample import volumes  # only the sample can be generated
+
+        found = volumes.measure(plan, progress)
+    return Benchmark(found, judge(found, limits))
+
+
+def _own(plan: BenchmarkPlan, progress: Progress | None) -> Iterator[Measurement]:
+    """The figures' queries on each side, and those of the service levels on the source."""
+    settings, (lines,) = plan.settings, plan.lines
+    parts = len(settings.figures) * len(plan.pipelines) or 1
     done = 0
-    for volume in plan.volumes:
-        lines = VOLUMES[volume]
 
-        def tell(what: str, before: int = done) -> None:
-            if progress:
-                progress(before, plan.lines, what)
+    def tell(what: str) -> None:
+        nonlocal done
+        if progress:
+            progress(min(done, parts), parts, what)
+        done += 1
 
-        tell(f"{volume}: making {lines:,} order lines")
-        with scratch(plan.settings, orders=lines) as own:
-            for pipeline in plan.pipelines:
-                measure = _legacy if pipeline == "legacy" else _modern
-                found += measure(own, volume, lines, tell)
-        done += lines
-        tell("measured", done)
-    return Benchmark(tuple(found), judge(found, limits))
+    with ExitStack() as opened:
+        cursor = opened.enter_context(asking(settings.source, "time the figures"))
+        asked = {name: questions.of_source(settings, cursor, name, each) for name, each in settings.figures.items()}
+        if "legacy" in plan.pipelines:
+            engine = f"PostgreSQL {postgres.value(cursor, 'SHOW server_version')}"
+            for name, question in asked.items():
+                tell(f"the source: {name}")
+                seconds = runs_of(partial(fetch, cursor, question.sql))
+                yield Measurement(OWN, lines, "legacy", engine, "query", name, statistics.median(seconds), max(seconds))
+        if "modern" in plan.pipelines and asked:
+            reader = opened.enter_context(reading(settings, fresh=True))
+            for name, each in settings.figures.items():
+                tell(f"the target: {name}")
+                sql = questions.of_target(settings, reader, name, each, asked[name]).sql
+                seconds = runs_of(partial(reader.rows, sql, doing=f"time the figure {name}"))
+                yield Measurement(
+                    OWN, lines, "modern", reader.engine, "query", name, statistics.median(seconds), max(seconds)
+                )
+    sla = settings.values.sla
+    if "legacy" in plan.pipelines and sla:
+        for timing in query_times.measure(settings, sla):
+            if timing.seconds:
+                middle = statistics.median(timing.seconds)
+                yield Measurement(OWN, lines, "legacy", engine, "query", timing.name, middle, timing.slowest)
+
+
+def _rows_there(settings: Settings) -> int:
+    """Rows of the source's tables, by its statistics."""
+    with asking(settings.source, "ask how many rows there are") as cursor:
+        cursor.execute(
+            "SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%%'"
+            " AND (%(schemas)s::text[] = '{}' OR n.nspname = ANY (%(schemas)s))",
+            {"schemas": list(settings.source.schemas)},
+        )
+        return int(cursor.fetchone()[0])
 
 
 def limits_of(settings: Settings) -> tuple[Limit, ...]:
-    """What the profile's section sla promises of the legacy aggregates, held against the marts that replace them; nothing where
-    the profile has no such section."""
+    """What the profile's section sla promises of today's queries, held against what replaces them: of the sample the marts of the
+    same names, of other profiles the figures of the same names, asked of the target. Nothing where there is no such section."""
     sla = settings.values.sla
     if sla is None:
         return ()
-    limits = [Limit(name, "mart", float(seconds), of=name.rpartition(".")[2]) for name, seconds in sla.seconds.items()]
+    part: Part = "mart" if local_stack().describes_sample(settings) else "query"
+    limits = [Limit(name, part, float(seconds), of=name.rpartition(".")[2]) for name, seconds in sla.seconds.items()]
     if sla.total_seconds is not None:
-        limits.append(Limit("total_seconds", "mart", float(sla.total_seconds)))
+        limits.append(Limit("total_seconds", part, float(sla.total_seconds)))
     return tuple(limits)
 
 
@@ -270,102 +318,27 @@ def _verdict(limit: Limit, modern: Sequence[Measurement]) -> Verdict:
     if any(m.stand_in for m in own):
         why = f"{own[0].engine} is a stand-in: its {seconds:.2f} s say nothing about the service"
         return Verdict(limit, "not measured", None, why)
-    why = f"slowest: {slowest.name}; {most:,} order lines on {own[0].engine}"
+    why = f"slowest: {slowest.name}; {most:,} rows on {own[0].engine}"
     return Verdict(limit, "met" if seconds <= limit.seconds else "missed", seconds, why)
 
 
-def _legacy(own: Settings, volume: str, lines: int, tell: Callable[[str], None]) -> Iterator[Measurement]:
-    source = own.source
-    with postgres.reading(source) as cursor:
-        engine = f"PostgreSQL {postgres.value(cursor, 'SHOW server_version')} (embedded)"
-
-    def measured(part: Part, name: str, seconds: Sequence[float]) -> Measurement:
-        return Measurement(volume, lines, "legacy", engine, part, name, statistics.median(seconds), max(seconds))
-
-    with legacy.transaction(postgres.dsn(source), "run the legacy pipeline") as cursor:
-        for name, files in _LEGACY_STAGES.items():
-            tell(f"{volume}: legacy, {name}")
-            with _timed() as seconds:
-                legacy.run_sql(cursor, files)
-            yield measured("pipeline", name, seconds)
-    with postgres.reading(source) as cursor:
-        for name, query in QUERIES.items():
-            relations = {mart: f"public.{LEGACY_NAMES.get(mart, mart)}" for mart in _MARTS}
-            yield measured("query", name, _runs(partial(_fetch, cursor, query.format(**relations))))
-
-
-def _modern(own: Settings, volume: str, lines: int, tell: Callable[[str], None]) -> Iterator[Measurement]:
-    bucket = Bucket.open(own.stage)
-    with scratch_folder("benchmark") as folder:
-        file = Path(folder, "marts.duckdb")
-        stages: dict[str, list[float]] = {}
-        tell(f"{volume}: modern, export")
-        with _timed() as stages["export"], exporting.planned(own) as plan:
-            manifest = exporting.export(plan)
-        tell(f"{volume}: modern, load")
-        with _timed() as stages["load"]:
-            if own.dbt.engine == "snowflake":
-                loading.load(loading.plan_load(manifest, bucket, own.snowflake))
-            marts.prepare(own, file)
-        tell(f"{volume}: modern, marts")
-        with _timed() as stages["marts"]:
-            built = marts.build(own, file=file)
-        if not built.ok:
-            raise _not_built(built)
-        with marts.reading(own, file, fresh=True) as reader:
-            for name, seconds in stages.items():
-                yield Measurement(volume, lines, "modern", reader.engine, "pipeline", name, seconds[0], seconds[0])
-            for node in built.nodes_of("model"):
-                yield Measurement(volume, lines, "modern", reader.engine, "mart", node.name, node.seconds, node.seconds)
-            yield from queries(reader, QUERIES, volume=volume, lines=lines)
-
-
-def queries(
-    reader: marts.Reader, texts: Mapping[str, str], *, volume: str, lines: int, runs: int = RUNS_OF_A_QUERY
-) -> Iterator[Measurement]:
-    """Times queries over the marts.
-
-    Args:
-        reader: where the marts are.
-        texts: SQL by name, with a mart's name in braces.
-        volume, lines: what the marts hold.
-        runs: of each query.
-    """
-    relations = {mart: reader.mart(mart) for mart in _MARTS}
-    for name, text in texts.items():
-        seconds = _runs(partial(reader.rows, text.format(**relations), doing="time a query"), runs)
-        yield Measurement(
-            volume, lines, "modern", reader.engine, "query", name, statistics.median(seconds), max(seconds)
-        )
-
-
-_MARTS = ("sales_lines", "sales_daily", "sales_monthly", "product_ranking", "open_orders")
-
-
 @contextmanager
-def _timed() -> Iterator[list[float]]:
+def timed() -> Iterator[list[float]]:
     seconds: list[float] = []
     started = time.monotonic()
     yield seconds
     seconds.append(time.monotonic() - started)
 
 
-def _runs(call: Callable[[], object], runs: int = RUNS_OF_A_QUERY) -> list[float]:
+def runs_of(call: Callable[[], object], runs: int = RUNS_OF_A_QUERY) -> list[float]:
     found = []
     for _ in range(runs):
-        with _timed() as seconds:
+        with timed() as seconds:
             call()
         found += seconds
     return found
 
 
-def _fetch(cursor: Any, sql: str) -> object:
+def fetch(cursor: Any, sql: str) -> object:
     cursor.execute(sql)
     return cursor.fetchall()
-
-
-def _not_built(built: dbt.DbtResult) -> LoadError:
-    first = built.bad[0] if built.bad else None
-    why = first.message or first.status if first else "nothing was built"
-    cure = "build them and read what failed: runbook marts"
-    return LoadError("measure the marts", on=first.name if first else "dbt", why=why, next_step=cure)

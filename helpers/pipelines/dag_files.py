@@ -1,4 +1,4 @@
-"""The DAGs of pipeline/airflow/dags, read from their files without Airflow, for a rehearsal.
+"""The pipeline's DAGs, read from their files without Airflow, for a rehearsal.
 
 A file is parsed, never executed. What imports and expressions evaluate to, only Airflow knows.
 """
@@ -6,16 +6,11 @@ A file is parsed, never executed. What imports and expressions evaluate to, only
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import PROJECT
 from helpers.errors import UsageError
-
-FOLDER = PROJECT / "pipeline" / "airflow" / "dags"
-CLOUD, LEGACY, DEPRECATED = "cloud_sales_pipeline_dag", "legacy_postgres_sales_aggregation", "sales_data_aggregation"
-"""Ids of the DAGs that the migration paths switch."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +32,30 @@ class DagFile:
     deprecated: bool
 
 
-def read(folder: Path = FOLDER) -> list[DagFile]:
+def read(folder: Path, wanted: Sequence[str] = ()) -> list[DagFile]:
     """Every DAG of a folder, by name.
 
+    Args:
+        folder: with the DAGs' files; what lies below it is left alone.
+        wanted: ids that it must have.
+
     Raises:
-        UsageError: a file is not Python, a DAG's id is no literal, or two have one id.
+        UsageError: there is no such folder, a file is not Python, a DAG's id is no literal, two have one id, or one is missing.
     """
+    if not folder.is_dir():
+        raise _refused(folder, "there is no such folder", "correct folder under [profiles.X.dags]")
     found: dict[str, DagFile] = {}
     for path in sorted(folder.glob("*.py")):
         for dag in _dags(path):
             if other := found.get(dag.name):
                 raise _refused(path, f"{dag.name} is also in {other.file}", "give one of them another id")
             found[dag.name] = dag
+    if missing := [name for name in wanted if name not in found]:
+        why = f"no file in {folder.name} has {', '.join(missing)}; it has {', '.join(sorted(found)) or 'no DAG'}"
+        raise UsageError(
+            "find the DAGs", on=", ".join(missing), why=why,
+            next_step="put the files there, or correct the names under [profiles.X.dags]",
+        )  # fmt: skip
     return [found[name] for name in sorted(found)]
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from helpers.engines import destination
 from helpers.platforms import aws
 from helpers.settings import Settings
 
-NAMESPACE = "SalesPipeline"
-"""Of the metrics that the alarms in pipeline/terraform watch."""
-
-_DAY = 86_400
 _FIVE_MINUTES = 300
 
 
@@ -20,20 +17,18 @@ def definition(settings: Settings) -> dict[str, Any]:
     (https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html).
 
     Args:
-        settings: the profile, whose region and target it names.
+        settings: the profile, whose region, target and metrics it names.
     """
-    target = settings.snowflake
-    words = (
-        f"## Sales pipeline\nServes from {target.database}.{target.schema_} in Snowflake. The former PostgreSQL side is frozen.\n"
-        "Way back: `runbook run 90_rollback`"
-    )
+    where = destination(settings.main_target).where
+    words = f"## {settings.profile}\nServes from {where}. The former PostgreSQL side is frozen.\nWay back: `runbook run 90_rollback`"
     widgets = [{"type": "text", "x": 0, "y": 0, "width": 24, "height": 3, "properties": {"markdown": words}}]
-    for place, (metric, period) in enumerate((("SucceededRuns", _DAY), ("FailedRuns", _FIVE_MINUTES))):
+    for place, metric in enumerate(settings.cutover.metrics):
         properties = {
-            "title": metric, "region": settings.aws.region, "stat": "Sum", "period": period, "view": "timeSeries",
-            "metrics": [[NAMESPACE, metric, "Pipeline", "sales"]],
+            "title": metric[1], "region": settings.aws.region, "stat": "Sum", "period": _FIVE_MINUTES, "view": "timeSeries",
+            "metrics": [list(metric)],
         }  # fmt: skip
-        widgets.append({"type": "metric", "x": 12 * place, "y": 3, "width": 12, "height": 6, "properties": properties})
+        x, y = 12 * (place % 2), 3 + 6 * (place // 2)
+        widgets.append({"type": "metric", "x": x, "y": y, "width": 12, "height": 6, "properties": properties})
     return {"widgets": widgets}
 
 
@@ -43,7 +38,7 @@ def put(settings: Settings, body: dict[str, Any]) -> tuple[str, ...]:
     Raises:
         ConnectionFailed: CloudWatch does not answer, or refuses.
     """
-    name = settings.cutover.dashboard
+    name = settings.cutover.dashboard or ""
     client = aws.client(settings.aws, "cloudwatch")
     with aws.told(settings.aws, "put the dashboard", on=name):
         answer = client.put_dashboard(DashboardName=name, DashboardBody=json.dumps(body))
@@ -56,7 +51,7 @@ def present(settings: Settings) -> dict[str, Any] | None:
     Raises:
         ConnectionFailed: CloudWatch does not answer.
     """
-    name = settings.cutover.dashboard
+    name = settings.cutover.dashboard or ""
     client = aws.client(settings.aws, "cloudwatch")
     with aws.told(settings.aws, "list the dashboards", on=name):
         pages = client.get_paginator("list_dashboards").paginate(DashboardNamePrefix=name)

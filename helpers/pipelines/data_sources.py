@@ -1,55 +1,41 @@
-"""The data sources of the DAGs: a list, whether each can be reached, and the variables that Airflow gets for them."""
+"""The data sources of the DAGs: whether each can be reached, and the variable from which the DAGs know their profile.
+
+They are the profile's own: the source, which is read, and the stage and the target, which are written.
+"""
 
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from helpers import PROJECT
-from helpers.errors import LoadError, SettingsError, SourceRefused, StageError
-from helpers.platforms import postgres, snowflake
+from helpers.engines import destination
+from helpers.errors import LoadError, SourceRefused, StageError
+from helpers.platforms import postgres, snowflake, spark
 from helpers.platforms.s3 import Bucket
-from helpers.settings import Settings
-
-FILE = PROJECT / "pipeline" / "airflow" / "data_sources.toml"
-VARIABLE = "migration_sources"
-"""Of Airflow, from which the DAGs have their profile."""
+from helpers.settings import Databricks, Settings, Target
 
 PROBE = "reached-by-runbook-20"
 """An object that is written to the stage and removed again."""
 
-Section = Literal["source", "stage", "snowflake"]
+Section = Literal["source", "stage", "target"]
 
 
-class DataSource(BaseModel):
+@dataclass(frozen=True)
+class DataSource:
     """One of them.
 
     Attributes:
-        section: of the profile, that says where it is.
+        section: what of the profile it is.
         access: what the DAGs do with it.
         what: it is, in words.
-        used_by: ids of DAGs.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     section: Section
     access: Literal["read", "write"]
     what: str
-    used_by: tuple[str, ...]
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sources: dict[str, DataSource]
 
 
 @dataclass(frozen=True)
@@ -60,19 +46,14 @@ class Reached:
     said: str
 
 
-def read(file: Path = FILE) -> dict[str, DataSource]:
-    """The data sources by name.
-
-    Raises:
-        SettingsError: the file is missing or wrong; names the key.
-    """
-    try:
-        return _File.model_validate(tomllib.loads(file.read_text(encoding="utf-8"))).sources
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise _wrong(file, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise _wrong(file, str(error)) from None
+def data_sources(settings: Settings) -> dict[str, DataSource]:
+    """The data sources that the profile has, by name."""
+    found = [DataSource("source", "read", "the database in PostgreSQL")]
+    if settings.values.stage:
+        found.append(DataSource("stage", "write", "the Parquet files between export and load"))
+    if settings.targets:
+        found.append(DataSource("target", "write", "the migrated tables and the marts"))
+    return {each.section: each for each in found}
 
 
 def address(source: DataSource, settings: Settings) -> str:
@@ -86,8 +67,8 @@ def address(source: DataSource, settings: Settings) -> str:
             return postgres.address(settings.source)
         case "stage":
             return str(Bucket.open(settings.stage).location)
-        case "snowflake":
-            return snowflake.address(settings.snowflake)
+        case "target":
+            return destination(settings.main_target).where
 
 
 def reach(source: DataSource, settings: Settings, *, write: bool = False) -> Reached:
@@ -103,7 +84,7 @@ def reach(source: DataSource, settings: Settings, *, write: bool = False) -> Rea
     ask: dict[Section, Callable[[], str]] = {
         "source": lambda: _source(settings),
         "stage": lambda: _stage(settings, write),
-        "snowflake": lambda: _snowflake(settings),
+        "target": lambda: _target(settings.main_target),
     }
     return Reached(address(source, settings), ask[source.section]())
 
@@ -152,16 +133,14 @@ def _stage(settings: Settings, write: bool) -> str:
     return f"{objects} objects; one was written, read and removed"
 
 
-def _snowflake(settings: Settings) -> str:
-    with snowflake.connect(settings.snowflake) as session:
-        rows = session.execute("SELECT CURRENT_VERSION() AS V", doing="ask for the version")
+def _target(target: Target) -> str:
+    if isinstance(target, Databricks):
+        with spark.connect(target) as session:
+            rows = session.execute("SELECT version() AS version", doing="ask for the version")
+    else:
+        with snowflake.connect(target) as account:
+            rows = account.execute("SELECT CURRENT_VERSION() AS V", doing="ask for the version")
     if not rows:
-        why = "it said nothing"
-        cure = "run the same command again"
-        raise LoadError("ask for the version", on=snowflake.address(settings.snowflake), why=why, next_step=cure)
+        why, cure = "it said nothing", "run the same command again"
+        raise LoadError("ask for the version", on=destination(target).where, why=why, next_step=cure)
     return f"version {next(iter(rows[0].values()))}"
-
-
-def _wrong(file: Path, why: str) -> SettingsError:
-    cure = "see docs/configuration/data-sources.md"
-    return SettingsError("read the data sources", on=file.name, why=why, next_step=cure)

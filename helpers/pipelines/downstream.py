@@ -7,7 +7,7 @@ do, which needs nobody else's password.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,7 @@ from typing import Any
 import psycopg2
 
 from helpers.errors import EvidenceError, MigrationError
-from helpers.pipelines import marts
-from helpers.pipelines.parity import AGGREGATES, LEGACY_NAMES
+from helpers.pipelines.readers import read_record, reading
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import identifier, value
@@ -84,7 +83,7 @@ def read_list(file: Path) -> tuple[Listed, ...]:
 def systems(settings: Settings, listed: Sequence[Listed], *, stays: bool = False) -> dict[str, Downstream | None]:
     """What each system reads: as the profile describes it, otherwise what a role may read of the source today.
 
-    A legacy aggregate and the mart that replaces it stand for one another.
+    A relation of the source and the mart of its name stand for one another.
 
     Args:
         listed: by the assessment.
@@ -94,25 +93,28 @@ def systems(settings: Settings, listed: Sequence[Listed], *, stays: bool = False
         By the system's name; None where neither profile nor list says what it reads.
     """
     found: dict[str, Downstream | None] = {}
+    built = (
+        frozenset()
+        if stays or not listed or not settings.dbt.project
+        else frozenset(read_record(settings).get("relations", ()))
+    )
     for each in listed:
         reads = each.objects if each.kind in READERS else ()
-        named = dict.fromkeys(reads if stays else map(_on_target, reads))
+        named = dict.fromkeys(reads if stays else (_on_target(relation, built) for relation in reads))
         found[each.name] = Downstream(reads=tuple(named)) if named else None
     for name, how in settings.values.downstream.items():
         found[name] = how.model_copy(update={"reads": tuple(map(_on_source, how.reads))}) if stays else how
     return found
 
 
-def _on_target(relation: str) -> str:
-    """What replaces a relation of the source, "schema.name"."""
-    name = relation.rpartition(".")[2]
-    return f"{MARTS}{name}" if any(each.name == name for each in AGGREGATES) else name
+def _on_target(relation: str, built: Set[str]) -> str:
+    """What replaces a relation of the source, "schema.name": the mart of its name, where dbt has built one, otherwise its table."""
+    return f"{MARTS}{name}" if (name := relation.rpartition(".")[2]) in built else relation
 
 
 def _on_source(what: str) -> str:
-    """The legacy aggregate that a mart replaces; a table is its own."""
-    mart = what.removeprefix(MARTS)
-    return what if mart == what else LEGACY_NAMES.get(mart, mart)
+    """The relation that a mart replaces; a table is its own."""
+    return what.removeprefix(MARTS)
 
 
 def validate(settings: Settings, described: Mapping[str, Downstream | None]) -> tuple[Reading, ...]:
@@ -199,25 +201,38 @@ def _lacking(cursor: Any, role: str, relation: str) -> str:
 def _read_target(settings: Settings, system: str, described: Downstream) -> list[Reading]:
     as_it = _as_itself(settings, described)
     own = as_it is not settings
-    user = as_it.snowflake.user if settings.dbt.engine == "snowflake" else "whoever opens the file"
+    user = as_it.snowflake.user if _is_snowflake(settings) else "the migration's own user"
     found = []
     try:
-        with marts.reading(as_it) as reader:
+        with reading(as_it) as reader:
             for what in described.reads:
-                name = reader.mart(what.removeprefix(MARTS)) if what.startswith(MARTS) else reader.migrated(what)
+                name = (
+                    reader.mart(what.removeprefix(MARTS)) if what.startswith(MARTS) else reader.migrated(*_place(what))
+                )
                 try:
                     (row,) = reader.rows(f"SELECT count(*) AS n FROM {name}", doing=f"read {what} as {system}")
                     found.append(Reading(system, what, user, own, True, f"{int(row['n']):,} rows"))
                 except MigrationError as error:
                     found.append(Reading(system, what, user, own, False, error.why))
     except MigrationError as error:  # no entry: nothing of it can be read
-        read = {reading.what for reading in found}
+        read = {each.what for each in found}
         found += [Reading(system, what, user, own, False, error.why) for what in described.reads if what not in read]
     return found
 
 
+def _place(what: str) -> tuple[str, str]:
+    """Schema and name of a table as it is written; without a schema it is empty."""
+    schema, _, name = what.rpartition(".")
+    return schema, name
+
+
+def _is_snowflake(settings: Settings) -> bool:
+    """Whether readers log in to Snowflake."""
+    return settings.dbt.engine == "snowflake" and settings.values.snowflake is not None
+
+
 def _as_itself(settings: Settings, described: Downstream) -> Settings:
-    if described.user is None or settings.dbt.engine != "snowflake":
+    if described.user is None or not _is_snowflake(settings):
         return settings
     own = settings.snowflake.model_copy(
         update={

@@ -1,46 +1,24 @@
-"""The marts: built by dbt from the migrated tables, and read exactly, in Snowflake or in a DuckDB file."""
+"""The marts: built by dbt from the migrated tables, and what they were built from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import duckdb
-
-from helpers.errors import LoadError, MigrationError
+from helpers.errors import MigrationError
 from helpers.load import duckdb as loading_duckdb
 from helpers.model import manifest as manifests
-from helpers.platforms import dbt, snowflake
+from helpers.pipelines.readers import RECORD, Reader, default_file, read_record
+from helpers.platforms import dbt
 from helpers.platforms.dbt import DbtResult, Node
-from helpers.platforms.faults import duck as faults
 from helpers.platforms.s3 import Bucket
-from helpers.platforms.snowflake import identifier
 from helpers.settings import Settings
-from helpers.settings.local_stack import local_stack
-
-SELECT = ("+marts",)
-"""The marts with everything below them: alone they fail where a staging view is missing."""
 
 STAND_IN = "stand-in"
 """What a local stand-in has in its version."""
-
-
-class Reader(Protocol):
-    """Reads where the marts are."""
-
-    engine: str
-    """With its version, as people are told it."""
-
-    def rows(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
-        """Rows by lower-case column name; whole and decimal numbers are exact."""
-
-    def mart(self, name: str) -> str:
-        """A mart as SQL names it."""
-
-    def migrated(self, name: str) -> str:
-        """A migrated table as SQL names it."""
 
 
 def build(
@@ -48,29 +26,37 @@ def build(
     *,
     load_id: str | None = None,
     file: Path | None = None,
-    select: Sequence[str] = SELECT,
+    select: Sequence[str] | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> DbtResult:
     """Builds the marts and runs their tests, on the profile's engine; on DuckDB the stage must be in the file (`prepare`).
 
     Args:
-        load_id: written into the marts once all of them are well; `built` reads it. Without it they keep the one that they
-            have while they are of the same export.
+        load_id: kept with the marts once all of them are well; `built` reads it. Without it they keep the one that they have
+            while they are of the same export.
         file: of engine duckdb; without it one beside the local stack's data.
-        select: dbt's selectors.
+        select: dbt's selectors; without them the profile's.
         report: is told what dbt says.
 
     Raises:
         MigrationError: dbt could not run; a failed test is part of the result.
     """
-    manifest = manifests.read_if_any(Bucket.open(settings.stage))
+    bucket = Bucket.open(settings.stage)
+    manifest = manifests.read_if_any(bucket)
     export = manifest.export if manifest else "none"
+    former = built(settings)
     if load_id is None:
-        former = built(settings, file)
-        load_id = former["load_id"] if former.get("export_id") == export else "none"
-    variables = {"load_id": load_id, "export": export}
+        load_id = former["load_id"] if former.get("export") == export else "none"
     database = (file or default_file(settings)) if settings.dbt.engine == "duckdb" else None
-    return dbt.build(settings, select, variables=variables, file=database, report=report)
+    chosen = settings.dbt.select if select is None else select
+    done = dbt.build(settings, chosen, file=database, report=report)
+    if done.ok and tuple(chosen) == settings.dbt.select:
+        record = {
+            "engine": settings.dbt.engine, "marts": settings.marts_schema, "export": export, "load_id": load_id,
+            "relations": dict(done.relations),
+        }  # fmt: skip
+        bucket.write(RECORD, json.dumps(record, sort_keys=True).encode())
+    return done
 
 
 def prepare(settings: Settings, file: Path | None = None) -> None:
@@ -99,86 +85,6 @@ def failing_rows(reader: Reader, node: Node, *, limit: int = 10) -> list[dict[st
     return []
 
 
-def built(settings: Settings, file: Path | None = None) -> dict[str, str]:
-    """Which load the marts are of, as they say themselves; empty where there are none that are whole."""
-    with suppress(LoadError), reading(settings, file) as reader:
-        rows = reader.rows(
-            f"SELECT * FROM {reader.mart('pipeline_build')}", doing="read what the marts were built from"
-        )
-        return {name: str(value) for name, value in rows[0].items()} if rows else {}
-    return {}
-
-
-@contextmanager
-def reading(settings: Settings, file: Path | None = None, *, fresh: bool = False) -> Iterator[Reader]:
-    """Reads the marts of the profile's engine, for the length of the block.
-
-    Args:
-        file: of engine duckdb.
-        fresh: answer no query from the result of an earlier one, as Snowflake does otherwise
-            (https://docs.snowflake.com/en/user-guide/querying-persisted-results).
-
-    Raises:
-        ConnectionFailed: no answer, or no entry.
-        LoadError: engine duckdb, and there is no such file.
-    """
-    if settings.dbt.engine == "duckdb":
-        path = file or default_file(settings)
-        if not path.exists():
-            why = "there is no such file: nothing was built there"
-            raise LoadError("read the marts", on=str(path), why=why, next_step="build them: runbook marts")
-        connection = duckdb.connect(str(path), read_only=True)
-        connection.execute("SET enable_progress_bar = false")  # in a notebook it would be a picture among the results
-        try:
-            yield _DuckReader(connection, settings)
-        finally:
-            connection.close()
-        return
-    with snowflake.connect(settings.snowflake) as session:
-        if fresh:
-            session.execute("ALTER SESSION SET USE_CACHED_RESULT = FALSE", doing="leave the result cache out")
-        yield _SnowflakeReader(session, settings)
-
-
-def default_file(settings: Settings) -> Path:
-    """Where engine duckdb keeps a profile's marts."""
-    return local_stack().root() / f"marts-{settings.profile}-{settings.marts_schema}.duckdb"
-
-
-class _SnowflakeReader:
-    def __init__(self, session: snowflake.Session, settings: Settings) -> None:
-        self._session, self._settings = session, settings
-        (row,) = session.execute("SELECT CURRENT_VERSION() AS V", doing="ask for the version")
-        self.engine = f"Snowflake {row['V']}"
-
-    def rows(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
-        found = self._session.execute(sql, doing=doing)
-        return [{name.lower(): value for name, value in row.items()} for row in found]
-
-    def mart(self, name: str) -> str:
-        # The tables are called as dbt calls them: without quotation marks.
-        return f"{identifier(self._settings.snowflake.database, self._settings.marts_schema)}.{name}"
-
-    def migrated(self, name: str) -> str:
-        return identifier(self._settings.snowflake.database, self._settings.snowflake.schema_, name)
-
-
-class _DuckReader:
-    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-        self._connection, self._settings = connection, settings
-        self.engine = f"DuckDB {duckdb.__version__}"
-
-    def rows(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
-        try:
-            cursor = self._connection.execute(sql)
-            names = [column[0].lower() for column in cursor.description or []]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        except duckdb.Error as error:
-            cure = "build the marts: runbook marts"
-            raise faults.told(error, doing, on=self.engine, kind=LoadError, cure=cure) from None
-
-    def mart(self, name: str) -> str:
-        return f"{identifier(self._settings.marts_schema)}.{name}"
-
-    def migrated(self, name: str) -> str:
-        return identifier(self._settings.migrated_schema, name)
+def built(settings: Settings) -> Mapping[str, Any]:
+    """Which load and which export the marts are of that were whole when they were built last; empty where none were."""
+    return read_record(settings)

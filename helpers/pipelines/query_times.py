@@ -1,6 +1,6 @@
-"""How long the legacy pipeline's own queries take today, compared with its service levels.
+"""How long the queries of today's pipeline take, compared with its service levels.
 
-Of each `INSERT INTO … SELECT` only the SELECT runs, by EXPLAIN ANALYZE in a read-only transaction: the server computes every row
+Of an `INSERT INTO … SELECT` only the SELECT runs, by EXPLAIN ANALYZE in a read-only transaction: the server computes every row
 and writes none, and its time has no network in it (https://www.postgresql.org/docs/current/sql-explain.html).
 """
 
@@ -15,12 +15,11 @@ from typing import Any
 
 import psycopg2
 
-from helpers import PROJECT
 from helpers.errors import SettingsError
 from helpers.finding import Finding, note, stop, warning
+from helpers.pipelines.questions import relation_in_source, sql_text
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
-from helpers.platforms.postgres import identifier
 from helpers.settings import Settings, Sla
 from helpers.source.asking import APPLICATION
 
@@ -28,6 +27,8 @@ _INSERT = re.compile(
     r'^\s*INSERT\s+INTO\s+(?P<table>[\w$."]+)\s*(?:\([^)]*\)\s*)?(?P<query>(?:WITH|SELECT)\b.*?);[ \t]*$',
     re.DOTALL | re.MULTILINE | re.IGNORECASE,
 )
+
+_SELECT = re.compile(r"^(?:\s*--[^\n]*\n)*\s*(?:WITH|SELECT|VALUES|TABLE)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,26 @@ class Timing:
 
 
 def queries(settings: Settings, sla: Sla) -> tuple[Query, ...]:
-    """The queries of the files that the profile names.
+    """The queries that the profile names: of a file each `INSERT INTO … SELECT`, by its table, or the one query that it holds.
 
     Raises:
-        SettingsError: a file cannot be read, or holds no `INSERT INTO … SELECT`.
+        SettingsError: a file cannot be read, or holds no query.
     """
     found: list[Query] = []
-    for name in sla.queries:
-        path = next(
-            (p for p in (settings.file.parent / name, PROJECT / name) if p.exists()), settings.file.parent / name
-        )
-        own = [
-            Query(m["table"].replace('"', "").rpartition(".")[2], m["query"], path.name)
-            for m in _INSERT.finditer(_text(settings, path))
-        ]
-        if not own:
-            raise _no_queries(settings, path, "it has no INSERT INTO … SELECT")
-        found += own
+    for name, written in sla.queries.items():
+        text = sql_text(settings, written, f"profiles.{settings.profile}.sla.queries")
+        own, of = name, "the profile"
+        if written.endswith(".sql"):
+            of = Path(written).name
+            own = Path(written).stem if name == written else name
+        inserts = [Query(_table(m["table"]), m["query"], of) for m in _INSERT.finditer(f"{text};")]
+        if not inserts and not _SELECT.match(text):
+            why = "it has neither INSERT INTO … SELECT nor a query of its own"
+            raise SettingsError(
+                f"read profiles.{settings.profile}.sla.queries", on=of, why=why,
+                next_step="name the SQL files of today's aggregation, or queries that people wait for",
+            )  # fmt: skip
+        found += inserts or [Query(own, text, of)]
     return tuple(found)
 
 
@@ -110,10 +114,10 @@ def measure(settings: Settings, sla: Sla) -> tuple[Timing, ...]:
     try:
         connection.readonly = True
         cursor = connection.cursor()
-        views = [_view(cursor, name, source.schemas or ("public",)) for name in sla.views]
+        views = [_view(cursor, name, source.schemas) for name in sla.views]
         return tuple(_time(cursor, each, sla) for each in (*wanted, *views))
     except psycopg2.Error as error:
-        raise faults.told(error, "time the legacy queries", on=postgres.address(source)) from None
+        raise faults.told(error, "time the queries of today's pipeline", on=postgres.address(source)) from None
     finally:
         connection.close()
 
@@ -134,40 +138,29 @@ def findings(timings: Sequence[Timing], sla: Sla | None) -> Iterator[Finding]:
     total = sum(each.slowest for each in timings)
     if sla and sla.total_seconds is not None and total > sla.total_seconds:
         yield stop("all queries", f"take {total:.2f} s, and {sla.total_seconds:g} s were promised", "agree on a new sla.total_seconds")  # fmt: skip
-    known = {each.name for each in timings}
+    known = {name for each in timings for name in (each.name, each.name.rpartition(".")[2])}
     for name in sorted(set(sla.seconds) - known if sla else ()):
         yield stop(name, "has a limit, and no query of that name was timed", f"correct sla.seconds.{name}")
     if sla is None:
         yield warning("the profile", "it has no section sla", "write down what was promised: [profiles.X.sla]")
 
 
-def _text(settings: Settings, path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _no_queries(settings, path, str(error)) from None
-
-
-def _no_queries(settings: Settings, path: Path, why: str) -> SettingsError:
-    cure = 'name the SQL files of the legacy aggregation, such as "pipeline/legacy/40_aggregates.sql"'
-    return SettingsError(f"read profiles.{settings.profile}.sla.queries", on=str(path), why=why, next_step=cure)
+def _table(written: str) -> str:
+    return written.replace('"', "").rpartition(".")[2]
 
 
 def _view(cursor: Any, name: str, schemas: Sequence[str]) -> Query:
-    places = [name, *(f"{identifier(schema)}.{name}" for schema in schemas)]
-    cursor.execute(
-        "SELECT relkind::text, pg_get_viewdef(oid) FROM unnest(%s::text[]) WITH ORDINALITY AS u (place, number) "
-        "JOIN pg_class ON oid = to_regclass(place) ORDER BY number LIMIT 1",
-        [places],
-    )
-    row = cursor.fetchone()
-    if row is None or row[1] is None:
+    first, _, second = name.partition(".")
+    relation = relation_in_source(cursor, schemas, first, second or None)
+    if relation is None or relation.kind not in "vm":
         return Query(name, "", "")
-    return Query(name, row[1].rstrip().rstrip(";"), "materialized view" if row[0] == "m" else "view")
+    cursor.execute("SELECT pg_get_viewdef(%s::regclass)", [relation.sql])
+    (definition,) = cursor.fetchone()
+    return Query(name, definition.rstrip().rstrip(";"), "materialized view" if relation.kind == "m" else "view")
 
 
 def _time(cursor: Any, query: Query, sla: Sla) -> Timing:
-    limit = sla.seconds.get(query.name)
+    limit = sla.seconds.get(query.name, sla.seconds.get(query.name.rpartition(".")[2]))
     if not query.sql:
         return Timing(query.name, query.of, (), 0, limit, "there is no such view")
     seconds, count = [], 0

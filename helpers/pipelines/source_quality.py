@@ -1,14 +1,14 @@
 """Does the source's data obey its own rules? Violations of declared constraints are counted, and its figures are checked to add up.
 
 Only declared rules: a range that was derived from the rows is never violated by them. What no constraint says (that days and
-months add up alike, that a return is negative) stands in pipeline/legacy/checks: each file is a query, and a row of it is
-wrong.
+months add up alike, that nothing ends before it began) the profile's queries ask (`tests.queries`): a row of one is wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,11 +16,11 @@ import psycopg2
 
 from helpers.engines.conditions import IsNull
 from helpers.engines.postgres.quality import PostgresAnswers
+from helpers.errors import SettingsError
 from helpers.frames import frame
 from helpers.model import masks
 from helpers.model.catalog import Table
-from helpers.pipelines.legacy import SQL_FOLDER
-from helpers.pipelines.parity import read_lsn
+from helpers.pipelines.questions import read_lsn
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.progress import Progress
@@ -33,13 +33,12 @@ from helpers.verify.data_quality.rules.declared import declared
 from helpers.verify.data_quality.rules.result import RuleResult
 from helpers.verify.data_quality.rules.rule import Breaks, Rule
 
-FOLDER = SQL_FOLDER / "checks"
 EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One query of pipeline/legacy/checks, and the rows that it found.
+    """One of the profile's queries, and the rows that it found.
 
     Attributes:
         words: what is checked, as the file's first line says it.
@@ -60,7 +59,7 @@ class SourceQuality:
         lsn: of the source, about that of the snapshot that was read.
         tables: that were looked at.
         rules: what the source declares.
-        checks: what pipeline/legacy/checks asks.
+        checks: what the profile's queries ask.
     """
 
     lsn: str
@@ -100,11 +99,12 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
         tables: globs over the tables whose rules are counted; empty for all. The queries are asked in any case.
 
     Raises:
+        SettingsError: the folder of the queries has none.
         SourceRefused: the source does not let us read, or lacks what a query asks for.
         ConnectionFailed: no answer, or no entry.
     """
     source = settings.source
-    with asking(source, "check the data of the legacy pipeline") as cursor:
+    with asking(source, "check the data of the source") as cursor:
         catalog = read_catalog(cursor, schemas=source.schemas, described=settings.tables.choice)
         snapshots.lock(cursor, catalog.tables, timeout_seconds=settings.export.lock_timeout_seconds)
         chosen = catalog.tables
@@ -126,9 +126,22 @@ def check(settings: Settings, *, tables: tuple[str, ...] = (), progress: Progres
         return SourceQuality(read_lsn(cursor), tuple(map(str, chosen)), results, checks)
 
 
-def names() -> tuple[str, ...]:
-    """The queries of pipeline/legacy/checks."""
-    return tuple(path.stem for path in sorted(FOLDER.glob("*.sql")))
+def queries(settings: Settings) -> tuple[Path, ...]:
+    """The files of the profile's queries; none where it names no folder.
+
+    Raises:
+        SettingsError: the folder has none.
+    """
+    named = settings.tests.queries
+    if named is None:
+        return ()
+    folder = settings.path(named)
+    found = tuple(sorted(folder.glob("*.sql")))
+    if not found:
+        key = f"profiles.{settings.profile}.tests.queries"
+        cure = "name a folder with .sql files, relative to migration.toml, or take the key away"
+        raise SettingsError(f"read {key}", on=str(folder), why="it has no .sql file", next_step=cure)
+    return found
 
 
 def _not_null_since(cursor: Any, tables: Sequence[Table]) -> Iterator[Rule]:
@@ -146,14 +159,14 @@ def _not_null_since(cursor: Any, tables: Sequence[Table]) -> Iterator[Rule]:
 
 
 def _asked(cursor: Any, settings: Settings) -> Iterator[CheckResult]:
-    for file in sorted(FOLDER.glob("*.sql")):
+    for file in queries(settings):
         text = file.read_text(encoding="utf-8")
         words = text.partition("\n")[0].removeprefix("--").strip()
         try:
             cursor.execute(text)
         except psycopg2.Error as error:
             where = f"{file.name} in {postgres.address(settings.source)}"
-            raise faults.told(error, "check the data of the legacy pipeline", on=where) from None
+            raise faults.told(error, "check the data of the source", on=where) from None
         columns = [column.name for column in cursor.description]
         yield CheckResult(file.stem, words, cursor.rowcount, _examples(columns, cursor.fetchmany(EXAMPLES)))
 

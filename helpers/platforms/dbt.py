@@ -11,19 +11,22 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers import PROJECT
-from helpers.errors import LoadError, UsageError
+import yaml  # type: ignore[import-untyped]
+
+from helpers.errors import LoadError, SettingsError, UsageError
 from helpers.platforms import environments
 from helpers.platforms.child_environment import child_environment
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.redaction import redact
 from helpers.settings import Settings
 
-FOLDER = PROJECT / "pipeline" / "dbt"
+_PROFILES = Path(__file__).with_name("dbt_environment") / "profiles.yml"
+"""Our connections, as dbt takes them; a project's own profiles are not read."""
+
 GOOD = ("success", "pass", "warn")
 """How a node ended that stands in nobody's way
 (https://docs.getdbt.com/reference/artifacts/run-results-json)."""
@@ -64,6 +67,7 @@ class DbtResult:
     Attributes:
         target: "snowflake" or "duckdb".
         file: the database of target duckdb.
+        relations: of each model that is one in the target, its name as SQL there has it.
         seconds: of wall clock, dbt's own start included.
     """
 
@@ -71,6 +75,7 @@ class DbtResult:
     nodes: tuple[Node, ...]
     seconds: float
     file: Path | None = None
+    relations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -89,7 +94,7 @@ class DbtResult:
 
 def build(
     settings: Settings,
-    select: Sequence[str] = ("+marts",),
+    select: Sequence[str] = (),
     *,
     variables: Mapping[str, str] | None = None,
     file: Path | None = None,
@@ -98,8 +103,8 @@ def build(
     """`dbt build`: models in their order, each followed by its tests; what rests on a failed test is skipped.
 
     Args:
-        settings: the profile; its section dbt names the target.
-        select: dbt's selectors; "+marts" is the marts with everything below them.
+        settings: the profile; its section dbt names the project and the target.
+        select: dbt's selectors; the whole project where there are none.
         variables: of the project, such as load_id; they are no place for secrets.
         file: the DuckDB database with the staged tables; needed, and used, where the profile's engine is duckdb.
         report: is told when dbt is installed, and its lines.
@@ -109,6 +114,7 @@ def build(
 
     Raises:
         LoadError: dbt ended before it had run anything: the project or the connection is wrong.
+        SettingsError: the profile names no project, or a folder that is none.
         UsageError: engine duckdb without a file.
         LocalStackError: dbt could not be installed.
     """
@@ -118,12 +124,16 @@ def build(
             "build the marts in DuckDB", on="engine duckdb", why="no database file is named",
             next_step="load the stage into one: helpers.load.duckdb.load",
         )  # fmt: skip
+    project = project_folder(settings)
     python = environments.python("dbt", report=report)
     started = time.monotonic()
     with scratch_folder("dbt") as made:
-        command = [
-            str(python.with_name("dbt")), "build", "--select", *select, "--target", engine,
-            "--vars", json.dumps(dict(variables or {})), "--project-dir", str(FOLDER), "--profiles-dir", str(FOLDER),
+        text = _PROFILES.read_text(encoding="utf-8").replace("\nPROFILE:", f"\n{json.dumps(_profile_name(project))}:")
+        Path(made, "profiles.yml").write_text(text, encoding="utf-8")
+        chosen: list[str] = ["--select", *select] if select else []
+        command: list[str] = [
+            str(python.with_name("dbt")), "build", *chosen, "--target", engine,
+            "--vars", json.dumps(dict(variables or {})), "--project-dir", str(project), "--profiles-dir", str(made),
             "--target-path", str(Path(made, "target")), "--log-path", str(Path(made, "logs")),
         ]  # fmt: skip
         done = subprocess.run(
@@ -136,7 +146,48 @@ def build(
         if not results.exists():
             raise _failed(select, done.stdout)
         nodes = _nodes(json.loads(results.read_text(encoding="utf-8")))
-    return DbtResult(engine, nodes, time.monotonic() - started, file if engine == "duckdb" else None)
+        manifest = Path(made, "target", "manifest.json")
+        relations = _relations(json.loads(manifest.read_text(encoding="utf-8"))) if manifest.exists() else {}
+    seconds = time.monotonic() - started
+    return DbtResult(engine, nodes, seconds, file if engine == "duckdb" else None, relations)
+
+
+def project_folder(settings: Settings) -> Path:
+    """The folder of the profile's dbt project.
+
+    Raises:
+        SettingsError: it names none, or one without dbt_project.yml.
+    """
+    named = settings.dbt.project
+    key = f"profiles.{settings.profile}.dbt.project"
+    if named is None:
+        why, cure = (
+            "it is not set, so the pipeline has no dbt",
+            'name the folder with dbt_project.yml, for example project = "dbt"',
+        )
+        raise SettingsError(f"read {key}", on=str(settings.file), why=why, next_step=cure)
+    folder = settings.path(named)
+    if not (folder / "dbt_project.yml").is_file():
+        cure = "name the folder that has it, relative to migration.toml"
+        raise SettingsError(f"read {key}", on=str(folder), why="there is no dbt_project.yml", next_step=cure)
+    return folder
+
+
+def model_names(folder: Path) -> tuple[str, ...]:
+    """The models of a project by its files, for a plan; what is selected of them, dbt knows."""
+    text = yaml.safe_load((folder / "dbt_project.yml").read_text(encoding="utf-8"))
+    paths = (text or {}).get("model-paths") or ["models"]
+    return tuple(sorted(file.stem for path in paths for file in (folder / path).rglob("*.sql")))
+
+
+def _profile_name(folder: Path) -> str:
+    """What dbt_project.yml calls its profile."""
+    try:
+        found = yaml.safe_load((folder / "dbt_project.yml").read_text(encoding="utf-8"))
+        return str(found.get("profile") or found["name"])
+    except (yaml.YAMLError, KeyError, AttributeError, OSError) as error:
+        why = f"dbt_project.yml cannot be read: {str(error).splitlines()[0]}"
+        raise SettingsError("run dbt", on=str(folder), why=why, next_step="correct dbt_project.yml") from None
 
 
 def _environment(settings: Settings, file: Path | None) -> dict[str, str]:
@@ -196,8 +247,17 @@ def _nodes(results: Mapping[str, Any]) -> tuple[Node, ...]:
     )
 
 
+def _relations(manifest: Mapping[str, Any]) -> dict[str, str]:
+    found = (
+        each
+        for each in manifest.get("nodes", {}).values()
+        if each.get("resource_type") in ("model", "seed", "snapshot")
+    )
+    return {str(each["name"]): str(each["relation_name"]) for each in found if each.get("relation_name")}
+
+
 def _name(unique_id: str) -> str:
-    """ "model.sales.sales_daily" is sales_daily; a generic test has a hash of its arguments behind its name."""
+    """ "model.library.monthly_loans" is monthly_loans; a generic test has a hash of its arguments behind its name."""
     kind, _, rest = unique_id.partition(".")
     name = rest.partition(".")[2]
     return name.partition(".")[0] if kind == "test" else name
@@ -208,7 +268,7 @@ def _failed(select: Sequence[str], output: str) -> LoadError:
     said = [line.split("  ", 1)[-1].strip() for line in lines[-6:]]
     return LoadError(
         "run dbt",
-        on=f"--select {' '.join(select)}",
+        on=f"--select {' '.join(select)}" if select else "the whole project",
         why="it ended before it ran anything: " + (" / ".join(said) or "it said nothing"),
-        next_step="correct what it names: the project in pipeline/dbt, or the connection in the profile",
+        next_step="correct what it names: the project, or the connection in the profile",
     )

@@ -19,9 +19,9 @@ from helpers.errors import LocalStackError, UsageError
 from helpers.platforms.child_environment import child_environment
 
 REQUIREMENTS = {
-    "airflow": "pipeline/airflow/requirements.txt",
+    "airflow": "helpers/local/airflow_environment/requirements.txt",
     "cloud": "helpers/local/cloud/requirements.txt",
-    "dbt": "pipeline/dbt/requirements.txt",
+    "dbt": "helpers/platforms/dbt_environment/requirements.txt",
 }
 """Per environment, the file that locks it."""
 

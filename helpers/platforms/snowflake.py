@@ -143,6 +143,12 @@ class Session:
             cursor.execute(sql, tuple(values) or None)
             return list(cursor.fetchall()) if cursor.description else []
 
+    def columns(self, sql: str, *, doing: str) -> tuple[str, ...]:
+        """Names of the columns that a query gives; no row is fetched."""
+        with self._errors(doing), self._connection.cursor() as cursor:
+            cursor.execute(f"{sql} LIMIT 0")
+            return tuple(str(each.name) for each in cursor.description)
+
     def batches(self, sql: str, *, doing: str) -> Iterator[pa.Table]:
         """Runs a query and yields its rows as Arrow tables."""
         with self._errors(doing), self._connection.cursor() as cursor:

@@ -7,7 +7,7 @@ from helpers.settings.backup import Backup, RestoreServer
 from helpers.settings.elsewhere import Elsewhere
 from helpers.settings.loading import load, load_approvals, local_source, source_from_dsn, source_keys
 from helpers.settings.people import Approvals, Contact
-from helpers.settings.pipeline import Compliance, Cutover, Legacy, Sla
+from helpers.settings.pipeline import Compliance, Cutover, Dags, Figure, Legacy, Sla, Tests
 from helpers.settings.profile import Profile, Settings
 from helpers.settings.section import Resolved
 from helpers.settings.services import Airflow, Alerts, Aws, Dns, Kafka, Notify, Terraform
@@ -19,7 +19,7 @@ from helpers.settings.targets import TARGETS, Databricks, Dbt, Downstream, Snowf
 
 __all__ = [
     "DEFAULT_PROFILE", "FILE", "LOCATION", "TARGETS", "Airflow", "Alerts", "Approvals", "Archive", "Aws", "Backup", "Compliance", "Constant", "Contact",
-    "Cutover", "Databricks", "Dbt", "Dns", "Downstream", "Elsewhere", "Evidence", "Export", "Instance", "Kafka", "Legacy", "Mask", "Match", "Notify", "Policy", "Profile",
-    "Resolved", "RestoreServer", "Sentinel", "Settings", "Sla", "Snowflake", "Source", "Stage", "Tables", "Target", "Terraform", "Verify", "load",
+    "Cutover", "Dags", "Databricks", "Dbt", "Dns", "Downstream", "Elsewhere", "Evidence", "Export", "Figure", "Instance", "Kafka", "Legacy", "Mask", "Match", "Notify", "Policy", "Profile",
+    "Resolved", "RestoreServer", "Sentinel", "Settings", "Sla", "Snowflake", "Source", "Stage", "Tables", "Target", "Terraform", "Tests", "Verify", "load",
     "load_approvals", "local_source", "location", "source_from_dsn", "source_keys",
 ]  # fmt: skip

@@ -49,6 +49,9 @@ class LocalStack(Protocol):
     def aws(self) -> AwsStandIn:
         """Starts the stand-in where it does not run."""
 
+    def describes_sample(self, settings: Any) -> bool:
+        """Whether the profile is described as the sample is: its DAGs are those that the stack's Airflow reads."""
+
     def airflow(self, report: Callable[[str], None]) -> None:
         """Installs and starts Airflow."""
 

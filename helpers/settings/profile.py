@@ -17,7 +17,7 @@ from helpers.settings.backup import Backup
 from helpers.settings.elsewhere import Elsewhere
 from helpers.settings.local_stack import local_stack
 from helpers.settings.people import Approvals, Contact
-from helpers.settings.pipeline import Compliance, Cutover, Legacy, Sla
+from helpers.settings.pipeline import Compliance, Cutover, Dags, Figure, Legacy, Sla, Tests
 from helpers.settings.problems import example_of
 from helpers.settings.section import Section
 from helpers.settings.services import Airflow, Alerts, Aws, Dns, Kafka, Notify, Terraform
@@ -65,6 +65,9 @@ class Profile(BaseSettings):
     )
     aws: Aws | None = Field(default=None, examples=[{"region": "eu-central-1"}])
     terraform: Terraform = Terraform()
+    dags: Dags = Dags()
+    figures: dict[str, Figure] = Field(default_factory=dict)
+    tests: Tests = Tests()
     sla: Sla | None = None
     compliance: Compliance | None = None
     legacy: Legacy = Legacy()
@@ -160,6 +163,9 @@ class Settings:
     cutover = _Part[Cutover]()
     airflow = _Part[Airflow]()
     dbt = _Part[Dbt]()
+    dags = _Part[Dags]()
+    figures = _Part[dict[str, Figure]]()
+    tests = _Part[Tests]()
     alerts = _Part[Alerts]()
     backup = _Part[Backup]()
 
@@ -199,6 +205,10 @@ class Settings:
     def archive_stage(self) -> Stage:
         """Where the legacy data are archived, with credentials."""
         return self.archive.as_stage(self.values.stage)
+
+    def path(self, written: str) -> Path:
+        """A file or folder that the profile names, relative to the settings' file."""
+        return self.file.parent / written
 
     @property
     def elsewhere(self) -> dict[str, Elsewhere]:

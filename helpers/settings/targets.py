@@ -84,8 +84,12 @@ TARGETS: tuple[str, ...] = tuple(section.adapter for section in get_args(Target)
 
 
 class Dbt(Section):
-    """Where dbt builds the marts."""
+    """The project that builds the marts, and where."""
 
+    project: Annotated[str | None, example("dbt")] = None
+    """The folder with dbt_project.yml, relative to this file; without it, the pipeline has no dbt."""
+    select: Annotated[tuple[str, ...], example(["+marts"])] = ()
+    """dbt's selectors; without them, the whole project is built."""
     engine: Literal["snowflake", "duckdb"] = "snowflake"
     """"duckdb" builds them in a file with the staged tables: without an account, and in CI."""
     schema_: Annotated[str | None, example("MARTS")] = Field(default=None, alias="schema")
@@ -97,7 +101,7 @@ class Dbt(Section):
 class Downstream(Section):
     """A system that reads the target: what it reads, and as whom. The assessment's list has its name."""
 
-    reads: Annotated[tuple[str, ...], example(["orders", "marts.sales_daily"], min_length=1)]
+    reads: Annotated[tuple[str, ...], example(["loans", "marts.loans_per_month"], min_length=1)]
     """Tables of the target, or marts as "marts.NAME"; on option C tables of the source, and a mart is the aggregate of its
     name."""
     user: Annotated[str | None, example("FINANCE_BI")] = None

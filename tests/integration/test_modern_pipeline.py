@@ -22,8 +22,9 @@ from helpers import settings as profiles
 from helpers import verify
 from helpers.local import stack
 from helpers.model.manifest import Manifest
-from helpers.pipelines import legacy, marts, parity
-from helpers.pipelines.parity import ParityReport
+from helpers.pipelines import figures, marts
+from helpers.pipelines.figures import FiguresReport
+from helpers.pipelines.sample import legacy
 from helpers.pipelines.sample.scratch import scratch
 from helpers.platforms import postgres
 from helpers.platforms.dbt import DbtResult
@@ -50,8 +51,8 @@ class Pipeline:
         marts.prepare(self.settings, self.file)
         return marts.build(self.settings, load_id="integration", file=self.file)
 
-    def compare(self) -> ParityReport:
-        return parity.compare(self.settings, file=self.file)
+    def compare(self) -> FiguresReport:
+        return figures.compare(self.settings, file=self.file)
 
 
 @pytest.fixture(scope="module")
@@ -88,24 +89,24 @@ def test_every_cell_arrives(pipeline: Pipeline, migrated: Manifest) -> None:
 
 
 @pytest.mark.slow
-def test_the_marts_are_built_and_every_test_of_them_passes(built: DbtResult) -> None:
+def test_the_marts_are_built_and_every_test_of_them_passes(pipeline: Pipeline, built: DbtResult) -> None:
     assert built.ok, [f"{node.name}: {node.status} {node.message}" for node in built.bad]
-    assert {node.name for node in built.nodes_of("model")} >= {aggregate.name for aggregate in parity.AGGREGATES}
+    assert {node.name for node in built.nodes_of("model")} >= set(pipeline.settings.figures)
     kinds = {node.name.split("_")[0] for node in built.nodes_of("test")}
     assert {"unique", "not", "relationships", "accepted", "daily", "amounts", "source"} <= kinds
 
 
 @pytest.mark.slow
 def test_the_marts_say_which_load_they_are_of(pipeline: Pipeline, built: DbtResult, migrated: Manifest) -> None:
-    found = marts.built(pipeline.settings, pipeline.file)
-    assert (found["load_id"], found["export_id"]) == ("integration", migrated.export)
+    found = marts.built(pipeline.settings)
+    assert (found["load_id"], found["export"]) == ("integration", migrated.export)
 
 
 @pytest.mark.slow
 def test_the_marts_say_what_the_legacy_pipeline_says(pipeline: Pipeline, built: DbtResult) -> None:
     found = pipeline.compare()
     assert found.equal, [str(difference) for difference in found.differences[:5]]
-    assert all(each.rows_legacy == each.rows_other > 0 for each in found.aggregates)
+    assert all(each.rows_source == each.rows_other > 0 for each in found.figures)
 
 
 @pytest.mark.slow

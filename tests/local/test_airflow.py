@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+from profile_support import described
 from pydantic import SecretStr
 
 from helpers import PROJECT, doctor, settings
@@ -25,14 +26,16 @@ from helpers.errors import ConnectionFailed, PipelineFailed, SettingsError, Usag
 from helpers.ledger import folders
 from helpers.ledger.ledger import Ledger
 from helpers.local import stack
+from helpers.local.profile import sample as described_sample
 from helpers.local.servers.airflow import Airflow as Server
 from helpers.phases.p20_pipeline_configuration.configuration import PipelineConfiguration
 from helpers.pipelines import data_sources
-from helpers.pipelines.dag_files import CLOUD, DEPRECATED, LEGACY
 from helpers.pipelines.sample import sample
 from helpers.platforms import airflow as platform
 from helpers.platforms import postgres
 from helpers.platforms.airflow import Airflow
+
+(LEGACY,), (CLOUD,), (DEPRECATED,) = (described_sample()["dags"][key] for key in ("legacy", "modern", "retired"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -153,7 +156,7 @@ def test_passwords_are_in_no_process_list_and_ports_on_loopback_alone(server: Se
 
 
 def own_project(folder: Path, migration: Any) -> None:
-    (folder / "migration.toml").write_text(migration.profile)
+    (folder / "migration.toml").write_text(migration.profile + described("local", {"dags": described_sample()["dags"]}))
 
 
 def attempt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
@@ -176,7 +179,9 @@ def test_option_c_runs_the_legacy_pipeline_and_probes_airflow(
     configuration = PipelineConfiguration("local", option="C", apply=True)
     assert dict(configuration.legacy_dag()["state"]) == {DEPRECATED: "disabled", LEGACY: "enabled"}
     assert (client.enabled(LEGACY), client.enabled(DEPRECATED)) == (True, False)
-    assert client.variable(data_sources.VARIABLE) == data_sources.told(configuration.settings, data_sources.read())
+    assert client.variable(described_sample()["dags"]["variable"]) == data_sources.told(
+        configuration.settings, data_sources.data_sources(configuration.settings)
+    )
     gate = configuration.legacy_gate()
     assert dict(configuration.legacy_run(gate)["state"]) == {"aggregate": "success"}
     assert migration.source("SELECT count(*) > 0 FROM sales_daily") == [(True,)]

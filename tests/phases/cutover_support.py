@@ -28,6 +28,13 @@ TABLES = [
 ]
 
 
+DAGS = (
+    '[profiles.local.dags]\nlegacy = ["nightly_of_today"]\nmodern = ["cloud_pipeline"]\n'
+    '[profiles.local.airflow]\nurl = "http://airflow.invalid"\nuser = "nobody"\n'
+)
+"""What a profile says of a scheduler that a test puts in Airflow's place."""
+
+
 @dataclass
 class Record:
     """A record that keeps every change, and breaks off at the `crash`th."""
@@ -49,9 +56,7 @@ class Record:
 class Scheduler:
     """Two DAGs, and the order in which they were switched."""
 
-    on: dict[str, bool] = field(
-        default_factory=lambda: {"sales_data_aggregation": True, "cloud_sales_pipeline_dag": False}
-    )
+    on: dict[str, bool] = field(default_factory=lambda: {"nightly_of_today": True, "cloud_pipeline": False})
     order: list[str] = field(default_factory=list)
 
     def enable(self, dag: str) -> None:
@@ -145,7 +150,7 @@ class Project:
 
 def write_profile(folder: Path, migration: Any, extra: str = "") -> None:
     (folder / "migration.toml").write_text(
-        f"{migration.profile}"
+        f"{migration.profile}{DAGS}"
         '[profiles.local.approvals.people]\nalice = "alice.pem.pub"\nbob = "bob.pem.pub"\n'
         "[profiles.local.cutover]\nprobes = 2\npatience_seconds = 0.2\nmax_latency_seconds = 60.0\n" + extra
     )

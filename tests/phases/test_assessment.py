@@ -240,8 +240,8 @@ def test_the_aggregation_runs_and_writes_nothing(walk: Walk, migration: Any, tmp
     with pytest.raises(GateClosed, match="read-only transaction"):
         phase.check_performance()
     assert migration.source("SELECT count(*) FROM orders") == [(1000,)]
-    (tmp_path / "aggregate.sql").write_text("SELECT 1;\n")
-    with pytest.raises(SettingsError, match="no INSERT INTO"):
+    (tmp_path / "aggregate.sql").write_text("UPDATE x SET y = 1;\n")
+    with pytest.raises(SettingsError, match="neither INSERT INTO"):
         phase.check_performance()
     migration.source("DROP VIEW by_store CASCADE")
     (tmp_path / "aggregate.sql").write_text("INSERT INTO x SELECT 1;\n")
@@ -590,7 +590,9 @@ def test_the_choice_waits_for_a_signature_and_only_the_chosen_boxes_are_recorded
         selection.choose()
 
 
-@pytest.mark.parametrize(("option", "extra"), [("B", STAYS), ("C", "")])
+@pytest.mark.parametrize(
+    ("option", "extra"), [("B", STAYS), ("C", "[profiles.local.legacy]\nsupported_until = 2025-09-30")]
+)
 def test_another_path_records_its_own_boxes_and_a_rehearsal_plans_them(
     walk: Walk, option: str, extra: str, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:

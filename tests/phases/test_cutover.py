@@ -61,7 +61,7 @@ def test_there_and_back(signed: Project) -> None:
     migration.source("UPDATE shops SET name = 'since the export' WHERE id = 1")
     walk = signed.switched(signed.cutover())
     assert record.shares == [0, 10, 50, 100]
-    assert scheduler.order == ["sales_data_aggregation off", "cloud_sales_pipeline_dag on"]
+    assert scheduler.order == ["nightly_of_today off", "cloud_pipeline on"]
     assert migration.target('SELECT "name" FROM "shops" WHERE "id" = 1') == [("since the export",)]
     assert walk.minutes()["planned minutes"].sum() > 0
     assert walk.summary().startswith("CUT OVER at LSN ")
@@ -74,7 +74,7 @@ def test_there_and_back(signed: Project) -> None:
     ]  # fmt: skip
     assert migration.verify().verdict == "equal"
     assert record.shares[-1] == 0
-    assert scheduler.on == {"sales_data_aggregation": True, "cloud_sales_pipeline_dag": False}
+    assert scheduler.on == {"nightly_of_today": True, "cloud_pipeline": False}
     assert not signed.is_frozen()
     migration.source("INSERT INTO shops VALUES (52, 'served again', true)")
     assert "tell the stakeholders yourself" in back.findings("s90-notify")["what"].iloc[0]
@@ -152,7 +152,7 @@ def test_a_threshold_leads_everybody_back(signed: Project, monkeypatch: pytest.M
     with pytest.raises(GateClosed, match="2 of 2 queries failed"):
         signed.switched(signed.cutover())
     assert signed.record and signed.record.shares == [0, 10, 50, 0]
-    assert signed.scheduler and signed.scheduler.on["cloud_sales_pipeline_dag"] is False
+    assert signed.scheduler and signed.scheduler.on["cloud_pipeline"] is False
     assert signed.is_frozen()
     signed.rollback()
     assert not signed.is_frozen()

@@ -48,7 +48,7 @@ def test_both_pipelines_stay_on_and_what_moved_is_refreshed_while_the_source_goe
         "leave: stays in PostgreSQL by tables.stay public.log: the desk goes on writing"
     )
     assert plan["action"]["public.shops"].startswith("carry over")
-    assert plan["action"]["sales_data_aggregation"] == "stay on"
+    assert plan["action"]["nightly_of_today"] == "stay on"
     assert not [row for row in plan["action"] if "read_only" in row]
 
     migration.source("UPDATE shops SET name = 'since the export' WHERE id = 1")
@@ -60,7 +60,7 @@ def test_both_pipelines_stay_on_and_what_moved_is_refreshed_while_the_source_goe
     walk.monitor()
     assert not hybrid.is_frozen()
     assert "option B freezes nothing" in walk.findings("s50-freeze")["what"].iloc[0]
-    assert scheduler.on == {"sales_data_aggregation": True, "cloud_sales_pipeline_dag": True}
+    assert scheduler.on == {"nightly_of_today": True, "cloud_pipeline": True}
     assert record.shares == [0, 10, 50, 100]
     assert migration.target("SELECT table_name FROM information_schema.tables WHERE table_name IN ('log', 'shops')") == [
         ("shops",)
@@ -76,7 +76,7 @@ def test_both_pipelines_stay_on_and_what_moved_is_refreshed_while_the_source_goe
 
     back = hybrid.rollback()
     assert back.summary().startswith("ROLLED BACK: readers are on the old side")
-    assert scheduler.on == {"sales_data_aggregation": True, "cloud_sales_pipeline_dag": False}
+    assert scheduler.on == {"nightly_of_today": True, "cloud_pipeline": False}
     assert record.shares[-1] == 0
     assert migration.source("SELECT name FROM shops WHERE id = 2") == [("later",)]
     assert hybrid.ledger.verify() == []

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from profile_support import described
 
-from helpers.errors import ConnectionFailed, GateClosed, MigrationError, SettingsError, UsageError
-from helpers.phases.p20_pipeline_configuration import configuration as phase
+from helpers.errors import ConnectionFailed, GateClosed, MigrationError, UsageError
+from helpers.local.profile import sample as described_sample
+from helpers.phases.common.switches import Switches, configured, cut_over, rolled_back
 from helpers.phases.p20_pipeline_configuration.configuration import PipelineConfiguration
-from helpers.pipelines import aggregation as legacy_aggregation
 from helpers.pipelines import dag_files, data_sources
-from helpers.pipelines.dag_files import CLOUD, DEPRECATED, LEGACY
+from helpers.pipelines.sample import aggregation as legacy_aggregation
 from helpers.pipelines.sample import sample
 from helpers.platforms import airflow, postgres
+from helpers.settings import Dags
 
+(LEGACY,), (CLOUD,), (DEPRECATED,) = (described_sample()["dags"][key] for key in ("legacy", "modern", "retired"))
+FOLDER = Path(described_sample()["dags"]["folder"])
 GOOD = 'from airflow.sdk import DAG\nwith DAG(dag_id="a", schedule="@daily", tags=["deprecated"]) as dag:\n    pass\n'
 
 
@@ -32,7 +36,7 @@ def project(
     migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """The source with one table, and a migration.toml of its own where the phase is called."""
-    migration_toml(migration.profile)
+    migration_toml(migration.profile + described("local", {"dags": described_sample()["dags"]}))
     monkeypatch.chdir(tmp_path)
     migration.source("CREATE TABLE a (id int PRIMARY KEY)")
     return migration
@@ -97,10 +101,10 @@ def test_an_unknown_path_and_a_missing_dag_are_refused(project: Any, tmp_path: P
         PipelineConfiguration("local", option="D", apply=False)
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "a.py").write_text(GOOD)
-    read = dag_files.read
-    monkeypatch.setattr(dag_files, "read", lambda: read(tmp_path / "dags"))
-    with pytest.raises(UsageError, match=f"find a DAG.*{CLOUD}"):
-        PipelineConfiguration("local", apply=False)
+    with pytest.raises(UsageError, match=f"no file in dags has {CLOUD}; it has a"):
+        dag_files.read(tmp_path / "dags", (CLOUD,))
+    with pytest.raises(UsageError, match="no such folder"):
+        dag_files.read(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -122,17 +126,18 @@ def test_a_dag_file_that_cannot_be_read_is_refused(tmp_path: Path, text: str, sa
 
 
 def test_the_dags_name_commands_that_exist_and_no_secret() -> None:
-    found = {dag.name: dag for dag in dag_files.read()}
+    found = {dag.name: dag for dag in dag_files.read(FOLDER)}
     assert {CLOUD, LEGACY, DEPRECATED, "runbooks_nightly"} == set(found)
     assert [name for name, dag in found.items() if dag.deprecated] == [DEPRECATED]
 
 
 def test_each_source_is_reached_or_closes_the_gate(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings, sources = project.settings, data_sources.read()
+    settings = project.settings
+    sources = data_sources.data_sources(settings)
     said = {name: data_sources.reach(source, settings, write=True).said for name, source in sources.items()}
-    assert said["sales"] == "1 tables may be read"
+    assert said["source"] == "1 tables may be read"
     assert said["stage"] == "0 objects; one was written, read and removed"
-    assert "stand-in" in said["warehouse"]
+    assert "stand-in" in said["target"]
     assert project.bucket.sizes() == {}
 
     values = settings.values
@@ -143,7 +148,7 @@ def test_each_source_is_reached_or_closes_the_gate(project: Any, monkeypatch: py
         settings, values=values.model_copy(update={"source": values.source.model_copy(update={"port": 1})})
     )
     with pytest.raises(ConnectionFailed):
-        data_sources.reach(sources["sales"], closed)
+        data_sources.reach(sources["source"], closed)
 
     project.source("DROP TABLE a")
     configuration = PipelineConfiguration("local", apply=False)
@@ -159,37 +164,18 @@ def test_a_table_that_may_not_be_read_is_seen(project: Any) -> None:
         own = source.model_copy(update={"user": "phase20", "password": type(source.password)("x1y2z3")})
         settings = replace(project.settings, values=project.settings.values.model_copy(update={"source": own}))
         with pytest.raises(MigrationError, match="1 of its 2 tables may be read"):
-            data_sources.reach(data_sources.read()["sales"], settings)
+            data_sources.reach(data_sources.data_sources(settings)["source"], settings)
     finally:
         project.source("REVOKE ALL ON a FROM phase20", "DROP ROLE phase20")
 
 
 def test_what_airflow_is_told_holds_no_secret(project: Any) -> None:
-    text = data_sources.told(project.settings, data_sources.read())
+    text = data_sources.told(project.settings, data_sources.data_sources(project.settings))
     values = project.settings.values
     for secret in (values.source.password, values.stage.secret_key, values.snowflake.password):
         assert secret.get_secret_value() not in text
     assert json.loads(text)["profile"] == "local"
     assert Path(json.loads(text)["folder"]) == project.settings.file.parent
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("[sources.a]\nsection = 'kafka'\naccess = 'read'\nwhat = 'x'\nused_by = []\n", "sources.a.section"),
-        (
-            "[sources.a]\nsection = 'stage'\npassword = 'x'\naccess = 'read'\nwhat = 'x'\nused_by = []\n",
-            "sources.a.password",
-        ),
-        ("[sources", "read the data sources"),
-    ],
-)
-def test_a_wrong_file_of_data_sources_names_the_key(tmp_path: Path, text: str, says: str) -> None:
-    (tmp_path / "x.toml").write_text(text)
-    with pytest.raises(SettingsError, match=says):
-        data_sources.read(tmp_path / "x.toml")
-    with pytest.raises(SettingsError):
-        data_sources.read(tmp_path / "none.toml")
 
 
 def test_the_legacy_aggregation_gives_the_same_totals_again(migration: Any) -> None:
@@ -211,7 +197,35 @@ def test_the_legacy_aggregation_gives_the_same_totals_again(migration: Any) -> N
     assert migration.source(totals) == now
 
 
-def test_paths_and_checklist_agree() -> None:
-    assert set(phase.SWITCHES) == {"A", "B", "C"}
-    assert all(DEPRECATED in switches.off for switches in phase.SWITCHES.values())
-    assert {CLOUD, LEGACY} == set(phase.SWITCHES["B"].on)
+def test_a_path_has_on_what_it_ends_with_and_retired_dags_are_off_on_each() -> None:
+    dags = Dags(legacy=("today",), modern=("cloud",), retired=("old",))
+    assert {option: configured(dags, option) for option in "ABC"} == {
+        "A": Switches(("cloud",), ("old",)), "B": Switches(("cloud", "today"), ("old",)), "C": Switches(("today",), ("old",)),
+    }  # fmt: skip
+    assert cut_over(dags, "A") == Switches(("cloud",), ("today", "old"))
+    assert cut_over(dags, "B") == configured(dags, "B"), "a hybrid runs both"
+    assert rolled_back(dags) == Switches(("today",), ("cloud",))
+    with pytest.raises(ValueError, match="more than once"):
+        Dags(legacy=("today",), modern=("today",))
+
+
+@pytest.mark.parametrize(("option", "apply"), [("A", False), ("A", True), ("B", True), ("C", True)])
+def test_without_airflow_or_dags_nothing_is_switched_and_nothing_is_ticked(
+    migration: Any, migration_toml: Callable[..., Path], option: str, apply: bool, tmp_path: Path, monkeypatch: Any
+) -> None:
+    migration_toml(migration.profile)
+    monkeypatch.chdir(tmp_path)
+    migration.source("CREATE TABLE a (id int PRIMARY KEY)")
+    monkeypatch.delattr(airflow.Airflow, "_call")
+    configuration = PipelineConfiguration("local", option=option, apply=apply)
+    steps = ("legacy_dag", "legacy_gate") if option == "C" else ("cloud_dag", "cloud_gate")
+    shown, token = (getattr(configuration, step)() for step in steps)
+    assert "not applicable: the profile has no Airflow" in shown.to_string()
+    if option != "C":
+        configuration.sources(token)
+        assert configuration.test(configuration.sources_gate()) is not None, (
+            "the sources are reached without Airflow, too"
+        )
+        configuration.milestone()
+        assert "not applicable" in configuration.findings("s20-milestone").to_string()
+    assert configuration.summary().startswith("NOT CONFIGURED HERE")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from profile_support import described
 
 from helpers import verify
 from helpers.archive import backup, recovery
@@ -45,13 +46,16 @@ def project(
     migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """This test's source, stage and target, where the phase is called."""
-    migration_toml(migration.profile)
+    migration_toml(migration.profile + described("local", {"figures": FIGURES}))
     (tmp_path / "runbooks").mkdir()
     (tmp_path / "outputs").mkdir()
     monkeypatch.chdir(tmp_path)
     folders._scratch_folder.cache_clear()
     yield migration
     folders._scratch_folder.cache_clear()
+
+
+FIGURES = {"orders": {"query": "SELECT count(*) AS orders FROM {orders}"}}
 
 
 @pytest.fixture

@@ -14,15 +14,19 @@ from typing import Any
 
 import duckdb
 import pytest
+from profile_support import described
 
 from helpers.errors import EvidenceError, GateClosed, UsageError
 from helpers.finding import Finding
+from helpers.local.profile import sample as description
 from helpers.phases.common import box_findings
 from helpers.phases.p40_testing_validation.testing import BOXES, END_TO_END, TestingValidation
-from helpers.pipelines import alerts, benchmark, downstream, full_run, functional, marts, parity
+from helpers.pipelines import alerts, benchmark, downstream, figures, full_run, functional, marts
 from helpers.pipelines.benchmark import Benchmark, Limit, Measurement
 from helpers.pipelines.downstream import Listed
 from helpers.pipelines.full_run import PipelineRun, Stage
+from helpers.pipelines.readers import default_file, reading
+from helpers.pipelines.sample import volumes
 from helpers.pipelines.sample.scratch import scratch
 from helpers.platforms import aws as platform
 from helpers.platforms import dbt, snowflake
@@ -40,7 +44,7 @@ def severities(findings: list[Finding]) -> list[str]:
 def rehearsal(
     migration: Any, migration_toml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> TestingValidation:
-    migration_toml(migration.profile)
+    migration_toml(migration.profile + described("local", description()))
     monkeypatch.chdir(tmp_path)
     return TestingValidation("local", ["small"], apply=False)
 
@@ -78,35 +82,6 @@ def test_a_box_that_was_not_done_does_not_pass_its_gate(
         walk.gate("s40-quality")
 
 
-def test_a_failing_functional_test_closes_the_gate(
-    local_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VAULT_TOKEN", "of-nobody-here")
-    file = tmp_path / "test_pipeline_of_this_test.py"
-    file.write_text(
-        "import os, pytest\n"
-        "def test_good(): assert 'VAULT_TOKEN' not in os.environ\n"
-        "def test_bad(): assert 1 == 2, 'one row was lost'\n"
-        "def test_absent(): pytest.skip('no account')\n"
-    )
-    cases = functional.run(local_settings, file)
-    assert [(case.name, case.outcome) for case in cases] == [
-        ("test_good", "passed"), ("test_bad", "failed"), ("test_absent", "skipped"),
-    ]  # fmt: skip
-    found = box_findings.functional_findings(cases)
-    assert severities(found) == ["stop", "warning"]
-    assert (found[0].on, "one row was lost" in found[0].what) == ("test_bad", True)
-    assert functional.names(file) == ("test_good", "test_bad", "test_absent")
-
-
-def test_a_file_without_tests_is_no_pass(local_settings: Settings, tmp_path: Path) -> None:
-    file = tmp_path / "test_nothing_of_this_test.py"
-    file.write_text("import no_such_module_of_this_test\n")
-    with pytest.raises(UsageError):
-        found = functional.run(local_settings, file)
-        raise UsageError("x", on="x", why="; ".join(case.outcome for case in found), next_step="x")
-
-
 @pytest.fixture
 def duck_settings(local_settings: Settings, tmp_path: Path) -> tuple[Settings, Path]:
     """Marts in a DuckDB file, each with one row."""
@@ -123,8 +98,8 @@ def duck_settings(local_settings: Settings, tmp_path: Path) -> tuple[Settings, P
 
 def test_a_slow_query_misses_its_limit(duck_settings: tuple[Settings, Path]) -> None:
     slow = {"slow": "SELECT sum(a.range * b.range) AS n FROM range(20000) a, range(2000) b, {sales_daily}"}
-    with marts.reading(*duck_settings) as reader:
-        measured = list(benchmark.queries(reader, slow, volume="small", lines=1, runs=1))
+    with reading(*duck_settings) as reader:
+        measured = list(volumes.queries(reader, slow, volume="small", lines=1, runs=1))
     limits = [
         Limit("report_seconds", "query", 0.000_001),
         Limit("patient", "query", 600),
@@ -172,9 +147,9 @@ def test_the_largest_volume_is_judged() -> None:
 
 
 def test_a_benchmark_of_nothing_is_refused(local_settings: Settings) -> None:
-    for pipelines, volumes in (((), ("small",)), (("modern",), ()), (("modern",), ("huge",)), (("other",), ("small",))):
+    for pipelines, sizes in (((), ("small",)), (("modern",), ()), (("modern",), ("huge",)), (("other",), ("small",))):
         with pytest.raises(UsageError):
-            benchmark.plan_benchmark(local_settings, pipelines, volumes)
+            benchmark.plan_benchmark(local_settings, pipelines, sizes)
     assert not Benchmark(()).kept
 
 
@@ -183,7 +158,7 @@ def test_rows_that_a_test_of_dbt_found_are_shown(duck_settings: tuple[Settings, 
     bad = Node("accepted_values_kind", "test", "fail", 1, "Got 1 result, configured to fail if != 0", 0.1, sql)
     good = Node("unique_id", "test", "pass", 0, "", 0.1, "select 1 where false")
     skipped = Node("sales_daily", "model", "skipped", 0, "", 0.0, "")
-    with marts.reading(*duck_settings) as reader:
+    with reading(*duck_settings) as reader:
         assert marts.failing_rows(reader, bad) == [{"kind": "sale"}]
         assert marts.failing_rows(reader, good) == []
         assert marts.failing_rows(reader, skipped) == []
@@ -215,7 +190,8 @@ def test_secrets_go_to_dbt_by_its_environment_alone(local_settings: Settings) ->
     assert secret
     made = dbt._environment(local_settings, None)
     assert [name for name, value in made.items() if value == secret.get_secret_value()] == ["DBT_ENV_SECRET_PASSWORD"]
-    texts = [path.read_text(encoding="utf-8") for path in dbt.FOLDER.rglob("*.*") if path.is_file()]
+    folder = dbt.project_folder(local_settings)
+    texts = [path.read_text(encoding="utf-8") for path in folder.rglob("*.*") if path.is_file()]
     assert not any(secret.get_secret_value() in text for text in texts)
 
 
@@ -251,7 +227,7 @@ def test_a_listed_role_reads_what_it_may_read_today_and_marts_for_aggregates(
         '[{"kind": "role", "name": "bi", "objects": ["public.sales_daily", "public.customers"], "detail": ""}]'
     )
     known = downstream.systems(local_settings, downstream.read_list(file))
-    assert known["bi"] and known["bi"].reads == ("marts.sales_daily", "customers")
+    assert known["bi"] and known["bi"].reads == ("public.sales_daily", "public.customers")
     assert known["reports"] == local_settings.values.downstream["reports"]
     file.write_text('{"bi": 1}')
     with pytest.raises(EvidenceError, match="integrations"):
@@ -301,21 +277,21 @@ def _whole_run(settings: Settings, folder: Path) -> Iterator[PipelineRun]:
 def test_a_full_run_and_a_cell_changed_behind_it(engine_settings: Settings, tmp_path: Path) -> None:
     """dbt's environment: the marts see a changed cell of their source, at its day and column, and a doubled key."""
     own = engine_settings
-    file = marts.default_file(own)
+    file = default_file(own)
     try:
         with _whole_run(own, tmp_path) as done:
             assert done.done, [stage for stage in done.stages if stage.state != "done"]
         assert marts.built(own)["load_id"] == "0123456789abcdef0123456789abcdef"
         _change(own, file, 'UPDATE {} SET "sales" = \'777.77\' WHERE "line_no" = 5')
         assert marts.build(own).ok
-        days = [d for d in parity.compare(own).differences if d.aggregate == "sales_daily"]
+        days = [d for d in figures.compare(own).differences if d.figure == "sales_daily"]
         assert {(d.kind, d.column) for d in days} == {("changed", "sales")}
         assert len(days) == 1
         _change(own, file, 'UPDATE {} SET "line_no" = 5 WHERE "line_no" = 6')
         built = marts.build(own, load_id="never")
         failed = {node.name: node for node in built.bad if node.kind == "test"}
         assert "source_unique_migrated_raw_orders__line_no_" in failed
-        with marts.reading(own) as reader:
+        with reading(own) as reader:
             rows = marts.failing_rows(reader, failed["source_unique_migrated_raw_orders__line_no_"])
         assert [int(row["unique_field"]) for row in rows] == [5]
         assert marts.built(own).get("load_id") != "never"

@@ -11,8 +11,7 @@ from psycopg2.extensions import parse_dsn
 from sample_database import fingerprint, query
 
 from helpers.errors import ConnectionFailed, UsageError
-from helpers.pipelines import legacy
-from helpers.pipelines.sample import sample
+from helpers.pipelines.sample import legacy, sample
 from helpers.pipelines.sample.sample_rows import Rows
 
 DEFAULT_SAMPLE = "e44fb4f00d3370d7a8ca640cf20c491ba3bc65a307a315c2c2d08249f4af1130"

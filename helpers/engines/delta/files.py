@@ -77,16 +77,7 @@ class DeltaSide(Files):
         return self._versions[table]
 
     def _whole(self, table: TargetTable) -> DeltaVersion:
-        version = self._version(table)
-        if version.whole:
-            raise LoadError(
-                f"read the Delta table {table.name} without Spark",
-                on=self._lakes[table.schema].location(table.name),
-                why=version.whole,
-                next_step="load it again: runbook load --target databricks, or verify it through Spark: a profile with "
-                "databricks.url instead of the local stack",
-            )
-        return version
+        return _whole(self._lakes[table.schema], table.name, self._version(table))
 
     def relation(self, plan: TablePlan) -> str:
         """The rows, under the names that the staged fields have; columns that the table lacks are left out."""
@@ -98,6 +89,29 @@ class DeltaSide(Files):
             if c.there in columns
         )
         return f"(SELECT {chosen or '1'} FROM {_files(version)})"
+
+
+def whole_relation(lake: Lake, name: str) -> str:
+    """The rows of a table as it is now, under its columns' own names, for DuckDB.
+
+    Raises:
+        LoadError: its log cannot be understood, or names rows that its files do not tell apart.
+    """
+    version = _whole(lake, name, lake.read(name))
+    chosen = ", ".join(f"{identifier(column.physical)} AS {identifier(column.name)}" for column in version.columns)
+    return f"(SELECT {chosen} FROM {_files(version)})"
+
+
+def _whole(lake: Lake, name: str, version: DeltaVersion) -> DeltaVersion:
+    if version.whole:
+        raise LoadError(
+            f"read the Delta table {name} without Spark",
+            on=lake.location(name),
+            why=version.whole,
+            next_step="load it again: runbook load --target databricks, or verify it through Spark: a profile with "
+            "databricks.url instead of the local stack",
+        )
+    return version
 
 
 def parquet_type(delta: str) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from helpers import checklist
 from helpers.settings import Settings
+from helpers.settings.local_stack import local_stack
 
 
 class _Lack(NamedTuple):
@@ -32,7 +33,7 @@ def absent_steps(settings: Settings, option: str) -> dict[str, str]:
     for step in (name for box in checklist.steps_for_option(option) for name in box.ids):
         if (theirs := settings.elsewhere.get(checklist.elsewhere_by(step) or "")) is not None:
             found[step] = f"{theirs.what} ({theirs.link})"
-    for lack in (*_lacks(settings), *_terraform(settings), *_of_hybrid(option)):
+    for lack in (*_lacks(settings, option), *_terraform(settings), *_of_hybrid(option)):
         for step in lack.steps:
             found.setdefault(step, lack.why)
     if settings.values.archive is None and "s50-remove-legacy" in found:
@@ -81,21 +82,83 @@ def _terraform(settings: Settings) -> Iterator[_Lack]:
         yield _Lack(why, ("s10-legacy", "s50-remove-legacy"))
 
 
-def _lacks(settings: Settings) -> Iterator[_Lack]:
+def has_airflow(settings: Settings) -> bool:
+    """Whether the profile names an Airflow, or the local stack starts its own, which reads the DAGs of the sample alone."""
+    if settings.values.airflow is not None:
+        return True
+    return settings.values.stack == "local" and local_stack().describes_sample(settings)
+
+
+def _lacks(settings: Settings, option: str) -> Iterator[_Lack]:
     at = f"[profiles.{settings.profile}"
+    yield from _dags(settings, option)
+    yield from _questions(settings, option)
     if settings.dns is None:
         why = f"the profile names no record that readers follow ({at}.dns])"
         yield _Lack(why, ("s50-dns", "s50-traffic", "s90-traffic"))
-    if settings.values.airflow is None and settings.values.stack != "local":
-        yield _Lack(f"the profile has no Airflow ({at}.airflow])", ("s50-dags", "s90-modern-dag", "s90-legacy-dag"))
     if settings.values.aws is None:
         yield _Lack(f"the profile has no AWS account that could show a dashboard ({at}.aws])", ("s50-dashboards",))
         if settings.notify.webhook is None:
             why = f"the profile has neither AWS nor a webhook through which an alarm could go ({at}.aws], {at}.notify] webhook)"
-            yield _Lack(
-                why, tuple(f"{box}{part}" for box in ("s40-alerts", "s60-monitoring") for part in ("", "-gate"))
-            )
+            yield _Lack(why, (*_box("s40-alerts"), *_box("s60-monitoring")))
+    if settings.cutover.dashboard is None:
+        yield _Lack(f"the profile names no dashboard ({at}.cutover] dashboard)", ("s50-dashboards",))
     if settings.notify.webhook is None:
         yield _Lack(
             f"the profile has no webhook, so tell the stakeholders yourself ({at}.notify] webhook)", ("s90-notify",)
         )
+
+
+def _dags(settings: Settings, option: str) -> Iterator[_Lack]:
+    dags, section = settings.dags, f"[profiles.{settings.profile}.dags]"
+    kept = option == "C"
+    switches = ("s20-legacy-dag", "s20-legacy-gate") if kept else ("s20-cloud-dag", "s20-cloud-gate")
+    run = "s20-legacy-run" if kept else "s20-test"
+    own, key = (dags.legacy, "legacy") if kept else (dags.modern, "modern")
+    if not has_airflow(settings):
+        why = f"the profile has no Airflow ([profiles.{settings.profile}.airflow])"
+        yield _Lack(
+            why, (*switches, run, "s20-sources", "s20-milestone", "s50-dags", "s90-modern-dag", "s90-legacy-dag")
+        )
+        if kept and not dags.command:
+            yield _Lack(f"{why}, and no command that runs the pipeline ({section} command)", _full_run())
+        return
+    if not own:
+        why = f"the profile names no DAG of this path's pipeline ({section} {key})"
+        yield _Lack(why, (run, *(_full_run() if kept and not dags.command else ())))
+        if not (dags.retired or (option == "B" and dags.legacy)):
+            yield _Lack(why, (*switches, "s20-milestone"))
+    if not (dags.modern or dags.legacy or dags.retired):
+        why = f"the profile names no DAG ({section})"
+        yield _Lack(why, ("s50-dags", "s90-modern-dag", "s90-legacy-dag"))
+    if dags.variable is None:
+        yield _Lack(
+            f"the profile names no variable from which the DAGs learn their data sources ({section} variable)",
+            ("s20-sources",),
+        )
+
+
+def _questions(settings: Settings, option: str) -> Iterator[_Lack]:
+    sla, at = settings.values.sla, f"[profiles.{settings.profile}"
+    figures = [each for each in settings.figures.values() if option != "C" or each.recomputed]
+    timed = bool(sla and (sla.queries or sla.views))
+    if not timed:
+        yield _Lack(f"the profile names no query of today's pipeline to time ({at}.sla])", ("s00-performance",))
+    if not timed and (option == "C" or not figures):
+        why = (
+            f"the profile names neither a query of today's pipeline ({at}.sla]) nor a figure ({at}.figures.…]) to time"
+        )
+        yield _Lack(why, (*_box("s40-performance"), *_box("s60-performance")))
+    if not settings.tests.command:
+        yield _Lack(f"the profile names no functional tests ({at}.tests])", _box("s40-functional"))
+    if not figures:
+        what = "no figure with a second way to it (recomputed)" if option == "C" else "no figure"
+        yield _Lack(f"the profile names {what} ({at}.figures.…])", _box("s40-parity"))
+
+
+def _box(step: str) -> tuple[str, ...]:
+    return step, f"{step}-gate"
+
+
+def _full_run() -> tuple[str, ...]:
+    return *_box("s40-full-run"), *_box("s60-pipeline")

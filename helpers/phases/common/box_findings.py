@@ -9,8 +9,8 @@ from helpers.finding import Finding, note, stop, warning
 from helpers.pipelines import alerts, functional
 from helpers.pipelines.benchmark import Benchmark
 from helpers.pipelines.downstream import Reading
+from helpers.pipelines.figures import FiguresReport
 from helpers.pipelines.full_run import PipelineRun
-from helpers.pipelines.parity import ParityReport
 from helpers.pipelines.source_quality import SourceQuality
 from helpers.platforms.dbt import DbtResult
 from helpers.settings import Downstream
@@ -19,11 +19,12 @@ from helpers.verify.report import Report
 FULL_RUN = "s40-full-run"
 
 
-def functional_findings(cases: Sequence[functional.CaseResult], file: str = functional.FILE.name) -> list[Finding]:
-    """A failed test stops; a skipped one is for a person to weigh."""
-    fix = f"read its message; run it alone: pytest {file} -k NAME"
-    found = [stop(c.name, c.message, fix) for c in cases if c.outcome == "failed"]
-    return found + [warning(c.name, f"skipped: {c.message}") for c in cases if c.outcome == "skipped"]
+def functional_findings(done: functional.TestRun) -> list[Finding]:
+    """A failed test stops, and so does a report that the exit code contradicts; a skipped one is for a person to weigh."""
+    fix = "read its message and the output kept beside this notebook; run the command of [profiles.X.tests] yourself"
+    found = [stop("the command", done.wrong, fix)] if done.wrong else []
+    found += [stop(c.name, c.message, fix) for c in done.cases if c.outcome == "failed"]
+    return found + [warning(c.name, f"skipped: {c.message}") for c in done.cases if c.outcome == "skipped"]
 
 
 def performance_findings(measured: Benchmark) -> list[Finding]:
@@ -54,20 +55,32 @@ def quality_findings(built: DbtResult) -> list[Finding]:
         what = f"{len(skipped)} models and tests were skipped, for what they rest on is not well"
         found.append(stop(f"{skipped[0].name} and others" if skipped[1:] else skipped[0].name, what, fix))
     if not built.nodes_of("test"):
-        found.append(stop("dbt", "no test was run", "see that pipeline/dbt has its tests"))
+        found.append(stop("dbt", "no test was run", "give the dbt project tests of its models"))
     return found
 
 
-def parity_findings(found: ParityReport) -> list[Finding]:
+def figure_findings(found: FiguresReport) -> list[Finding]:
     """Every difference stops, but those that the source brought about after the export."""
-    fix = "run the data migration again where the source has moved on; otherwise correct the mart"
+    fix = "run the data migration again where the source has moved on; otherwise correct what computes it in the target"
     if found.against == "recomputation":
-        fix = "aggregate again where order lines came since (runbook aggregate); otherwise correct pipeline/legacy"
-    stops = [stop(d.aggregate, str(d), fix) for d in found.differences if not d.since]
-    since = [warning(d.aggregate, str(d), "synchronise before the cutover") for d in found.differences if d.since]
-    if not stops and not found.equal:
-        stops.append(stop("parity", "no legacy aggregate has a row to compare", "see that the source is the right one"))
-    return stops + since
+        fix = "run the pipeline again where rows came since; otherwise correct what computes it"
+    findings = []
+    for each in found.figures:
+        cells = "".join(f" --tables {table}" for table in each.tables)
+        own = f"{fix}; runbook verify{cells} shows the cells behind it" if cells else fix
+        findings += [stop(each.name, str(d), own) for d in each.differences if not d.since]
+        findings += [warning(each.name, str(d), "synchronise before the cutover") for d in each.differences if d.since]
+        if each.verdict == "no rows":
+            findings.append(
+                warning(
+                    each.name, "neither side has a row, so it proves nothing", "see that it asks the right relation"
+                )
+            )
+        if each.within:
+            findings.append(note(each.name, f"{each.within:,} numbers differ within their tolerance: {each.reason}"))
+    if not any(each.severity == "stop" for each in findings) and not found.equal:
+        findings.append(stop("figures", "no figure has a row to compare", "see that the source is the right one"))
+    return findings
 
 
 def full_run_findings(done: PipelineRun) -> list[Finding]:
@@ -164,10 +177,11 @@ def source_findings(found: SourceQuality) -> list[Finding]:
     for each in found.checks:
         if each.rows:
             what = f"{each.rows:,} rows are wrong. {each.words}"
-            findings.append(stop(each.name, what, f"run pipeline/legacy/checks/{each.name}.sql to see them all"))
+            findings.append(stop(each.name, what, f"run {each.name}.sql of tests.queries to see them all"))
     if not found.rules:
         what = "it declares no rule, so nothing of it was checked"
         findings.append(stop("source", what, "see that dbname and schemas of the source are right"))
     if not found.checks:
-        findings.append(stop("pipeline/legacy/checks", "it has no query", "put the files back"))
+        what = "the profile names no queries of what no constraint says, so only declared rules were counted"
+        findings.append(warning("tests.queries", what, "write some where the data have such rules"))
     return findings

@@ -1,7 +1,7 @@
-"""The legacy pipeline under test, which option C keeps: order lines → star → aggregates, all of it in PostgreSQL.
+"""Today's pipeline under test, which option C keeps: all of it in PostgreSQL.
 
-There is no second system to compare it with. What it stores is compared with a second computation from its order lines
-(`helpers.pipelines.recomputation`), and its data with the rules that it declares itself (`helpers.pipelines.source_quality`).
+There is no second system to compare it with. Its figures are compared with a second way to them (`figures.recompute`), and its
+data with the rules that it declares itself (`helpers.pipelines.source_quality`).
 """
 
 from __future__ import annotations
@@ -9,33 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from helpers import PROJECT
 from helpers.assessment import security
 from helpers.finding import Finding, note, stop
 from helpers.ledger.steps import Found
 from helpers.phases.common.box_findings import source_findings
 from helpers.phases.common.plan import StepPlan, plan_step
-from helpers.phases.common.subject import Answer, Box, answer_parity, answer_protection, show_failing
-from helpers.pipelines import aggregation, benchmark, downstream, full_run, query_times, recomputation, source_quality
+from helpers.phases.common.subject import Answer, Box, answer_figures, answer_protection, show_failing
+from helpers.pipelines import benchmark, downstream, figures, full_run, functional, query_times, source_quality
 from helpers.pipelines.benchmark import Benchmark, BenchmarkPlan
-from helpers.pipelines.dag_files import LEGACY
 from helpers.pipelines.downstream import Listed, Reading
 from helpers.pipelines.full_run import PipelineRun
-from helpers.pipelines.parity import AGGREGATES
 from helpers.platforms import airflow, postgres
 from helpers.progress import Progress
 from helpers.settings import Downstream, Settings, Sla
 
-WRITTEN = ("customers", "dim_*", "fact_sales", "sales_*")
-"""Tables that a run writes."""
-
 _READS = "none worth naming: the source is only read"
-_ADDS_UP = "reads every order line once, sorted by order"
+_ADDS_UP = "what the figures' queries cost, both ways: the source is only read"
 
 
 class LegacyPipeline:
@@ -47,11 +40,11 @@ class LegacyPipeline:
 
     name: str = "legacy"
     pipelines: tuple[str, ...] = ("legacy",)
-    tests: Path = PROJECT / "tests" / "integration" / "test_legacy_pipeline.py"
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._where = postgres.address(settings.source)
+        self._figures = {name: each for name, each in settings.figures.items() if each.recomputed}
         self._boxes = {
             "s40-quality": self._check_every_table,
             "s40-parity": self._add_up_again,
@@ -68,7 +61,7 @@ class LegacyPipeline:
         return self._boxes[step](step)
 
     def performance(self, plan: BenchmarkPlan, progress: Progress) -> tuple[Benchmark, list[Finding]]:
-        """The benchmark over generated lines; the limits are held against the source's own queries over its own rows."""
+        """The benchmark; the limits are held against the source's own queries over its own rows."""
         measured = benchmark.benchmark(plan, progress=progress)
         sla = self._settings.values.sla
         timings = query_times.measure(self._settings, sla or Sla())
@@ -78,30 +71,39 @@ class LegacyPipeline:
         return Benchmark(measured.measurements, benchmark.verdicts_of_source(timings, sla)), findings
 
     def plan_full_run(self) -> StepPlan:
-        rows = [
-            ("aggregate", "replaces the star, sales_data, sales_daily and sales_monthly in one transaction"),
-            ("recomputation", "nothing: it reads the order lines and the aggregates"),
-        ]
-        what = f"run the legacy aggregation once: {LEGACY} in Airflow where it is up, otherwise in this process"
-        cost = "what the nightly run costs; readers wait while it commits"
+        own = self._settings
+        what, run = "run today's pipeline once by the profile's command", functional.shown(own.dags.command)
+        if own.values.airflow and own.dags.legacy:
+            what, run = "run today's pipeline once by Airflow", own.dags.legacy[0]
+        rows = [(run, "writes what it writes every time")]
+        if any(each.recomputed for each in own.figures.values()):
+            rows.append(("recomputation", "nothing: it reads the figures and what they are of"))
+        cost = "what a run of today's pipeline costs"
         return plan_step("s40-full-run", what, rows, "stage", "what", cost=cost)
 
     def full_run(self, load_id: str, progress: Progress) -> tuple[PipelineRun, dict[str, Any]]:
         # On profile local, Airflow is in the settings only while it is up.
-        if self._settings.values.airflow:
+        before = full_run.files_of(self._settings)
+        if self._settings.values.airflow and self._settings.dags.legacy:
             done = full_run.legacy_by_airflow(self._settings, load_id=load_id, progress=progress)
         else:
             done = full_run.run_legacy(self._settings)
-        return done, {"files": aggregation.files(self._settings.source)}
+        after = full_run.files_of(self._settings)
+        return done, {"files": {name: file for name, file in after.items() if before.get(name) != file}}
 
     def stands(self, load_id: str, result: Mapping[str, Any]) -> Found:
         """Whether the tables are still those that the run filled, and Airflow calls it a success."""
-        if aggregation.files(self._settings.source) != result["files"]:
-            return Found("not done", "the aggregates were rebuilt since")
+        files = full_run.files_of(self._settings)
+        if anew := [name for name, file in result["files"].items() if files.get(name) != file]:
+            return Found("not done", f"{', '.join(anew)} were made anew since")
         if result["run"]:
-            state = airflow.connect(self._settings).state(LEGACY, str(result["run"]))
+            state = airflow.connect(self._settings).state(self._settings.dags.legacy[0], str(result["run"]))
             return Found("done" if state == "success" else "not done", f"Airflow calls the run {result['run']} {state}")
-        return Found("done", "the aggregates' files are those that the run made")
+        if not result["files"]:
+            return Found(
+                "not done", "the run made no table anew, so nothing here says whether what it wrote still stands"
+            )
+        return Found("done", "the tables' files are those that the run made")
 
     def readers(self, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
         return downstream.systems(self._settings, listed, stays=True)
@@ -126,26 +128,30 @@ class LegacyPipeline:
         return Box(self._plan_figures(step), self._recompute)
 
     def _look_at_the_last_run(self, step: str) -> Box:
-        """Every stored aggregate beside its recomputation; how the last run ended, the ledger says."""
+        """Every figure beside its recomputation; how the last run ended, the ledger says."""
+        if not self._figures:
+            return self._check_every_table(step)
         plan = self._plan_figures(step)
         return Box(replace(plan, what=f"read how the pipeline ran last, and {plan.what}"), self._recompute)
 
     def _check_what_was_written(self, step: str) -> Box:
-        """Rules of the tables that a run writes, and every figure of the aggregates."""
+        """Every table's rules, and every figure that is computed again."""
+        if not self._figures:
+            return self._check_every_table(step)
 
         def act(progress: Progress) -> Answer:
-            kept, figures = self._check_rules(WRITTEN, progress), self._recompute(progress)
-            rows = figures.rows.assign(found=[f"{n:,} figures" for n in figures.rows["figures compared"]])
+            kept, again = self._check_rules((), progress), self._recompute(progress)
+            rows = again.rows.assign(found=[f"{n:,} numbers" for n in again.rows["numbers compared"]])
             rows = rows.rename_axis("name")[["verdict", "found"]]
             return Answer(
-                pd.concat([kept.rows, rows]), [*kept.findings, *figures.findings],
-                {"rules": kept.result, "figures": figures.result},
-                ("output", {"rules": kept.report and kept.report[1], "figures": figures.report and figures.report[1]}),
+                pd.concat([kept.rows, rows]), [*kept.findings, *again.findings],
+                {"rules": kept.result, "figures": again.result},
+                ("output", {"rules": kept.report and kept.report[1], "figures": again.report and again.report[1]}),
                 kept.rules, kept.failing,
             )  # fmt: skip
 
-        rules, figures = self._plan_rules(step, "the tables that a run writes"), self._plan_figures(step)
-        objects = pd.concat([rules.objects, figures.objects.rename_axis("asked")])
+        rules, again = self._plan_rules(step, "every table"), self._plan_figures(step)
+        objects = pd.concat([rules.objects, again.objects.rename_axis("asked")])
         what = f"{rules.what}, and compare its figures"
         return Box(replace(rules, what=what, objects=objects, totals={"checks": len(objects)}), act)
 
@@ -160,7 +166,7 @@ class LegacyPipeline:
 
     def _plan_rules(self, step: str, tables: str) -> StepPlan:
         rows = [(tables, "every declared rule: NOT NULL, keys, foreign keys, CHECK, labels")]
-        rows += [(f"checks/{name}.sql", "the rows that it finds are wrong") for name in source_quality.names()]
+        rows += [(file.name, "the rows that it finds are wrong") for file in source_quality.queries(self._settings)]
         return plan_step(step, f"count the rows of {self._where} that break a rule", rows, "asked", "what", cost=_READS)
 
     def _check_rules(self, tables: tuple[str, ...], progress: Progress) -> Answer:
@@ -175,12 +181,9 @@ class LegacyPipeline:
         return Answer(found.frame(), source_findings(found), result, report, found.rules, show_failing(failing))
 
     def _plan_figures(self, step: str) -> StepPlan:
-        rows = [
-            (each.name, f"row by {', '.join(each.key)}: {', '.join(each.exact + each.cents)}, to the cent")
-            for each in AGGREGATES
-        ]
-        what = f"add up the order lines of {self._where} again and compare every stored aggregate"
-        return plan_step(step, what, rows, "aggregate", "what", cost=_ADDS_UP)
+        rows = [(name, f"row by {', '.join(each.key) or 'nothing'}") for name, each in self._figures.items()]
+        what = f"compute the figures of {self._where} again, another way, and compare them"
+        return plan_step(step, what, rows, "figure", "what", cost=_ADDS_UP)
 
     def _recompute(self, progress: Progress) -> Answer:
-        return answer_parity(recomputation.compare(self._settings, progress=progress), "recomputation")
+        return answer_figures(figures.recompute(self._settings, progress=progress), "recomputation")

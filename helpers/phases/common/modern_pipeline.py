@@ -1,9 +1,8 @@
-"""The modern pipeline under test: PostgreSQL → stage → Snowflake → marts."""
+"""The modern pipeline under test: PostgreSQL → stage → target → marts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from helpers import load, verify
@@ -16,14 +15,14 @@ from helpers.ledger.steps import Found
 from helpers.model import manifest
 from helpers.phases.common.box_findings import output_findings, performance_findings, quality_findings, target_findings
 from helpers.phases.common.plan import StepPlan, compute_cost, plan_step
-from helpers.phases.common.subject import Answer, Box, answer_parity, answer_protection, show_failing
+from helpers.phases.common.subject import Answer, Box, answer_figures, answer_protection, show_failing
 from helpers.phases.common.verification import compare, keep_report
-from helpers.pipelines import benchmark, dag_files, downstream, full_run, functional, marts, parity
+from helpers.pipelines import benchmark, downstream, figures, full_run, marts
 from helpers.pipelines.benchmark import Benchmark, BenchmarkPlan
 from helpers.pipelines.downstream import Listed, Reading
 from helpers.pipelines.full_run import PipelineRun
-from helpers.pipelines.parity import AGGREGATES
-from helpers.platforms import airflow, snowflake
+from helpers.pipelines.readers import reading
+from helpers.platforms import airflow, dbt, snowflake
 from helpers.platforms.dbt import DbtResult
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
@@ -38,12 +37,11 @@ class ModernPipeline:
 
     name: str = "modern"
     pipelines: tuple[str, ...] = ("legacy", "modern")
-    tests: Path = functional.FILE
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._boxes = {
-            "s40-quality": self._build_marts,
+            "s40-quality": self._build_marts if settings.dbt.project else self._check_rules,
             "s40-parity": self._compare_marts,
             "s40-output": self._check_rules,
             "s60-pipeline": self._compare_target,
@@ -69,13 +67,13 @@ class ModernPipeline:
             "marts": "builds or replaces the marts", "parity": both,
         }  # fmt: skip
         what = "run the whole pipeline once: by Airflow where it is up, otherwise in this process"
-        rows = [(name, writes[name]) for name in full_run.STAGES]
+        rows = [(name, writes[name]) for name in full_run.stages_of(self._settings)]
         cost, totals = compute_cost(self._settings), {"stages": len(rows)}
         return plan_step("s40-full-run", what, rows, "stage", "changes", cost=cost, totals=totals)
 
     def full_run(self, load_id: str, progress: Progress) -> tuple[PipelineRun, dict[str, Any]]:
         # On profile local, Airflow is in the settings only while it is up.
-        if self._settings.values.airflow:
+        if self._settings.values.airflow and self._settings.dags.modern:
             done = full_run.by_airflow(self._settings, load_id=load_id, progress=progress)
         else:
             cells = report_path("full-run")
@@ -90,14 +88,17 @@ class ModernPipeline:
         if staged is None or staged.export != result["export"]:
             return Found("not done", "the stage holds another export by now")
         if result["run"]:
-            state = airflow.connect(self._settings).state(dag_files.CLOUD, str(result["run"]))
+            state = airflow.connect(self._settings).state(self._settings.dags.modern[0], str(result["run"]))
             return Found("done" if state == "success" else "not done", f"Airflow calls the run {result['run']} {state}")
-        found = marts.built(self._settings)
-        if found.get("load_id") != load_id:
-            return Found("not done", f"the marts are of the load {found.get('load_id', 'none')}")
+        said = ""
+        if self._settings.dbt.project:
+            found = marts.built(self._settings)
+            if found.get("load_id") != load_id:
+                return Found("not done", f"the marts are of the load {found.get('load_id', 'none')}")
+            said = f"the marts are of the load {load_id}, and "
         staged = staged.placed(self._settings.tables)
         loaded, how = load.is_loaded(staged, bucket, self._settings.main_target, load_id)
-        return Found("done" if loaded else "not done", f"the marts are of the load {load_id}, and {how}")
+        return Found("done" if loaded else "not done", f"{said}{how}")
 
     def readers(self, listed: Sequence[Listed]) -> dict[str, Downstream | None]:
         return downstream.systems(self._settings, listed)
@@ -125,17 +126,25 @@ class ModernPipeline:
         where = "a DuckDB file"
         if own.dbt.engine == "snowflake":
             where = f"{own.snowflake.database}.{own.marts_schema} of {snowflake.address(own.snowflake)}"
-        names = ["sales_lines", "dim_product", *(each.name for each in AGGREGATES), "pipeline_build"]
+        names = dbt.model_names(dbt.project_folder(own))
         rows = [(name, "build or replace, then test") for name in names]
-        what, totals = f"dbt build --select +marts into {where}", {"marts": len(names)}
-        return Box(plan_step(step, what, rows, "mart", "action", cost=compute_cost(own), totals=totals), act)
+        select = f" --select {' '.join(own.dbt.select)}" if own.dbt.select else ""
+        what, totals = f"dbt build{select} into {where}", {"models": len(names)}
+        return Box(plan_step(step, what, rows, "model", "action", cost=compute_cost(own), totals=totals), act)
 
     def _compare_marts(self, step: str) -> Box:
-        what = "compare each legacy aggregate with its mart, row by row; both are only read"
-        rows = [(each.name, ", ".join(each.key), ", ".join(each.exact), ", ".join(each.cents)) for each in AGGREGATES]
-        columns, totals = ("aggregate", "row by", "exact", "to the cent"), {"aggregates": len(rows)}
-        plan = plan_step(step, what, rows, *columns, cost="none: it reads what the marts hold", totals=totals)
-        return Box(plan, lambda told: answer_parity(parity.compare(self._settings, progress=told), "parity"))
+        what = "ask source and target for each figure, row by row; both are only read"
+        rows = [
+            (
+                name,
+                ", ".join(each.key) or "one row",
+                ", ".join(f"{c}: {t}" for c, t in each.tolerance.items()) or "none",
+            )
+            for name, each in self._settings.figures.items()
+        ]
+        columns, totals = ("figure", "row by", "tolerance"), {"figures": len(rows)}
+        plan = plan_step(step, what, rows, *columns, cost="none: it reads what both sides hold", totals=totals)
+        return Box(plan, lambda told: answer_figures(figures.compare(self._settings, progress=told), "parity"))
 
     def _check_rules(self, step: str) -> Box:
         """Rules and business figures of the target's rows, as they are now."""
@@ -191,7 +200,7 @@ class ModernPipeline:
         failed = [node for node in built.bad if node.kind == "test"]
         if not failed:
             return []
-        with marts.reading(self._settings, built.file) as reader:
+        with reading(self._settings, built.file) as reader:
             return [
                 (node.name, {name: str(value) for name, value in row.items()})
                 for node in failed for row in marts.failing_rows(reader, node, limit=ROWS_SHOWN)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
@@ -16,13 +15,13 @@ import pandas as pd
 from helpers.finding import Finding
 from helpers.frames import frame
 from helpers.ledger.steps import Found
-from helpers.phases.common.box_findings import parity_findings
+from helpers.phases.common.box_findings import figure_findings
 from helpers.phases.common.phase import table
 from helpers.phases.common.plan import StepPlan
 from helpers.pipelines.benchmark import Benchmark, BenchmarkPlan
 from helpers.pipelines.downstream import Listed, Reading
+from helpers.pipelines.figures import FiguresReport
 from helpers.pipelines.full_run import PipelineRun
-from helpers.pipelines.parity import ParityReport
 from helpers.progress import Progress
 from helpers.settings import Downstream
 from helpers.verify.data_quality.rules.result import RuleResult
@@ -63,12 +62,10 @@ class Subject(Protocol):
     Attributes:
         name: "modern" or "legacy".
         pipelines: that are measured beside one another.
-        tests: the file of its functional tests.
     """
 
     name: str
     pipelines: tuple[str, ...]
-    tests: Path
 
     def inputs(self) -> dict[str, Any]:
         """What decides the answers."""
@@ -95,13 +92,13 @@ class Subject(Protocol):
         """Reads as each of them."""
 
 
-def answer_parity(found: ParityReport, report: str) -> Answer:
-    """A comparison of the legacy aggregates, as a box answers; `report` is the name that it is kept under."""
+def answer_figures(found: FiguresReport, report: str) -> Answer:
+    """A comparison of the figures, as a box answers; `report` is the name that it is kept under."""
     result = {
         "verdict": "equal" if found.equal else "different", "differences": len(found.differences), "lsn": found.lsn,
-        "figures": sum(each.figures for each in found.aggregates), "engine": found.engine,
+        "figures": sum(each.numbers for each in found.figures), "engine": found.engine,
     }  # fmt: skip
-    return Answer(found.frame(), parity_findings(found), result, (report, found.as_dict()), failing=found.differing())
+    return Answer(found.frame(), figure_findings(found), result, (report, found.as_dict()), failing=found.differing())
 
 
 def show_failing(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.phases.common.verification import compare
 from helpers.platforms import postgres
 from helpers.platforms.dns import Record, Weights
-from helpers.settings import Dns, Settings, Tables
+from helpers.settings import Dags, Dns, Settings, Tables
 from helpers.source.catalog import read_catalog
 
 NO_COST = "nothing: the steps ask and switch"
@@ -35,7 +35,7 @@ class Scheduler(Protocol):
 
 
 @dataclass(frozen=True)
-class Dags:
+class Switches:
     """Which DAGs are to be on and which off."""
 
     on: tuple[str, ...]
@@ -60,12 +60,28 @@ class Dags:
         return {dag: scheduler.enabled(dag) for dag in (*self.off, *self.on)}
 
 
+def configured(dags: Dags, option: str) -> Switches:
+    """How a path has the pipeline's DAGs before the cutover: the modern ones on, the legacy ones as they are; a hybrid runs both."""
+    return Switches({"A": dags.modern, "B": (*dags.modern, *dags.legacy), "C": dags.legacy}[option], dags.retired)
+
+
+def cut_over(dags: Dags, option: str) -> Switches:
+    """How a path has them behind the cutover: the modern ones on, and the legacy ones off but for a hybrid, which runs both."""
+    before = configured(dags, option)
+    return before if option == "B" else Switches(before.on, (*dags.legacy, *before.off))
+
+
+def rolled_back(dags: Dags) -> Switches:
+    """How a rollback has them."""
+    return Switches(dags.legacy, dags.modern)
+
+
 class Switching(Phase):
     """A phase that switches the scheduler and leads the readers."""
 
     ASKS_AT_ONCE = False
 
-    def switch_dags(self, name: str, dags: Dags) -> pd.DataFrame:
+    def switch_dags(self, name: str, dags: Switches) -> pd.DataFrame:
         """The step that switches DAGs; a row a DAG."""
         if name in self.absent:
             return self.passed_over(name)
@@ -97,7 +113,9 @@ class Switching(Phase):
         """What decides where readers are led."""
         return {"dns": self.settings.dns.model_dump() if self.settings.dns else None}
 
-    def check_switches(self, share: int, dags: Dags, fix: str, *, readers: str, scheduler: str) -> Iterator[Finding]:
+    def check_switches(
+        self, share: int, dags: Switches, fix: str, *, readers: str, scheduler: str
+    ) -> Iterator[Finding]:
         """Whether readers and DAGs are where they should be; of those that somebody else has switched, by whose word.
 
         Args:
@@ -116,6 +134,8 @@ class Switching(Phase):
             yield judged(leads_to(weights, share), str(record), f"its weights are {weights}", fix)
         if scheduler in self.absent:
             yield note("DAGs", f"{scheduler} was not this run's: {self.absent[scheduler]}")
+        elif not (dags.on or dags.off):
+            yield note("DAGs", "the profile names none, so none is switched")
         elif (airflow := connect_scheduler(self.settings)) is None:
             yield _no_scheduler(dags)
         else:
@@ -199,7 +219,7 @@ def no_record(share: int) -> Finding:
     )
 
 
-def _no_scheduler(dags: Dags) -> Finding:
+def _no_scheduler(dags: Switches) -> Finding:
     return warning(
         "Airflow",
         "no scheduler is configured, so this step has switched nothing: "

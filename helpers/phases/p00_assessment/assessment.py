@@ -168,7 +168,7 @@ class Assessment(Phase):
         return frame(rows, "name", "kind", "detail", "uses", "active")
 
     def check_performance(self) -> Token:
-        """The legacy aggregation's own queries, timed, beside what was promised."""
+        """The queries of today's pipeline, timed, beside what was promised."""
         sla = self.settings.values.sla
 
         def look() -> Iterable[Finding]:

@@ -15,13 +15,13 @@ from helpers.assessment.paths import Criterion
 from helpers.checklist import Option, Step
 from helpers.errors import SettingsError
 from helpers.evidence.people import roll
-from helpers.finding import Finding, failed, judged, note, stop, warning
+from helpers.finding import Finding, failed, note, stop, warning
 from helpers.frames import frame
 from helpers.ledger.gate import Token, require
 from helpers.phases.common import charts
 from helpers.phases.common.plan import StepPlan, plan_step
 from helpers.phases.p00_assessment.assessment import Assessment
-from helpers.pipelines.legacy import SQL_FOLDER
+from helpers.pipelines import functional
 
 WORKING_DAY = 8 * 60
 WORKING_WEEK = 5
@@ -85,7 +85,7 @@ class PathSelection:
         return frame(rows, "option", "box", "the document", "answer")
 
     def target(self, option: Option) -> Token | None:
-        """Whether what the option builds on is there: the targets and Kafka, the tables that stay, or the legacy files."""
+        """Whether what the option builds on is there: the targets and Kafka, the tables that stay, or what runs today's pipeline."""
         look = {"A": self._full, "B": self._hybrid, "C": self._legacy}[option]
         return self._checked(f"s00-{option.lower()}-target", look)
 
@@ -223,9 +223,14 @@ class PathSelection:
         yield note(", ".join(found.move) or "nothing", "moves")
 
     def _legacy(self) -> Iterator[Finding]:
-        files = sorted(path.name for path in SQL_FOLDER.glob("*.sql"))
-        what = f"{len(files)} SQL files: {', '.join(files)}" if files else "the legacy components are not there"
-        yield judged(bool(files), "pipeline/legacy", what, "restore the folder from git")
+        dags = self._phase.settings.dags
+        for name in dags.legacy:
+            yield note(name, "today's pipeline, a DAG; it goes on")
+        if dags.command:
+            yield note(functional.shown(dags.command), "what runs today's pipeline once")
+        if not (dags.legacy or dags.command):
+            what = "the profile names neither its DAGs nor a command that runs it, so that nothing here can run it"
+            yield warning("today's pipeline", what, "name them under [profiles.X.dags]")
 
 
 def planned_days(option: str) -> float:

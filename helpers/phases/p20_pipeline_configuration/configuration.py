@@ -16,30 +16,21 @@ import pandas as pd
 from IPython.display import HTML
 
 from helpers import settings
-from helpers.errors import ConnectionFailed, MigrationError, PipelineFailed, UsageError
+from helpers.errors import ConnectionFailed, MigrationError, PipelineFailed
 from helpers.finding import Finding, failed, judged, note, stop, warning
 from helpers.frames import frame
 from helpers.ledger.gate import Token, require
 from helpers.ledger.steps import CHECK, Found
 from helpers.phases.common.phase import Phase, part_of
 from helpers.phases.common.plan import StepPlan, plan_step
-from helpers.phases.common.switches import Dags
+from helpers.phases.common.switches import Switches, configured
 from helpers.pipelines import dag_files, data_sources
-from helpers.pipelines.dag_files import CLOUD, DEPRECATED, LEGACY
 from helpers.platforms import airflow as platform
 from helpers.platforms.airflow import Airflow, Task
 from helpers.progress import progress
 from helpers.settings.local_stack import local_stack
 
 COST = "none: switches and variables of Airflow cost nothing"
-
-SWITCHES: dict[str, Dags] = {
-    "A": Dags((CLOUD,), (DEPRECATED,)),
-    # A hybrid runs both pipelines: the legacy one goes on, under its name of today.
-    "B": Dags((CLOUD, LEGACY), (DEPRECATED,)),
-    "C": Dags((LEGACY,), (DEPRECATED,)),
-}
-"""Which DAGs a migration path has on, and which off; the others stay as they are."""
 
 ASK_AIRFLOW = ("s20-cloud-dag", "s20-sources", "s20-test", "s20-legacy-dag", "s20-legacy-run")
 """Steps that switch, write or start something there."""
@@ -52,29 +43,32 @@ class PipelineConfiguration(Phase):
         profile, option, apply: as `Phase` takes them.
 
     Raises:
-        UsageError: there is no such option, or a DAG file cannot be read.
-        ConnectionFailed: with `apply`, Airflow is not up, or does not answer.
+        UsageError: there is no such option, or a DAG file is missing or cannot be read.
+        ConnectionFailed: with `apply`, the profile's Airflow is not up, or does not answer.
     """
 
     def __init__(self, profile: str, *, option: str = "A", apply: bool | None) -> None:
         super().__init__(profile, option, apply=apply)
-        self.switches = SWITCHES[option]
-        self.pipeline = LEGACY if option == "C" else CLOUD
-        """The DAG that is tried."""
-        self._files = {dag.name: dag for dag in dag_files.read()}
-        self._sources = data_sources.read()
+        dags = self.settings.dags
+        self.switches: Switches = configured(dags, option)
+        self.pipeline = next(iter(dags.legacy if option == "C" else dags.modern), "")
+        """The DAG that is tried; empty where the profile names none."""
+        wanted = (*self.switches.off, *self.switches.on)
+        found = dag_files.read(self.settings.path(dags.folder), wanted) if dags.folder else ()
+        self._files = {dag.name: dag for dag in found}
+        self._sources = data_sources.data_sources(self.settings)
         own = [step for step in ASK_AIRFLOW if self.has(step) and step not in self.absent]
         self._airflow: Airflow | None = self._reached() if self.apply and own else None
         self._tasks: list[Task] = []
         self._log: dict[str, list[str]] = {}
-        for name in (*self.switches.on, *self.switches.off):
-            if name not in self._files:
-                why = f"no file in {dag_files.FOLDER.name} has it"
-                raise UsageError("find a DAG", on=name, why=why, next_step="put its file back")
 
     def files(self) -> pd.DataFrame:
-        """The project's DAGs as their files say, and what this path does with each."""
-        rows = [(d.name, self._wanted(d.name) or "stays as it is", d.schedule, d.file) for d in self._files.values()]
+        """The pipeline's DAGs as their files say, and what this path does with each."""
+        named = dict.fromkeys((*self.switches.off, *self.switches.on)) | self._files
+        rows = [
+            (name, self._wanted(name) or "stays as it is", dag.schedule if dag else "", dag.file if dag else "")
+            for name, dag in sorted(named.items())
+        ]
         return frame(rows, "dag", "on this path", "schedule", "file")
 
     @part_of("s20-cloud-dag")
@@ -93,13 +87,13 @@ class PipelineConfiguration(Phase):
         require(switched, "s20-cloud-gate", apply=self.apply)
         value = data_sources.told(self.settings, self._sources)
         rows = [
-            (name, source.what, source.access, data_sources.address(source, self.settings), ", ".join(source.used_by))
+            (name, source.what, source.access, data_sources.address(source, self.settings))
             for name, source in self._sources.items()
         ]
         plan = plan_step(
             "s20-sources",
-            f"write Airflow's variable {data_sources.VARIABLE}: profile {self.settings.profile} and these names, no secret",
-            rows, "source", "what", "access", "where", "used by",
+            f"write Airflow's variable {self._variable}: profile {self.settings.profile} and these names, no secret",
+            rows, "source", "what", "access", "where",
             cost=COST, totals={"data_sources": len(rows), "characters": len(value)},
         )  # fmt: skip
         with self.step("s20-sources", {"value": value}, probe=self._is_told) as step:
@@ -107,7 +101,7 @@ class PipelineConfiguration(Phase):
                 return self.shown(step, plan)
             if not step.skipped:
                 self._tell(value)
-                step.result = {"variable": data_sources.VARIABLE, "plan_sha256": plan.result()["plan_sha256"]}
+                step.result = {"variable": self._variable, "plan_sha256": plan.result()["plan_sha256"]}
         return plan.objects
 
     @part_of("s20-sources-gate")
@@ -153,12 +147,16 @@ class PipelineConfiguration(Phase):
     def summary(self) -> str:
         """One sentence."""
         on, off = ", ".join(self.switches.on), ", ".join(self.switches.off)
-        if self.apply and self._airflow is None:
-            return "CONFIGURED ELSEWHERE: this run has switched, told and started nothing"
+        if (reason := self.absent.get("s20-milestone")) or (self.apply and self._airflow is None):
+            return f"NOT CONFIGURED HERE: {reason or 'this run has switched, told and started nothing'}"
         if self._airflow is None:
             return f"REHEARSED: {on} would be on and {off} off, and {self.pipeline} would run once"
         seconds = sum(task.seconds or 0.0 for task in self._tasks)
         return f"CONFIGURED: {on} on, {off} off in {self._airflow.address}; {self.pipeline} ran {len(self._tasks)} tasks in {seconds:.0f} s"
+
+    @property
+    def _variable(self) -> str:
+        return self.settings.dags.variable or ""
 
     @property
     def _connected(self) -> Airflow:
@@ -185,23 +183,26 @@ class PipelineConfiguration(Phase):
                 return self.shown(step, self._plan_switches(name))
             if not step.skipped:
                 self.switches.switch(self._connected)
-                if self.option == "C":  # which has no step for its data sources
+                if self.option == "C" and self._variable:  # which has no step for its data sources
                     self._tell(data_sources.told(self.settings, self._sources))
                 step.result = {"dags": self.switches.states(self._connected)}
         rows = ((dag, "enabled" if on else "disabled") for dag, on in step.result["dags"].items())
         return frame(rows, "dag", "state")
 
     def _plan_switches(self, name: str) -> StepPlan:
-        dags = [self._files[dag] for dag in (*self.switches.off, *self.switches.on)]
+        rows = [
+            (name, self._wanted(name), dag.file if dag else "", dag.schedule if dag else "")
+            for name in (*self.switches.off, *self.switches.on)
+            for dag in (self._files.get(name),)
+        ]
         return plan_step(
-            name, "switch DAGs in Airflow, which a rehearsal does not ask how they stand",
-            [(dag.name, self._wanted(dag.name), dag.file, dag.schedule) for dag in dags], "dag", "action", "file", "schedule",
+            name, "switch DAGs in Airflow, which a rehearsal does not ask how they stand", rows, "dag", "action", "file", "schedule",
             cost=COST, totals={"to_enable": len(self.switches.on), "to_disable": len(self.switches.off)},
         )  # fmt: skip
 
     def _tell(self, value: str) -> None:
-        description = "Data sources of the sales DAGs, by name; written by runbook 20."
-        self._connected.set_variable(data_sources.VARIABLE, value, description=description)
+        description = "Data sources of the pipeline's DAGs, by name; written by runbook 20."
+        self._connected.set_variable(self._variable, value, description=description)
 
     def _switched(self, name: str) -> Token:
         return self.check(name, self._look_at_dags, inputs={"airflow": self._address}, acted=True)
@@ -233,10 +234,9 @@ class PipelineConfiguration(Phase):
         if switch not in self.absent:
             yield from self._look_at_dags()
         told = switch if self.option == "C" else "s20-sources"
-        if told not in self.absent and self._connected.variable(data_sources.VARIABLE) != data_sources.told(
-            self.settings, self._sources
-        ):
-            yield stop(data_sources.VARIABLE, "Airflow has other data sources", "run this notebook again")
+        wanted = data_sources.told(self.settings, self._sources)
+        if self._variable and told not in self.absent and self._connected.variable(self._variable) != wanted:
+            yield stop(self._variable, "Airflow has other data sources", "run this notebook again")
         if run in self.absent:
             return
         bad = [task.name for task in self._tasks if task.state != "success"]
@@ -247,8 +247,9 @@ class PipelineConfiguration(Phase):
     def _run(self, name: str) -> pd.DataFrame:
         with self.step(name, {"dag": self.pipeline, "airflow": self._address}, CHECK) as step:
             if not self.apply:
-                run = (self.pipeline, "run once", self._files[self.pipeline].description)
-                cost = "what its commands cost: see the plans of phase 30" if self.pipeline == CLOUD else COST
+                file = self._files.get(self.pipeline)
+                run = (self.pipeline, "run once", file.description if file else "")
+                cost = COST if self.option == "C" else "what its tasks cost: see the plans of phase 30"
                 what = "start one run in Airflow and follow it to its end"
                 columns = ("dag", "action", "description")
                 return self.shown(step, plan_step(name, what, [run], *columns, cost=cost, totals={"runs": 1}))
@@ -278,16 +279,16 @@ class PipelineConfiguration(Phase):
 
     def _is_switched(self, load_id: str, result: Mapping[str, Any]) -> Found:
         found = self.switches.probe(self._connected, self._address)
-        if self.option == "C" and found.answer == "done":
+        if self.option == "C" and self._variable and found.answer == "done":
             told = self._is_told(load_id, result)
             return replace(told, how=f"{found.how}; {told.how}", result=found.result)
         return found
 
     def _is_told(self, load_id: str, result: Mapping[str, Any]) -> Found:
-        value, wanted = self._connected.variable(data_sources.VARIABLE), data_sources.told(self.settings, self._sources)
+        value, wanted = self._connected.variable(self._variable), data_sources.told(self.settings, self._sources)
         if value != wanted:
             return Found("not done", f"{self._address} has {'other' if value else 'no'} data sources")
-        return Found("done", f"{self._address} has these data sources", {"variable": data_sources.VARIABLE})
+        return Found("done", f"{self._address} has these data sources", {"variable": self._variable})
 
 
 def _say(line: str) -> None:

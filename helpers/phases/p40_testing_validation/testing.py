@@ -24,8 +24,8 @@ from helpers.phases.common.plan import compute_cost, plan_step
 from helpers.phases.common.subject import Answer, Box, show_failing
 from helpers.pipelines import downstream, functional
 from helpers.pipelines.downstream import Listed
+from helpers.pipelines.figures import FiguresReport
 from helpers.pipelines.full_run import PipelineRun, Stage
-from helpers.pipelines.parity import ParityReport
 from helpers.progress import Progress, progress
 
 END_TO_END = ("s40-full-run", "s40-output", "s40-alerts", "s40-downstream")
@@ -40,21 +40,24 @@ class TestingValidation(Boxes):
 
     def functional(self) -> pd.DataFrame:
         """Runs the functional tests; a row a test."""
-        file = self.subject.tests
+        tests = self.settings.tests
 
         def act(told: Progress) -> Answer:
-            cases = functional.run(self.settings, file)
-            rows = [(case.name, case.outcome, round(case.seconds, 1), case.message) for case in cases]
+            done = functional.run(self.settings, self.option)
+            rows = [(case.name, case.outcome, round(case.seconds, 1), case.message) for case in done.cases]
+            report = {"command": list(tests.command), **vars(done), "cases": [vars(case) for case in done.cases]}
+            failed = sum(case.outcome == "failed" for case in done.cases)
             return Answer(
-                frame(rows, "test", "outcome", "seconds", "message"), functional_findings(cases, file.name),
-                {"tests": len(cases), "failed": sum(case.outcome == "failed" for case in cases)},
-                ("functional", [vars(case) for case in cases]),
+                frame(rows, "test", "outcome", "seconds", "message"), functional_findings(done),
+                {"tests": len(done.cases), "failed": failed, "exit_code": done.exit_code}, ("functional", report),
             )  # fmt: skip
 
-        rows = [(name, "scratch data, removed again") for name in functional.names(file)]
-        what = f"run the functional tests on the stack of profile {self.settings.profile}, over generated orders"
-        cost, totals = compute_cost(self.settings), {"tests": len(rows)}
-        plan = plan_step("s40-functional", what, rows, "test", "where", cost=cost, totals=totals)
+        rows = [
+            (functional.shown(tests.command), str(tests.report or functional.REPORT), f"{tests.timeout_seconds:g} s")
+        ]
+        what = f"run the functional tests of profile {self.settings.profile}; they reach its source and its targets"
+        cost, totals = compute_cost(self.settings), {"commands": 1}
+        plan = plan_step("s40-functional", what, rows, "command", "report", "at most", cost=cost, totals=totals)
         return self.take("s40-functional", Box(plan, act))
 
     def performance(self) -> pd.DataFrame:
@@ -78,7 +81,7 @@ class TestingValidation(Boxes):
         totals = self._benchmark.totals().reset_index()
         return charts.seconds_by_volume(
             [f"{row['pipeline']}: {row['engine']}" for _, row in totals.iterrows()],
-            [f"{row['volume']} ({row['order lines']:,} lines)" for _, row in totals.iterrows()],
+            [f"{row['volume']} ({row['rows']:,} rows)" for _, row in totals.iterrows()],
             [float(seconds) for seconds in totals["seconds"]],
         )
 
@@ -91,12 +94,12 @@ class TestingValidation(Boxes):
         return self._failing("s40-quality", show_failing(()))
 
     def parity(self) -> pd.DataFrame:
-        """Compares every legacy aggregate with what it should be; a row an aggregate."""
+        """Compares every figure of the source with what it should be; a row a figure."""
         return self.take("s40-parity")
 
     def differences(self) -> pd.DataFrame:
-        """Of the parity: the first figures that differ; empty when none do."""
-        return self._failing("s40-parity", ParityReport("", "", "", ()).differing())
+        """Of the parity: the first numbers that differ; empty when none do."""
+        return self._failing("s40-parity", FiguresReport("", "", "", ()).differing())
 
     def full_run(self) -> pd.DataFrame:
         """Runs the whole pipeline once, by Airflow where it is up; a row a stage."""

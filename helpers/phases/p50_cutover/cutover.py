@@ -29,7 +29,7 @@ from helpers.model.globs import left_by_profile
 from helpers.model.places import place
 from helpers.phases.common import earlier, switches
 from helpers.phases.common.plan import StepPlan, plan_step
-from helpers.phases.common.switches import Dags, Switching, plan_change, plan_tables
+from helpers.phases.common.switches import Switches, Switching, cut_over, plan_change, plan_tables
 from helpers.platforms import postgres
 from helpers.platforms.dns import Record
 from helpers.platforms.s3 import Bucket
@@ -59,10 +59,7 @@ class Cutover(Switching):
         self._snapshot: Snapshot | None = None
         self._found: Catalog | None = None
         self._plan = pd.DataFrame()
-        limits = self.settings.cutover
-        self._dags = Dags(on=limits.modern_dags, off=limits.legacy_dags)
-        if self._refreshes:
-            self._dags = Dags(on=(*limits.legacy_dags, *limits.modern_dags), off=())
+        self._dags = cut_over(self.settings.dags, option)
 
     @property
     def _refreshes(self) -> bool:
@@ -258,9 +255,13 @@ class Cutover(Switching):
         if self._refreshes:
             across = "foreign key between the sides: nobody enforces it afterwards"
             rows += [(f"{a} → {b}", across, "") for a, b in hybrid.split(self.settings).references]
-        legacy = ("stay on", "") if self._refreshes else ("switch off", "rollback: on")
-        rows += [(dag, *legacy) for dag in limits.legacy_dags]
-        rows += [(dag, "switch on", "rollback: off") for dag in limits.modern_dags]
+        undone = switches.rolled_back(self.settings.dags)
+        for dag in (*self._dags.off, *self._dags.on):
+            then = "on" if dag in undone.on else "off" if dag in undone.off else "as it is"
+            if self._refreshes and dag in self.settings.dags.legacy:
+                rows.append((dag, "stay on", ""))
+            else:
+                rows.append((dag, f"switch {'on' if dag in self._dags.on else 'off'}", f"rollback: {then}"))
         rows += switches.record_weights(dns, dns.steps if dns else ())
         too_bad = "more: back to the old side"
         rows.append(("threshold: failed queries", f"at most {limits.max_error_rate:.1%} of {limits.probes}", too_bad))
@@ -322,7 +323,7 @@ class Cutover(Switching):
             if why := found.exceeds(self.settings.cutover):
                 record.lead(0)
                 if scheduler := switches.connect_scheduler(self.settings):
-                    Dags(on=(), off=self._dags.on).switch(scheduler)
+                    Switches(on=(), off=self.settings.dags.modern).switch(scheduler)
                 gate(
                     "s50-traffic", False, evidence={"at": f"{share} %", "why": why, "now": str(record.weights())},
                     next_step="the readers are on the old side again, which is frozen still: "

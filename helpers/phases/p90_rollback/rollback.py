@@ -21,7 +21,7 @@ from helpers.ledger.folders import report_path
 from helpers.ledger.gate import Token, gate, require
 from helpers.ledger.steps import Found
 from helpers.phases.common import earlier, switches
-from helpers.phases.common.switches import Dags, Switching, plan_change
+from helpers.phases.common.switches import Switches, Switching, plan_change, rolled_back
 from helpers.phases.p50_cutover.cutover import APPROVED, former_settings
 from helpers.platforms import postgres
 from helpers.progress import progress
@@ -38,9 +38,7 @@ class Rollback(Switching):
     def __init__(self, profile: str, option: str = "A", *, apply: bool | None) -> None:
         super().__init__(profile, option, apply=apply)
         self._plan: RollbackPlan | None = None
-        limits = self.settings.cutover
-        self._modern_off = Dags(on=(), off=limits.modern_dags)
-        self._legacy_on = Dags(on=limits.legacy_dags, off=())
+        self._dags = rolled_back(self.settings.dags)
 
     def preflight(self) -> Token:
         """What this run has cut over, and that people have approved its way back with it."""
@@ -76,7 +74,7 @@ class Rollback(Switching):
     def stop_writers(self, cut_over: Token) -> pd.DataFrame:
         """Switches the new pipeline off, so that the target stands still."""
         require(cut_over, CUT_OVER, apply=self.apply)
-        return self.switch_dags("s90-modern-dag", self._modern_off)
+        return self.switch_dags("s90-modern-dag", Switches(on=(), off=self._dags.off))
 
     def notify(self, cut_over: Token) -> pd.DataFrame:
         """Tells the stakeholders; says so where nobody was told."""
@@ -161,7 +159,7 @@ class Rollback(Switching):
     def start_legacy(self, equal: Token) -> pd.DataFrame:
         """Switches the former pipeline on again, now that the source takes its writes."""
         require(equal, EQUAL, apply=self.apply)
-        return self.switch_dags("s90-legacy-dag", self._legacy_on)
+        return self.switch_dags("s90-legacy-dag", Switches(on=self._dags.on, off=()))
 
     def immediate(self) -> Token:
         """Whether readers, pipelines and people are where the checklist's immediate actions want them."""
@@ -210,9 +208,8 @@ class Rollback(Switching):
             yield note("the differences", f"{kinds}: tried out in a transaction that was rolled back")
 
     def _look_at_the_old_side(self) -> Iterator[Finding]:
-        dags = Dags(on=self._legacy_on.on, off=self._modern_off.off)
         yield from self.check_switches(
-            0, dags, "run this notebook again", readers="s90-traffic", scheduler="s90-modern-dag"
+            0, self._dags, "run this notebook again", readers="s90-traffic", scheduler="s90-modern-dag"
         )
         yield from self.found.get("s90-notify", ())
 

@@ -13,7 +13,7 @@ from typing import Literal
 import polars as pl
 
 from helpers.errors import SourceRefused, UsageError
-from helpers.pipelines import legacy
+from helpers.pipelines.sample import legacy
 from helpers.pipelines.sample.order_columns import COLUMNS, NEEDED, REQUIRED, WHAT, as_option
 from helpers.pipelines.sample.order_file import BadRow, OrderFile, open_orders
 from helpers.pipelines.sample.sample import copy_csv, to_csv

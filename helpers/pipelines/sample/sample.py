@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from helpers.errors import UsageError
-from helpers.pipelines import legacy
+from helpers.pipelines.sample import legacy
 from helpers.pipelines.sample.sample_rows import STORES, Rows
 
 GENERATOR = 1  # counts up whenever equal orders and seed no longer give equal rows

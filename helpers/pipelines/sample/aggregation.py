@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg2
 
 from helpers.errors import UsageError
-from helpers.pipelines import legacy
+from helpers.pipelines.sample import legacy
 from helpers.platforms import postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.settings import Source

@@ -1,4 +1,4 @@
-"""Parity is exact: it finds one cent in one cell of one day, whatever side it is on, and no difference where there is none.
+"""Figures are exact: a comparison finds one cent in one cell of one day, whatever side it is on, and no difference where there is none.
 
 It would catch a comparison that goes through floats, joins instead of pairing (and so loses rows of one side), takes the
 source's later changes for faults of the mart, or calls an empty source equal.
@@ -19,12 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import export as exporting
-from helpers.errors import LoadError, UsageError
-from helpers.pipelines import parity
-from helpers.pipelines.parity import AGGREGATES, Aggregate, ParityReport
+from helpers.errors import LoadError, MigrationError
+from helpers.phases.common.box_findings import figure_findings
+from helpers.pipelines import figures
+from helpers.pipelines.figures import FigureReport, FiguresReport
 from helpers.pipelines.sample.scratch import scratch
 from helpers.platforms import postgres
-from helpers.settings import Settings
+from helpers.settings import Figure, Settings
 
 TYPES = {
     "day": "DATE", "month": "DATE", "order_date": "DATE", "region": "VARCHAR", "category": "VARCHAR", "product_id": "VARCHAR",
@@ -58,16 +59,19 @@ class Sides:
         """The marts as they should be: what PostgreSQL holds, in types that are exact."""
         with closing(duckdb.connect(str(self.file))) as duck, postgres.reading(self.settings.source) as cursor:
             duck.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.settings.marts_schema}"')
-            for each in AGGREGATES:
-                names = each.key + each.columns
-                columns = ", ".join(f"{name} {TYPES.get(name, 'BIGINT')}" for name in names)
-                table = f'"{self.settings.marts_schema}".{each.name}'
+            for name, figure in self.settings.figures.items():
+                cursor.execute((figure.query or "").replace("{", "public.").replace("}", ""))
+                names = [column.name for column in cursor.description]
+                columns = ", ".join(f"{column} {TYPES.get(column, 'BIGINT')}" for column in names)
+                table = f'"{self.settings.marts_schema}".{name}'
                 duck.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
-                cursor.execute(each.query(f"public.{each.name}"))
                 duck.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))})", cursor.fetchall())
 
-    def compare(self, *aggregates: Aggregate) -> ParityReport:
-        return parity.compare(self.settings, file=self.file, aggregates=aggregates or AGGREGATES)
+    def compare(self, *names: str, **more: Any) -> FiguresReport:
+        """Of the sample's figures those named, and further ones."""
+        own = self.settings.figures | {name: Figure.model_validate(figure) for name, figure in more.items()}
+        settings = replace(self.settings, values=self.settings.values.model_copy(update={"figures": own}))
+        return figures.compare(settings, file=self.file, names=names or tuple(more))
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +93,8 @@ def test_the_same_is_equal(sides: Sides) -> None:
     report = sides.compare()
     assert report.equal
     assert not report.differences
-    assert all(each.rows_legacy == each.rows_other > 0 and each.figures for each in report.aggregates)
-    assert list(report.frame()["verdict"]) == ["equal"] * len(AGGREGATES)
+    assert all(each.rows_source == each.rows_other > 0 and each.numbers for each in report.figures)
+    assert list(report.frame()["verdict"]) == ["equal"] * len(sides.settings.figures)
 
 
 def test_one_cent_is_found_at_its_day_and_column(sides: Sides) -> None:
@@ -99,11 +103,11 @@ def test_one_cent_is_found_at_its_day_and_column(sides: Sides) -> None:
     report = sides.compare()
     (found,) = report.differences
     assert not report.equal
-    assert (found.aggregate, found.kind, found.column) == ("sales_daily", "changed", "sales")
-    assert found.legacy and found.other
-    assert Decimal(found.other) - Decimal(found.legacy) == Decimal("0.01")
+    assert (found.figure, found.kind, found.column) == ("sales_daily", "changed", "sales")
+    assert found.source and found.other
+    assert Decimal(found.other) - Decimal(found.source) == Decimal("0.01")
     assert f"day={found.key['day']}" in str(found)
-    assert found.legacy in str(found)
+    assert found.source in str(found)
     assert list(report.differing()["column"]) == ["sales"]
 
 
@@ -121,21 +125,21 @@ def test_a_row_too_few_too_many_or_twice_is_found(sides: Sides, statement: str, 
     sides.mart("CREATE TABLE product_ranking AS SELECT rank, product_id, category, quantity, sales FROM ordered")
     sides.mart(statement)
     (found,) = sides.compare().differences
-    assert (found.aggregate, found.kind) == ("product_ranking", kind)
+    assert (found.figure, found.kind) == ("product_ranking", kind)
 
 
 def test_a_null_is_no_zero(sides: Sides) -> None:
     sides.mart("UPDATE sales_monthly SET profit = 0 WHERE profit IS NULL")
-    before = sides.compare(AGGREGATES[1])
+    before = sides.compare("sales_monthly")
     sides.mart("UPDATE sales_monthly SET profit = NULL WHERE month = (SELECT max(month) FROM sales_monthly)")
-    after = sides.compare(AGGREGATES[1])
+    after = sides.compare("sales_monthly")
     assert len(after.differences) > len(before.differences)
     assert after.differences[-1].other is None
 
 
 def test_an_average_is_compared_to_the_cent(sides: Sides) -> None:
     sides.mart("UPDATE sales_monthly SET average_order = average_order - 0.01 WHERE rowid = 0")
-    (found,) = sides.compare(AGGREGATES[1]).differences
+    (found,) = sides.compare("sales_monthly").differences
     assert found.column == "average_order"
 
 
@@ -154,27 +158,92 @@ def test_what_the_source_changed_after_the_export_is_named_apart(sides: Sides) -
     )
     sides.legacy(changed.format("+"))
     try:
-        report = sides.compare(AGGREGATES[0])
+        report = sides.compare("sales_daily")
         (found,) = report.differences
         assert found.since and report.equal
         assert "after the export" in str(found)
         sides.mart("UPDATE sales_daily SET lines = lines + 1 WHERE day = (SELECT max(day) FROM sales_daily)")
-        report = sides.compare(AGGREGATES[0])
+        report = sides.compare("sales_daily")
         assert not report.equal
         assert {d.column for d in report.differences if not d.since} == {"lines"}
     finally:
         sides.legacy(changed.format("-"))
 
 
-def test_an_aggregate_that_the_source_lacks_is_an_error(sides: Sides) -> None:
-    with pytest.raises(UsageError, match="no_such_aggregate"):
-        sides.compare(Aggregate("no_such_aggregate", ("day",), ("sales",)))
+@pytest.mark.parametrize(
+    ("figure", "says"),
+    [
+        ({"query": "SELECT 1 AS n FROM {no_such_table}"}, "no such table or view"),
+        ({"query": "SELECT 1 AS n FROM {stores}"}, "neither a mart nor a migrated table"),
+        ({"query": "SELECT lines FROM {sales_daily}", "key": ["day"]}, "no day"),
+        ({"query": "DELETE FROM {sales_daily}"}, "no single query"),
+        ({"query": "SELECT 1 AS n FROM {sales_daily}; SELECT 2 AS n"}, "no single query"),
+        ({"query": "WITH gone AS (DELETE FROM {sales_daily} RETURNING day) SELECT count(*) AS n FROM gone"}, "no single query"),
+        ({"source": "SELECT 1 AS n", "target": "DROP TABLE {sales_daily}"}, "no single query"),
+        ({"source": "SELECT 1 AS n", "target": "SELECT 1 AS m"}, "the source gives n, the other side m"),
+        ({"query": "no/such/file.sql"}, "No such file"),
+        ({"source": "INSERT INTO public.stores SELECT * FROM public.stores", "target": "SELECT 1 AS n"}, "syntax|read-only"),
+    ],
+)  # fmt: skip
+def test_a_figure_that_cannot_be_asked_is_refused(sides: Sides, figure: dict[str, Any], says: str) -> None:
+    with pytest.raises(MigrationError, match=says):
+        sides.compare(wrong=figure)
+    assert sides.compare("sales_daily").equal
+
+
+def test_a_total_needs_no_key_and_words_of_postgresql_are_translated(sides: Sides) -> None:
+    report = sides.compare(
+        total={"query": "SELECT count(*) FILTER (WHERE day >= '2000-01-01'::date)::int AS \"Days\", sum(sales) AS sales FROM {sales_daily} d"},
+        sides={"source": "SELECT sum(s.sales) AS sales FROM {public.sales_daily} s", "target": "SELECT sum(sales) AS sales FROM {sales_daily}"},
+    )  # fmt: skip
+    assert [each.verdict for each in report.figures] == ["equal", "equal"]
+    assert report.figures[0].numbers == 2
+
+
+def test_a_tolerance_takes_what_it_says_and_no_more(sides: Sides) -> None:
+    sides.mart("UPDATE sales_daily SET sales = sales + 0.01 WHERE day = (SELECT max(day) FROM sales_daily)")
+    asked = {"query": "SELECT sum(sales) AS sales FROM {sales_daily}", "reason": "cents of a test"}
+    for tolerance, verdict in ((0.001, "different"), (100, "equal")):
+        (found,) = sides.compare(near={**asked, "tolerance": {"sales": tolerance}}).figures
+        assert (found.verdict, found.within) == (verdict, int(verdict == "equal"))
+        assert found.reason == "cents of a test"
+    sides.mart("UPDATE sales_daily SET sales = NULL")
+    (found,) = sides.compare(near={**asked, "tolerance": {"sales": 100}}).figures
+    assert found.verdict == "different", "NULL is near nothing"
+
+
+def test_a_float_is_compared_where_a_tolerance_says_how_far(sides: Sides) -> None:
+    query = "SELECT avg(sales::float8) AS average FROM {sales_daily}"
+    with pytest.raises(LoadError, match=r"give figures\.wide\.tolerance"):
+        sides.compare(wide={"query": query})
+    near = {"query": query, "tolerance": {"average": 0.000001}, "reason": "two engines add up in another order"}
+    assert sides.compare(wide=near).equal
+
+
+@pytest.mark.parametrize(
+    ("figure", "says"),
+    [
+        ({"query": "SELECT 1 AS n", "source": "SELECT 1 AS n", "target": "SELECT 1 AS n"}, "either query"),
+        ({"source": "SELECT 1 AS n"}, "source and target"),
+        ({"query": "SELECT 1 AS n", "tolerance": {"n": 1}}, "needs a reason"),
+        ({"query": "SELECT 1 AS n", "reason": "none"}, "without a tolerance"),
+        ({"query": "SELECT 1 AS n", "key": ["n"], "tolerance": {"n": 1}, "reason": "r"}, "column of the key"),
+    ],
+)
+def test_a_figure_that_contradicts_itself_is_refused(figure: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Figure.model_validate(figure)
 
 
 def test_nothing_against_nothing_is_not_equal() -> None:
-    empty = parity.AggregateReport("sales_daily", 0, 0, 0, ())
-    assert not ParityReport("DuckDB", "0/0", "", (empty,)).equal
-    assert not ParityReport("DuckDB", "0/0", "", ()).equal
+    empty = FigureReport("sales_daily", 0, 0, 0, ())
+    assert empty.verdict == "no rows"
+    assert not FiguresReport("DuckDB", "0/0", "", (empty,)).equal
+    assert not FiguresReport("DuckDB", "0/0", "", ()).equal
+    assert [each.severity for each in figure_findings(FiguresReport("DuckDB", "0/0", "", (empty,)))] == [
+        "warning",
+        "stop",
+    ]
 
 
 _NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**15), max_value=10**15)
@@ -192,4 +261,4 @@ def test_a_whole_number_is_the_same_as_an_integer_and_as_a_decimal(number: int) 
     assert _text(number) == _text(Decimal(number))
 
 
-_text: Callable[[Any], str] = lambda value: parity._text(AGGREGATES[0], "sales", value) or ""  # noqa: E731
+_text: Callable[[Any], str] = lambda value: figures._number(value)  # noqa: E731
