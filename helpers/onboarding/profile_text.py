@@ -38,9 +38,10 @@ def compose(
         *_source(name, source, seen),
         *_places(name, bucket),
         *_tables(name, seen),
-        *_masks(name, seen),
+        *_matches(name, seen),
         *_policies(name, seen),
         *_compliance(name, seen),
+        *_cutover(name),
         *_parts(name, parts),
     ]
     return "\n".join(lines) + "\n"
@@ -131,7 +132,7 @@ def _tables(name: str, seen: Seen) -> Iterator[str]:
         yield f"#   {label:<{widest}}  {rows}{''.join(f'  ({note})' for note in notes)}".rstrip()
     if seen.catalog.left_out:
         yield f"# {len(seen.catalog.left_out):,} objects stay behind (views, sequences and the like); `runbook assess --profile {name}` names each."
-    clashing, renamed = catalog_of.clashing_schemas(seen.catalog.tables), catalog_of.renamed(seen.catalog.tables)
+    clashing = catalog_of.clashing_schemas(seen.catalog.tables)
     first = seen.catalog.tables[0]
     yield "" if clashing else f"#[profiles.{name}.tables]"
     if clashing:
@@ -142,9 +143,6 @@ def _tables(name: str, seen: Seen) -> Iterator[str]:
         yield '#schema = "{schema}"                # each into a schema of its own name; without it, all into one'
     yield f'#exclude = {{ {quoted(str(first))} = "why it does not move" }}'
     yield f'#stay = {{ {quoted(str(first))} = "why it stays in PostgreSQL, on option B" }}'
-    for label, own in renamed.items():
-        yield "# A target takes no such name, or takes it for another table's."
-        yield from (f"[profiles.{name}.tables.match.{quoted(label)}]", f"name = {quoted(own)}")
 
 
 def _rows(counted: int) -> str:
@@ -152,23 +150,32 @@ def _rows(counted: int) -> str:
     return f"{counted:,}" if counted else "?"
 
 
-def _masks(name: str, seen: Seen) -> Iterator[str]:
-    masked = [(table, columns) for table in seen.catalog.tables if (columns := _personal(table, seen.personal))]
+def _matches(name: str, seen: Seen) -> Iterator[str]:
+    """What is said of single tables: another name where a target needs one, and masks as proposals."""
     renamed = catalog_of.renamed(seen.catalog.tables)
-    if not masked:
+    masked = {str(table): columns for table in seen.catalog.tables if (columns := _personal(table, seen.personal))}
+    if renamed:
+        yield ""
+        yield "# Tables whose names a target refuses, or takes for another table's."
+        for label, own in renamed.items():
+            yield from (f"[profiles.{name}.tables.match.{quoted(label)}]", f"name = {quoted(own)}")
+            yield from _masks(masked.pop(label, []))
+    if masked:
+        yield ""
+        yield "# Columns that look like personal data by their names. A mask takes the place of every value; `omit` leaves a column out."
+        for label, columns in masked.items():
+            yield f"#[profiles.{name}.tables.match.{quoted(label)}]"
+            yield from _masks(columns)
+
+
+def _masks(columns: Sequence[Column]) -> Iterator[str]:
+    if not columns:
         return
-    yield ""
-    yield "# Columns that look like personal data by their names. A mask takes the place of every value; `omit` leaves a column out."
-    for table, columns in masked:
-        if str(table) not in renamed:
-            yield f"#[profiles.{name}.tables.match.{quoted(str(table))}]"
-        else:
-            yield f"# … below [profiles.{name}.tables.match.{quoted(str(table))}]:"
-        if can := {column.name: how for column in columns if (how := _mask(column))}:
-            yield f"#mask = {_value(can)}"
-        if rest := [column.name for column in columns if column.name not in can]:
-            yield f"#omit = {_value(rest)}"
-        yield '#reason = "who reads the figures need not know the people"'
+    if can := {column.name: how for column in columns if (how := _mask(column))}:
+        yield f"#mask = {_value(can)}"
+    if rest := [column.name for column in columns if column.name not in can]:
+        yield f"#omit = {_value(rest)}"
+    yield '#reason = "who reads the figures need not know the people"'
 
 
 def _policies(name: str, seen: Seen) -> Iterator[str]:
@@ -190,6 +197,14 @@ def _compliance(name: str, seen: Seen) -> Iterator[str]:
         yield "#personal = [       # settled: these may move"
         yield from (f"#{quoted(column)}," for column in seen.personal)
         yield "#]"
+
+
+def _cutover(name: str) -> Iterator[str]:
+    variable = f"{name.upper().replace('-', '_')}_APP_PASSWORD"
+    yield ""
+    yield "# Option A freezes the source (phase 50), and tries the freeze as the role by which the application writes: docs/rights.md."
+    yield from (f"#[profiles.{name}.cutover]", f"#application = {quoted(f'{name}_app')}")
+    yield f"#application_password = {{ env = {quoted(variable)} }}"
 
 
 def _parts(name: str, parts: Parts) -> Iterator[str]:
