@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from helpers.platforms import postgres
-from helpers.settings import Source
+from helpers.settings import Settings, Source
 
 FOLDER = Path(__file__).with_name("pipelines") / "library"
 PROFILE = "library"
@@ -34,11 +34,16 @@ def url(source: Source) -> str:
     return f"postgresql://{source.user}:{secret}@{source.host}:{source.port}/{source.dbname}"
 
 
-def install(source: Source, folder: Path, *, more: str = "") -> dict[str, str]:
+def description() -> str:
+    """What the library's people write about their pipeline."""
+    return (FOLDER / "migration.toml").read_text(encoding="utf-8").replace('"python"', json.dumps(sys.executable))
+
+
+def install(settings: Settings, folder: Path, *, more: str = "") -> dict[str, str]:
     """Puts the library's parts into a folder of the test's own, with a migration.toml on the local stack.
 
     Args:
-        source: where `build` made the database.
+        settings: of a test: its source, where `build` made the database, and the places of its stage and targets.
         folder: what commands of the test run in.
         more: further tables of the profile, as TOML.
 
@@ -47,12 +52,15 @@ def install(source: Source, folder: Path, *, more: str = "") -> dict[str, str]:
     """
     for part in ("dbt", "airflow", "functional"):
         shutil.copytree(FOLDER / part, folder / part)
-    described = (FOLDER / "migration.toml").read_text(encoding="utf-8").replace('"python"', json.dumps(sys.executable))
+    shutil.copy(FOLDER / "nightly.py", folder)
+    source, own = settings.source, settings.values
     keys = {key: getattr(source, key) for key in ("host", "port", "dbname", "user")}
-    own = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
     (folder / "migration.toml").write_text(
-        f'[profiles.{PROFILE}]\nstack = "local"\n\n[profiles.{PROFILE}.source]\n{own}password = {{ env = "{PASSWORD}" }}\n\n'
-        f"{described}\n{more}",
+        f'[profiles.{PROFILE}]\nstack = "local"\n\n[profiles.{PROFILE}.source]\n{lines}password = {{ env = "{PASSWORD}" }}\n'
+        f'[profiles.{PROFILE}.stage]\nurl = "{own.stage.url}"\n[profiles.{PROFILE}.snowflake]\nschema = "{own.snowflake.schema_}"\n'
+        f'[profiles.{PROFILE}.databricks]\nschema = "{own.databricks.schema_}"\n\n'
+        f"{description()}\n{more}",
         encoding="utf-8",
     )
     secret = source.password.get_secret_value() if source.password else ""

@@ -16,8 +16,4 @@ with DAG(
     is_paused_upon_creation=False,
     tags=["library"],
 ):
-    BashOperator(
-        task_id="refresh_months",
-        bash_command='exec psql -v ON_ERROR_STOP=1 -c "SELECT loans.refresh_months()"',
-        append_env=True,
-    )
+    BashOperator(task_id="refresh_months", bash_command="exec python nightly.py", append_env=True)
