@@ -287,14 +287,14 @@ class _Check:
             f"parent.{theirs[there].sql} = child.{held[here].sql}"
             for here, there in zip(rule.columns, test.columns, strict=True)
         )
-        orphan = f"NOT EXISTS (SELECT 1 FROM {engine.relation(other)} AS parent WHERE {same})"
+        orphan = f"NOT EXISTS (SELECT 1 FROM (SELECT * FROM {engine.relation(other)}) AS parent WHERE {same})"
         conditions = [" AND ".join([*present, *_kept(rule.columns, held), orphan])]
         if test.full and len(present) > 1:
             # Apart from the others: Snowflake evaluates no correlated subquery under OR.
             conditions.append(f"({' OR '.join(present)}) AND NOT ({' AND '.join(present)})")
         counted = []
         for condition in conditions:
-            sql = f"SELECT COUNT(*) AS N FROM {engine.relation(self._table)} AS child WHERE {condition}"
+            sql = f"SELECT COUNT(*) AS N FROM (SELECT * FROM {engine.relation(self._table)}) AS child WHERE {condition}"
             ((count,),) = engine.rows(sql, doing=f"check that {rule.words}")
             counted.append((condition, int(count)))
         return counted
@@ -307,7 +307,7 @@ class _Check:
             f"{self._target.sql.shown(f'child.{self._held[name].sql}')} AS E{n}" for n, name in enumerate(names)
         )
         order = ", ".join(str(n + 1) for n in range(len(names)))
-        sql = f"SELECT {texts} FROM {self._target.relation(self._table)} AS child WHERE {condition} ORDER BY {order} LIMIT {EXAMPLES}"
+        sql = f"SELECT {texts} FROM (SELECT * FROM {self._target.relation(self._table)}) AS child WHERE {condition} ORDER BY {order} LIMIT {EXAMPLES}"
         return self._named(names, sql)
 
     def _named(self, names: Sequence[str], sql: str) -> tuple[dict[str, str | None], ...]:
