@@ -277,7 +277,7 @@ def test_the_delta_is_what_changed_and_nothing_else(migration: Any) -> None:
     kept = {str(t): t.files for t in first.tables}
     assert all(table.files == kept[str(table)] for table in final.tables if str(table) in delta.kept)
     load_plan = last_difference.plan_load(final, migration.bucket, migration.settings.snowflake, delta.changed)
-    assert {t.target for t in load_plan.tables} == {"sales", "fresh"}
+    assert {t.target.name for t in load_plan.tables} == {"sales", "fresh"}
     load.load(load_plan, load_id="f" * 32)
     assert last_difference.is_loaded(final, migration.bucket, migration.settings.snowflake, delta.changed, "f" * 32)[0]
     held_snapshots.release(taken)
