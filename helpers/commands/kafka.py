@@ -1,4 +1,4 @@
-"""`runbook kafka`: sale events."""
+"""`runbook kafka`: the topic of a pipeline's events, and the sample's events."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from helpers.commands.options import Profile, load_profile
 from helpers.commands.output import Answer, output, screen
 from helpers.progress import progress
 
-app = typer.Typer(no_args_is_help=True, help="Sale events: create the topic, send events, and write them to S3.")
+app = typer.Typer(no_args_is_help=True, help="Events: create the topic, send the sample's, and write a topic to S3.")
 
 Topic = Annotated[str | None, typer.Option(help="Topic; default: the profile's.")]
 
@@ -36,7 +36,7 @@ def topics(profile: Profile = None) -> Answer:
 def create_topic(topic: Topic = None, profile: Profile = None) -> Answer:
     """Create the topic; an existing one is not changed.
 
-    Example: runbook kafka create-topic --topic sales
+    Example: runbook kafka create-topic --topic orders
     """
     from helpers.platforms import kafka
 
@@ -60,11 +60,11 @@ def produce(
     topic: Topic = None,
     profile: Profile = None,
 ) -> Answer:
-    """Send the source's order lines as sale events. Sent twice, an order line makes two events with the same event_id.
+    """Send the order lines of the sample as events: other pipelines have producers of their own. Sent twice, an order line makes two events with the same event_id.
 
     Example: runbook kafka produce --events 1000
     """
-    from helpers.events.sale_events import sale_events
+    from helpers.pipelines.sample.sale_events import sale_events
     from helpers.platforms import kafka
 
     settings = load_profile(profile)

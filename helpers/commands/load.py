@@ -40,7 +40,7 @@ def load(
     With --run, a table that the target does not take is set aside and the others go on; `--only-failed --run NAME` loads it
     once its cause is mended, and keeps those that hold their rows.
 
-    Example: runbook load --target snowflake --source s3://your-bucket/migration/ --target-table sales_data
+    Example: runbook load --target snowflake --source s3://your-bucket/migration/ --target-table orders
     """
     from helpers import load as loading
     from helpers.export.resume import of_run

@@ -17,7 +17,7 @@ from helpers import export, load, verify
 from helpers.cutover import last_difference, later_writes, rollback
 from helpers.errors import GateClosed, UsageError
 from helpers.model.manifest import Manifest
-from helpers.pipelines.sample.scratch import scratch
+from helpers.pipelines.sample.scratch import AFTER_THE_EXPORT, scratch
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.scratch_folder import scratch_folder
@@ -27,12 +27,6 @@ from helpers.source import freeze, held_snapshots, snapshot
 Say = Callable[[str], None]
 
 NOT_REHEARSED = ("the switch of the DNS record", "the switch of the scheduler's DAGs")
-
-_AFTER_THE_EXPORT = (
-    "UPDATE public.customers SET notes = 'before the cutover' WHERE customer_id IN (SELECT min(customer_id) FROM public.customers)",
-    "DELETE FROM public.event_log WHERE ctid IN (SELECT ctid FROM public.event_log LIMIT 3)",
-)
-"""So that the final delta has something to carry."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +105,7 @@ def rehearse(
     with scratch(settings, orders=orders) as own, scratch_folder("rehearsal") as folder:
         with timed("migrate"):
             _migrated(own)
-        _write(own, *_AFTER_THE_EXPORT)
+        _write(own, *AFTER_THE_EXPORT)
         with timed("freeze"):
             frozen = freeze.plan_freeze(own.source)
             freeze.freeze(frozen, patience=5, end_writers=True)

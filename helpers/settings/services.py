@@ -24,13 +24,13 @@ class Airflow(Server):
 
 
 class Kafka(Server):
-    """The brokers of sale events, their topic, and where the events land."""
+    """The brokers of the pipeline's events, their topic, and where the events land."""
 
     bootstrap: Annotated[
         str | None, example("b-1.example.com:9096,b-2.example.com:9096", pattern=r"^[^,:\s]+:\d+(,[^,:\s]+:\d+)*$")
     ] = None
     """Some of the brokers."""
-    topic: str = Field(default="sales", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}$")
+    topic: Annotated[str, example("orders", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}$")]
     """The topic of the events."""
     partitions: int = Field(default=6, ge=1)
     """Of the topic, where we create it."""

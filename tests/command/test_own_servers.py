@@ -41,7 +41,7 @@ OWN: dict[str, tuple[str, dict[str, object], tuple[str, ...]]] = {
         {"account": "org-acc", "connect": {}}, (),
     ),
     "databricks": ('url = "sc://spark.example.com:15002"\nschema = "s"\n', {"engine": "spark", "delta_root": None}, ()),
-    "kafka": ('bootstrap = "b:9092"\nsecurity = "PLAINTEXT"\n', {"engine": "kafka", "bootstrap": "b:9092", "replicas": 1}, ()),
+    "kafka": ('bootstrap = "b:9092"\ntopic = "t"\nsecurity = "PLAINTEXT"\n', {"engine": "kafka", "bootstrap": "b:9092", "replicas": 1}, ()),
     "aws": ('endpoint = "http://127.0.0.1:5000"\n', {"engine": "aws", "endpoint": "http://127.0.0.1:5000"}, ("dns",)),
     "airflow": ('url = "https://airflow.example.com"\nuser = "u"\n', {"engine": "airflow", "password": None}, ()),
 }  # fmt: skip
@@ -88,7 +88,7 @@ def test_what_a_stand_in_does_not_heed_is_refused(load: Any, text: str, names: l
             ["password", "private_key_file"],
         ),
         (
-            'kafka]\nbootstrap = "b:1"\nsecurity = "SSL"\nuser = "u"\nlanding = "s3://b/"',
+            'kafka]\nbootstrap = "b:1"\ntopic = "t"\nsecurity = "SSL"\nuser = "u"\nlanding = "s3://b/"',
             ["kafka.user", "kafka.security"],
         ),
     ],
@@ -103,7 +103,7 @@ def test_what_the_local_stack_heeds_is_merged(load: Any, local_settings: Setting
     found = load(
         f'{HEAD}[profiles.mine.source]\ndbname = "other"\n[profiles.mine.stage]\nurl = "s3://migration/p/"\n'
         '[profiles.mine.approvals.people]\ncarol = "carol.pem.pub"\n[profiles.mine.dns]\nzone = "z.example.com"\n'
-        'record = "r.z.example.com"\nlegacy = "a"\nmodern = "b"\n[profiles.mine.kafka]\nengine = "kafka"\nbootstrap = "b:1"\n'
+        'record = "r.z.example.com"\nlegacy = "a"\nmodern = "b"\n[profiles.mine.kafka]\nengine = "kafka"\nbootstrap = "b:1"\ntopic = "t"\n'
         'security = "PLAINTEXT"\n[profiles.mine.sla]\nseconds = { own = 1 }\n'
     )
     assert (found.source.dbname, found.source.host) == ("other", local_settings.source.host)

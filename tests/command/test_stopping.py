@@ -83,7 +83,7 @@ def profile(port: int) -> str:
         '[profiles.x.snowflake]\naccount = "a"\nuser = "u"\ndatabase = "D"\nschema = "S"\npassword = { env = "T" }\n'
         f'connect = {{ host = "127.0.0.1", port = {port}, protocol = "http" }}\n'
         f'[profiles.x.databricks]\nurl = "sc://{here}schema = "s"\ndelta_root = "s3://stage/delta/"\n'
-        f'[profiles.x.kafka]\nbootstrap = "{here}security = "PLAINTEXT"\nlanding = "s3://stage/events/"\n'
+        f'[profiles.x.kafka]\nbootstrap = "{here}topic = "t"\nsecurity = "PLAINTEXT"\nlanding = "s3://stage/events/"\n'
         '[profiles.x.archive]\nurl = "s3://stage/archive/"\nretention_days = 1\n'
         f'[profiles.x.airflow]\nurl = "http://{here}user = "u"\npassword = {{ env = "T" }}\n'
     )
@@ -143,7 +143,7 @@ def test_a_server_that_hangs_is_given_up_when_the_profile_says(hanging: Callable
     source = Source(host="127.0.0.1", port=port, dbname="d", user="u", sslmode="disable", **soon)
     spark_server = Databricks.model_validate({"url": f"sc://127.0.0.1:{port}", "schema": "s", **soon})
     brokers = Kafka.model_validate(
-        {"bootstrap": f"127.0.0.1:{port}", "security": "PLAINTEXT", "landing": "s3://x/", **soon}
+        {"bootstrap": f"127.0.0.1:{port}", "topic": "t", "security": "PLAINTEXT", "landing": "s3://x/", **soon}
     )
     account = {"account": "a", "user": "u", "password": SecretStr("x"), "database": "d", "schema": "s"}
     there = {"host": "127.0.0.1", "port": port, "protocol": "http"}

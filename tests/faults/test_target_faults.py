@@ -255,7 +255,13 @@ def test_what_hadoop_says_through_spark(said: str, kind: type[MigrationError], t
 def test_kafka_over_a_wrong_protocol_and_nobody_there(expired: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for port, transient, cure in ((expired, False, "certificate"), (1, True, "bootstrap")):
         brokers = Kafka.model_validate(
-            {"answer_timeout_seconds": 2.0, "bootstrap": f"127.0.0.1:{port}", "security": "SSL", "landing": "s3://x/"}
+            {
+                "answer_timeout_seconds": 2.0,
+                "bootstrap": f"127.0.0.1:{port}",
+                "topic": "t",
+                "security": "SSL",
+                "landing": "s3://x/",
+            }
         )
         with pytest.raises(ConnectionFailed) as told:
             kafka.topics(brokers)

@@ -30,7 +30,7 @@ from confluent_kafka.admin import AdminClient
 from helpers import settings as profiles
 from helpers.errors import ConnectionFailed, SettingsError, StageError, UsageError
 from helpers.events.landing import Landed, land
-from helpers.events.sale_events import sale_events
+from helpers.pipelines.sample.sale_events import sale_events
 from helpers.platforms import kafka
 from helpers.platforms.kafka import Event
 from helpers.platforms.s3 import Bucket
@@ -283,7 +283,13 @@ def test_what_is_not_there_is_said(topic: Topic, monkeypatch: pytest.MonkeyPatch
     assert not kafka.create_topic(topic.kafka)
     assert topic.kafka.topic in {each.name for each in kafka.topics(topic.kafka)}
     away = Kafka.model_validate(
-        {"answer_timeout_seconds": 1.0, "bootstrap": "127.0.0.1:9", "security": "PLAINTEXT", "landing": "s3://x/"}
+        {
+            "answer_timeout_seconds": 1.0,
+            "bootstrap": "127.0.0.1:9",
+            "topic": "t",
+            "security": "PLAINTEXT",
+            "landing": "s3://x/",
+        }
     )
     with pytest.raises(ConnectionFailed, match=r"Kafka 127\.0\.0\.1:9") as caught:
         kafka.topics(away)
@@ -293,7 +299,7 @@ def test_what_is_not_there_is_said(topic: Topic, monkeypatch: pytest.MonkeyPatch
 def test_settings_say_how_to_reach_brokers(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_PASSWORD", "very-secret-indeed")
     file = tmp_path / "migration.toml"
-    head = '[profiles.p.kafka]\nlanding = "s3://lake/events/"\n'
+    head = '[profiles.p.kafka]\ntopic = "events"\nlanding = "s3://lake/events/"\n'
     file.write_text(
         f'{head}bootstrap = "b-1:9096,b-2:9096"\nuser = "m"\npassword = {{ env = "KAFKA_PASSWORD" }}\nca_file = "ca.pem"\n'
     )

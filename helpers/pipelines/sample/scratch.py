@@ -20,6 +20,12 @@ from helpers.settings import Settings, Source
 NAME = "scratch_"
 """How the names of the databases begin."""
 
+AFTER_THE_EXPORT = (
+    "UPDATE public.customers SET notes = 'before the cutover' WHERE customer_id IN (SELECT min(customer_id) FROM public.customers)",
+    "DELETE FROM public.event_log WHERE ctid IN (SELECT ctid FROM public.event_log LIMIT 3)",
+)
+"""Statements that change the scratch source once it is exported, so that a final delta has something to carry."""
+
 
 @contextmanager
 def scratch(settings: Settings, *, orders: int) -> Iterator[Settings]:
