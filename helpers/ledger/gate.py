@@ -38,20 +38,31 @@ class Token:
         evidence: SHA-256 of what was judged.
         at: when.
         rehearsed: True when the step before was planned and not applied, so that there was nothing to judge.
+        absent: why there was nothing to judge for good, "not applicable" or "exists elsewhere"; empty where there was.
     """
 
     name: str
     evidence: str
     at: datetime = dataclasses.field(repr=False)
     rehearsed: bool = False
+    absent: str = ""
     seal: str = dataclasses.field(repr=False, default="")
+
+    @property
+    def answer(self) -> str:
+        """What people read: "passed" of what was judged alone."""
+        return self.absent or ("rehearsed" if self.rehearsed else "passed")
+
+    @property
+    def _mark(self) -> str:
+        return "–" if self.absent else "◌" if self.rehearsed else "✔"
 
     def _repr_markdown_(self) -> str:
         # Neither time nor digest: nbval compares this with the next run's.
-        return f"◌ gate **{self.name}** rehearsed" if self.rehearsed else f"✔ gate **{self.name}** passed"
+        return f"{self._mark} gate **{self.name}** {self.answer}"
 
     def __str__(self) -> str:
-        return f"◌ gate {self.name} rehearsed" if self.rehearsed else f"✔ gate {self.name} passed"
+        return f"{self._mark} gate {self.name} {self.answer}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
@@ -93,6 +104,21 @@ def rehearse(name: str, plan: object) -> Token:
     return _sealed(Token(name, hashlib.sha256(text.encode()).hexdigest(), datetime.now(UTC), rehearsed=True))
 
 
+def pass_by(name: str, said: object, absent: str, *, apply: bool) -> Token:
+    """The token of a step that a run does not perform: what stands behind it goes on, and nothing says "passed".
+
+    Args:
+        said: why it is not performed, or by whose word.
+        absent: "not applicable" or "exists elsewhere".
+        apply: whether the run acts; otherwise no applied step accepts the token.
+
+    Raises:
+        UsageError: `said` cannot be digested.
+    """
+    digest = hashlib.sha256(_canonical(name, said).encode()).hexdigest()
+    return _sealed(Token(name, digest, datetime.now(UTC), rehearsed=not apply, absent=absent))
+
+
 def require(token: object, name: str, *, apply: bool = True) -> Token:
     """Called by a protected step before it does anything.
 
@@ -123,7 +149,7 @@ def _sealed(token: Token) -> Token:
 
 
 def _seal(token: Token) -> str:
-    text = json.dumps([token.name, token.evidence, token.at.isoformat(), token.rehearsed])
+    text = json.dumps([token.name, token.evidence, token.at.isoformat(), token.rehearsed, token.absent])
     return hmac.new(_KEY, text.encode(), hashlib.sha256).hexdigest()
 
 

@@ -18,6 +18,7 @@ from helpers.control_room.overview import overview
 from helpers.errors import AwaitingPerson, SettingsError, SignatureRefused, UsageError
 from helpers.evidence import signing
 from helpers.ledger import folders, keys
+from helpers.ledger.gate import require
 from helpers.ledger.ledger import Ledger
 from helpers.phases.common.phase import Phase
 from helpers.phases.common.switches import Switching
@@ -106,6 +107,14 @@ def test_without_an_archive_nothing_is_archived_only_where_nothing_is_removed_he
     without = toml.read_text().replace('"s50-remove-legacy"', '"s50-dashboards"')
     toml.write_text(without + '[profiles.p.terraform]\nlegacy_module = "infra"\n')
     assert "s50-archive" not in Phase("p", apply=False).absent
+
+
+def test_the_gate_of_a_step_that_is_not_performed_does_not_say_passed(phase: Phase, project: Path) -> None:
+    acted, rehearsed = phase.pass_over("s20-cloud-gate"), Phase("p", apply=False).pass_over("s20-cloud-gate")
+    assert str(acted) == str(rehearsed) == "– gate s20-cloud-gate not applicable"
+    assert require(acted, "s20-cloud-gate") is acted
+    with pytest.raises(UsageError, match="rehearsed"):
+        require(rehearsed, "s20-cloud-gate")
 
 
 def test_a_box_that_exists_elsewhere_is_counted_as_that(phase: Phase, project: Path) -> None:

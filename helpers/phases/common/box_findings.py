@@ -120,12 +120,15 @@ def downstream_findings(
         )
         found.append(warning("downstream", what, "run phase 00 in this run, and describe what it lists"))
     fix = "describe it under [profiles.NAME.downstream.SYSTEM]"
+    grant = (
+        "grant {} what it reads, or name what it will read instead: reads = […] under [profiles.NAME.downstream.SYSTEM]"
+    )
     for name, how in described.items():
         if how is None:
             found.append(stop(name, "it is listed, and nothing says what it reads", fix))
     for each in readings:
         if not each.readable:
-            found.append(stop(f"{each.system}: {each.what}", each.said, f"grant {each.user} what it reads"))
+            found.append(stop(f"{each.system}: {each.what}", each.said, grant.format(each.user)))
         elif not each.own:
             what = f"read as {each.user}, the migration's own user: what the system itself may read is not known"
             found.append(warning(f"{each.system}: {each.what}", what, "name its user"))

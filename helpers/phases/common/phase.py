@@ -35,7 +35,7 @@ from helpers.finding import Finding, Severity, note
 from helpers.frames import frame
 from helpers.ledger import steps
 from helpers.ledger.folders import report_path, run_folder
-from helpers.ledger.gate import Token, gate, rehearse
+from helpers.ledger.gate import Token, gate, pass_by, rehearse
 from helpers.ledger.ledger import Ledger
 from helpers.ledger.steps import CHECK, Declares, Probe, Step
 from helpers.ledger.view import ELSEWHERE, NOT_APPLICABLE
@@ -193,7 +193,7 @@ class Phase:
             " and ".join(said[ELSEWHERE].get("by", ())) or "a person, who is not asked in a rehearsal" if theirs else ""
         )
         self.found[name] = [note(name, f"{how}: {self.absent[name]}{f', by the word of {by}' if by else ''}")]
-        return gate(name, True, evidence=said, next_step="") if self.apply else rehearse(name, said)
+        return pass_by(name, said, how, apply=self.apply)
 
     def passed_over(self, name: str) -> pd.DataFrame:
         """The same of a step that shows what it has done: it shows why it has not."""

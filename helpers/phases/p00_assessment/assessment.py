@@ -16,7 +16,7 @@ import pandas as pd
 from helpers import checklist, doctor
 from helpers.archive import recovery
 from helpers.archive.recovery import Recovery
-from helpers.assessment import code, growth, integrations, inventory, paths
+from helpers.assessment import code, growth, hybrid, integrations, inventory, paths
 from helpers.assessment.code import Listed
 from helpers.assessment.growth import Growth
 from helpers.assessment.integrations import Integrations
@@ -154,7 +154,10 @@ class Assessment(Phase):
         kept: dict[str, Any] = {}
 
         def look() -> Iterable[Finding]:
-            self._integrations = integrations.find(self.settings.source)
+            seen = integrations.find(self.settings.source)
+            if self.option != "C":  # which moves nothing, and whose readers go on reading the source
+                seen = integrations.without_ours(seen, hybrid.split(self.settings).move)
+            self._integrations = seen
             kept[INTEGRATIONS] = self.report(INTEGRATIONS, [each.as_dict() for each in self._integrations.found])
             kept["integrations_found"] = len(self._integrations.found)
             return integrations.findings(self._integrations)
@@ -276,7 +279,7 @@ class Assessment(Phase):
 
     def gates(self) -> pd.DataFrame:
         """What was checked, and with what answer."""
-        rows = ((n, checklist.title(n), "rehearsed" if t.rehearsed else "passed") for n, t in self.tokens.items())
+        rows = ((n, checklist.title(n), t.answer) for n, t in self.tokens.items())
         return frame(rows, "gate", "what", "answer")
 
     def facts(self) -> Facts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import pandas as pd
@@ -172,9 +173,9 @@ class PathSelection:
 
     def summary(self) -> str:
         """One sentence: how many checks answered, which option was recommended and which is taken."""
-        tokens = self._phase.tokens.values()
-        rehearsed = sum(token.rehearsed for token in tokens)
-        words = f"{len(tokens) - rehearsed} checks passed" + (f", {rehearsed} rehearsed" if rehearsed else "")
+        answers = Counter(token.answer for token in self._phase.tokens.values())
+        passed = answers.pop("passed", 0)
+        words = ", ".join([f"{passed} checks passed", *(f"{count} {answer}" for answer, count in answers.items())])
         told = self.recommendation().replace("RECOMMENDED", "recommended")
         return f"{'ASSESSED' if self._phase.apply else 'REHEARSED'}: {words}; {told}"
 
