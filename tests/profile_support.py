@@ -22,7 +22,8 @@ def local_profile(settings: Settings) -> str:
         + _table("local.stage", {"url": own.stage.url})
         + _table("local.snowflake", {"schema": own.snowflake.schema_})
         + _table("local.databricks", {"schema": own.databricks.schema_})
-        + "".join(_table(f"local.{each}", {}) for each in ("aws", "kafka"))
+        + _table("local.aws", {})
+        + _table("local.kafka", {"topic": "orders"})
         + _table(
             "local.dns",
             {
