@@ -140,6 +140,12 @@ class ExportedTable(Stored):
         """The words of each masked column's mask."""
         return {column.name: column.mask for column in self.columns if column.mask}
 
+    @property
+    def as_it_was(self) -> bool:
+        """Whether every row and value of the source is staged: nothing filtered, left out, masked or changed by a policy."""
+        changed = any(column.mask or (column.policy and column.touched) for column in self.columns)
+        return not (self.where or self.omitted or changed)
+
     def __str__(self) -> str:
         return f"{self.schema_}.{self.name}"
 

@@ -25,7 +25,7 @@ from helpers.pipelines import figures
 from helpers.pipelines.figures import FigureReport, FiguresReport
 from helpers.pipelines.sample.scratch import scratch
 from helpers.platforms import postgres
-from helpers.settings import Figure, Settings
+from helpers.settings import Figure, Settings, Tables
 
 TYPES = {
     "day": "DATE", "month": "DATE", "order_date": "DATE", "region": "VARCHAR", "category": "VARCHAR", "product_id": "VARCHAR",
@@ -168,6 +168,27 @@ def test_what_the_source_changed_after_the_export_is_named_apart(sides: Sides) -
         assert {d.column for d in report.differences if not d.since} == {"lines"}
     finally:
         sides.legacy(changed.format("-"))
+
+
+@pytest.mark.parametrize(
+    ("only", "moved"),
+    [
+        ({"where": "lines > 1"}, "DELETE FROM sales_daily WHERE lines <= 1"),
+        ({"mask": {"sales": "null"}}, "UPDATE sales_daily SET sales = NULL"),
+    ],
+)
+def test_what_moves_in_part_is_not_excused_as_changed_after_the_export(
+    sides: Sides, only: dict[str, Any], moved: str
+) -> None:
+    """Would catch: the stage, which has the same part, taken for what the source held."""
+    described = Tables.model_validate({"match": {"public.sales_daily": only | {"reason": "a test"}}})
+    values = sides.settings.values.model_copy(update={"tables": described})
+    with exporting.planned(replace(sides.settings, values=values)) as plan:
+        exporting.export(plan)
+    sides.mart(moved)
+    report = sides.compare("sales_daily")
+    assert report.differences and not report.equal
+    assert not any(found.since for found in report.differences)
 
 
 @pytest.mark.parametrize(
