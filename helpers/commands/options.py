@@ -50,8 +50,7 @@ def load_profile(name: str | None, source_dsn_env: str | None = None) -> Setting
     """
     from helpers import settings
 
-    found = settings.load(name)
-    return found.with_source(settings.source_from_dsn(source_dsn_env)) if source_dsn_env else found
+    return settings.load(name, source=settings.source_from_dsn(source_dsn_env) if source_dsn_env else None)
 
 
 def only_failed_of_a_run(only_failed: bool, run: str | None, *narrowed: object) -> None:

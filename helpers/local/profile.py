@@ -145,7 +145,8 @@ def _otherwise(keys: tuple[str, ...], written: dict[str, Any], given: dict[str, 
         found = section.get(first) if isinstance(section, dict) else None
         return value(found, rest) if rest else found
 
-    return [key for key in keys if value(written, key) not in (None, value(given, key))]
+    # A port is a number in a file, and text in a URL.
+    return [key for key in keys if (own := value(written, key)) is not None and str(own) != str(value(given, key))]
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -20,21 +20,23 @@ from helpers.settings.source import Source
 from helpers.settings.sources import read_everywhere, read_file
 
 
-def load(profile: str | None = None, file: Path | None = None) -> Settings:
+def load(profile: str | None = None, file: Path | None = None, *, source: Source | None = None) -> Settings:
     """Reads one profile and resolves the secrets it refers to.
 
     Args:
         profile: its name under `[profiles]`; without it, `RUNBOOK_PROFILE` or "local".
         file: without it, see `location`.
+        source: in place of the profile's; on the local stack the sample's description is given only where this is the sample's.
 
     Raises:
         SettingsError: a file, profile, key or secret is missing or wrong; names the key and where it was looked for.
         LocalStackError: the profile lives on the local stack, and that is not up.
     """
     name, path, written = read_file(profile, file)
-    values = read_everywhere(name, path, written)
+    values = read_everywhere(name, path, written, source)
     _remember_secrets(values)
-    return Settings(profile=name, file=path, values=values)
+    found = Settings(profile=name, file=path, values=values)
+    return found.with_source(source) if source else found
 
 
 def load_approvals(profile: str | None = None, file: Path | None = None) -> Settings:

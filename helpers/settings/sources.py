@@ -27,6 +27,7 @@ from helpers.settings.problems import settings_error
 from helpers.settings.profile import Profile
 from helpers.settings.references import resolve
 from helpers.settings.section import Resolved
+from helpers.settings.source import Source
 
 FILE = "migration.toml"
 
@@ -89,13 +90,14 @@ def read_file(profile: str | None, file: Path | None) -> tuple[str, Path, dict[s
     return name, path, tree[name]
 
 
-def read_everywhere(name: str, path: Path, written: dict[str, Any]) -> Profile:
+def read_everywhere(name: str, path: Path, written: dict[str, Any], source: Source | None = None) -> Profile:
     """The profile out of every source.
 
     Args:
         name: the profile's.
         path: the file.
         written: what the file has.
+        source: what the local stack is told of as the source, in place of the profile's.
 
     Raises:
         SettingsError: a key or a secret is missing or wrong.
@@ -104,7 +106,13 @@ def read_everywhere(name: str, path: Path, written: dict[str, Any]) -> Profile:
     environment = {**dotenv_values(path.parent / ".env"), **os.environ}
     variables = dict(_variables(environment))
     try:
-        given: dict[str, Any] = {"name": name, "path": path, "written": written, "environment": environment}
+        given: dict[str, Any] = {
+            "name": name,
+            "path": path,
+            "written": written,
+            "environment": environment,
+            "other": source,
+        }
         return _Everywhere(**given)
     except NotJson:
         raise SettingsError(
@@ -161,7 +169,13 @@ class _LocalStack(_Given):
     def __call__(self) -> dict[str, Any]:
         if self.current_state.get("stack") != "local":
             return {}
-        return local_stack().filled(self.current_state, self.given["name"], self.given["path"])
+        name, path, other = self.given["name"], self.given["path"], self.given["other"]
+        if other is None:
+            return local_stack().filled(self.current_state, name, path)
+        keys = other.model_dump(include={"host", "port", "dbname"})
+        found = local_stack().filled({**self.current_state, "source": keys}, name, path)
+        del found["source"]  # it takes the place of the profile's, whose keys would contradict it
+        return found
 
 
 def _marked(value: Any) -> Any:

@@ -189,8 +189,8 @@ def test_only_what_may_pass_by_itself_is_transient(
         monkeypatch.setenv(name, dsn)
         error = _json(runbook("verify", "--source-dsn-env", name, "--json"))["error"]
         assert (error["type"], error["transient"]) == ("ConnectionFailed", False), error
-    stage = Stage(url="s3://migration/", endpoint="http://127.0.0.1:1", access_key="a").model_copy(
-        update={"secret_key": SecretStr("wrong")}
+    stage = Stage(url="s3://migration/", endpoint="http://127.0.0.1:1").model_copy(
+        update={"access_key": "a", "secret_key": SecretStr("wrong")}
     )
     with pytest.raises(StageError) as gone:
         Bucket.open(stage).read("manifest.json")

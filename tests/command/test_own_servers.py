@@ -115,6 +115,26 @@ def test_what_the_local_stack_heeds_is_merged(load: Any, local_settings: Setting
     assert found.values.sla.seconds == {"own": 1}
 
 
+def test_another_source_from_the_environment_gets_nothing_of_the_samples(
+    load: Any, local_settings: Settings, migration_toml: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = ("figures", "sla", "downstream", "dns", "kafka")
+    own = local_settings.source
+    secret = own.password.get_secret_value() if own.password else ""
+    for place, is_the_samples in ((f"{own.host}:{own.port}/{own.dbname}", True), ("db.example.com/theirs", False)):
+        monkeypatch.setenv("ANOTHER", f"postgresql://{own.user}:{secret}@{place}")
+        for section in ("", '[profiles.mine.source]\nhost = "first.example.com"\ndbname = "first"\nuser = "u"\n'):
+            found = settings.load("mine", migration_toml(HEAD + section), source=settings.source_from_dsn("ANOTHER"))
+            assert (found.source.host, found.source.dbname) == (
+                settings.source_from_dsn("ANOTHER").host,
+                place.split("/")[1],
+            )
+            given = [name for name in described if getattr(found.values, name)]
+            assert bool(given) is is_the_samples, (place, section, given)
+            own_parts = (found.dags.legacy, found.tests.command, found.dbt.project)
+            assert [bool(part) for part in own_parts] == [is_the_samples] * 3
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
