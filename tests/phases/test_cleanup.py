@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from cutover_support import Project, opened, write_profile
 
 from helpers import archive
+from helpers.engines import destination
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
 from helpers.infrastructure import resources as infrastructure
 from helpers.infrastructure import tf_vars
@@ -108,6 +110,12 @@ def test_a_hybrid_has_no_clean_up(project: Project) -> None:
     for shown in (own.archive(monitored()), own.remove_legacy(None), own.documents(), own.dashboards(), own.done()):
         assert "no part of option B" in shown.to_string()  # type: ignore[union-attr]
     assert not [e for e in project.ledger.entries() if str(e.get("step")).startswith("s50")]
+
+
+def test_the_dashboard_of_a_profile_without_snowflake_names_its_delta_tables(local_settings: Any) -> None:
+    values = local_settings.values.model_copy(update={"snowflake": None})
+    text = dashboard.definition(replace(local_settings, values=values))["widgets"][0]["properties"]["markdown"]
+    assert f"Serves from {destination(local_settings.databricks).where}" in text
 
 
 def test_the_dashboard_is_what_cloudwatch_takes(local_settings: Any) -> None:
