@@ -165,7 +165,7 @@ class TestingValidation(Boxes):
         if not self.apply:
             return f"REHEARSED: {len(BOXES)} boxes were planned, and nothing was run, built or sent"
         found = [each.severity for box in BOXES for each in self.found.get(box, ())]
-        done = sum(box in self.found for box in BOXES)
+        done = sum(box in self.found and box not in self.absent for box in BOXES)
         stops, notes = found.count("stop"), found.count("warning")
         return f"TESTED: {done} boxes, {stops} findings that stop, {notes} for a person to weigh"
 

@@ -117,6 +117,9 @@ class PostMigration(Boxes):
         """One sentence: what was verified."""
         if not self.apply:
             return f"REHEARSED: {len(BOXES)} checks and {len(WORDS)} people's words were planned; nothing was asked or sent"
-        done = [self.found[box] for box in BOXES if box in self.found]
+        done = [self.found[box] for box in BOXES if box in self.found and box not in self.absent]
         warnings = sum(each.severity == "warning" for found in done for each in found)
-        return f"VERIFIED: {len(done)} checks, {warnings} findings for a person to weigh, {len(WORDS)} words given"
+        absent = f" ({len(BOXES) - len(done)} not made here)" if len(done) < len(BOXES) else ""
+        return (
+            f"VERIFIED: {len(done)} checks{absent}, {warnings} findings for a person to weigh, {len(WORDS)} words given"
+        )
