@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from run_support import KERNELSPEC, PROJECT
 
+from helpers.credentials import secret_in
 from helpers.runs.notebook_lint import lint, main
+from helpers.verify.data_quality.rules.rule import Kind
 
 RUNBOOKS = sorted((PROJECT / "runbooks").glob("*.ipynb"))
 
@@ -192,3 +194,10 @@ def test_a_damaged_file_is_a_finding(tmp_path: Path) -> None:
     assert main([str(tmp_path / "nowhere")]) == 1
     (tmp_path / "empty").mkdir()
     assert main([str(tmp_path / "empty")]) == 2
+
+
+def test_the_rules_of_a_table_that_is_called_password_are_no_password() -> None:
+    for kind in get_args(Kind):
+        assert secret_in(f'"rule": "person.password:{kind}:rowguid"') is None
+    for leaked in ("db.password:unique-hunter2", "password: hunter2", "password=unique:hunter2"):
+        assert secret_in(leaked) == "a password setting"
