@@ -92,11 +92,12 @@ def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
         LocalStackError: the stack is not up.
     """
     given = _sections()
-    if _otherwise(_OWN_DATABASE, written.get("source", {}), given["source"]):
+    samples = sample()
+    if not samples or _otherwise(_OWN_DATABASE, written.get("source", {}), given["source"]):
         unnamed = {name for name, by in _FOR_THE_SAMPLE.items() if not by & written.keys()}
         given = {name: section for name, section in given.items() if name not in unnamed}
     else:
-        given = merged(given, sample())
+        given = merged(given, samples)
     for name, rule in _RULES.items():
         section = written.get(name, {})
         own, unheeded = (_otherwise(keys, section, given.get(name, {})) for keys in (rule.own, rule.unheeded))
