@@ -66,7 +66,7 @@ def split(settings: Settings) -> Split:
         tables = (
             read_catalog(cursor, schemas=schemas, described=settings.tables).tables if settings.tables.match else ()
         )
-    parts = {str(table): table.in_part for table in tables}
+    parts = {str(table): table.in_part_because for table in tables}
     move = {name: parts.get(name, "") for name, reason in why.items() if not reason}
     stay = {name: reason for name, reason in why.items() if reason.startswith(STAYS)}
     left = {name: reason for name, reason in left_by_profile(why).items() if name not in stay}

@@ -249,6 +249,11 @@ class Table:
         return "; ".join([*said, *(f"{name} replaced by {words}" for name, words in self.masked.items())])
 
     @property
+    def in_part_because(self) -> str:
+        """The same with the profile's reason, as it is signed."""
+        return f"{self.in_part}: {self.reason}" if self.in_part else ""
+
+    @property
     def relation(self) -> str:
         """What follows FROM where its columns are asked for by their names: what moves of it, and as it moves."""
         if not self.in_part:

@@ -519,6 +519,8 @@ def test_a_hybrid_names_tables_that_exist_and_what_joins_both_sides(walk: Walk, 
     assert parted.references == (("public.orders", "public.stores"),)
     assert {"moves: public.orders", "foreign key between the sides: public.orders → public.stores"} < set(parted.lines)
     assert sum(line.startswith(("stays: public.stores", "left out: public.sales_daily")) for line in parted.lines) == 2
+    half = {"public.orders": {"where": "id > 1", "reason": "the first was a trial"}}
+    assert "moves: public.orders (only rows that match id > 1: the first was a trial)" in parted_by(match=half).lines
     assert [f.severity for f in hybrid.findings(parted)] == ["warning"] * 3
     assert not list(hybrid.findings(parted_by(stay=["stores", "public.ord*"])))
     assert stops(hybrid.findings(parted_by(stay=["*"])))

@@ -249,7 +249,7 @@ class Cutover(Switching):
             if table.in_part:
                 back = f"not at all ({table.in_part}), and a rollback refuses if it was written to"
             back = "none: PostgreSQL stays the original" if self._refreshes else f"rollback: {back}"
-            action = "; ".join(filter(None, ("carry over if changed, compare every cell", table.in_part)))
+            action = "; ".join(filter(None, ("carry over if changed, compare every cell", table.in_part_because)))
             rows.append((str(table), action, back))
         rows += [(name, f"leave: {why}", "") for name, why in left_by_profile(self._catalog().left_out).items()]
         if self._refreshes:
