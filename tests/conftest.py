@@ -29,7 +29,6 @@ from helpers import load as loading
 from helpers import redaction
 from helpers import settings as profiles
 from helpers import verify as verifying
-from helpers.commands import demo
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.local import folder, stack
 from helpers.local.servers import processes
@@ -88,6 +87,8 @@ def _searches(config: pytest.Config) -> bool:
 @pytest.fixture(scope="session")
 def local_settings() -> Iterator[Settings]:
     """Profile local on a running stack, with the keys of its people, as `runbook local up` leaves it."""
+    from helpers.commands import demo
+
     stack.up()
     demo.make_keys(stack.home())
     yield profiles.load("local", PROJECT / "migration.toml")

@@ -24,7 +24,8 @@ from helpers.commands import places
 from helpers.commands.app import app
 from helpers.commands.held import transactions_held_back
 from helpers.errors import MigrationError
-from helpers.platforms import postgres
+from helpers.platforms import postgres, snowflake
+from helpers.platforms.snowflake import identifier
 from helpers.source import held_snapshots, snapshot
 
 TABLES = [
@@ -116,8 +117,14 @@ def test_a_load_that_is_refused_leaves_nothing_to_verify(
     with pytest.raises(MigrationError):
         here("load", "--run", "r", "--target-table", "nosuch")  # a slip, after which the same load is called rightly
     assert len(migration.held()) == 1
-    staged = [path for path in migration.bucket.sizes() if path.endswith(".parquet")]
-    migration.bucket.remove(staged)
+    target = migration.settings.snowflake
+    with snowflake.connect(target) as session:  # somebody else's table is in the way
+        session.execute(
+            f"CREATE SCHEMA IF NOT EXISTS {identifier(target.database, target.schema_)}", doing="be in the way"
+        )
+        session.execute(
+            f"CREATE TABLE {identifier(target.database, target.schema_, 'a')} (x INT)", doing="be in the way"
+        )
     with pytest.raises(MigrationError):
         here("load", "--run", "r")
     assert "let go the snapshot of the export" in capfd.readouterr().err

@@ -11,6 +11,7 @@ import signal
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from helpers.errors import ConnectionFailed
 from helpers.local import stack
@@ -20,7 +21,7 @@ from helpers.settings import Aws, Settings
 
 
 def test_a_service_that_does_not_answer_is_an_error_that_names_it() -> None:
-    account = Aws(region="eu-central-1", endpoint="http://127.0.0.1:9", access_key="k")
+    account = Aws(region="eu-central-1", endpoint="http://127.0.0.1:9", access_key="k", secret_key=SecretStr("s"))
     account = account.model_copy(update={"secret_key": None, "access_key": None})
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "none")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "none")

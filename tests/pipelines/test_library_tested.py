@@ -38,11 +38,7 @@ def library(
     with fresh_migration() as migration, pytest.MonkeyPatch.context() as patch:
         own = migration.settings
         library_support.build(own.source)
-        more = (
-            f'[profiles.library.stage]\nurl = "{own.stage.url}"\n'
-            f'[profiles.library.snowflake]\nschema = "{own.snowflake.schema_}"\n'
-        )
-        for name, value in library_support.install(own.source, folder, more=more).items():
+        for name, value in library_support.install(own, folder).items():
             patch.setenv(name, value)
         patch.setattr(local_profile, "sample", dict)
         for module in [name for name in sys.modules if name.startswith("helpers.pipelines.sample")]:
