@@ -245,7 +245,8 @@ def test_another_server_in_the_snapshots_place_is_refused_by_every_driver(
         held_snapshots.release(snapshot)
 
 
-def test_no_secret_stands_in_a_process_list(server: Server, tmp_path: Path) -> None:
+def test_no_secret_stands_in_a_process_list(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where no other test's files come and go
     source = server.certified()
     seen: set[str] = set()
     stop = threading.Event()

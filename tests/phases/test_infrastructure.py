@@ -242,6 +242,7 @@ def test_without_a_module_nothing_is_made_and_what_is_there_is_looked_at(
     monkeypatch.chdir(tmp_path)
     migration_toml(
         '[profiles.local]\nstack = "local"\n[profiles.local.source]\ndbname = "postgres"\n'
+        '[profiles.local.stage]\nurl = "s3://migration/without-a-module/"\n'
         '[profiles.local.notify]\nwebhook = { env = "RUNBOOK_TEST_WEBHOOK" }\n'
     )
     phase = Infrastructure("local", "A", apply=False)
