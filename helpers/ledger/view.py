@@ -18,7 +18,7 @@ from helpers.checker.rule import ELSEWHERE as ELSEWHERE
 from helpers.checker.rule import NOT_APPLICABLE as NOT_APPLICABLE
 from helpers.checker.rule import OVER, elsewhere_in_words, standings
 from helpers.ledger.ledger import Entry
-from helpers.source.held_snapshots import lives
+from helpers.process_identity import lives
 
 State = Literal[
     "open", "planned", "running", "interrupted", "awaiting", "failed", "done", "exists elsewhere", "not applicable",

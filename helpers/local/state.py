@@ -66,7 +66,7 @@ class State:
 
     def running(self, name: str) -> Running | None:
         known = self.servers(name)
-        return Running(int(known["pid"]), float(known["created"])) if "pid" in known else None
+        return Running(int(known["pid"]), str(known["created"])) if "pid" in known else None
 
     def remember(self, name: str, running: Running | None) -> None:
         with self.lock:

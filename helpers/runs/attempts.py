@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from helpers import PROJECT
 from helpers.checker.container import Folder
 from helpers.checker.ledger_reader import read
@@ -21,6 +19,7 @@ from helpers.evidence.heads import refuse_another_key, run_key_facts, sign_head
 from helpers.ledger.folders import Attempt, checked_folder, open_attempt, refuse_sealed
 from helpers.ledger.ledger import NAME, Entry, Ledger, file_digest
 from helpers.ledger.view import is_gone
+from helpers.process_identity import start_of
 from helpers.redaction import redact_values
 from helpers.settings import Settings
 
@@ -68,11 +67,10 @@ def start(
         _refuse_a_second(entries, phase)
         attempt = open_attempt(outputs, run, phase)
         attempts.append(attempt)
-        me = psutil.Process()
         return "attempt-started", {
             "phase": phase, "attempt": attempt.name, "notebook_sha256": file_digest(notebook),
             "parameters": redact_values(dict(parameters)), "by": _user(), **({} if stand_ins is None else {"stand_ins": dict(stand_ins)}),
-            "process": {"host": platform.node(), "pid": me.pid, "started": me.create_time()},
+            "process": {"host": platform.node(), "pid": os.getpid(), "started": start_of(os.getpid())},
         }  # fmt: skip
 
     ledger.append_after(started)

@@ -14,10 +14,9 @@ import psutil
 
 from helpers import PROJECT
 from helpers.errors import MigrationError, SettingsError, UsageError
+from helpers.process_identity import lives
 
 RECORDS = PROJECT / "outputs" / ".snapshots"
-
-CLOCK_TOLERANCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Snapshot:
             just before, after which the snapshot may hold some changes already.
         why_approximate: empty where exact.
         keeper: the holding process.
-        keeper_started: its start as the system counts it; a PID alone may be another process by now.
+        keeper_started: its start, as `start_of` tells it.
         taken_by, taken_by_started: the process that took it, likewise.
         run: that it is held for; empty where it is for none.
         purpose: what it is held for, in words; empty where it goes with the process that took it.
@@ -46,9 +45,9 @@ class Snapshot:
     until: str
     source: str
     keeper: int
-    keeper_started: float
+    keeper_started: str
     taken_by: int = 0
-    taken_by_started: float = 0.0
+    taken_by_started: str = ""
     run: str = ""
     purpose: str = ""
     instance: dict[str, Any] = field(default_factory=dict, hash=False)
@@ -137,11 +136,3 @@ def released_when_refused(name: str, source: str, tell: Callable[[], object]) ->
 def record_of(records: Path, name: str, keeper: int) -> Path:
     """Where the keeper of a snapshot is written down while it lives."""
     return records / f"{name}-{keeper}.json"
-
-
-def lives(pid: int, started: float) -> bool:
-    """Whether the process that started then is there; the system's idea of its start moves with the clock."""
-    try:
-        return bool(abs(psutil.Process(pid).create_time() - started) < CLOCK_TOLERANCE_SECONDS)
-    except psutil.NoSuchProcess:
-        return False

@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg2
 from psycopg2.extras import LogicalReplicationConnection
 
@@ -26,7 +25,8 @@ from helpers.errors import SessionRefused, SourceRefused
 from helpers.platforms import pg_session
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.pg_session import literal
-from helpers.source.held_snapshots import lives, record_of
+from helpers.process_identity import lives, start_of
+from helpers.source.held_snapshots import record_of
 
 SLOT_PATIENCE_SECONDS = 15.0
 """A slot waits for every running transaction that writes; a long one must not stop the export."""
@@ -47,17 +47,16 @@ def main() -> None:
     except (SessionRefused, SourceRefused) as error:
         print(json.dumps({"refused": error.as_dict()}), flush=True)  # noqa: T201
         return
-    me = psutil.Process()
     until = time.time() + order["hold_seconds"]
     found |= {
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "until": datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds"),
         "source": order["source"],
-        "keeper": me.pid,
-        "keeper_started": me.create_time(),
+        "keeper": os.getpid(),
+        "keeper_started": start_of(os.getpid()),
         **{name: order[name] for name in ("taken_by", "taken_by_started", "run", "purpose", "instance")},
     }
-    record = record_of(Path(order["records"]), found["name"], me.pid)
+    record = record_of(Path(order["records"]), found["name"], os.getpid())
     try:
         record.write_text(json.dumps(found))
     except OSError as error:

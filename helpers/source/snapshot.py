@@ -18,7 +18,6 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from typing import Any
 
-import psutil
 import psycopg2
 
 from helpers import PROJECT
@@ -29,6 +28,7 @@ from helpers.platforms.child_environment import child_environment
 from helpers.platforms.faults import Fault
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.postgres import literal, savepoint
+from helpers.process_identity import start_of
 from helpers.settings import Instance, Source
 from helpers.source import held_snapshots, rights
 from helpers.source.held_snapshots import Snapshot, held, release
@@ -58,7 +58,7 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
         "records": str(held_snapshots.RECORDS),
         "hold_seconds": hold_hours * 3600,
         "taken_by": os.getpid(),
-        "taken_by_started": psutil.Process().create_time(),
+        "taken_by_started": start_of(os.getpid()),
         "run": run,
         "purpose": purpose,
     }

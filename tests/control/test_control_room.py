@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import psutil
 import pytest
 from room_support import started
 
@@ -28,6 +27,7 @@ from helpers.control_room import differences, evidence, flow, overview, view
 from helpers.errors import AwaitingPerson, GateClosed
 from helpers.ledger.ledger import NAME, Ledger
 from helpers.ledger.steps import Run
+from helpers.process_identity import start_of
 from helpers.redaction import remember
 from helpers.runs.following import Following
 
@@ -40,7 +40,7 @@ def opened(folder: Path, **process: Any) -> Run:
     """A run with an attempt that this process executes, unless `process` says otherwise."""
     ledger = Ledger.open(folder)
     ledger.append("run-opened", run=folder.name, option="A", profile="local", apply=True, git={})
-    me = {"host": platform.node(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+    me = {"host": platform.node(), "pid": os.getpid(), "started": start_of(os.getpid())}
     ledger.append(
         "attempt-started", phase=PHASE, attempt="attempt-01", notebook_sha256="a" * 64, parameters={}, by="ann",
         process={**me, **process},

@@ -26,6 +26,7 @@ from helpers.local import stack
 from helpers.local.servers import processes
 from helpers.local.servers.spark import Spark
 from helpers.local.state import State
+from helpers.process_identity import lives, start_of
 
 TWO_UPS = "import sys; from pathlib import Path; from helpers.local import stack; print(stack.up(Path(sys.argv[1])))"
 
@@ -191,13 +192,31 @@ def test_a_process_under_a_reused_number_is_not_ours(root: Path) -> None:
     """After a reboot the remembered numbers belong to somebody else."""
     stranger = subprocess.Popen(["sleep", "60"])
     try:
-        created = psutil.Process(stranger.pid).create_time()
+        created = start_of(stranger.pid)
         assert processes.Running(stranger.pid, created).process("sleep") is not None
-        assert processes.Running(stranger.pid, created - 60).process("sleep") is None
+        assert processes.Running(stranger.pid, start_of(os.getpid())).process("sleep") is None
         assert processes.Running(stranger.pid, created).process("postgres") is None
     finally:
         stranger.kill()
         stranger.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel writes down when a process started")
+def test_a_server_that_runs_is_known_after_the_clock_was_set(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux derives the time of day of a start from the present one; a virtual machine that is resumed jumps."""
+    server = subprocess.Popen(["sleep", "60"])
+    try:
+        created = start_of(server.pid)
+        before = psutil.Process(server.pid).create_time()
+        boot_time = psutil._pslinux.boot_time  # type: ignore[attr-defined]
+        monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot_time() + 3600)
+        assert psutil.Process(server.pid).create_time() - before > 3000, "psutil tells the time of day"
+        assert processes.Running(server.pid, created).process("sleep") is not None
+        assert lives(server.pid, created)
+    finally:
+        server.kill()
+        server.wait()
+    assert not lives(server.pid, created)
 
 
 def test_two_ups_at_once_start_one_stack(root: Path) -> None:

@@ -24,6 +24,7 @@ from helpers.commands import places
 from helpers.errors import AwaitingPerson, GateClosed, UsageError
 from helpers.ledger.ledger import NAME, Ledger
 from helpers.ledger.steps import Run
+from helpers.process_identity import start_of
 from helpers.runs import attempts
 from helpers.runs.cell_progress import Silence
 from helpers.runs.estimate import Estimate
@@ -39,7 +40,7 @@ def opened(folder: Path, option: str = "A", **process: Any) -> Run:
     """A run with an attempt that this process executes, unless `process` says otherwise."""
     ledger = Ledger.open(folder)
     ledger.append("run-opened", run="r", option=option, profile="local", apply=True, git={"commit": "", "dirty": False})
-    me = {"host": platform.node(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+    me = {"host": platform.node(), "pid": os.getpid(), "started": start_of(os.getpid())}
     ledger.append(
         "attempt-started", phase=PHASE, attempt="attempt-01", notebook_sha256="a" * 64, parameters={}, by="ann",
         process={**me, **process},

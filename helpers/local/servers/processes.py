@@ -23,15 +23,14 @@ from pathlib import Path
 import psutil
 
 from helpers.errors import LocalStackError
+from helpers.process_identity import start_of
 from helpers.stopping import OUTLIVES
 
 LOOPBACK = "127.0.0.1"
 LOWEST_FREE_SPACE = 1 << 30
 LONGEST_LOG = 16 << 20
 
-# The clock that psutil computes creation times with is corrected while the machine runs.
 EXEC_SECONDS = 2.0
-CLOCK_TOLERANCE_SECONDS = 2.0
 
 # Kept so that a dead child of a long-lived parent (a notebook, a test run) can be reaped.
 _children: list[subprocess.Popen[bytes]] = []
@@ -42,14 +41,14 @@ class Running:
     """A process as the state file remembers it."""
 
     pid: int
-    created: float
+    created: str
 
     def process(self, marker: str) -> psutil.Process | None:
         """The live process, or None when it is dead, a zombie, or another process under the same number."""
         _reap()
         try:
             process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.created) > CLOCK_TOLERANCE_SECONDS:
+            if start_of(self.pid) != self.created:
                 return None
             if not any(marker in part for part in _command_line(process)):
                 return None
@@ -115,9 +114,9 @@ def start(
         )
     _children.append(process)
     try:
-        return Running(process.pid, psutil.Process(process.pid).create_time())
+        return Running(process.pid, start_of(process.pid))
     except psutil.Error:
-        return Running(process.pid, 0.0)  # it died at once; `wait_until_ready` tells why
+        return Running(process.pid, "")  # it died at once; `wait_until_ready` tells why
 
 
 def stop(running: Running, marker: str, *, by: signal.Signals = signal.SIGTERM, patience: float = 30.0) -> bool:
