@@ -79,13 +79,18 @@ def refuse_unfit(cursor: Any, tables: Sequence[Table]) -> None:
         )
 
 
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
+_NAME = r'"(?:[^"]|"")+"|[a-z_][\w$]*'
+_CALL = re.compile(rf"(?:({_NAME})\s*\.\s*)?({_NAME})\s*\(")
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 _MOMENTS = re.compile(r"'\s*(?:now|today|tomorrow|yesterday)\s*'", re.IGNORECASE)
-_CHANGING = frozenset(
-    "current_date current_time current_timestamp localtime localtimestamp current_user current_role session_user "
+_CHANGING_WORDS = frozenset(
+    "current_date current_time current_timestamp localtime localtimestamp current_user current_role session_user user".split()
+)
+_CHANGING_FUNCTIONS = (
     "now age transaction_timestamp statement_timestamp current_setting txid_current pg_current_xact_id".split()
 )
-"""Words whose answer depends on when or by whom they are asked; what PostgreSQL calls volatile, it says itself."""
+"""Stable functions of PostgreSQL's whose answer, like that of the words, depends on when or by whom they are asked."""
 
 
 def _unfit(cursor: Any, table: Table) -> str:
@@ -97,16 +102,34 @@ def _unfit(cursor: Any, table: Table) -> str:
         return f"{table.where} is more than one condition"
     if words & {"select", "values", "table", "with"}:
         return f"{table.where} reads other rows than the row itself, which nobody locks"
-    changing = words & _CHANGING | set(_MOMENTS.findall(table.where)) | _volatile(cursor, bare)
-    if changing:
-        return f"{table.where} depends on when or by whom it is asked ({', '.join(sorted(changing))}): write the value instead"
     try:
         with savepoint(cursor):
             masked = ", ".join(column.sql for column in table.columns if column.mask)
-            cursor.execute(f"EXPLAIN SELECT {masked} FROM {table.sql} WHERE {table.condition or 'true'}")
+            cursor.execute(
+                f"EXPLAIN (FORMAT JSON, COSTS OFF) SELECT {masked} FROM {table.sql} WHERE {table.condition or 'true'}"
+            )
+            ((plan,),) = cursor.fetchall()
     except psycopg2.Error as error:
         return f"{table}: {faults.said(error)}"
+    # As PostgreSQL itself has understood it: whatever way a name was written, there it is spelled out.
+    understood = _LITERAL.sub(" ", " ".join(_conditions(plan)))
+    changing = words & _CHANGING_WORDS | set(_MOMENTS.findall(table.where)) | _changing(cursor, f"{bare} {understood}")
+    if changing:
+        return f"{table.where} depends on when or by whom it is asked ({', '.join(sorted(changing))}): write the value instead"
     return ""
+
+
+def _conditions(plan: Any) -> Iterator[str]:
+    """What a plan, or a part of one, says of the rows that it takes."""
+    if isinstance(plan, list):
+        for each in plan:
+            yield from _conditions(each)
+    elif isinstance(plan, dict):
+        for key, value in plan.items():
+            if not isinstance(value, str):
+                yield from _conditions(value)
+            elif key.endswith(("Cond", "Filter")):
+                yield value
 
 
 def _is_balanced(bare: str) -> bool:
@@ -118,10 +141,18 @@ def _is_balanced(bare: str) -> bool:
     return depth == 0
 
 
-def _volatile(cursor: Any, bare: str) -> set[str]:
-    """Functions called there that may answer otherwise each time."""
-    called = re.findall(r"([a-z_]\w*)\s*\(", bare)
+def _changing(cursor: Any, text: str) -> set[str]:
+    """Functions called there that may answer otherwise the next time: volatile ones, stable ones of the users' own, which may read other
+    rows, and those of PostgreSQL that tell a moment or a user."""
+    called = [(_name(schema) or "pg_catalog", _name(name)) for schema, name in _CALL.findall(text)]
     cursor.execute(
-        "SELECT DISTINCT proname::text FROM pg_proc WHERE proname = ANY (%s) AND provolatile = 'v'", [called]
+        "SELECT DISTINCT p.proname::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+        "JOIN unnest(%s::text[], %s::text[]) AS called (schema, name) ON (n.nspname, p.proname) = (schema, name) "
+        "WHERE p.provolatile = 'v' OR p.provolatile = 's' AND (n.nspname <> 'pg_catalog' OR p.proname = ANY (%s))",
+        [[schema for schema, _ in called], [name for _, name in called], _CHANGING_FUNCTIONS],
     )
     return {name for (name,) in cursor.fetchall()}
+
+
+def _name(written: str) -> str:
+    return written[1:-1].replace('""', '"') if written.startswith('"') else written

@@ -135,10 +135,13 @@ PARTLY = (
     "CASE WHEN n > 40 THEN '2026-01-01'::date END FROM generate_series(1, 60) n",
     "CREATE TABLE crm.visit (person int REFERENCES crm.person, day date, secret text)",
     "INSERT INTO crm.visit SELECT n, '2026-01-01'::date + n, 's' || n FROM generate_series(1, 60) n",
+    "CREATE FUNCTION crm.has_visits(int) RETURNS boolean STABLE LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM crm.visit WHERE person = $1)'",
+    """CREATE FUNCTION crm."Odd (one)"(int) RETURNS boolean VOLATILE LANGUAGE plpgsql AS 'BEGIN RETURN $1 > 1; END'""",
+    "CREATE FUNCTION crm.now(date) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END'",
 )
 MATCH = {
     "crm.person": {
-        "where": "left_on IS NULL AND mood = 'good' -- who is still there",
+        "where": "left_on IS NULL AND mood = 'good' AND crm.now(born) AND lower(phone) <> 'random()' -- who is still there",
         "omit": ["hash"],
         "mask": {
             "email": "sha256", "phone": "null", "street": {"constant": "Way {0}"}, "mood": {"constant": "unknown"},
@@ -208,6 +211,11 @@ NOT_UNDERSTOOD: list[tuple[dict[str, Any], str]] = [
     ({"where": "left_on > now() - interval '1 year'"}, r"\(now\): write the value instead"),
     ({"where": "left_on > 'today'"}, "depends on when"),
     ({"where": "random() < 0.5"}, r"\(random\)"),
+    ({"where": '"random"() < 0.5'}, r"\(random\)"),
+    ({"where": 'U&"\\0072andom"() < 0.5'}, r"\(random\)"),
+    ({"where": 'left_on > "now"()'}, r"\(now\)"),
+    ({"where": "crm.has_visits(id)"}, r"\(has_visits\)"),
+    ({"where": 'crm."Odd (one)"(id)'}, r"\(Odd \(one\)\)"),
     ({"where": "id IN (SELECT person FROM crm.visit)"}, "reads other rows"),
     ({"where": "id = 1) OR (id = 2"}, "more than one condition"),
     ({"where": "true; DROP TABLE crm.person"}, "more than one condition"),
