@@ -292,6 +292,9 @@ def test_delta_alone_is_cut_over_and_others_switch_scheduler_and_readers(
         said = walk.findings("s50-monitor")["what"]
         assert any(what.startswith("2 of 2 queries answered") for what in said)
         assert any("the load balancer, by hand" in what for what in said)
+        assert walk.summary().endswith(
+            "not switched by this run: the scheduler, the record that readers follow, the readers"
+        )
         found = view(project.ledger.entries())
         assert [found[s].state for s in ("s50-dags", "s50-dns", "s50-traffic")] == [
             "exists elsewhere", "not applicable", "exists elsewhere",

@@ -240,7 +240,10 @@ def test_a_listed_role_reads_what_it_may_read_today_and_marts_for_aggregates(
 def test_no_list_of_downstream_systems_is_a_finding() -> None:
     (found,) = box_findings.downstream_findings(False, {}, ())
     assert (found.severity, found.on) == ("warning", "downstream")
-    assert box_findings.downstream_findings(True, {}, ()) == []
+    (found,) = box_findings.downstream_findings(True, {}, ())
+    assert (found.severity, "nothing was read" in found.what) == ("warning", True), (
+        "a box that looked at nothing says so"
+    )
 
 
 def test_a_lost_alarm_and_nobody_to_tell_close_the_gate() -> None:

@@ -119,6 +119,15 @@ def downstream_findings(
             "phase 00 has left no list of the systems around the pipeline, so that nobody knows whether these are all"
         )
         found.append(warning("downstream", what, "run phase 00 in this run, and describe what it lists"))
+    elif not described:
+        what = "phase 00 listed no system around the source and the profile describes none, so that nothing was read"
+        found.append(
+            warning(
+                "downstream",
+                what,
+                "describe each system that reads the target later: [profiles.NAME.downstream.SYSTEM]",
+            )
+        )
     fix = "describe it under [profiles.NAME.downstream.SYSTEM]"
     grant = (
         "grant {} what it reads, or name what it will read instead: reads = […] under [profiles.NAME.downstream.SYSTEM]"

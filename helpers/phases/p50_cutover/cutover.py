@@ -49,6 +49,9 @@ BACK = "s90-unfreeze"
 
 _HEALTH = ("queries", "failed", "95th percentile (s)")
 
+_WAYS = {"s50-dags": "the scheduler", "s50-dns": "the record that readers follow", "s50-traffic": "the readers"}
+"""Steps that lead to the new side what led to the old one."""
+
 
 class Cutover(Switching):
     """One walk through the cutover; see `Phase` for what it takes and raises."""
@@ -233,9 +236,11 @@ class Cutover(Switching):
         if not self.apply:
             return f"REHEARSED: {len(self._catalog().tables)} tables would be cut over; nothing was changed"
         done = self.run.view()["s50-delta"].result or {}
+        others = [what for step, what in _WAYS.items() if step in self.absent]
+        rest = f"; not switched by this run: {', '.join(others)}" if others else ""
         if self._refreshes:
-            return f"REFRESHED at LSN {done.get('lsn')}: both pipelines are on, and the target serves what moved"
-        return f"CUT OVER at LSN {done.get('lsn')}: the source is frozen, and the target serves"
+            return f"REFRESHED at LSN {done.get('lsn')}: the target holds what moved, and both pipelines stay on{rest}"
+        return f"CUT OVER at LSN {done.get('lsn')}: the source is frozen, and the target holds what it held{rest}"
 
     def _plan_cutover(self, former: Sequence[Stored]) -> StepPlan:
         """All of it, and the rollback that is approved with it."""
