@@ -15,11 +15,15 @@ from typing import Any
 import library_support
 import pytest
 
+from helpers.phases.p00_assessment.assessment import Assessment
 from helpers.phases.p30_data_migration.migration import DataMigration
 from helpers.platforms import postgres, snowflake
 from helpers.settings import Settings
 from helpers.source import survey
 from helpers.source.catalog import read_catalog
+
+SAMPLE = ("raw_orders", "sales_daily", "sales_data", "open_orders", "product_ranking", "cloud_sales_pipeline_dag")
+"""Names that only the sample has."""
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,24 @@ def at_the_library(library: Settings, tmp_path_factory: pytest.TempPathFactory) 
         for name, value in library_support.install(library, folder).items():
             patch.setenv(name, value)
         yield folder
+
+
+def test_phase_00_looks_at_the_library_and_at_nothing_of_the_sample_s(
+    at_the_library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phase = Assessment(library_support.PROFILE, "A", apply=False)
+    for check in (
+        phase.check_usage, phase.check_volume, phase.check_integrations, phase.check_performance, phase.check_aws,
+        phase.check_snowflake, phase.check_databricks, phase.check_network, phase.check_backup,
+    ):  # fmt: skip
+        check()
+    assert phase.volume().loc["loans.loan", "rows"] > 0
+    assert {"loans.loan", "members.person"} <= set(phase.volume().index)
+    assert set(phase.baseline().index) == {"catalogue.popular", "loans.overdue"}, (
+        "what its profile promises times of, and no more"
+    )
+    seen = capsys.readouterr().out + "".join(map(str, phase.tokens.values()))
+    assert "loans.overdue" in seen and not [name for name in SAMPLE if name in seen]
 
 
 def test_phase_30_moves_what_the_profile_says_and_proves_it(at_the_library: Path) -> None:
