@@ -145,7 +145,10 @@ def _what_lies_there(bucket: Bucket, subject: Subject) -> Iterator[Finding]:
     if _database(found.source) == _database(ours):
         yield note("manifest", f"the last export is {found.export}, of {found.source}, {found.exported_at}")
     else:
-        fix = "give this profile a stage of its own: another prefix in stage.url"
+        fix = (
+            "give this profile a stage of its own (another prefix in stage.url); or, where that is the same database under another "
+            "address, run `runbook export` once, which replaces it"
+        )
         what = f"the one that lies there is of {found.source} ({found.exported_at}): an export would replace it, and remove its files"
         yield stop("manifest", what, fix, f"no export but of {ours}")
 
