@@ -121,5 +121,5 @@ down:  ## stop the local stack
 clean:  ## stop the local stack, remove its data and the environments; outputs/ stays, it is evidence
 	@test ! -x $(BIN)/runbook || $(BIN)/runbook local remove
 	@test ! -x $(BIN)/runbook || RUNBOOK_LOCAL_ROOT=$(CURDIR)/.local-test $(BIN)/runbook local remove
-	@rm -rf .venv .venv-* *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-* .jars *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
