@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 import snowflake.connector
 
+from helpers.engines.snowflake.copying import FILE_FORMAT
 from helpers.local import stack
 
 
@@ -88,7 +89,7 @@ def create_stage(local_environment: stack.Environment, run: Run) -> Callable[...
             f"CREATE OR REPLACE TEMPORARY STAGE \"{name}\" URL='{scheme}://{s3['bucket']}/{prefix}' "
             f"ENDPOINT='{s3['endpoint'].removeprefix('http://')}' "
             f"CREDENTIALS=(AWS_KEY_ID='{s3['access_key']}' AWS_SECRET_KEY='{secret or s3['secret_key']}') "
-            "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE REPLACE_INVALID_CHARACTERS=FALSE)"
+            f"FILE_FORMAT=({' '.join(f'{option}={value}' for option, value in FILE_FORMAT.items())})"
         )
 
     return create

@@ -13,13 +13,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlparse
 from uuid import uuid4
 
 from helpers.engines.loading import Loader, Standing, TableLoad, There, miscounted
 from helpers.engines.shapes import TableShape, difference
+from helpers.engines.snowflake import copying, keys, owner, records
 from helpers.engines.snowflake import definition as definitions
-from helpers.engines.snowflake import keys, owner, records
 from helpers.engines.snowflake.catalog import TABLE, Present, read_present, read_tables
 from helpers.engines.snowflake.definition import Alteration
 from helpers.engines.snowflake.owner import successor
@@ -27,16 +26,12 @@ from helpers.engines.snowflake.records import Made, Record, beside
 from helpers.errors import UsageError
 from helpers.model.catalog import ForeignKey
 from helpers.model.keys import Told
-from helpers.model.manifest import StagedColumn, StagedTable
+from helpers.model.manifest import StagedTable
 from helpers.model.places import TargetTable
 from helpers.platforms import snowflake
-from helpers.platforms.aws_sessions import keys_of
 from helpers.platforms.s3 import Bucket
-from helpers.platforms.snowflake import Session, identifier, literal
+from helpers.platforms.snowflake import Session, identifier
 from helpers.settings import Snowflake
-
-FILES_PER_COPY = 1000
-"""The most that COPY's FILES takes (https://docs.snowflake.com/en/sql-reference/sql/copy-into-table)."""
 
 _AS_BEFORE = "the table is as it was before; check that nobody else writes to it, then run the same command again"
 
@@ -99,7 +94,7 @@ class SnowflakeLoader(Loader):
             for table, shape in shapes.items() if table not in {*foreign, *views}
         }  # fmt: skip
         try:
-            self._stage_statement("")
+            copying.stage_statement("", self.bucket, target)
         except UsageError as error:
             self.refused.append(error)
         return There(tables, refusals, {table: what for table, what in foreign.items() if table not in views})
@@ -141,7 +136,7 @@ class SnowflakeLoader(Loader):
     def begin(self, export: str, load_id: str, tables: Sequence[TableLoad]) -> None:
         target = self._target
         stage = f"migration_{export}"
-        creating = self._stage_statement(stage)
+        creating = copying.stage_statement(stage, self.bucket, target)
         there = records.schemas(self._session, target)
         for sql in (
             *([f"CREATE DATABASE IF NOT EXISTS {identifier(target.database)}"] if there is None else []),
@@ -176,9 +171,13 @@ class SnowflakeLoader(Loader):
         details = table.details or Details(definitions.table_definition(staged))
         final = self._full(table.target)
         landing = beside(self._target, f"landing_{table.target.name}")
-        columns = ", ".join(f"{identifier(c.field)} {_landing_type(c)}" for c in staged.columns)
-        session.execute(f"CREATE OR REPLACE TEMPORARY TABLE {landing} ({columns})", doing=doing)
-        if (copied := sum(self._copy(landing, staged, doing))) != staged.rows:
+        session.execute(copying.landing_statement(landing, staged), doing=doing)
+        read = [
+            row
+            for sql in copying.copy_statements(landing, self._stage, staged)
+            for row in session.execute(sql, doing=doing)
+        ]
+        if (copied := sum(int(row["rows_loaded"]) for row in read)) != staged.rows:
             raise miscounted(staged, "Snowflake", "COPY read", copied, _AS_BEFORE)
         if table.written:
             self._keep_a_copy(table.target)
@@ -186,10 +185,7 @@ class SnowflakeLoader(Loader):
         for clause in details.alteration.before:
             session.execute(f"ALTER TABLE {final} {clause}", doing=f"alter {staged.name}")
         with session.transaction(doing=doing):
-            names = ", ".join(identifier(c.name) for c in staged.columns)
-            casts = ", ".join(f"{identifier(c.field)}::{c.snowflake}" for c in staged.columns)
-            # Rows that a row access policy hides from this role go too: OVERWRITE empties the table, DELETE would leave them.
-            session.execute(f"INSERT OVERWRITE INTO {into} ({names}) SELECT {casts} FROM {landing}", doing=doing)
+            session.execute(copying.insert_statement(into, landing, staged), doing=doing)
             (count,) = session.execute(f"SELECT COUNT(*) AS N FROM {into}", doing=doing)
             if count["N"] != staged.rows:
                 raise miscounted(staged, "Snowflake", "the final table holds", count["N"], _AS_BEFORE)
@@ -257,49 +253,6 @@ class SnowflakeLoader(Loader):
     def _kept(self, table: TargetTable) -> str:
         return f"a copy is kept in {beside(self._target)}" if table in self._written else ""
 
-    def _stage_statement(self, name: str) -> str:
-        """The statement that lets Snowflake read the stage.
-
-        Raises:
-            UsageError: the profile does not say with which rights.
-        """
-        stage, location, target = self.bucket.stage, self.bucket.location, self._target
-        options = []
-        scheme = "s3"
-        if stage.endpoint:
-            # S3-compatible storage has a scheme of its own (https://docs.snowflake.com/en/user-guide/data-load-s3-compatible-storage).
-            scheme = "s3compat"
-            options.append(f"ENDPOINT = {literal(urlparse(stage.endpoint).netloc)}")
-        if target.storage_integration and not stage.endpoint:
-            options.append(f"STORAGE_INTEGRATION = {identifier(target.storage_integration)}")
-        elif stage.is_named and (keys := keys_of(stage, stage.region)):
-            token = f" AWS_TOKEN = {literal(keys.session_token)}" if keys.session_token else ""
-            said = f"AWS_KEY_ID = {literal(keys.access_key)} AWS_SECRET_KEY = {literal(keys.secret_key)}{token}"
-            options.append(f"CREDENTIALS = ({said})")
-        else:
-            raise UsageError(
-                "let Snowflake read the stage",
-                on=str(location),
-                why="the profile names neither a storage integration nor keys for the stage",
-                next_step='set storage_integration = "…" under the profile\'s snowflake section',
-            )
-        url = literal(f"{scheme}://{location.bucket}/{location.prefix}")
-        return (
-            f"CREATE OR REPLACE TEMPORARY STAGE {identifier(name)} URL = {url} "
-            f"{' '.join(options)} FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE BINARY_AS_TEXT = FALSE)"
-        )
-
-    def _copy(self, landing: str, staged: StagedTable, doing: str) -> Iterator[int]:
-        paths = [file.path for file in staged.files if file.rows]
-        for start in range(0, len(paths), FILES_PER_COPY):
-            files = ", ".join(literal(path) for path in paths[start : start + FILES_PER_COPY])
-            rows = self._session.execute(
-                f"COPY INTO {landing} FROM @{identifier(self._stage)} FILES = ({files}) "
-                "MATCH_BY_COLUMN_NAME = CASE_SENSITIVE ON_ERROR = ABORT_STATEMENT",
-                doing=doing,
-            )
-            yield from (int(row["rows_loaded"]) for row in rows)
-
     def _new_table(self, table: TableLoad, details: Details) -> tuple[str, int]:
         """An empty table beside the target's schema, recorded as ours before it goes there: its name and time of creation."""
         target, schema = self._target, self._target.schema_ + records.SCHEMA_SUFFIX
@@ -338,7 +291,3 @@ class SnowflakeLoader(Loader):
         copy = beside(self._target, f"{table.name}__{uuid4().hex[:8]}")
         doing = f"keep a copy of {table.shown(self._target.schema_)}, to which others wrote"
         self._session.execute(f"CREATE TABLE {copy} CLONE {self._full(table)}", doing=doing)
-
-
-def _landing_type(column: StagedColumn) -> str:
-    return "VARCHAR" if column.parquet == "VARCHAR" else column.snowflake

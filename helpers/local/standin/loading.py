@@ -68,7 +68,12 @@ class Options:
             elif name == "ON_ERROR":
                 if value.name.upper() != "ABORT_STATEMENT":
                     raise unsupported(f"ON_ERROR = {value.name}")
-            elif name not in ("PURGE", "SIZE_LIMIT") or (isinstance(value, exp.Boolean) and value.this):
+            elif name == "ENFORCE_LENGTH":
+                if not (isinstance(value, exp.Boolean) and value.this):
+                    raise unsupported(f"COPY INTO with {name} = FALSE")
+            elif name not in ("PURGE", "SIZE_LIMIT", "RETURN_FAILED_ONLY") or (
+                isinstance(value, exp.Boolean) and value.this
+            ):
                 raise unsupported(f"COPY INTO with {name}")
         return cls(**found)
 
