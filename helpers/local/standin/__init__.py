@@ -4,6 +4,7 @@ The loader and the verifier talk to it through the genuine connector with the st
 whatever has to differ is in here, one small function a difference:
 
     server.py       logging in, closing a session, results in parts
+    endings.py      sessions and connections that end before their time, on demand
     statements.py   which statement is answered how, and errors
     alterations.py  ALTER TABLE of columns, RENAME to another schema, CLONE
     tables.py       CREATE, DROP, comments, keys

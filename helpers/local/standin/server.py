@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import hmac
 import json
 import logging
@@ -32,6 +30,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from helpers.local.standin import attached, databases, expressions, names, wire
+from helpers.local.standin.endings import NO_LONGER_EXISTS, Endings, body_of, session_id, token_of
 from helpers.local.standin.names import VERSION, Name, unquoted
 from helpers.local.standin.session import Session
 from helpers.local.standin.stage import Stage
@@ -69,22 +68,23 @@ def serve(configuration: Configuration) -> None:
     stages: dict[Name, Stage] = {}
     results = folder / "results"
     shutil.rmtree(results, ignore_errors=True)
+    endings = Endings(fakesnow.server.sessions, configuration.password, results)
+    answer = _query(f"http://{configuration.host}:{configuration.port}/results", endings)
     routes = {
         "/session/v1/login-request": Route(
-            "/session/v1/login-request", _login(configuration, duck, folder, stages), methods=["POST"]
+            "/session/v1/login-request", _login(configuration, duck, folder, stages, endings), methods=["POST"]
         ),
-        "/session": Route("/session", _end_session(results), methods=["POST"]),
-        "/queries/v1/query-request": Route(
-            "/queries/v1/query-request",
-            _query(f"http://{configuration.host}:{configuration.port}/results", results),
-            methods=["POST"],
-        ),
+        "/session": Route("/session", _end_session(endings), methods=["POST"]),
+        "/session/heartbeat": Route("/session/heartbeat", _heartbeat(endings), methods=["POST"]),
+        "/queries/v1/query-request": Route("/queries/v1/query-request", endings.answering(answer), methods=["POST"]),
     }
     application = fakesnow.server.app
     application.debug = False
     application.router.routes = [
         *(routes.get(getattr(route, "path", ""), route) for route in application.router.routes),
         Route("/stand-in", lambda _: JSONResponse({"stand-in": "Snowflake", "version": VERSION})),
+        Route("/stand-in/endings", endings.demand, methods=["POST"]),
+        Route("/session/token-request", endings.renew, methods=["POST"]),
         Mount("/results", StaticFiles(directory=results, check_dir=False)),
         Route("/telemetry/send", lambda _: JSONResponse({"success": True}), methods=["POST"]),
     ]
@@ -143,15 +143,16 @@ def _current_version(node: Any) -> Any:
 
 
 def _login(
-    configuration: Configuration, duck: duckdb.DuckDBPyConnection, folder: Path, stages: dict[Name, Stage]
+    configuration: Configuration,
+    duck: duckdb.DuckDBPyConnection,
+    folder: Path,
+    stages: dict[Name, Stage],
+    endings: Endings,
 ) -> Callable[[Request], Any]:
     """Logging in with the password; fakesnow lets anybody in and creates the database that they name."""
 
     async def login(request: Request) -> JSONResponse:
-        body = await request.body()
-        if request.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        data = json.loads(body)["data"]
+        data = (await body_of(request))["data"]
         given = str(data.get("PASSWORD", "")).encode()
         right = str(data.get("LOGIN_NAME", "")).upper() == configuration.user.upper()
         if not (hmac.compare_digest(given, configuration.password.encode()) and right):
@@ -174,19 +175,19 @@ def _login(
         )
         token = secrets.token_urlsafe(32)
         fakesnow.server.sessions[token] = session
-        return JSONResponse({"data": _session_data(session, token, autocommit), "success": True})
+        return JSONResponse({"data": _session_data(session, token, endings.opened(token), autocommit), "success": True})
 
     return login
 
 
-def _session_data(session: Session, token: str, autocommit: bool) -> dict[str, Any]:
+def _session_data(session: Session, token: str, master: str, autocommit: bool) -> dict[str, Any]:
     return {
         "token": token,
-        "masterToken": token,
+        "masterToken": master,
         "validityInSeconds": 3600,
         "masterValidityInSeconds": 14400,
         "serverVersion": VERSION,
-        "sessionId": id(session),
+        "sessionId": session_id(session),
         "parameters": [
             {"name": "AUTOCOMMIT", "value": autocommit},
             {"name": "TIMEZONE", "value": "UTC"},
@@ -203,40 +204,39 @@ def _session_data(session: Session, token: str, autocommit: bool) -> dict[str, A
     }
 
 
-def _end_session(results: Path) -> Callable[[Request], Any]:
+def _end_session(endings: Endings) -> Callable[[Request], Any]:
     """A closed connection gives up its transaction, its temporary tables and its results at once."""
 
     async def end(request: Request) -> JSONResponse:
-        session = fakesnow.server.sessions.get(_token(request))
-        if session is None:
-            return JSONResponse(
-                {
-                    "data": None,
-                    "code": "390104",
-                    "message": "User must login again to access the service.",
-                    "success": False,
-                },
-                status_code=401,
-            )
+        token = token_of(request)
+        if (refusal := endings.refused(token)) is not None:
+            return refusal
         if request.query_params.get("delete"):
-            del fakesnow.server.sessions[_token(request)]
-            session.duck.close()
-            shutil.rmtree(_results_folder(request, results), ignore_errors=True)
+            endings.end(token, NO_LONGER_EXISTS)
         return JSONResponse({"data": None, "code": None, "message": None, "success": True})
 
     return end
 
 
-def _query(url: str, results: Path) -> Callable[[Request], Any]:
+def _heartbeat(endings: Endings) -> Callable[[Request], Any]:
+    async def heartbeat(request: Request) -> JSONResponse:
+        refusal = endings.refused(token_of(request))
+        return refusal or JSONResponse({"data": None, "code": None, "message": None, "success": True})
+
+    return heartbeat
+
+
+def _query(url: str, endings: Endings) -> Callable[[Request], Any]:
     """A query's answer, and the files with what has no room in it.
 
     Args:
         url: below which the files are read; their names cannot be guessed.
-        results: their folder; a session's are removed when it ends.
+        endings: which knows a session's folder for them, and removes it when the session ends.
     """
 
     async def query(request: Request) -> Any:
         rest: list[pa.Table] = []
+        folder = endings.results_of(endings.sessions[token_of(request)])
         _rest.set(rest)
         try:
             response = await fakesnow.server.query_request(request)
@@ -248,7 +248,7 @@ def _query(url: str, results: Path) -> Callable[[Request], Any]:
         if not rest:
             return response
         answer = json.loads(response.body)
-        answer["data"]["chunks"] = [_kept(table, url, _results_folder(request, results)) for table in rest]
+        answer["data"]["chunks"] = [_kept(table, url, folder) for table in rest]
         answer["data"]["chunkHeaders"] = {}
         return JSONResponse(answer)
 
@@ -261,15 +261,6 @@ def _first_rows(table: pa.Table) -> pa.Buffer:
         table.slice(start, ROWS_IN_AN_ANSWER) for start in range(ROWS_IN_AN_ANSWER, table.num_rows, ROWS_IN_AN_ANSWER)
     )
     return fakesnow.arrow.to_ipc(table.slice(0, ROWS_IN_AN_ANSWER))
-
-
-def _results_folder(request: Request, results: Path) -> Path:
-    """The folder of a session's results; who knows its name knew the session's token."""
-    return results / hashlib.sha256(_token(request).encode()).hexdigest()
-
-
-def _token(request: Request) -> str:
-    return str(request.headers.get("Authorization", ""))[17:-1]
 
 
 def _kept(table: pa.Table, url: str, folder: Path) -> dict[str, Any]:
