@@ -182,3 +182,44 @@ def miscounted(staged: StagedTable, on: str, where: str, rows: int, next_step: s
     """The error of other rows than were staged."""
     why = f"{staged.rows:,} rows were staged, but {where} {rows:,}"
     return LoadError(f"load {staged}", on=on, why=why, next_step=next_step)
+
+
+def counts(staged: StagedTable, identifier: Callable[[str], str]) -> str:
+    """The SELECT list by which an engine counts what it read of the staged files: rows, and values that are not NULL.
+
+    Args:
+        staged: whose fields are the columns' names.
+        identifier: quotes a name.
+    """
+    fields = [column.field for column in staged.columns] if staged.values else []
+    return ", ".join(["COUNT(*) AS N", *(f"COUNT({identifier(field)}) AS V{n}" for n, field in enumerate(fields))])
+
+
+def require_staged(staged: StagedTable, counted: Mapping[str, Any], *, on: str, where: str, next_step: str) -> None:
+    """Raises `LoadError` where an engine read other rows than were staged, or where values of a column are missing or too many.
+
+    A reader may take a text for NULL, or give NULLs for a column that it does not find, and say nothing.
+
+    Args:
+        staged: the table of the manifest, with its counts; one of an older version has none of values.
+        counted: what the query of `counts` gave.
+        on: the engine.
+        where: what was counted, as a clause that ends before the number ("its files hold").
+        next_step: what to do.
+    """
+    if int(counted["N"]) != staged.rows:
+        raise miscounted(staged, on, where, int(counted["N"]), next_step)
+    found = []
+    if values := staged.values:
+        pairs = [(c.name, values[c.field], int(counted[f"V{n}"])) for n, c in enumerate(staged.columns)]
+        found = [
+            f"column {name}: {there:,} values are not NULL, {wanted:,} were staged"
+            for name, wanted, there in pairs if there != wanted
+        ]  # fmt: skip
+    if found:
+        more = f"; and {len(found) - _MOST_NAMED:,} other columns" if len(found) > _MOST_NAMED else ""
+        raise LoadError(f"load {staged}", on=on, why="; ".join(found[:_MOST_NAMED]) + more, next_step=next_step)
+
+
+_MOST_NAMED = 20
+"""Columns in one message."""

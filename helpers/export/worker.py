@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -63,9 +63,9 @@ class Workers:
         try:
             answer = self._readers.connection().execute(
                 f"COPY (SELECT {digests.casts(table.columns)} FROM postgres_query('source', {literal(rows)})) "
-                f"TO {literal(f'upload://{path}')} (FORMAT parquet, COMPRESSION zstd, {ROW_GROUP}, KV_METADATA {{{metadata}}})"
+                f"TO {literal(f'upload://{path}')} (FORMAT parquet, COMPRESSION zstd, {ROW_GROUP}, KV_METADATA {{{metadata}}}, RETURN_STATS)"
             )
-            count = answer.fetchall()[0][0]
+            _, count, *_, statistics, _ = answer.fetchall()[0]
         except (duckdb.Error, OSError) as error:
             where = f"{table.schema_}.{table.name}, {part.name}, from {self._address} to {self._bucket.location}"
             cure = "the former export is untouched; mend the cause and run the same command again: with --run it goes on where it was"
@@ -75,7 +75,8 @@ class Workers:
             kind = SourceFailed if of_source else StageError
             raise faults.told(error, "export", on=where, kind=kind, cure=cure) from None
         upload = self._uploads.uploads[path]
-        return StagedFile(path=path, rows=count, bytes=upload.bytes, sha256=upload.sha256)
+        nulls = _nulls(table.columns, statistics)
+        return StagedFile(path=path, rows=count, bytes=upload.bytes, sha256=upload.sha256, nulls=nulls)
 
     def rows_under_way(self, cursor: Any) -> int:
         """Rows that the source has sent for files that are not finished, from `pg_stat_progress_copy`."""
@@ -94,6 +95,16 @@ class Workers:
     def close(self) -> None:
         """Ends the workers' transactions."""
         self._readers.close()
+
+
+def _nulls(columns: Sequence[StagedColumn], statistics: Mapping[str, Mapping[str, str]]) -> dict[str, int] | None:
+    """NULLs by field, from what DuckDB says of the file that it wrote, by quoted name
+    (https://duckdb.org/docs/stable/sql/statements/copy#copy--to-options); None where it does not say it of every column.
+    """
+    counted = {c.field: statistics.get(postgres.identifier(c.field), {}).get("null_count") for c in columns}
+    if None in counted.values():
+        return None
+    return {field: int(count) for field, count in counted.items() if count and int(count)}
 
 
 def is_unchanged(

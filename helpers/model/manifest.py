@@ -55,12 +55,17 @@ class StagedColumn(Stored):
 
 
 class StagedFile(Stored):
-    """One Parquet file; `path` is relative to the manifest's location."""
+    """One Parquet file; `path` is relative to the manifest's location.
+
+    Attributes:
+        nulls: how many there are, by field, of those that have some; None of an export that did not count them.
+    """
 
     path: str
     rows: int
     bytes: int
     sha256: str
+    nulls: dict[str, int] | None = None
 
 
 class Digest(Stored):
@@ -168,6 +173,14 @@ class StagedTable(ExportedTable):
     def bytes(self) -> int:
         """Size of the files."""
         return sum(file.bytes for file in self.files)
+
+    @property
+    def values(self) -> dict[str, int] | None:
+        """How many values each field has that are not NULL; None where the export did not count them."""
+        counted = [file.nulls for file in self.files]
+        if None in counted:
+            return None
+        return {c.field: self.rows - sum(nulls.get(c.field, 0) for nulls in counted if nulls) for c in self.columns}
 
 
 class SetAside(Stored):

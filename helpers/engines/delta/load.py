@@ -18,7 +18,7 @@ from helpers.engines.delta import keys, owner
 from helpers.engines.delta.catalog import DeltaCatalog, folded, has_schema, qualified, qualified_schema, table_names
 from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.delta.records import Record, read_record
-from helpers.engines.loading import Loader, Standing, TableLoad, There, miscounted
+from helpers.engines.loading import Loader, Standing, TableLoad, There, counts, miscounted, require_staged
 from helpers.engines.shapes import TableShape, comment_difference, difference
 from helpers.errors import LoadError
 from helpers.model import names
@@ -197,7 +197,11 @@ class DeltaLoader(Loader):
         urls = [f"{target.files}://{location.bucket}/{each}" for each in keys]
         fields = [(c.field, delta_log_type(c.delta)) for c in staged.columns]
         self._session.view_of_files(landing, urls, fields, doing=doing)
-        self._require_rows(identifier(landing), staged, "its files hold", "nothing was changed; export it again")
+        (counted,) = self._session.execute(
+            f"SELECT {counts(staged, identifier)} FROM {identifier(landing)}", doing=f"count the rows of {staged}"
+        )
+        cure = "nothing was changed; export it again"
+        require_staged(staged, counted, on=self._where, where="its files hold", next_step=cure)
         query = f"SELECT {selected(staged)} FROM {identifier(landing)}"
         if table.way == "replace":
             self._replace(table, query, doing)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from helpers.engines.loading import Loader, Standing, TableLoad, There, miscounted
+from helpers.engines.loading import Loader, Standing, TableLoad, There, counts, miscounted, require_staged
 from helpers.engines.shapes import TableShape, difference
 from helpers.engines.snowflake import copying, keys, owner, records
 from helpers.engines.snowflake import definition as definitions
@@ -172,13 +172,10 @@ class SnowflakeLoader(Loader):
         final = self._full(table.target)
         landing = beside(self._target, f"landing_{table.target.name}")
         session.execute(copying.landing_statement(landing, staged), doing=doing)
-        read = [
-            row
-            for sql in copying.copy_statements(landing, self._stage, staged)
-            for row in session.execute(sql, doing=doing)
-        ]
-        if (copied := sum(int(row["rows_loaded"]) for row in read)) != staged.rows:
-            raise miscounted(staged, "Snowflake", "COPY read", copied, _AS_BEFORE)
+        for sql in copying.copy_statements(landing, self._stage, staged):
+            session.execute(sql, doing=doing)
+        (counted,) = session.execute(f"SELECT {counts(staged, identifier)} FROM {landing}", doing=doing)
+        require_staged(staged, counted, on="Snowflake", where="COPY read", next_step=_AS_BEFORE)
         if table.written:
             self._keep_a_copy(table.target)
         into, created = self._new_table(table, details) if details.definition else (final, details.made or 0)
@@ -187,8 +184,8 @@ class SnowflakeLoader(Loader):
         with session.transaction(doing=doing):
             session.execute(copying.insert_statement(into, landing, staged), doing=doing)
             (count,) = session.execute(f"SELECT COUNT(*) AS N FROM {into}", doing=doing)
-            if count["N"] != staged.rows:
-                raise miscounted(staged, "Snowflake", "the final table holds", count["N"], _AS_BEFORE)
+            if int(count["N"]) != staged.rows:
+                raise miscounted(staged, "Snowflake", "the final table holds", int(count["N"]), _AS_BEFORE)
             if not details.definition:
                 self._write_record(table, created)
         if details.definition:
