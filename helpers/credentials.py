@@ -81,11 +81,13 @@ def written_secret(value: object, key: str = "") -> str | None:
     if isinstance(value, dict):
         return next(filter(None, (written_secret(each, str(name)) for name, each in value.items())), None)
     if isinstance(value, list | tuple):
-        return next(filter(None, map(written_secret, value)), None)
-    if not isinstance(value, str):
+        return next(filter(None, (written_secret(each, key) for each in value)), None)
+    if value is None or isinstance(value, bool):
         return None
     if named_like_a_secret(key) and key != "access_key":  # the name of a key, which is no secret
         return f"a value for {key}"
+    if not isinstance(value, str):
+        return None
     return next((kind for kind, pattern in _VALUES if kind != _KEY_ID and re.search(pattern, value)), None)
 
 

@@ -47,11 +47,11 @@ def _named(settings: Settings) -> Iterator[tuple[str, Path, str]]:
         ):  # fmt: skip
             if name:
                 yield key, Path(name), kind
-    if (target := values.snowflake) and target.private_key_file:
-        yield "snowflake.private_key_file", Path(target.private_key_file), "secret"
-    for name, reader in values.downstream.items():
-        if reader.private_key_file:
-            yield f"downstream.{name}.private_key_file", Path(reader.private_key_file), "secret"
+    logins = {f"downstream.{name}": reader for name, reader in values.downstream.items()}
+    for section, login in {"snowflake": values.snowflake, **logins}.items():
+        for key in ("private_key_file", "token_file") if login else ():
+            if file := getattr(login, key):
+                yield f"{section}.{key}", Path(file), "secret"
     if values.kafka and values.kafka.ca_file:
         yield "kafka.ca_file", Path(values.kafka.ca_file), "file"
     if values.evidence and values.evidence.timestamp_certificate:

@@ -11,9 +11,10 @@ from helpers.doctor.subject import Subject
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.errors import LoadError, MigrationError
 from helpers.finding import Finding, Severity, failed, note, stop, unchecked, warning
-from helpers.platforms import snowflake
+from helpers.platforms import snowflake, snowflake_login
 from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.settings import Compliance, Settings, Snowflake
+from helpers.settings.snowflake import METHODS
 
 ADMINISTRATORS = frozenset({"ACCOUNTADMIN", "ORGADMIN", "SECURITYADMIN", "GLOBALORGADMIN"})
 """Roles that may do everything, or let anybody do it
@@ -50,7 +51,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
 
 
 def look_at_connection(target: Snowflake, asked: Compliance) -> Iterator[Finding]:
-    """How the connection is made: in the clear or not, with a password or a key."""
+    """How the connection is made: in the clear or not, and with what."""
     on = "login"
     if str(target.connect.get("protocol", "https")).lower() != "https":
         severity: Severity = "stop" if asked.require_tls else "warning"
@@ -61,8 +62,15 @@ def look_at_connection(target: Snowflake, asked: Compliance) -> Iterator[Finding
         if target.connect.get("insecure_mode") or target.connect.get("disable_ocsp_checks"):
             what = "a certificate of the server that was revoked would be taken"
             yield warning("TLS", what, "take disable_ocsp_checks and insecure_mode out of `connect`")
-    if target.private_key_file is None:
-        yield warning(on, f"{target.user} logs in with a password", "use a key pair: private_key_file")
+    method, how = target.method, f"{target.user} logs in with {snowflake_login.described(target)}"
+    if method is None:
+        yield stop(on, "the profile names no way to log in", METHODS["snowflake_jwt"].shown, "a key pair, or a token")
+    elif target.password:
+        yield warning(on, how, f"use a key pair or a token, Snowflake is ending logins by a password: {METHODS['snowflake_jwt'].shown}")  # fmt: skip
+    elif method == "externalbrowser":
+        yield warning(on, f"{how}: unattended runs are refused", f"name what needs nobody: {METHODS['snowflake_jwt'].shown}")  # fmt: skip
+    else:
+        yield note(on, how)
 
 
 def look_at_grants(

@@ -19,7 +19,7 @@ from typing import Any
 from helpers import PROJECT
 from helpers.errors import SettingsError
 from helpers.local import folder, people, stack
-from helpers.settings import Resolved, Source, source_keys
+from helpers.settings import Resolved, SnowflakeLogin, Source, source_keys
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ _RULES = {
     # What lies there is reached with the stage's credentials.
     "stage": _Rule(("endpoint", "region"), ("access_key", "secret_key"), takes=("archive", "kafka", "databricks")),
     "snowflake": _Rule(
-        ("account", "connect.host"), ("private_key_file", "private_key_passphrase", "storage_integration")
+        ("account", "connect.host"),
+        ("storage_integration", *(key for key in SnowflakeLogin.model_fields if key != "password")),
     ),
     "databricks": _Rule(("url", "host"), ("cluster_id", "token", "catalog"), ("pysail",)),
     "kafka": _Rule(

@@ -254,7 +254,7 @@ def _own(plan: BenchmarkPlan, progress: Progress | None) -> Iterator[Measurement
             if settings.dbt.project:
                 tell("the marts")
                 _build_marts(settings)
-            reader = opened.enter_context(reading(settings, fresh=True))
+            reader = opened.enter_context(reading(settings))
             for name, each in settings.figures.items():
                 tell(f"the target: {name}")
                 sql = questions.of_target(settings, reader, name, each, asked[name]).sql

@@ -236,8 +236,7 @@ def _as_itself(settings: Settings, described: Downstream) -> Settings:
         return settings
     own = settings.snowflake.model_copy(
         update={
-            "user": described.user, "password": described.password, "private_key_file": described.private_key_file,
-            "private_key_passphrase": None, "role": described.role,
+            **described.login, "user": described.user, "role": described.role,
             "warehouse": described.warehouse or settings.snowflake.warehouse,
         }
     )  # fmt: skip

@@ -52,13 +52,11 @@ class Reader(Protocol):
 
 
 @contextmanager
-def reading(settings: Settings, file: Path | None = None, *, fresh: bool = False) -> Iterator[Reader]:
+def reading(settings: Settings, file: Path | None = None) -> Iterator[Reader]:
     """Reads where the profile has its marts, or, where it has none, its target, for the length of the block.
 
     Args:
         file: of dbt's engine duckdb.
-        fresh: answer no query from the result of an earlier one, as Snowflake does otherwise
-            (https://docs.snowflake.com/en/user-guide/querying-persisted-results).
 
     Raises:
         ConnectionFailed: no answer, or no entry.
@@ -78,8 +76,6 @@ def reading(settings: Settings, file: Path | None = None, *, fresh: bool = False
     target = settings.main_target
     if not isinstance(target, Databricks):
         with snowflake.connect(target) as session:
-            if fresh:
-                session.execute("ALTER SESSION SET USE_CACHED_RESULT = FALSE", doing="leave the result cache out")
             yield _SnowflakeReader(session, settings)
     elif target.engine == "pysail":
         # It keeps no catalog, so DuckDB reads the files that each table's log names, as in a verification.

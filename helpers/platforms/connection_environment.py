@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.platforms import postgres
+from helpers.platforms import postgres, snowflake_login
 from helpers.settings import Settings
 
 _OF_LIBPQ = {
@@ -29,11 +29,7 @@ def connections(settings: Settings) -> dict[str, str]:
         found |= {
             "SNOWFLAKE_ACCOUNT": target.account, "SNOWFLAKE_USER": target.user, "SNOWFLAKE_DATABASE": target.database,
             "SNOWFLAKE_SCHEMA": target.schema_, "SNOWFLAKE_WAREHOUSE": target.warehouse, "SNOWFLAKE_ROLE": target.role,
-            "SNOWFLAKE_PASSWORD": target.password.get_secret_value() if target.password else None,
-            "SNOWFLAKE_PRIVATE_KEY_FILE": target.private_key_file,
-            "SNOWFLAKE_PRIVATE_KEY_FILE_PWD": (
-                target.private_key_passphrase.get_secret_value() if target.private_key_passphrase else None
-            ),
+            **snowflake_login.for_clients(target),
             **{f"SNOWFLAKE_{name.upper()}": target.connect[name] for name in ("host", "port", "protocol") if name in target.connect},
         }  # fmt: skip
     if lake := values.databricks:

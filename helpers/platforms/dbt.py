@@ -18,7 +18,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from helpers.errors import LoadError, SettingsError, UsageError
-from helpers.platforms import environments
+from helpers.platforms import environments, snowflake_login
 from helpers.platforms.child_environment import child_environment
 from helpers.platforms.scratch_folder import scratch_folder
 from helpers.redaction import redact
@@ -218,14 +218,10 @@ def _environment(settings: Settings, file: Path | None) -> dict[str, str]:
         "RUNBOOK_DBT_SOURCE_SCHEMA": target.schema_,
         "RUNBOOK_DBT_WAREHOUSE": target.warehouse,
         "RUNBOOK_DBT_ROLE": target.role,
-        "RUNBOOK_DBT_PRIVATE_KEY_FILE": target.private_key_file,
-        "DBT_ENV_SECRET_PASSWORD": target.password.get_secret_value() if target.password else None,
-        "DBT_ENV_SECRET_PASSPHRASE": (
-            target.private_key_passphrase.get_secret_value() if target.private_key_passphrase else None
-        ),
+        **snowflake_login.for_dbt(target),
         **{
             f"RUNBOOK_DBT_{name.upper()}": str(target.connect[name])
-            for name in ("host", "port", "protocol", "authenticator")
+            for name in ("host", "port", "protocol", "proxy_host", "proxy_port")
             if name in target.connect
         },
     }

@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import snowflake.connector
 from snowflake.connector.errors import Error
 
-from helpers.errors import SessionRefused
+from helpers import log
+from helpers.platforms import snowflake_login, snowflake_parameters
 from helpers.platforms.faults import snowflake as faults
 from helpers.platforms.naming import NameRules
+from helpers.platforms.snowflake_parameters import SESSION as SESSION
 from helpers.settings import Snowflake
 
-SESSION: dict[str, str | int | bool] = {
-    "AUTOCOMMIT": True,
-    "TIMEZONE": "UTC",
-    "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
-    "BINARY_INPUT_FORMAT": "HEX",
-    "BINARY_OUTPUT_FORMAT": "HEX",
-    "DATE_INPUT_FORMAT": "AUTO",
-    "DATE_OUTPUT_FORMAT": "YYYY-MM-DD",
-    "TIME_INPUT_FORMAT": "AUTO",
-    "TIME_OUTPUT_FORMAT": "HH24:MI:SS",
-    "TIMESTAMP_INPUT_FORMAT": "AUTO",
-    "TIMESTAMP_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM",
-    "TIMESTAMP_NTZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF3",
-    "TIMESTAMP_LTZ_OUTPUT_FORMAT": "",
-    "TIMESTAMP_TZ_OUTPUT_FORMAT": "",
-    "TWO_DIGIT_CENTURY_START": 1970,
-    "WEEK_START": 0,
-    "WEEK_OF_YEAR_POLICY": 0,
-    "JSON_INDENT": 2,
-    "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
-    "ROWS_PER_RESULTSET": 0,
-    "ERROR_ON_NONDETERMINISTIC_MERGE": True,
-}
-"""What an answer rests on, set at login and read back, whatever the account or the user has: all but the first four are the service's
-own defaults (https://docs.snowflake.com/en/sql-reference/parameters). A time-out ends in an error and is left to the account."""
+Answer = TypeVar("Answer")
+
+QUERY_TAG = "migration-runbooks"
+"""By which QUERY_HISTORY knows our statements."""
 
 _TRIES = 3
 """Of a request that is not answered. While a statement runs the service answers every 45 seconds that it does."""
+
+_REPEATED = re.compile(
+    r"\s*(?:USE\b|ALTER\s+SESSION\b|CREATE\s+(?:OR\s+REPLACE\s+)?TEMP(?:ORARY)?\s+STAGE\b)", re.IGNORECASE
+)
+"""What makes a session what it is and can be said again: where it stands, its parameters, the way to a stage."""
+
+_ROWS = re.compile(r"\s*CREATE\s+(?:OR\s+REPLACE\s+)?TEMP(?:ORARY)?\s+TABLE\s+(?P<name>\S+)", re.IGNORECASE)
+_DROPPED = re.compile(r"\s*DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?P<name>\S+)", re.IGNORECASE)
+"""A temporary table has rows that go with its session."""
 
 NAMES = NameRules("Snowflake", longest=255)
 """Between double quotes every character is allowed (https://docs.snowflake.com/en/sql-reference/identifiers-syntax)."""
@@ -61,11 +52,11 @@ def connect(target: Snowflake) -> Iterator[Session]:
     Raises:
         ConnectionFailed: no answer, or no entry.
     """
-    connection = open_connection(target)
+    session = Session(open_connection(target), address(target), lambda: open_connection(target))
     try:
-        yield Session(connection, address(target))
+        yield session
     finally:
-        connection.close()
+        session.close()
 
 
 def open_connection(target: Snowflake) -> Any:
@@ -74,26 +65,19 @@ def open_connection(target: Snowflake) -> Any:
     Raises:
         ConnectionFailed: no answer, or no entry.
         SessionRefused: a parameter of `SESSION` does not hold.
+        SettingsError: the profile does not say how to log in.
     """
     answer = math.ceil(target.answer_timeout_seconds)
     options = {
         "login_timeout": math.ceil(target.connect_timeout_seconds),
         "socket_timeout": answer,
         "network_timeout": _TRIES * answer,
+        # Else a session ends after four idle hours (https://docs.snowflake.com/en/user-guide/session-policies).
+        "client_session_keep_alive": True,
         **target.connect,
     }
-    options["session_parameters"] = {
-        "QUERY_TAG": "migration-runbooks",
-        **SESSION,
-        **options.get("session_parameters", {}),
-    }
-    if target.password:
-        options["password"] = target.password.get_secret_value()
-    if target.private_key_file:
-        options["authenticator"] = "SNOWFLAKE_JWT"
-        options["private_key_file"] = target.private_key_file
-        if target.private_key_passphrase:
-            options["private_key_file_pwd"] = target.private_key_passphrase.get_secret_value()
+    options["session_parameters"] = {"QUERY_TAG": QUERY_TAG, **SESSION, **options.get("session_parameters", {})}
+    options |= snowflake_login.arguments(target)
     for name in ("warehouse", "role"):
         if value := getattr(target, name):
             options[name] = value
@@ -102,34 +86,37 @@ def open_connection(target: Snowflake) -> Any:
     except (Error, OSError, ValueError, TypeError) as error:
         raise faults.entry_refused(error, on=address(target)) from None
     try:
-        _check(connection, address(target))
+        snowflake_parameters.check(Session(connection, address(target)).execute, address(target))
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _check(connection: Any, where: str) -> None:
-    rows = Session(connection, where).execute("SHOW PARAMETERS IN SESSION", doing="read the session's parameters")
-    held = {str(row["key"]): str(row["value"]) for row in rows}
-    for name, value in SESSION.items():
-        found = held.get(name)
-        if found is None or found.casefold() != str(value).casefold():
-            raise SessionRefused(
-                "hold the session's parameters",
-                on=where,
-                why=f"{name} is {found!r} after it was set to {str(value)!r}",
-                next_step=f"take {name} out of connect.session_parameters in [profiles.X.snowflake], or let the user set it "
-                "(ALTER SESSION needs no right of its own)",
-            )
-
-
 class Session:
-    """Statements over one connection, with errors that name what was tried."""
+    """Statements over one connection, with errors that name what was tried.
 
-    def __init__(self, connection: Any, where: str) -> None:
+    Where the service has ended the session (idle, by a policy, by an administrator), the next statement opens another one with the same
+    parameters, the same place and the same stages. Not within a transaction, and not while a temporary table holds rows: those are
+    lost, and the error says so. A statement that finds its session ended was not run.
+
+    Args:
+        where: the target, for an error.
+        reopen: makes another connection; without it, an ended session stays ended.
+    """
+
+    def __init__(self, connection: Any, where: str, reopen: Callable[[], Any] | None = None) -> None:
         self._connection = connection
         self._where = where
+        self._reopen = reopen
+        self._repeated: dict[str, None] = {}
+        self._temporary: set[str] = set()
+        self._in_transaction = self._ended = False
+
+    def close(self) -> None:
+        """Ends the session; one that has ended is no error."""
+        with suppress(Error, OSError):
+            self._connection.close()
 
     def execute(self, sql: str, values: Sequence[Any] = (), *, doing: str) -> list[dict[str, Any]]:
         """Runs one statement and returns its rows by column name.
@@ -139,32 +126,89 @@ class Session:
             doing: the clause that an error begins with ("create the table …"); the statement itself may hold
                 credentials and is never shown.
         """
-        with self._errors(doing), self._connection.cursor(snowflake.connector.DictCursor) as cursor:
-            cursor.execute(sql, tuple(values) or None)
-            return list(cursor.fetchall()) if cursor.description else []
+
+        def run() -> list[dict[str, Any]]:
+            with self._connection.cursor(snowflake.connector.DictCursor) as cursor:
+                cursor.execute(sql, tuple(values) or None)
+                return list(cursor.fetchall()) if cursor.description else []
+
+        found = self._said(run, doing)
+        self._note(sql)
+        return found
 
     def columns(self, sql: str, *, doing: str) -> tuple[str, ...]:
         """Names of the columns that a query gives; no row is fetched."""
-        with self._errors(doing), self._connection.cursor() as cursor:
-            cursor.execute(f"{sql} LIMIT 0")
-            return tuple(str(each.name) for each in cursor.description)
+
+        def run() -> tuple[str, ...]:
+            with self._connection.cursor() as cursor:
+                cursor.execute(f"{sql} LIMIT 0")
+                return tuple(str(each.name) for each in cursor.description)
+
+        return self._said(run, doing)
 
     def batches(self, sql: str, *, doing: str) -> Iterator[pa.Table]:
         """Runs a query and yields its rows as Arrow tables."""
-        with self._errors(doing), self._connection.cursor() as cursor:
+
+        def run() -> Any:
+            cursor = self._connection.cursor()
             cursor.execute(sql)
+            return cursor
+
+        with self._said(run, doing) as cursor, self._errors(doing):
             yield from cursor.fetch_arrow_batches()
 
     @contextmanager
     def transaction(self, *, doing: str) -> Iterator[None]:
         """Commits at the end of the block, or rolls back what it did."""
         self.execute("BEGIN", doing=doing)
+        self._in_transaction = True
         try:
             yield
         except BaseException:
-            self.execute("ROLLBACK", doing=f"roll back: {doing}")
+            if not self._ended:  # which has rolled it back
+                self.execute("ROLLBACK", doing=f"roll back: {doing}")
             raise
-        self.execute("COMMIT", doing=doing)
+        else:
+            self.execute("COMMIT", doing=doing)
+        finally:
+            self._in_transaction = False
+
+    def _note(self, sql: str) -> None:
+        if _REPEATED.match(sql):
+            self._repeated.pop(sql, None)
+            self._repeated[sql] = None
+        elif made := _ROWS.match(sql):
+            self._temporary.add(made["name"])
+        elif gone := _DROPPED.match(sql):
+            self._temporary.discard(gone["name"])
+
+    def _said(self, run: Callable[[], Answer], doing: str) -> Answer:
+        """What a statement answers, once more in another session where this one had ended and nothing went with it."""
+        if self._ended:
+            self._open_again()
+        try:
+            return run()
+        except (Error, OSError) as error:
+            if not faults.session_ended(error) or self._reopen is None:
+                raise faults.told(error, doing, on=self._where) from None
+            lost = self._in_transaction or bool(self._temporary)
+            self._ended = True
+            self._temporary.clear()
+            if lost:
+                raise faults.session_lost(error, doing, on=self._where) from None
+            log.event("session-reopened", system=self._where, why=faults.said(error))
+        self._open_again()
+        with self._errors(doing):
+            return run()
+
+    def _open_again(self) -> None:
+        assert self._reopen
+        self.close()
+        self._connection = self._reopen()
+        self._ended = False
+        for sql in self._repeated:
+            with self._errors("open the session again"), self._connection.cursor() as cursor:
+                cursor.execute(sql)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

@@ -98,10 +98,6 @@ def _without_effect(profile: Profile) -> Iterator[str]:
     """Keys that another key of the profile would make nobody read."""
     yield from elsewhere_steps.problems(profile.elsewhere)
     stage, snowflake, kafka = profile.stage, profile.snowflake, profile.kafka
-    if snowflake and snowflake.password and snowflake.private_key_file:
-        yield "snowflake.password and snowflake.private_key_file are two ways to log in: take one of them away"
-    if snowflake and snowflake.private_key_passphrase and not snowflake.private_key_file:
-        yield "snowflake.private_key_passphrase needs snowflake.private_key_file"
     if snowflake and snowflake.storage_integration and stage and stage.endpoint:
         yield "snowflake.storage_integration reads AWS alone, and stage.endpoint names another service: take one of them away"
     if kafka and kafka.engine == "kafka" and kafka.security != "SASL_SSL":

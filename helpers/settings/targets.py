@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from helpers.settings.section import Address, Secret, Section, Server, example, plain_location
-
-
-class Snowflake(Server):
-    """The Snowflake account, and where in it the tables go."""
-
-    adapter: ClassVar[str] = "snowflake"
-    account: Annotated[str, example("myorg-myaccount")]
-    """Organization and account."""
-    user: Annotated[str, example("MIGRATION")]
-    """The user that loads."""
-    database: Annotated[str, example("SALES")]
-    """Database of the tables."""
-    schema_: Annotated[str, example("MIGRATED")] = Field(alias="schema")
-    """Schema of the tables; it holds nothing else."""
-    warehouse: Annotated[str | None, example("MIGRATION_WH")] = None
-    """Without it, the user's default."""
-    role: Annotated[str | None, example("MIGRATION_ROLE")] = None
-    """Without it, the user's default."""
-    password: Annotated[Secret, example({"env": "SNOWFLAKE_PASSWORD"})] = None
-    """Either this or a private key."""
-    private_key_file: Annotated[str | None, example("/etc/migration/snowflake_rsa_key.p8")] = None
-    """File with the private key for key-pair authentication."""
-    private_key_passphrase: Annotated[Secret, example({"env": "SNOWFLAKE_KEY_PASSPHRASE"})] = None
-    """Opens the private key."""
-    storage_integration: Annotated[str | None, example("MIGRATION_S3")] = None
-    """The integration by which Snowflake itself reads the stage."""
-    connect: Annotated[dict[str, Any], example({"login_timeout": 30})] = Field(default_factory=dict)
-    """Further keyword arguments of `snowflake.connector.connect`; a secret among them is a reference."""
-    connect_timeout_seconds: float = Field(default=60.0, ge=1)
-    """Time within which a login must have succeeded, repetitions included."""
+from helpers.settings.snowflake import Snowflake as Snowflake
+from helpers.settings.snowflake import SnowflakeLogin as SnowflakeLogin
 
 
 class Databricks(Server):
@@ -98,7 +70,7 @@ class Dbt(Section):
     """Models built at the same time."""
 
 
-class Downstream(Section):
+class Downstream(SnowflakeLogin):
     """A system that reads the target: what it reads, and as whom. The assessment's list has its name."""
 
     reads: Annotated[tuple[str, ...], example(["loans", "marts.loans_per_month"], min_length=1)]
@@ -107,11 +79,13 @@ class Downstream(Section):
     user: Annotated[str | None, example("FINANCE_BI")] = None
     """The system's own user of the target (option C: role of the source). Without it the check reads as the migration's user,
     and says so."""
-    password: Annotated[Secret, example({"env": "FINANCE_BI_PASSWORD"})] = None
-    """That user's password."""
-    private_key_file: Annotated[str | None, example("/etc/migration/finance_bi.p8")] = None
-    """That user's private key, instead of a password."""
     role: Annotated[str | None, example("BI_READER")] = None
     """Its role in Snowflake."""
     warehouse: Annotated[str | None, example("BI_WH")] = None
     """Its warehouse in Snowflake."""
+
+    @model_validator(mode="after")
+    def _logs_in_as_somebody(self) -> Downstream:
+        if self.method and not self.user:
+            raise ValueError("a login needs the name of the user: write user beside it")
+        return self

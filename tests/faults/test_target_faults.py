@@ -27,12 +27,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
+from snowflake.connector import errors as snowflake_errors
 
 from helpers.errors import ConnectionFailed, DiskRefused, LoadError, MigrationError, StageError
 from helpers.platforms import duck, kafka, snowflake, spark
 from helpers.platforms.faults import driver_error
 from helpers.platforms.faults import duck as duck_faults
 from helpers.platforms.faults import s3 as faults
+from helpers.platforms.faults import snowflake as snowflake_faults
 from helpers.platforms.faults import spark as spark_faults
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.uploads import HashedUploads
@@ -211,6 +213,46 @@ def test_the_second_line_of_snowflakes_message_is_the_reason(local_settings: Set
     assert "NO_SUCH_TABLE" in told.value.why
     assert "\n" not in told.value.why
     assert not told.value.transient
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "kind", "transient", "cure"),
+    [
+        (3001, "SQL access control error:\nInsufficient privileges to operate on schema 'S'.", LoadError, False, "USAGE"),
+        (2003, "SQL compilation error:\nObject 'D.S.T' does not exist or not authorized.", LoadError, False, "does not say which"),
+        (390422, "Incoming request with IP/Token 192.0.2.1 is not allowed to access Snowflake.", ConnectionFailed, False, "network policy"),
+        (250001, "Failed to connect to DB: a:443. Incoming request with IP/Token 192.0.2.1 is not allowed to access Snowflake.", ConnectionFailed, False, "network policy"),
+        (250001, "Failed to connect to DB: a:443. Multi-factor authentication is required for this account.", ConnectionFailed, False, "key pair"),
+        (390144, "JWT token is invalid. [6d0c]", ConnectionFailed, False, "RSA_PUBLIC_KEY"),
+        (390318, "OAuth access token expired.", ConnectionFailed, False, "have a new one issued"),
+        (90073, "Warehouse 'W' cannot be resumed because resource monitor 'M' has exceeded its quota.", LoadError, False, "resource monitor"),
+        (630, "Statement reached its statement or warehouse timeout of 10 second(s) and was canceled.", LoadError, False, "STATEMENT_TIMEOUT"),
+        (625, "Statement 'x' has locked table 'T' and was aborted.", LoadError, True, "SHOW LOCKS"),
+        (390114, "Authentication token has expired.", ConnectionFailed, True, "session has ended"),
+    ],
+)  # fmt: skip
+def test_snowflakes_numbers_have_their_cures(
+    number: int, said: str, kind: type[MigrationError], transient: bool, cure: str
+) -> None:
+    error = snowflake_errors.ProgrammingError(msg=said, errno=number, sqlstate="XX000")
+    told = snowflake_faults.told(error, "load T", on="Snowflake a")
+    assert (type(told), told.transient) == (kind, transient), told
+    assert cure in told.next_step
+    assert said.splitlines()[-1].rstrip(".") in told.why, "the reason stands in the last line"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("Numeric value 'hunter2' is not recognized\n  File 'x/0.parquet', row 3, column T[\"salary\":4]", 'column T["salary":4]'),
+        ("Duplicate row detected during DML action\nRow Values: [\"hunter2\", 5]", "Duplicate row detected"),
+        ("String 'hunter2' is too long and would be truncated\n  column \"name\"", 'column "name"'),
+    ],
+)  # fmt: skip
+def test_a_message_keeps_the_column_and_not_the_rows_value(said: str, kept: str) -> None:
+    error = snowflake_errors.ProgrammingError(msg=said, errno=100038, sqlstate="22018")
+    told = snowflake_faults.told(error, "load T", on="Snowflake a")
+    assert kept in told.why and "hunter2" not in str(told), told
 
 
 @pytest.mark.filterwarnings("ignore:.*RETRIES_EXCEEDED")

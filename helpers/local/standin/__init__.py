@@ -3,7 +3,8 @@
 The loader and the verifier talk to it through the genuine connector with the statements they send to the real service;
 whatever has to differ is in here, one small function a difference:
 
-    server.py       logging in, closing a session, results in parts
+    server.py       the routes, and results in parts
+    logins.py       passwords, key pairs, access tokens, external OAuth, workload identity
     endings.py      sessions and connections that end before their time, on demand
     statements.py   which statement is answered how, and errors
     alterations.py  ALTER TABLE of columns, RENAME to another schema, CLONE

@@ -29,7 +29,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from helpers.local.standin import attached, databases, expressions, names, wire
+from helpers.local.standin import attached, databases, expressions, logins, names, wire
 from helpers.local.standin.endings import NO_LONGER_EXISTS, Endings, body_of, session_id, token_of
 from helpers.local.standin.names import VERSION, Name, unquoted
 from helpers.local.standin.session import Session
@@ -53,6 +53,10 @@ class Configuration:
     database: str
     schema: str
 
+    def admits(self, user: str, password: str) -> bool:
+        """Whether a password is a user's."""
+        return user == self.user.upper() and hmac.compare_digest(password.encode(), self.password.encode())
+
 
 def serve(configuration: Configuration) -> None:
     """Attach what is in the data folder and answer until we are told to end."""
@@ -65,6 +69,7 @@ def serve(configuration: Configuration) -> None:
     place = f"{names.identifier(configuration.database)}.{names.identifier(configuration.schema)}"
     duck.execute(f"CREATE SCHEMA IF NOT EXISTS {place}")
     _cure_fakesnow()
+    logins.LOGINS.exists = configuration.user.upper().__eq__
     stages: dict[Name, Stage] = {}
     results = folder / "results"
     shutil.rmtree(results, ignore_errors=True)
@@ -72,7 +77,7 @@ def serve(configuration: Configuration) -> None:
     answer = _query(f"http://{configuration.host}:{configuration.port}/results", endings)
     routes = {
         "/session/v1/login-request": Route(
-            "/session/v1/login-request", _login(configuration, duck, folder, stages, endings), methods=["POST"]
+            "/session/v1/login-request", _login(configuration.admits, duck, folder, stages, endings), methods=["POST"]
         ),
         "/session": Route("/session", _end_session(endings), methods=["POST"]),
         "/session/heartbeat": Route("/session/heartbeat", _heartbeat(endings), methods=["POST"]),
@@ -143,27 +148,21 @@ def _current_version(node: Any) -> Any:
 
 
 def _login(
-    configuration: Configuration,
+    admits: Callable[[str, str], bool],
     duck: duckdb.DuckDBPyConnection,
     folder: Path,
     stages: dict[Name, Stage],
     endings: Endings,
 ) -> Callable[[Request], Any]:
-    """Logging in with the password; fakesnow lets anybody in and creates the database that they name."""
+    """Logging in as `logins` has it; fakesnow lets anybody in and creates the database that they name."""
 
     async def login(request: Request) -> JSONResponse:
         data = (await body_of(request))["data"]
-        given = str(data.get("PASSWORD", "")).encode()
-        right = str(data.get("LOGIN_NAME", "")).upper() == configuration.user.upper()
-        if not (hmac.compare_digest(given, configuration.password.encode()) and right):
-            return JSONResponse(
-                {
-                    "data": {"nextAction": None, "authnMethod": "USERNAME_PASSWORD"},
-                    "code": "390100",
-                    "message": "Incorrect username or password was specified.",
-                    "success": False,
-                }
-            )
+        try:
+            logins.LOGINS.check(data, admits)
+        except logins.Refused as refused:
+            said = {"nextAction": None, "authnMethod": str(data.get("AUTHENTICATOR") or "USERNAME_PASSWORD")}
+            return JSONResponse({"data": said, "code": refused.code, "message": refused.message, "success": False})
         database, schema = (
             unquoted(name) if (name := request.query_params.get(key)) else None
             for key in ("databaseName", "schemaName")

@@ -25,6 +25,7 @@ from helpers.local.standin import (
     expressions,
     keys,
     loading,
+    logins,
     names,
     notes,
     parameters,
@@ -96,6 +97,9 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
 
     def _run(self, command: str, params: Any, kwargs: dict[str, Any]) -> None:
         session = self._conn
+        if (answer := logins.LOGINS.answer(command)) is not None:
+            self._answer(exp.Command(this="ACCOUNT"), answer)
+            return
         if not session.failed and (answer := attached.answer(session, command)) is not None:
             self._answer(attached.parsed(command), answer)
             return

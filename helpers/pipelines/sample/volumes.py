@@ -108,7 +108,7 @@ def _modern(own: Settings, volume: str, lines: int, tell: Callable[[str], None])
             built = marts.build(own, file=file)
         if not built.ok:
             raise _not_built(built)
-        with reading(own, file, fresh=True) as reader:
+        with reading(own, file) as reader:
             for name, seconds in stages.items():
                 yield Measurement(volume, lines, "modern", reader.engine, "pipeline", name, seconds[0], seconds[0])
             for node in built.nodes_of("model"):

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 from snowflake.connector import errors as snow
 
 from helpers.errors import ConnectionFailed, LoadError, MigrationError
@@ -22,6 +24,30 @@ _OF_A_SERVER = (
 )  # fmt: skip
 
 
+_BY_WORDS = (
+    ("is not allowed to access Snowflake", "network_policy"),
+    ("Multi-factor authentication is required", "mfa"),
+    ("temporarily locked", "locked_out"),
+)
+"""Of a login that the connector gives no other number than its own (250001)."""
+
+_ENDED = frozenset({"390104", "390111", "390112", "390113", "390114", "390115", "390195"})
+"""The service refused a statement before it ran, because the session is no more
+(`snowflake.connector.network`; https://docs.snowflake.com/en/user-guide/session-policies)."""
+
+_VALUES = (
+    (re.compile(r"Row Values: \[.*\]", re.DOTALL), "Row Values: […]"),
+    (
+        re.compile(
+            r"\b(value|String|Date|Time|Timestamp|Numeric value|Boolean value|field key|hex string) '(?:[^']|'')*'"
+        ),
+        r"\1 '…'",
+    ),
+    (re.compile(r"\['.*?'\]", re.DOTALL), "['…']"),
+)
+"""What of a message is a row's and not a name's."""
+
+
 def fault(error: Exception) -> Fault | None:
     """What an error of the connector means, or None where nobody knows."""
     if isinstance(error, snow.NonRetryableTlsError | snow.RevocationCheckError):
@@ -32,11 +58,23 @@ def fault(error: Exception) -> Fault | None:
         return _FAULTS["session"]
     if isinstance(error, snow.Error):
         known = _FAULTS.get(str(error.errno)) or _FAULTS.get(error.sqlstate or "")
+        known = known or next((_FAULTS[name] for words, name in _BY_WORDS if words in str(error)), None)
         if known:
             return known
         return _FAULTS["passing"] if isinstance(error, _OF_A_SERVER) else None
     # A connection that breaks in the middle of an answer is an OSError of the connector's own HTTP client.
     return _FAULTS["passing"] if isinstance(error, OSError) else None
+
+
+def session_ended(error: Exception) -> bool:
+    """Whether the session is no more, and the statement was not run."""
+    return isinstance(error, snow.Error) and str(error.errno) in _ENDED
+
+
+def session_lost(error: Exception, doing: str, *, on: str) -> MigrationError:
+    """The error of a session that took a transaction, or rows of a temporary table, with it."""
+    cure = f"the table is as it was before, because what was not committed is rolled back: {AGAIN}, and it goes on behind what is done"
+    return Fault(ConnectionFailed, cure, transient=True).told(doing, on=on, why=said(error))
 
 
 def told(error: Exception, doing: str, *, on: str) -> MigrationError:
@@ -55,5 +93,8 @@ def entry_refused(error: Exception, *, on: str) -> MigrationError:
 
 
 def said(error: Exception) -> str:
-    """The whole message in one line: the reason stands in the second of Snowflake's."""
-    return redact(in_one_line(str(getattr(error, "msg", None) or error))) or type(error).__name__
+    """The whole message in one line, without values of rows: the reason stands in the second of Snowflake's."""
+    text = str(getattr(error, "msg", None) or error)
+    for pattern, instead in _VALUES:
+        text = pattern.sub(instead, text)
+    return redact(in_one_line(text)) or type(error).__name__
