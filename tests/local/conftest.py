@@ -84,12 +84,16 @@ def create_stage(local_environment: stack.Environment, run: Run) -> Callable[...
     """Make a stage exactly as the loader does."""
     s3 = local_environment.s3
 
-    def create(name: str, prefix: str, *, secret: str | None = None, scheme: str = "s3compat") -> None:
+    loaders = " ".join(f"{option}={value}" for option, value in FILE_FORMAT.items())
+
+    def create(
+        name: str, prefix: str, *, secret: str | None = None, scheme: str = "s3compat", form: str = loaders
+    ) -> None:
         run(
             f"CREATE OR REPLACE TEMPORARY STAGE \"{name}\" URL='{scheme}://{s3['bucket']}/{prefix}' "
             f"ENDPOINT='{s3['endpoint'].removeprefix('http://')}' "
             f"CREDENTIALS=(AWS_KEY_ID='{s3['access_key']}' AWS_SECRET_KEY='{secret or s3['secret_key']}') "
-            f"FILE_FORMAT=({' '.join(f'{option}={value}' for option, value in FILE_FORMAT.items())})"
+            f"FILE_FORMAT=({form})"
         )
 
     return create

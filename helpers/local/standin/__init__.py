@@ -12,11 +12,14 @@ whatever has to differ is in here, one small function a difference:
     databases.py    databases and schemas
     attached.py     grants, masking and row access policies, tags
     loading.py      COPY INTO and what it remembers of loaded files
+    refusals.py     the value for which a COPY failed
+    parquet_columns.py  what COPY makes of a file's columns
     stages.py       stages and the files that a reference names
     notes.py        what DuckDB has no place for
     session.py      one connection: transactions, temporary tables
     wire.py         how values travel
     expressions.py  functions and types
+    errors.py       DuckDB's errors in the service's words
     information_schema.py, parameters.py, declared.py, stage.py, names.py  what those are made of
 
 Each imports only from those below it.

@@ -20,11 +20,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
+from helpers.local.standin import refusals
 from helpers.local.standin.names import first, identifier, text, unsupported
 from helpers.local.standin.notes import table_id
+from helpers.local.standin.parquet_columns import ParquetFormat, storage, stored
 from helpers.local.standin.session import Session
 from helpers.local.standin.stage import Stage
 from helpers.local.standin.stages import StagedFile, listed, no_access, properties_of, resolve
+
+MOST_FILES = 1000
+"""In FILES (https://docs.snowflake.com/en/sql-reference/sql/copy-into-table#optional-parameters)."""
 
 RESULT = (
     "file",
@@ -57,6 +62,12 @@ class Options:
             name, value = option.this.name.upper(), option.expression
             if name == "FILES":
                 found["files"] = tuple(literal.name for literal in option.find_all(exp.Literal))
+                if len(found["files"]) > MOST_FILES:
+                    raise ProgrammingError(
+                        msg=f"SQL compilation error:\nThe number of files in FILES, {len(found['files'])}, exceeds {MOST_FILES}.",
+                        errno=1008,
+                        sqlstate="22023",
+                    )
             elif name == "PATTERN":
                 found["pattern"] = value.name
             elif name == "MATCH_BY_COLUMN_NAME":
@@ -88,6 +99,7 @@ def copy_into(session: Session, statement: exp.Copy) -> str:
     form = {**stage.format, **options.format}
     if form.get("TYPE", "CSV").upper() != "PARQUET":
         raise unsupported(f"COPY INTO of {form.get('TYPE', 'CSV')} files")
+    parquet_format = ParquetFormat.read(form)
     target = statement.this
     table = target.this if isinstance(target, exp.Schema) else target
     named = [column.name for column in target.expressions] if isinstance(target, exp.Schema) else None
@@ -102,7 +114,9 @@ def copy_into(session: Session, statement: exp.Copy) -> str:
     for file in _chosen(stage, prefix, options):
         url = f"{stage.scheme}{stage.bucket}/{file.key}"
         known = first(
-            session.duck, f"select 1 from {loads} where table_id = ? and file = ? and etag = ?", [owner, url, file.etag]
+            session.duck,
+            f"select 1 from {loads} where table_id = ? and file = ? and etag = ? and loaded_at > now() - interval 64 days",
+            [owner, url, file.etag],
         )
         if known and not options.force:
             if options.files:
@@ -110,8 +124,11 @@ def copy_into(session: Session, statement: exp.Copy) -> str:
             continue
         with _opened(filesystem, f"{stage.bucket}/{file.key}") as parquet:
             arrow = parquet.schema_arrow
-            chosen = _select_list(session, select, arrow, columns, named, options.match, file)
-            rows = _insert(session, parquet, place, chosen)
+            chosen = _select_list(session, select, arrow, columns, named, options.match, file, parquet_format)
+            try:
+                rows = _insert(session, parquet, place, chosen)
+            except duckdb.Error as error:
+                raise refusals.located(session, parquet, file.key, table.name, chosen, error) from None
         session.duck.execute(f"delete from {loads} where table_id = ? and file = ?", [owner, url])
         session.duck.execute(
             f"insert into {loads}(table_id, file, etag, rows) values (?, ?, ?, ?)", [owner, url, file.etag, rows]
@@ -165,6 +182,7 @@ def _select_list(
     named: list[str] | None,
     match: str,
     file: StagedFile,
+    form: ParquetFormat,
 ) -> list[tuple[str, str]]:
     """Pairs of a target column and the expression that fills it from the file."""
     if select is not None:
@@ -182,8 +200,10 @@ def _select_list(
         return [(next(iter(columns)), "to_json(_file)")]
     fold = str.lower if match == "CASE_INSENSITIVE" else str
     in_file = {fold(column.name): column for column in arrow}
+    # What the file does not have becomes NULL, not the column's default, and where it has nothing of it each row is one of NULLs.
     return [
-        (name, _converted(in_file[fold(name)], stored)) for name, stored in columns.items() if fold(name) in in_file
+        (name, form.matched(in_file[fold(name)], stored) if fold(name) in in_file else f"null::{stored}")
+        for name, stored in columns.items()
     ]
 
 
@@ -202,29 +222,12 @@ def _as_file_column(expression: exp.Expression, file: StagedFile) -> exp.Express
     return made
 
 
-def _converted(column: Any, stored: str) -> str:
-    """A column of the file as its target stores it; times become raw integers for a NUMBER, as they do over there."""
-    name, type_ = identifier(column.name), column.type
-    if isinstance(type_, pa.BaseExtensionType):
-        type_ = type_.storage_type
-    if stored.startswith("DECIMAL") and pa.types.is_timestamp(type_):
-        return f"epoch_us({name})"
-    if stored.startswith("DECIMAL") and pa.types.is_time(type_):
-        return f"date_diff('microsecond', time '00:00:00', {name})"
-    binary = pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_)
-    if stored == "VARCHAR" and binary:
-        return f"hex({name})"
-    if stored == "BLOB" and not binary:
-        return f"unhex({name}::varchar)"
-    return f"{name}::{stored}"
-
-
 def _insert(session: Session, parquet: Any, place: str, chosen: list[tuple[str, str]]) -> int:
-    schema = pa.schema([pa.field(one.name, _storage(one.type)) for one in parquet.schema_arrow])
+    schema = pa.schema([pa.field(one.name, storage(one.type)) for one in parquet.schema_arrow])
 
     def batches() -> Iterator[Any]:
         for batch in parquet.iter_batches(batch_size=1 << 17):
-            yield pa.RecordBatch.from_arrays([_stored(one) for one in batch.columns], schema=schema)
+            yield pa.RecordBatch.from_arrays([stored(one) for one in batch.columns], schema=schema)
 
     reader = pa.RecordBatchReader.from_batches(schema, batches())
     names = ", ".join(identifier(name) for name, _ in chosen)
@@ -238,14 +241,6 @@ def _insert(session: Session, parquet: Any, place: str, chosen: list[tuple[str, 
         raise
     session.duck.unregister("_file")
     return int(row[0]) if row else 0
-
-
-def _storage(type_: Any) -> Any:
-    return type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
-
-
-def _stored(array: Any) -> Any:
-    return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
 def _result_query(results: list[tuple[Any, ...]]) -> str:

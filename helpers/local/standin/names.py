@@ -56,8 +56,14 @@ def attached(duck: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 
 def missing(kind: str, name: str) -> ProgrammingError:
+    """What is not there, or not for this role."""
+    if kind == "Column":
+        where = "SQL compilation error: error line 1 at position 0"
+        return ProgrammingError(msg=f"{where}\ninvalid identifier '{name}'", errno=904, sqlstate="42000")
     return ProgrammingError(
-        msg=f"SQL compilation error:\n{kind} '{name}' does not exist or not authorized.", errno=2003, sqlstate="42S02"
+        msg=f"SQL compilation error:\n{kind} '{name}' does not exist or not authorized.",
+        errno=2003,
+        sqlstate="02000" if kind in ("Schema", "Database") else "42S02",
     )
 
 

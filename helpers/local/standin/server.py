@@ -17,6 +17,8 @@ from urllib.parse import unquote
 import duckdb
 import fakesnow.arrow
 import fakesnow.converter
+import fakesnow.cursor
+import fakesnow.dialect
 import fakesnow.server
 import fakesnow.transforms
 import pyarrow as pa
@@ -29,7 +31,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from helpers.local.standin import attached, databases, expressions, logins, names, wire
+from helpers.local.standin import attached, databases, errors, expressions, logins, names, wire
 from helpers.local.standin.endings import NO_LONGER_EXISTS, Endings, body_of, session_id, token_of
 from helpers.local.standin.names import VERSION, Name, unquoted
 from helpers.local.standin.session import Session
@@ -130,6 +132,8 @@ def _cure_fakesnow() -> None:
     transforms.integer_precision = expressions.whole_numbers
     transforms.to_timestamp = expressions.timestamps_from_integers
     transforms.current_version = _current_version
+    for module in (fakesnow.dialect, fakesnow.cursor):
+        module.syntax_error = errors.syntax_error
     server: Any = fakesnow.server
     server.parse_one = attached.parsed  # of statements that sqlglot does not know
     server.from_binding = wire.bound_value

@@ -55,7 +55,9 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         self.temporary: set[Name] = set()
         self.failed = False
         self.lock = threading.RLock()
-        duck.execute("create temp table _loads(table_id varchar, file varchar, etag varchar, rows bigint)")
+        duck.execute(
+            "create temp table _loads(table_id varchar, file varchar, etag varchar, rows bigint, loaded_at timestamptz default now())"
+        )
         if database and attached(duck, database):
             self.use(database, schema or "PUBLIC")
 

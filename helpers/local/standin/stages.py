@@ -14,6 +14,7 @@ from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
 from helpers.local.standin.names import already_exists, missing, table, text, unquoted, unsupported
+from helpers.local.standin.parquet_columns import null_if
 from helpers.local.standin.session import Session
 from helpers.local.standin.stage import Stage
 
@@ -87,6 +88,9 @@ def properties_of(expressions: list[exp.Expression]) -> dict[str, str]:
     for one in expressions:
         if isinstance(one, exp.Property):
             value = one.args["value"]
+            if one.this.name.upper() == "NULL_IF":
+                found["NULL_IF"] = null_if(value)
+                continue
             found[one.this.name.upper()] = str(value.this) if isinstance(value, exp.Boolean) else value.name
     return found
 

@@ -32,21 +32,12 @@ from helpers.local.standin import (
     stages,
     tables,
 )
+from helpers.local.standin.errors import translated_error
 from helpers.local.standin.names import missing, status
 from helpers.local.standin.session import Session, search
 
 DML = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
 DDL = (exp.Create, exp.Drop, exp.Alter, exp.Comment, exp.TruncateTable)
-ERRORS: tuple[tuple[str, int, str, str], ...] = (
-    (r"NOT NULL constraint failed: (?:.*\.)?(.+)", 100072, "22000", "NULL result in a non-nullable column '{0}'"),
-    (
-        r"CHECK constraint failed on table .* with expression CHECK\(\(\(?(?:octet_)?length\((.+)\) <= (\d+)",
-        100078,
-        "22000",
-        "String '(a value of column {0})' is too long and would be truncated (more than {1})",
-    ),
-    (r"Division by zero", 100051, "22012", "Division by zero"),
-)
 _OVERWRITE = re.compile(r"INSERT\s+OVERWRITE\s+INTO", re.IGNORECASE)
 _QUOTED = re.compile(r"""('(?:[^'\\]|\\.)*'|"[^"]*")""", re.DOTALL)
 
@@ -83,8 +74,10 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
             except duckdb.Error as error:
                 self._note_failure()
                 raise translated_error(error) from error
-            except Error:
+            except Error as error:
                 self._note_failure()
+                if isinstance(error.__cause__, duckdb.Error):  # fakesnow has worded it in its own way
+                    raise translated_error(error.__cause__) from error
                 raise
             except Exception as error:
                 self._note_failure()
@@ -197,21 +190,6 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
         if [column[0] for column in described] != list(names):
             return list(super()._describe_last_sql())
         return [(column[0], str(column[1]), None, None, None, None) for column in described]
-
-
-def translated_error(error: duckdb.Error) -> ProgrammingError:
-    message = str(error)
-    for pattern, number, state, form in ERRORS:
-        if match := re.search(pattern, message):
-            return ProgrammingError(msg=form.format(*match.groups()), errno=number, sqlstate=state)
-    number, state = 2, "XX000"
-    if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
-        number, state = 100038, "22018"
-    elif isinstance(error, duckdb.CatalogException):
-        number, state = 2003, "42S02"
-    elif isinstance(error, duckdb.TransactionException):
-        number, state = 625, "57014"
-    return ProgrammingError(msg=message.split("\n\nLINE ")[0][:2000], errno=number, sqlstate=state)
 
 
 def _create(session: Session, statement: Any) -> str | None:
