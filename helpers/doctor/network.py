@@ -18,6 +18,7 @@ from cryptography import x509
 from helpers.doctor.subject import Subject
 from helpers.finding import Finding, Severity, note
 from helpers.platforms import postgres
+from helpers.platforms.databricks_login import place
 from helpers.platforms.proxies import proxy_for
 from helpers.settings import Settings
 
@@ -98,7 +99,7 @@ def endpoints(settings: Settings) -> tuple[Endpoint, ...]:
         there = int(target.connect.get("port") or (80 if plain else 443))
         found.append(Endpoint("Snowflake", host, there, not plain, web=True))
     if (lake := values.databricks) and lake.engine != "pysail":
-        found.append(_endpoint("Databricks", lake.url or f"sc://{lake.host}:443", tls=bool(lake.token)))
+        found.append(_endpoint("Databricks", lake.url or f"sc://{place(lake)}", tls=bool(lake.host or lake.token)))
     if values.airflow:
         found.append(_endpoint("Airflow", values.airflow.url))
     if values.aws and values.aws.endpoint:

@@ -49,7 +49,11 @@ _RULES = {
         ("account", "connect.host"),
         ("storage_integration", *(key for key in SnowflakeLogin.model_fields if key != "password")),
     ),
-    "databricks": _Rule(("url", "host"), ("cluster_id", "token", "catalog"), ("pysail",)),
+    "databricks": _Rule(
+        ("url", "host"),
+        ("cluster_id", "serverless", "client_id", "client_secret", "federation", "token", "catalog"),
+        ("pysail",),
+    ),
     "kafka": _Rule(
         ("bootstrap",),
         ("user", "password", "security", "mechanism", "ca_file"),

@@ -36,6 +36,9 @@ def connections(settings: Settings) -> dict[str, str]:
         found |= {
             "DATABRICKS_HOST": lake.host, "DATABRICKS_CLUSTER_ID": lake.cluster_id, "DATABRICKS_CATALOG": lake.catalog,
             "DATABRICKS_SCHEMA": lake.schema_, "DATABRICKS_TOKEN": lake.token.get_secret_value() if lake.token else None,
+            "DATABRICKS_CLIENT_ID": lake.client_id, "DATABRICKS_AUTH_TYPE": lake.federation,
+            "DATABRICKS_CLIENT_SECRET": lake.client_secret.get_secret_value() if lake.client_secret else None,
+            "DATABRICKS_SERVERLESS_COMPUTE_ID": "auto" if lake.serverless else None,
         }  # fmt: skip
     if settings.dbt.project:
         found["MARTS_SCHEMA"] = settings.marts_schema

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from helpers.errors import SessionRefused
+from helpers.platforms import databricks_login
 from helpers.platforms.faults import spark as faults
 from helpers.platforms.naming import NameRules
 from helpers.settings import Databricks
@@ -98,25 +99,35 @@ def connect(target: Databricks) -> Iterator[Session]:
     # A quarter of a second of every command's start, for the few that need it.
     from grpc import RpcError
     from pyspark.errors import PySparkException
-    from pyspark.sql.connect.client.core import DefaultChannelBuilder
     from pyspark.sql.connect.client.retries import DefaultPolicy
     from pyspark.sql.connect.session import SparkSession
 
-    where, until = address(target), time.monotonic() + target.connect_timeout_seconds
+    from helpers.platforms.spark_channel import Channel
 
-    class WhileConnecting(DefaultPolicy):
+    where, until = address(target), time.monotonic() + target.connect_timeout_seconds
+    login = databricks_login.login(target)
+    if login:
+        login.header()  # a login that is refused is told by its own error, and not tried again by gRPC
+
+    class Patience(DefaultPolicy):
+        """gRPC calls a login that is refused an absent server, which is asked again."""
+
         def can_retry(self, e: BaseException) -> bool:
-            return time.monotonic() < until and bool(super().can_retry(e))
+            return not (login and login.refused) and bool(super().can_retry(e))
+
+    class WhileConnecting(Patience):
+        def can_retry(self, e: BaseException) -> bool:
+            return time.monotonic() < until and super().can_retry(e)
 
     try:
-        builder = SparkSession.builder.channelBuilder(DefaultChannelBuilder(_url(target), _channel(target)))
-        session: Any = builder.create()
+        channel = Channel(_url(target), _options(target), databricks_login.compute(target), login)
+        session: Any = SparkSession.builder.channelBuilder(channel).create()
         session.client.set_retry_policies([WhileConnecting(max_retries=RETRIES[target.engine])])
         session.conf.get(
             "spark.sql.session.timeZone"
         )  # a server that does not answer is asked once, not for each setting
-        refused = _hold(session, PySparkException)
-        session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES[target.engine])])
+        refused = _too_old(session.version, target) or _hold(session, target, PySparkException)
+        session.client.set_retry_policies([Patience(max_retries=RETRIES[target.engine])])
     except (PySparkException, RpcError, OSError, ValueError) as error:
         raise faults.entry_refused(error, on=where) from None
     try:
@@ -125,15 +136,15 @@ def connect(target: Databricks) -> Iterator[Session]:
                 "hold the session's settings",
                 on=where,
                 why="; ".join(refused),
-                next_step="let the session set it, or have the cluster's administrator set it",
+                next_step=f"let the session set it, or have the cluster's administrator set it; for a version: {_NEWER}",
             )
-        yield Session(session, where)
+        yield Session(session, where, login)
     finally:
         with suppress(PySparkException, RpcError):
             session.stop()
 
 
-def _channel(target: Databricks) -> list[tuple[str, int]]:
+def _options(target: Databricks) -> list[tuple[str, int]]:
     """The time-outs as gRPC has them (https://grpc.github.io/grpc/core/group__grpc__arg__keys.html)."""
     return [
         ("grpc.min_reconnect_backoff_ms", int(1000 * min(target.connect_timeout_seconds, _ATTEMPT_SECONDS))),
@@ -142,26 +153,81 @@ def _channel(target: Databricks) -> list[tuple[str, int]]:
     ]
 
 
-def _hold(session: Any, error: type[Exception]) -> list[str]:
-    """Sets what `SETTINGS` says; what does not hold, in words. What a server does not know, it does in its own one way."""
-    found = []
+RUNTIMES = {(4, 0): "17", (4, 1): "18", (4, 2): "19"}
+"""Databricks' runtimes by the Spark that they have (https://docs.databricks.com/aws/en/release-notes/runtime/)."""
+
+_NEWER = "a cluster of a newer runtime, serverless compute, or an Apache Spark of the client's version or newer"
+
+
+def client_version() -> str:
+    """Of our Spark Connect client."""
+    from pyspark import __version__
+
+    return str(__version__)
+
+
+def client_runtime() -> str:
+    """The oldest runtime of Databricks that our client may speak to: it must be the client's own version or newer
+    (https://docs.databricks.com/aws/en/release-notes/dbconnect/)."""
+    return RUNTIMES[_release(client_version())]
+
+
+def _release(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(re.match(r"\d+", minor)[0])  # type: ignore[index]
+
+
+def _too_old(server: str, target: Databricks) -> list[str]:
+    """Why the server's version is not one for our client: Spark's protocol lets an older client ask a newer server, as its own tests
+    do (https://issues.apache.org/jira/browse/SPARK-48088), not the other way round."""
+    client = client_version()
+    if target.engine == "pysail" or not re.match(r"\d+\.\d+", server) or _release(server) >= _release(client):
+        return []
+    needed = f" (Databricks Runtime {client_runtime()})" if target.host else ""
+    return [
+        f"the server has Spark {server}, and pyspark-client {client} needs {'.'.join(client.split('.')[:2])}{needed} or newer"
+    ]
+
+
+_SHOWN_BY = {
+    "spark.sql.session.timeZone": ("current_timezone()", ("UTC", "Etc/UTC")),
+    "spark.sql.timestampType": ("typeof(TIMESTAMP '2000-01-01 00:00:00')", ("timestamp",)),
+    "spark.sql.parser.escapedStringLiterals": ("'\\u0041'", ("A",)),
+    "spark.sql.caseSensitive": ("(SELECT A FROM VALUES ('taken') AS t(a))", ("taken",)),
+}
+"""How an answer shows a setting that a server does not tell: serverless compute knows few of them
+(https://docs.databricks.com/aws/en/spark/conf)."""
+
+
+def _hold(session: Any, target: Databricks, error: type[Exception]) -> list[str]:
+    """Sets what `SETTINGS` says; what does not hold, in words. What a server does not tell is taken from its answers."""
+    found, untold = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the client, about names that it takes for mistakes
         for name, value in SETTINGS.items():
             with suppress(error):
                 session.conf.set(name, value)
-            with suppress(error):
+            try:
                 if (held := session.conf.get(name)).casefold() != value.casefold():
                     found.append(f"{name} is {held} after it was set to {value}")
+            except error:
+                untold.append(name)
+        for name in untold if target.engine != "pysail" else ():
+            if name in _SHOWN_BY:
+                sql, wanted = _SHOWN_BY[name]
+                (answer,) = session.sql(f"SELECT {sql} AS shown").toArrow()["shown"].to_pylist()
+                if answer not in wanted:
+                    found.append(f"{name} is not told, and {sql} is {answer}")
     return found
 
 
 class Session:
     """Statements over one session, with errors that name what was tried."""
 
-    def __init__(self, session: Any, where: str) -> None:
+    def __init__(self, session: Any, where: str, login: databricks_login.Login | None = None) -> None:
         self._session = session
         self._where = where
+        self._login = login
 
     def execute(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
         """Runs one statement and returns its rows by column name.
@@ -220,7 +286,8 @@ class Session:
                 warnings.simplefilter("ignore")  # of the client, on standard error; what it means is in its exception
                 yield
         except (PySparkException, RpcError) as error:
-            raise faults.told(error, doing, on=self._where) from None
+            refused = self._login.refused if self._login else None
+            raise refused or faults.told(error, doing, on=self._where) from None
 
 
 def identifier(*parts: str) -> str:
@@ -236,10 +303,7 @@ def literal(text: str) -> str:
 
 
 def _url(target: Databricks) -> str:
+    """Without anything secret: errors of the client show it."""
     if target.engine == "pysail":
         return local_stack().spark()
-    url = target.url or f"sc://{target.host}:443"
-    token = f"token={target.token.get_secret_value()};" if target.token else ""
-    cluster = f"x-databricks-cluster-id={target.cluster_id};" if target.cluster_id else ""
-    parameters = f"use_ssl=true;{token}{cluster}" if token or cluster else ""
-    return f"{url.rstrip('/')}/;{parameters}" if parameters else url
+    return target.url or f"sc://{databricks_login.place(target)}"

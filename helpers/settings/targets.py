@@ -16,13 +16,22 @@ class Databricks(Server):
 
     adapter: ClassVar[str] = "databricks"
     url: Annotated[Address | None, example("sc://spark.example.com:15002", pattern=r"^sc://[^;]+$")] = None
-    """Any Spark Connect server; for Databricks, `host` and `cluster_id` instead."""
-    host: Annotated[str | None, example("adb-1234.azuredatabricks.net")] = None
-    """The Databricks workspace."""
+    """Any Spark Connect server; for Databricks, `host` instead."""
+    host: Annotated[str | None, example("adb-1234.azuredatabricks.net", pattern=r"^[A-Za-z0-9.-]+(:\d+)?$")] = None
+    """The Databricks workspace, without https://."""
     cluster_id: Annotated[str | None, example("1125-103012-abcdef12")] = None
-    """A cluster that Databricks Connect may use."""
+    """A cluster that Databricks Connect may use: dedicated or standard access mode."""
+    serverless: Annotated[bool, example(True)] = False
+    """Databricks' serverless compute instead of a cluster."""
+    client_id: Annotated[str | None, example("2c7c2e1a-8f5b-4f2e-9c55-6a1f7d0c9b3e")] = None
+    """A service principal's application id: OAuth for machines (M2M), whose hourly tokens are renewed."""
+    client_secret: Annotated[Secret, example({"env": "DATABRICKS_CLIENT_SECRET"})] = None
+    """The OAuth secret of `client_id`."""
+    federation: Annotated[Literal["github-oidc", "env-oidc", "file-oidc"] | None, example("github-oidc")] = None
+    """Instead of a secret, an identity token that a federation policy of Databricks trusts: GitHub's, or one in the variable or
+    file that databricks-sdk reads (DATABRICKS_OIDC_TOKEN, DATABRICKS_OIDC_TOKEN_FILEPATH)."""
     token: Annotated[Secret, example({"env": "DATABRICKS_TOKEN"})] = None
-    """A personal access token, or a service principal's."""
+    """A personal access token; of a Spark server of your own, what its proxy asks for."""
     catalog: Annotated[str | None, example("main")] = None
     """Unity Catalog's catalog; without it, the server's current one."""
     schema_: Annotated[str, example("migrated")] = Field(alias="schema")
@@ -42,9 +51,22 @@ class Databricks(Server):
             if not self.delta_root:
                 raise ValueError("pysail keeps no catalog, so it needs a delta_root")
         elif bool(self.url) == bool(self.host):
-            raise ValueError('name the server: either url = "sc://…", or host and cluster_id for Databricks')
-        elif self.host and not (self.cluster_id and self.token):
-            raise ValueError("Databricks needs cluster_id and token beside host")
+            raise ValueError('name the server: either url = "sc://…", or host for Databricks')
+        elif self.host:
+            if bool(self.cluster_id) == self.serverless:
+                raise ValueError("Databricks needs either cluster_id or serverless = true beside host")
+            if bool(self.client_id) and not (self.client_secret or self.federation):
+                raise ValueError("client_id needs client_secret, or federation, beside it")
+            if [bool(self.token), bool(self.client_secret), bool(self.federation)].count(True) != 1:
+                raise ValueError(
+                    "Databricks needs one login beside host: client_id and client_secret, federation, or token"
+                )
+            if self.client_secret and not self.client_id:
+                raise ValueError("client_secret needs client_id beside it")
+        elif self.cluster_id or self.serverless or self.client_id or self.client_secret or self.federation:
+            raise ValueError(
+                "cluster_id, serverless, client_id, client_secret and federation are Databricks': name its host, not a url"
+            )
         return self
 
 

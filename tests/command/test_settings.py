@@ -177,7 +177,7 @@ def test_the_commented_production_profile_is_valid(write: object, monkeypatch: p
     )
     monkeypatch.setenv("EXAMPLE", "secret")
     monkeypatch.setenv("SNOWFLAKE_KEY_PASSPHRASE", "secret")
-    monkeypatch.setenv("DATABRICKS_TOKEN", "secret")
+    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", "secret")
     monkeypatch.setenv("AIRFLOW_PASSWORD", "secret")
     monkeypatch.setenv("KAFKA_PASSWORD", "secret")
     monkeypatch.setenv("SALES_APP_PASSWORD", "secret")

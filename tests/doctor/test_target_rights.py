@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from helpers import doctor
 from helpers import export as exporting
-from helpers.doctor import databricks, snowflake_rights
+from helpers.doctor import snowflake_rights
 from helpers.doctor.buckets import WRITES
 from helpers.finding import Finding
 from helpers.local.servers import processes
@@ -79,22 +79,6 @@ def test_schemas_that_an_administrator_made_need_rights_of_their_own_and_owners_
     owned = [{"privilege": "OWNERSHIP", "granted_on": "SCHEMA", "name": f'LIBRARY."{schema}"'} for schema in there]
     assert not snowflake_rights.missing(
         [*granted(OF_SNOWFLAKE), *owned], "MIGRATION_ROLE", TARGET, "MIGRATION_WH", there
-    )
-
-
-def test_what_unity_catalog_does_not_grant_is_named() -> None:
-    assert all("USE CATALOG" in each or "CREATE SCHEMA" in each for each in rights_support.statements("databricks"))
-    answer = {
-        "privilege_assignments": [
-            {"principal": "migration", "privileges": [{"privilege": "USE_SCHEMA"}, {"privilege": "SELECT"}]}
-        ]
-    }
-    assert databricks.missing(answer, databricks.ON_SCHEMA) == ["CREATE_TABLE", "MODIFY"]
-    assert (
-        databricks.missing(
-            {"privilege_assignments": [{"privileges": [{"privilege": "ALL_PRIVILEGES"}]}]}, databricks.ON_SCHEMA
-        )
-        == []
     )
 
 
