@@ -97,14 +97,16 @@ class Workers:
         self._readers.close()
 
 
-def _nulls(columns: Sequence[StagedColumn], statistics: Mapping[str, Mapping[str, str]]) -> dict[str, int] | None:
-    """NULLs by field, from what DuckDB says of the file that it wrote, by quoted name
+def _nulls(
+    columns: Sequence[StagedColumn], statistics: Mapping[str, Mapping[str, str]]
+) -> tuple[tuple[str, int], ...] | None:
+    """The fields that have NULLs, each with how many, from what DuckDB says of the file that it wrote, by quoted name
     (https://duckdb.org/docs/stable/sql/statements/copy#copy--to-options); None where it does not say it of every column.
     """
     counted = {c.field: statistics.get(postgres.identifier(c.field), {}).get("null_count") for c in columns}
     if None in counted.values():
         return None
-    return {field: int(count) for field, count in counted.items() if count and int(count)}
+    return tuple((field, int(count)) for field, count in counted.items() if count and int(count))
 
 
 def is_unchanged(

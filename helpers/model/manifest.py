@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_serializer, field_validator
 
 from helpers.errors import StageError, UsageError
 from helpers.model import catalog, globs, stored
@@ -58,14 +58,24 @@ class StagedFile(Stored):
     """One Parquet file; `path` is relative to the manifest's location.
 
     Attributes:
-        nulls: how many there are, by field, of those that have some; None of an export that did not count them.
+        nulls: the fields that have some, each with how many; None of an export that did not count them.
     """
 
     path: str
     rows: int
     bytes: int
     sha256: str
-    nulls: dict[str, int] | None = None
+    nulls: tuple[tuple[str, int], ...] | None = None
+
+    # An object in JSON, and here what can be hashed.
+    @field_validator("nulls", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        return tuple(value.items()) if isinstance(value, dict) else value
+
+    @field_serializer("nulls")
+    def _object(self, value: tuple[tuple[str, int], ...] | None) -> dict[str, int] | None:
+        return None if value is None else dict(value)
 
 
 class Digest(Stored):
@@ -177,10 +187,14 @@ class StagedTable(ExportedTable):
     @property
     def values(self) -> dict[str, int] | None:
         """How many values each field has that are not NULL; None where the export did not count them."""
-        counted = [file.nulls for file in self.files]
-        if None in counted:
-            return None
-        return {c.field: self.rows - sum(nulls.get(c.field, 0) for nulls in counted if nulls) for c in self.columns}
+        found = {column.field: self.rows for column in self.columns}
+        for file in self.files:
+            if file.nulls is None:
+                return None
+            for field, count in file.nulls:
+                if field in found:
+                    found[field] -= count
+        return found
 
 
 class SetAside(Stored):

@@ -37,7 +37,7 @@ def test_other_counts_leave_the_table_as_it_was(migration: Any, target: str) -> 
     _load(migration, migration.export(), target)
     migration.source("UPDATE t SET v = 'new'")
     manifest = migration.export()
-    wrong = _with_files(manifest, nulls={"v": 5, "nothing": 89})
+    wrong = _with_files(manifest, nulls=(("v", 5), ("nothing", 89)))
     with pytest.raises(LoadError) as caught:
         _load(migration, wrong, target)
     for told in (
