@@ -21,13 +21,21 @@ def up(
     airflow: Annotated[
         bool, typer.Option("--airflow", help="Start Airflow too; the first time, it is installed.")
     ] = False,
+    spark: Annotated[
+        bool,
+        typer.Option(
+            "--spark",
+            help="Start Apache Spark too, with Java and Maven, and load Delta tables by it instead of pysail until `local down`.",
+        ),
+    ] = False,
 ) -> None:
     """Start the embedded stack; servers that already run are left alone.
 
-    Example: runbook local up --airflow
+    Example: runbook local up --spark
     """
     from helpers.commands import demo
     from helpers.local import stack
+    from helpers.local.servers import apache_spark
     from helpers.local.servers.airflow import Airflow
     from helpers.local.servers.kafka import Kafka
     from helpers.platforms import environments
@@ -35,6 +43,8 @@ def up(
     def report(line: str) -> None:
         screen.print(line, markup=False)
 
+    if spark:  # what it needs is not there, or takes minutes, before anything starts
+        apache_spark.fetch(report)
     stack.up(report=report)
     demo.make_keys(stack.home())
     if kafka:
@@ -42,6 +52,9 @@ def up(
     if airflow:
         environments.python("airflow", report=report)
         stack.on_demand(Airflow, report=report)
+    if spark:
+        stack.use_apache_spark(report=report)
+        screen.print("profile local loads Delta tables by Apache Spark, until `runbook local down`", markup=False)
     screen.print("the local stack is up; `runbook local env` shows how to reach it", markup=False)
 
 

@@ -18,7 +18,7 @@ from cryptography import x509
 from helpers.doctor.subject import Subject
 from helpers.finding import Finding, Severity, note
 from helpers.platforms import postgres
-from helpers.platforms.databricks_login import place
+from helpers.platforms.databricks_login import THIS_MACHINE, place
 from helpers.platforms.proxies import proxy_for
 from helpers.settings import Settings
 
@@ -98,8 +98,9 @@ def endpoints(settings: Settings) -> tuple[Endpoint, ...]:
         plain = target.connect.get("protocol") == "http"
         there = int(target.connect.get("port") or (80 if plain else 443))
         found.append(Endpoint("Snowflake", host, there, not plain, web=True))
-    if (lake := values.databricks) and lake.engine != "pysail":
-        found.append(_endpoint("Databricks", lake.url or f"sc://{place(lake)}", tls=bool(lake.host or lake.token)))
+    if (lake := values.databricks) and lake.engine == "spark":
+        known = _endpoint("Databricks", lake.url or f"sc://{place(lake)}", tls=bool(lake.host or lake.token))
+        found.append(replace(known, tls=known.tls and known.host != THIS_MACHINE))
     if values.airflow:
         found.append(_endpoint("Airflow", values.airflow.url))
     if values.aws and values.aws.endpoint:

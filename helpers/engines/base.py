@@ -53,12 +53,17 @@ class StandIn:
         program: that answers.
         how: it does so, after a colon.
         place: what of the service it is not.
+        kind: what goes before the program's name.
     """
 
     program: str
     service: str
     how: str
     place: str
+    kind: str = "the stand-in "
+
+    def __str__(self) -> str:
+        return f"{self.kind}{self.program}, no {self.service}"
 
 
 class Engine(ABC):

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -22,23 +23,30 @@ POMS = Path(__file__).parent / "poms"
 LOWEST_JAVA = 17
 """Kafka 4 and Spark 4 need it (https://kafka.apache.org/41/operations/java-version/, https://spark.apache.org/docs/latest/)."""
 
+SECONDS_BETWEEN_LINES = 5.0
+"""While Maven fetches."""
 
-def java() -> Path:
+
+def java(newest: int | None = None) -> Path:
     """The Java that starts servers: that of JAVA_HOME, else the one on the path.
 
+    Args:
+        newest: the last version that the server is made for.
+
     Raises:
-        LocalStackError: there is none, or it is older than `LOWEST_JAVA`.
+        LocalStackError: there is none, or it is older than `LOWEST_JAVA` or newer than `newest`.
     """
     home = os.environ.get("JAVA_HOME")
     found = str(Path(home, "bin", "java")) if home else shutil.which("java")
-    fix = f"install Java {LOWEST_JAVA} or newer (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME"
+    wanted = f"Java {LOWEST_JAVA} {f'to {newest}' if newest else 'or newer'}"
+    fix = f"install {wanted} (Debian: apt-get install openjdk-17-jre-headless), and set JAVA_HOME where it is not the first on the path"
     if not found or not Path(found).exists():
         raise LocalStackError("find Java", on=found or "PATH", why="it is not there", next_step=fix)
     done = subprocess.run([found, "-version"], capture_output=True, text=True, check=False)
     version = re.search(r'version "(\d+)', done.stderr)
-    if version is None or int(version[1]) < LOWEST_JAVA:
+    if version is None or not LOWEST_JAVA <= int(version[1]) <= (newest or int(version[1])):
         said = (done.stderr or done.stdout).strip().splitlines() or ["it does not say its version"]
-        raise LocalStackError("find Java", on=found, why=said[0], next_step=fix)
+        raise LocalStackError("find Java", on=found, why=f"{said[0]}, and the server wants {wanted}", next_step=fix)
     return Path(found)
 
 
@@ -58,8 +66,10 @@ def class_path(name: str, *, report: Callable[[str], None] = lambda line: None) 
     with remembered.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test processes may ask at once
         if not (found := _remembered(remembered, digest)):
-            report(f"asking Maven for the jars of {name} (once; from seconds to minutes)")
-            found = _resolved(pom, remembered.parent / f"{name}.new")
+            report(
+                f"asking Maven for the jars of {name} (once; from seconds to minutes, and what is there is not fetched again)"
+            )
+            found = _resolved(pom, remembered.parent / f"{name}.new", report)
             remembered.write_text("\n".join((digest, *map(str, found))) + "\n")
     return found
 
@@ -71,7 +81,7 @@ def _remembered(file: Path, digest: str) -> tuple[Path, ...]:
     return jars if lines[0] == digest and all(jar.exists() for jar in jars) else ()
 
 
-def _resolved(pom: Path, file: Path) -> tuple[Path, ...]:
+def _resolved(pom: Path, file: Path, report: Callable[[str], None]) -> tuple[Path, ...]:
     maven = shutil.which("mvn")
     if maven is None:
         raise LocalStackError(
@@ -79,11 +89,22 @@ def _resolved(pom: Path, file: Path) -> tuple[Path, ...]:
             next_step="install it (Debian: apt-get install maven), then run the same command again",
         )  # fmt: skip
     goal = ["dependency:build-classpath", "-DincludeScope=runtime", f"-Dmdep.outputFile={file}"]
-    done = subprocess.run([maven, "-q", "-B", "-f", str(pom), *goal], capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")] or ["no message"]
+    # A file that is not what its checksum says stops it, where Maven by itself only warns.
+    command = [maven, "--batch-mode", "--strict-checksums", "-Dstyle.color=never", "-f", str(pom), *goal]
+    said, fetched, told = [], 0, time.monotonic()
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        for line in running.stdout:
+            if line.startswith("[ERROR]"):
+                said.append(line.removeprefix("[ERROR]").strip())
+            elif "Downloaded from" in line:
+                fetched += 1
+                if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
+                    told = time.monotonic()
+                    report(f"{fetched} files fetched, the last {line.partition(' (')[0].rpartition('/')[2].strip()}")
+    if running.returncode:
         raise LocalStackError(
-            f"fetch the jars of {pom.stem}", on=str(pom), why=said[0].removeprefix("[ERROR] "),
+            f"fetch the jars of {pom.stem}", on=str(pom), why=said[0] if said else "Maven gave no message",
             next_step="see that Maven reaches its repository (~/.m2/settings.xml), then run the same command again",
         )  # fmt: skip
     jars = tuple(map(Path, file.read_text().strip().split(os.pathsep)))

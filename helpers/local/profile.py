@@ -52,7 +52,7 @@ _RULES = {
     "databricks": _Rule(
         ("url", "host"),
         ("cluster_id", "serverless", "client_id", "client_secret", "federation", "token", "catalog"),
-        ("pysail",),
+        tuple(stack.DELTA_ROOTS),
     ),
     "kafka": _Rule(
         ("bootstrap",),
@@ -97,6 +97,7 @@ def filled(written: dict[str, Any], profile: str, file: Path) -> dict[str, Any]:
         LocalStackError: the stack is not up.
     """
     given = _sections()
+    given["databricks"] = _delta(written.get("databricks", {}).get("engine"))
     samples = sample()
     if not samples or _otherwise(_OWN_DATABASE, written.get("source", {}), given["source"]):
         unnamed = {name for name, by in _FOR_THE_SAMPLE.items() if not by & written.keys()}
@@ -197,7 +198,6 @@ def _sections() -> dict[str, Any]:
             "secret_key": Resolved(s3["secret_key"]),
         },
         "snowflake": {**named, "password": Resolved(connect.pop("password")), "connect": connect},
-        "databricks": {"engine": "pysail", "schema": "migrated", "delta_root": environment["delta_root"]},
         "approvals": {"people": signers()},
         "archive": {"url": "s3://archive/legacy/", "retention_days": 1},
         "kafka": {"engine": "noida-db", "partitions": 3, "replicas": 1, "landing": f"s3://{s3['bucket']}/events/"},
@@ -216,6 +216,15 @@ def _sections() -> dict[str, Any]:
         },
         "cutover": {"probes": 5},
     }
+
+
+def _delta(engine: str | None) -> dict[str, Any]:
+    """pysail, or Apache Spark where the profile names it or `runbook local up --spark` was said."""
+    engine = engine if engine in stack.DELTA_ROOTS else stack.delta_engine()
+    section = {"engine": engine, "schema": "migrated", "delta_root": stack.DELTA_ROOTS[engine]}
+    if engine == "pysail":
+        return section
+    return {**section, "files": "s3a", "token": Resolved(stack.apache_spark_server().token)}
 
 
 def _terraform() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from helpers.local import stack
 from helpers.local.folder import default_root as root
 from helpers.local.profile import filled, hybrid_stay, signers, source
 from helpers.local.servers.airflow import Airflow
+from helpers.local.servers.apache_spark import ApacheSpark
 from helpers.local.servers.aws import Aws
 from helpers.local.servers.kafka import Kafka
 from helpers.local.servers.spark import Spark
@@ -30,8 +31,8 @@ def kafka() -> str:
     return stack.on_demand(Kafka).bootstrap
 
 
-def spark() -> str:
-    return stack.on_demand(Spark).url
+def spark(engine: str) -> str:
+    return stack.on_demand(Spark).url if engine == "pysail" else stack.on_demand(ApacheSpark).url
 
 
 def aws() -> AwsStandIn:

@@ -1,5 +1,5 @@
 """The embedded stack: PostgreSQL, S3, the Snowflake stand-in and, on first use, a Spark Connect server, Airflow and
-stand-ins for AWS and Kafka; all on loopback and below one folder.
+stand-ins for AWS and Kafka; all on loopback and below one folder. Apache Spark starts where somebody asks for it.
 
 `up` is idempotent: it starts what is not running and leaves the rest alone, so it is also the repair after a crash or
 a reboot. Ports and passwords are chosen once and remembered in a state file that only its owner can read.
@@ -16,8 +16,9 @@ from typing import Any, TypeVar, cast
 
 from helpers.errors import LocalStackError
 from helpers.local.folder import absolute, default_root, existing, locked, require_space
-from helpers.local.servers import airflow, processes
+from helpers.local.servers import airflow, apache_spark, processes
 from helpers.local.servers.airflow import Airflow
+from helpers.local.servers.apache_spark import ApacheSpark
 from helpers.local.servers.aws import Aws
 from helpers.local.servers.kafka import Kafka
 from helpers.local.servers.postgres import Postgres, binaries_for
@@ -29,13 +30,16 @@ from helpers.local.servers.spark import Spark
 from helpers.local.state import State
 
 KINDS: dict[str, type[LocalServer]] = {
-    "postgres": Postgres, "s3": S3, "snowflake": Snowflake, "spark": Spark, "aws": Aws, "kafka": Kafka, "airflow": Airflow,
+    "postgres": Postgres, "s3": S3, "snowflake": Snowflake, "spark": Spark, apache_spark.NAME: ApacheSpark, "aws": Aws, "kafka": Kafka, "airflow": Airflow,
 }  # fmt: skip
 SERVERS = ("postgres", "s3", "snowflake")
-ON_DEMAND = ("spark", "aws", "kafka", "airflow")
+ON_DEMAND = ("spark", apache_spark.NAME, "aws", "kafka", "airflow")
 """Not started by `up`, but by what first needs it; `down` stops it like the others."""
-TOLD_OF = {"spark": ("s3",)}
+TOLD_OF = {"spark": ("s3",), apache_spark.NAME: ("s3",)}
 """The servers whose ports a server was given when it started."""
+
+DELTA_ROOTS = {"pysail": f"s3://{BUCKET}/delta", apache_spark.NAME: apache_spark.DELTA_ROOT}
+"""Below which each engine keeps its Delta tables: neither has the other's in its catalog."""
 
 Server = TypeVar("Server", bound=LocalServer)
 
@@ -89,7 +93,7 @@ def up(root: Path | None = None, *, report: Callable[[str], None] = lambda line:
         for name in SERVERS:
             if name not in missing:
                 report(f"{servers[name].name} is running on {LOOPBACK}:{servers[name].port}")
-        return _environment(servers)
+        return _environment(servers, DELTA_ROOTS[_delta_engine(state)])
 
 
 def airflow_if_up() -> dict[str, str] | None:
@@ -138,6 +142,37 @@ def on_demand(
         return cast(Server, server)
 
 
+def use_apache_spark(root: Path | None = None, *, report: Callable[[str], None] = lambda line: None) -> None:
+    """Starts Apache Spark, and makes it what loads Delta tables on profile `local` until `down`.
+
+    Raises:
+        LocalStackError: the stack is not up, or it did not start.
+    """
+    on_demand(ApacheSpark, root, report=report)
+    with locked(root, create=False) as home:
+        state = State.read(home)
+        state.content["delta"] = apache_spark.NAME
+        state.write()
+
+
+def delta_engine(root: Path | None = None) -> str:
+    """What loads Delta tables on profile `local`: "pysail", or "apache-spark" since somebody asked for it."""
+    home = existing(root)
+    return _delta_engine(State.read(home)) if home else "pysail"
+
+
+def _delta_engine(state: State) -> str:
+    return str(state.content.get("delta", "pysail"))
+
+
+def apache_spark_server(root: Path | None = None) -> ApacheSpark:
+    """How the stack's Apache Spark is reached, whether or not it runs."""
+    found = home(root)
+    server = _server(State.read(found), apache_spark.NAME, found)
+    assert isinstance(server, ApacheSpark)
+    return server
+
+
 def down(root: Path | None = None, *, in_a_hurry: bool = False) -> list[str]:
     """Stop every server and what they left behind; returns the names of those that were running.
 
@@ -149,6 +184,8 @@ def down(root: Path | None = None, *, in_a_hurry: bool = False) -> list[str]:
         if home is None:
             return []
         state = State.read(home)
+        state.content.pop("delta", None)
+        state.write()
         servers = {name: _server(state, name, home) for name in KINDS}
         with ThreadPoolExecutor(len(servers)) as pool:
             results = list(pool.map(lambda name: _stop(state, name, servers[name], in_a_hurry), servers))
@@ -191,7 +228,7 @@ def environment(root: Path | None = None) -> Environment:
             next_step="run `runbook local up`",
         )
     state = State.read(home)
-    return _environment({name: _server(state, name, home) for name in SERVERS})
+    return _environment({name: _server(state, name, home) for name in SERVERS}, DELTA_ROOTS[_delta_engine(state)])
 
 
 def home(root: Path | None = None) -> Path:
@@ -233,6 +270,9 @@ def _server(
         return S3(folder, ports[0], tuple(ports[1:]), state.password("s3"))
     if name == "spark":
         return Spark(folder, ports[0], f"http://{LOOPBACK}:{state.port('s3')}", state.password("s3"))
+    if name == apache_spark.NAME:
+        s3 = f"http://{LOOPBACK}:{state.port('s3')}"
+        return ApacheSpark(folder, ports[0], state.password(name), s3, state.password("s3"))
     if name == "aws":
         return Aws(folder, ports[0])
     if name == "kafka":
@@ -274,7 +314,7 @@ def _stop(state: State, name: str, server: LocalServer, in_a_hurry: bool = False
     return was_running or strays > 0
 
 
-def _environment(servers: dict[str, LocalServer]) -> Environment:
+def _environment(servers: dict[str, LocalServer], delta_root: str) -> Environment:
     postgres, s3, snowflake = servers["postgres"], servers["s3"], servers["snowflake"]
     if not (isinstance(postgres, Postgres) and isinstance(s3, S3) and isinstance(snowflake, Snowflake)):
         raise TypeError("the servers are not what their names say")
@@ -282,5 +322,5 @@ def _environment(servers: dict[str, LocalServer]) -> Environment:
         postgres_dsn=postgres.dsn,
         s3={"endpoint": s3.endpoint, "access_key": ACCESS_KEY, "secret_key": s3.secret_key, "bucket": BUCKET},
         snowflake=snowflake.connection,
-        delta_root=f"s3://{BUCKET}/delta",
+        delta_root=delta_root.replace("s3a://", "s3://", 1),
     )

@@ -27,6 +27,9 @@ SESSION = "x-databricks-session-id"
 """By which mlflow knows a session of serverless compute, and public clients ask for one
 (https://github.com/mlflow/mlflow/blob/master/mlflow/utils/databricks_utils.py); Databricks documents its own client alone."""
 
+THIS_MACHINE = "localhost"
+"""The host of a `url` to which a token is sent without TLS, as pyspark's own client does."""
+
 _CURE = "correct host, client_id and client_secret of the profile's section databricks, or make the service principal a new secret"
 
 

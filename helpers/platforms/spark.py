@@ -54,7 +54,7 @@ https://spark.apache.org/docs/latest/sql-error-conditions.html."""
 
 _SESSION_CATALOGS = frozenset({"spark_catalog", "hive_metastore"})
 
-RETRIES = {"spark": 8, "pysail": 2}
+RETRIES = {"spark": 8, "apache-spark": 2, "pysail": 2}
 """Of a call that does not get through; eight of them take about three minutes, in which a stopped cluster may start."""
 
 
@@ -66,9 +66,15 @@ _KEEPALIVE_SECONDS = 300
 (https://grpc.io/docs/guides/keepalive/)."""
 
 
+ON_THIS_MACHINE = "Apache Spark on this machine"
+"""What the local stack's engine "apache-spark" is to people: Spark itself, and no Databricks."""
+
+
 def address(target: Databricks) -> str:
     """How the target is named to people."""
     place = ".".join(part for part in (target.catalog, target.schema_) if part)
+    if target.engine == "apache-spark":
+        return f"Delta tables below {target.delta_root}, {place} ({ON_THIS_MACHINE}, no Databricks)"
     if target.engine == "pysail":
         return f"Delta tables below {target.delta_root}, {place} (pysail, the local stand-in for Databricks)"
     return f"{f'Databricks {target.host}' if target.host else f'Spark {target.url}'}, {place}"
@@ -78,13 +84,13 @@ def names(target: Databricks) -> NameRules:
     """What the target's catalog takes for a name; where none is named, a Databricks has Unity Catalog and a Spark its own."""
     if target.catalog:
         return SESSION_CATALOG if target.catalog.lower() in _SESSION_CATALOGS else UNITY_CATALOG
-    return SESSION_CATALOG if target.url else UNITY_CATALOG
+    return SESSION_CATALOG if target.url or target.engine == "apache-spark" else UNITY_CATALOG
 
 
 def engine(target: Databricks) -> str:
     """What answers, in a word or two for a table's cell."""
-    if target.engine == "pysail":
-        return "pysail, a stand-in"
+    if target.engine != "spark":
+        return "pysail, a stand-in" if target.engine == "pysail" else ON_THIS_MACHINE
     return "Databricks" if target.host else "Spark"
 
 
@@ -304,6 +310,6 @@ def literal(text: str) -> str:
 
 def _url(target: Databricks) -> str:
     """Without anything secret: errors of the client show it."""
-    if target.engine == "pysail":
-        return local_stack().spark()
+    if target.engine != "spark":
+        return local_stack().spark(target.engine)
     return target.url or f"sc://{databricks_login.place(target)}"

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from pyspark.sql.connect.client.core import DefaultChannelBuilder
 
-from helpers.platforms.databricks_login import SESSION, Login
+from helpers.platforms.databricks_login import SESSION, THIS_MACHINE, Login
 
 
 class Channel(DefaultChannelBuilder):
@@ -21,7 +21,8 @@ class Channel(DefaultChannelBuilder):
         url: `sc://host:port`, without parameters.
         options: of gRPC.
         compute: headers that name the cluster or the serverless session.
-        login: makes the header `authorization`; with it the channel is TLS, and only then is anything secret sent.
+        login: makes the header `authorization`; with it the channel is TLS, or never leaves this machine, and only then is anything
+            secret sent.
     """
 
     def __init__(
@@ -48,6 +49,6 @@ class Channel(DefaultChannelBuilder):
                 callback((), error)
 
         calls = grpc.metadata_call_credentials(header)
-        return self._secure_channel(
-            self.endpoint, grpc.composite_channel_credentials(grpc.ssl_channel_credentials(), calls)
-        )
+        here = self._host == THIS_MACHINE
+        wire = grpc.local_channel_credentials() if here else grpc.ssl_channel_credentials()
+        return self._secure_channel(self.endpoint, grpc.composite_channel_credentials(wire, calls))

@@ -43,8 +43,8 @@ class LocalStack(Protocol):
     def kafka(self) -> str:
         """Starts the stand-in where it does not run; its bootstrap servers."""
 
-    def spark(self) -> str:
-        """Starts pysail where it does not run; its URL."""
+    def spark(self, engine: str) -> str:
+        """Starts pysail, or Apache Spark, where it does not run; its URL."""
 
     def aws(self) -> AwsStandIn:
         """Starts the stand-in where it does not run."""

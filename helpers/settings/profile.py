@@ -31,8 +31,13 @@ Part = TypeVar("Part")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """A Snowflake that answers here is none."""
 
-_STAND_INS = frozenset({"pysail", "noida-db", "moto"})
-"""Engines that stand in for a service."""
+_STAND_INS = {
+    "pysail": "pysail",
+    "apache-spark": "Apache Spark on this machine",
+    "noida-db": "noida-db",
+    "moto": "moto",
+}
+"""Engines that stand in for a service, as people say them."""
 
 
 class Profile(BaseSettings):
@@ -240,7 +245,7 @@ class Settings:
         found = {"Snowflake": "fakesnow"} if host in _LOOPBACK else {}
         sections = {"Databricks": own.databricks, "Kafka": own.kafka, "AWS": own.aws}
         engines = {service: section.engine for service, section in sections.items() if section}
-        return found | {service: engine for service, engine in engines.items() if engine in _STAND_INS}
+        return found | {service: _STAND_INS[engine] for service, engine in engines.items() if engine in _STAND_INS}
 
     def with_workers(self, workers: int) -> Settings:
         """The same with another number of readers."""

@@ -40,16 +40,20 @@ class Databricks(Server):
     """Prefix below which each table has its folder; without it, the catalog decides where a table lies."""
     files: Literal["s3", "s3a"] = "s3"
     """URL scheme by which the server reads the stage: Databricks knows s3, Apache Spark with hadoop-aws only s3a."""
-    engine: Literal["spark", "pysail"] = "spark"
-    """"pysail" is the local stack's server, which starts when it is first needed."""
+    engine: Literal["spark", "pysail", "apache-spark"] = "spark"
+    """"pysail" and "apache-spark" are the local stack's servers, which start when they are first needed."""
     connect_timeout_seconds: float = Field(default=180.0, ge=1)
     """Time within which a session must be there, repetitions included: a stopped cluster may start meanwhile."""
 
     @model_validator(mode="after")
     def _is_reachable(self) -> Databricks:
-        if self.engine == "pysail":
+        if self.engine != "spark":
             if not self.delta_root:
-                raise ValueError("pysail keeps no catalog, so it needs a delta_root")
+                raise ValueError(f"{self.engine} keeps no catalog, so it needs a delta_root")
+            if self.engine == "apache-spark" and not self.token:
+                raise ValueError(
+                    'apache-spark is the local stack\'s: the profile needs stack = "local", which knows its token'
+                )
         elif bool(self.url) == bool(self.host):
             raise ValueError('name the server: either url = "sc://…", or host for Databricks')
         elif self.host:

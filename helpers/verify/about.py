@@ -34,7 +34,7 @@ class About:
     @property
     def on_stand_in(self) -> str:
         """What a verdict says behind its word where the target is not the service itself; else empty."""
-        return f" on the stand-in {self.stand_in.program}, no {self.stand_in.service}" if self.stand_in else ""
+        return f" on {self.stand_in}" if self.stand_in else ""
 
     @classmethod
     def from_plan(cls, plan: VerifyPlan) -> About:

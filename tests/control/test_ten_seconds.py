@@ -194,14 +194,14 @@ def test_the_page_links_the_plan_and_names_the_state(tmp_path: Path) -> None:
     assert "files/r/approvals/s50-cutover.abcdef012345.plan.json" in view.top(found, []).replace("%2F", "/")
 
 
-@pytest.mark.parametrize(("said", "shown"), [({"Snowflake": "fakesnow"}, "on the stand-in fakesnow"), ({}, "")])
+@pytest.mark.parametrize(("said", "shown"), [({"Snowflake": "fakesnow"}, "stood in for by fakesnow"), ({}, "")])
 def test_the_ledger_says_what_stood_in_for_a_target(tmp_path: Path, said: dict[str, str], shown: str) -> None:
     (tmp_path / "r").mkdir()
     ledger = Ledger.open(tmp_path / "r")
     ledger.append("run-opened", run="r", option="A", profile="local", git={})
     ledger.append("attempt-started", phase=PHASE, attempt="attempt-01", parameters={}, by="ann", stand_ins=said)
     report(tmp_path / "r", "equal")
-    assert ("on the stand-in" in words(tmp_path / "r")) == bool(shown)
+    assert ("stood in for" in words(tmp_path / "r")) == bool(shown)
     assert shown in words(tmp_path / "r")
 
 

@@ -24,7 +24,7 @@ from helpers.errors import ConnectionFailed, LoadError, MigrationError, Settings
 from helpers.load import is_loaded
 from helpers.local import stack
 from helpers.local.servers.spark import Spark
-from helpers.model.manifest import Manifest
+from helpers.model.manifest import Manifest, StagedTable
 from helpers.model.places import TargetTable
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake, folder, storage_options, table_name
@@ -293,7 +293,7 @@ def test_what_databricks_is_asked_for(migration: Any, monkeypatch: pytest.Monkey
     target = Databricks.model_validate(
         {"url": "sc://x", "schema": "m", "catalog": "main", "delta_root": "s3://lake/x/"}
     )
-    asked = _Asked(manifest.tables[0].rows)
+    asked = _Asked(manifest.tables[0])
     monkeypatch.setattr(spark, "connect", lambda _: nullcontext(asked))
     plan = loading.LoadPlan(manifest, migration.bucket, target, ())
     with ExitStack() as ending:
@@ -358,13 +358,14 @@ class _Told:
 class _Asked:
     """Keeps the statements and runs none."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, staged: StagedTable) -> None:
         self.statements: list[str] = []
-        self._rows = rows
+        values = (staged.values[column.field] for column in staged.columns) if staged.values else ()
+        self._counted = {"n": staged.rows, "N": staged.rows, **{f"V{n}": count for n, count in enumerate(values)}}
 
     def execute(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
         self.statements.append(sql)
-        return [{"n": self._rows}]
+        return [self._counted]
 
     def view_of_files(self, *arguments: Any, **options: Any) -> None:
         pass

@@ -21,6 +21,12 @@ STAND_IN = StandIn(
     "Delta tables that pysail wrote through Spark Connect, read by DuckDB from the files that their logs name", "Databricks workspace",
 )  # fmt: skip
 
+APACHE_SPARK = StandIn(
+    spark.ON_THIS_MACHINE, "Databricks",
+    "Delta tables that Apache Spark itself wrote on this machine, with the digests computed by Spark's own SQL", "Databricks workspace",
+    kind="",
+)  # fmt: skip
+
 
 class Delta(Engine):
     """Schemas of Delta tables."""
@@ -35,7 +41,7 @@ class Delta(Engine):
         return spark.address(place.settings.databricks)
 
     def stand_in(self, place: Place) -> StandIn | None:
-        return STAND_IN if place.settings.databricks.engine == "pysail" else None
+        return {"pysail": STAND_IN, "apache-spark": APACHE_SPARK}.get(place.settings.databricks.engine)
 
     def open(self, place: Place, stack: ExitStack) -> DeltaSide | SparkSide:
         there, tables = place.settings.databricks, [plan.there for plan in place.tables]

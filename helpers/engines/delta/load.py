@@ -278,6 +278,6 @@ def _options(target: Databricks, table: TableLoad) -> str:
     if staged.comment:
         options += f" COMMENT {literal(staged.comment)}"
     mapping = ""
-    if target.engine == "spark" and any(_MAPPED.search(column.name) for column in staged.columns):
+    if target.engine != "pysail" and any(_MAPPED.search(column.name) for column in staged.columns):
         mapping = f", {_MAPPING}"
     return f"{options} TBLPROPERTIES ({literal(owner.MARK)} = {literal(owner.NEW)}{mapping})"
