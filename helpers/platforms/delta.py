@@ -114,13 +114,17 @@ class Lake:
             )
             raise faults.told(error, doing, on=self.location(name), kind=LoadError, cure=cure) from None
 
-    def history(self, name: str) -> list[dict[str, Any]]:
-        """A table's commits, the last first, each with its `version` and `operation`."""
+    def history(self, name: str, most: int | None = None) -> list[dict[str, Any]]:
+        """A table's commits, the last first and no more than `most`, each with its `version`, `operation` and parameters."""
         table = DeltaTable(
             self.location(name), storage_options=storage_options(self.bucket.stage, self.bucket.location.bucket)
         )
-        commits = table.history()
+        commits = table.history(most)
         return [{"version": table.version() - number, **commit} for number, commit in enumerate(commits)]
+
+    def commit(self, name: str, version: int) -> bytes | None:
+        """The actions of a commit, one a line; None where the log has dropped them."""
+        return self.bucket.read(f"{folder(name)}/_delta_log/{version:020}.json")
 
     def lost(self, name: str, version: DeltaVersion) -> list[str]:
         """URLs of files that a version of a table names and that are not there."""

@@ -107,3 +107,52 @@ def test_an_owners_comment_and_a_file_of_others_stay(migration: Any) -> None:
     loading.load(_plan(migration, migration.export()))
     assert sorted(_lake(migration).tables()) == ["other"]
     assert _lake(migration).bucket.read("customer/notes.txt") == b"theirs"
+
+
+def _table(migration: Any) -> DeltaTable:
+    return DeltaTable(_lake(migration).location("customer"), storage_options=_options(migration))
+
+
+def test_maintenance_leaves_a_load_as_it_was_and_a_write_does_not(migration: Any) -> None:
+    """OPTIMIZE, VACUUM, properties and RESTORE are run by delta-rs on the very tables.
+
+    Would catch: a nightly OPTIMIZE or VACUUM after which a load counts as changed and everything is loaded again; a write that hides
+    between two of them; a restoration that is taken for maintenance though it brings back other rows.
+    """
+    migration.source(*SOURCE, "CREATE TABLE other (id int)")
+    manifest, target = migration.export(), migration.settings.databricks
+    load_id = "f" * 32
+    loading.load(_plan(migration, manifest), load_id=load_id)
+
+    def as_left() -> bool:
+        held, why = loading.is_loaded(manifest, migration.bucket, target, load_id)
+        assert held or "customer" in why, why
+        others = [table.action for table in _plan(migration, manifest).tables if "others wrote" in table.action]
+        assert bool(others) is not held
+        return held
+
+    loaded = _table(migration).version()
+    assert as_left()
+    _table(migration).optimize.z_order(["id"])
+    _table(migration).alter.set_table_properties({"delta.appendOnly": "false"}, raise_if_not_exists=False)
+    _table(migration).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    assert {commit["operation"] for commit in _table(migration).history()} >= {
+        "OPTIMIZE",
+        "VACUUM END",
+        "SET TBLPROPERTIES",
+    }
+    assert _table(migration).version() > loaded + 3
+    assert as_left()
+    again = loading.load(_plan(migration, manifest), load_id=load_id)
+    assert {each.action for each in again} == {"kept the rows of this load"}
+    good = _table(migration).version()
+    _write(migration, mode="append")
+    assert not as_left()
+    _table(migration).optimize.compact()
+    assert not as_left()
+    bad = _table(migration).version()
+    _table(migration).restore(good)
+    assert as_left()
+    _table(migration).restore(bad)
+    assert not as_left()
+    assert not _plan(migration, manifest).stale

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
+from helpers.engines.delta import history
 from helpers.engines.delta.ddl import DELTA, delta_type
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError
@@ -21,7 +22,7 @@ _DETAILS = "# Detailed Table Information"
 
 
 class Version(BaseModel):
-    """A state of one table; equal ones hold the same rows.
+    """A state of one table; equal ones hold the same rows, and others may (`DeltaCatalog.changes`).
 
     Attributes:
         table_id: of the table, as its log has it; a table that is dropped and made again has another.
@@ -115,14 +116,29 @@ class DeltaCatalog:
         properties = detail.get("properties") or {}
         return Version(table_id=str(detail["id"]), number=int(last["version"])), dict(properties)
 
-    def operations(self, table: TargetTable, after: int) -> list[str]:
-        """What the log says was done to a table behind a version, the last first."""
+    def changes(self, table: TargetTable, left: Version, now: Version) -> tuple[str, ...]:
+        """What changed a table's rows between two versions; empty where `now` holds the rows that `left` held.
+
+        Raises:
+            ConnectionFailed, LoadError: the target cannot be asked.
+        """
+        if left.table_id != now.table_id:
+            return ("it was dropped and made again",)
+        if left == now:
+            return ()
+        most = max(now.number - left.number, 1)
         if self.local:
-            done = self.lake(table.schema).history(table.name)
+            lake = self.lake(table.schema)
+            commits = [
+                history.commit(told, lake.commit(table.name, told["version"]))
+                for told in lake.history(table.name, most)
+            ]
         else:
-            name = qualified(self.target, table)
-            done = self.session.execute(f"DESCRIBE HISTORY {name}", doing=f"ask what was done to {table}")
-        return [str(commit["operation"]) for commit in done if int(commit["version"]) > after]
+            sql = f"DESCRIBE HISTORY {qualified(self.target, table)} LIMIT {most}"
+            commits = [
+                history.commit(told) for told in self.session.execute(sql, doing=f"ask what was done to {table}")
+            ]
+        return history.changes(commits, left=left.number, now=now.number)
 
     def _known(self, schema: str) -> dict[str, str]:
         """By `key`, the names of the schema's tables and views."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from helpers.engines.delta import keys, owner
 from helpers.engines.delta.catalog import DeltaCatalog, folded, has_schema, qualified, qualified_schema, table_names
 from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.delta.records import Record, read_record
-from helpers.engines.loading import Loader, Standing, TableLoad, There, counts, miscounted, require_staged
+from helpers.engines.loading import Loader, Standing, TableLoad, There, counts, require_staged
 from helpers.engines.shapes import TableShape, comment_difference, difference
 from helpers.errors import LoadError
 from helpers.model import names
@@ -118,9 +118,11 @@ class DeltaLoader(Loader):
         self._record = Record.begun(self.bucket, self._target, export, load_id)
 
     def holds(self, table: TargetTable, rows: int) -> bool:
-        if not self._record or not self._catalog.has(table):
+        kept = self._record.kept(table) if self._record else None
+        if kept is None or kept.rows != rows or not self._catalog.has(table):
             return False
-        return self._record.holds(table, rows, self._catalog.now(table))
+        now = self._catalog.now(table)
+        return now is not None and not self._catalog.changes(table, kept.version, now)
 
     def load_table(self, table: TableLoad) -> None:
         """Rows are counted in the files before anything changes, and in the table after its commit."""
@@ -147,7 +149,7 @@ class DeltaLoader(Loader):
             mark = marks[table]
             owner.leave_mark(self._session, self._catalog, table, dict(mark.comments if mark else {}), made)
             kept = self._record.kept(table) if self._record else None
-            if self._record and kept and (now := self._catalog.now(table)):
+            if self._record and kept and self.holds(table, kept.rows) and (now := self._catalog.now(table)):
                 self._record.keep(self.bucket, table, now, kept.rows)
         return refused
 
@@ -197,21 +199,27 @@ class DeltaLoader(Loader):
         urls = [f"{target.files}://{location.bucket}/{each}" for each in keys]
         fields = [(c.field, delta_log_type(c.delta)) for c in staged.columns]
         self._session.view_of_files(landing, urls, fields, doing=doing)
-        (counted,) = self._session.execute(
-            f"SELECT {counts(staged, identifier)} FROM {identifier(landing)}", doing=f"count the rows of {staged}"
-        )
-        cure = "nothing was changed; export it again"
-        require_staged(staged, counted, on=self._where, where="its files hold", next_step=cure)
+        own = {column.field: column.field for column in staged.columns}
+        self._require(staged, identifier(landing), own, "its files hold", "nothing was changed; export it again")
         query = f"SELECT {selected(staged)} FROM {identifier(landing)}"
         if table.way == "replace":
             self._replace(table, query, doing)
         else:
-            # The local stack's catalog is a new one in every session, and then names the folder that is there.
-            creating = f"CREATE TABLE IF NOT EXISTS {name} {definition(staged)}{_options(target, table)}"
-            self._session.execute(creating, doing=doing)
+            # Of a table that is there not even IF NOT EXISTS is said, which needs the right to make one; but the local stack's
+            # catalog is a new one in every session, and then names the folder that is there.
+            if table.way == "create" or self._catalog.local:
+                creating = f"CREATE TABLE IF NOT EXISTS {name} {definition(staged)}{_options(target, table)}"
+                self._session.execute(creating, doing=doing)
             self._session.execute(f"INSERT OVERWRITE TABLE {name} {query}", doing=doing)
         cure = "check that nobody else writes to it, then run the same command again"
-        self._require_rows(name, staged, "the table holds", cure)
+        own = {column.field: column.name for column in staged.columns}
+        self._require(staged, name, own, "the table holds", cure)
+
+    def _require(self, staged: StagedTable, rows: str, own: Mapping[str, str], where: str, next_step: str) -> None:
+        """Compares what a relation holds, whose columns are `own` by the staged field, with what was staged."""
+        query = f"SELECT {counts(staged, lambda field: identifier(own[field]))} FROM {rows}"
+        (counted,) = self._session.execute(query, doing=f"count the rows of {staged}")
+        require_staged(staged, counted, on=f"{rows} of {self._where}", where=where, next_step=next_step)
 
     def _replace(self, table: TableLoad, query: str, doing: str) -> None:
         staged, name, options = table.staged, qualified(self._target, table.target), _options(self._target, table)
@@ -223,11 +231,6 @@ class DeltaLoader(Loader):
         self._session.execute(f"CREATE OR REPLACE TABLE {name} USING DELTA{options} AS {query}", doing=doing)
         for statement in _constraints(name, staged):
             self._session.execute(statement, doing=f"{doing}: its rows are there; now its constraints and comments")
-
-    def _require_rows(self, rows: str, staged: StagedTable, where: str, next_step: str) -> None:
-        (counted,) = self._session.execute(f"SELECT COUNT(*) AS n FROM {rows}", doing=f"count the rows of {staged}")
-        if counted["n"] != staged.rows:
-            raise miscounted(staged, rows, where, counted["n"], next_step)
 
 
 def definition(staged: StagedTable) -> str:

@@ -23,14 +23,6 @@ MARK = "migration.loaded"
 NEW = "new"
 """The mark of a table that a load has made and not yet filled."""
 
-_NO_ROWS = frozenset({
-    "OPTIMIZE", "VACUUM START", "VACUUM END", "ANALYZE", "COMPUTE STATS", "REORG", "FSCK", "CLUSTER BY", "SET TBLPROPERTIES",
-    "UNSET TBLPROPERTIES", "ADD CONSTRAINT", "DROP CONSTRAINT", "CHANGE COLUMN", "UPGRADE PROTOCOL", "ADD FEATURE",
-    "SET TABLE COMMENT", "UPDATE TABLE METADATA", "UPDATE FIELD METADATA", "AUTO_OPTIMIZE",
-})  # fmt: skip
-"""Operations of a log that change no row; Databricks runs some by itself
-(https://docs.databricks.com/en/optimizations/predictive-optimization.html)."""
-
 
 class Mark(BaseModel):
     """What a load left in a table's properties.
@@ -75,8 +67,8 @@ def standing(catalog: DeltaCatalog, table: TargetTable) -> Standing:
     mark = _read(properties.get(MARK), now)
     if mark is None or mark.version is None:
         return Standing(mark, (), now.number)
-    since = catalog.operations(table, mark.version) if now.number > mark.version else []
-    return Standing(mark, tuple(one for one in since if one not in _NO_ROWS), now.number)
+    left = Version(table_id=mark.table_id, number=mark.version)
+    return Standing(mark, catalog.changes(table, left, now), now.number)
 
 
 def at_its_place(session: Session, target: Databricks, table: TargetTable) -> bool:

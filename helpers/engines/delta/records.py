@@ -69,11 +69,6 @@ class Record(BaseModel):
         """What this load left in a table; None where it has not come to it."""
         return self.tables.get(identifier(*table))
 
-    def holds(self, table: TargetTable, rows: int, now: Version | None) -> bool:
-        """Whether a table at version `now` holds this load's rows, all of them and nobody else's since."""
-        kept = self.kept(table)
-        return kept is not None and now is not None and kept == Kept(version=now, rows=rows)
-
     def _write(self, bucket: Bucket) -> None:
         bucket.write(NAME, self.model_dump_json().encode())
 
