@@ -10,10 +10,10 @@ CHECK := $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full lab test test-slow check format lock audit sbom stack checker down clean bench-export bench-verify
+.PHONY: help setup demo demo-full lab test test-slow test-engines check format lock audit sbom stack checker down clean bench-export bench-verify
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(BIN)/.ready $(LOCAL_SNOWFLAKE)/.ready  ## make the environments
 
@@ -72,6 +72,10 @@ test: setup  ## set up, lint, run the tests and compare the notebooks' outputs
 test-slow: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
 test-slow: setup  ## the tests that take longer
 	@$(BIN)/python -m pytest -m slow
+
+test-engines: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
+test-engines: setup  ## the tests on Apache Spark and Apache Kafka themselves, from Maven's jars (needs Java and Maven)
+	@$(BIN)/python -m pytest -m engines tests/engines
 
 check: setup  ## format, lint, types, notebooks' lint
 	@$(CHECK)

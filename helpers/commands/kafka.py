@@ -57,6 +57,9 @@ def produce(
         int | None, typer.Option(min=1, help="Maximum number of events; default: every order line.")
     ] = None,
     after: Annotated[int, typer.Option(min=0, help="Only order lines numbered above this.")] = 0,
+    transaction: Annotated[
+        bool, typer.Option("--transaction", help="Send all events in one transaction: all of them or none.")
+    ] = False,
     topic: Topic = None,
     profile: Profile = None,
 ) -> Answer:
@@ -64,13 +67,16 @@ def produce(
 
     Example: runbook kafka produce --events 1000
     """
+    from helpers.events.producing import produce as send
     from helpers.pipelines.sample.sale_events import sale_events
     from helpers.platforms import kafka
 
     settings = load_profile(profile)
     with progress("produce") as report:
         lines = sale_events(settings.source, after=after, limit=events)
-        sent = kafka.produce(settings.kafka, lines, topic=topic, total=events or 0, progress=report)
+        sent = send(
+            settings.kafka, lines, topic=topic, transaction=transaction, total=events or 0, progress=report
+        )  # fmt: skip
     name = topic or settings.kafka.topic
     return Answer(
         {"topic": name, "events": sent},

@@ -52,8 +52,13 @@ def _named(settings: Settings) -> Iterator[tuple[str, Path, str]]:
         for key in ("private_key_file", "token_file") if login else ():
             if file := getattr(login, key):
                 yield f"{section}.{key}", Path(file), "secret"
-    if values.kafka and values.kafka.ca_file:
-        yield "kafka.ca_file", Path(values.kafka.ca_file), "file"
+    if brokers := values.kafka:
+        for key, name, kind in (
+            ("kafka.ca_file", brokers.ca_file, "file"), ("kafka.certificate_file", brokers.certificate_file, "certificate"),
+            ("kafka.private_key_file", brokers.private_key_file, "secret"),
+        ):  # fmt: skip
+            if name:
+                yield key, Path(name), kind
     if values.evidence and values.evidence.timestamp_certificate:
         yield "evidence.timestamp_certificate", base / values.evidence.timestamp_certificate, "certificate"
 

@@ -108,7 +108,7 @@ def endpoints(settings: Settings) -> tuple[Endpoint, ...]:
     if (kafka := values.kafka) and kafka.engine != "noida-db":
         for broker in (kafka.bootstrap or "").split(","):
             host, _, port = broker.rpartition(":")
-            found.append(Endpoint("Kafka", host, int(port), kafka.security != "PLAINTEXT", authority=kafka.ca_file))
+            found.append(Endpoint("Kafka", host, int(port), kafka.tls, authority=kafka.ca_file))
     if values.evidence and values.evidence.timestamp_url:
         found.append(_endpoint("the time-stamping authority", values.evidence.timestamp_url))
     return tuple(dict.fromkeys(found))

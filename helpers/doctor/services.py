@@ -166,12 +166,18 @@ def examine_kafka(subject: Subject) -> Iterator[Finding]:
     if operations is None:
         yield unchecked("rights", "the brokers do not say what a user may do with the topic", needed="Read, Write, Describe")  # fmt: skip
         return
+    user, missing = kafka.principal(section), False
     for right, needed in (("READ", "to land its events"), ("WRITE", "to send events")):
         if not {right, "ALL"} & operations:
-            cure = f"kafka-acls --bootstrap-server {section.bootstrap} --add --allow-principal User:{section.user} --operation {right.title()} --topic {topic.name}"  # fmt: skip
-            yield stop(right, f"{section.user} may not on {topic.name}", cure, needed)
-    if {"READ", "WRITE"} <= operations or "ALL" in operations:
-        yield note("rights", f"{section.user or 'everybody'} may read and write {topic.name}")
+            missing = True
+            cure = kafka.grant(section, right.title(), "topic", topic.name)
+            yield stop(right, f"{user} may not on {topic.name}", cure, needed)
+    if not kafka.may_use_group(section, kafka.landing_group(topic.name)):
+        missing = True
+        cure = kafka.grant(section, "Read", "group", kafka.landing_group(topic.name))
+        yield stop("group", f"{user} may not use {kafka.landing_group(topic.name)}", cure, "to land its events")
+    if not missing:
+        yield note("rights", f"{user} may read and write {topic.name}")
 
 
 def examine_dbt(subject: Subject) -> Iterator[Finding]:

@@ -5,14 +5,15 @@ offset 1200 up to the offset that its metadata call `next`, which is the name of
 there is none of its name (S3's `If-None-Match: *`,
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html), so no two files hold the same offset: not after a
 kill between the upload and the commit, and not while two consumers both believe that the partition is theirs. Where to go on is
-therefore read from S3. The offsets that are committed to Kafka afterwards only tell monitoring how far the landing is.
+therefore read from S3. The offsets that are committed to Kafka afterwards tell monitoring how far the landing is, and a later one
+that no event lay between a partition's last file and its end.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from helpers.errors import StageError
+from helpers.errors import MigrationError, StageError
 from helpers.platforms import kafka as platform
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
@@ -91,16 +92,23 @@ def land(
     found = platform.topic_of(kafka, topic)
     chains = [Chain.found(bucket, found.name, partition) for partition in range(found.partitions)]
     landing = _Landing(kafka, bucket, {chain.partition: chain for chain in chains})
-    with _consumer(kafka, found.name) as consumer:
+    heard: list[KafkaError] = []
+    with _consumer(kafka, found.name, heard) as consumer:
         starts = [_start(kafka, consumer, chain) for chain in chains]
         consumer.assign(
             [TopicPartition(found.name, chain.partition, at) for chain, at in zip(chains, starts, strict=True)]
         )
         at_end: set[int] = set()
+        arrived = time.monotonic()
         while follow or len(at_end) < len(chains):
-            for message in _consumed(kafka, consumer, found.name):
+            messages = _consumed(kafka, consumer, found.name, heard)
+            arrived = time.monotonic() if messages else arrived
+            if not follow and time.monotonic() - arrived > kafka.answer_timeout_seconds:
+                raise _failed(kafka, found.name, KafkaError(KafkaError._TIMED_OUT), heard)
+            for message in messages:
                 if message.error():
                     at_end.add(message.partition())
+                    landing.ends[message.partition()] = message.offset()
                 else:
                     landing.take(message)
             landing.write_due(consumer, most_events, most_seconds)
@@ -170,8 +178,11 @@ class _Landing:
     chains: Mapping[int, Chain]
     events: int = 0
     files: list[str] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)
+    """Per partition, where the topic ended when it was read last; what a transaction was ended by lies before it, too."""
     _waiting: dict[int, list[Any]] = field(default_factory=dict)
     _since: dict[int, float] = field(default_factory=dict)
+    _committed: dict[int, int] = field(default_factory=dict)
 
     def take(self, message: Any) -> None:
         """Keeps an event in memory until its file is written; one that has landed already is compared and dropped."""
@@ -194,10 +205,12 @@ class _Landing:
                 len(waiting) >= most_events or time.monotonic() - self._since[partition] >= most_seconds
             ):
                 waiting = self._write(self.chains[partition], waiting[:most_events], waiting[most_events:])
-                self._commit(consumer, self.chains[partition])
             self._waiting[partition] = waiting
             if not waiting:
                 self._since.pop(partition, None)
+        for partition, chain in self.chains.items():
+            if not self._waiting.get(partition):
+                self._commit(consumer, chain)
 
     def _write(self, chain: Chain, batch: list[Any], later: list[Any]) -> list[Any]:
         """Returns the events that still wait: all behind the file that is there now, whoever wrote it."""
@@ -213,16 +226,22 @@ class _Landing:
         return [message for message in (*batch, *later) if message.offset() >= chain.next]
 
     def _commit(self, consumer: Consumer, chain: Chain) -> None:
-        with suppress(KafkaException):  # only monitoring reads it, and the next file commits again
-            consumer.commit(offsets=[TopicPartition(chain.topic, chain.partition, chain.next)], asynchronous=False)
+        """Tells monitoring how far it is, and `_start` between which offsets there is nothing to land."""
+        reached = max(chain.next, self.ends.get(chain.partition, 0))
+        if self._committed.get(chain.partition, 0) < reached:
+            place = TopicPartition(chain.topic, chain.partition, reached, metadata=str(chain.next))
+            with suppress(KafkaException):  # the next one says it again
+                consumer.commit(offsets=[place], asynchronous=False)
+                self._committed[chain.partition] = reached
 
 
 @contextmanager
-def _consumer(kafka: Kafka, topic: str) -> Iterator[Consumer]:
+def _consumer(kafka: Kafka, topic: str, heard: list[KafkaError]) -> Iterator[Consumer]:
     consumer = Consumer(
         {
             **platform.configuration(kafka),
-            "group.id": f"landing-{topic}",
+            "error_cb": heard.append,
+            "group.id": platform.landing_group(topic),
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
@@ -241,7 +260,7 @@ def _start(kafka: Kafka, consumer: Consumer, chain: Chain) -> int:
         place = TopicPartition(chain.topic, chain.partition)
         low, high = consumer.get_watermark_offsets(place, timeout=kafka.answer_timeout_seconds)
     except KafkaException as error:
-        raise platform.failed(kafka, "ask where the topic begins and ends", chain.topic, error) from None
+        raise _failed(kafka, chain.topic, error) from None
     if not chain.last_sha256:
         return int(low)
     if chain.next > high:
@@ -251,7 +270,7 @@ def _start(kafka: Kafka, consumer: Consumer, chain: Chain) -> int:
             why=f"{chain.next:,} offsets have landed and it has {high:,}: the topic was recreated, or lost events",
             next_step="land the new topic in another location",
         )
-    if chain.next < low:
+    if chain.next < low and not _nothing_to_land(kafka, consumer, chain, low):
         raise StageError(
             f"land the topic {chain.topic}",
             on=f"partition {chain.partition}",
@@ -261,17 +280,40 @@ def _start(kafka: Kafka, consumer: Consumer, chain: Chain) -> int:
     return max(int(low), chain.next - 1)
 
 
-def _consumed(kafka: Kafka, consumer: Consumer, topic: str) -> Iterable[Any]:
-    """What has arrived: events, and ends of partitions; any other error is raised."""
+def _nothing_to_land(kafka: Kafka, consumer: Consumer, chain: Chain, low: int) -> bool:
+    """Whether a landing saw that no event lies between the last one and an offset: what ends a transaction has an offset, too."""
+    place = TopicPartition(chain.topic, chain.partition)
+    try:
+        (found,) = consumer.committed([place], timeout=kafka.answer_timeout_seconds)
+    except KafkaException as error:
+        raise _failed(kafka, chain.topic, error) from None
+    return bool(found.metadata == str(chain.next) and found.offset >= low)
+
+
+def _consumed(kafka: Kafka, consumer: Consumer, topic: str, heard: list[KafkaError]) -> list[Any]:
+    """What has arrived: events, and ends of partitions. The client looks for a broker that has gone; any other error is raised."""
     try:
         messages: list[Any] = consumer.consume(MESSAGES_PER_POLL, POLL_SECONDS)
     except KafkaException as error:
-        raise platform.failed(kafka, "read the topic", topic, error) from None
+        raise _failed(kafka, topic, error, heard) from None
     for message in messages:
         told = message.error()
         if told and told.code() != KafkaError._PARTITION_EOF:
-            raise platform.failed(kafka, "read the topic", topic, told)
+            raise _failed(kafka, topic, told, heard)
+    if not messages:
+        for refused in heard:
+            if refused.code() == KafkaError._AUTHENTICATION:
+                raise _failed(kafka, topic, refused)
     return messages
+
+
+def _failed(
+    kafka: Kafka, topic: str, error: KafkaException | KafkaError, heard: Sequence[KafkaError] = ()
+) -> MigrationError:
+    own = error.args[0] if isinstance(error, KafkaException) else error
+    of_group = own.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+    right = platform.grant(kafka, "Read", *(("group", platform.landing_group(topic)) if of_group else ("topic", topic)))
+    return platform.failed(kafka, "read the topic", topic, error, heard, right)
 
 
 def _sha256(message: Any) -> str:

@@ -56,7 +56,20 @@ _RULES = {
     ),
     "kafka": _Rule(
         ("bootstrap",),
-        ("user", "password", "security", "mechanism", "ca_file"),
+        (
+            *(
+                "user",
+                "password",
+                "security",
+                "mechanism",
+                "region",
+                "profile_name",
+                "role_arn",
+                "external_id",
+                "ca_file",
+            ),
+            *("certificate_file", "private_key_file", "private_key_passphrase"),
+        ),
         ("noida-db",),
         kept=("partitions", "replicas", "landing"),
     ),

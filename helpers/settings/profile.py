@@ -105,7 +105,7 @@ def _without_effect(profile: Profile) -> Iterator[str]:
     stage, snowflake, kafka = profile.stage, profile.snowflake, profile.kafka
     if snowflake and snowflake.storage_integration and stage and stage.endpoint:
         yield "snowflake.storage_integration reads AWS alone, and stage.endpoint names another service: take one of them away"
-    if kafka and kafka.engine == "kafka" and kafka.security != "SASL_SSL":
+    if kafka and kafka.engine == "kafka" and not kafka.sasl:
         for key in ("user", "password", "mechanism"):
             if key in kafka.model_fields_set:
                 yield f'kafka.{key} says nothing beside kafka.security = "{kafka.security}": take one of them away'

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from helpers.settings.section import LOCATION, Secret, Section, Server, example
+from helpers.settings.section import LOCATION, FileAnywhere, Secret, Section, Server, example
 from helpers.settings.stage import AwsIdentity
 
 
@@ -38,28 +40,91 @@ class Kafka(Server):
     """Of the topic, where we create it."""
     landing: Annotated[str, example("s3://your-bucket/events/", pattern=LOCATION)]
     """Prefix of the landed events, reached with the stage's credentials."""
-    security: Literal["SASL_SSL", "SSL", "PLAINTEXT"] = "SASL_SSL"
+    security: Literal["SASL_SSL", "SSL", "SASL_PLAINTEXT", "PLAINTEXT"] = "SASL_SSL"
     """Security protocol."""
-    mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
-    """SASL mechanism."""
+    mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "AWS_MSK_IAM"] = "SCRAM-SHA-512"
+    """SASL mechanism. "AWS_MSK_IAM" logs in to Amazon MSK by IAM: a token that is signed here takes the password's place, and is
+    signed anew before it ends."""
     user: Annotated[str | None, example("migration")] = None
     """SASL user."""
     password: Annotated[Secret, example({"env": "KAFKA_PASSWORD"})] = None
     """SASL password."""
-    ca_file: Annotated[str | None, example("/etc/ssl/certs/kafka-ca.pem")] = None
-    """File with the certificates of the authorities to trust."""
+    region: Annotated[str | None, example("eu-central-1")] = None
+    """With "AWS_MSK_IAM": the cluster's region; without it, the one in the brokers' names."""
+    profile_name: Annotated[str | None, example("migration")] = None
+    """With "AWS_MSK_IAM": a profile of AWS's own files; without it, the default credential chain."""
+    role_arn: Annotated[
+        str | None, example("arn:aws:iam::123456789012:role/migration", pattern=r"^arn:aws[a-z-]*:iam::")
+    ] = None
+    """With "AWS_MSK_IAM": a role that is assumed first."""
+    external_id: Annotated[str | None, example("migration-2026", min_length=2)] = None
+    """What the role's owner asks for."""
+    ca_file: Annotated[FileAnywhere, example("/etc/ssl/certs/kafka-ca.pem")] = None
+    """File with the certificates of the authorities to trust; without it, the system's."""
+    certificate_file: Annotated[FileAnywhere, example("/etc/migration/kafka.crt")] = None
+    """File with our certificate, for brokers that ask for one (mutual TLS)."""
+    private_key_file: Annotated[FileAnywhere, example("/etc/migration/kafka.key")] = None
+    """File with the certificate's private key."""
+    private_key_passphrase: Annotated[Secret, example({"env": "KAFKA_KEY_PASSPHRASE"})] = None
+    """Opens that file, where it is encrypted."""
     engine: Literal["kafka", "noida-db"] = "kafka"
     """"noida-db" is the local stack's stand-in, which starts when it is first needed."""
 
     @model_validator(mode="after")
     def _is_reachable(self) -> Kafka:
-        if self.engine == "noida-db":
-            return self
-        if not self.bootstrap:
-            raise ValueError('name the brokers: bootstrap = "host:port,host:port"')
-        if self.security == "SASL_SSL" and not (self.user and self.password):
-            raise ValueError("SASL_SSL needs user and password")
+        if why := next(_unreachable(self), None):
+            raise ValueError(why)
         return self
+
+    @property
+    def sasl(self) -> bool:
+        """Whether we log in with a SASL mechanism."""
+        return self.security.startswith("SASL_")
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connections are encrypted."""
+        return self.security.endswith("SSL")
+
+    @property
+    def iam(self) -> bool:
+        """Whether a token of AWS's IAM logs us in."""
+        return self.sasl and self.mechanism == "AWS_MSK_IAM"
+
+    @property
+    def broker_region(self) -> str | None:
+        """The region that the brokers' names have, as MSK names them (`b-1.sales.abc.c2.kafka.eu-central-1.amazonaws.com`)."""
+        found = re.search(r"\.kafka(?:-serverless)?\.([a-z0-9-]+)\.amazonaws\.com", self.bootstrap or "")
+        return found[1] if found else None
+
+
+def _unreachable(kafka: Kafka) -> Iterator[str]:
+    """What is missing to reach the brokers, and what says nothing beside what is there."""
+    if kafka.engine == "noida-db":
+        return
+    if not kafka.bootstrap:
+        yield 'name the brokers: bootstrap = "host:port,host:port"'
+    iam = kafka.iam
+    if kafka.sasl and not iam and not (kafka.user and kafka.password):
+        yield f"{kafka.security} needs user and password"
+    if iam and (kafka.user or kafka.password):
+        yield 'mechanism = "AWS_MSK_IAM" makes a token in the place of user and password: take them away'
+    if kafka.security == "SASL_PLAINTEXT" and kafka.mechanism in ("PLAIN", "AWS_MSK_IAM"):
+        yield f'mechanism = "{kafka.mechanism}" would send the secret in clear text: write security = "SASL_SSL"'
+    if iam and not kafka.region and not kafka.broker_region:
+        yield 'mechanism = "AWS_MSK_IAM" signs for a region, which no broker is called by: add region'
+    for name in ("region", "profile_name", "role_arn", "external_id"):
+        if getattr(kafka, name) and not iam:
+            yield f'{name} says nothing without mechanism = "AWS_MSK_IAM": take it away'
+    if kafka.external_id and not kafka.role_arn:
+        yield "external_id says nothing without role_arn: take it away"
+    if bool(kafka.certificate_file) != bool(kafka.private_key_file):
+        yield "certificate_file and private_key_file belong together, and one of the two is missing: add it"
+    if kafka.private_key_passphrase and not kafka.private_key_file:
+        yield "private_key_passphrase opens private_key_file, which is not there: add it"
+    for name in ("ca_file", "certificate_file", "private_key_file"):
+        if getattr(kafka, name) and not kafka.tls:
+            yield f'{name} says nothing beside security = "{kafka.security}": take one of them away'
 
 
 class Aws(AwsIdentity):

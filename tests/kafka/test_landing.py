@@ -30,9 +30,9 @@ from confluent_kafka.admin import AdminClient
 from helpers import settings as profiles
 from helpers.errors import ConnectionFailed, SettingsError, StageError, UsageError
 from helpers.events.landing import Landed, land
+from helpers.events.producing import Event, produce
 from helpers.pipelines.sample.sale_events import sale_events
 from helpers.platforms import kafka
-from helpers.platforms.kafka import Event
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Kafka, Settings
 from tests.conftest import PROJECT
@@ -57,7 +57,7 @@ class Topic:
         return AdminClient(kafka.configuration(self.kafka))
 
     def send(self, *numbers: int) -> None:
-        kafka.produce(self.kafka, (Event(f"key {n % 7}", b"%d" % n) for n in numbers))
+        produce(self.kafka, (Event(f"key {n % 7}", b"%d" % n) for n in numbers))
 
     def land(self, **options: Any) -> Landed:
         return land(self.kafka, self.bucket, **options)
@@ -102,7 +102,7 @@ def test_sales_arrive_as_the_source_prints_them(topic: Topic, migration: Any) ->
         "0.1234567890123456789012345678901234567890, false), (2, 'o2', '2024-03-01', '2024-03-02', NULL, 'p', NULL, 'r', 'D', "
         "-99999999999999999999.99, -1, 'NaN', true)",
     )
-    assert kafka.produce(topic.kafka, sale_events(migration.settings.source)) == 2
+    assert produce(topic.kafka, sale_events(migration.settings.source)) == 2
     assert topic.land().events == 2
     first, second = sorted((json.loads(row["value"]) for row in topic.rows()), key=lambda sale: sale["order_line"])
     assert (first["sales"], first["profit"]) == ("12.50", "0.1234567890123456789012345678901234567890")
@@ -277,7 +277,7 @@ def test_a_strange_file_is_not_gone_on_from(topic: Topic) -> None:
 
 
 def test_what_is_not_there_is_said(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
-    for missing in (lambda: topic.land(topic="none"), lambda: kafka.produce(topic.kafka, [], topic="none")):
+    for missing in (lambda: topic.land(topic="none"), lambda: produce(topic.kafka, [], topic="none")):
         with pytest.raises(UsageError, match=r"runbook kafka create-topic --topic none"):
             missing()
     assert not kafka.create_topic(topic.kafka)
@@ -301,21 +301,53 @@ def test_settings_say_how_to_reach_brokers(tmp_path: Any, monkeypatch: pytest.Mo
     file = tmp_path / "migration.toml"
     head = '[profiles.p.kafka]\ntopic = "events"\nlanding = "s3://lake/events/"\n'
     file.write_text(
-        f'{head}bootstrap = "b-1:9096,b-2:9096"\nuser = "m"\npassword = {{ env = "KAFKA_PASSWORD" }}\nca_file = "ca.pem"\n'
+        f'{head}bootstrap = "b-1:9096,b-2:9096"\nuser = "m"\npassword = {{ env = "KAFKA_PASSWORD" }}\nca_file = "/etc/ca.pem"\n'
     )
     found = profiles.load("p", file).kafka
     assert kafka.configuration(found) == {
         "bootstrap.servers": "b-1:9096,b-2:9096", "client.id": "migration-runbooks", "log_level": 0,
         "socket.connection.setup.timeout.ms": 10000, "security.protocol": "SASL_SSL", "sasl.mechanisms": "SCRAM-SHA-512", "sasl.username": "m",
-        "sasl.password": "very-secret-indeed", "ssl.ca.location": "ca.pem",
+        "sasl.password": "very-secret-indeed", "ssl.ca.location": "/etc/ca.pem",
     }  # fmt: skip
     assert "secret" not in kafka.address(found) + repr(found)
-    for wrong in (
-        "",
-        'bootstrap = "b-1:9096"',
-        'bootstrap = "b-1"',
-        'bootstrap = "b:1"\nsecurity = "SSL"\npassword = "x"',
-    ):
-        file.write_text(head + wrong)
-        with pytest.raises(SettingsError, match=r"profiles\.p\.kafka"):
+    wrong = {
+        "": "bootstrap",
+        'bootstrap = "b-1:9096"': "user and password",
+        'bootstrap = "b-1"': "bootstrap",
+        'bootstrap = "b:1"\nsecurity = "SSL"\npassword = "x"': "password",
+        'bootstrap = "b:1"\nsecurity = "SSL"\nuser = "m"': "user says nothing",
+        f'{MSK}user = "m"': "take them away",
+        'bootstrap = "b:9098"\nmechanism = "AWS_MSK_IAM"': "add region",
+        f'{MSK}external_id = "x-1"': "without role_arn",
+        f'{LOGIN}role_arn = "arn:aws:iam::1:role/x"': "without mechanism",
+        f'{LOGIN}mechanism = "PLAIN"\nsecurity = "SASL_PLAINTEXT"': "in clear text",
+        f'{LOGIN}security = "SASL_PLAINTEXT"\nca_file = "/ca.pem"': "ca_file says nothing",
+        f'{LOGIN}certificate_file = "/c.pem"': "is missing",
+        f'{LOGIN}private_key_passphrase = {{ env = "KAFKA_PASSWORD" }}': "which is not there",
+        f'{LOGIN}ca_file = "ca.pem"': "whole path",
+    }
+    for text, why in wrong.items():
+        file.write_text(head + text)
+        with pytest.raises(SettingsError, match="kafka") as told:
             profiles.load("p", file)
+        assert why in str(told.value)
+
+
+LOGIN = 'bootstrap = "b:1"\nuser = "m"\npassword = { env = "KAFKA_PASSWORD" }\n'
+MSK = 'bootstrap = "b-1.x.kafka.eu-central-1.amazonaws.com:9098"\nmechanism = "AWS_MSK_IAM"\n'
+
+
+def test_a_client_certificate_is_given_to_the_client(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_KEY_PASSPHRASE", "opens-the-key")
+    file = tmp_path / "migration.toml"
+    file.write_text(
+        '[profiles.p.kafka]\ntopic = "events"\nlanding = "s3://lake/events/"\nbootstrap = "b:9094"\nsecurity = "SSL"\n'
+        'certificate_file = "/c.pem"\nprivate_key_file = "/c.key"\nprivate_key_passphrase = { env = "KAFKA_KEY_PASSPHRASE" }\n'
+    )
+    found = kafka.configuration(profiles.load("p", file).kafka)
+    assert {name: value for name, value in found.items() if name.startswith("ssl.")} == {
+        "ssl.certificate.location": "/c.pem",
+        "ssl.key.location": "/c.key",
+        "ssl.key.password": "opens-the-key",
+    }
+    assert not [name for name in found if name.startswith("sasl.")]

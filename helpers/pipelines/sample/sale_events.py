@@ -9,8 +9,8 @@ from contextlib import closing
 import psycopg2
 
 from helpers.errors import UsageError
+from helpers.events.producing import Event
 from helpers.platforms import postgres
-from helpers.platforms.kafka import Event
 from helpers.settings import Source
 
 TABLE = "sales_data"
