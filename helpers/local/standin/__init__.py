@@ -19,6 +19,7 @@ whatever has to differ is in here, one small function a difference:
     session.py      one connection: transactions, temporary tables
     wire.py         how values travel
     expressions.py  functions and types
+    effects.py      what a session's parameters do
     errors.py       DuckDB's errors in the service's words
     information_schema.py, parameters.py, declared.py, stage.py, names.py  what those are made of
 

@@ -73,3 +73,12 @@ class Declared:
     def note(self, comment: str | None, key: int | None) -> str:
         kept = {"type": self.name, "length": self.length, "precision": self.precision, "comment": comment, "key": key}
         return json.dumps({name: value for name, value in kept.items() if value is not None}, ensure_ascii=False)
+
+
+def collated(specification: str) -> str:
+    """What follows VARCHAR in DuckDB for a collation (https://docs.snowflake.com/en/sql-reference/collation): case and accents that
+    make no difference; the order of a language is not DuckDB's.
+    """
+    wanted = specification.lower().split("-")
+    names = [name for word, name in (("ci", "NOCASE"), ("ai", "NOACCENT")) if word in wanted]
+    return f" COLLATE {'.'.join(names)}" if names else ""

@@ -7,7 +7,8 @@ a macro that asks `typeof`: DuckDB settles that when it binds, so only the branc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -22,20 +23,46 @@ MACROS = (
     "_md5_lower(x) as concat('0x', right(md5(x), 16))::ubigint",
     "_md5_upper(x) as concat('0x', left(md5(x), 16))::ubigint",
     "_has_places_alone(type) as type like 'DECIMAL%' and regexp_extract(type, '([0-9]+),', 1) = regexp_extract(type, ',([0-9]+)', 1)",
-    # Numbers, dates and texts read the same in both; these do not. A decimal of nothing but places is printed as .5.
+    # Of a FLOAT the text has 15 digits, of a decimal of nothing but places .5 is printed as 0.5.
+    "_number_text(x) as case when _has_places_alone(typeof(x)) then regexp_replace(x::varchar, '^(-?)\\.', '\\10.') else x::varchar end",
+    """_float_text(x) as case when x::varchar = 'nan' then 'NaN' else format('{:.15g}', try_cast(x::varchar as double)) end""",
+    # The commonest session: UTC, and the formats that the documentation has by default.
     """_text(x) as case typeof(x)
-        when 'DOUBLE' then case x::varchar when 'nan' then 'NaN' else regexp_replace(x::varchar, '\\.0$', '') end
+        when 'DOUBLE' then _float_text(x)
         when 'BLOB' then hex(x::varchar::blob)
         when 'TIME' then left(x::varchar, 8)
         when 'TIMESTAMP' then strftime(x::varchar::timestamp, '%Y-%m-%d %H:%M:%S.%g')
         when 'TIMESTAMP WITH TIME ZONE' then
             strftime(x::varchar::timestamptz::timestamp, '%Y-%m-%d %H:%M:%S.%g') || ' +0000'
-        else case when _has_places_alone(typeof(x)) then regexp_replace(x::varchar, '^(-?)\\.', '\\10.')
-            else x::varchar end end""",
+        else _number_text(x) end""",
+    """_text_in(x, day, clock, moment, zoned, bytes) as case typeof(x)
+        when 'DOUBLE' then _float_text(x)
+        when 'BLOB' then case bytes when 'HEX' then hex(x::varchar::blob) else to_base64(x::varchar::blob) end
+        when 'DATE' then strftime(try_cast(x::varchar as date), day)
+        when 'TIME' then _text_as(x, clock)
+        when 'TIMESTAMP' then _text_as(x, moment)
+        when 'TIMESTAMP WITH TIME ZONE' then _text_as(x, zoned)
+        else _number_text(x) end""",
+    # An offset's three forms stand as one character each until the moment is known that they are of.
+    "_two(n) as lpad((abs(n)::bigint)::varchar, 2, '0')",
+    "_hours(seconds) as (case when seconds < 0 then '-' else '+' end) || _two(abs(seconds) // 3600)",
+    """_with_offset(told, seconds) as replace(replace(replace(told,
+        chr(1), _hours(seconds) || ':' || _two(abs(seconds) % 3600 // 60)),
+        chr(2), _hours(seconds) || _two(abs(seconds) % 3600 // 60)), chr(3), _hours(seconds))""",
+    # Of a constant DuckDB tries every branch beforehand, so that those of other types must not fail.
     """_text_as(x, format) as case typeof(x)
-        when 'TIME' then strftime(('1970-01-01 ' || x::varchar)::timestamp, format)
-        when 'TIMESTAMP WITH TIME ZONE' then strftime(x::varchar::timestamptz::timestamp, format)
-        else strftime(x::varchar::timestamp, format) end""",
+        when 'TIME' then strftime(try_cast('1970-01-01 ' || x::varchar as timestamp), format)
+        when 'TIMESTAMP WITH TIME ZONE' then _with_offset(strftime(try_cast(x::varchar as timestamptz), format),
+            date_part('timezone', try_cast(x::varchar as timestamptz)))
+        else _with_offset(strftime(try_cast(x::varchar as timestamp), format), 0) end""",
+    """_moment_in(x, format) as case typeof(x) when 'VARCHAR' then strptime(x::varchar, format) else x::varchar::timestamp end""",
+    """_clock_in(x, format) as case typeof(x) when 'VARCHAR' then strptime(x::varchar, format)::time else x::varchar::time end""",
+    # Weeks that begin on another day than Monday, and years whose first week is the one with their first day.
+    "_week(x, first) as x::date - ((isodow(x::date) - first + 7) % 7)::integer",
+    "_week_by_days(x, first) as (dayofyear(_week(x, first) + 3) - 1) // 7 + 1",
+    "_week_by_first(x, first) as (dayofyear(x) - 1 + (isodow(date_trunc('year', x)) - first + 7) % 7) // 7 + 1",
+    """_century(x, first) as x + to_years((first - first % 100 + year(x) % 100
+        + case when year(x) % 100 < first % 100 then 100 else 0 end - year(x))::integer)""",
     "_bytes(x) as case typeof(x) when 'VARCHAR' then unhex(x::varchar) else x::varchar::blob end",
     """_timestamp(x, scale) as case
         when regexp_full_match(x::varchar, '-?[0-9]+') then _timestamp_of_integer(x::varchar::hugeint, scale)
@@ -71,10 +98,11 @@ FORMATS = {
     "FF3": "%g",
     "FF0": "",
     "FF": "%n",
-    "TZH:TZM": "+00:00",
-    "TZHTZM": "+0000",
-    "TZH": "+00",
+    "TZH:TZM": "\x01",
+    "TZHTZM": "\x02",
+    "TZH": "\x03",
 }
+"""Snowflake's codes in DuckDB's; the three of an offset, which DuckDB prints otherwise, as the characters of `_with_offset`."""
 FORMAT = re.compile("|".join([r'"[^"]*"', *sorted(FORMATS, key=len, reverse=True)]), re.IGNORECASE)
 
 EPOCHS = {
@@ -91,6 +119,31 @@ INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "
 Describe = Callable[[str], list[str]]
 
 
+@dataclass(frozen=True)
+class Texts:
+    """How a session's parameters have values become texts and texts become values; formats in DuckDB's codes."""
+
+    date: str = "%Y-%m-%d"
+    time: str = "%H:%M:%S"
+    timestamp: str = "%Y-%m-%d %H:%M:%S.%g"
+    zoned: str = "%Y-%m-%d %H:%M:%S.%g \x02"
+    binary: str = "HEX"
+    from_binary: str = "HEX"
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    week_start: int = 0
+    week_policy: int = 0
+    century: int = 1970
+    zone: str = "UTC"
+
+    @property
+    def usual(self) -> bool:
+        """Whether `_text` prints as this session does."""
+        return (self.date, self.time, self.timestamp, self.zoned, self.binary, self.zone) == _USUAL
+
+
+_USUAL = (Texts.date, Texts.time, Texts.timestamp, Texts.zoned, Texts.binary, Texts.zone)
+
+
 def install_macros(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes them once, in `memory.main`, which every session's search path ends with."""
     for macro in (INTEGER_TIMESTAMP, *MACROS):
@@ -105,14 +158,21 @@ def parse_plainly() -> None:
     functions["TO_TIME"] = lambda args: exp.cast(args[0], T.TIME)
 
 
-def rewrite(statement: exp.Expression, describe: Describe) -> exp.Expression:
-    """The statement with every function and type that differs replaced. `describe` gives the types of a query."""
+def rewrite(statement: exp.Expression, describe: Describe, texts: Texts) -> exp.Expression:
+    """The statement with every function and type that differs replaced.
+
+    Args:
+        describe: gives the types of a query.
+        texts: as the session has it.
+    """
     for node in reversed(list(statement.walk())):  # the innermost first: what is replaced is not looked into again
-        changed = _rewrite_node(node)
+        changed = _rewrite_node(node, texts)
         if changed is not node and node.parent is not None:
             node.replace(changed)
     for node in reversed(list(statement.find_all(exp.Div, exp.Avg))):
         _divide_exactly(node, describe)
+    for node in reversed(list[Any](statement.find_all(exp.TimestampTrunc, exp.DateTrunc))):
+        _truncate(node, describe, texts)
     return statement
 
 
@@ -142,20 +202,24 @@ def whole_numbers(node: Any) -> Any:
     return node
 
 
-def _rewrite_node(node: Any) -> Any:
-    for cure in (_text, _bytes, _digest, _epoch, _binary, _precision, _one_of_each):
-        changed = cure(node)
+def _rewrite_node(node: Any, texts: Texts) -> Any:
+    for cure in (_text, _binary, _from_text, _week):
+        changed = cure(node, texts)
+        if changed is not node:
+            return changed
+    for of_any_session in (_bytes, _digest, _epoch, _precision, _one_of_each):
+        changed = of_any_session(node)
         if changed is not node:
             return changed
     return node
 
 
-def _text(node: Any) -> Any:
+def _text(node: Any, texts: Texts) -> Any:
     """TO_VARCHAR and ::VARCHAR in the forms of the real service, with its format codes."""
     if isinstance(node, exp.ToChar):
         wanted = node.args.get("format")
         if wanted is None:
-            return _call("_text", node.this)
+            return _printed(node.this, texts)
         if not (isinstance(wanted, exp.Literal) and wanted.is_string):
             return node
         encoding = wanted.name.upper()
@@ -166,10 +230,47 @@ def _text(node: Any) -> Any:
         if encoding in ("UTF-8", "UTF8"):
             return _call("decode", node.this)
         if encoding in ("TM9", "TM"):
-            return _call("_text", node.this)
+            return _printed(node.this, texts)
         return _call("_text_as", node.this, exp.Literal.string(strftime_format(wanted.name)))
     if isinstance(node, exp.Cast) and not isinstance(node, exp.TryCast) and node.to.this in (T.VARCHAR, T.TEXT):
-        return node if isinstance(node.this, exp.Literal | exp.Placeholder) else _call("_text", node.this)
+        return node if isinstance(node.this, exp.Literal | exp.Placeholder) else _printed(node.this, texts)
+    return node
+
+
+def _printed(value: Any, texts: Texts) -> exp.Expression:
+    if texts.usual:
+        return _call("_text", value)
+    forms = (texts.date, texts.time, texts.timestamp, texts.zoned, texts.binary)
+    return _call("_text_in", value, *map(exp.Literal.string, forms))
+
+
+def _from_text(node: Any, texts: Texts) -> Any:
+    """A text that is cast to a date or a time, where an INPUT_FORMAT says how it is written."""
+    if not texts.inputs or not isinstance(node, exp.Cast) or isinstance(node, exp.TryCast):
+        return node
+    kind = {T.DATE: "DATE", T.TIME: "TIME"}.get(node.to.this, "TIMESTAMP" if node.to.this in _MOMENTS else "")
+    if kind not in texts.inputs:
+        return node
+    form = exp.Literal.string(texts.inputs[kind])
+    read = _call("_clock_in" if kind == "TIME" else "_moment_in", node.this, form)
+    return exp.cast(read, node.to.copy())
+
+
+_MOMENTS = (T.TIMESTAMP, T.TIMESTAMPNTZ, T.TIMESTAMPLTZ, T.TIMESTAMPTZ)
+
+
+def _week(node: Any, texts: Texts) -> Any:
+    """WEEK_START, WEEK_OF_YEAR_POLICY and TWO_DIGIT_CENTURY_START."""
+    first = exp.Literal.number(texts.week_start or 1)
+    if texts.week_start and isinstance(node, exp.DayOfWeek):
+        return _parsed("(isodow({0}) - {1} + 7) % 7 + 1", node.this, first)
+    if (texts.week_start or texts.week_policy) and isinstance(node, exp.Week | exp.WeekOfYear):
+        return _call("_week_by_first" if texts.week_policy else "_week_by_days", node.this, first)
+    form = node.args.get("format") if isinstance(node, exp.StrToTime | exp.TsOrDsToDate) else None
+    if form is not None and "%y" in form.name:
+        read = _call("strptime", node.this.copy(), form.copy())
+        made = _call("_century", read, exp.Literal.number(texts.century))
+        return exp.cast(made, T.DATE) if isinstance(node, exp.TsOrDsToDate) else made
     return node
 
 
@@ -205,24 +306,28 @@ def _epoch(node: Any) -> Any:
     return node
 
 
-def _binary(node: Any) -> Any:
-    """Text becomes BINARY through its hex digits; DuckDB takes the characters."""
+def _binary(node: Any, texts: Texts) -> Any:
+    """Text becomes BINARY through its hex digits, or as BINARY_INPUT_FORMAT says; DuckDB takes the characters."""
     if isinstance(node, exp.ToBinary):
         wanted = node.args.get("format")
-        if wanted is None or wanted.name.upper() == "HEX":
-            return _call("_bytes", node.this)
-        if wanted.name.upper() in ("UTF-8", "UTF8"):
-            return _call("encode", node.this)
-        return node
+        return _read_bytes(node.this, texts.from_binary if wanted is None else wanted.name.upper()) or node
     if (
         isinstance(node, exp.Cast)
         and node.to.this in (T.BINARY, T.VARBINARY)
         and not isinstance(node.this, exp.Placeholder)
     ):
-        return _call("unhex" if node.this.is_string else "_bytes", node.this)
+        return _read_bytes(node.this, texts.from_binary)
     if isinstance(node, exp.Hex):
         return _call("hex", node.this)
     return node
+
+
+def _read_bytes(value: Any, form: str) -> exp.Expression | None:
+    if form == "HEX":
+        return _call("unhex" if value.is_string else "_bytes", value)
+    if form in ("UTF-8", "UTF8"):
+        return _call("encode", value)
+    return _call("from_base64", value) if form == "BASE64" else None
 
 
 def _precision(node: Any) -> Any:
@@ -279,6 +384,19 @@ def _divide_exactly(node: exp.Expression, describe: Describe) -> None:
     if isinstance(node.parent, exp.Window) or (select is not None and isinstance(node.parent, exp.Filter)):
         return
     node.replace(made)
+
+
+def _truncate(node: exp.Expression, describe: Describe, texts: Texts) -> None:
+    """DATE_TRUNC of a DATE is a DATE, and its weeks begin as WEEK_START says."""
+    try:
+        (kind,) = describe(_operands_query(node.find_ancestor(exp.Select), [node.this]))
+    except duckdb.Error:
+        return
+    made: exp.Expression = node.copy()
+    if texts.week_start and str(node.args["unit"].name).upper() == "WEEK":
+        made = _call("_week", node.this.copy(), exp.Literal.number(texts.week_start))
+    if kind in ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
+        node.replace(exp.cast(made, kind))
 
 
 def _operands_query(select: exp.Expression | None, operands: list[exp.Expression]) -> str:

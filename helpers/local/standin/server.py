@@ -25,15 +25,17 @@ import pyarrow as pa
 import uvicorn
 from fakesnow import info_schema
 from fakesnow.transforms import show
+from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from helpers.local.standin import attached, databases, errors, expressions, logins, names, wire
+from helpers.local.standin import attached, databases, effects, errors, expressions, logins, names, wire
 from helpers.local.standin.endings import NO_LONGER_EXISTS, Endings, body_of, session_id, token_of
 from helpers.local.standin.names import VERSION, Name, unquoted
+from helpers.local.standin.parameters import LEVELS
 from helpers.local.standin.session import Session
 from helpers.local.standin.stage import Stage
 from helpers.local.standin.statements import Connection
@@ -172,10 +174,14 @@ def _login(
             for key in ("databaseName", "schemaName")
         )
         parameters = data.get("SESSION_PARAMETERS") or {}
-        autocommit = str(parameters.get("AUTOCOMMIT", True)).lower() != "false"
+        inherited = LEVELS.inherited(str(data.get("LOGIN_NAME", "")).upper())
+        usual = inherited.get("AUTOCOMMIT", ("true", ""))[0]
+        autocommit = str(parameters.get("AUTOCOMMIT", usual)).lower() != "false"
         session = Connection(
             duck.cursor(), folder, stages, database=database, schema=schema, autocommit=autocommit, given=parameters
         )
+        session.inherited = inherited
+        effects.follow(session)
         token = secrets.token_urlsafe(32)
         fakesnow.server.sessions[token] = session
         return JSONResponse({"data": _session_data(session, token, endings.opened(token), autocommit), "success": True})
@@ -193,7 +199,7 @@ def _session_data(session: Session, token: str, master: str, autocommit: bool) -
         "sessionId": session_id(session),
         "parameters": [
             {"name": "AUTOCOMMIT", "value": autocommit},
-            {"name": "TIMEZONE", "value": "UTC"},
+            {"name": "TIMEZONE", "value": session.parameter("TIMEZONE")},
             {"name": "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "value": 3600},
             {"name": "CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", "value": 0},
             {"name": "CLIENT_TELEMETRY_ENABLED", "value": False},
@@ -243,6 +249,8 @@ def _query(url: str, endings: Endings) -> Callable[[Request], Any]:
         _rest.set(rest)
         try:
             response = await fakesnow.server.query_request(request)
+        except ProgrammingError as error:
+            return _refused(error)
         except Exception as error:
             # An answer too: the connector repeats a request that ends in an HTTP 500 for minutes.
             return _fault(f"{type(error).__name__}: {error}")
@@ -277,6 +285,12 @@ def _kept(table: pa.Table, url: str, folder: Path) -> dict[str, Any]:
         "uncompressedSize": size,
         "compressedSize": size,
     }
+
+
+def _refused(error: ProgrammingError) -> JSONResponse:
+    code = f"{error.errno:06d}"
+    data = {"errorCode": code, "sqlState": error.sqlstate}
+    return JSONResponse({"data": data, "code": code, "message": error.msg, "success": False})
 
 
 def _fault(why: str) -> JSONResponse:

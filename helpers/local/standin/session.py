@@ -49,6 +49,7 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         self._schema: str | None = None
         self._in_transaction = False
         self.parameters = parameters.given(given or {})
+        self.inherited = parameters.LEVELS.inherited("")
         self.duck = duck
         self.folder = folder
         self.stages = shared_stages
@@ -72,6 +73,14 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         self._schema, self.schema_set = (schema, True) if found else (None, False)
         inner = schema if found else "main"
         search(self.duck, database, inner)
+
+    def parameter(self, name: str) -> str:
+        """What a parameter of the session is."""
+        inherited = self.inherited.get(name, (parameters.DEFAULTS[name], ""))[0]
+        return self.parameters.get(name, inherited)
+
+    def is_on(self, name: str) -> bool:
+        return self.parameter(name).lower() == "true"
 
     def leave_database(self) -> None:
         self.duck.execute("SET schema = 'memory.main'")

@@ -22,6 +22,7 @@ from helpers.local.standin import (
     alterations,
     attached,
     databases,
+    effects,
     expressions,
     keys,
     loading,
@@ -70,7 +71,9 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
     def execute(self, command: str, params: Any = None, *args: Any, **kwargs: Any) -> Cursor:
         with self._conn.lock:
             try:
-                self._run(command, params, kwargs)
+                with effects.in_time(self._conn):
+                    self._run(command, params, kwargs)
+                self._arrow_table = effects.limited(self._conn, self._arrow_table)
             except duckdb.Error as error:
                 self._note_failure()
                 raise translated_error(error) from error
@@ -96,6 +99,10 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
         if not session.failed and (answer := attached.answer(session, command)) is not None:
             self._answer(attached.parsed(command), answer)
             return
+        if (said := parameters.alter_level(session, command)) is not None:
+            session.end("COMMIT")
+            self._answer(exp.Command(this="PARAMETERS"), status(said))
+            return
         statement = parse_one(command)
         if session.failed and not isinstance(statement, exp.Rollback | exp.Commit):
             raise ProgrammingError(
@@ -107,9 +114,7 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
             session.end("COMMIT")  # as over there, every DDL statement commits what is open
         handler = next((handle for kind, handle in HANDLERS if isinstance(statement, kind)), None)
         if handler is not None:
-            named = statement.transform(lambda one: transforms.identifier(one, None)).transform(
-                transforms.upper_case_unquoted_identifiers
-            )
+            named = self._named(statement)
             answer = handler(session, named)
             if answer is not None:
                 self._answer(named, answer)
@@ -126,9 +131,7 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
         session, alone = self._conn, not self._conn._in_transaction
         session.begin()
         try:
-            named = statement.transform(lambda one: transforms.identifier(one, None)).transform(
-                transforms.upper_case_unquoted_identifiers
-            )
+            named = self._named(statement)
             table = named.this.find(exp.Table)
             if isinstance(statement, exp.Insert) and statement.args.get("overwrite"):
                 session.duck.execute(f"DELETE FROM {session.place(*session.qualified(table))}")
@@ -144,11 +147,16 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
         if alone and session._autocommit:
             session.end("COMMIT")
 
-    def _transform(self, expression: Any, params: Any) -> Any:
-        session = self._conn
-        named = expression.transform(lambda one: transforms.identifier(one, params), copy=False).transform(
+    def _named(self, statement: Any, params: Any = None) -> Any:
+        """A statement with names and types as the session takes them."""
+        named = statement.transform(lambda one: transforms.identifier(one, params)).transform(
             transforms.upper_case_unquoted_identifiers, copy=False
         )
+        return effects.settled(self._conn, named)
+
+    def _transform(self, expression: Any, params: Any) -> Any:
+        session = self._conn
+        named = self._named(expression, params)
         for table in list(named.find_all(exp.Table)):
             if (table.catalog or session.database, table.db or session.schema, table.name) in session.temporary:
                 table.set("catalog", exp.to_identifier("temp"))
@@ -166,7 +174,7 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
                     exp.Subquery(this=parse_one(query), alias=exp.TableAlias(this=exp.to_identifier("_REFERENCES")))
                 )
         made = super()._transform(named, params)
-        return expressions.rewrite(made, self._types_of)
+        return expressions.rewrite(made, self._types_of, effects.texts(session))
 
     def _types_of(self, query: str) -> list[str]:
         with self._duck_conn.cursor() as aside:
@@ -253,16 +261,17 @@ def _alter_session(session: Session, statement: Any) -> str:
             continue
         name, value = item.this.this.name.upper(), item.this.expression
         parameters.altered(session.parameters, name, bool(value.this) if isinstance(value, exp.Boolean) else value.name)
-        if name == "AUTOCOMMIT" and isinstance(value, exp.Boolean):
-            session.end("COMMIT")
-            session._autocommit = bool(value.this)
+    if session.is_on("AUTOCOMMIT") != session._autocommit:
+        session.end("COMMIT")
+        session._autocommit = session.is_on("AUTOCOMMIT")
+    effects.follow(session)
     return status()
 
 
 def _command(session: Session, statement: Any) -> str | None:
     if str(statement.this).upper() != "SHOW":
         return None
-    return parameters.show_query(session.parameters, str(statement.args["expression"]))
+    return parameters.show_query(session, str(statement.args["expression"]))
 
 
 def _comment(session: Session, statement: Any) -> str | None:

@@ -9,7 +9,7 @@ from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
 from helpers.local.standin import keys as other_keys
-from helpers.local.standin.declared import Declared
+from helpers.local.standin.declared import Declared, collated
 from helpers.local.standin.information_schema import COLUMNS, DESCRIBE, KEYS
 from helpers.local.standin.names import (
     DONE,
@@ -34,6 +34,7 @@ from helpers.local.standin.notes import (
     write_column_note,
     write_table_note,
 )
+from helpers.local.standin.parameters import LEVELS
 from helpers.local.standin.session import Session
 
 
@@ -69,7 +70,8 @@ def create_table(session: Session, statement: exp.Create, query: str | None) -> 
             duck.execute(f"DROP TABLE {place}")
         kind = "TEMP TABLE" if temporary else "TABLE"
         if query is None:
-            defined = [_definition(session, column, column.name in keys) for column in columns]
+            usual = _default_collation(session, (database, schema), properties)
+            defined = [_definition(session, column, column.name in keys, usual) for column in columns]
             duck.execute(f"CREATE {kind} {place} ({', '.join(defined)})")
         else:
             names = f"({', '.join(identifier(column.name) for column in columns)})" if columns else ""
@@ -226,7 +228,15 @@ def describe_query(session: Session, table: exp.Table) -> str:
     return DESCRIBE.replace("$columns", COLUMNS.replace("$condition", condition))
 
 
-def _definition(session: Session, column: exp.ColumnDef, key: bool) -> str:
+def _default_collation(session: Session, schema: tuple[str, str], properties: exp.Properties | None) -> str:
+    """DEFAULT_DDL_COLLATION of the statement, else of the schema, the database or the account."""
+    for one in properties.expressions if properties else ():
+        if type(one) is exp.Property and one.name.upper() == "DEFAULT_DDL_COLLATION":
+            return str(one.args["value"].name)
+    return LEVELS.of_an_object(schema).get("DEFAULT_DDL_COLLATION", ("", ""))[0]
+
+
+def _definition(session: Session, column: exp.ColumnDef, key: bool, collation: str) -> str:
     if column.kind is None:
         raise ProgrammingError(msg=f"Column {column.name} has no type.", errno=1003, sqlstate="42000")
     declared = Declared.read(column.kind)
@@ -236,9 +246,13 @@ def _definition(session: Session, column: exp.ColumnDef, key: bool) -> str:
         kind = constraint.kind
         if isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null"):
             key = True
+        elif isinstance(kind, exp.CollateColumnConstraint):
+            collation = kind.name
         elif isinstance(kind, exp.DefaultColumnConstraint):
             parts.append(f"DEFAULT {session.translated(kind.this)}")
     # PRIMARY KEY and UNIQUE are informative in the real service: only NOT NULL is enforced.
+    if declared.name == "TEXT":
+        parts[1] += collated(collation)
     return " ".join(parts) + (" NOT NULL" if key else "") + declared.check(name)
 
 
