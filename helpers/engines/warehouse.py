@@ -19,11 +19,11 @@ from helpers.engines.sql import Sql
 from helpers.engines.where import where
 from helpers.model.types import Comparison
 
-SEGMENTS_PER_QUERY = 10_000
-"""Snowflake takes at most 16,384 expressions in an IN list
-(https://docs.snowflake.com/en/sql-reference/functions/in, November 2026)."""
+SEGMENTS_PER_QUERY = 5_000
+"""Snowflake takes at most 16,384 expressions in an IN list (https://docs.snowflake.com/en/sql-reference/functions/in, November 2026), and
+they share a statement of 1 MB with the form of up to 1,600 columns."""
 
-MOST_QUERIES = 10
+MOST_QUERIES = 20
 """With more segments than these, the whole table is fetched."""
 
 
@@ -74,11 +74,26 @@ class Warehouse(ABC):
         return int(count)
 
     def digest(self, plan: TablePlan, method: Method, segments: int) -> Sums:
-        sql = self.sql.digest_query(plan, segments, self.relation(plan), where(plan, self.sql))
-        batches = self._session.batches(sql, doing=f"sum up {plan.there}")
+        batches = self._session.batches(self.digest_query(plan, segments), doing=f"sum up {plan.there}")
         return gathered(
             ENGINES["canonical"], segments, (batch.rename_columns(["segment", "n", "total"]) for batch in batches)
         )
+
+    def digest_query(self, plan: TablePlan, segments: int) -> str:
+        """`segment`, `n` and `total` of each segment that is not empty."""
+        return self.sql.digest_query(plan, segments, self.relation(plan), where(plan, self.sql))
+
+    def rows_query(self, plan: TablePlan, chosen: Segments | None, types: Mapping[str, str]) -> str:
+        """The rows of some segments, each column as it is `sent`, as C0, C1 …
+
+        Args:
+            types: the target's, by column.
+        """
+        condition = where(plan, self.sql, chosen)
+        sent = (
+            f"{self.sent(self.sql.identifier(c.there), types[c.there])} AS C{n}" for n, c in enumerate(plan.columns)
+        )
+        return f"SELECT {', '.join(sent)} FROM {self.relation(plan)}{f' WHERE {condition}' if condition else ''}"
 
     def choosable(self, plan: TablePlan) -> int:
         return MOST_QUERIES * SEGMENTS_PER_QUERY
@@ -88,13 +103,10 @@ class Warehouse(ABC):
         assert shape
         types = {column.name: column.type.text for column in shape.columns}
         columns = list(enumerate(plan.columns))
-        sent = ", ".join(f"{self.sent(self.sql.identifier(c.there), types[c.there])} AS C{n}" for n, c in columns)
         arrived = ", ".join(self.arrived(f"C{n}", types[c.there]) for n, c in columns)
         into.execute(f"CREATE OR REPLACE TABLE {name} ({', '.join(f'c{n} VARCHAR' for n, _ in columns)})")
         for some in _portions(chosen):
-            condition = where(plan, self.sql, some)
-            sql = f"SELECT {sent} FROM {self.relation(plan)}{f' WHERE {condition}' if condition else ''}"
-            for batch in self._session.batches(sql, doing=f"read {plan.there}"):
+            for batch in self._session.batches(self.rows_query(plan, some, types), doing=f"read {plan.there}"):
                 insert(into, name, batch, arrived)
 
     def value(self, text: str, comparison: Comparison) -> str:

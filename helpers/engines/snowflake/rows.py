@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cache
 
 from helpers.engines import texts
-from helpers.engines.columns import TablePlan
+from helpers.engines.columns import Segments, TablePlan
 from helpers.engines.shapes import TableShape
 from helpers.engines.snowflake.catalog import TABLE, read_present, read_tables
 from helpers.engines.snowflake.dialect import SQL
+from helpers.engines.snowflake.scan import digest_query, scanned, value
 from helpers.engines.sql import Sql
 from helpers.engines.warehouse import Warehouse
 from helpers.errors import MigrationError
@@ -63,6 +64,21 @@ class SnowflakeSide(Warehouse):
 
     def relation(self, plan: TablePlan) -> str:
         return snowflake.identifier(self._database, *plan.there)
+
+    def count(self, plan: TablePlan) -> int:
+        return (
+            self._count(scanned(plan, self.relation(plan)).where(plan.sample)) if plan.sample else super().count(plan)
+        )
+
+    def digest_query(self, plan: TablePlan, segments: int) -> str:
+        return digest_query(plan, self.relation(plan), segments)
+
+    def rows_query(self, plan: TablePlan, chosen: Segments | None, types: Mapping[str, str]) -> str:
+        if not chosen and not plan.sample:
+            return super().rows_query(plan, chosen, types)
+        scan = scanned(plan, self.relation(plan))
+        sent = (f"{self.sent(value(n), types[c.there])} AS C{n}" for n, c in enumerate(plan.columns))
+        return f"SELECT {', '.join(sent)} FROM {scan.where(plan.sample, chosen)}"
 
     def sent(self, name: str, kind: str) -> str:
         return _RENDER.get(kind.partition("(")[0], "TO_VARCHAR({c})").format(c=name)

@@ -169,8 +169,10 @@ def rewrite(statement: exp.Expression, describe: Describe, texts: Texts) -> exp.
         changed = _rewrite_node(node, texts)
         if changed is not node and node.parent is not None:
             node.replace(changed)
-    for node in reversed(list(statement.find_all(exp.Div, exp.Avg))):
-        _divide_exactly(node, describe)
+    divided = list(reversed(list(statement.find_all(exp.Div, exp.Avg))))
+    known = _types_at_once(divided, describe)
+    for node in divided:
+        _divide_exactly(node, describe, known.get(id(node)))
     for node in reversed(list[Any](statement.find_all(exp.TimestampTrunc, exp.DateTrunc))):
         _truncate(node, describe, texts)
     return statement
@@ -346,16 +348,16 @@ def _one_of_each(node: Any) -> Any:
     return node
 
 
-def _divide_exactly(node: exp.Expression, describe: Describe) -> None:
+def _divide_exactly(node: exp.Expression, describe: Describe, known: list[str] | None) -> None:
     """NUMBER / NUMBER and AVG(NUMBER) are NUMBER: scale is the dividend's, plus up to six, to at most twelve.
 
     DuckDB divides in floating point. The operands' types come from asking for them where they stand; where that
     cannot be asked (a correlated query) the division stays DuckDB's.
     """
     select = node.find_ancestor(exp.Select)
-    operands = [node.this, node.expression] if isinstance(node, exp.Div) else [node.this]
+    operands = _operands(node)
     try:
-        types = describe(_operands_query(select, operands))
+        types = known or describe(_operands_query(select, operands))
     except duckdb.Error:
         return
     scales = [_scale(type_) for type_ in types]
@@ -397,6 +399,32 @@ def _truncate(node: exp.Expression, describe: Describe, texts: Texts) -> None:
         made = _call("_week", node.this.copy(), exp.Literal.number(texts.week_start))
     if kind in ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
         node.replace(exp.cast(made, kind))
+
+
+def _operands(node: exp.Expression) -> list[exp.Expression]:
+    return [node.this, node.expression] if isinstance(node, exp.Div) else [node.this]
+
+
+def _types_at_once(divided: list[exp.Expression], describe: Describe) -> dict[int, list[str]]:
+    """The types of the operands of those divisions that have none within, by the division: one question for each SELECT that has
+    several. What cannot be asked together is asked alone."""
+    by_select: dict[int, list[exp.Expression]] = {}
+    for node in divided:
+        select = node.find_ancestor(exp.Select)
+        if select is not None and not any(operand.find(exp.Div, exp.Avg) for operand in _operands(node)):
+            by_select.setdefault(id(select), []).append(node)
+    found: dict[int, list[str]] = {}
+    for nodes in by_select.values():
+        asked = [operand for node in nodes for operand in _operands(node)]
+        within = nodes[0].find_ancestor(exp.Select)
+        if len(nodes) < 2 or (within is not None and within.find(exp.Avg)):
+            continue
+        try:
+            types = iter(describe(_operands_query(within, asked)))
+        except duckdb.Error:
+            continue
+        found |= {id(node): [next(types) for _ in _operands(node)] for node in nodes}
+    return found
 
 
 def _operands_query(select: exp.Expression | None, operands: list[exp.Expression]) -> str:
