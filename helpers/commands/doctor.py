@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from helpers.commands.options import Profile, SourceDsn, load_profile
+from helpers.commands.options import Profile, SourceDsn, load_profile, one_of
 from helpers.commands.output import Answer, output, say, screen
 from helpers.errors import UsageError
 from helpers.progress import progress
 
 if TYPE_CHECKING:
     from helpers.doctor import Examined
+    from helpers.settings import Settings
 
 
 @output
@@ -25,29 +26,57 @@ def doctor(
     certify: Annotated[
         bool,
         typer.Option(
-            "--certify", help="Send golden values through the real target, in a scratch schema: not built yet."
+            "--certify",
+            help="Send golden values through each target, in a scratch schema that is dropped again: a minute or two, a few cents.",
         ),
     ] = False,
-    target: Annotated[str | None, typer.Option(help="With --certify: the target to certify.")] = None,
+    target: Annotated[str | None, typer.Option(help="With --certify: only this one, snowflake or databricks.")] = None,
     source_dsn_env: SourceDsn = None,
     profile: Profile = None,
 ) -> Answer:
     """Check every right, setting, version and limit of everything the profile configures, writing nothing. Exit 1 when something is wrong.
 
-    A missing right is shown with the statement that grants it; docs/rights.md has them all.
+    A missing right is shown with the statement that grants it; docs/rights.md has them all. With --certify a target answers golden
+    questions, which every load and verification asks for; docs/certification.md says which.
 
-    Example: runbook doctor --profile production; runbook doctor --only source --json
+    Example: runbook doctor --profile production; runbook doctor --only source --json; runbook doctor --certify --target snowflake
     """  # fmt: skip
     from helpers import doctor as examining
 
-    if certify or target:
-        why = "sending golden values through a real target is not built yet"
-        cure = "run it without --certify and --target; phase 00 with --apply makes, fills and removes a scratch schema"
-        raise UsageError("certify a target", on="--certify" if certify else "--target", why=why, next_step=cure)
+    if (target or only) and bool(only) == certify:
+        given = "--only with --certify" if certify else "--target"
+        why = "--only chooses what is checked, --certify asks all there is to ask of a target, and --target chooses that one"
+        raise UsageError(
+            "understand the command",
+            on=given,
+            why=why,
+            next_step="take --only away, or give --target with --certify alone",
+        )
     settings = load_profile(profile, source_dsn_env)
+    if certify:
+        return _certified(settings, target)
     with progress("doctor", unit="systems") as report:
         found = examining.examine(settings, tuple(only or ()), progress=report)
     return Answer(examining.as_dict(found), lambda: _show(found), 0 if examining.ready(found) else 1)
+
+
+def _certified(settings: "Settings", target: str | None) -> Answer:
+    from helpers import certify
+    from helpers.doctor import as_dict, ready
+    from helpers.doctor.certification import examined
+    from helpers.engines import destination
+    from helpers.settings import TARGETS
+
+    if target:
+        one_of("--target", target, TARGETS)
+    chosen = [target] if target else list(settings.targets) or [settings.main_target.adapter]
+    found = []
+    for each in chosen:
+        section = settings.target(each)
+        say(f"certifies {destination(section).where}: {certify.BEFOREHAND}")
+        with progress(f"certify {each}", unit="questions") as report:
+            found += examined(certify.certify(settings, each, progress=report), each)
+    return Answer(as_dict(found), lambda: _show(found), 0 if ready(found) else 1)
 
 
 _MARKS = {"stop": ("✘", "bold red"), "warning": ("!", "yellow"), "unchecked": ("?", "dim"), "note": ("✔", "green")}

@@ -42,6 +42,7 @@ def load(
 
     Example: runbook load --target snowflake --source s3://your-bucket/migration/ --target-table orders
     """
+    from helpers import certify
     from helpers import load as loading
     from helpers.export.resume import of_run
     from helpers.model import manifest as manifests
@@ -61,6 +62,8 @@ def load(
     say(f"the export {manifest.export} of {manifest.source}, at LSN {manifest.lsn} ({manifest.exported_at})")
     tell_held(run, profile)
     there = settings.target(target)
+    with progress("certify", unit="questions") as report:
+        certify.require(settings, target, progress=report)
 
     def let_go() -> None:
         say(f"let go the snapshot of the export, at LSN {manifest.lsn}: a verification reads the source as it is then")

@@ -72,6 +72,7 @@ def verify(
 
     Example: runbook verify --source postgresql --target snowflake --json
     """
+    from helpers import certify
     from helpers import verify as verifying
     from helpers.evidence.heads import sign_what_is_unsigned
     from helpers.ledger import verifications
@@ -94,6 +95,9 @@ def verify(
             "verify against another PostgreSQL", on="--target postgresql", why="no target server is named",
             next_step="name an environment variable with its DSN: --target-dsn-env TARGET_DSN",
         )  # fmt: skip
+    if target in settings.targets:
+        with progress("certify", unit="questions") as report:
+            certify.require(settings, target, progress=report)
     if only_failed and folder:
         tables = _failed_before(settings, folder, target, location, live=source == "postgresql")
     tolerances = settings.verify.tolerances | {k: _number(k, v) for k, v in _pairs("--tolerance", tolerance).items()}

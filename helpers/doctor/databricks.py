@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from helpers import engines
-from helpers.doctor import tables
+from helpers.doctor import certification, tables
 from helpers.doctor.subject import Subject
 from helpers.errors import ConnectionFailed, MigrationError
 from helpers.finding import Finding, failed, note, stop, unchecked, warning
@@ -41,6 +41,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     if (target := subject.settings.values.databricks) is None:
         return
     yield from tables.names(subject, target)
+    yield from certification.standing(subject.settings, "databricks")
     asleep = ""
     if target.host:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from helpers import engines
-from helpers.doctor import snowflake_rights, tables
+from helpers.doctor import certification, snowflake_rights, tables
 from helpers.doctor.subject import Subject
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.errors import LoadError, MigrationError
@@ -30,6 +30,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     if not stand_in:  # which answers on this machine alone
         yield from look_at_connection(target, settings.values.compliance or Compliance())
     yield from tables.names(subject, target)
+    yield from certification.standing(settings, "snowflake")
     try:
         with snowflake.connect(target) as session:
             yield from _role(session, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from helpers.digests import Method, Sums
 from helpers.engines.answers import Answers, AnswersOf
+from helpers.engines.certifying import Trial
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
 from helpers.engines.loading import Destination
 from helpers.engines.shapes import TableShape
@@ -21,7 +22,7 @@ from helpers.model.manifest import Manifest
 from helpers.model.places import TargetTable
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket
-from helpers.settings import Settings, Source
+from helpers.settings import Settings, Source, Stage
 
 DuckDB = duckdb.DuckDBPyConnection
 
@@ -116,6 +117,15 @@ class Engine(ABC):
 
         Args:
             target: the engine's section of a profile.
+        """
+        raise NotImplementedError(f"{self.title} is not filled by loads")
+
+    def trial(self, target: Any, stage: Stage) -> AbstractContextManager[Trial]:
+        """What a certification asks of it, for an engine that loads fill; `ConnectionFailed` where there is no answer.
+
+        Args:
+            target: the engine's section of a profile.
+            stage: that loads read.
         """
         raise NotImplementedError(f"{self.title} is not filled by loads")
 

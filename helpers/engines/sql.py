@@ -185,3 +185,9 @@ class Sql:
     def digest_query(self, plan: TablePlan, segments: int, rows: str, where: str) -> str:
         """The canonical digest of `rows`, which follow FROM, as `canonical.digest_query` makes it."""
         return self.canonical.digest_query(*self._forms(plan), segments, rows, where)
+
+    def pieces_query(self, plan: TablePlan, rows: str) -> str:
+        """Of each of `rows`, which follow FROM, every column's piece of the canonical form and the 64 bits of the whole."""
+        columns, _ = self._forms(plan)
+        pieces = ", ".join(f"{self.canonical.form([column])} AS p{n}" for n, column in enumerate(columns))
+        return f"SELECT {pieces}, {self.canonical.row_hash(columns)} AS h FROM {rows}"

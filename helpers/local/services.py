@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers import PROJECT
 from helpers.errors import LocalStackError
 from helpers.local import stack
 from helpers.local.folder import default_root as root
@@ -15,20 +18,32 @@ from helpers.local.servers.airflow import Airflow
 from helpers.local.servers.apache_spark import ApacheSpark
 from helpers.local.servers.aws import Aws
 from helpers.local.servers.kafka import Kafka
+from helpers.local.servers.server import read
 from helpers.local.servers.spark import Spark
+from helpers.local.standin.code import digest_of
+from helpers.settings import Databricks
 from helpers.settings.local_stack import AwsStandIn
 
 if TYPE_CHECKING:
     from helpers.model.manifest import StagedTable
     from helpers.platforms.delta import Lake
     from helpers.platforms.s3 import Bucket
-    from helpers.settings import Dns, Settings
+    from helpers.settings import Dns, Settings, Target
 
 __all__ = ["filled", "hybrid_stay", "root", "signers", "source"]
 
 
 def kafka() -> str:
     return stack.on_demand(Kafka).bootstrap
+
+
+def program(target: Target) -> str:
+    if isinstance(target, Databricks):
+        own = [PROJECT / "helpers" / "local" / name for name in ("pysail_tables.py", "servers/spark.py")]
+        return f"pysail {version('pysail')}, {digest_of(own)}"
+    host, port = (target.connect.get(name) for name in ("host", "port"))
+    content = read(f"http://{host}:{port}/stand-in")
+    return f"fakesnow, {json.loads(content).get('code', '')}" if content else ""
 
 
 def spark(engine: str) -> str:

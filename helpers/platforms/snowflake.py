@@ -13,7 +13,7 @@ import snowflake.connector
 from snowflake.connector.errors import Error
 
 from helpers import log
-from helpers.platforms import snowflake_login, snowflake_parameters
+from helpers.platforms import snowflake_login, snowflake_parameters, statements
 from helpers.platforms.faults import snowflake as faults
 from helpers.platforms.naming import NameRules
 from helpers.platforms.snowflake_parameters import SESSION as SESSION
@@ -128,6 +128,7 @@ class Session:
         """
 
         def run() -> list[dict[str, Any]]:
+            statements.tell(sql)
             with self._connection.cursor(snowflake.connector.DictCursor) as cursor:
                 cursor.execute(sql, tuple(values) or None)
                 return list(cursor.fetchall()) if cursor.description else []
@@ -150,6 +151,7 @@ class Session:
         """Runs a query and yields its rows as Arrow tables."""
 
         def run() -> Any:
+            statements.tell(sql)
             cursor = self._connection.cursor()
             cursor.execute(sql)
             return cursor

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from helpers.errors import SessionRefused
-from helpers.platforms import databricks_login
+from helpers.platforms import databricks_login, statements
 from helpers.platforms.faults import spark as faults
 from helpers.platforms.naming import NameRules
 from helpers.settings import Databricks
@@ -243,12 +243,14 @@ class Session:
             doing: the clause that an error begins with ("create the table …").
         """
         with self._errors(doing):
+            statements.tell(sql)
             rows: list[dict[str, Any]] = self._session.sql(sql).toArrow().to_pylist()
             return rows
 
     def batches(self, sql: str, *, doing: str) -> Iterator[pa.Table]:
         """Runs a query and yields its rows as Arrow tables, as they arrive."""
         with self._errors(doing):
+            statements.tell(sql)
             frame = self._session.sql(sql)
             client = self._session.client
             for part in client.to_table_as_iterator(frame._plan.to_proto(client), {}):

@@ -40,6 +40,9 @@ class LocalStack(Protocol):
     def signers(self) -> dict[str, str]:
         """The people who may sign there, and their public keys."""
 
+    def program(self, target: Any) -> str:
+        """Which code answers in the place of the target that a section of a profile describes; empty where it does not say."""
+
     def kafka(self) -> str:
         """Starts the stand-in where it does not run; its bootstrap servers."""
 

@@ -21,7 +21,7 @@ from helpers.settings.pipeline import Compliance, Cutover, Dags, Figure, Legacy,
 from helpers.settings.problems import example_of
 from helpers.settings.section import Section
 from helpers.settings.services import Airflow, Alerts, Aws, Dns, Kafka, Notify, Terraform
-from helpers.settings.source import Export, Source, Verify
+from helpers.settings.source import Certification, Export, Source, Verify
 from helpers.settings.stage import Archive, Evidence, Stage
 from helpers.settings.tables import Tables
 from helpers.settings.targets import TARGETS, Databricks, Dbt, Downstream, Snowflake, Target
@@ -59,6 +59,7 @@ class Profile(BaseSettings):
     tables: Tables = Tables()
     export: Export = Export()
     verify: Verify = Verify()
+    certification: Certification = Certification()
     approvals: Approvals = Approvals()
     escalation: tuple[Contact, ...] = ()
     evidence: Evidence | None = None
@@ -152,6 +153,7 @@ class Settings:
     tables = _Part[Tables]()
     export = _Part[Export]()
     verify = _Part[Verify]()
+    certification = _Part[Certification]()
     approvals = _Part[Approvals]()
     escalation = _Part[tuple[Contact, ...]]()
     evidence = _Part[Evidence]()

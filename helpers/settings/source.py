@@ -214,6 +214,13 @@ class Export(Section):
     first of these that is there counts."""
 
 
+class Certification(Section):
+    """When a target must answer golden questions again: `runbook doctor --certify`."""
+
+    days: int = Field(default=30, ge=1, le=3650)
+    """After so many days a certification counts no more, whatever else stayed the same."""
+
+
 class Verify(Section):
     """What may differ in the target."""
 

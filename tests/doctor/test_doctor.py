@@ -84,7 +84,7 @@ def test_what_is_wrong_is_exit_1_and_can_be_asked_alone(migration: Any, migratio
 def test_what_cannot_run_is_exit_2(migration: Any, migration_toml: Any, runbook: Any) -> None:
     folder = migration_toml(migration.profile).parent
     for arguments, says in (
-        (("--certify",), "is not built yet"), (("--only", "sauce"), "use one of: this machine"), (("--profile", "nobody"), "nobody"),
+        (("--certify", "--only", "source"), "--only"), (("--only", "sauce"), "use one of: this machine"), (("--profile", "nobody"), "nobody"),
     ):  # fmt: skip
         done = runbook("doctor", *arguments, folder=folder)
         assert (done.returncode, says in done.stderr) == (2, True), done.stderr

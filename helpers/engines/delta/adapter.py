@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 
 from helpers.engines.base import Engine, Place, StandIn
 from helpers.engines.delta.catalog import qualified, qualified_schema
+from helpers.engines.delta.certifying import DeltaTrial, trial
 from helpers.engines.delta.ddl import DELTA
 from helpers.engines.delta.files import DeltaSide
 from helpers.engines.delta.load import location, opened
@@ -14,7 +15,7 @@ from helpers.engines.delta.rows import SparkSide
 from helpers.engines.loading import Destination
 from helpers.model.places import TargetTable
 from helpers.platforms import spark
-from helpers.settings import Databricks, Settings
+from helpers.settings import Databricks, Settings, Stage
 
 STAND_IN = StandIn(
     "pysail", "Databricks",
@@ -56,6 +57,9 @@ class Delta(Engine):
             written_by=spark.engine(target), wakes=target.engine != "pysail",
         )  # fmt: skip
 
+    def trial(self, target: Databricks, stage: Stage) -> AbstractContextManager[DeltaTrial]:
+        return trial(target, stage)
+
 
 def _ask(target: Databricks, query: str | None, table: TargetTable) -> None:
     doing = "ask what readers ask"
@@ -67,7 +71,7 @@ def _ask(target: Databricks, query: str | None, table: TargetTable) -> None:
                 f"CREATE TABLE IF NOT EXISTS {qualified(target, table)} USING DELTA LOCATION {place}", doing=doing
             )
         if query:
-            session.execute(f"USE {qualified_schema(target, table.schema)}", doing=doing)
+            session.execute(f"USE SCHEMA {qualified_schema(target, table.schema)}", doing=doing)
         session.execute(query or f"SELECT count(*) AS rows FROM {qualified(target, table)}", doing=doing)
 
 

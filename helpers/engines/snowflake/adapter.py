@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 
 from helpers import settings
 from helpers.engines.base import Engine, Place, StandIn
 from helpers.engines.loading import Destination
+from helpers.engines.snowflake.certifying import SnowflakeTrial, trial
 from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.engines.snowflake.load import opened
 from helpers.engines.snowflake.rows import SnowflakeSide
@@ -46,6 +47,9 @@ class Snowflake(Engine):
         return Destination(
             target, snowflake.address(target), snowflake.NAMES, partial(opened, target), partial(_ask, target)
         )
+
+    def trial(self, target: settings.Snowflake, stage: settings.Stage) -> AbstractContextManager[SnowflakeTrial]:
+        return trial(target)
 
 
 def _ask(target: settings.Snowflake, query: str | None, table: TargetTable) -> None:

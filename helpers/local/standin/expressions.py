@@ -340,11 +340,13 @@ def _precision(node: Any) -> Any:
 
 
 def _one_of_each(node: Any) -> Any:
-    """CURRENT_ROLE, CURRENT_WAREHOUSE and CURRENT_ACCOUNT: there is one of each."""
+    """CURRENT_ROLE, CURRENT_WAREHOUSE, CURRENT_ACCOUNT and CURRENT_REGION: there is one of each."""
     if isinstance(node, exp.CurrentRole):
         return exp.Literal.string("ACCOUNTADMIN")
     if isinstance(node, exp.CurrentWarehouse | exp.CurrentAccount):
         return exp.Literal.string("LOCAL")
+    if isinstance(node, exp.CurrentRegion):
+        return exp.Literal.string("LOCAL_STAND_IN")
     return node
 
 

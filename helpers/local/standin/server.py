@@ -33,6 +33,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from helpers.local.standin import attached, databases, effects, errors, expressions, logins, names, wire
+from helpers.local.standin.code import own_digest
 from helpers.local.standin.endings import NO_LONGER_EXISTS, Endings, body_of, session_id, token_of
 from helpers.local.standin.names import VERSION, Name, unquoted
 from helpers.local.standin.parameters import LEVELS
@@ -75,7 +76,7 @@ def serve(configuration: Configuration) -> None:
     _cure_fakesnow()
     logins.LOGINS.exists = configuration.user.upper().__eq__
     stages: dict[Name, Stage] = {}
-    results = folder / "results"
+    results, own = folder / "results", own_digest()
     shutil.rmtree(results, ignore_errors=True)
     endings = Endings(fakesnow.server.sessions, configuration.password, results)
     answer = _query(f"http://{configuration.host}:{configuration.port}/results", endings)
@@ -91,7 +92,7 @@ def serve(configuration: Configuration) -> None:
     application.debug = False
     application.router.routes = [
         *(routes.get(getattr(route, "path", ""), route) for route in application.router.routes),
-        Route("/stand-in", lambda _: JSONResponse({"stand-in": "Snowflake", "version": VERSION})),
+        Route("/stand-in", lambda _: JSONResponse({"stand-in": "Snowflake", "version": VERSION, "code": own})),
         Route("/stand-in/endings", endings.demand, methods=["POST"]),
         Route("/session/token-request", endings.renew, methods=["POST"]),
         Mount("/results", StaticFiles(directory=results, check_dir=False)),

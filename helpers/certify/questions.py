@@ -1,0 +1,459 @@
+"""What an engine is asked: the loads and verifications of the golden migration, by the code of every load and verification.
+
+Each question is a method that yields what it has seen; one that cannot be asked because another failed says so. The order is the
+life of a target: tables are made, get an owner's things, are altered and replaced, read, changed by others, and loaded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from helpers import load, verify
+from helpers.certify import golden
+from helpers.certify.report import GoldenTable, Value
+from helpers.certify.scratch import Scratch
+from helpers.engines import destination, engine
+from helpers.engines.certifying import Trial
+from helpers.errors import LoadError, MigrationError
+from helpers.finding import Finding, failed, judged, note, stop, unchecked
+from helpers.load import LoadPlan
+from helpers.model import manifest as manifests
+from helpers.model import names
+from helpers.model.manifest import Manifest, StagedTable
+from helpers.model.places import TargetTable
+from helpers.platforms.s3 import Bucket
+from helpers.progress import Progress
+from helpers.settings import Target
+from helpers.verify import VerifyPlan
+from helpers.verify.report import Report, TableReport
+from helpers.verify.selection import Selection
+
+SHOWN = 5
+"""Values of one column that a finding shows; the report has all that the verification keeps."""
+
+_PLANTED, _DELETED, _ADDED = 7, 200, 9001
+"""Rows of `written`: one that gets another value, one that goes, one that comes."""
+
+_LOADED = "the statements that load (COPY or the view of the files, INSERT with its casts)"
+_READ = "the statement that computes the canonical form"
+
+_DO_NOT_TRUST = (
+    "do not load into this target: its values would not be PostgreSQL's. docs/certification.md#reading-a-no says where such a difference "
+    "comes from; correct that, then run the certification again"
+)
+
+
+@dataclass
+class Questions:
+    """One certification's, in the order in which they are asked.
+
+    Attributes:
+        cells: a folder for the verifications' files.
+        values: golden values that were answered otherwise.
+        tables: what became of each golden table.
+        edition: what the refusals say of it.
+    """
+
+    scratch: Scratch
+    target: str
+    trial: Trial
+    cells: Path
+    progress: Progress | None = None
+    values: list[Value] = field(default_factory=list)
+    tables: list[GoldenTable] = field(default_factory=list)
+    edition: str = ""
+    _left_out: set[str] = field(default_factory=set)
+    _put_on: frozenset[str] = frozenset()
+    _load_id: str = field(default_factory=lambda: uuid4().hex)
+    _loaded: bool = False
+
+    def ask(self) -> Iterator[Finding]:
+        """Asks them all."""
+        asked: tuple[tuple[str, Callable[[], Iterator[Finding]], bool], ...] = (
+            ("first load", self._first_load, False),
+            ("owner's things", self._own, False),
+            ("second load", self._second_load, False),
+            ("what owners put on", self._still_on, False),
+            ("canonical form", self._forms, True),
+            ("cells, digests, definitions", self._verified, True),
+            ("counts, a sample, a condition", self._partly_verified, True),
+            ("planted changes", self._planted, True),
+            ("others' writes", self._others_writes, True),
+            ("rows that do not fit", self._refused_rows, True),
+            ("a transaction rolled back", self._undone, True),
+            ("a load that goes on", self._resumed, True),
+        )
+        for number, (name, question, needs_rows) in enumerate(asked):
+            if self.progress:
+                self.progress(number, len(asked), name)
+            if needs_rows and not self._loaded:
+                yield unchecked(name, "the golden rows could not be loaded", "correct that first")
+                continue
+            try:
+                yield from question()
+            except MigrationError as error:
+                yield failed(name, error)
+        if self.progress:
+            self.progress(len(asked), len(asked), "asked")
+
+    def _first_load(self) -> Iterator[Finding]:
+        golden.upload(golden.BEFORE, self._bucket)
+        yield from self._load(load.plan_load(self._manifest(), self._bucket, self._section), "first load")
+
+    def _own(self) -> Iterator[Finding]:
+        tables = [self._there("replaced"), self._there("altered")]
+        refused = []
+        for table in tables:
+            for put in self.trial.put_on(table, "region", "id"):
+                if put.not_asked:
+                    refused.append(put)
+        for put in {put.what: put for put in refused}.values():
+            yield unchecked(
+                f"{put.what} on a table that is loaded anew",
+                put.not_asked,
+                "nothing, where the edition or the role allows none",
+            )
+        self._put_on = frozenset(f"{table.name}: {each}" for table in tables for each in self.trial.on(table))
+
+    def _second_load(self) -> Iterator[Finding]:
+        golden.upload(golden.AFTER, self._bucket)
+        manifest = self._manifest()
+        placed = [(staged, staged.there(self._section.schema_)) for staged in manifest.tables]
+        there = destination(self._section)
+        with there.open(self._bucket) as loader:
+            found = (*names.refusals(placed, there.rules), *loader.look(manifest.tables).names)
+        refused = {name: each for each in found for name in each.tables}
+        for name, refusal in refused.items():
+            yield unchecked(
+                f"the table {name}",
+                f"{refusal.on}: {refusal.why}",
+                "nothing: a load refuses such names before the export",
+            )
+        self._left_out = {*refused, "public.unfit"}
+        plan = load.plan_load(self._manifest(), self._bucket, self._section)
+        ways = {table.staged.name: table.way for table in plan.tables}
+        wanted = {
+            "altered": "alter" if self.trial.alters else "replace",
+            "replaced": "replace",
+            "written": "create",
+            "empty": "create",
+        }
+        for name, way in wanted.items():
+            yield judged(ways.get(name) == way, f"how {name} is loaded", ways.get(name, "not"), _DO_NOT_TRUST, way)
+        gone = [table.name for table in plan.stale]
+        yield judged(
+            gone == ["dropped"],
+            "tables that the source has no more",
+            f"dropped: {', '.join(gone) or 'none'}",
+            _DO_NOT_TRUST,
+            "dropped",
+        )
+        yield from self._load(plan, "second load")
+        self._loaded = True
+
+    def _load(self, plan: LoadPlan, name: str, load_id: str | None = None) -> Iterator[Finding]:
+        aside: dict[str, LoadError] = {}
+        untold: dict[str, str] = {}
+        done = load.load(plan, load_id=load_id, set_aside=aside, untold=untold.update)
+        for table, error in aside.items():
+            yield stop(f"load {table}", f"could not {error.what}: {error.why}", error.next_step or _DO_NOT_TRUST)
+        for why in dict.fromkeys(untold.values()):
+            keys = [key for key in untold if untold[key] == why]
+            yield unchecked(
+                f"{len(keys)} keys", f"{why}: {', '.join(keys[:SHOWN])}", "nothing: the rows are there all the same"
+            )
+        yield note(name, f"{sum(each.rows for each in done):,} rows in {len(done)} tables")
+
+    def _still_on(self) -> Iterator[Finding]:
+        tables = [self._there("replaced"), self._there("altered")]
+        now = frozenset(f"{table.name}: {each}" for table in tables for each in self.trial.on(table))
+        for lost in sorted(self._put_on - now):
+            yield stop("what owners put on", f"{lost} is gone after the load", _DO_NOT_TRUST, "it stays")
+        for come in sorted(now - self._put_on):
+            yield stop("what owners put on", f"{come} came with the load", _DO_NOT_TRUST, "nothing but what was there")
+        if self._put_on:
+            yield note(
+                "what owners put on",
+                f"{len(self._put_on & now)} things are still on the tables that were altered and replaced",
+            )
+        for table in tables:
+            self.trial.take_off(table)
+
+    def _forms(self) -> Iterator[Finding]:
+        with self._planned() as plan, ExitStack() as stack:
+            side = engine(self.target).open(plan.place, stack)
+            for table in plan.tables:
+                said = golden.tables()[str(table.table)].forms
+                if not said:
+                    continue
+                rows = side.query(
+                    side.sql.pieces_query(table, side.relation(table)),
+                    doing=f"compute the canonical form of {table.table}",
+                )
+                found = {str(row[0]): [*map(str, row[1:-1]), f"{int(row[-1]) % 2**64:016x}"] for row in rows}
+                columns = [*(column.name for column in table.columns[1:]), "MD5 of the row"]
+                wrong = list(_differing(str(table.table), columns, said, found))
+                self.values += wrong
+                yield from _told(wrong, f"the canonical form of {table.table}", len(said))
+
+    def _verified(self) -> Iterator[Finding]:
+        report = self._verify()
+        for table in report.tables:
+            name = f"{table.schema}.{table.name}"
+            said = golden.tables().get(name)
+            self.tables.append(
+                GoldenTable(
+                    name=name, rows=said.rows if said else 0, columns=tuple(table.changed_cells),
+                    verdict="ok" if table.verdict == "equal" and self._is_golden(table, said) else "wrong",
+                    digest=said.digest if said else "", found=table.digest if table.verdict == "equal" else table.verdict,
+                    forms=len(said.forms) if said else 0,
+                )
+            )  # fmt: skip
+            yield from self._of_table(name, table, said)
+
+    def _of_table(self, name: str, table: TableReport, said: golden.Golden | None) -> Iterator[Finding]:
+        for finding in table.schema_findings:
+            where = f"{name}.{finding.column}" if finding.column else name
+            what = f"{finding.name}: {finding.found or 'none'}"
+            yield (stop if finding.severity == "error" else unchecked)(
+                where, what, _DO_NOT_TRUST, finding.expected or ""
+            )
+        if table.verdict == "equal":
+            digest = said.digest if said else "no such table"
+            found = f"digest {table.digest}, {table.rows_target:,} rows"
+            yield judged(self._is_golden(table, said), name, found, _DO_NOT_TRUST, f"digest {digest}")
+            return
+        if table.verdict == "refused":
+            yield stop(name, table.method, _DO_NOT_TRUST, "it can be compared")
+            return
+        wrong = [
+            Value(
+                table=name, row=", ".join(f"{k}={v}" for k, v in cell.key.items()) if cell.key else f"row {cell.row}",
+                column=cell.column, golden=cell.source, found=cell.target, by=_LOADED,
+            )
+            for cell in table.cells
+        ]  # fmt: skip
+        self.values += wrong
+        for column, diagnoses in table.diagnoses.items():
+            for diagnosis in diagnoses[:1]:
+                yield stop(
+                    f"{name}.{column}",
+                    f"{table.changed_cells[column]:,} values differ: {diagnosis.words}",
+                    _DO_NOT_TRUST,
+                )
+        yield stop(
+            name,
+            f"{table.missing:,} rows missing, {table.extra:,} extra, {table.changed:,} changed: {table.method}",
+            _DO_NOT_TRUST,
+            "the golden rows",
+        )
+        yield from _told(wrong, name, table.rows_source or 0)
+
+    @staticmethod
+    def _is_golden(table: TableReport, said: golden.Golden | None) -> bool:
+        """Whether a digest is the one that PostgreSQL computed, or of files of a local table the exporter."""
+        staged = golden.manifest(golden.AFTER).table(table.schema, table.name)
+        native = staged.digest.total if staged and staged.digest else ""
+        return said is not None and table.digest in (said.digest, native)
+
+    def _partly_verified(self) -> Iterator[Finding]:
+        yield from self._whether_equal(self._verify("written", check="row-counts"), "verify --check row-counts")
+        sampled = self._verify("floats", options=verify.Options(Selection(sample=0.2)))
+        yield from self._whether_equal(sampled, "verify --sample")
+        where = verify.Options(
+            Selection(where="amount > 100 AND said <> 'row 300' AND at >= '2024-01-05' AND id < 350")
+        )
+        yield from self._whether_equal(self._verify("written", options=where), "verify --where")
+
+    def _planted(self) -> Iterator[Finding]:
+        self._change_as_others_do()
+        (table,) = self._verify("written").tables
+        found = (table.verdict, table.missing, table.extra, table.changed, table.changed_cells.get("said"))
+        wanted = ("different", 1, 1, 1, 1)
+        yield judged(
+            found == wanted, "planted changes",
+            f"{table.verdict}: {table.missing} missing, {table.extra} extra, {table.changed} changed",
+            "verification does not find what changed there: do not rely on its word", "one row missing, one extra, one changed",
+        )  # fmt: skip
+        cells = {(each.column, each.source, each.target) for each in table.cells if each.on == "both"}
+        yield judged(
+            cells == {("said", f"row {_PLANTED}", "planted")}, "the planted cell", f"{sorted(map(str, cells))}",
+            "verification names another cell than the changed one", f"said of row {_PLANTED}",
+        )  # fmt: skip
+
+    def _change_as_others_do(self) -> None:
+        there, table = destination(self._section), self._there("written")
+        name, key, said, amount, at = map(self.trial.identifier, ("written", "id", "said", "amount", "at"))
+        for statement in (
+            f"UPDATE {name} SET {said} = 'planted' WHERE {key} = {_PLANTED}",
+            f"DELETE FROM {name} WHERE {key} = {_DELETED}",
+            f"INSERT INTO {name} ({key}, {amount}, {said}, {at}) SELECT {_ADDED}, {amount}, 'added', {at} FROM {name} WHERE {key} = 1",
+        ):
+            there.ask(statement, table)
+
+    def _others_writes(self) -> Iterator[Finding]:
+        plan = self._plan("written")
+        (table,) = plan.tables
+        kept = "others wrote to it" in table.action
+        yield judged(
+            kept and table.way == "rows",
+            "others' writes",
+            table.action,
+            "a load would overwrite what others wrote and keep no copy",
+            "they are seen and kept",
+        )
+        yield from self._load(plan, "load again", self._load_id)
+        yield from self._whether_equal(self._verify("written"), "load again")
+
+    def _refused_rows(self) -> Iterator[Finding]:
+        whole = manifests.read(self._bucket)
+        written, unfit = (self._staged(whole, name) for name in ("written", "unfit"))
+        # The files of `unfit`, whose amounts are texts, for numbers: no load would ever be told so.
+        columns = tuple(
+            column.model_copy(update={"parquet": "VARCHAR"}) if column.name == "amount" else column
+            for column in written.columns
+        )
+        bad = written.model_copy(update={"files": unfit.files, "rows": unfit.rows, "columns": columns})
+        plan = load.plan_load(
+            whole.model_copy(update={"tables": (bad,), "complete": False}), self._bucket, self._section
+        )
+        try:
+            load.load(plan)
+        except LoadError as error:
+            yield note("rows that do not fit", f"they are refused: {error.why}")
+        else:
+            yield stop(
+                "rows that do not fit",
+                "the text 'no number' was loaded as a number",
+                _DO_NOT_TRUST,
+                "a load that fails",
+            )
+        yield from self._whether_equal(self._verify("written"), "after rows that were refused")
+
+    def _undone(self) -> Iterator[Finding]:
+        name = "a transaction rolled back"
+        if not self.trial.undone(self._there("written")):
+            yield unchecked(name, "the engine has commits, not transactions", "nothing: each load is one commit")
+            return
+        (table,) = self._verify("written", check="row-counts").tables
+        yield judged(
+            table.verdict == "equal", name, f"{table.verdict}: {table.missing:,} rows are missing",
+            "a load that breaks off would leave half of its rows", "the table is as it was",
+        )  # fmt: skip
+
+    def _resumed(self) -> Iterator[Finding]:
+        name = "a load that goes on"
+        done = load.load(self._plan("written"), load_id=self._load_id)
+        yield judged(
+            [each.action for each in done] == ["kept the rows of this load"], name, ", ".join(each.action for each in done),
+            "a load that was broken off would begin anew each time", "the rows of the same load are kept",
+        )  # fmt: skip
+        found = load.last_load(self._manifest(), self._bucket, self._section)
+        yield judged(
+            found is not None,
+            "the record of loads",
+            f"last load {found}",
+            "a load could not go on behind what it did",
+            "the load is recorded",
+        )
+
+    def _whether_equal(self, report: Report, name: str) -> Iterator[Finding]:
+        wrong = [table for table in report.tables if table.verdict != "equal"]
+        for table in wrong:
+            yield stop(f"{name}: {table}", table.differences or table.method, _DO_NOT_TRUST, "equal")
+        if not wrong:
+            yield note(name, f"{len(report.tables)} tables equal")
+
+    def _verify(self, *tables: str, check: verify.Check = "full", options: verify.Options | None = None) -> Report:
+        with self._planned(*tables, check=check, options=options) as plan:
+            return verify.verify(plan)
+
+    def _planned(
+        self, *tables: str, check: verify.Check = "full", options: verify.Options | None = None
+    ) -> AbstractContextManager[VerifyPlan]:
+        return verify.planned(
+            self.scratch.settings, target=self.target, source_name="manifest", check=check, tables=tuple(tables),
+            exclude=() if tables else tuple(self._left_out), cells_folder=self.cells, options=options,
+        )  # fmt: skip
+
+    def _plan(self, table: str) -> LoadPlan:
+        return load.plan_load(self._manifest(), self._bucket, self._section, table=table)
+
+    def _manifest(self) -> Manifest:
+        """Of what lies at the stage, without the tables that this engine is not asked about."""
+        found = manifests.read(self._bucket)
+        kept = tuple(staged for staged in found.tables if str(staged) not in self._left_out)
+        return found.model_copy(update={"tables": kept})
+
+    @property
+    def _bucket(self) -> Bucket:
+        return self.scratch.bucket
+
+    @property
+    def _section(self) -> Target:
+        return self.scratch.settings.target(self.target)
+
+    def _there(self, name: str) -> TargetTable:
+        return TargetTable(self.scratch.name, name)
+
+    @staticmethod
+    def _staged(manifest: Manifest, name: str) -> StagedTable:
+        found = manifest.table("public", name)
+        assert found
+        return found
+
+
+def _differing(
+    table: str, columns: Sequence[str], said: Mapping[str, Sequence[str]], found: Mapping[str, Sequence[str]]
+) -> Iterator[Value]:
+    for row in sorted(said.keys() | found.keys()):
+        golden_row, there = said.get(row), found.get(row)
+        if golden_row is None or there is None:
+            yield Value(
+                table=table,
+                row=row,
+                column="the row",
+                golden="there" if golden_row else None,
+                found="there" if there else None,
+                by=_LOADED,
+            )
+            continue
+        for column, one, other in zip(columns, golden_row, there, strict=True):
+            if one != other:
+                yield Value(table=table, row=row, column=column, golden=one, found=other, by=_READ)
+
+
+def _told(wrong: Sequence[Value], name: str, rows: int) -> Iterator[Finding]:
+    """A finding for the first values of each column that differ, or one that none do."""
+    by_column: dict[str, list[Value]] = {}
+    for value in wrong:
+        by_column.setdefault(value.column, []).append(value)
+    for column, values in by_column.items():
+        for value in values[:SHOWN]:
+            yield stop(
+                f"{value.table}.{column}, row {value.row}",
+                f"{_shown(value.found)}, by {value.by}",
+                _DO_NOT_TRUST,
+                _shown(value.golden),
+            )
+        if len(values) > SHOWN:
+            yield stop(
+                f"{values[0].table}.{column}",
+                f"{len(values) - SHOWN:,} further values differ: the report has them",
+                _DO_NOT_TRUST,
+            )
+    if not wrong:
+        yield note(name, f"{rows:,} rows as PostgreSQL has them")
+
+
+def _shown(text: str | None) -> str:
+    if text is None:
+        return "NULL"
+    return repr(text) if len(text) <= _LONGEST else f"{text[:_LONGEST]!r}… ({len(text):,} characters)"
+
+
+_LONGEST = 200

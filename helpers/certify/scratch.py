@@ -1,0 +1,99 @@
+"""Where a certification works: a schema and a prefix of the stage of its own, named so that what a killed one left is known."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from helpers.engines.certifying import Trial
+from helpers.errors import MigrationError
+from helpers.platforms.s3 import Bucket
+from helpers.settings import Settings, Source, Tables
+
+PREFIX = "RUNBOOK_CERTIFY_"
+FOLDER = "certification/"
+"""Below the stage's location: storage integrations and external locations read no other."""
+
+_NAME = re.compile(r"RUNBOOK_CERTIFY_(\d{12})_([0-9A-F]{6})_(\d+)", re.IGNORECASE)
+_LONGEST = timedelta(hours=6)
+"""No certification takes so long: one of another machine that is older was killed."""
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Of one certification.
+
+    Attributes:
+        name: of its schema, and of its prefix below the stage.
+        settings: the profile, with that schema and that prefix.
+    """
+
+    name: str
+    settings: Settings
+
+    @property
+    def bucket(self) -> Bucket:
+        """Its prefix below the stage."""
+        return Bucket.open(self.settings.stage)
+
+
+def scratch(settings: Settings, target: str) -> Scratch:
+    """Nothing is made yet.
+
+    Args:
+        settings: the profile.
+        target: the adapter's name.
+    """
+    name = f"{PREFIX}{datetime.now(UTC):%Y%m%d%H%M}_{_host()}_{os.getpid()}"
+    section = settings.target(target)
+    schema = name if section.schema_.isupper() else name.lower()
+    own = {
+        # Nothing of the profile's own source and tables has to do with the golden ones, and no source is asked.
+        "source": Source(host="golden", dbname="golden", user="golden"), "tables": Tables(),
+        "stage": settings.stage.model_copy(update={"url": f"{Bucket.open(settings.stage).location}{FOLDER}{schema}/"}),
+        target: section.model_copy(update={"schema_": schema}),
+    }  # fmt: skip
+    return Scratch(schema, replace(settings, values=settings.values.model_copy(update=own)))
+
+
+def remove_left(trial: Trial, bucket: Bucket) -> list[str]:
+    """Removes what killed certifications left in the target and in the stage; what could not be removed, in words."""
+    kept = []
+    for schema in trial.schemas(PREFIX):
+        if is_left(schema):
+            try:
+                trial.drop(schema)
+            except MigrationError as error:
+                kept.append(f"the schema {schema}: {error.why}")
+    staged = list(bucket.sizes(FOLDER))
+    bucket.remove([path for path in staged if is_left(path.removeprefix(FOLDER).partition("/")[0])])
+    return kept
+
+
+def is_left(name: str) -> bool:
+    """Whether the certification of that name has been killed: its process is gone, or it would have ended long ago."""
+    found = _NAME.fullmatch(name.removesuffix("__migration"))
+    if not found:
+        return False
+    begun = datetime.strptime(found[1], "%Y%m%d%H%M").replace(tzinfo=UTC)
+    if datetime.now(UTC) - begun > _LONGEST:
+        return True
+    return found[2].upper() == _host() and not _lives(int(found[3]))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _host() -> str:
+    return sha256(socket.gethostname().encode()).hexdigest()[:6].upper()
