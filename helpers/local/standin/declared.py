@@ -11,6 +11,10 @@ from sqlglot import exp
 T = exp.DataType.Type
 LONGEST_TEXT = 16777216
 LONGEST_BINARY = 8388608
+"""Where no length is said (https://docs.snowflake.com/en/sql-reference/data-types-text)."""
+MOST_TEXT = 134217728
+MOST_BINARY = 67108864
+"""The longest that may be said there."""
 
 WHOLE = {T.INT, T.BIGINT, T.SMALLINT, T.TINYINT, T.MEDIUMINT}
 TEXTS = {T.VARCHAR, T.TEXT, T.CHAR, T.NCHAR, T.NVARCHAR, T.NAME}
@@ -44,6 +48,16 @@ class Declared:
         if kind.this == T.DECIMAL:
             precision, scale = [*sizes, *(38, 0)[len(sizes) :]]
             return cls(f"DECIMAL({precision},{scale})", "NUMBER")
+        if (
+            kind.this in {*TEXTS, *BINARIES}
+            and sizes
+            and not 0 < sizes[0] <= (MOST_BINARY if kind.this in BINARIES else MOST_TEXT)
+        ):
+            raise ProgrammingError(
+                msg=f"SQL compilation error:\ninvalid type length {sizes[0]} in '{kind.sql('snowflake')}'",
+                errno=2041,
+                sqlstate="42601",
+            )
         if kind.this in TEXTS:
             default = 1 if kind.this in (T.CHAR, T.NCHAR) else LONGEST_TEXT
             return cls("VARCHAR", "TEXT", length=sizes[0] if sizes else default)

@@ -48,6 +48,7 @@ _NAMES: tuple[tuple[str, int, str, str], ...] = (
     (r"(?:Scalar|Aggregate|Table) Function with name (.+?) does not exist", 2140, "42601", "SQL compilation error:\nUnknown function {0}."),
     (r"Referenced column \"(.+?)\" (?:was )?not found|does not have a column named \"(.+?)\"", 904, "42000", "SQL compilation error: error line 1 at position {position}\ninvalid identifier '{0}'"),
     (r"Referenced table \"(.+?)\" not found", 904, "42000", "SQL compilation error: error line 1 at position {position}\ninvalid identifier '{0}'"),
+    (r"(DECIMAL type width must be .*|DECIMAL type scale .*|Width must be .*)", 2041, "42601", "SQL compilation error:\ninvalid precision or scale: {0}"),
     (r"Ambiguous reference to column name \"(.+?)\"", 2028, "42601", "SQL compilation error:\nambiguous column name '{0}'"),
     (r"column \"?(.+?)\"? must appear in the GROUP BY clause", 979, "42601", "SQL compilation error:\n[{0}] is not a valid group by expression"),
     (r"No function matches the given name and argument types '(\w+)(\(.*?\))'", 1044, "42P13", "SQL compilation error: error line 1 at position {position}\nInvalid argument types for function '{0}': {1}"),

@@ -54,7 +54,9 @@ MACROS = (
         when 'TIME' then strftime(try_cast('1970-01-01 ' || x::varchar as timestamp), format)
         when 'TIMESTAMP WITH TIME ZONE' then _with_offset(strftime(try_cast(x::varchar as timestamptz), format),
             date_part('timezone', try_cast(x::varchar as timestamptz)))
-        else _with_offset(strftime(try_cast(x::varchar as timestamp), format), 0) end""",
+        when 'DATE' then strftime(try_cast(x::varchar as timestamp), format)
+        when 'TIMESTAMP' then _with_offset(strftime(try_cast(x::varchar as timestamp), format), 0)
+        else error('the local stand-in prints a ' || typeof(x) || ' in no other format than TM9') end""",
     """_moment_in(x, format) as case typeof(x) when 'VARCHAR' then strptime(x::varchar, format) else x::varchar::timestamp end""",
     """_clock_in(x, format) as case typeof(x) when 'VARCHAR' then strptime(x::varchar, format)::time else x::varchar::time end""",
     # Weeks that begin on another day than Monday, and years whose first week is the one with their first day.
@@ -63,6 +65,7 @@ MACROS = (
     "_week_by_first(x, first) as (dayofyear(x) - 1 + (isodow(date_trunc('year', x)) - first + 7) % 7) // 7 + 1",
     """_century(x, first) as x + to_years((first - first % 100 + year(x) % 100
         + case when year(x) % 100 < first % 100 then 100 else 0 end - year(x))::integer)""",
+    "_octets(x) as case typeof(x) when 'BLOB' then octet_length(x::varchar::blob) else strlen(x::varchar) end",
     "_bytes(x) as case typeof(x) when 'VARCHAR' then unhex(x::varchar) else x::varchar::blob end",
     """_timestamp(x, scale) as case
         when regexp_full_match(x::varchar, '-?[0-9]+') then _timestamp_of_integer(x::varchar::hugeint, scale)
@@ -204,6 +207,13 @@ def whole_numbers(node: Any) -> Any:
     return node
 
 
+def trim_of_a_text(node: Any) -> Any:
+    """TRIM of what is no text; fakesnow's `trim_cast_varchar` loses the characters that are to go."""
+    if isinstance(node, exp.Trim) and not isinstance(node.this, exp.Cast | exp.Literal):
+        node.set("this", exp.cast(node.this, T.VARCHAR))
+    return node
+
+
 def _rewrite_node(node: Any, texts: Texts) -> Any:
     for cure in (_text, _binary, _from_text, _week):
         changed = cure(node, texts)
@@ -278,7 +288,7 @@ def _week(node: Any, texts: Texts) -> Any:
 
 def _bytes(node: Any) -> Any:
     """OCTET_LENGTH of a text, which DuckDB has for bytes alone."""
-    return _call("strlen", node.this) if isinstance(node, exp.ByteLength) else node
+    return _call("_octets", node.this) if isinstance(node, exp.ByteLength) else node
 
 
 def strftime_format(wanted: str) -> str:
@@ -320,7 +330,8 @@ def _binary(node: Any, texts: Texts) -> Any:
     ):
         return _read_bytes(node.this, texts.from_binary)
     if isinstance(node, exp.Hex):
-        return _call("hex", node.this)
+        made = _call("hex", node.this)
+        return _call("lower", made) if (case := node.args.get("case")) is not None and case.name == "0" else made
     return node
 
 
@@ -358,12 +369,9 @@ def _divide_exactly(node: exp.Expression, describe: Describe, known: list[str] |
     """
     select = node.find_ancestor(exp.Select)
     operands = _operands(node)
-    try:
-        types = known or describe(_operands_query(select, operands))
-    except duckdb.Error:
-        return
+    types = known or _types(select, operands, describe)
     scales = [_scale(type_) for type_ in types]
-    dividend_scale = scales[0]
+    dividend_scale = scales[0] if scales else None
     if any(scale is None for scale in scales) or dividend_scale is None:
         return
     if isinstance(node, exp.Avg):
@@ -392,10 +400,7 @@ def _divide_exactly(node: exp.Expression, describe: Describe, known: list[str] |
 
 def _truncate(node: exp.Expression, describe: Describe, texts: Texts) -> None:
     """DATE_TRUNC of a DATE is a DATE, and its weeks begin as WEEK_START says."""
-    try:
-        (kind,) = describe(_operands_query(node.find_ancestor(exp.Select), [node.this]))
-    except duckdb.Error:
-        return
+    (kind,) = _types(node.find_ancestor(exp.Select), [node.this], describe) or [""]
     made: exp.Expression = node.copy()
     if texts.week_start and str(node.args["unit"].name).upper() == "WEEK":
         made = _call("_week", node.this.copy(), exp.Literal.number(texts.week_start))
@@ -427,6 +432,17 @@ def _types_at_once(divided: list[exp.Expression], describe: Describe) -> dict[in
             continue
         found |= {id(node): [next(types) for _ in _operands(node)] for node in nodes}
     return found
+
+
+def _types(select: exp.Expression | None, operands: list[exp.Expression], describe: Describe) -> list[str]:
+    """The operands' types; an operand may name what the same query has given a name before it. None where it cannot be asked."""
+    named = [one for one in (select.expressions if select is not None else []) if isinstance(one, exp.Alias)]
+    for before in ([], [one for one in named if not any(operand in one.walk() for operand in operands)]):
+        try:
+            return describe(_operands_query(select, [*before, *operands]))[len(before) :]
+        except duckdb.Error:
+            continue
+    return []
 
 
 def _operands_query(select: exp.Expression | None, operands: list[exp.Expression]) -> str:

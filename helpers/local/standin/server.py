@@ -134,6 +134,7 @@ def _cure_fakesnow() -> None:
     transforms.numeric_agg_implicit_cast = _unchanged  # it summed NUMBER as DOUBLE
     transforms.integer_precision = expressions.whole_numbers
     transforms.to_timestamp = expressions.timestamps_from_integers
+    transforms.trim_cast_varchar = expressions.trim_of_a_text
     transforms.current_version = _current_version
     for module in (fakesnow.dialect, fakesnow.cursor):
         module.syntax_error = errors.syntax_error

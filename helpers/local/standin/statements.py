@@ -25,6 +25,7 @@ from helpers.local.standin import (
     effects,
     expressions,
     keys,
+    limits,
     loading,
     logins,
     names,
@@ -33,6 +34,7 @@ from helpers.local.standin import (
     stages,
     tables,
 )
+from helpers.local.standin.endings import session_id
 from helpers.local.standin.errors import translated_error
 from helpers.local.standin.names import missing, status
 from helpers.local.standin.session import Session, search
@@ -71,9 +73,10 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
     def execute(self, command: str, params: Any = None, *args: Any, **kwargs: Any) -> Cursor:
         with self._conn.lock:
             try:
+                limits.refuse_long_text(command)
                 with effects.in_time(self._conn):
                     self._run(command, params, kwargs)
-                self._arrow_table = effects.limited(self._conn, self._arrow_table)
+                self._arrow_table = effects.limited(self._conn, limits.shown(self._last_transformed, self._arrow_table))
             except duckdb.Error as error:
                 self._note_failure()
                 raise translated_error(error) from error
@@ -110,6 +113,7 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
                 errno=2,
                 sqlstate="25P02",
             )
+        limits.refuse(statement)
         if isinstance(statement, DDL) and session._in_transaction:
             session.end("COMMIT")  # as over there, every DDL statement commits what is open
         handler = next((handle for kind, handle in HANDLERS if isinstance(statement, kind)), None)
@@ -168,6 +172,8 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
                         notes.last_change(session, attached.named_table(session, call.expressions[0].name))
                     )
                 )
+        for call in list(named.find_all(exp.CurrentSession)):
+            call.replace(exp.Literal.string(str(session_id(session))))
         for rows in list(named.find_all(exp.TableFromRows)):
             if query := attached.references_query(session, rows):
                 rows.replace(
