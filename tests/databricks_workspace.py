@@ -36,6 +36,8 @@ class Workspace:
     """What it was asked, and what it answers.
 
     Attributes:
+        identity: the token of another issuer that its federation policy trusts
+            (https://docs.databricks.com/aws/en/dev-tools/auth/oauth-federation-exchange).
         valid_seconds: of a token.
         rest: answers by path, without `/api/`; a list of answers is its pages.
         metadata: of each call of Spark Connect, refused ones too.
@@ -43,6 +45,7 @@ class Workspace:
 
     client_id: str = "the-principal"
     client_secret: str = "of-the-principal-and-long"
+    identity: str = "identity-token-of-a-runner"
     valid_seconds: float = 3600
     rest: dict[str, Any] = field(default_factory=dict)
     silent: bool = False
@@ -175,7 +178,12 @@ class _Web(BaseHTTPRequestHandler):
             time.sleep(2)
             return
         known = base64.b64encode(f"{workspace.client_id}:{workspace.client_secret}".encode()).decode()
-        if self.path == "/oidc/v1/token" and self.headers["Authorization"] == f"Basic {known}":
+        exchanged = form.get("grant_type") == ["urn:ietf:params:oauth:grant-type:token-exchange"]
+        if self.path != "/oidc/v1/token":
+            self._answer(404, {"error_code": "NOT_FOUND"})
+        elif (
+            exchanged and (form["subject_token"], form["client_id"]) == ([workspace.identity], [workspace.client_id])
+        ) or (not exchanged and self.headers["Authorization"] == f"Basic {known}"):
             self._answer(200, workspace.new_token())
         else:
             said = f"Client authentication failed for {self.headers['Authorization']}"
@@ -184,6 +192,11 @@ class _Web(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         workspace, parts = self._workspace, urlsplit(self.path)
         workspace.asked.append(f"GET {self.path}")
+        if self.path == "/oidc/.well-known/oauth-authorization-server":
+            place = f"https://{workspace.host}/oidc"
+            return self._answer(
+                200, {"authorization_endpoint": f"{place}/v1/authorize", "token_endpoint": f"{place}/v1/token"}
+            )
         if not workspace.knows(self.headers["Authorization"]):
             return self._answer(
                 401, {"error_code": "401", "message": "Credential was not sent or was of an unsupported type"}

@@ -12,7 +12,7 @@ from hashlib import sha256
 from helpers.engines.certifying import Trial
 from helpers.errors import MigrationError
 from helpers.platforms.s3 import Bucket
-from helpers.settings import Settings, Source, Tables
+from helpers.settings import Databricks, Settings, Source, Tables
 
 PREFIX = "RUNBOOK_CERTIFY_"
 FOLDER = "certification/"
@@ -55,7 +55,7 @@ def scratch(settings: Settings, target: str) -> Scratch:
         # Nothing of the profile's own source and tables has to do with the golden ones, and no source is asked.
         "source": Source(host="golden", dbname="golden", user="golden"), "tables": Tables(),
         "stage": settings.stage.model_copy(update={"url": f"{Bucket.open(settings.stage).location}{FOLDER}{schema}/"}),
-        target: section.model_copy(update={"schema_": schema}),
+        target: section.model_copy(update={"schema_": schema} | ({"cluster_by": {}} if isinstance(section, Databricks) else {})),
     }  # fmt: skip
     return Scratch(schema, replace(settings, values=settings.values.model_copy(update=own)))
 

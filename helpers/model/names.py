@@ -66,13 +66,18 @@ def refusals(tables: Iterable[Placed], rules: NameRules) -> tuple[Refusal, ...]:
     chosen = list(tables)
     found: list[Refusal] = []
     for schema in dict.fromkeys(there.schema for _, there in chosen):
-        if why := rules.objection(schema):
-            cure = "name another `schema` in migration.toml: under the target's section, or for these tables under [profiles.X.tables]"
+        if why := rules.objection_to_schema(schema):
+            named = f'schema = "{rules.suggested(schema)}"'
+            cure = f"name another schema in migration.toml, such as {named}, under the target's section, or for these tables under [profiles.X.tables]"
             inside = tuple(str(table) for table, there in chosen if there.schema == schema)
             found.append(Refusal(f"schema {schema!r} of the target", why, cure, inside))
+    taken = {rules.key(there.name) for _, there in chosen}
     for table, there in chosen:
         if why := rules.objection(there.name):
-            found.append(Refusal(_called(table, there), why, _renamed(table), (str(table),)))
+            name = rules.suggested(there.name, taken)
+            taken.add(rules.key(name))
+            cure = f"{_BY_NAME.format(name, table)}; or leave it out: {how_to_exclude([table])}"
+            found.append(Refusal(_called(table, there), why, cure, (str(table),)))
         for name in (column.name for column in table.columns):
             if why := rules.too_long(name):
                 cure = f"rename the column in the source, or leave the table out: {how_to_exclude([table])}"
@@ -83,6 +88,7 @@ def refusals(tables: Iterable[Placed], rules: NameRules) -> tuple[Refusal, ...]:
 def alike(tables: Sequence[Placed], rules: NameRules) -> Iterator[Refusal]:
     """Tables, and columns of one table, that the engine would take for one."""
     by_key: dict[tuple[str, str], list[Placed]] = {}
+    by_name = {rules.key(there.name) for _, there in tables}
     for table, there in tables:
         by_key.setdefault((rules.key(there.schema), rules.key(there.name)), []).append((table, there))
     for same in by_key.values():
@@ -91,7 +97,7 @@ def alike(tables: Sequence[Placed], rules: NameRules) -> Iterator[Refusal]:
             one = len({there for _, there in same}) == 1
             why = f"both would be the table {place} of the target" if one else _ONLY_CASE.format(rules.engine)
             own_names = all(table.name == there.name for table, there in same)
-            cure = _BY_PATTERN if one and own_names else _BY_NAME.format(last)
+            cure = _BY_PATTERN if one and own_names else _BY_NAME.format(rules.suggested(place.name, by_name), last)
             cure = f"{cure}; or leave one out: {how_to_exclude([last])}"
             names = tuple(str(table) for table, _ in same)
             yield Refusal(" and ".join(names), why, cure, names)
@@ -111,7 +117,7 @@ _BY_PATTERN = (
     'give each source schema one of its own in the target: schema = "{schema}" under [profiles.X.tables] in migration.toml; or '
     'keep the one and tell the names apart: name = "{schema}_{table}"'
 )
-_BY_NAME = 'give one another name in the target: name = "…" under [profiles.X.tables.match."{}"] in migration.toml'
+_BY_NAME = 'give it another name in the target: name = "{}" under [profiles.X.tables.match."{}"] in migration.toml'
 
 
 def in_the_way(table: Named, kind: str) -> Refusal:
@@ -139,7 +145,3 @@ def refused(found: Sequence[Refusal], *, on: str) -> UsageError:
 
 def _called(table: Named, there: TargetTable) -> str:
     return str(table) if there.name == table.name else f"{table}, in the target {there.name},"
-
-
-def _renamed(table: Named) -> str:
-    return f"{_BY_NAME.format(table)}; or leave it out: {how_to_exclude([table])}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -71,9 +70,19 @@ def place(target: Databricks) -> str:
     return target.host if ":" in (target.host or "") else f"{target.host}:443"  # type: ignore[return-value]
 
 
-@lru_cache(maxsize=8)
+_logins: dict[object, Login] = {}
+"""One for each identity of this process, so that its sessions share a token."""
+
+
 def login(target: Databricks) -> Login | None:
-    """One for each profile of this process; None where the server asks for nothing."""
+    """The profile's; None where the server asks for nothing."""
+    key = (target.host, target.client_id, target.client_secret, target.federation, target.token)
+    if key not in _logins and (made := _made(target)):
+        _logins[key] = made
+    return _logins.get(key)
+
+
+def _made(target: Databricks) -> Login | None:
     if target.token:
         header = f"Bearer {target.token.get_secret_value()}"
         return Login(lambda: header)
@@ -160,6 +169,7 @@ def _federated(target: Databricks) -> Callable[[], str]:
             if not made:
                 made.append(Config(
                     host=f"https://{place(target)}", auth_type=target.federation, client_id=target.client_id,
+                    discovery_url=f"https://{place(target)}/oidc/.well-known/oauth-authorization-server",
                     http_timeout_seconds=target.answer_timeout_seconds, retry_timeout_seconds=int(target.connect_timeout_seconds),
                 ))  # fmt: skip
             return str(made[0].authenticate()["Authorization"])

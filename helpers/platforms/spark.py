@@ -40,17 +40,20 @@ UNITY_CATALOG = NameRules(
     forbidden=re.compile(r"[ ./\x00-\x1f\x7f]"),
     words="no spaces, dots, slashes or control characters",
     tells_case_apart=False,
+    reserved=frozenset({"information_schema", "builtin", "session"}),
 )
-"""https://docs.databricks.com/aws/en/sql/language-manual/sql-ref-names; pysail stands in for it."""
+"""https://docs.databricks.com/aws/en/sql/language-manual/sql-ref-names and …/sql-ref-reserved-words."""
 
 SESSION_CATALOG = NameRules(
     "Spark's own catalog",
     forbidden=re.compile(r"[^A-Za-z0-9_]"),
     words="only unaccented letters, digits and _",
     tells_case_apart=False,
+    reserved=frozenset({"global_temp", "builtin", "session", "information_schema"}),
 )
 """Of Apache Spark, and of Databricks the Hive metastore: INVALID_SCHEMA_OR_RELATION_NAME in
-https://spark.apache.org/docs/latest/sql-error-conditions.html."""
+https://spark.apache.org/docs/latest/sql-error-conditions.html; `global_temp` holds its global temporary views
+(https://spark.apache.org/docs/latest/sql-getting-started.html#global-temporary-view). pysail takes any name, so it is held to these."""
 
 _SESSION_CATALOGS = frozenset({"spark_catalog", "hive_metastore"})
 
@@ -84,7 +87,7 @@ def names(target: Databricks) -> NameRules:
     """What the target's catalog takes for a name; where none is named, a Databricks has Unity Catalog and a Spark its own."""
     if target.catalog:
         return SESSION_CATALOG if target.catalog.lower() in _SESSION_CATALOGS else UNITY_CATALOG
-    return SESSION_CATALOG if target.url or target.engine == "apache-spark" else UNITY_CATALOG
+    return UNITY_CATALOG if target.host else SESSION_CATALOG
 
 
 def engine(target: Databricks) -> str:
@@ -110,6 +113,8 @@ def connect(target: Databricks) -> Iterator[Session]:
 
     from helpers.platforms.spark_channel import Channel
 
+    # Of the client, on standard error: what they mean is in its exceptions. Not for a block of code, which other threads are in, too.
+    warnings.filterwarnings("ignore", module=r"pyspark\.")
     where, until = address(target), time.monotonic() + target.connect_timeout_seconds
     login = databricks_login.login(target)
     if login:
@@ -208,27 +213,25 @@ _SHOWN_BY = {
 def _hold(session: Any, target: Databricks, error: type[Exception]) -> list[str]:
     """Sets what `SETTINGS` says; what does not hold, in words. What a server does not tell is taken from its answers."""
     found, untold = [], []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the client, about names that it takes for mistakes
-        for name, value in SETTINGS.items():
-            with suppress(error):
-                session.conf.set(name, value)
-            try:
-                if (held := session.conf.get(name)).casefold() != value.casefold():
-                    found.append(f"{name} is {held} after it was set to {value}")
-            except error:
-                untold.append(name)
-        for name in untold if target.engine != "pysail" else ():
-            if name in _SHOWN_BY:
-                sql, wanted = _SHOWN_BY[name]
-                (answer,) = session.sql(f"SELECT {sql} AS shown").toArrow()["shown"].to_pylist()
-                if answer not in wanted:
-                    found.append(f"{name} is not told, and {sql} is {answer}")
+    for name, value in SETTINGS.items():
+        with suppress(error):
+            session.conf.set(name, value)
+        try:
+            if (held := session.conf.get(name)).casefold() != value.casefold():
+                found.append(f"{name} is {held} after it was set to {value}")
+        except error:
+            untold.append(name)
+    for name in untold if target.engine != "pysail" else ():
+        if name in _SHOWN_BY:
+            sql, wanted = _SHOWN_BY[name]
+            (answer,) = session.sql(f"SELECT {sql} AS shown").toArrow()["shown"].to_pylist()
+            if answer not in wanted:
+                found.append(f"{name} is not told, and {sql} is {answer}")
     return found
 
 
 class Session:
-    """Statements over one session, with errors that name what was tried."""
+    """Statements over one session, with errors that name what was tried; several threads may send theirs at once."""
 
     def __init__(self, session: Any, where: str, login: databricks_login.Login | None = None) -> None:
         self._session = session
@@ -290,9 +293,7 @@ class Session:
         from pyspark.errors import PySparkException
 
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the client, on standard error; what it means is in its exception
-                yield
+            yield
         except (PySparkException, RpcError) as error:
             refused = self._login.refused if self._login else None
             raise refused or faults.told(error, doing, on=self._where) from None

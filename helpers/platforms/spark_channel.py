@@ -30,6 +30,7 @@ class Channel(DefaultChannelBuilder):
     ) -> None:
         super().__init__(url, options)
         self._login = login
+        self._here = self._host == THIS_MACHINE and not compute  # a workspace speaks TLS, wherever it is
         for name, value in compute.items():
             self.set(name, value)
         if SESSION in compute:
@@ -49,6 +50,5 @@ class Channel(DefaultChannelBuilder):
                 callback((), error)
 
         calls = grpc.metadata_call_credentials(header)
-        here = self._host == THIS_MACHINE
-        wire = grpc.local_channel_credentials() if here else grpc.ssl_channel_credentials()
+        wire = grpc.local_channel_credentials() if self._here else grpc.ssl_channel_credentials()
         return self._secure_channel(self.endpoint, grpc.composite_channel_credentials(wire, calls))

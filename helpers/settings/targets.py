@@ -38,6 +38,11 @@ class Databricks(Server):
     """Schema of the tables."""
     delta_root: Annotated[str | None, AfterValidator(plain_location), example("s3://your-bucket/delta/")] = None
     """Prefix below which each table has its folder; without it, the catalog decides where a table lies."""
+    cluster_by: Annotated[dict[str, tuple[str, ...]], example({"loans.loan": ["borrowed_on", "branch"]})] = Field(
+        default_factory=dict
+    )
+    """Liquid clustering: by a table of the source or a glob, up to four of its columns; `[]` ends it, and a table that is not
+    named stays as it is."""
     files: Literal["s3", "s3a"] = "s3"
     """URL scheme by which the server reads the stage: Databricks knows s3, Apache Spark with hadoop-aws only s3a."""
     engine: Literal["spark", "pysail", "apache-spark"] = "spark"
@@ -47,6 +52,8 @@ class Databricks(Server):
 
     @model_validator(mode="after")
     def _is_reachable(self) -> Databricks:
+        if self.engine == "pysail" and self.cluster_by:
+            raise ValueError("cluster_by: pysail clusters no table")
         if self.engine != "spark":
             if not self.delta_root:
                 raise ValueError(f"{self.engine} keeps no catalog, so it needs a delta_root")

@@ -80,7 +80,7 @@ def answers(statements: Iterable[str]) -> dict[str, Any]:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    databricks_login.login.cache_clear()
+    databricks_login._logins.clear()
     with databricks_workspace.running(tmp_path, monkeypatch) as made:
         yield made
 

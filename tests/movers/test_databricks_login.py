@@ -30,7 +30,7 @@ from helpers.settings import Databricks
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_settings: Any) -> Iterator[Workspace]:
-    databricks_login.login.cache_clear()
+    databricks_login._logins.clear()
     with databricks_workspace.running(
         tmp_path, monkeypatch, backend=stack.on_demand(Spark).url.removeprefix("sc://")
     ) as made:
@@ -104,6 +104,22 @@ def test_a_refused_login_is_told_once_without_its_secret(workspace: Workspace) -
         assert all(each not in said for each in ("another-secret", "dapi-that", "YW5vdGhlc"))
         assert "client_secret" in caught.value.next_step
     assert len([each for each in workspace.asked if "oidc" in each]) == 1
+
+
+def test_an_identity_token_is_exchanged_and_needs_no_secret(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = of(workspace, federation="env-oidc", client_secret=None)
+    monkeypatch.setenv("DATABRICKS_OIDC_TOKEN", "identity-of-somebody-else")
+    monkeypatch.setenv("DATABRICKS_TOKEN", "dapi-of-the-environment")
+    with pytest.raises(ConnectionFailed, match="exchange the identity token") as caught, spark.connect(target):
+        pass
+    assert "identity-of-somebody" not in str(caught.value)
+    assert "federation policy" in caught.value.next_step
+    monkeypatch.setenv("DATABRICKS_OIDC_TOKEN", workspace.identity)
+    with spark.connect(target) as session:
+        assert session.execute("SELECT 1 AS one", doing="ask") == [{"one": 1}]
+    assert workspace.sent == [f"Bearer {token}" for token in workspace.tokens]
 
 
 def test_a_silent_token_endpoint_is_given_up(workspace: Workspace) -> None:

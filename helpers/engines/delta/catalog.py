@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import cached_property
+from threading import Lock
 
 from pydantic import BaseModel, ConfigDict
 
@@ -49,13 +49,18 @@ class DeltaCatalog:
         self.local = target.engine == "pysail"
         self._stage = stage
         self._stack = stack
+        self._session: Session | None = None
+        self._beginning = Lock()
         self._names: dict[str, dict[str, str]] = {}
         self._views: dict[str, set[str]] = {}
 
-    @cached_property
+    @property
     def session(self) -> Session:
-        """With the server."""
-        return self._stack.enter_context(spark.connect(self.target))
+        """With the server; one for all threads, since a session of Spark Connect runs several statements at once."""
+        with self._beginning:
+            if self._session is None:
+                self._session = self._stack.enter_context(spark.connect(self.target))
+            return self._session
 
     def lake(self, schema: str) -> Lake:
         """The local tables of a schema."""
@@ -115,6 +120,15 @@ class DeltaCatalog:
         (last,) = self.session.execute(f"DESCRIBE HISTORY {name} LIMIT 1", doing=doing)
         properties = detail.get("properties") or {}
         return Version(table_id=str(detail["id"]), number=int(last["version"])), dict(properties)
+
+    def clustering(self, table: TargetTable) -> tuple[str, ...]:
+        """The columns that a table is clustered by, as Delta's details have them."""
+        if self.local:
+            return ()
+        (detail,) = self.session.execute(
+            f"DESCRIBE DETAIL {qualified(self.target, table)}", doing=f"ask how {table} is clustered"
+        )
+        return tuple(detail.get("clusteringColumns") or ())
 
     def changes(self, table: TargetTable, left: Version, now: Version) -> tuple[str, ...]:
         """What changed a table's rows between two versions; empty where `now` holds the rows that `left` held.

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from helpers.engines.delta import keys, owner
+from helpers.engines.delta import clustering, keys, owner
 from helpers.engines.delta.catalog import DeltaCatalog, folded, has_schema, qualified, qualified_schema, table_names
 from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.delta.records import Record, read_record
@@ -82,6 +82,8 @@ class DeltaLoader(Loader):
                         tables[table] = _standing(standing, catalog.shape(table))
                 except LoadError as error:
                     self.refused.append(owner.unreadable(target, table, error.why))
+        if refused := clustering.refusal(target, chosen, on=self._where):
+            self.refused.append(refused)
         return There(tables, refusals, foreign)
 
     def change(self, table: TableLoad, found: TableShape, wanted: TableShape) -> TableLoad:
@@ -191,7 +193,8 @@ class DeltaLoader(Loader):
 
     def _fill(self, table: TableLoad) -> None:
         staged, target, doing = table.staged, self._target, f"load {table.staged}"
-        landing, name = f"landing_{folder(staged.name).replace('.', '_')}", qualified(target, table.target)
+        name = qualified(target, table.target)
+        landing = "__".join(("landing", *(folder(part).replace(".", "_") for part in table.target)))
         location = self.bucket.location
         keys = [location.key(file.path) for file in staged.files]
         if self._catalog.local:
@@ -207,10 +210,15 @@ class DeltaLoader(Loader):
         else:
             # Of a table that is there not even IF NOT EXISTS is said, which needs the right to make one; but the local stack's
             # catalog is a new one in every session, and then names the folder that is there.
+            columns = self._clustering(table)
             if table.way == "create" or self._catalog.local:
-                creating = f"CREATE TABLE IF NOT EXISTS {name} {definition(staged)}{_options(target, table)}"
-                self._session.execute(creating, doing=doing)
+                options = f"{clustering.clause(columns or ())}{_options(target, table)}"
+                self._session.execute(f"CREATE TABLE IF NOT EXISTS {name} {definition(staged)}{options}", doing=doing)
             self._session.execute(f"INSERT OVERWRITE TABLE {name} {query}", doing=doing)
+            if columns is not None and not clustering.same(self._catalog.clustering(table.target), columns):
+                # Delta Lake's INSERT OVERWRITE takes a table's clustering away.
+                by = clustering.clause(columns) or " CLUSTER BY NONE"
+                self._session.execute(f"ALTER TABLE {name}{by}", doing=f"cluster {table.target}")
         cure = "check that nobody else writes to it, then run the same command again"
         own = {column.field: column.name for column in staged.columns}
         self._require(staged, name, own, "the table holds", cure)
@@ -221,6 +229,13 @@ class DeltaLoader(Loader):
         (counted,) = self._session.execute(query, doing=f"count the rows of {staged}")
         require_staged(staged, counted, on=f"{rows} of {self._where}", where=where, next_step=next_step)
 
+    def _clustering(self, table: TableLoad) -> tuple[str, ...] | None:
+        """What a table is to be clustered by: as the profile says, or as its owner chose; None where nobody says anything."""
+        wanted = clustering.wanted(self._target, table.staged)
+        if wanted is not None or self._catalog.local or table.way == "create":
+            return wanted
+        return clustering.kept(self._catalog.clustering(table.target), table.staged) or None
+
     def _replace(self, table: TableLoad, query: str, doing: str) -> None:
         staged, name, options = table.staged, qualified(self._target, table.target), _options(self._target, table)
         if self._catalog.local:
@@ -228,7 +243,8 @@ class DeltaLoader(Loader):
             local_stack().replace_delta_table(lake, table.target.name, staged, self.bucket)
             self._session.execute(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA{options}", doing=doing)
             return
-        self._session.execute(f"CREATE OR REPLACE TABLE {name} USING DELTA{options} AS {query}", doing=doing)
+        by = clustering.clause(self._clustering(table) or ())
+        self._session.execute(f"CREATE OR REPLACE TABLE {name} USING DELTA{by}{options} AS {query}", doing=doing)
         for statement in _constraints(name, staged):
             self._session.execute(statement, doing=f"{doing}: its rows are there; now its constraints and comments")
 

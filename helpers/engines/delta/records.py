@@ -7,7 +7,9 @@ another id. A load that is killed between a commit and its record loads that tab
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from threading import Lock
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from helpers.engines.delta.catalog import Version
 from helpers.model.places import TargetTable
@@ -46,19 +48,22 @@ class Record(BaseModel):
     load_id: str
     tables: dict[str, Kept] = {}
     whole: bool = False
+    _lock: Lock = PrivateAttr(default_factory=Lock)
 
     @classmethod
     def begun(cls, bucket: Bucket, target: Databricks, export: str, load_id: str) -> Record:
         """The record of a load that was broken off, if this is the same one, or else a new one; nothing is written."""
         found, where = read_record(bucket), spark.address(target)
         if found and (found.target, found.export, found.load_id) == (where, export, load_id):
-            return found.model_copy(update={"whole": False})
+            found.whole = False
+            return found
         return cls(target=where, export=export, load_id=load_id)
 
     def keep(self, bucket: Bucket, table: TargetTable, version: Version, rows: int) -> None:
-        """Says that the table's rows are of this load; call it once they are committed."""
-        self.tables[identifier(*table)] = Kept(version=version, rows=rows)
-        self._write(bucket)
+        """Says that the table's rows are of this load; call it once they are committed. Several threads may."""
+        with self._lock:
+            self.tables[identifier(*table)] = Kept(version=version, rows=rows)
+            self._write(bucket)
 
     def finish(self, bucket: Bucket) -> None:
         """Says that the load is whole."""
