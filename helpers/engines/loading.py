@@ -11,7 +11,7 @@ from typing import Any, Literal
 from helpers.engines.shapes import TableShape
 from helpers.errors import LoadError, MigrationError
 from helpers.model.keys import Told
-from helpers.model.manifest import StagedTable
+from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.model.names import Refusal
 from helpers.model.places import TargetTable
 from helpers.platforms.naming import NameRules
@@ -111,6 +111,20 @@ class Loader(ABC):
     def holds(self, table: TargetTable, rows: int) -> bool:
         """Whether a table has the rows of the load that was begun or recalled: all of them, and nobody else's since."""
 
+    def held(self, tables: Mapping[TargetTable, int]) -> set[TargetTable]:
+        """Those that `holds` is true of, by what it is given."""
+        return {table for table, rows in tables.items() if self.holds(table, rows)}
+
+    def another(self) -> AbstractContextManager[Loader]:
+        """Another connection for the load that was begun, which another thread fills tables over.
+
+        An engine whose `Destination` takes several tables at once has one.
+        """
+        raise NotImplementedError
+
+    def interrupt(self, others: Sequence[Loader]) -> None:  # noqa: B027 - where there are no others
+        """Ends what runs over the connections that `another` has made; each table is then as it was before, or whole."""
+
     @abstractmethod
     def load_table(self, table: TableLoad) -> None:
         """Replaces a table's rows and records that.
@@ -122,6 +136,9 @@ class Loader(ABC):
 
     def keep_table(self, table: TableLoad) -> None:  # noqa: B027 - most engines have nothing to do
         """Completes a table that has the rows of this very load."""
+
+    def settle(self, tables: Collection[TargetTable]) -> None:  # noqa: B027 - most engines have nothing to do
+        """Records that some loaded tables are now as this load leaves them: who changes them from now on is somebody else."""
 
     def tell_keys(self, told: Sequence[Told], tables: Collection[TargetTable]) -> dict[str, str]:
         """Makes the target's catalog say which keys the source has, of the tables that loads of ours made there.
@@ -166,6 +183,7 @@ class Destination:
         at_once: what all rows of a table arrive in.
         written_by: which of several programs writes its tables; empty where there is one.
         wakes: whether a question starts a machine that costs money.
+        parallel: tables that are loaded at the same time.
     """
 
     target: Target
@@ -176,6 +194,7 @@ class Destination:
     at_once: Literal["transaction", "commit"] = "transaction"
     written_by: str = ""
     wakes: bool = False
+    parallel: int = 1
 
 
 def miscounted(staged: StagedTable, on: str, where: str, rows: int, next_step: str) -> LoadError:
@@ -184,15 +203,15 @@ def miscounted(staged: StagedTable, on: str, where: str, rows: int, next_step: s
     return LoadError(f"load {staged}", on=on, why=why, next_step=next_step)
 
 
-def counts(staged: StagedTable, identifier: Callable[[str], str]) -> str:
+def counts(staged: StagedTable, value: Callable[[StagedColumn], str]) -> str:
     """The SELECT list by which an engine counts what it read of the staged files: rows, and values that are not NULL.
 
     Args:
-        staged: whose fields are the columns' names.
-        identifier: quotes a name.
+        staged: the table of the manifest.
+        value: the SQL of a column's value, of the staged field.
     """
-    fields = [column.field for column in staged.columns] if staged.values else []
-    return ", ".join(["COUNT(*) AS N", *(f"COUNT({identifier(field)}) AS V{n}" for n, field in enumerate(fields))])
+    columns = staged.columns if staged.values else ()
+    return ", ".join(["COUNT(*) AS N", *(f"COUNT({value(column)}) AS V{n}" for n, column in enumerate(columns))])
 
 
 def require_staged(staged: StagedTable, counted: Mapping[str, Any], *, on: str, where: str, next_step: str) -> None:

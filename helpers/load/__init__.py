@@ -7,6 +7,7 @@ of ours made is replaced or dropped. What differs between engines is in `helpers
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from helpers import engines, log
 from helpers.engines import shapes
 from helpers.engines.loading import Destination, Loader, Standing, TableLoad
 from helpers.errors import LoadError, MigrationError, TargetRefused, UsageError
-from helpers.load import comments
+from helpers.load import comments, several
 from helpers.model import keys, names
 from helpers.model.keys import Told
 from helpers.model.manifest import Manifest, StagedTable
@@ -113,46 +114,56 @@ def load(
         ConnectionFailed: the target does not answer any more.
         LoadError: it refused rows, and that table is as it was before; or it counted others than were staged.
     """
-    done, loaded = 0, []
+    target = plan.there.target.adapter
+    loaded: dict[str, Loaded] = {}
+
+    def done() -> int:
+        return sum(table.rows for table in loaded.values())
+
+    def is_there(table: TableLoad, action: str) -> None:
+        loaded[str(table.staged)] = Loaded(str(table.staged), table.staged.rows, action)
+        log.event("table-loaded", target=target, **asdict(loaded[str(table.staged)]))
+
+    def under_way(tables: Sequence[TableLoad]) -> None:
+        if progress and tables:
+            more = f" and {len(tables) - 1} more" if len(tables) > 1 else ""
+            progress(done(), plan.rows, f"loading {tables[0].staged}{more}")
+
     with plan.there.open(plan.bucket) as loader:
         loader.begin(plan.manifest.export, load_id or uuid4().hex, plan.tables)
+        held = loader.held({table.target: table.staged.rows for table in plan.tables if table.serves})
         for table in plan.tables:
-            if progress:
-                progress(done, plan.rows, f"loading {table.staged}")
-            action = table.action
-            if table.serves and loader.holds(table.target, table.staged.rows):
+            if table.target in held:
                 loader.keep_table(table)
-                action = "kept the rows of this load"
-            else:
-                try:
-                    loader.load_table(table)
-                except LoadError as error:
-                    if set_aside is None or error.transient:
-                        raise
-                    set_aside[str(table.staged)] = error
-                    log.event(
-                        "table-set-aside", target=plan.there.target.adapter, table=str(table.staged), why=error.why
-                    )
-                    continue
-            loaded.append(Loaded(str(table.staged), table.staged.rows, action))
-            log.event("table-loaded", target=plan.there.target.adapter, **asdict(loaded[-1]))
-            done += table.staged.rows
+                is_there(table, "kept the rows of this load")
+        waiting = [table for table in plan.tables if table.target not in held]
+        with closing(several.loaded(loader, waiting, plan.there.parallel, under_way)) as batches:
+            for batch in batches:
+                loader.settle([table.target for table, error in batch if error is None])
+                for table, error in batch:
+                    if error is None:
+                        is_there(table, table.action)
+                    elif set_aside is None or error.transient:
+                        raise error
+                    else:
+                        set_aside[str(table.staged)] = error
+                        log.event("table-set-aside", target=target, table=str(table.staged), why=error.why)
         for stale in plan.stale if not set_aside else ():
             loader.drop(stale, written=stale in plan.written)
         if progress and plan.keys:
-            progress(done, plan.rows, "telling of keys")
+            progress(done(), plan.rows, "telling of keys")
         refused = loader.tell_keys(
             plan.keys, [staged.there(plan.there.target.schema_) for staged in plan.manifest.tables]
         )
         for key, why in refused.items():
-            log.event("key-not-told", target=plan.there.target.adapter, key=key, why=why)
+            log.event("key-not-told", target=target, key=key, why=why)
         if untold:
             untold(refused)
         if not set_aside:
             loader.finish([table.target for table in plan.tables], plan.stale, plan.rows)
         if progress:
-            progress(done, plan.rows, "loaded")
-    return tuple(loaded)
+            progress(done(), plan.rows, "loaded")
+    return tuple(loaded[name] for table in plan.tables if (name := str(table.staged)) in loaded)
 
 
 def last_load(manifest: Manifest, bucket: Bucket, target: Target) -> str | None:
@@ -186,8 +197,9 @@ def is_loaded(manifest: Manifest, bucket: Bucket, target: Target, load_id: str) 
     with there.open(bucket) as loader:
         if not loader.recall(load_id):
             return False, f"nothing records the load {load_id} into {there.where} as whole"
+        held = loader.held({staged.there(target.schema_): staged.rows for staged in manifest.tables})
         for staged in manifest.tables:
-            if not loader.holds(staged.there(target.schema_), staged.rows):
+            if staged.there(target.schema_) not in held:
                 return False, f"{staged} in {there.where} is not as the load {load_id} left it"
     return True, f"{there.where} holds every table of the load {load_id} as it was left"
 

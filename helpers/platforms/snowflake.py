@@ -118,6 +118,11 @@ class Session:
         with suppress(Error, OSError):
             self._connection.close()
 
+    @property
+    def id(self) -> int:
+        """By which the service knows the session."""
+        return int(self._connection.session_id)
+
     def execute(self, sql: str, values: Sequence[Any] = (), *, doing: str) -> list[dict[str, Any]]:
         """Runs one statement and returns its rows by column name.
 

@@ -35,6 +35,9 @@ PUT_ON = (
     "CREATE TAG class",
     "ALTER TABLE \"customer\" SET TAG class = 'secret'",
     "ALTER TABLE \"customer\" ALTER COLUMN \"credit\" SET TAG class = 'money'",
+    'ALTER TABLE "customer" CLUSTER BY ("region", "id")',
+    'ALTER TABLE "customer" SET CHANGE_TRACKING = TRUE',
+    'ALTER TABLE "customer" SET DATA_RETENTION_TIME_IN_DAYS = 7',
     "COMMENT ON TABLE \"customer\" IS 'ask Anna'",
     "COMMENT ON COLUMN \"customer\".\"name\" IS 'personal'",
 )  # fmt: skip
@@ -57,6 +60,14 @@ def _on(migration: Any, table: str = "customer") -> dict[str, Any]:
             migration.target(f"SELECT TAG_NAME, TAG_VALUE, COLUMN_NAME FROM TABLE({functions}.{f}({name}, 'TABLE'))")
             for f in ("TAG_REFERENCES", "TAG_REFERENCES_ALL_COLUMNS")
         ],
+        "properties": [
+            row[5:8]
+            for row in migration.target(
+                f'SHOW TABLES IN SCHEMA "{own.database}"."{own.schema_}" STARTS WITH \'{table}\''
+            )
+            if row[1] == table
+        ],
+        "parameters": [row[:4] for row in migration.target(f"SHOW PARAMETERS IN TABLE {full}")],
         "comments": migration.target(
             f"SELECT COMMENT FROM {functions}.TABLES WHERE TABLE_SCHEMA = '{own.schema_}' AND TABLE_NAME = '{table}'"
         )
@@ -181,6 +192,21 @@ def test_what_cannot_be_carried_is_refused_by_name(migration: Any, change: str, 
         with pytest.raises(TargetRefused, match=named):
             act(migration, manifest)
     assert (_on(migration), migration.target('SELECT * FROM "customer" ORDER BY 1')) == (before, rows)
+
+
+def test_a_stream_that_would_lose_its_table_is_named(migration: Any) -> None:
+    """It follows a table through every load that keeps it, and cannot follow one that another takes the place of."""
+    migration.source(*SOURCE)
+    migration.migrate()
+    migration.target('CREATE STREAM "orders of Anna" ON TABLE "customer"')
+    migration.migrate()
+    migration.source("ALTER TABLE customer ALTER COLUMN credit TYPE numeric(12,4)")
+    manifest = migration.export()
+    with pytest.raises(TargetRefused, match=r"the stream .*orders of Anna"):
+        migration.load(manifest)
+    migration.target('DROP STREAM "orders of Anna"')
+    migration.load(manifest)
+    assert migration.verify().verdict == "equal"
 
 
 def test_a_comment_of_the_source_follows_it_until_the_owner_writes_another(migration: Any) -> None:

@@ -225,7 +225,7 @@ class DeltaLoader(Loader):
 
     def _require(self, staged: StagedTable, rows: str, own: Mapping[str, str], where: str, next_step: str) -> None:
         """Compares what a relation holds, whose columns are `own` by the staged field, with what was staged."""
-        query = f"SELECT {counts(staged, lambda field: identifier(own[field]))} FROM {rows}"
+        query = f"SELECT {counts(staged, lambda column: identifier(own[column.field]))} FROM {rows}"
         (counted,) = self._session.execute(query, doing=f"count the rows of {staged}")
         require_staged(staged, counted, on=f"{rows} of {self._where}", where=where, next_step=next_step)
 

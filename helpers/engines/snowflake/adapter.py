@@ -45,8 +45,9 @@ class Snowflake(Engine):
 
     def destination(self, target: settings.Snowflake) -> Destination:
         return Destination(
-            target, snowflake.address(target), snowflake.NAMES, partial(opened, target), partial(_ask, target)
-        )
+            target, snowflake.address(target), snowflake.NAMES, partial(opened, target), partial(_ask, target),
+            parallel=target.parallel,
+        )  # fmt: skip
 
     def trial(self, target: settings.Snowflake, stage: settings.Stage) -> AbstractContextManager[SnowflakeTrial]:
         return trial(target)

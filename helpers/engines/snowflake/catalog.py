@@ -64,6 +64,17 @@ def read_present(session: Session, database: str, schemas: Iterable[str]) -> dic
     }
 
 
+def created(session: Session, database: str, table: TargetTable) -> int:
+    """When a table that is there was created, as `Present` has it."""
+    (row,) = session.execute(
+        f"SELECT DATE_PART(EPOCH_MILLISECOND, CREATED) AS CREATED FROM {identifier(database)}.INFORMATION_SCHEMA.TABLES "
+        "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+        [*table],
+        doing="ask when the table was created",
+    )
+    return int(row["CREATED"])
+
+
 def read_tables(
     session: Session, database: str, tables: Collection[TargetTable], present: Mapping[TargetTable, Present]
 ) -> dict[TargetTable, TableShape]:

@@ -9,6 +9,7 @@ number of values per column, which is compared with the manifest's before the fi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from urllib.parse import urlparse
 
 from helpers.errors import UsageError
@@ -20,6 +21,10 @@ from helpers.settings import Snowflake
 
 FILES_PER_COPY = 1000
 """The most that COPY's FILES takes (https://docs.snowflake.com/en/sql-reference/sql/copy-into-table)."""
+
+_LONGEST_LIST = 500_000
+"""Characters of one COPY's FILES; a statement stays below a megabyte
+(https://docs.snowflake.com/en/user-guide/query-size-limits)."""
 
 FILE_FORMAT = {
     "TYPE": "PARQUET",
@@ -61,10 +66,10 @@ COPY_OPTIONS = {
 
 
 def stage_statement(name: str, bucket: Bucket, target: Snowflake) -> str:
-    """The statement that lets Snowflake read the staged files, in this session and the current schema.
+    """The statement that lets Snowflake read the staged files, in this session.
 
     Args:
-        name: of the stage.
+        name: of the stage, quoted.
         bucket: where the files are.
         target: the profile's section, which says with which rights.
 
@@ -93,7 +98,7 @@ def stage_statement(name: str, bucket: Bucket, target: Snowflake) -> str:
         )
     url = literal(f"{scheme}://{location.bucket}/{location.prefix}")
     return (
-        f"CREATE OR REPLACE TEMPORARY STAGE {identifier(name)} URL = {url} "
+        f"CREATE OR REPLACE TEMPORARY STAGE {name} URL = {url} "
         f"{' '.join(options)} FILE_FORMAT = ({_written(FILE_FORMAT)})"
     )
 
@@ -114,13 +119,15 @@ def copy_statements(landing: str, stage: str, staged: StagedTable) -> Iterator[s
 
     Args:
         landing: the quoted name of the table for them.
-        stage: the name of the stage.
+        stage: the quoted name of the stage.
         staged: the table of the manifest.
     """
-    paths = [file.path for file in staged.files if file.rows]
-    for start in range(0, len(paths), FILES_PER_COPY):
-        files = ", ".join(literal(path) for path in paths[start : start + FILES_PER_COPY])
-        yield f"COPY INTO {landing} FROM @{identifier(stage)} FILES = ({files}) {_written(COPY_OPTIONS)}"
+    names = [literal(file.path) for file in staged.files if file.rows]
+    while names:
+        sizes = accumulate(len(name) for name in names[:FILES_PER_COPY])
+        count = max(1, sum(size < _LONGEST_LIST for size in sizes))
+        yield f"COPY INTO {landing} FROM @{stage} FILES = ({', '.join(names[:count])}) {_written(COPY_OPTIONS)}"
+        names = names[count:]
 
 
 def insert_statement(into: str, landing: str, staged: StagedTable) -> str:
@@ -135,8 +142,13 @@ def insert_statement(into: str, landing: str, staged: StagedTable) -> str:
         staged: the table of the manifest.
     """
     names = ", ".join(identifier(column.name) for column in staged.columns)
-    casts = ", ".join(f"{identifier(column.field)}::{column.snowflake}" for column in staged.columns)
-    return f"INSERT OVERWRITE INTO {into} ({names}) SELECT {casts} FROM {landing}"
+    return f"INSERT OVERWRITE INTO {into} ({names}) SELECT {', '.join(map(cast, staged.columns))} FROM {landing}"
+
+
+def cast(column: StagedColumn) -> str:
+    """A field of the landing table as the final table has it."""
+    field = identifier(column.field)
+    return field if _landing_type(column) == column.snowflake else f"{field}::{column.snowflake}"
 
 
 def _landing_type(column: StagedColumn) -> str:

@@ -23,13 +23,20 @@ class Alteration:
 
     Attributes:
         before: make room for rows of the new definition; the former rows fit too.
+        undo: take back of that what can be, where no new row came.
         after: make it as strict as the new definition, once the new rows are there.
         gone: columns that go.
     """
 
     before: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+
+
+_LONGEST_COMMENTS = 300_000
+"""Characters of all columns' comments in one CREATE TABLE: a statement stays below a megabyte
+(https://docs.snowflake.com/en/user-guide/query-size-limits)."""
 
 
 def column_definition(column: StagedColumn) -> str:
@@ -47,12 +54,26 @@ def column_definition(column: StagedColumn) -> str:
 def table_definition(staged: StagedTable) -> str:
     """What follows CREATE TABLE and its name. Snowflake keeps the key as information for those who read the catalog, and
     does not enforce it (https://docs.snowflake.com/en/sql-reference/constraints-overview); the other keys are told when all
-    tables are there (`keys`).
+    tables are there (`keys`). Comments that are too long together come later (`later_comments`).
     """
-    parts = [column_definition(column) for column in staged.columns]
+    columns = staged.columns
+    if _comments_come_later(staged):
+        columns = tuple(column.model_copy(update={"comment": None}) for column in columns)
+    parts = [column_definition(column) for column in columns]
     parts += _primary_key(staged)
     comment = f" COMMENT = {literal(staged.comment)}" if staged.comment else ""
     return f"({', '.join(parts)}){comment}"
+
+
+def later_comments(table: str, staged: StagedTable) -> Iterator[str]:
+    """Statements for the comments of a new table's columns, by its quoted name, that its definition left out."""
+    for column in staged.columns if _comments_come_later(staged) else ():
+        if column.comment:
+            yield f"COMMENT ON COLUMN {table}.{identifier(column.name)} IS {literal(column.comment)}"
+
+
+def _comments_come_later(staged: StagedTable) -> bool:
+    return sum(len(column.comment or "") for column in staged.columns) > _LONGEST_COMMENTS
 
 
 def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Alteration | None:
@@ -61,10 +82,13 @@ def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Al
     kept = [column for column in found.columns if column.name in needed]
     if [column.name for column in kept] != needed[: len(kept)]:
         return None
-    before, after = [], []
+    before: list[str] = []
+    undo: list[str] = []
+    after: list[str] = []
     another_key = keys_differ(found, wanted)
-    if another_key and primary(found):
+    for key in primary(found) if another_key else ():
         before.append("DROP PRIMARY KEY")
+        undo.append(f"ADD PRIMARY KEY ({', '.join(map(identifier, key.columns))})")
     for have, want in zip(kept, wanted.columns, strict=False):
         name = identifier(have.name)
         if not same_type(have, want):
@@ -74,25 +98,27 @@ def alteration(found: TableShape, wanted: TableShape, staged: StagedTable) -> Al
         if defaults_differ(have, want, found.ddl):
             if want.default:
                 return None
-            before.append(f"ALTER COLUMN {name} DROP DEFAULT")
+            after.append(f"ALTER COLUMN {name} DROP DEFAULT")
         if have.not_null and not want.not_null:
             before.append(f"ALTER COLUMN {name} DROP NOT NULL")
+            undo.append(f"ALTER COLUMN {name} SET NOT NULL")
         elif want.not_null and not have.not_null:
             after.append(f"ALTER COLUMN {name} SET NOT NULL")
     for column in staged.columns[len(kept) :]:
         if _default(column):
             return None
         before.append(f"ADD COLUMN {column_definition(column.model_copy(update={'not_null': False}))}")
+        undo.append(f"DROP COLUMN {identifier(column.name)}")
         if column.not_null:
             after.append(f"ALTER COLUMN {identifier(column.name)} SET NOT NULL")
     gone = tuple(column.name for column in found.columns if column.name not in needed)
-    before += [
-        f"ALTER COLUMN {identifier(c.name)} DROP NOT NULL" for c in found.columns if c.name in gone and c.not_null
-    ]
+    required = [identifier(c.name) for c in found.columns if c.name in gone and c.not_null]
+    before += [f"ALTER COLUMN {name} DROP NOT NULL" for name in required]
+    undo += [f"ALTER COLUMN {name} SET NOT NULL" for name in required]
     after += [f"DROP COLUMN {identifier(name)}" for name in gone]
     if another_key:
         after += [f"ADD {key}" for key in _primary_key(staged)]
-    return Alteration(tuple(before), tuple(after), gone)
+    return Alteration(tuple(before), tuple(reversed(undo)), tuple(after), gone)
 
 
 def _primary_key(staged: StagedTable) -> list[str]:

@@ -78,7 +78,8 @@ def tell(
             names.append(each.name)
     for table, names in touched.items():
         record.constrain(session, table, names)
-        record.settle(session, table)
+    if touched:
+        record.settle(session, touched.keys())
     return refused
 
 

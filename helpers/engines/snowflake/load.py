@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
@@ -19,18 +20,18 @@ from helpers.engines.loading import Loader, Standing, TableLoad, There, counts, 
 from helpers.engines.shapes import TableShape, difference
 from helpers.engines.snowflake import copying, keys, owner, records
 from helpers.engines.snowflake import definition as definitions
-from helpers.engines.snowflake.catalog import TABLE, Present, read_present, read_tables
+from helpers.engines.snowflake.catalog import TABLE, Present, created, read_present, read_tables
 from helpers.engines.snowflake.definition import Alteration
 from helpers.engines.snowflake.owner import successor
-from helpers.engines.snowflake.records import Made, Record, beside
-from helpers.errors import UsageError
+from helpers.engines.snowflake.records import Made, Record, affected, beside
+from helpers.errors import MigrationError, UsageError
 from helpers.model.catalog import ForeignKey
 from helpers.model.keys import Told
 from helpers.model.manifest import StagedTable
 from helpers.model.places import TargetTable
 from helpers.platforms import snowflake
 from helpers.platforms.s3 import Bucket
-from helpers.platforms.snowflake import Session, identifier
+from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.settings import Snowflake
 
 _AS_BEFORE = "the table is as it was before; check that nobody else writes to it, then run the same command again"
@@ -72,6 +73,9 @@ class SnowflakeLoader(Loader):
         self._present: dict[TargetTable, Present] = {}
         self._recorded: dict[TargetTable, Made] = {}
         self._written: set[TargetTable] = set()
+        self._unfinished: set[TargetTable] = set()
+        self._landing = beside(target, "landing")
+        self._database_is_there = False
 
     def look(self, chosen: Sequence[StagedTable]) -> There:
         session, target = self._session, self._target
@@ -94,7 +98,7 @@ class SnowflakeLoader(Loader):
             for table, shape in shapes.items() if table not in {*foreign, *views}
         }  # fmt: skip
         try:
-            copying.stage_statement("", self.bucket, target)
+            copying.stage_statement('""', self.bucket, target)
         except UsageError as error:
             self.refused.append(error)
         return There(tables, refusals, {table: what for table, what in foreign.items() if table not in views})
@@ -111,7 +115,7 @@ class SnowflakeLoader(Loader):
         if alteration and not alteration.gone:
             return replace(altered, details=replace(details, alteration=alteration))
         made = self._recorded.get(target)
-        own_keys = owner.keys(found, made.constraints if made else ())
+        own_keys = owner.keys(self._target, found, made.constraints if made else ())
         on_it = (*owner.attached(self._session, self._target, target), *own_keys)
         gone = {column.name for column in found.columns if wanted.column(column.name) is None}
         if alteration:
@@ -134,71 +138,157 @@ class SnowflakeLoader(Loader):
         return {table: table in self._written for table in stale}
 
     def begin(self, export: str, load_id: str, tables: Sequence[TableLoad]) -> None:
-        target = self._target
-        stage = f"migration_{export}"
-        creating = copying.stage_statement(stage, self.bucket, target)
-        there = records.schemas(self._session, target)
-        for sql in (
-            *([f"CREATE DATABASE IF NOT EXISTS {identifier(target.database)}"] if there is None else []),
-            # Where an administrator made the schemas, the role may not even say IF NOT EXISTS.
-            *(
-                f"CREATE SCHEMA IF NOT EXISTS {identifier(target.database, schema)}"
-                for schema in dict.fromkeys(
-                    [*(table.target.schema for table in tables), target.schema_ + records.SCHEMA_SUFFIX]
-                )
-                if schema not in (there or ())
-            ),
-            *records.prepare(target),
-            f"USE SCHEMA {beside(target)}",
-        ):
-            self._session.execute(sql, doing="create the database and its schemas")
-        self._stage, self._load_id = stage, load_id
+        session, target = self._session, self._target
+        self._stage = copying.stage_statement(beside(target, f"migration_{export}"), self.bucket, target)
+        self._prepare([table.target.schema for table in tables])
+        self._stage_name, self._load_id = beside(target, f"migration_{export}"), load_id
         self._record = Record(target, export, load_id, str(self.bucket.location))
         self._read_records([table.target for table in tables])
-        self._session.execute(creating, doing="create the external stage")
+        session.execute(self._stage, doing="create the external stage")
         for table in tables:
+            # Of a load that was broken off: planning has seen that they are ours.
+            if table.target in self._unfinished:
+                session.execute(f"DROP TABLE {self._full(table.target)}", doing=f"drop {table.target}")
             if (left := successor(table.target)) in self._present:
-                # Of a load that was broken off; planning has seen that it is ours.
-                self._session.execute(f"DROP TABLE {self._full(left)}", doing=f"drop {left}")
-                self._record.forget(self._session, left)
+                session.execute(f"DROP TABLE {self._full(left)}", doing=f"drop {left}")
+                self._record.forget(session, left)
+
+    def _prepare(self, schemas: Sequence[str]) -> None:
+        """Makes what is not there: a role may lack the right to create what exists, and IF NOT EXISTS needs it all the same
+        (https://docs.snowflake.com/en/sql-reference/sql/create-schema).
+        """
+        session, target, doing = self._session, self._target, "create the database and its schemas"
+        there = records.schemas(session, target)
+        if there is None:
+            session.execute(f"CREATE DATABASE {identifier(target.database)}", doing=doing)
+        for schema in dict.fromkeys([*schemas, target.schema_ + records.SCHEMA_SUFFIX]):
+            if schema not in (there or ()):
+                session.execute(f"CREATE SCHEMA {identifier(target.database, schema)}", doing=doing)
+        for sql in records.prepare(session, target):
+            session.execute(sql, doing="create the table of the loads")
+
+    @contextmanager
+    def another(self) -> Iterator[SnowflakeLoader]:
+        with snowflake.connect(self._target) as session:
+            session.execute(self._stage, doing="create the external stage")
+            other = copy(self)
+            other._session = session
+            yield other
+
+    def interrupt(self, others: Sequence[Loader]) -> None:
+        for other in others:
+            if isinstance(other, SnowflakeLoader):
+                # https://docs.snowflake.com/en/sql-reference/functions/system_cancel_all_queries
+                with suppress(MigrationError):
+                    asked = f"SELECT SYSTEM$CANCEL_ALL_QUERIES({other._session.id})"
+                    self._session.execute(asked, doing="end what runs")
 
     def holds(self, table: TargetTable, rows: int) -> bool:
-        return records.holds(self._session, self._target, table, rows, self._load_id, self._recorded, self._present)
+        return table in self.held({table: rows})
+
+    def held(self, tables: Mapping[TargetTable, int]) -> set[TargetTable]:
+        return records.held(self._session, self._target, tables, self._load_id, self._recorded, self._present)
 
     def load_table(self, table: TableLoad) -> None:
-        """Rows go to a temporary table, then to the final one, or to a new one that takes its place when it is whole."""
-        session, staged, doing = self._session, table.staged, f"load {table.staged}"
-        details = table.details or Details(definitions.table_definition(staged))
-        final = self._full(table.target)
-        landing = beside(self._target, f"landing_{table.target.name}")
-        session.execute(copying.landing_statement(landing, staged), doing=doing)
-        for sql in copying.copy_statements(landing, self._stage, staged):
-            session.execute(sql, doing=doing)
-        (counted,) = session.execute(f"SELECT {counts(staged, identifier)} FROM {landing}", doing=doing)
-        require_staged(staged, counted, on="Snowflake", where="COPY read", next_step=_AS_BEFORE)
+        """Rows go to a temporary table, are counted and cast there, and then go to the final table in one transaction.
+
+        Every statement that defines something commits what is open
+        (https://docs.snowflake.com/en/sql-reference/transactions#ddl), so none stands in that transaction.
+        """
+        self._land(table.staged)
         if table.written:
             self._keep_a_copy(table.target)
-        into, created = self._new_table(table, details) if details.definition else (final, details.made or 0)
-        for clause in details.alteration.before:
-            session.execute(f"ALTER TABLE {final} {clause}", doing=f"alter {staged.name}")
-        with session.transaction(doing=doing):
-            session.execute(copying.insert_statement(into, landing, staged), doing=doing)
-            (count,) = session.execute(f"SELECT COUNT(*) AS N FROM {into}", doing=doing)
-            if int(count["N"]) != staged.rows:
-                raise miscounted(staged, "Snowflake", "the final table holds", int(count["N"]), _AS_BEFORE)
-            if not details.definition:
-                self._write_record(table, created)
-        if details.definition:
-            self._put_in_place(table, details, into, created)
-        for clause in details.alteration.after:
-            session.execute(f"ALTER TABLE {final} {clause}", doing=f"alter {staged.name}")
-        session.execute(f"DROP TABLE IF EXISTS {landing}", doing=doing)
+        details = table.details or Details()
+        match table.way:
+            case "create":
+                self._create(table)
+            case "replace":
+                self._replace(table, details)
+            case _:
+                self._refill(table, details)
+        self._session.execute(f"DROP TABLE {self._landing}", doing=f"load {table.staged}")
         self.keep_table(table)
-        self._record.settle(session, table.target)
 
     def keep_table(self, table: TableLoad) -> None:
         for statement in table.details.comments if table.details else ():
             self._session.execute(statement, doing=f"comment on {table.target.name}")
+
+    def settle(self, tables: Collection[TargetTable]) -> None:
+        if tables:
+            self._record.settle(self._session, tables)
+
+    def _land(self, staged: StagedTable) -> None:
+        session, doing = self._session, f"load {staged}"
+        session.execute(copying.landing_statement(self._landing, staged), doing=doing)
+        for sql in copying.copy_statements(self._landing, self._stage_name, staged):
+            session.execute(sql, doing=doing)
+        (counted,) = session.execute(f"SELECT {counts(staged, copying.cast)} FROM {self._landing}", doing=doing)
+        require_staged(staged, counted, on="Snowflake", where="COPY read", next_step=_AS_BEFORE)
+
+    def _create(self, table: TableLoad) -> None:
+        """A new table is made where it stays: future grants of its schema apply to what is created there, and not to what is
+        renamed (https://docs.snowflake.com/en/sql-reference/sql/grant-privilege). Until it is recorded its comment says what it is.
+        """
+        session, staged, final = self._session, table.staged, self._full(table.target)
+        doing = f"create the table for {staged}"
+        marked = staged.model_copy(update={"comment": f"{owner.UNFINISHED}{self._load_id}"})
+        session.execute(f"CREATE TABLE {final} {definitions.table_definition(marked)}", doing=doing)
+        try:
+            made = created(session, self._target.database, table.target)
+            self._fill(final, table, lambda: self._write_record(table, made))
+        except BaseException:
+            with suppress(MigrationError):
+                session.execute(f"DROP TABLE {final}", doing=f"drop the table for {staged}, which got no rows")
+            raise
+        said = f"COMMENT ON TABLE {final} IS {literal(staged.comment or '')}"
+        for statement in (said, *definitions.later_comments(final, staged)):
+            session.execute(statement, doing=f"comment on {table.target.name}")
+
+    def _refill(self, table: TableLoad, details: Details) -> None:
+        session, final, doing = self._session, self._full(table.target), f"alter {table.staged.name}"
+        alteration = details.alteration
+        for clause in alteration.before:
+            session.execute(f"ALTER TABLE {final} {clause}", doing=doing)
+        try:
+            self._fill(final, table, lambda: self._write_record(table, details.made or 0))
+        except BaseException:
+            for clause in alteration.undo:
+                with suppress(MigrationError):
+                    session.execute(f"ALTER TABLE {final} {clause}", doing=doing)
+            raise
+        for clause in alteration.after:
+            session.execute(f"ALTER TABLE {final} {clause}", doing=doing)
+
+    def _replace(self, table: TableLoad, details: Details) -> None:
+        """Another table is filled beside the target's schema, gets what the owner put on the present one, and takes its name."""
+        session, staged, target = self._session, table.staged, self._target
+        doing, waiting = f"load {staged}", successor(table.target)
+        beside_it = TargetTable(target.schema_ + records.SCHEMA_SUFFIX, waiting.name)
+        final, new, place = (self._full(each) for each in (table.target, beside_it, waiting))
+        session.execute(f"CREATE OR REPLACE TABLE {new} {details.definition}", doing=f"create the table for {staged}")
+        made = created(session, target.database, beside_it)
+        # Recorded as ours before it goes where the others are.
+        self._record.write(session, waiting, 0, known=waiting in self._recorded, created=made)
+        self._fill(new, table, None)
+        for statement in definitions.later_comments(new, staged):
+            session.execute(statement, doing=f"comment on {table.target.name}")
+        for clause in details.carried:
+            session.execute(clause.replace("{table}", new, 1), doing=f"keep what its owner put on {staged.name}")
+        session.execute(f"ALTER TABLE {new} RENAME TO {place}", doing=doing)
+        session.execute(f"ALTER TABLE {place} SWAP WITH {final}", doing=doing)
+        session.execute(f"DROP TABLE {place}", doing=doing)
+        with session.transaction(doing=doing):
+            self._write_record(table, made)
+            self._record.forget(session, waiting)
+
+    def _fill(self, into: str, table: TableLoad, recording: Callable[[], None] | None) -> None:
+        session, staged, doing = self._session, table.staged, f"load {table.staged}"
+        with session.transaction(doing=doing):
+            sql = copying.insert_statement(into, self._landing, staged)
+            if (rows := affected(session.execute(sql, doing=doing))) != staged.rows:
+                raise miscounted(staged, "Snowflake", "the final table got", rows, _AS_BEFORE)
+            if recording:
+                recording()
 
     def tell_keys(self, told: Sequence[Told], tables: Collection[TargetTable]) -> dict[str, str]:
         self._read_records(tables)
@@ -224,7 +314,7 @@ class SnowflakeLoader(Loader):
 
     def finish(self, tables: Collection[TargetTable], dropped: Collection[TargetTable], rows: int) -> None:
         with self._session.transaction(doing="record the load"):
-            self._record.write(self._session, records.WHOLE, rows)
+            self._record.write(self._session, records.WHOLE, rows, known=records.WHOLE in self._recorded)
 
     def last_load(self, export: str) -> str | None:
         self._read_records()
@@ -239,10 +329,13 @@ class SnowflakeLoader(Loader):
     def _read_records(self, wanted: Iterable[TargetTable] = ()) -> None:
         """What is recorded, and what lies in every schema that has such tables or is to have one."""
         session, target = self._session, self._target
-        if records.has_database(session, target):
+        self._database_is_there = self._database_is_there or records.has_database(session, target)
+        if self._database_is_there:
             self._recorded = records.read(session, target)
             schemas = {table.schema for table in (*wanted, *self._recorded) if table != records.WHOLE}
-            self._present = read_present(session, target.database, {target.schema_, *schemas})
+            found = read_present(session, target.database, {target.schema_, *schemas})
+            self._unfinished = owner.unfinished(found, self._recorded)
+            self._present = {table: each for table, each in found.items() if table not in self._unfinished}
 
     def _full(self, table: TargetTable) -> str:
         return identifier(self._target.database, *table)
@@ -250,37 +343,11 @@ class SnowflakeLoader(Loader):
     def _kept(self, table: TargetTable) -> str:
         return f"a copy is kept in {beside(self._target)}" if table in self._written else ""
 
-    def _new_table(self, table: TableLoad, details: Details) -> tuple[str, int]:
-        """An empty table beside the target's schema, recorded as ours before it goes there: its name and time of creation."""
-        target, schema = self._target, self._target.schema_ + records.SCHEMA_SUFFIX
-        at = TargetTable(schema, successor(table.target).name)
-        new, doing = self._full(at), f"create the table for {table.staged}"
-        self._session.execute(f"CREATE OR REPLACE TABLE {new} {details.definition}", doing=doing)
-        created = read_present(self._session, target.database, [schema])[at].created
-        self._record.write(self._session, successor(table.target), 0, created=created)
-        return new, created
-
-    def _put_in_place(self, table: TableLoad, details: Details, new: str, created: int) -> None:
-        session, staged, doing = self._session, table.staged, f"load {table.staged}"
-        final, waiting = self._full(table.target), successor(table.target)
-        for clause in details.carried:
-            session.execute(clause.replace("{table}", new, 1), doing=f"keep what its owner put on {staged.name}")
-        if details.made is None:
-            session.execute(f"ALTER TABLE {new} RENAME TO {final}", doing=doing)
-        else:
-            full = self._full(waiting)
-            session.execute(f"ALTER TABLE {new} RENAME TO {full}", doing=doing)
-            session.execute(f"ALTER TABLE {full} SWAP WITH {final}", doing=doing)
-            session.execute(f"DROP TABLE {full}", doing=doing)
-        with session.transaction(doing=doing):
-            self._write_record(table, created)
-            self._record.forget(session, waiting)
-
     def _write_record(self, table: TableLoad, created: int) -> None:
         said = json.dumps(dict(table.source_comments), ensure_ascii=False)
         former = self._recorded.get(table.target)
         self._record.write(
-            self._session, table.target, table.staged.rows, created=created, comments=said,
+            self._session, table.target, table.staged.rows, known=former is not None, created=created, comments=said,
             constraints=former.constraints if former else (),
         )  # fmt: skip
 

@@ -99,6 +99,18 @@ def foreign(
     return found
 
 
+UNFINISHED = "being loaded, without its rows yet: the load "
+"""How the comment of a new table begins until its rows are there and it is recorded; the load's id follows."""
+
+
+def unfinished(present: Mapping[TargetTable, Present], recorded: Mapping[TargetTable, Made]) -> set[TargetTable]:
+    """Tables that a load of ours had made and not recorded when it was broken off; they have no rows."""
+    return {
+        table for table, there in present.items()
+        if there.comment.startswith(UNFINISHED) and not ((made := recorded.get(table)) and made.created == there.created)
+    }  # fmt: skip
+
+
 def successor(table: TargetTable) -> TargetTable:
     """What the table that takes another's place is called, for a moment, beside it."""
     return table.renamed(table.name + NEW_SUFFIX)
@@ -110,10 +122,13 @@ def attached(session: Session, target: Snowflake, table: TargetTable) -> tuple[A
     Raises:
         TargetRefused: the target does not say.
     """
-    return (*_grants(session, target, table), *_policies(session, target, table), *_tags(session, target, table))
+    return tuple(
+        one for of_a_kind in (_grants, _policies, _tags, _properties, _parameters, _dependents)
+        for one in of_a_kind(session, target, table)
+    )  # fmt: skip
 
 
-def keys(found: TableShape, ours: Sequence[str]) -> Iterator[Attached]:
+def keys(target: Snowflake, found: TableShape, ours: Sequence[str]) -> Iterator[Attached]:
     """The keys that the owner has told Snowflake of: those beside the primary one that no load made."""
     told: list[AnyKey] = [key for key in found.keys or () if not key.primary]
     for key in [*told, *(found.foreign_keys or ())]:
@@ -123,7 +138,8 @@ def keys(found: TableShape, ours: Sequence[str]) -> Iterator[Attached]:
         clause = f"ALTER TABLE {{table}} ADD UNIQUE ({listed})"
         if isinstance(key, ForeignKey):
             referenced = ", ".join(map(identifier, key.referenced))
-            clause = f"ALTER TABLE {{table}} ADD FOREIGN KEY ({listed}) REFERENCES {identifier(key.schema, key.table)} ({referenced})"
+            other = identifier(target.database, key.schema, key.table)
+            clause = f"ALTER TABLE {{table}} ADD FOREIGN KEY ({listed}) REFERENCES {other} ({referenced})"
         yield Attached(f"the key {key.name}", key.columns, clause)
 
 
@@ -137,7 +153,7 @@ def refuse_lost(target: Snowflake, table: TargetTable, why: str, lost: list[Atta
         why=f"{why}, for which {'the column goes or ' if any(a.columns for a in lost) else ''}another table takes its place; this "
         f"cannot be carried: {'; '.join(a.what for a in lost)}",
         next_step="nothing was changed. Have its owner remove it (ALTER TABLE … UNSET MASKING POLICY, DROP ROW ACCESS POLICY, UNSET "
-        "TAG), runs the load, and puts it on again in the form that the new definition needs",
+        "TAG, DROP SEARCH OPTIMIZATION; DROP STREAM), run the load, and put it on again in the form that the new definition needs",
     )
 
 
@@ -192,6 +208,61 @@ def _tags(session: Session, target: Snowflake, table: TargetTable) -> Iterator[A
             of_column = "".join(f"ALTER COLUMN {identifier(column)} " for column in columns)
             clause = f"ALTER TABLE {{table}} {of_column}SET TAG {tag} = {literal(row['TAG_VALUE'])}"
             yield Attached(f"the tag {tag}{f' on {columns[0]}' if columns else ''}", columns, clause)
+
+
+def _properties(session: Session, target: Snowflake, table: TargetTable) -> Iterator[Attached]:
+    """https://docs.snowflake.com/en/sql-reference/sql/show-tables"""
+    schema = identifier(target.database, table.schema)
+    for row in _ask(session, f"SHOW TABLES IN SCHEMA {schema} STARTS WITH {literal(table.name)}", table):
+        if row["name"] != table.name:
+            continue
+        if by := str(row.get("cluster_by") or ""):
+            clause = f"ALTER TABLE {{table}} CLUSTER BY {by.removeprefix('LINEAR')}"
+            named = tuple(part.replace('""', '"') for part in re.findall(r'"((?:[^"]|"")+)"', by))
+            yield Attached(f"the clustering by {by}", named, clause)
+        for name in ("CHANGE_TRACKING", "ENABLE_SCHEMA_EVOLUTION"):
+            if str(row.get(name.lower()) or "").upper() in ("ON", "Y", "TRUE"):
+                yield Attached(f"{name} = TRUE", (), f"ALTER TABLE {{table}} SET {name} = TRUE")
+        if str(row.get("search_optimization") or "").upper() == "ON":
+            yield Attached("the search optimization", (), "")
+
+
+def _parameters(session: Session, target: Snowflake, table: TargetTable) -> Iterator[Attached]:
+    """Those that are set on the table itself, such as the days of its history
+    (https://docs.snowflake.com/en/sql-reference/sql/show-parameters).
+    """
+    for row in _ask(session, f"SHOW PARAMETERS IN TABLE {_full(target, table)}", table):
+        if str(row["level"]).upper() == "TABLE":
+            name, value = str(row["key"]), str(row["value"])
+            said = value if re.fullmatch(r"-?\d+|true|false", value, re.IGNORECASE) else literal(value)
+            yield Attached(f"{name} = {value}", (), f"ALTER TABLE {{table}} SET {name} = {said}")
+
+
+def _dependents(session: Session, target: Snowflake, table: TargetTable) -> Iterator[Attached]:
+    """What reads the table by itself and not by its name, or would have to be made again: it goes with the former table
+    (https://docs.snowflake.com/en/user-guide/streams-intro#data-retention-period-and-staleness,
+    …/views-materialized#how-materialized-views-are-affected-by-changes-to-base-tables, …/dynamic-tables-refresh).
+    """
+    place = (target.database, *table)
+
+    def is_it(named: str) -> bool:
+        return named in (".".join(place), identifier(*place))
+
+    for row in _ask(session, "SHOW STREAMS IN ACCOUNT", table):
+        if any(
+            is_it(named.strip()) for named in (str(row["table_name"]), *str(row.get("base_tables") or "").split(","))
+        ):
+            yield Attached(f"the stream {_shown(row)}", (), "")
+    for row in _ask(session, "SHOW MATERIALIZED VIEWS IN ACCOUNT", table):
+        if tuple(row[f"source_{part}_name"] for part in ("database", "schema", "table")) == place:
+            yield Attached(f"the materialized view {_shown(row)}", (), "")
+    for row in _ask(session, "SHOW DYNAMIC TABLES IN ACCOUNT", table):
+        if re.search(rf"(?<![\w$]){re.escape(table.name)}(?![\w$])", str(row["text"])):
+            yield Attached(f"the dynamic table {_shown(row)}, whose query names it", (), "")
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    return f"{row['database_name']}.{row['schema_name']}.{row['name']}"
 
 
 def _ask(session: Session, sql: str, table: TargetTable) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ was renamed or swapped keeps its own (https://docs.snowflake.com/en/sql-referenc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from helpers.engines.snowflake.catalog import Present, read_present
 from helpers.errors import TargetRefused
@@ -34,6 +35,9 @@ _COLUMNS = {
 _SINCE = {"CONSTRAINTS", "TABLE_SCHEMA"}
 """Columns that a table of records made by an earlier version lacks; it gets them when a load begins. Without a schema, a record
 is of the target's own."""
+
+_LONGEST_TEXT = 200_000
+"""Characters of one text within a statement; quoting may double them."""
 
 _NAMES_A_QUERY = 200
 """Tables that are asked about in one statement; Snowflake's advice is to keep a statement below a megabyte."""
@@ -73,18 +77,39 @@ class Record:
     stage: str
 
     def write(
-        self, session: Session, table: TargetTable, rows: int, *, created: int = 0, comments: str = "{}",
+        self, session: Session, table: TargetTable, rows: int, *, known: bool, created: int = 0, comments: str = "{}",
         constraints: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """Says that the table is ours and its rows are of this load; call it in the transaction that writes them."""
-        self.forget(session, table)
-        columns = "TABLE_SCHEMA, TABLE_NAME, LOAD_ID, EXPORT, STAGE, ROW_COUNT, CREATED, COMMENTS, CONSTRAINTS"
-        made = json.dumps(list(constraints))
-        session.execute(
-            f"INSERT INTO {place(self.target)} ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            [*table, self.load_id, self.export, self.stage, rows, created, comments, made],
-            doing="record the load",
-        )
+        """Says that the table is ours and its rows are of this load; call it last in the transaction that writes them.
+
+        Other tables' transactions wait for one that has changed the records, so nothing that takes long may follow.
+
+        Args:
+            session: of the transaction.
+            table: whose record it is.
+            rows: that it has.
+            known: whether a record of it was read; one that is new is appended, which nobody waits for.
+            created: the table's time of creation, in milliseconds since 1970.
+            comments: of the source, as JSON by column.
+            constraints: names of those that loads made.
+        """
+        first, *rest = _pieces(comments)
+        values = [self.load_id, self.export, self.stage, rows, created, first, json.dumps(list(constraints))]
+        named = ("LOAD_ID", "EXPORT", "STAGE", "ROW_COUNT", "CREATED", "COMMENTS", "CONSTRAINTS")
+        doing = "record the load"
+        found = 0
+        if known:
+            said = ", ".join(f"{name} = %s" for name in named)
+            changed = f"UPDATE {place(self.target)} SET {said}, TABLE_SCHEMA = %s, CHANGED = NULL WHERE {_IS}"
+            found = affected(session.execute(changed, [*values, table.schema, *self._key(table)], doing=doing))
+        if not found:
+            columns, marks = ", ".join(("TABLE_SCHEMA", "TABLE_NAME", *named)), ", ".join(["%s"] * (2 + len(named)))
+            session.execute(
+                f"INSERT INTO {place(self.target)} ({columns}) VALUES ({marks})", [*table, *values], doing=doing
+            )
+        for piece in rest:
+            more = f"UPDATE {place(self.target)} SET COMMENTS = COMMENTS || %s WHERE {_IS}"
+            session.execute(more, [piece, *self._key(table)], doing=doing)
 
     def constrain(self, session: Session, table: TargetTable, constraints: Sequence[str]) -> None:
         """Says which constraints of a table loads made; call it before they are made, and again when some are gone."""
@@ -94,14 +119,19 @@ class Record:
             doing="record the load",
         )
 
-    def settle(self, session: Session, table: TargetTable) -> None:
-        """Says that the table is now as this load leaves it; call it when nothing of it is to be changed any more."""
-        token = changes(session, self.target, [table])[table]
-        session.execute(
-            f"UPDATE {place(self.target)} SET CHANGED = %s WHERE {_IS}",
-            [token, *self._key(table)],
-            doing="record the load",
-        )
+    def settle(self, session: Session, tables: Collection[TargetTable]) -> None:
+        """Says that tables are now as this load leaves them; call it when nothing of them is to be changed any more."""
+        tokens = list(changes(session, self.target, tables).items())
+        for start in range(0, len(tokens), _NAMES_A_QUERY):
+            some = tokens[start : start + _NAMES_A_QUERY]
+            values = [value for table, token in some for value in (*self._key(table), token)]
+            keys = [value for table, _ in some for value in self._key(table)]
+            session.execute(
+                f"UPDATE {place(self.target)} SET CHANGED = CASE {' '.join(f'WHEN {_IS} THEN %s' for _ in some)} END "
+                f"WHERE {' OR '.join(f'({_IS})' for _ in some)}",
+                [*values, *keys],
+                doing="record the load",
+            )
 
     def forget(self, session: Session, table: TargetTable) -> None:
         """Says of no load that it holds the table's rows."""
@@ -112,16 +142,27 @@ class Record:
         return [table.name, table.schema, "Y" if own else "N"]
 
 
+def affected(rows: Sequence[Mapping[str, Any]]) -> int:
+    """How many rows a statement inserted or updated, as its answer's first column says
+    (https://docs.snowflake.com/en/sql-reference/sql/update#examples)."""
+    return int(next(iter(rows[0].values())))
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[start : start + _LONGEST_TEXT] for start in range(0, len(text), _LONGEST_TEXT)] or [""]
+
+
 _IS = "TABLE_NAME = %s AND (TABLE_SCHEMA = %s OR TABLE_SCHEMA IS NULL AND %s = 'Y')"
 
 
-def prepare(target: Snowflake) -> list[str]:
-    """Statements that make the table of records, in its schema, where there is none."""
-    columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
-    return [
-        f"CREATE TABLE IF NOT EXISTS {place(target)} ({columns})",
-        *(f"ALTER TABLE {place(target)} ADD COLUMN IF NOT EXISTS {name} {_COLUMNS[name]}" for name in sorted(_SINCE)),
-    ]
+def prepare(session: Session, target: Snowflake) -> Iterator[str]:
+    """Statements that make the table of records, in its schema, where there is none or an older one."""
+    there = _known(session, target)
+    if not there:
+        yield f"CREATE TABLE {place(target)} ({', '.join(f'{name} {kind}' for name, kind in _COLUMNS.items())})"
+        return
+    for name in sorted(_COLUMNS.keys() - there):
+        yield f"ALTER TABLE {place(target)} ADD COLUMN {name} {_COLUMNS[name]}"
 
 
 def beside(target: Snowflake, *name: str) -> str:
@@ -195,23 +236,31 @@ def changes(session: Session, target: Snowflake, tables: Iterable[TargetTable]) 
     return found
 
 
-def holds(
+def held(
     session: Session,
     target: Snowflake,
-    table: TargetTable,
-    rows: int,
+    wanted: Mapping[TargetTable, int],
     load_id: str,
     recorded: Mapping[TargetTable, Made],
     present: Mapping[TargetTable, Present],
-) -> bool:
-    """Whether a table is the one that a load made, with all of the load's rows and nobody else's since."""
-    made, there = recorded.get(table), present.get(table)
-    if made is None or there is None or (made.load_id, made.rows, made.created) != (load_id, rows, there.created):
-        return False
-    if made.changed is not None and made.changed != changes(session, target, [table])[table]:
-        return False
-    (row,) = session.execute(f"SELECT COUNT(*) AS N FROM {identifier(target.database, *table)}", doing=f"count {table}")
-    return int(row["N"]) == rows
+) -> set[TargetTable]:
+    """Those tables, of some with the rows that each should have, that a load made and that hold all of its rows and nobody else's."""
+    likely = {
+        table: made.changed for table, rows in wanted.items()
+        if (made := recorded.get(table)) and (there := present.get(table))
+        and (made.load_id, made.rows, made.created) == (load_id, rows, there.created)
+    }  # fmt: skip
+    now = changes(session, target, [table for table, changed in likely.items() if changed is not None])
+    unchanged = sorted(table for table, changed in likely.items() if now.get(table) == changed)
+    found = set()
+    for start in range(0, len(unchanged), _NAMES_A_QUERY):
+        some = unchanged[start : start + _NAMES_A_QUERY]
+        asked = (
+            f"(SELECT COUNT(*) FROM {identifier(target.database, *table)}) AS N{n}" for n, table in enumerate(some)
+        )
+        (row,) = session.execute(f"SELECT {', '.join(asked)}", doing="count the tables' rows")
+        found |= {table for n, table in enumerate(some) if int(row[f"N{n}"]) == wanted[table]}
+    return found
 
 
 def schemas(session: Session, target: Snowflake) -> set[str] | None:

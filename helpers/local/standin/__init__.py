@@ -7,10 +7,12 @@ whatever has to differ is in here, one small function a difference:
     logins.py       passwords, key pairs, access tokens, external OAuth, workload identity
     endings.py      sessions and connections that end before their time, on demand
     statements.py   which statement is answered how, and errors
+    cancelling.py   what one session ends that another runs
     alterations.py  ALTER TABLE of columns, RENAME to another schema, CLONE
     tables.py       CREATE, DROP, comments, keys
     databases.py    databases and schemas
     attached.py     grants, masking and row access policies, tags
+    dependents.py   streams, clustering and what else hangs on a table
     loading.py      COPY INTO and what it remembers of loaded files
     refusals.py     the value for which a COPY failed
     parquet_columns.py  what COPY makes of a file's columns

@@ -21,7 +21,9 @@ from sqlglot import exp
 from helpers.local.standin import (
     alterations,
     attached,
+    cancelling,
     databases,
+    dependents,
     effects,
     expressions,
     keys,
@@ -99,9 +101,13 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
         if (answer := logins.LOGINS.answer(command)) is not None:
             self._answer(exp.Command(this="ACCOUNT"), answer)
             return
-        if not session.failed and (answer := attached.answer(session, command)) is not None:
-            self._answer(attached.parsed(command), answer)
-            return
+        if not session.failed:
+            answer = attached.answer(session, command)
+            if answer is None:
+                answer = dependents.answer(session, command)
+            if answer is not None:
+                self._answer(attached.parsed(command), answer)
+                return
         if (said := parameters.alter_level(session, command)) is not None:
             session.end("COMMIT")
             self._answer(exp.Command(this="PARAMETERS"), status(said))
@@ -172,6 +178,8 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
                         notes.last_change(session, attached.named_table(session, call.expressions[0].name))
                     )
                 )
+            if call.name.upper() == "SYSTEM$CANCEL_ALL_QUERIES":
+                call.replace(exp.Literal.string(cancelling.cancel_all(call.expressions[0].name)))
         for call in list(named.find_all(exp.CurrentSession)):
             call.replace(exp.Literal.string(str(session_id(session))))
         for rows in list(named.find_all(exp.TableFromRows)):
