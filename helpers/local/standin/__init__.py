@@ -22,6 +22,8 @@ whatever has to differ is in here, one small function a difference:
     wire.py         how values travel
     expressions.py  functions and types
     effects.py      what a session's parameters do
+    locks.py        tables that a transaction keeps others away from
+    ambiguous.py    a MERGE or an UPDATE that could choose
     limits.py       what is refused for its size or its name
     errors.py       DuckDB's errors in the service's words
     information_schema.py, parameters.py, declared.py, stage.py, names.py  what those are made of

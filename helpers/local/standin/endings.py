@@ -23,6 +23,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from helpers.local.standin.locks import LOCKS
+
 EXPIRED = "390112"
 """The session's token has run out; the connector gets another by its master token, and the session goes on."""
 MASTER_EXPIRED = "390114"
@@ -106,9 +108,11 @@ class Endings:
         self.ended[token] = code
         if code != EXPIRED:
             session = self.sessions.pop(token)
+            session.ended = True
             session.duck.interrupt()
             with session.lock:
                 session.duck.close()  # with it go the transaction and the temporary tables
+            LOCKS.release(session)
             shutil.rmtree(self.results_of(session), ignore_errors=True)
 
     def results_of(self, session: Any) -> Path:

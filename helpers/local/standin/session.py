@@ -15,6 +15,7 @@ from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
 from helpers.local.standin import parameters
+from helpers.local.standin.locks import LOCKS
 from helpers.local.standin.names import Name, attached, first, identifier, path, text
 from helpers.local.standin.stage import Stage
 
@@ -55,6 +56,7 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         self.stages = shared_stages
         self.temporary: set[Name] = set()
         self.failed = False
+        self.ended = False
         self.lock = threading.RLock()
         duck.execute(
             "create temp table _loads(table_id varchar, file varchar, etag varchar, rows bigint, loaded_at timestamptz default now())"
@@ -117,6 +119,12 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         """COMMIT after a failed statement is refused: DuckDB would roll everything back and report success."""
         if not self._in_transaction:
             return
+        try:
+            self._end(how)
+        finally:
+            LOCKS.release(self)
+
+    def _end(self, how: str) -> None:
         failed, self.failed, self._in_transaction = self.failed, False, False
         if how == "COMMIT" and not failed:
             self.duck.commit()

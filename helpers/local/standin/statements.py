@@ -20,6 +20,7 @@ from sqlglot import exp
 
 from helpers.local.standin import (
     alterations,
+    ambiguous,
     attached,
     cancelling,
     databases,
@@ -29,6 +30,7 @@ from helpers.local.standin import (
     keys,
     limits,
     loading,
+    locks,
     logins,
     names,
     notes,
@@ -125,6 +127,7 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
         handler = next((handle for kind, handle in HANDLERS if isinstance(statement, kind)), None)
         if handler is not None:
             named = self._named(statement)
+            self._wait_for(named)
             answer = handler(session, named)
             if answer is not None:
                 self._answer(named, answer)
@@ -136,13 +139,22 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
             return
         super().execute(command, params, **kwargs)
 
+    def _wait_for(self, statement: Any) -> None:
+        """A table's definition is changed, and the table emptied or dropped, when no other transaction holds it."""
+        table = statement.find(exp.Table) if isinstance(statement, exp.Alter | exp.Drop | exp.TruncateTable) else None
+        if table is not None and table.name and self._conn.database and (table.db or self._conn.schema):
+            locks.LOCKS.take(self._conn, self._conn.qualified(table), keep=False)
+
     def _change(self, statement: exp.Expression, command: str, params: Any, kwargs: dict[str, Any]) -> None:
         """Rows are changed, and that they were is remembered, together; OVERWRITE empties the table first."""
         session, alone = self._conn, not self._conn._in_transaction
+        named = self._named(statement)
+        table = named.this.find(exp.Table)
+        if locks.locking(statement) and session.qualified(table) not in session.temporary:
+            locks.LOCKS.take(session, session.qualified(table))
         session.begin()
         try:
-            named = self._named(statement)
-            table = named.this.find(exp.Table)
+            ambiguous.refuse(session, named)
             if isinstance(statement, exp.Insert) and statement.args.get("overwrite"):
                 session.duck.execute(f"DELETE FROM {session.place(*session.qualified(table))}")
                 command = _OVERWRITE.sub("INSERT INTO", command, count=1)

@@ -9,6 +9,7 @@ from typing import Any
 import fakesnow.converter
 import pyarrow as pa
 import pyarrow.compute as pc
+from snowflake.connector.errors import ProgrammingError
 
 from helpers.local.standin import expressions
 from helpers.local.standin.declared import LONGEST_BINARY, LONGEST_TEXT
@@ -102,15 +103,30 @@ def _wire_array(column: Any, kind: str) -> Any:
         return column.cast(pa.time64("us")).cast(pa.int64())
     if kind == "fixed" and (pa.types.is_unsigned_integer(type_) or (pa.types.is_decimal(type_) and type_.scale == 0)):
         limits = pc.min_max(column)
+        _refuse_39_digits(limits, 0)
         low, high = limits["min"].as_py(), limits["max"].as_py()
         if low is None or (low >= SMALLEST_INT64 and high <= LARGEST_INT64):
             return column.cast(pa.int64())
         return column.cast(pa.decimal128(38, 0))
+    if kind == "fixed" and pa.types.is_decimal(type_) and type_.precision == 38:
+        _refuse_39_digits(pc.min_max(column), type_.scale)
     if pa.types.is_null(type_):
         return column.cast(pa.string())
     if kind == "variant" and not pa.types.is_string(type_):
         return column.cast(pa.string())
     return column
+
+
+def _refuse_39_digits(limits: Any, scale: int) -> None:
+    """A NUMBER has 38 digits; DuckDB's sums and products may have one more (…/sql-reference/data-types-numeric)."""
+    for value in (limits["min"].as_py(), limits["max"].as_py()):
+        # Counted, not computed: decimal's own arithmetic has 28 digits.
+        if value is not None and Decimal(value).adjusted() + scale >= 38:
+            raise ProgrammingError(
+                msg=f"Number out of representable range: type FIXED[SB16](38,{scale}){{nullable}}, value {value:.17g}",
+                errno=100046,
+                sqlstate="22003",
+            )
 
 
 def _zoned(column: Any) -> Any:
