@@ -11,7 +11,7 @@ from helpers.doctor.subject import Subject
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.errors import LoadError, MigrationError
 from helpers.finding import Finding, Severity, failed, note, stop, unchecked, warning
-from helpers.platforms import snowflake, snowflake_login
+from helpers.platforms import snowflake, snowflake_login, snowflake_parameters
 from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.settings import Compliance, Settings, Snowflake
 from helpers.settings.snowflake import METHODS
@@ -44,6 +44,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
             else:
                 yield from _rights(session, target, subject.schemas(target.schema_))
                 awake = yield from _warehouse(session, target)
+                yield from _collations(session, target, subject.schemas(target.schema_))
                 yield from _integration(session, settings)
     except MigrationError as error:
         yield failed("connection", error)
@@ -117,6 +118,15 @@ def _rights(session: Session, target: Snowflake, schemas: Sequence[str]) -> Iter
         yield stop(lack.right, f"{role} does not have it on {lack.on}", lack.cure, lack.needed)
     if not lacking:
         yield note("rights", f"{role} has what a load needs")
+
+
+def _collations(session: Session, target: Snowflake, schemas: Sequence[str]) -> Iterator[Finding]:
+    present = _schemas(session, target.database)
+    there = [schema for schema in schemas if schema in present]
+    for schema, found in snowflake_parameters.overridden(session.execute, identifier, target.database, there):
+        name = identifier(target.database, schema)
+        what = f"texts of new tables in {name} are compared by {found!r}, otherwise than in the source"
+        yield stop("DEFAULT_DDL_COLLATION", what, f"ALTER SCHEMA {name} UNSET DEFAULT_DDL_COLLATION (or of its database, or the account)", "none")  # fmt: skip
 
 
 def _held(session: Session, role: str) -> list[Mapping[str, Any]]:

@@ -201,6 +201,9 @@ class Snowflake(SnowflakeLogin, Server):
     """Without it, the user's default."""
     role: Annotated[str | None, example("MIGRATION_ROLE")] = None
     """Without it, the user's default."""
+    verify_role: Annotated[str | None, example("MIGRATION_AUDITOR")] = None
+    """Role as which tables are verified: one that masking, row access and other policies let see everything. Without it, `role`, and a
+    table that has such policies is refused."""
     storage_integration: Annotated[str | None, example("MIGRATION_S3")] = None
     """The integration by which Snowflake itself reads the stage."""
     parallel: int = Field(default=6, ge=1, le=16)
@@ -212,3 +215,8 @@ class Snowflake(SnowflakeLogin, Server):
     """Further keyword arguments of `snowflake.connector.connect`; a secret among them (`proxy_password`) is a reference, and what has a key of its own is refused."""
     connect_timeout_seconds: float = Field(default=60.0, ge=1)
     """Time within which a login must have succeeded, repetitions included."""
+
+    @property
+    def as_verifier(self) -> Snowflake:
+        """The same with the role that verification reads as."""
+        return self.model_copy(update={"role": self.verify_role}) if self.verify_role else self

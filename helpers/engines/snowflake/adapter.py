@@ -40,8 +40,8 @@ class Snowflake(Engine):
 
     def open(self, place: Place, stack: ExitStack) -> SnowflakeSide:
         options = place.settings.snowflake
-        session = stack.enter_context(snowflake.connect(options))
-        return SnowflakeSide(session, options.database, [plan.there for plan in place.tables])
+        session = stack.enter_context(snowflake.connect(options.as_verifier))
+        return SnowflakeSide(session, options.database, [plan.there for plan in place.tables], options.verify_role)
 
     def destination(self, target: settings.Snowflake) -> Destination:
         return Destination(
