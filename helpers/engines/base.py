@@ -104,6 +104,17 @@ class Engine(ABC):
             ConnectionFailed: it cannot be reached.
         """
 
+    def sessions(self, place: Place) -> int:
+        """How many tables may be compared at the same time, each over a session of its own."""
+        return 1
+
+    def open_another(self, place: Place, side: Any, stack: ExitStack) -> Any:
+        """One more session for a target that `open` has opened; nothing that it knows is asked again.
+
+        An engine that has several `sessions` has one.
+        """
+        raise NotImplementedError
+
     def ask(self, place: Place, stack: ExitStack) -> Answers:
         """The target as one that answers queries about the source's tables.
 

@@ -207,8 +207,8 @@ class Snowflake(SnowflakeLogin, Server):
     storage_integration: Annotated[str | None, example("MIGRATION_S3")] = None
     """The integration by which Snowflake itself reads the stage."""
     parallel: int = Field(default=6, ge=1, le=16)
-    """Tables that are loaded at the same time, each in a session of its own. They all record themselves in one table, for which
-    Snowflake lets at most 20 statements wait."""
+    """Tables that are loaded, or verified, at the same time, each in a session of its own. Loads record themselves in one table, for
+    which Snowflake lets at most 20 statements wait."""
     connect: Annotated[dict[str, Any], AfterValidator(_further_arguments), example({"login_timeout": 30})] = Field(
         default_factory=dict
     )

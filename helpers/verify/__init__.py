@@ -26,6 +26,7 @@ from helpers.verify.business import check_business
 from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPlan, planned, target_table
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.selection import Selection
+from helpers.verify.several import Workplace, found_of_each
 from helpers.verify.tables import as_counted, compare_table
 
 
@@ -54,38 +55,41 @@ def release_when_proved(plan: VerifyPlan, report: Report, *, everything: bool) -
 def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> Report:
     spill = stack.enter_context(scratch_folder("verify"))
     source, failed = _source(plan, stack)
-    ends = Ends(source, _target(plan, stack), _stage(plan))
-    reports, done = [], 0
-    connection = _rows_here(spill, stack)
-    for table in plan.tables:
-        if progress:
-            progress(done, plan.rows, f"comparing {table.table}")
-        if not duck.answers(connection):
-            connection = _rows_here(Path(tempfile.mkdtemp(dir=spill)), stack)
-        try:
-            if error := failed.get(str(table.table)):
-                raise error
-            found = as_counted(table, ends.source, compare_table(plan, table, ends, connection), plan.excluded)
-        except LoadError as error:
-            if error.transient:
-                raise
-            found = _unreadable(table, error)
-        except SourceRefused as error:
-            if not plan.sets_aside:
-                raise
-            if isinstance(ends.source, PostgresSide):
-                ends.source.renew()
-            found = _unreadable(table, error)
-        reports.append(found)
+    place = Workplace(Ends(source, _target(plan, stack), _stage(plan)), _rows_here(spill, stack))
+
+    def another(own: ExitStack) -> Workplace:
+        ends = Ends(
+            _source_alone(plan, source, own),
+            engine(plan.target).open_another(plan.place, place.ends.target, own),
+            _stage(plan),
+        )
+        return Workplace(ends, _rows_here(Path(tempfile.mkdtemp(dir=spill)), own))
+
+    def compare(here: Workplace, table: TablePlan) -> TableReport:
+        if not duck.answers(here.connection):
+            here.connection = _rows_here(Path(tempfile.mkdtemp(dir=spill)), stack)
+        return _found(plan, table, here, failed.get(str(table.table)))
+
+    found: dict[int, TableReport] = {}
+    done = 0
+    if progress and plan.tables:
+        progress(done, plan.rows, f"comparing {plan.tables[0].table}")
+    for table, report in found_of_each(plan.tables, engine(plan.target).sessions(plan.place), place, another, compare):
+        found[id(table)] = report
         log.event(
             "table-verified",
             table=str(table.table),
-            verdict=found.verdict,
-            missing=found.missing,
-            extra=found.extra,
-            changed=found.changed,
+            verdict=report.verdict,
+            missing=report.missing,
+            extra=report.extra,
+            changed=report.changed,
         )
         done += table.rows
+        if progress:
+            left = next((each for each in plan.tables if id(each) not in found), None)
+            progress(done, plan.rows, f"comparing {left.table}" if left else "comparing")
+    reports = [found[id(table)] for table in plan.tables]
+    ends = place.ends
     reports += [
         TableReport(each.schema_, each.name, "refused", method=f"not compared: set aside by the export: {each.why}")
         for each in plan.failed
@@ -95,6 +99,25 @@ def _compared(plan: VerifyPlan, stack: ExitStack, progress: Progress | None) -> 
         progress(plan.rows, plan.rows, "compared")
     tables = tuple(map(_refused_without_rows, reports) if _compared_nothing(reports) else reports)
     return Report(plan.lsn, plan.lsn_note, ends.source.name, ends.target.name, tables, left_out=plan.left_out)
+
+
+def _found(plan: VerifyPlan, table: TablePlan, here: Workplace, failed: SourceRefused | None) -> TableReport:
+    try:
+        if failed:
+            raise failed
+        return as_counted(
+            table, here.ends.source, compare_table(plan, table, here.ends, here.connection), plan.excluded
+        )
+    except LoadError as error:
+        if error.transient:
+            raise
+        return _unreadable(table, error)
+    except SourceRefused as error:
+        if not plan.sets_aside:
+            raise
+        if isinstance(here.ends.source, PostgresSide):
+            here.ends.source.renew()
+        return _unreadable(table, error)
 
 
 def _unreadable(table: TablePlan, error: MigrationError) -> TableReport:
@@ -138,6 +161,11 @@ def _source(plan: VerifyPlan, stack: ExitStack) -> tuple[Side, Mapping[str, Sour
         snapshots.lock(cursor, tables, timeout_seconds=options.lock_timeout_seconds)
     side = PostgresSide(plan.source, plan.snapshot, tables, options, witness=plan.options.witness)
     return stack.enter_context(side), failed
+
+
+def _source_alone(plan: VerifyPlan, source: Side, stack: ExitStack) -> Side:
+    """The source once more, in the same snapshot, with one reader."""
+    return stack.enter_context(source.alone()) if isinstance(source, PostgresSide) else source
 
 
 def _target(plan: VerifyPlan, stack: ExitStack) -> Side:

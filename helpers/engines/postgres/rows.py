@@ -64,6 +64,11 @@ class PostgresSide:
         others: Collection[Table] = (),
     ) -> None:
         self._source = source
+        self.alone = partial(
+            PostgresSide, source, snapshot, tables, options.model_copy(update={"workers": 1}),
+            witness=witness, is_target=is_target, others=others,
+        )  # fmt: skip
+        """The same in the same snapshot, with one reader."""
         self._tables = {(table.schema, table.name): table for table in (*tables, *others)}
         self._readers_of = partial(Readers, source, options, snapshot, tables, memory=MEMORY_OF_READERS)
         self._readers = self._readers_of()

@@ -43,6 +43,12 @@ class Snowflake(Engine):
         session = stack.enter_context(snowflake.connect(options.as_verifier))
         return SnowflakeSide(session, options.database, [plan.there for plan in place.tables], options.verify_role)
 
+    def sessions(self, place: Place) -> int:
+        return 1 if place.settings.snowflake.method == "externalbrowser" else place.settings.snowflake.parallel
+
+    def open_another(self, place: Place, side: SnowflakeSide, stack: ExitStack) -> SnowflakeSide:
+        return side.over(stack.enter_context(snowflake.connect(place.settings.snowflake.as_verifier)))
+
     def destination(self, target: settings.Snowflake) -> Destination:
         return Destination(
             target, snowflake.address(target), snowflake.NAMES, partial(opened, target), partial(_ask, target),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from copy import copy
 from functools import cache
 
 from helpers.engines import texts
@@ -61,6 +62,12 @@ class SnowflakeSide(Warehouse):
             what = "; ".join(f"{words} of {table}" for table, words in self._veiled.items())
             self.digested += f" as {exempt}, which the profile takes for exempt from {what}"
             self._veiled = {}
+
+    def over(self, session: snowflake.Session) -> SnowflakeSide:
+        """The same tables, as they were found, over another session."""
+        other = copy(self)
+        other._session = session
+        return other
 
     def tables(self) -> list[TargetTable]:
         return [table for table, found in self._present.items() if found.kind == TABLE]
