@@ -1,6 +1,7 @@
 """`runbook load`."""
 
 import contextlib
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -17,7 +18,8 @@ from helpers.commands.options import (
     one_of,
     only_failed_of_a_run,
 )
-from helpers.commands.output import Answer, output, planned, say, screen
+from helpers.commands.output import Answer, output, planned, say, screen, tell_cost
+from helpers.engines import engine
 from helpers.errors import LoadError
 from helpers.progress import progress
 
@@ -68,11 +70,14 @@ def load(
     def let_go() -> None:
         say(f"let go the snapshot of the export, at LSN {manifest.lsn}: a verification reads the source as it is then")
 
+    since = datetime.now(UTC)
     with contextlib.nullcontext() if plan else released_when_refused(manifest.snapshot, manifest.source, let_go):
         what = loading.plan_load(manifest, bucket, there, table=target_table, exclude=exclude or ())
         say(f"into {what.there.where}")
         untold: dict[str, str] = {}
         if plan:
+            size = sum(file.bytes for t in what.tables for file in t.staged.files)
+            tell_cost(engine(target).estimated_cost(settings, "load", size, len(what.tables)))
             rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in what.tables]
             return planned("would load", ("table", "action", "rows", "files"), rows)
         failed: dict[str, LoadError] = {}
@@ -88,6 +93,7 @@ def load(
             say(f"{told:,} keys are in the target's catalog, as information that it does not enforce")
         for line in left_out.lines(untold, said="not told"):
             say(line)
+        tell_cost(engine(target).actual_cost(settings, since))
         for name, why in aside.items():
             say(f"set aside: {name}: {why}")
         if failed:

@@ -33,6 +33,12 @@ say = functools.partial(screen.print, markup=False, soft_wrap=True)
 """One line as it stands."""
 
 
+def tell_cost(words: str) -> None:
+    """Says what something costs, where somebody pays for it by the second."""
+    if words:
+        say(f"cost: {words}")
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command found.

@@ -1,5 +1,6 @@
 """`runbook verify`."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,12 +21,13 @@ from helpers.commands.options import (
     one_of,
     only_failed_of_a_run,
 )
-from helpers.commands.output import Answer, output, planned, say, screen
-from helpers.engines import ADAPTERS
+from helpers.commands.output import Answer, output, planned, say, screen, tell_cost
+from helpers.engines import ADAPTERS, engine
 from helpers.errors import SourceRefused, UsageError
 from helpers.progress import progress
 
 if TYPE_CHECKING:
+    from helpers.engines.columns import TablePlan
     from helpers.settings import Settings
 
 
@@ -104,6 +106,7 @@ def verify(
     options = verifying.Options(
         verifying.Selection(where, since, sample), settings.verify.names | _pairs("--map", names), tolerances, witness
     )
+    begun = datetime.now(UTC)
     with (
         progress("verify", unit="tables" if check == "data-quality" else "rows") as report,
         verifying.planned(
@@ -126,6 +129,9 @@ def verify(
                 make_private(folder)
         found = None if plan else verifying.verify(what, progress=report)
     if found is None:
+        tell_cost(
+            engine(target).estimated_cost(settings, "verify", sum(_bytes(p) for p in what.tables), len(what.tables))
+        )
         rows = [
             (str(p.table), p.rows, ", ".join(p.key) or "no key: as a multiset", p.selection or "all rows")
             for p in what.tables
@@ -156,6 +162,7 @@ def verify(
 
     def show() -> None:
         show_verification(screen, found, about)
+        tell_cost(engine(target).actual_cost(settings, begun))
         if page:
             say(f"the report for people: {page}")
 
@@ -186,6 +193,15 @@ def _failed_before(settings: "Settings", folder: Path, target: str, location: st
             raise SourceRefused("verify what failed", on=", ".join(found[0]), why=why, next_step=again)
     say(f"verifies again what was not equal in {found[1].name}: {', '.join(found[0])}")
     return found[0]
+
+
+def _bytes(table: "TablePlan") -> int:
+    """Of the staged files, or, where nothing is staged, of the source's heaps."""
+    return (
+        sum(file.bytes for file in table.staged.files)
+        if table.staged
+        else sum(heap.bytes for heap in table.table.heaps)
+    )
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from helpers import engines
 from helpers.doctor import certification, snowflake_rights, tables
 from helpers.doctor.subject import Subject
+from helpers.engines.snowflake.cost import CREDITS_PER_HOUR
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.errors import LoadError, MigrationError
 from helpers.finding import Finding, Severity, failed, note, stop, unchecked, warning
@@ -166,7 +167,13 @@ def _warehouse(session: Session, target: Snowflake) -> Generator[Finding, None, 
         yield stop("warehouse", f"there is none of the name {name} for this role", fix, "one that the role may use")
         return False
     (found, *_) = rows
-    yield note("warehouse", f"{name}, {found.get('size')}, {str(found.get('state')).lower()}, suspends itself after {found.get('auto_suspend')} s")  # fmt: skip
+    hour = CREDITS_PER_HOUR.get(str(found.get("size")))
+    costs = (
+        f", {hour} credits an hour" + (f" ({hour * target.credit_price:g})" if target.credit_price else "")
+        if hour
+        else ""
+    )
+    yield note("warehouse", f"{name}, {found.get('size')}{costs}, {str(found.get('state')).lower()}, suspends itself after {found.get('auto_suspend')} s")  # fmt: skip
     return str(found.get("state")).upper() in ("STARTED", "RESUMING")
 
 

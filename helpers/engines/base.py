@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Literal, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -114,6 +115,18 @@ class Engine(ABC):
         An engine that has several `sessions` has one.
         """
         raise NotImplementedError
+
+    def estimated_cost(self, settings: Settings, what: Literal["load", "verify"], size: int, tables: int) -> str:
+        """What a load or a verification will cost, in words; empty where nobody is billed by the second.
+
+        Args:
+            size: bytes of the staged files.
+        """
+        return ""
+
+    def actual_cost(self, settings: Settings, since: datetime) -> str:
+        """What our statements have cost since a moment, likewise."""
+        return ""
 
     def ask(self, place: Place, stack: ExitStack) -> Answers:
         """The target as one that answers queries about the source's tables.

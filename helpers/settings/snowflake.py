@@ -209,6 +209,12 @@ class Snowflake(SnowflakeLogin, Server):
     parallel: int = Field(default=6, ge=1, le=16)
     """Tables that are loaded, or verified, at the same time, each in a session of its own. Loads record themselves in one table, for
     which Snowflake lets at most 20 statements wait."""
+    credit_price: Annotated[float | None, example(2.6, gt=0)] = None
+    """What a credit costs by your contract; estimates then have an amount beside the credits."""
+    load_mb_per_second: float = Field(default=20.0, gt=0)
+    """Megabytes of staged files that an X-Small warehouse loads in a second, for estimates: a guess until you have seen what yours does."""
+    digest_mb_per_second: float = Field(default=40.0, gt=0)
+    """The same of a verification."""
     connect: Annotated[dict[str, Any], AfterValidator(_further_arguments), example({"login_timeout": 30})] = Field(
         default_factory=dict
     )

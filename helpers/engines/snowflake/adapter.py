@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
+from datetime import datetime
 from functools import partial
+from typing import Literal
 
 from helpers import settings
 from helpers.engines.base import Engine, Place, StandIn
 from helpers.engines.loading import Destination
+from helpers.engines.snowflake import cost
 from helpers.engines.snowflake.certifying import SnowflakeTrial, trial
 from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.engines.snowflake.load import opened
@@ -48,6 +51,16 @@ class Snowflake(Engine):
 
     def open_another(self, place: Place, side: SnowflakeSide, stack: ExitStack) -> SnowflakeSide:
         return side.over(stack.enter_context(snowflake.connect(place.settings.snowflake.as_verifier)))
+
+    def estimated_cost(
+        self, profile: settings.Settings, what: Literal["load", "verify"], size: int, tables: int
+    ) -> str:
+        if "Snowflake" in profile.stand_ins:
+            return "no credits: this is a stand-in"
+        return cost.estimated(cost.Work(what, size, tables), profile.snowflake)
+
+    def actual_cost(self, profile: settings.Settings, since: datetime) -> str:
+        return "" if "Snowflake" in profile.stand_ins else cost.actual(profile.snowflake, since)
 
     def destination(self, target: settings.Snowflake) -> Destination:
         return Destination(

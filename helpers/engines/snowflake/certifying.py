@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from helpers.engines.certifying import Identity, PutOn, Trial
 from helpers.engines.snowflake import owner
+from helpers.engines.snowflake.cost import CREDITS_PER_HOUR
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.errors import LoadError
 from helpers.model.places import TargetTable
@@ -20,18 +21,6 @@ _NO_ANSWER = re.compile(
     r"QUERY_TAG|TIMEOUT|^CLIENT_|^LOG_|^TRACE_|^METRIC_|_LEVEL$|SIMULATED_DATA|AUTO_EVENT|RESULT_CACHE|_RETENTION_|CONCURRENCY"
 )
 """Parameters that change no value of an answer: how long, how it is logged, how the client fetches it."""
-
-_CREDITS = {
-    "X-Small": 1,
-    "Small": 2,
-    "Medium": 4,
-    "Large": 8,
-    "X-Large": 16,
-    "2X-Large": 32,
-    "3X-Large": 64,
-    "4X-Large": 128,
-}
-"""An hour (https://docs.snowflake.com/en/user-guide/warehouses-overview#warehouse-size)."""
 
 MASK, ROWS, TAG = "RUNBOOK_MASK", "RUNBOOK_ROWS", "RUNBOOK_TAG"
 
@@ -132,9 +121,9 @@ class SnowflakeTrial(Trial):
         except (LoadError, ValueError):
             return ""
         size = str(found.get("size"))
-        if size not in _CREDITS:
+        if size not in CREDITS_PER_HOUR:
             return ""
-        return f"about {_CREDITS[size] * seconds / 3600:.3f} credits of a warehouse of size {size}"
+        return f"about {CREDITS_PER_HOUR[size] * seconds / 3600:.3f} credits of a warehouse of size {size}"
 
     def _full(self, table: TargetTable) -> str:
         return identifier(self._target.database, *table)
