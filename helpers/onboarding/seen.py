@@ -12,7 +12,7 @@ from helpers.errors import UsageError
 from helpers.model import types
 from helpers.model.catalog import Catalog, Column, Table
 from helpers.platforms.postgres import address
-from helpers.platforms.spark import UNITY_CATALOG
+from helpers.platforms.spark import SESSION_CATALOG
 from helpers.settings import Source
 from helpers.source.asking import asking, rows
 from helpers.source.catalog import read_catalog
@@ -103,23 +103,20 @@ def clashing_schemas(tables: Iterable[Table]) -> tuple[str, ...]:
     """Names that tables of several schemas share, for a target that does not tell case apart."""
     places: dict[str, set[str]] = {}
     for table in tables:
-        places.setdefault(UNITY_CATALOG.key(table.name), set()).add(table.schema)
+        places.setdefault(SESSION_CATALOG.key(table.name), set()).add(table.schema)
     return tuple(sorted(name for name, schemas in places.items() if len(schemas) > 1))
 
 
 def renamed(tables: Iterable[Table]) -> dict[str, str]:
     """Tables whose own name a target refuses, or takes for another of the same schema, each with one that is taken."""
     found: dict[str, str] = {}
-    taken: set[tuple[str, str]] = set()
+    taken: dict[str, set[str]] = {}
     for table in tables:
-        name = re.sub(r"\W", "_", table.name) if UNITY_CATALOG.objection(table.name) else table.name
-        number = 1
-        while (table.schema, UNITY_CATALOG.key(name)) in taken:
-            number += 1
-            name = f"{table.name}_{number}"
-        taken.add((table.schema, UNITY_CATALOG.key(name)))
-        if name != table.name:
-            found[str(table)] = name
+        known = taken.setdefault(table.schema, set())
+        name = table.name
+        if SESSION_CATALOG.objection(name) or SESSION_CATALOG.key(name) in known:
+            name = found[str(table)] = SESSION_CATALOG.suggested(name, known)
+        known.add(SESSION_CATALOG.key(name))
     return found
 
 

@@ -8,6 +8,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import count
 
+_PLAIN_LETTERS = str.maketrans(
+    {"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "œ": "oe", "ł": "l", "Ł": "L", "đ": "d", "þ": "th"}
+)
+"""Letters that are no other letter with an accent."""
+
 
 @dataclass(frozen=True)
 class NameRules:
@@ -47,8 +52,10 @@ class NameRules:
 
     def suggested(self, name: str, taken: Collection[str] = ()) -> str:
         """A name that is taken in the place of one that is not, and unlike those in `taken`, which are given by `key`."""
-        letters = unicodedata.normalize("NFKD", name) if self.forbidden and self.forbidden.search("é") else name
-        plain = "".join(c for c in letters if not unicodedata.combining(c)) if letters != name else name
+        plain = name
+        if self.forbidden and self.forbidden.search("é"):
+            letters = unicodedata.normalize("NFKD", name.translate(_PLAIN_LETTERS))
+            plain = "".join(c for c in letters if not unicodedata.combining(c))
         plain = re.sub(r"_+", "_", self.forbidden.sub("_", plain)).strip("_") if self.forbidden else plain
         plain = (plain or "renamed")[: self.longest]
         numbered = (plain if n == 1 else f"{plain}_{n}" for n in count(1))

@@ -164,3 +164,23 @@ def test_a_table_that_cannot_be_read_is_not_dropped_and_keeps_nothing_else_from_
     lake.bucket.write("t/_delta_log/00000000000000000000.json", b"{ not a log")
     with pytest.raises(TargetRefused, match=r"drop t, which the source no longer has.*cannot be read"):
         loading.plan_load(migration.export(), migration.bucket, migration.settings.databricks)
+
+
+def test_every_refused_name_comes_with_one_that_is_taken() -> None:
+    """Would catch: a proposal that the catalog refuses as well, or that another table has already."""
+    tables = [
+        *ODD,
+        *(_table("public", name) for name in ("Odd_Name_x", "日本", "Ærø ß", "information_schema", "GRÖSSE")),
+    ]
+    for rules in (spark.SESSION_CATALOG, spark.UNITY_CATALOG):
+        found = [each for each in names.refusals(_in(tables, "m"), rules) if each.tables and "name = " in each.cure]
+        proposed = [each.cure.partition('name = "')[2].partition('"')[0] for each in found]
+        keys = [rules.key(each) for each in proposed]
+        assert len(set(keys)) == len(keys) >= 4
+        assert not any(map(rules.objection, proposed))
+        assert not set(keys) & {rules.key(table.name) for table in tables}
+    assert spark.SESSION_CATALOG.suggested("Ærø ß") == "AEro_ss"
+    for own, rules in (("global_temp", spark.SESSION_CATALOG), ("Information_Schema", spark.UNITY_CATALOG)):
+        (refused,) = names.refusals(_in([_table("public", "t")], own), rules)
+        assert f"keeps {own!r} for itself" in refused.why
+        assert f'schema = "{rules.suggested(own)}"' in refused.cure
