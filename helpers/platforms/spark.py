@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from helpers.errors import SessionRefused
+from helpers.errors import MigrationError, SessionRefused
 from helpers.platforms import databricks_login, statements
 from helpers.platforms.faults import spark as faults
 from helpers.platforms.naming import NameRules
@@ -286,6 +286,11 @@ class Session:
             # Old dates are as PostgreSQL has them: the files say nothing of the calendar that Spark had before version 3.
             reader = self._session.read.schema(schema).option("datetimeRebaseMode", "CORRECTED")
             reader.parquet(*files).createOrReplaceTempView(name)
+
+    def interrupt(self) -> None:
+        """Ends the statements that run, as far as the server can."""
+        with suppress(MigrationError), self._errors("end what runs"):
+            self._session.interruptAll()
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

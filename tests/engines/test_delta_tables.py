@@ -87,7 +87,7 @@ def test_rows_hidden_by_a_deletion_vector_are_missing_and_maintenance_is_no_chan
 
 def test_a_table_is_clustered_as_the_profile_says_without_being_replaced(migration: Any) -> None:
     plain = _on_spark(migration)
-    plain.source(*SOURCE)
+    plain.source("CREATE TABLE loan (id int, branch text, back boolean, note text)", SOURCE[1])
     manifest = plain.export()
 
     def load(**changed: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ former table nor the new one, a definition that is lost when a table is replaced
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -389,10 +388,8 @@ def test_several_tables_at_once_over_one_session(migration: Any) -> None:
     migration.settings = Settings("local", migration.settings.file, own)
     manifest, load_id = migration.export(), "e" * 32
     plan = loading.plan_load(manifest, migration.bucket, migration.settings.databricks)
-    with plan.there.open(plan.bucket) as loader, ThreadPoolExecutor(6) as pool:
-        loader.begin(manifest.export, load_id, plan.tables)
-        list(pool.map(loader.load_table, plan.tables))
-        loader.finish([table.target for table in plan.tables], (), plan.rows)
+    assert plan.there.parallel > 1
+    loading.load(plan, load_id=load_id)
     assert is_loaded(manifest, migration.bucket, migration.settings.databricks, load_id)[0]
     report = migration.verify("databricks")
     assert (report.verdict, sum(table.rows_target for table in report.tables)) == ("equal", 3 * 10 + 3 * 20 + 2 * 3)

@@ -55,6 +55,7 @@ class Delta(Engine):
         return Destination(
             target, spark.address(target), spark.names(target), partial(opened, target), partial(_ask, target), at_once="commit",
             written_by=spark.engine(target), wakes=target.engine != "pysail",
+            parallel=target.parallel,
         )  # fmt: skip
 
     def trial(self, target: Databricks, stage: Stage) -> AbstractContextManager[DeltaTrial]:

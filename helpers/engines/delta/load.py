@@ -119,6 +119,15 @@ class DeltaLoader(Loader):
                 self._session.execute(f"CREATE SCHEMA IF NOT EXISTS {name}", doing=f"create the schema {schema}")
         self._record = Record.begun(self.bucket, self._target, export, load_id)
 
+    @contextmanager
+    def another(self) -> Iterator[DeltaLoader]:
+        """Itself: one session of Spark Connect runs several statements at once, each table's commit is its own, and the record of
+        the load is one."""
+        yield self
+
+    def interrupt(self, others: Sequence[Loader]) -> None:
+        self._session.interrupt()
+
     def holds(self, table: TargetTable, rows: int) -> bool:
         kept = self._record.kept(table) if self._record else None
         if kept is None or kept.rows != rows or not self._catalog.has(table):
