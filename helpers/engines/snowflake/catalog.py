@@ -17,6 +17,9 @@ from helpers.platforms.snowflake import Session, identifier
 MOST_LISTED = 10_000
 """In one IN list, which takes 16,384 expressions (https://docs.snowflake.com/en/sql-reference/functions/in)."""
 
+MOST_SHOWN = 10_000
+"""Rows of one SHOW; it says nothing of those that it leaves out (https://docs.snowflake.com/en/sql-reference/sql/show)."""
+
 _OF_TIME = ("TIME", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ")
 
 
@@ -218,10 +221,20 @@ def read_foreign_keys(session: Session, database: str, schema: str) -> dict[str,
 
 
 def _shown(session: Session, what: str, database: str, schema: str) -> list[dict[str, Any]] | None:
-    """https://docs.snowflake.com/en/sql-reference/sql/show-primary-keys, …/show-unique-keys, …/show-imported-keys"""
+    """https://docs.snowflake.com/en/sql-reference/sql/show-primary-keys, …/show-unique-keys, …/show-imported-keys
+
+    They have no LIMIT … FROM to go on by: where a schema has more than one answer holds, each table is asked.
+    """
+    doing = f"list the {what.lower()} of the target"
     try:
-        return session.execute(
-            f"SHOW {what} IN SCHEMA {identifier(database, schema)}", doing=f"list the {what.lower()} of the target"
-        )
+        rows = session.execute(f"SHOW {what} IN SCHEMA {identifier(database, schema)}", doing=doing)
+        if len(rows) < MOST_SHOWN:
+            return rows
+        tables = [
+            table.name for table, there in read_present(session, database, [schema]).items() if there.kind == TABLE
+        ]
+        return [
+            row for name in tables for row in session.execute(f"SHOW {what} IN TABLE {identifier(database, schema, name)}", doing=doing)
+        ]  # fmt: skip
     except LoadError:
         return None

@@ -30,5 +30,23 @@ whatever has to differ is in here, one small function a difference:
 
 Each imports only from those below it.
 
+What it does as the service's documentation says has the address beside it, and a test. What it does otherwise:
+
+- A statement that fails while it runs ends its transaction: nothing but ROLLBACK goes on, as with TRANSACTION_ABORT_ON_ERROR = TRUE
+  (the service's default goes on).
+- Times and timestamps have six digits of a second, and a TIMESTAMP_TZ keeps the instant and not its offset: it is printed as
+  TIMESTAMP_LTZ is.
+- Names that differ only in case are one: those of which both would be needed are refused, and an unquoted name finds an object whose
+  name was quoted in lower case, where the service finds none.
+- Numbers are printed by the format TM9 alone; a FLOAT's text has 15 digits, which is the stand-in's choice.
+- A collation knows of case and accents, not of a language's order.
+- Rows without ORDER BY come in DuckDB's order, the service's have none.
+- A number of more than 38 digits is an error in a result, not yet within an expression or a table.
+- JSON_INDENT, STRICT_JSON_OUTPUT, the formats of GEOGRAPHY and GEOMETRY and UNSUPPORTED_DDL_ACTION are held and do nothing; results are
+  never cached.
+- MERGE is refused where it could choose, and works only as far as fakesnow's does.
+- COPY takes Parquet alone, with ON_ERROR = ABORT_STATEMENT, and decimals only by their logical type.
+- Parameters of the account, a user, a database or a schema are forgotten when the server ends; the account's TIMEZONE is UTC to begin with.
+
 It runs only in its own environment. It is for development: passing here is not a proof of passing there.
 """
