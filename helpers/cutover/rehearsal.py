@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import export, load, verify
+from helpers import certify, export, load, verify
 from helpers.cutover import last_difference, later_writes, rollback
 from helpers.errors import GateClosed, UsageError
 from helpers.model.manifest import Manifest
@@ -104,6 +104,7 @@ def rehearse(
 
     with scratch(settings, orders=orders) as own, scratch_folder("rehearsal") as folder:
         with timed("migrate"):
+            certify.require(settings, settings.main_target.adapter)
             _migrated(own)
         _write(own, *AFTER_THE_EXPORT)
         with timed("freeze"):

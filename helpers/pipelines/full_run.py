@@ -18,9 +18,9 @@ from typing import Literal
 
 import pandas as pd
 
+from helpers import certify, verify
 from helpers import export as exporting
 from helpers import load as loading
-from helpers import verify
 from helpers.errors import UsageError
 from helpers.frames import frame
 from helpers.model.manifest import Manifest
@@ -292,6 +292,7 @@ class Chain:
 
     def export(self, plan: exporting.ExportPlan) -> tuple[bool, str]:
         # What the load would refuse is refused before anything is written.
+        certify.require(self._settings, self._settings.main_target.adapter, progress=self._progress)
         loading.plan_load(plan.unwritten, Bucket.open(self._settings.stage), self._settings.main_target)
         own = exporting.marked(plan, self._load_id, progress=self._progress)
         made = self._manifest = exporting.export(own, progress=self._progress)

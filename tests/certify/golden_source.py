@@ -211,13 +211,15 @@ def _names() -> Iterator[str]:
     yield "INSERT INTO cases VALUES (1, 'upper', 'lower')"
     reserved = ("select", "from", "Group", "USER", "a_b", "date", "value", "rows", "_x", "1st", "ünï")
     columns = ", ".join(f"{identifier(name)} varchar(30)" for name in reserved)
-    yield f'CREATE TABLE "order" ("table" int PRIMARY KEY, {columns})'
-    yield f'INSERT INTO "order" VALUES (1, {", ".join(literal(name) for name in reserved)})'
+    row = f"(1, {', '.join(literal(name) for name in reserved)})"
+    nothing, empty, marked = (
+        f"({n}{f', {text}' * len(reserved)})" for n, text in (("NULL", "NULL"), ("NULL", "''"), (2, "'\\N'"))
+    )
+    yield f'CREATE TABLE "order" ("table" int, {columns})'
+    yield f'INSERT INTO "order" VALUES {row}, {row}, {nothing}, {nothing}, {empty}, {marked}'
 
 
 def _shapes() -> Iterator[str]:
-    yield "CREATE TABLE no_key (a int, b text)"
-    yield "INSERT INTO no_key VALUES (1, 'twice'), (1, 'twice'), (NULL, NULL), (NULL, NULL), (NULL, ''), (2, '\\N')"
     columns = ", ".join(f"{identifier(kind.name)} {kind.postgres}" for kind in corpus.KINDS)
     yield f"CREATE TABLE all_null ({columns})"
     yield "INSERT INTO all_null SELECT FROM generate_series(1, 3)"

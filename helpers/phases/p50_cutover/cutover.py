@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import checklist, export, load
+from helpers import certify, checklist, export, load
 from helpers.assessment import hybrid
 from helpers.cutover import health, last_difference
 from helpers.cutover.health import Health
@@ -286,12 +286,21 @@ class Cutover(Switching):
     def _missing(self) -> Iterator[Finding]:
         if HOLDS not in self.absent:
             yield from self._who_tries()
+        yield from self._is_certified()
         if self.run.ledger is None:
             yield note("the ledger", "outside a run nothing is known of earlier phases")
             return
         yield from earlier.open_boxes(
             self.run.view(), (s for s in checklist.steps_for_option(self.option) if s.phase < PHASE)
         )
+
+    def _is_certified(self) -> Iterator[Finding]:
+        """Whether the target still is the engine that answered golden questions: found out now, and not while the source is frozen."""
+        for target in self.settings.targets:
+            try:
+                yield note(target, certify.require(self.settings, target).summary)
+            except MigrationError as error:
+                yield failed(target, error)
 
     def _who_tries(self) -> Iterator[Finding]:
         """As whom the freeze will be tried: found out now, and not while the source is frozen."""
