@@ -1,0 +1,108 @@
+"""The Snowflake stand-in, wrong in one way: `python -m wrong_standin CONFIGURATION`, the way in a file `fault` beside that.
+
+Runs in the stand-in's environment. The fault is read anew at each statement, so that one process serves every test.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from helpers.local.servers import snowflake_standin
+from helpers.local.standin import attached, expressions, loading, notes, statements, tables
+from helpers.local.standin.parquet_columns import ParquetFormat
+from helpers.local.standin.session import Session
+
+FAULT = Path(sys.argv[1]).parent / "fault"
+
+OF_A_TYPE: dict[str, tuple[str, str]] = {
+    # What COPY does to a value of a type that the target's column has.
+    "NULL_IF is its default": ("VARCHAR", "nullif({v}, '\\N')"),
+    "an empty text is NULL": ("VARCHAR", "nullif({v}, '')"),
+    "TRIM_SPACE": ("VARCHAR", "trim({v})"),
+    "characters beyond the first plane are replaced": ("VARCHAR", "regexp_replace({v}, '[\\x{{10000}}-\\x{{10FFFF}}]', '\ufffd', 'g')"),
+    "texts are normalized": ("VARCHAR", "nfc_normalize({v})"),
+    "texts end at 8 MiB": ("VARCHAR", "left({v}, 8388608)"),
+    "timestamps have milliseconds": ("TIMESTAMP", "date_trunc('milliseconds', {v})"),
+    "instants are shifted by a zone": ("TIMESTAMP WITH TIME ZONE", "{v} + interval 1 hour"),
+    "an hour that a clock has twice is one": ("TIMESTAMP WITH TIME ZONE", "(({v} AT TIME ZONE 'America/New_York') AT TIME ZONE 'America/New_York')"),
+    "dates before 1582 are Julian": ("DATE", "case when {v} < date '1582-10-15' then ({v} - interval 10 day)::date else {v} end"),
+    "floats have 15 digits": ("DOUBLE", "case when isfinite({v}) then format('{{:.15g}}', {v})::double else {v} end"),
+    "denormals are flushed to 0": ("DOUBLE", "case when abs({v}) < 2.2250738585072014e-308 then 0 else {v} end"),
+    "decimals pass through a double": ("DECIMAL", "{v}::double"),
+    "BINARY is read as text": ("BLOB", "hex({v})::blob"),
+}  # fmt: skip
+
+NAMES_FOLD, ROWS_SKIPPED = "names fold, and no column matches", "rows that do not fit are skipped"
+SWAP_LOSES, ROLLBACK_KEEPS = "SWAP loses what owners put on", "a rolled back transaction is kept"
+LITTLE_ENDIAN, STALE = "MD5_NUMBER_LOWER64 is little-endian", "the last change is always the same"
+NO_DELETE = "an OVERWRITE only inserts"
+
+
+def fault() -> str:
+    return FAULT.read_text(encoding="utf-8") if FAULT.exists() else ""
+
+
+def _wrap(owner: Any, name: str) -> Callable[[Callable[..., Any]], None]:
+    def with_(replacement: Callable[..., Any]) -> None:
+        former = getattr(owner, name)
+        setattr(owner, name, lambda *args, **kwargs: replacement(former, *args, **kwargs))
+
+    return with_
+
+
+@_wrap(ParquetFormat, "matched")
+def _matched(former: Callable[..., str], self: ParquetFormat, column: Any, stored: str) -> str:
+    value = former(self, column, stored)
+    if fault() == NAMES_FOLD and column.name != column.name.upper():
+        return f"null::{stored}"
+    kind, wrong = OF_A_TYPE.get(fault(), ("", ""))
+    return f"({wrong.format(v=f'({value})')})::{stored}" if kind and stored.partition("(")[0] == kind else value
+
+
+@_wrap(loading, "_insert")
+def _insert(former: Callable[..., int], session: Session, parquet: Any, place: str, chosen: Any) -> int:
+    rows = former(session, parquet, place, chosen)
+    if fault() == ROWS_SKIPPED and rows > 1:
+        session.duck.execute(f"delete from {place} where rowid = 0")
+        return rows - 1
+    return rows
+
+
+@_wrap(tables, "swap")
+def _swap(former: Callable[..., str], session: Session, statement: Any, other: Any) -> str:
+    answer = former(session, statement, other)
+    if fault() == SWAP_LOSES:
+        notes.update_note(session, other, grants=[], policies=[], tags=[], attached={})
+    return answer
+
+
+@_wrap(notes, "last_change")
+def _last_change(former: Callable[..., int], *args: Any) -> int:
+    return 1 if fault() == STALE else former(*args)
+
+
+@_wrap(Session, "end")
+def _end(former: Callable[..., None], self: Session, how: str) -> None:
+    former(self, "COMMIT" if fault() == ROLLBACK_KEEPS and not self.failed else how)
+
+
+_md5 = "_md5_lower(x) as concat('0x', right(md5(x), 16))::ubigint"
+_wrong_md5 = "_wrong_md5_lower(x) as (md5_number_lower(x))::ubigint"
+expressions.MACROS = (*expressions.MACROS, _wrong_md5)
+
+
+@_wrap(expressions, "_digest")
+def _digest(former: Callable[..., Any], node: Any) -> Any:
+    found = former(node)
+    if fault() == LITTLE_ENDIAN and found is not node and str(found.this) == "_md5_lower":
+        return expressions._call("_wrong_md5_lower", node.this)
+    return found
+
+
+assert attached and statements  # what the stand-in's modules took from one another at import stays theirs
+
+if __name__ == "__main__":
+    snowflake_standin.main(sys.argv[1:])
