@@ -17,7 +17,7 @@ from helpers import log
 from helpers.certify import fingerprint, golden, kept
 from helpers.certify.questions import Questions
 from helpers.certify.report import Certification, answer_of, shapes_of
-from helpers.certify.scratch import Scratch, remove_left, scratch
+from helpers.certify.scratch import Scratch, new_scratch, remove_left
 from helpers.engines import destination, engine
 from helpers.engines.certifying import Trial
 from helpers.errors import MigrationError
@@ -62,7 +62,7 @@ def certify(settings: Settings, target: str, *, progress: Progress | None = None
 
 def _asked(settings: Settings, target: str, progress: Progress | None) -> Certification:
     section, started, findings, sent = settings.target(target), time.monotonic(), list[Finding](), list[str]()
-    own = scratch(settings, target)
+    own = new_scratch(settings, target)
     with TemporaryDirectory(prefix="runbook-certify-") as cells, engine(target).trial(section, settings.stage) as trial:
         who = trial.identity()
         for left in remove_left(trial, Bucket.open(settings.stage)):
@@ -128,13 +128,11 @@ def require(settings: Settings, target: str, *, wake: bool = True, progress: Pro
 
 
 def _of_stand_in(settings: Settings, target: str, progress: Progress | None) -> Certification:
-    section = settings.target(target)
-    program = local_stack().program(section)
     with kept.alone(target):
-        found = kept.read(settings, target)
-        if not found or not program or (found.product, found.program) != (fingerprint.of_product(target), program):
+        found, why = kept.standing(settings, target)
+        if found is None or why:
             found = certify(settings, target, progress=progress)
-    address = engine(target).destination(section).where
+    address = engine(target).destination(settings.target(target)).where
     return _passed(found, address, f"runbook doctor --certify --target {target}")
 
 

@@ -6,7 +6,9 @@ import json
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from typing import get_args
+
+from pydantic import SecretStr
 
 from helpers import PROJECT
 from helpers.certify import golden
@@ -55,15 +57,7 @@ def of_settings(target: Target, stage: Stage) -> str:
 
 
 def _secrets(target: Target) -> set[str]:
-    return {name for name, value in target if hasattr(value, "get_secret_value")}
-
-
-def of_files(paths: list[Path]) -> str:
-    """Digest of some files' names and bytes."""
-    found = sha256()
-    for path in sorted(paths):
-        found.update(path.name.encode() + b"\n" + path.read_bytes())
-    return found.hexdigest()
+    return {name for name, field in type(target).model_fields.items() if SecretStr in get_args(field.annotation)}
 
 
 def _version(name: str) -> str:

@@ -37,6 +37,10 @@ def standing(settings: Settings, target: str, *, wake: bool = True) -> tuple[Cer
     if found is None:
         return None, ""
     section, days = settings.target(target), settings.certification.days
+    if found.stand_in:
+        program = local_stack().program(section)
+        same = program and (found.product, found.program) == (fingerprint.of_product(target), program)
+        return found, "" if same else "the stand-in's code or ours is another since"
     if found.product != fingerprint.of_product(target):
         return found, "it has expired: the SQL that the product generates is another since, or its libraries are"
     if found.settings != fingerprint.of_settings(section, settings.stage):
@@ -46,7 +50,7 @@ def standing(settings: Settings, target: str, *, wake: bool = True) -> tuple[Cer
             found,
             f"it has expired: it is {found.days:.0f} days old, and [profiles.{settings.profile}.certification] days is {days}",
         )
-    if wake and not found.stand_in:
+    if wake:
         with engine(target).trial(section, settings.stage) as trial:
             now = trial.identity()
         if now.version != found.engine_version:

@@ -41,7 +41,7 @@ class Scratch:
         return Bucket.open(self.settings.stage)
 
 
-def scratch(settings: Settings, target: str) -> Scratch:
+def new_scratch(settings: Settings, target: str) -> Scratch:
     """Nothing is made yet.
 
     Args:
