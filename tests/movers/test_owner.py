@@ -206,6 +206,20 @@ def test_what_cannot_be_carried_is_refused_by_name(migration: Any, change: str, 
     assert (_on(migration), migration.target('SELECT * FROM "customer" ORDER BY 1')) == (before, rows)
 
 
+def test_what_a_policy_would_mask_on_its_way_is_not_loaded(migration: Any) -> None:
+    """Would catch: masked values that are stored as the source's, where a tag on the database masks every new table."""
+    migration.source(*SOURCE)
+    manifest = migration.migrate()
+    own = migration.settings.snowflake
+    beside = f'"{own.database}"."{own.schema_}{snowflake_records.SCHEMA_SUFFIX}"'
+    migration.target(
+        "CREATE MASKING POLICY hide_all AS (val VARCHAR) RETURNS VARCHAR -> '***'",
+        f'ALTER TABLE {beside}.{snowflake_records.TABLE} MODIFY COLUMN "EXPORT" SET MASKING POLICY hide_all',
+    )
+    with pytest.raises(TargetRefused, match="by the policy HIDE_ALL"):
+        migration.load(manifest)
+
+
 def test_a_stream_that_would_lose_its_table_is_named(migration: Any) -> None:
     """It follows a table through every load that keeps it, and cannot follow one that another takes the place of."""
     migration.source(*SOURCE)

@@ -20,6 +20,9 @@ MOST_LISTED = 10_000
 MOST_SHOWN = 10_000
 """Rows of one SHOW; it says nothing of those that it leaves out (https://docs.snowflake.com/en/sql-reference/sql/show)."""
 
+_LONGEST_LIST = 300_000
+"""Characters of the names in one statement, which stays below a megabyte."""
+
 _OF_TIME = ("TIME", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ")
 
 
@@ -104,7 +107,8 @@ def read_tables(
 
 
 def _read_schema(session: Session, database: str, schema: str, wanted: Mapping[str, Present]) -> dict[str, TableShape]:
-    named = f" AND TABLE_NAME IN ({', '.join('%s' for _ in wanted)})" if len(wanted) <= MOST_LISTED else ""
+    few = len(wanted) <= MOST_LISTED and sum(map(len, wanted)) <= _LONGEST_LIST
+    named = f" AND TABLE_NAME IN ({', '.join('%s' for _ in wanted)})" if few else ""
     rows = session.execute(
         "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE, NUMERIC_PRECISION, NUMERIC_SCALE, CHARACTER_MAXIMUM_LENGTH, "
         f"DATETIME_PRECISION, COLUMN_DEFAULT, IS_IDENTITY, COMMENT FROM {identifier(database)}.INFORMATION_SCHEMA.COLUMNS "

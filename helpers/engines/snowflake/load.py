@@ -166,6 +166,7 @@ class SnowflakeLoader(Loader):
                 session.execute(f"CREATE SCHEMA {identifier(target.database, schema)}", doing=doing)
         for sql in records.prepare(session, target):
             session.execute(sql, doing="create the table of the loads")
+        owner.refuse_masked(session, target, TargetTable(target.schema_ + records.SCHEMA_SUFFIX, records.TABLE))
 
     @contextmanager
     def another(self) -> Iterator[SnowflakeLoader]:

@@ -128,6 +128,28 @@ def attached(session: Session, target: Snowflake, table: TargetTable) -> tuple[A
     )  # fmt: skip
 
 
+def refuse_masked(session: Session, target: Snowflake, table: TargetTable) -> None:
+    """Raises `TargetRefused` where a masking policy lies on a table that a load has made beside the target's schema.
+
+    A policy of a tag on the database or an account masks each column of its type, in the table too that files land in: what is read
+    from there would be written masked (https://docs.snowflake.com/en/user-guide/tag-based-masking-policies).
+    """
+    try:
+        found = session.execute(_policies_of(target, table), doing="ask for policies on what a load makes")
+    except LoadError:
+        return  # an edition without policies, or a role that may not ask
+    if named := sorted(
+        {f"{row['POLICY_NAME']}{f' by the tag {tag}' if (tag := row['TAG_NAME']) else ''}" for row in found}
+    ):
+        raise TargetRefused(
+            "load what is staged and no mask of it",
+            on=snowflake.address(target),
+            why=f"masked would be what a load reads in the schema {table.schema}, by the policy {', '.join(named)}",
+            next_step="nothing was changed. Take the schema out of the tag (ALTER SCHEMA … UNSET TAG, or set the tag on the schemas that "
+            "people read), or let the policy show this role what is there",
+        )
+
+
 def keys(target: Snowflake, found: TableShape, ours: Sequence[str]) -> Iterator[Attached]:
     """The keys that the owner has told Snowflake of: those beside the primary one that no load made."""
     told: list[AnyKey] = [key for key in found.keys or () if not key.primary]
@@ -170,12 +192,7 @@ def _grants(session: Session, target: Snowflake, table: TargetTable) -> Iterator
 
 def _policies(session: Session, target: Snowflake, table: TargetTable) -> Iterator[Attached]:
     """https://docs.snowflake.com/en/sql-reference/functions/policy_references"""
-    asked = (
-        "SELECT POLICY_DB, POLICY_SCHEMA, POLICY_NAME, POLICY_KIND, REF_COLUMN_NAME, REF_ARG_COLUMN_NAMES, TAG_NAME "
-        f"FROM TABLE({identifier(target.database)}.INFORMATION_SCHEMA.POLICY_REFERENCES("
-        f"REF_ENTITY_NAME => {literal(_full(target, table))}, REF_ENTITY_DOMAIN => 'TABLE'))"
-    )
-    for row in _ask(session, asked, table):
+    for row in _ask(session, _policies_of(target, table), table):
         if row["TAG_NAME"]:
             continue  # it comes with its tag
         policy = identifier(row["POLICY_DB"], row["POLICY_SCHEMA"], row["POLICY_NAME"])
@@ -191,6 +208,14 @@ def _policies(session: Session, target: Snowflake, table: TargetTable) -> Iterat
             clause = f"ALTER TABLE {{table}} ADD ROW ACCESS POLICY {policy} ON ({listed})"
         on = f" on {', '.join(columns)}" if columns else ""
         yield Attached(f"the {kind.lower().replace('_', ' ')} {policy}{on}", columns, clause, typed=True)
+
+
+def _policies_of(target: Snowflake, table: TargetTable) -> str:
+    return (
+        "SELECT POLICY_DB, POLICY_SCHEMA, POLICY_NAME, POLICY_KIND, REF_COLUMN_NAME, REF_ARG_COLUMN_NAMES, TAG_NAME "
+        f"FROM TABLE({identifier(target.database)}.INFORMATION_SCHEMA.POLICY_REFERENCES("
+        f"REF_ENTITY_NAME => {literal(_full(target, table))}, REF_ENTITY_DOMAIN => 'TABLE'))"
+    )
 
 
 def _tags(session: Session, target: Snowflake, table: TargetTable) -> Iterator[Attached]:
