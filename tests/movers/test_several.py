@@ -20,7 +20,7 @@ from helpers.engines.snowflake import load as snowflake_load
 from helpers.engines.snowflake import owner
 from helpers.errors import LoadError
 from helpers.model.manifest import Manifest
-from helpers.platforms import snowflake
+from helpers.platforms import snowflake, spark
 
 TABLES = 12
 
@@ -69,6 +69,24 @@ def test_tables_are_loaded_at_the_same_time_with_few_round_trips(migration: Any)
         assert len(main) < 2 * TABLES
     assert migration.verify().verdict == "equal"
     assert [table.action for table in _plan(migration, manifest).tables] == ["replace the rows"] * TABLES
+
+
+def test_delta_tables_are_loaded_at_the_same_time_over_one_session(migration: Any) -> None:
+    manifest = _source(migration)
+    target = migration.settings.databricks
+    threads: set[str] = set()
+    real = spark.Session.view_of_files
+
+    def noted(*args: Any, **options: Any) -> None:
+        threads.add(threading.current_thread().name)
+        real(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spark.Session, "view_of_files", noted)
+        for _ in range(2):
+            loading.load(loading.plan_load(manifest, migration.bucket, target))
+    assert len(threads) == target.parallel
+    assert migration.verify("databricks").verdict == "equal"
 
 
 def test_a_table_that_fails_is_alone(migration: Any) -> None:
