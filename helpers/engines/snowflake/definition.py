@@ -54,7 +54,8 @@ def column_definition(column: StagedColumn) -> str:
 def table_definition(staged: StagedTable) -> str:
     """What follows CREATE TABLE and its name. Snowflake keeps the key as information for those who read the catalog, and
     does not enforce it (https://docs.snowflake.com/en/sql-reference/constraints-overview); the other keys are told when all
-    tables are there (`keys`). Comments that are too long together come later (`later_comments`).
+    tables are there (`keys`). Comments that are too long together come later (`later_comments`). Texts are compared by their
+    bytes, whatever the schema, the database or the account has (https://docs.snowflake.com/en/sql-reference/parameters#default-ddl-collation).
     """
     columns = staged.columns
     if _comments_come_later(staged):
@@ -62,7 +63,7 @@ def table_definition(staged: StagedTable) -> str:
     parts = [column_definition(column) for column in columns]
     parts += _primary_key(staged)
     comment = f" COMMENT = {literal(staged.comment)}" if staged.comment else ""
-    return f"({', '.join(parts)}){comment}"
+    return f"({', '.join(parts)}) DEFAULT_DDL_COLLATION = ''{comment}"
 
 
 def later_comments(table: str, staged: StagedTable) -> Iterator[str]:
