@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from helpers import load
+from helpers.engines import engine
 from helpers.errors import MigrationError, TargetRefused, UsageError
 from helpers.export import ExportPlan
 from helpers.model import manifest
@@ -61,7 +62,17 @@ def plan_load(step: str, plan: ExportPlan, bucket: Bucket, target: Target, setti
     columns = ("table", "target object", "action", "rows", "bytes in the source")
     there = found.there
     what = f"load {there.where}, each table in one {there.at_once}; the size of the files is known after the export"
-    return plan_step(step, what, rows, *columns, cost=compute_cost(settings), totals=totals)
+    return plan_step(
+        step, what, rows, *columns, cost=_cost(settings, target, totals["bytes_in_the_source"], found), totals=totals
+    )
+
+
+def _cost(settings: Settings, target: Target, size: int, found: load.LoadPlan) -> str:
+    """By the bytes in the source: the files are not there yet. A stand-in costs nothing."""
+    if settings.values.stack == "local":
+        return compute_cost(settings)
+    told = engine(target.adapter).estimated_cost(settings, "load", size, len(found.tables))
+    return f"{told}; by the bytes in the source, and the files are smaller" if told else compute_cost(settings)
 
 
 def ask_targets(plan: ExportPlan, bucket: Bucket, settings: Settings) -> None:
