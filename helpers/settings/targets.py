@@ -48,7 +48,8 @@ class Databricks(Server):
     engine: Literal["spark", "pysail", "apache-spark"] = "spark"
     """"pysail" and "apache-spark" are the local stack's servers, which start when they are first needed."""
     parallel: int = Field(default=4, ge=1, le=16)
-    """Tables that are loaded at the same time, as statements of one session; the cluster's size decides what that gains."""
+    """Tables that are loaded, or compared where they are small, at the same time, as statements of one session; the cluster's size
+    decides what that gains."""
     connect_timeout_seconds: float = Field(default=180.0, ge=1)
     """Time within which a session must be there, repetitions included: a stopped cluster may start meanwhile."""
 

@@ -108,3 +108,17 @@ def test_a_table_is_clustered_as_the_profile_says_without_being_replaced(migrati
     wrong = _on_spark(migration, cluster_by={"loan": ["nobody", "back"]}).settings.databricks
     with pytest.raises(UsageError, match=r"has no column nobody; .*back is BOOLEAN"):
         loading.plan_load(manifest, plain.bucket, wrong)
+
+
+def test_several_tables_are_loaded_and_compared_at_once_over_one_session(migration: Any) -> None:
+    on_spark = _on_spark(migration)
+    on_spark.source(
+        *(f"CREATE TABLE t{n} (id int, note text)" for n in range(6)),
+        *(f"INSERT INTO t{n} SELECT g, 'of t{n}' FROM generate_series(1, {10 + n}) g" for n in range(6)),
+    )
+    manifest = on_spark.export()
+    loading.load(loading.plan_load(manifest, on_spark.bucket, on_spark.settings.databricks))
+    report = on_spark.verify("databricks")
+    assert (report.verdict, [table.rows_target for table in report.tables]) == ("equal", [10 + n for n in range(6)])
+    _ask(on_spark, f"DELETE FROM `{on_spark.name}`.t3 WHERE id = 1")
+    assert [str(table) for table in on_spark.verify("databricks").tables if table.differences] == ["public.t3"]

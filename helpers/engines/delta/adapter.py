@@ -51,6 +51,13 @@ class Delta(Engine):
         session = stack.enter_context(spark.connect(there))
         return SparkSide(session, there, tables)
 
+    def sessions(self, place: Place) -> int:
+        return 1 if place.settings.databricks.engine == "pysail" else place.settings.databricks.parallel
+
+    def open_another(self, place: Place, side: SparkSide, stack: ExitStack) -> SparkSide:
+        """The same: one session of Spark Connect answers several queries at once."""
+        return side
+
     def destination(self, target: Databricks) -> Destination:
         return Destination(
             target, spark.address(target), spark.names(target), partial(opened, target), partial(_ask, target), at_once="commit",
