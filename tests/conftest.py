@@ -96,6 +96,17 @@ def local_settings() -> Iterator[Settings]:
         _sessions.pop().close()
 
 
+@pytest.fixture(scope="session")
+def administrator(local_settings: Settings) -> Snowflake:
+    """The local Snowflake as its administrator sees it, who makes and changes what the product's own role may not."""
+    return _as_administrator(local_settings.snowflake)
+
+
+def _as_administrator(target: Snowflake) -> Snowflake:
+    login = stack.environment().snowflake
+    return target.model_copy(update={"user": login["user"], "password": SecretStr(login["password"]), "role": None})
+
+
 @contextmanager
 def _at_the_target(target: Snowflake) -> Iterator[Any]:
     """A cursor of the genuine connector."""
@@ -195,6 +206,15 @@ class Migration:
                 cursor.execute(statement)
             return list(cursor.fetchall())
 
+    def administrator(self, *statements: str) -> list[tuple[Any, ...]]:
+        """The same as the account's administrator, in a session of its own."""
+        target = _as_administrator(self.settings.snowflake)
+        with closing(snowflake.open_connection(target)) as connection, connection.cursor() as cursor:
+            schema = snowflake.identifier(target.database, target.schema_)
+            for statement in (f"USE SCHEMA {schema}", *statements):
+                cursor.execute(statement)
+            return list(cursor.fetchall())
+
     def export(self) -> Manifest:
         with exporting.planned(self.settings) as plan:
             return exporting.export(plan)
@@ -243,7 +263,10 @@ def _fresh(local_settings: Settings, databases: EmptyDatabases, options: str = "
         yield found
     for bucket in (found.bucket, Lake.open(own.databricks, own.stage).bucket):
         bucket.remove(list(bucket.sizes()))
-    with _at_the_target(own.snowflake) as cursor:
+    with (
+        closing(snowflake.open_connection(_as_administrator(own.snowflake))) as connection,
+        connection.cursor() as cursor,
+    ):
         for schema in (own.snowflake.schema_, own.snowflake.schema_ + SCHEMA_SUFFIX):
             cursor.execute(f"DROP SCHEMA IF EXISTS {snowflake.identifier(own.snowflake.database, schema)}")
 

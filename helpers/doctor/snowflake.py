@@ -11,7 +11,7 @@ from helpers.doctor.subject import Subject
 from helpers.engines.snowflake.cost import CREDITS_PER_HOUR
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.errors import LoadError, MigrationError
-from helpers.finding import Finding, Severity, failed, note, stop, unchecked, warning
+from helpers.finding import Finding, Severity, failed, note, stop, warning
 from helpers.platforms import snowflake, snowflake_login, snowflake_parameters
 from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.settings import Compliance, Settings, Snowflake
@@ -27,30 +27,24 @@ def examine(subject: Subject) -> Iterator[Finding]:
     settings = subject.settings
     if (target := settings.values.snowflake) is None:
         return
-    stand_in = "Snowflake" in settings.stand_ins
-    if not stand_in:  # which answers on this machine alone
+    if "Snowflake" not in settings.stand_ins:  # which answers on this machine alone
         yield from look_at_connection(target, settings.values.compliance or Compliance())
     yield from tables.names(subject, target)
     yield from certification.standing(settings, "snowflake")
     try:
         with snowflake.connect(target) as session:
             yield from _role(session, target)
-            if stand_in:
-                needed = "the rights of docs/rights.md"
-                fix = "ask with a profile of the real account"
-                yield unchecked(
-                    "rights", "this is fakesnow, a stand-in: it has no roles and no warehouses", fix, needed
-                )
-                awake = True
-            else:
-                yield from _rights(session, target, subject.schemas(target.schema_))
-                awake = yield from _warehouse(session, target)
-                yield from _collations(session, target, subject.schemas(target.schema_))
-                yield from _integration(session, settings)
+            lacking = yield from _rights(session, target, subject.schemas(target.schema_))
+            awake = yield from _warehouse(session, target, lacking)
+            yield from _collations(session, target, subject.schemas(target.schema_))
+            yield from _integration(session, settings, lacking)
     except MigrationError as error:
         yield failed("connection", error)
         return
-    yield from tables.owners(subject, engines.destination(target), asleep="" if awake else "the warehouse sleeps, and asking would start it")  # fmt: skip
+    asleep = "the warehouse sleeps, and asking would start it"
+    if lacking:
+        asleep = "the role lacks rights"
+    yield from tables.owners(subject, engines.destination(target), asleep="" if awake and not lacking else asleep)
 
 
 def look_at_connection(target: Snowflake, asked: Compliance) -> Iterator[Finding]:
@@ -107,7 +101,10 @@ def _role(session: Session, target: Snowflake) -> Iterator[Finding]:
         yield stop("role", f"it is {who['ROLE_NAME']}, and the profile names {target.role}", fix, target.role)
 
 
-def _rights(session: Session, target: Snowflake, schemas: Sequence[str]) -> Iterator[Finding]:
+def _rights(
+    session: Session, target: Snowflake, schemas: Sequence[str]
+) -> Generator[Finding, None, frozenset[tuple[str, str]]]:
+    """What the role lacks; the generator's value is each of it by right and kind of object, so that nothing is told twice."""
     (who,) = session.execute("SELECT CURRENT_ROLE() AS ROLE_NAME, CURRENT_WAREHOUSE() AS WAREHOUSE", doing="ask for our role")  # fmt: skip
     role, warehouse = str(who["ROLE_NAME"]), target.warehouse or who["WAREHOUSE"]
     yield from look_at_grants(role, session.execute("SHOW GRANTS TO ROLE PUBLIC", doing="ask what everybody may do"), target, schemas)  # fmt: skip
@@ -119,6 +116,21 @@ def _rights(session: Session, target: Snowflake, schemas: Sequence[str]) -> Iter
         yield stop(lack.right, f"{role} does not have it on {lack.on}", lack.cure, lack.needed)
     if not lacking:
         yield note("rights", f"{role} has what a load needs")
+    yield from _future(session, role, target)
+    return frozenset((lack.right, lack.kind) for lack in lacking)
+
+
+def _future(session: Session, role: str, target: Snowflake) -> Iterator[Finding]:
+    """Whether the role sees what others are going to make: a table that it does not see it cannot refuse before it loads."""
+    database = identifier(target.database)
+    rows = session.execute(f"SHOW FUTURE GRANTS TO ROLE {identifier(role)}", doing="ask what the role will see")
+    of = snowflake_rights.plain(target.database)
+    seen = {str(row["grant_on"]) for row in rows if snowflake_rights.plain(str(row["name"])).partition(".")[0] == of}
+    for kind in ("TABLE", "VIEW"):
+        if kind not in seen:
+            fix = f"GRANT SELECT ON FUTURE {kind}S IN DATABASE {database} TO ROLE {identifier(role)}"
+            what = f"{role} does not see the {kind.lower()}s that others will make there: one of a name that a load needs is found by the load, not before"  # fmt: skip
+            yield warning(f"FUTURE {kind}S", what, fix)
 
 
 def _collations(session: Session, target: Snowflake, schemas: Sequence[str]) -> Iterator[Finding]:
@@ -154,7 +166,9 @@ def _schemas(session: Session, database: str) -> set[str]:
     return {str(row["name"]) for row in rows}
 
 
-def _warehouse(session: Session, target: Snowflake) -> Generator[Finding, None, bool]:
+def _warehouse(
+    session: Session, target: Snowflake, lacking: frozenset[tuple[str, str]]
+) -> Generator[Finding, None, bool]:
     """Whether there is one, and whether it runs; the generator's value is whether it runs."""
     (who,) = session.execute("SELECT CURRENT_WAREHOUSE() AS NAME", doing="ask for the warehouse")
     name = target.warehouse or who["NAME"]
@@ -162,6 +176,8 @@ def _warehouse(session: Session, target: Snowflake) -> Generator[Finding, None, 
         yield stop("warehouse", "the profile names none, and the user has no default", "set snowflake.warehouse", "one")
         return False
     rows = session.execute(f"SHOW WAREHOUSES LIKE {literal(name)}", doing="look at the warehouse")
+    if ("USAGE", "WAREHOUSE") in lacking:
+        return False
     if not rows:
         fix = f"GRANT USAGE ON WAREHOUSE {identifier(name)} TO ROLE {identifier(target.role or 'PUBLIC')}"
         yield stop("warehouse", f"there is none of the name {name} for this role", fix, "one that the role may use")
@@ -177,7 +193,7 @@ def _warehouse(session: Session, target: Snowflake) -> Generator[Finding, None, 
     return str(found.get("state")).upper() in ("STARTED", "RESUMING")
 
 
-def _integration(session: Session, settings: Settings) -> Iterator[Finding]:
+def _integration(session: Session, settings: Settings, lacking: frozenset[tuple[str, str]]) -> Iterator[Finding]:
     """Whether Snowflake itself may read the stage."""
     target, stage = settings.snowflake, settings.values.stage
     if stage is None:
@@ -186,6 +202,8 @@ def _integration(session: Session, settings: Settings) -> Iterator[Finding]:
         if not (stage.access_key and stage.secret_key):
             fix = 'set storage_integration = "…" under the profile\'s snowflake section'
             yield stop("storage integration", "the profile names neither one nor keys for the stage", fix, "a way for Snowflake to read the stage")  # fmt: skip
+        return
+    if ("USAGE", "INTEGRATION") in lacking:
         return
     name = identifier(target.storage_integration)
     try:

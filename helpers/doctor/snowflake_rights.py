@@ -19,12 +19,14 @@ class Lack:
     """A privilege that the role does not have.
 
     Attributes:
-        on: the kind of object, and its name.
+        kind: of the object.
+        on: the kind again, and its name.
         cure: the statement that grants it.
         needed: what for.
     """
 
     right: str
+    kind: str
     on: str
     cure: str
     needed: str
@@ -42,12 +44,12 @@ def missing(
         warehouse: that computes; None where neither the profile nor the user names one.
         schemas: those that get tables and the one of the records; whether each is there.
     """
-    granted = {(str(g["privilege"]), str(g["granted_on"]).replace("_", " "), _plain(str(g["name"]))) for g in held}
+    granted = {(str(g["privilege"]), str(g["granted_on"]).replace("_", " "), plain(str(g["name"]))) for g in held}
     found = []
     for right, kind, name, needed in _needs(target, warehouse, schemas):
-        owned = ("OWNERSHIP", kind, _plain(name)) in granted
-        if not owned and not {(right, kind, _plain(name)), ("ALL PRIVILEGES", kind, _plain(name))} & granted:
-            found.append(Lack(right, f"{kind.lower()} {name}", f"GRANT {right} ON {kind} {name} TO ROLE {identifier(role)}", needed))  # fmt: skip
+        owned = ("OWNERSHIP", kind, plain(name)) in granted
+        if not owned and not {(right, kind, plain(name)), ("ALL PRIVILEGES", kind, plain(name))} & granted:
+            found.append(Lack(right, kind, f"{kind.lower()} {name}", f"GRANT {right} ON {kind} {name} TO ROLE {identifier(role)}", needed))  # fmt: skip
     return tuple(found)
 
 
@@ -71,6 +73,6 @@ def _needs(
             yield "CREATE STAGE", "SCHEMA", place, "a load reads the files through a temporary stage"
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name as SHOW GRANTS writes it, quoted or not, in one way."""
     return name.replace('"', "")

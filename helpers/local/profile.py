@@ -201,7 +201,8 @@ def _refused(keys: str, file: Path, why: str, next_step: str) -> SettingsError:
 def _sections() -> dict[str, Any]:
     environment = stack.environment().as_dict()
     s3, connect = environment["s3"], dict(environment["snowflake"])
-    named = {key: connect.pop(key) for key in ("account", "user", "database", "schema")}
+    connect = {key: value for key, value in connect.items() if key not in ("user", "password")}
+    named = {key: connect.pop(key) for key in ("account", "database", "schema")} | stack.snowflake_product()
     return {
         "source": source_keys(environment["postgres_dsn"]),
         "stage": {
@@ -210,7 +211,7 @@ def _sections() -> dict[str, Any]:
             "access_key": s3["access_key"],
             "secret_key": Resolved(s3["secret_key"]),
         },
-        "snowflake": {**named, "password": Resolved(connect.pop("password")), "connect": connect},
+        "snowflake": {**named, "password": Resolved(named["password"]), "connect": connect},
         "approvals": {"people": signers()},
         "archive": {"url": "s3://archive/legacy/", "retention_days": 1},
         "kafka": {"engine": "noida-db", "partitions": 3, "replicas": 1, "landing": f"s3://{s3['bucket']}/events/"},

@@ -231,6 +231,14 @@ def environment(root: Path | None = None) -> Environment:
     return _environment({name: _server(state, name, home) for name in SERVERS}, DELTA_ROOTS[_delta_engine(state)])
 
 
+def snowflake_product(root: Path | None = None) -> dict[str, str]:
+    """User, password, role and warehouse of the product in the Snowflake stand-in; the environment names the administrator's."""
+    state = State.read(home(root))
+    server = _server(state, "snowflake", home(root))
+    assert isinstance(server, Snowflake)
+    return server.product
+
+
 def home(root: Path | None = None) -> Path:
     """The folder of a stack that is up; raises `LocalStackError` as `environment` does."""
     environment(root)
@@ -279,7 +287,7 @@ def _server(
         return Kafka(folder, ports[0])
     if name == "airflow":
         return Airflow(folder, ports[0], state.password("airflow"), home)
-    return Snowflake(folder, ports[0], state.password("snowflake"))
+    return Snowflake(folder, ports[0], state.password("snowflake"), state.password("migration"))
 
 
 def _alive(state: State, name: str, home: Path) -> bool:

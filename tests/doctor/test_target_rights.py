@@ -1,7 +1,5 @@
-"""The roles of docs/rights.md at the targets: with any one right less the doctor names that one, and its statement cures it.
-
-There is no account: what the scripts grant is kept in the form in which Snowflake's SHOW GRANTS and Unity Catalog's
-effective-permissions answer, by their documentation. S3 is the real server, with identities of its own.
+"""The rights of docs/rights.md at the stage: with any one less the doctor names that one. S3 is the real server, with identities of
+its own.
 
 Would catch: a right of the page that the doctor does not ask for, one that it asks for and the page does not grant, a cure that
 grants something else or is not quoted; a bucket that answers though its keys may not list or read.
@@ -10,7 +8,6 @@ grants something else or is not quoted; a bucket that answers though its keys ma
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,66 +18,11 @@ from pydantic import SecretStr
 
 from helpers import doctor
 from helpers import export as exporting
-from helpers.doctor import snowflake_rights
 from helpers.doctor.buckets import WRITES
 from helpers.finding import Finding
 from helpers.local.servers import processes
 from helpers.local.servers.s3 import BUCKET, S3, SERVICES
-from helpers.settings import Archive, Settings, Snowflake
-
-_GRANT = re.compile(r"GRANT (?P<privileges>[A-Z, ]+) ON (?P<kind>[A-Z]+) (?P<name>\S+) TO ROLE (?P<role>\S+)")
-
-TARGET = Snowflake(
-    account="myorg-myaccount", user="MIGRATION", database="LIBRARY", schema="MIGRATED", warehouse="MIGRATION_WH", role="MIGRATION_ROLE",
-    storage_integration="MIGRATION_S3",
-)  # fmt: skip
-
-
-def granted(statements: list[str]) -> list[dict[str, str]]:
-    """What SHOW GRANTS TO ROLE answers after some GRANT statements
-    (https://docs.snowflake.com/en/sql-reference/sql/show-grants#examples)."""
-    rows = []
-    for statement in statements:
-        if found := _GRANT.fullmatch(statement):
-            for privilege in found["privileges"].split(", "):
-                rows.append(
-                    {"privilege": privilege, "granted_on": found["kind"], "name": found["name"], "granted_to": "ROLE"}
-                )
-    return rows
-
-
-OF_SNOWFLAKE = [each for each in rights_support.statements("snowflake") if _GRANT.fullmatch(each)]
-
-
-@pytest.mark.parametrize("gone", [None, *OF_SNOWFLAKE])
-def test_snowflakes_script_suffices_and_each_right_less_is_named(gone: str | None) -> None:
-    left = [each for each in OF_SNOWFLAKE if each != gone]
-    lacking = snowflake_rights.missing(
-        granted(left), "MIGRATION_ROLE", TARGET, "MIGRATION_WH", {"MIGRATED": False, "MIGRATED__migration": False}
-    )
-    assert len(lacking) == (1 if gone else 0)
-    for lack in lacking:
-        assert lack.cure.replace('"', "") == gone
-        cured = granted([*left, lack.cure.replace('"', "")])
-        assert not snowflake_rights.missing(
-            cured, "MIGRATION_ROLE", TARGET, "MIGRATION_WH", {"MIGRATED": False, "MIGRATED__migration": False}
-        )
-
-
-def test_schemas_that_an_administrator_made_need_rights_of_their_own_and_owners_need_none() -> None:
-    there = {"MIGRATED": True, "OTHER": True, "MIGRATED__migration": True}
-    lacking = snowflake_rights.missing(granted(OF_SNOWFLAKE), "MIGRATION_ROLE", TARGET, "MIGRATION_WH", there)
-    assert {(lack.right, lack.on) for lack in lacking} == {
-        ("USAGE", 'schema "LIBRARY"."MIGRATED"'), ("CREATE TABLE", 'schema "LIBRARY"."MIGRATED"'),
-        ("USAGE", 'schema "LIBRARY"."OTHER"'), ("CREATE TABLE", 'schema "LIBRARY"."OTHER"'),
-        ("CREATE STAGE", 'schema "LIBRARY"."MIGRATED__migration"'),
-        ("USAGE", 'schema "LIBRARY"."MIGRATED__migration"'), ("CREATE TABLE", 'schema "LIBRARY"."MIGRATED__migration"'),
-    }  # fmt: skip
-    owned = [{"privilege": "OWNERSHIP", "granted_on": "SCHEMA", "name": f'LIBRARY."{schema}"'} for schema in there]
-    assert not snowflake_rights.missing(
-        [*granted(OF_SNOWFLAKE), *owned], "MIGRATION_ROLE", TARGET, "MIGRATION_WH", there
-    )
-
+from helpers.settings import Archive, Settings
 
 READERS = {
     "whole": ("List", "Read", "Write"),

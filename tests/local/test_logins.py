@@ -57,8 +57,8 @@ def _public(key: rsa.RSAPrivateKey) -> str:
 
 
 @pytest.fixture
-def admin(local_settings: Settings) -> Iterator[Session]:
-    with snowflake.connect(local_settings.snowflake) as session:
+def admin(administrator: Snowflake) -> Iterator[Session]:
+    with snowflake.connect(administrator) as session:
         yield session
 
 

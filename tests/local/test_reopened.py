@@ -15,14 +15,14 @@ import pytest
 from helpers.errors import ConnectionFailed
 from helpers.platforms import snowflake
 from helpers.platforms.snowflake import Session, identifier
-from helpers.settings import Settings
+from helpers.settings import Settings, Snowflake
 
 ENDED = ["390111", "390114"]
 
 
 @pytest.fixture
-def end(local_settings: Settings) -> Callable[[Session, str], None]:
-    target = local_settings.snowflake
+def end(administrator: Snowflake) -> Callable[[Session, str], None]:
+    target = administrator
     assert target.password
     secret = target.password.get_secret_value()
 
@@ -37,7 +37,7 @@ def end(local_settings: Settings) -> Callable[[Session, str], None]:
 
 @pytest.fixture
 def scratch(local_settings: Settings) -> str:
-    return identifier(local_settings.snowflake.database, "PUBLIC", "REOPENED")
+    return identifier(local_settings.snowflake.database, local_settings.snowflake.schema_, "REOPENED")
 
 
 def _held(session: Session) -> dict[str, str]:

@@ -31,7 +31,7 @@ def test_servers_are_asked_what_they_are(migration: Any, tmp_path: Path) -> None
     assert servers["PostgreSQL"]["version"].startswith("PostgreSQL ")
     assert servers["PostgreSQL"]["role"] == migration.settings.source.user
     assert "stand-in" in servers["Snowflake"]["version"]
-    assert (servers["Snowflake"]["role"], servers["Snowflake"]["account"]) == ("ACCOUNTADMIN", "LOCAL")
+    assert (servers["Snowflake"]["role"], servers["Snowflake"]["account"]) == ("MIGRATION_ROLE", "LOCAL")
     assert servers["Snowflake"]["time_zone"] == "UTC"
     assert line.get("stand_ins")["Snowflake"] == "fakesnow"
     lines, _ = read((tmp_path / "ledger.jsonl").read_bytes())

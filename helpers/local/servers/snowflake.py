@@ -17,6 +17,9 @@ from helpers.local.servers.processes import LOOPBACK
 from helpers.local.servers.server import LocalServer, python_environment, read
 
 USER = "RUNBOOK"
+"""The administrator, whom outside programs log in as."""
+PRODUCT_USER, ROLE, WAREHOUSE, INTEGRATION = "MIGRATION", "MIGRATION_ROLE", "MIGRATION_WH", "MIGRATION_S3"
+"""Whom the product logs in as, with the rights of docs/rights.md; the names are the page's."""
 ACCOUNT = "local"
 DATABASE = "STAND_IN"
 """No name that a schema of somebody's source has: DuckDB could not tell `sales` the schema from SALES the database."""
@@ -26,6 +29,7 @@ SCHEMA = "MIGRATED"
 @dataclass(frozen=True, repr=False)
 class Snowflake(LocalServer):
     password: str
+    product_password: str
 
     name = "the Snowflake stand-in"
     patience = 15.0
@@ -62,6 +66,11 @@ class Snowflake(LocalServer):
             "network_timeout": 8,
         }
 
+    @property
+    def product(self) -> dict[str, str]:
+        """What differs in the product's own connection."""
+        return {"user": PRODUCT_USER, "password": self.product_password, "role": ROLE, "warehouse": WAREHOUSE}
+
     def prepare(self) -> None:
         self.configuration.touch(mode=0o600)
         self.configuration.write_text(json.dumps(self._configuration()))
@@ -75,6 +84,11 @@ class Snowflake(LocalServer):
             "port": self.port,
             "user": USER,
             "password": self.password,
+            "product_user": PRODUCT_USER,
+            "product_password": self.product_password,
+            "role": ROLE,
+            "warehouse": WAREHOUSE,
+            "integration": INTEGRATION,
             "folder": str(self.data),
             "database": DATABASE,
             "schema": SCHEMA,

@@ -6,18 +6,24 @@ whatever has to differ is in here, one small function a difference:
     server.py       the routes, and results in parts
     logins.py       passwords, key pairs, access tokens, external OAuth, workload identity
     endings.py      sessions and connections that end before their time, on demand
+    first_account.py  the account that the local stack starts with
     statements.py   which statement is answered how, and errors
     cancelling.py   what one session ends that another runs
     alterations.py  ALTER TABLE of columns, RENAME to another schema, CLONE
     tables.py       CREATE, DROP, comments, keys
     databases.py    databases and schemas
-    attached.py     grants, masking and row access policies, tags
     dependents.py   streams, clustering and what else hangs on a table
+    grants.py       roles, users, what is granted to whom; warehouses and integrations
+    masking.py      masking and row access policies at work
+    attached.py     masking and row access policies, tags
+    access.py       whether a role may, what it sees, whose a new object is
+    privileges.py   which statement needs which privileges
     loading.py      COPY INTO and what it remembers of loaded files
     refusals.py     the value for which a COPY failed
     parquet_columns.py  what COPY makes of a file's columns
     stages.py       stages and the files that a reference names
     notes.py        what DuckDB has no place for
+    account.py      users, roles and grants, as they are kept
     session.py      one connection: transactions, temporary tables
     wire.py         how values travel
     expressions.py  functions and types

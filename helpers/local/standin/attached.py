@@ -1,8 +1,7 @@
-"""What an owner puts on a table: grants, masking and row access policies, tags.
+"""What an owner puts on a table: masking and row access policies, tags.
 
-They are kept with the table and answered to those who ask (SHOW GRANTS, POLICY_REFERENCES, TAG_REFERENCES). A rename and a swap
-take them along, CREATE OR REPLACE loses them but for the grants that COPY GRANTS copies. Nothing acts on them: there is one role,
-which sees every row, and a grant to any other name is written down.
+They are kept with the table and answered to those who ask (POLICY_REFERENCES, TAG_REFERENCES). A rename and a swap take them along,
+CREATE OR REPLACE loses them. `masking` makes the policies act.
 """
 
 from __future__ import annotations
@@ -11,18 +10,19 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from fakesnow.dialect import parse_one
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from helpers.local.standin import names, notes
+from helpers.local.standin import access, names, notes
+from helpers.local.standin.account import ACCOUNT, OWNERSHIP
 from helpers.local.standin.declared import Declared
 from helpers.local.standin.names import first, identifier, status, text, unquoted
+from helpers.local.standin.privileges import Need
 from helpers.local.standin.session import Session
 
-_PART = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
-_NAME = rf"{_PART}(?:\s*\.\s*{_PART}){{0,2}}"
-_COLUMN = rf"(?:(?:ALTER|MODIFY)\s+(?:COLUMN\s+)?(?P<column>{_PART})\s+)?"
+PART = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
+NAME = rf"{PART}(?:\s*\.\s*{PART}){{0,2}}"
+_COLUMN = rf"(?:(?:ALTER|MODIFY)\s+(?:COLUMN\s+)?(?P<column>{PART})\s+)?"
 _KINDS = {"MASKING": "MASKING_POLICY", "ROW ACCESS": "ROW_ACCESS_POLICY"}
 
 POLICY_COLUMNS = (
@@ -33,29 +33,46 @@ TAG_COLUMNS = (
     "TAG_DATABASE", "TAG_SCHEMA", "TAG_NAME", "TAG_VALUE", "LEVEL", "OBJECT_DATABASE", "OBJECT_SCHEMA", "OBJECT_NAME", "DOMAIN",
     "COLUMN_NAME",
 )  # fmt: skip
-GRANT_COLUMNS = (
-    "created_on", "privilege", "granted_on", "name", "granted_to", "grantee_name", "grant_option", "granted_by",
-)  # fmt: skip
 
 
 def answer(session: Session, command: str) -> str | None:
     """What DuckDB answers to a statement of this subject; None where it is another's."""
     said = command.strip().rstrip(";")
-    for pattern, handle in _STATEMENTS:
+    for pattern, handle, kind in _STATEMENTS:
         if match := re.fullmatch(pattern, said, re.IGNORECASE | re.DOTALL):
+            _require(session, match, kind)
             if session._in_transaction:
                 session.end("COMMIT")
-            return handle(session, match)
+            done = handle(session, match)
+            with session.account.changing():  # what is known of the policies is asked anew
+                return done
     return None
 
 
-def parsed(command: str) -> exp.Expression:
-    """A statement as sqlglot has it; one of this subject, which it does not know, as the words that it is."""
+def is_ours(command: str) -> bool:
+    """Whether a statement, which sqlglot does not know, is of this subject."""
     said = command.strip().rstrip(";")
-    if any(re.fullmatch(pattern, said, re.IGNORECASE | re.DOTALL) for pattern, _ in _STATEMENTS):
-        return exp.Command(this="ATTACHED", expression=said)
-    statement: exp.Expression = parse_one(command)
-    return statement
+    return any(re.fullmatch(pattern, said, re.IGNORECASE | re.DOTALL) for pattern, *_ in _STATEMENTS)
+
+
+def _require(session: Session, match: re.Match[str], kind: str) -> None:
+    """CREATE of the kind on the schema; to put one on a table, its ownership and APPLY, or APPLY of the kind on the account
+    (https://docs.snowflake.com/en/user-guide/security-column-intro#managing-column-level-security)."""
+    given = match.groupdict()
+    if "dropped" in given:
+        what = (_kind(match), *_qualified(session, match["dropped"]))
+        access.require(session, Need(what, (OWNERSHIP,)))
+        return
+    if "table" not in given:
+        schema = ("SCHEMA", *_qualified(session, match["name"])[:2])
+        for privilege in ("USAGE", f"CREATE {kind}"):
+            access.require(session, Need(schema, (privilege,)))
+        return
+    everywhere = session.account.holds(session.roles, ACCOUNT, f"APPLY {kind}")
+    table = ("TABLE", *_qualified(session, match["table"]))
+    access.require(session, Need(table, () if everywhere else (OWNERSHIP,)))
+    if (name := given.get("policy") or given.get("tag")) and not everywhere:
+        access.require(session, Need((kind.replace(" ", "_"), *_qualified(session, name)), ("APPLY",)))
 
 
 def references_query(session: Session, rows: exp.TableFromRows) -> str | None:
@@ -110,9 +127,37 @@ def policies_on(note: dict[str, Any], column: str) -> list[str]:
 
 def _create_policy(session: Session, match: re.Match[str]) -> str:
     database, schema, name = _qualified(session, match["name"])
-    kind = _KINDS[" ".join(match["kind"].upper().split())]
+    kind = _kind(match)
     _add_object(session, match, database, schema, name, kind, match["signature"])
     return status(f"{kind.replace('_', ' ').capitalize()} {name} successfully created.")
+
+
+def _kind(match: re.Match[str]) -> str:
+    written = " ".join(match["kind"].upper().split())
+    return _KINDS.get(written, written)
+
+
+def _drop_object(session: Session, match: re.Match[str]) -> str:
+    kind, (database, schema, name) = _kind(match), _qualified(session, match["dropped"])
+    if _object(session, database, schema, name, kind) is None:
+        if not match["exists"]:
+            raise names.missing(kind.replace("_", " ").capitalize(), name)
+        return status("Drop statement executed successfully.")
+    used = first(
+        session.duck,
+        "select table_name from duckdb_tables() where database_name = ? and comment like ?",
+        [database, f'%_NAME": "{name}"%'],
+    )
+    if used is not None:
+        raise ProgrammingError(
+            msg=f"SQL compilation error:\n{kind.replace('_', ' ').capitalize()} {name} cannot be dropped/replaced as it is associated "
+            "with one or more entities.", errno=3558, sqlstate="42S02",
+        )  # fmt: skip
+    session.duck.execute(
+        f"DELETE FROM {_objects(database)} WHERE schema = ? AND name = ? AND kind = ?", [schema, name, kind]
+    )
+    session.account.forget((kind, database, schema, name))
+    return status(f"{name} successfully dropped.")
 
 
 def _create_tag(session: Session, match: re.Match[str]) -> str:
@@ -132,7 +177,12 @@ def _add_object(
         session.duck.execute(
             f"DELETE FROM {_objects(database)} WHERE schema = ? AND name = ? AND kind = ?", [schema, name, kind]
         )
-    session.duck.execute(f"INSERT INTO {_objects(database)} VALUES (?, ?, ?, ?)", [schema, name, kind, signature])
+    session.duck.execute(
+        f"INSERT INTO {_objects(database)} VALUES (?, ?, ?, ?, ?)",
+        [schema, name, kind, signature, match.groupdict().get("body")],
+    )
+    with session.account.changing():
+        session.account.own((kind, database, schema, name), session.needed_role())
 
 
 def _set_masking(session: Session, match: re.Match[str]) -> str:
@@ -155,7 +205,7 @@ def _set_masking(session: Session, match: re.Match[str]) -> str:
             msg=f"SQL compilation error:\nSpecified column already attached to another masking policy: {column}",
             errno=3001,
         )
-    arguments = _list(match["using"])[1:] if match["using"] else []
+    arguments = parts_of(match["using"])[1:] if match["using"] else []
     others = [p for p in note.get("policies", ()) if p["REF_COLUMN_NAME"] != column]
     return _noted(session, table, policies=[*others, _policy(policy, "MASKING_POLICY", column, arguments)])
 
@@ -169,7 +219,7 @@ def _unset_masking(session: Session, match: re.Match[str]) -> str:
 def _add_row_access(session: Session, match: re.Match[str]) -> str:
     table, policy = named_table(session, match["table"]), _qualified(session, match["policy"])
     _known(session, policy, "ROW_ACCESS_POLICY")
-    note, columns = notes.read_note(session, table), _list(match["columns"])
+    note, columns = notes.read_note(session, table), parts_of(match["columns"])
     for column in columns:
         notes.declared_type(session, table, column)
     if any(p["POLICY_KIND"] == "ROW_ACCESS_POLICY" for p in note.get("policies", ())):
@@ -216,34 +266,6 @@ def _tags_but(
     return [t for t in notes.read_note(session, table).get("tags", ()) if tuple(t[key] for key in keys) != this]
 
 
-def _grant(session: Session, match: re.Match[str]) -> str:
-    table, role = named_table(session, match["table"]), unquoted(match["role"])
-    option = "true" if match["option"] else "false"
-    wanted = [" ".join(p.upper().split()) for p in match["privileges"].split(",")]
-    if "OWNERSHIP" in wanted:
-        raise names.unsupported("GRANT OWNERSHIP: there is one role")
-    kept = [g for g in notes.read_note(session, table).get("grants", ()) if g[1] != role or g[0] not in wanted]
-    return _noted(session, table, grants=[*kept, *([p, role, option] for p in wanted)])
-
-
-def _revoke(session: Session, match: re.Match[str]) -> str:
-    table, role = named_table(session, match["table"]), unquoted(match["role"])
-    gone = [" ".join(p.upper().split()) for p in match["privileges"].split(",")]
-    grants = notes.read_note(session, table).get("grants", ())
-    return _noted(session, table, grants=[g for g in grants if g[1] != role or g[0] not in gone])
-
-
-def _show_grants(session: Session, match: re.Match[str]) -> str:
-    name = ".".join(_qualified(session, match["table"]))
-    note = notes.read_note(session, named_table(session, match["table"]))
-    grants = [["OWNERSHIP", "ACCOUNTADMIN", "true"], *note.get("grants", ())]
-    rows = [
-        dict(zip(GRANT_COLUMNS, ("", privilege, "TABLE", name, "ROLE", role, option, "ACCOUNTADMIN"), strict=True))
-        for privilege, role, option in grants
-    ]
-    return rows_query(GRANT_COLUMNS, rows)
-
-
 def rows_query(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
     """A query of DuckDB's that gives these rows of texts."""
     made = [
@@ -275,22 +297,30 @@ def _known(session: Session, name: tuple[str, str, str], kind: str) -> str:
 
 
 def _object(session: Session, database: str, schema: str, name: str, kind: str) -> str | None:
+    found = definition(session, (database, schema, name), kind)
+    return found[0] if found else None
+
+
+def definition(session: Session, name: tuple[str, str, str], kind: str) -> tuple[str, str | None] | None:
+    """The signature of a policy or a tag, and what a policy computes; None where there is none."""
+    database, schema, own = name
     if not names.attached(session.duck, database):
         raise names.missing("Database", database)
     row = first(
         session.duck,
-        f"select signature from {_objects(database)} where schema = ? and name = ? and kind = ?",
-        [schema, name, kind],
+        f"select signature, body from {_objects(database)} where schema = ? and name = ? and kind = ?",
+        [schema, own, kind],
     )
-    return row[0] if row else None
+    return (row[0], row[1]) if row else None
 
 
 def _objects(database: str) -> str:
     return f"{identifier(database)}._fs_information_schema._policies_and_tags"
 
 
-def _list(written: str) -> list[str]:
-    return [unquoted(name) for name in re.findall(_PART, written)]
+def parts_of(written: str) -> list[str]:
+    """Names of a list, or of a dotted name."""
+    return [unquoted(name) for name in re.findall(PART, written)]
 
 
 def named_table(session: Session, name: str) -> exp.Table:
@@ -298,25 +328,23 @@ def named_table(session: Session, name: str) -> exp.Table:
 
 
 def _qualified(session: Session, name: str) -> tuple[str, str, str]:
-    return session.qualified(names.table(_list(name)))
+    return session.qualified(names.table(parts_of(name)))
 
 
 _MADE = r"CREATE\s+(?P<replace>OR\s+REPLACE\s+)?"
-_ALTER = rf"ALTER\s+TABLE\s+(?P<table>{_NAME})\s+"
+_ALTER = rf"ALTER\s+TABLE\s+(?P<table>{NAME})\s+"
 
-_STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], str]], ...] = (
-    (rf"{_MADE}(?P<kind>MASKING|ROW\s+ACCESS)\s+POLICY\s+(?P<exists>IF\s+NOT\s+EXISTS\s+)?(?P<name>{_NAME})\s+AS\s*"
-     r"\((?P<signature>[^)]*(?:\([^)]*\)[^)]*)*)\)\s*RETURNS\s+.+?->.+", _create_policy),
-    (rf"{_MADE}TAG\s+(?P<exists>IF\s+NOT\s+EXISTS\s+)?(?P<name>{_NAME})", _create_tag),
-    (rf"{_ALTER}(?:ALTER|MODIFY)\s+(?:COLUMN\s+)?(?P<column>{_PART})\s+SET\s+MASKING\s+POLICY\s+(?P<policy>{_NAME})"
-     r"(?:\s+USING\s*\((?P<using>[^)]*)\))?(?P<force>\s+FORCE)?", _set_masking),
-    (rf"{_ALTER}(?:ALTER|MODIFY)\s+(?:COLUMN\s+)?(?P<column>{_PART})\s+UNSET\s+MASKING\s+POLICY", _unset_masking),
-    (rf"{_ALTER}ADD\s+ROW\s+ACCESS\s+POLICY\s+(?P<policy>{_NAME})\s+ON\s*\((?P<columns>[^)]*)\)", _add_row_access),
-    (rf"{_ALTER}DROP\s+(?:ROW\s+ACCESS\s+POLICY\s+{_NAME}|ALL\s+ROW\s+ACCESS\s+POLICIES)", _drop_row_access),
-    (rf"{_ALTER}{_COLUMN}SET\s+TAG\s+(?P<tag>{_NAME})\s*=\s*'(?P<value>(?:[^']|'')*)'", _set_tag),
-    (rf"{_ALTER}{_COLUMN}UNSET\s+TAG\s+(?P<tag>{_NAME})", _unset_tag),
-    (rf"GRANT\s+(?P<privileges>[A-Z ,]+?)\s+ON\s+TABLE\s+(?P<table>{_NAME})\s+TO\s+(?:ROLE\s+)?(?P<role>{_PART})"
-     r"(?P<option>\s+WITH\s+GRANT\s+OPTION)?", _grant),
-    (rf"REVOKE\s+(?P<privileges>[A-Z ,]+?)\s+ON\s+TABLE\s+(?P<table>{_NAME})\s+FROM\s+(?:ROLE\s+)?(?P<role>{_PART})", _revoke),
-    (rf"SHOW\s+GRANTS\s+ON\s+TABLE\s+(?P<table>{_NAME})", _show_grants),
+_STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], str], str], ...] = (
+    (rf"{_MADE}(?P<kind>MASKING|ROW\s+ACCESS)\s+POLICY\s+(?P<exists>IF\s+NOT\s+EXISTS\s+)?(?P<name>{NAME})\s+AS\s*"
+     r"\((?P<signature>[^)]*(?:\([^)]*\)[^)]*)*)\)\s*RETURNS\s+.+?->(?P<body>.+?)(?:\s+COMMENT\s*=\s*'(?:[^']|'')*')?", _create_policy, "MASKING POLICY"),
+    (rf"DROP\s+(?P<kind>MASKING|ROW\s+ACCESS)\s+POLICY\s+(?P<exists>IF\s+EXISTS\s+)?(?P<dropped>{NAME})", _drop_object, ""),
+    (rf"DROP\s+(?P<kind>TAG)\s+(?P<exists>IF\s+EXISTS\s+)?(?P<dropped>{NAME})", _drop_object, ""),
+    (rf"{_MADE}TAG\s+(?P<exists>IF\s+NOT\s+EXISTS\s+)?(?P<name>{NAME})", _create_tag, "TAG"),
+    (rf"{_ALTER}(?:ALTER|MODIFY)\s+(?:COLUMN\s+)?(?P<column>{PART})\s+SET\s+MASKING\s+POLICY\s+(?P<policy>{NAME})"
+     r"(?:\s+USING\s*\((?P<using>[^)]*)\))?(?P<force>\s+FORCE)?", _set_masking, "MASKING POLICY"),
+    (rf"{_ALTER}(?:ALTER|MODIFY)\s+(?:COLUMN\s+)?(?P<column>{PART})\s+UNSET\s+MASKING\s+POLICY", _unset_masking, "MASKING POLICY"),
+    (rf"{_ALTER}ADD\s+ROW\s+ACCESS\s+POLICY\s+(?P<policy>{NAME})\s+ON\s*\((?P<columns>[^)]*)\)", _add_row_access, "ROW ACCESS POLICY"),
+    (rf"{_ALTER}DROP\s+(?:ROW\s+ACCESS\s+POLICY\s+{NAME}|ALL\s+ROW\s+ACCESS\s+POLICIES)", _drop_row_access, "ROW ACCESS POLICY"),
+    (rf"{_ALTER}{_COLUMN}SET\s+TAG\s+(?P<tag>{NAME})\s*=\s*'(?P<value>(?:[^']|'')*)'", _set_tag, "TAG"),
+    (rf"{_ALTER}{_COLUMN}UNSET\s+TAG\s+(?P<tag>{NAME})", _unset_tag, "TAG"),
 )  # fmt: skip

@@ -42,6 +42,9 @@ def attach(duck: duckdb.DuckDBPyConnection, folder: Path, name: str) -> None:
         f"CREATE TABLE IF NOT EXISTS {database}._fs_information_schema._policies_and_tags "
         "(schema VARCHAR, name VARCHAR, kind VARCHAR, signature VARCHAR)"
     )
+    duck.execute(
+        f"ALTER TABLE {database}._fs_information_schema._policies_and_tags ADD COLUMN IF NOT EXISTS body VARCHAR"
+    )
     for view, query in VIEWS.items():
         duck.execute(
             f"CREATE OR REPLACE VIEW {database}._fs_information_schema.{view} AS "

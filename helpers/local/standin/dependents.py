@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from helpers.local.standin import attached, names, notes, parameters
+from helpers.local.standin import access, attached, names, notes, parameters
+from helpers.local.standin.account import OWNERSHIP
 from helpers.local.standin.names import status, unquoted
+from helpers.local.standin.privileges import Need
 from helpers.local.standin.session import Session
 
 _STREAMS = ("created_on", "name", "database_name", "schema_name", "owner", "comment", "table_name", "source_type", "base_tables", "type", "stale", "mode")  # fmt: skip
@@ -28,10 +30,25 @@ def answer(session: Session, command: str) -> str | None:
     said = command.strip().rstrip(";")
     for pattern, handle in _STATEMENTS:
         if match := re.fullmatch(pattern, said, re.IGNORECASE | re.DOTALL):
-            if session._in_transaction and not said.upper().startswith("SHOW"):
+            if not said.upper().startswith("SHOW"):
+                _require(session, match)
                 session.end("COMMIT")
             return handle(session, match)
     return None
+
+
+def _require(session: Session, match: re.Match[str]) -> None:
+    """https://docs.snowflake.com/en/sql-reference/sql/create-stream#access-control-requirements; what alters a table, its owner may."""
+    given = match.groupdict()
+    table = ("TABLE", *attached._qualified(session, match["table"])) if "table" in given else None
+    if "name" in given and table is not None:
+        schema = ("SCHEMA", *attached._qualified(session, match["name"])[:2])
+        access.require(session, Need(schema, ("CREATE STREAM",)))
+        access.require(session, Need(table, ("SELECT",)))
+    elif "name" in given:
+        access.require(session, Need(("STREAM", *attached._qualified(session, match["name"])), (OWNERSHIP,)))
+    elif table is not None:
+        access.require(session, Need(table, (OWNERSHIP,)))
 
 
 def _create_stream(session: Session, match: re.Match[str]) -> str:
@@ -39,6 +56,8 @@ def _create_stream(session: Session, match: re.Match[str]) -> str:
     made = list(attached._qualified(session, match["name"]))
     kept = [each for each in notes.read_note(session, table).get("streams", ()) if each != made]
     notes.update_note(session, table, streams=[*kept, made])
+    with session.account.changing():
+        session.account.own(("STREAM", *made), session.needed_role())
     return status(f"Stream {made[2]} successfully created.")
 
 
@@ -48,6 +67,8 @@ def _drop_stream(session: Session, match: re.Match[str]) -> str:
         if gone in note["streams"]:
             left = [each for each in note["streams"] if each != gone]
             notes.update_note(session, names.table([*place]), streams=left)
+            with session.account.changing():
+                session.account.forget(("STREAM", *gone))
             return status(f"{gone[2]} successfully dropped.")
     raise names.missing("Stream", gone[2])
 
@@ -59,6 +80,7 @@ def _show_streams(session: Session, match: re.Match[str]) -> str:
             "base_tables": ".".join(place), "source_type": "Table", "type": "DELTA", "stale": "false", "mode": "DEFAULT",
         }
         for place, note in _noted(session, "streams") for database, schema, name in note["streams"]
+        if access.sees(session, ("STREAM", database, schema, name))
     ]  # fmt: skip
     return attached.rows_query(_STREAMS, rows)
 
@@ -89,7 +111,7 @@ def _note(session: Session, match: re.Match[str], **kept: Any) -> str:
 
 
 def _show_tables(session: Session, match: re.Match[str]) -> str:
-    database, schema = (unquoted(part) for part in re.findall(attached._PART, match["schema"]))
+    database, schema = (unquoted(part) for part in re.findall(attached.PART, match["schema"]))
     begins = match["begins"].replace("''", "'").replace("\\\\", "\\")
     found = session.duck.execute(
         "select table_name, comment from duckdb_tables() where database_name = ? and schema_name = ? and starts_with(table_name, ?)",
@@ -97,6 +119,8 @@ def _show_tables(session: Session, match: re.Match[str]) -> str:
     ).fetchall()
     rows = []
     for name, comment in found:
+        if not access.sees(session, ("TABLE", database, schema, name)):
+            continue
         note = json.loads(comment or "{}")
         rows.append(
             dict.fromkeys(_TABLES, "") | {
@@ -117,16 +141,16 @@ def _show_parameters(session: Session, match: re.Match[str]) -> str | None:
     return f"SELECT * FROM ({query}) WHERE \"key\" <> '{_DAYS}' UNION ALL {attached.rows_query(_PARAMETERS, [row])}"
 
 
-_ALTER = rf"ALTER\s+TABLE\s+(?P<table>{attached._NAME})\s+"
+_ALTER = rf"ALTER\s+TABLE\s+(?P<table>{attached.NAME})\s+"
 
 _STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], str | None]], ...] = (
-    (rf"CREATE\s+(?:OR\s+REPLACE\s+)?STREAM\s+(?P<name>{attached._NAME})\s+ON\s+TABLE\s+(?P<table>{attached._NAME})", _create_stream),
-    (rf"DROP\s+STREAM\s+(?P<name>{attached._NAME})", _drop_stream),
+    (rf"CREATE\s+(?:OR\s+REPLACE\s+)?STREAM\s+(?P<name>{attached.NAME})\s+ON\s+TABLE\s+(?P<table>{attached.NAME})", _create_stream),
+    (rf"DROP\s+STREAM\s+(?P<name>{attached.NAME})", _drop_stream),
     (r"SHOW\s+STREAMS\s+IN\s+ACCOUNT", _show_streams),
     (r"SHOW\s+MATERIALIZED\s+VIEWS\s+IN\s+ACCOUNT", lambda *_: attached.rows_query(_VIEWS, [])),
     (r"SHOW\s+DYNAMIC\s+TABLES\s+IN\s+ACCOUNT", lambda *_: attached.rows_query(_DYNAMIC, [])),
-    (rf"SHOW\s+TABLES\s+IN\s+SCHEMA\s+(?P<schema>{attached._NAME})\s+STARTS\s+WITH\s+'(?P<begins>(?:[^']|'')*)'", _show_tables),
-    (rf"SHOW\s+PARAMETERS\s+IN\s+TABLE\s+(?P<table>{attached._NAME})", _show_parameters),
+    (rf"SHOW\s+TABLES\s+IN\s+SCHEMA\s+(?P<schema>{attached.NAME})\s+STARTS\s+WITH\s+'(?P<begins>(?:[^']|'')*)'", _show_tables),
+    (rf"SHOW\s+PARAMETERS\s+IN\s+TABLE\s+(?P<table>{attached.NAME})", _show_parameters),
     (rf"{_ALTER}CLUSTER\s+BY\s*\((?P<by>.+)\)", _cluster),
     (rf"{_ALTER}SET\s+CHANGE_TRACKING\s*=\s*(?P<value>TRUE|FALSE)", _set_tracking),
     (rf"{_ALTER}SET\s+{_DAYS}\s*=\s*(?P<value>\d+)", _set_days),

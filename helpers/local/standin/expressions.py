@@ -219,7 +219,7 @@ def _rewrite_node(node: Any, texts: Texts) -> Any:
         changed = cure(node, texts)
         if changed is not node:
             return changed
-    for of_any_session in (_bytes, _digest, _epoch, _precision, _one_of_each):
+    for of_any_session in (_bytes, _digest, _epoch, _precision, _one_account):
         changed = of_any_session(node)
         if changed is not node:
             return changed
@@ -350,15 +350,11 @@ def _precision(node: Any) -> Any:
     return node
 
 
-def _one_of_each(node: Any) -> Any:
-    """CURRENT_ROLE, CURRENT_WAREHOUSE, CURRENT_ACCOUNT and CURRENT_REGION: there is one of each."""
-    if isinstance(node, exp.CurrentRole):
-        return exp.Literal.string("ACCOUNTADMIN")
-    if isinstance(node, exp.CurrentWarehouse | exp.CurrentAccount):
+def _one_account(node: Any) -> Any:
+    """CURRENT_ACCOUNT and CURRENT_REGION: there is one of each."""
+    if isinstance(node, exp.CurrentAccount):
         return exp.Literal.string("LOCAL")
-    if isinstance(node, exp.CurrentRegion):
-        return exp.Literal.string("LOCAL_STAND_IN")
-    return node
+    return exp.Literal.string("LOCAL_STAND_IN") if isinstance(node, exp.CurrentRegion) else node
 
 
 def _divide_exactly(node: exp.Expression, describe: Describe, known: list[str] | None) -> None:

@@ -177,6 +177,12 @@ class Logins:
         return self.users.setdefault(unquoted(name), User())
 
 
+def is_ours(command: str) -> bool:
+    """Whether a statement is about what somebody logs in with."""
+    said = command.strip().rstrip(";")
+    return any(re.fullmatch(pattern, said, re.IGNORECASE | re.DOTALL) for pattern, _ in _STATEMENTS)
+
+
 LOGINS = Logins()
 """Of this process, which is one account."""
 
@@ -225,12 +231,6 @@ def _integrate(logins: Logins, match: re.Match[str]) -> str:
     return status()
 
 
-def _drop_integration(logins: Logins, match: re.Match[str]) -> str:
-    if logins.integrations.pop(unquoted(match["name"]), None) is None:
-        raise missing("Integration", unquoted(match["name"]))
-    return status()
-
-
 _PART = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
 _STATEMENTS: tuple[tuple[str, Callable[[Logins, re.Match[str]], str]], ...] = (
     (rf"ALTER\s+USER\s+(?P<user>{_PART})\s+SET\s+(?P<key>RSA_PUBLIC_KEY(?:_2)?)\s*=\s*'(?P<value>[^']*)'", _set_key),
@@ -248,7 +248,6 @@ _STATEMENTS: tuple[tuple[str, Callable[[Logins, re.Match[str]], str]], ...] = (
         rf"CREATE\s+(?:OR\s+REPLACE\s+)?SECURITY\s+INTEGRATION\s+(?P<name>{_PART})\s+(?P<rest>TYPE\s*=\s*EXTERNAL_OAUTH\b.*)",
         _integrate,
     ),
-    (rf"DROP\s+(?:SECURITY\s+)?INTEGRATION\s+(?P<name>{_PART})", _drop_integration),
 )
 
 

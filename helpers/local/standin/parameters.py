@@ -142,6 +142,12 @@ def altered(held: dict[str, str], name: str, value: Any) -> None:
         held[name] = checked(name, _text(value))
 
 
+def level_of(command: str) -> tuple[str, str] | None:
+    """The kind and the name of what ALTER … SET or UNSET of parameters may be about; None for another statement."""
+    found = _ALTERED.fullmatch(command.strip())
+    return (found["level"].split()[0].upper(), found["name"] or "") if found else None
+
+
 def alter_level(session: Any, command: str) -> str | None:
     """ALTER ACCOUNT, USER, DATABASE or SCHEMA … SET or UNSET of parameters; None where the statement is another or sets more."""
     if (found := _ALTERED.fullmatch(command.strip())) is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
 import secrets
@@ -32,14 +31,17 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from helpers.local.standin import attached, databases, effects, errors, expressions, logins, names, wire
+from helpers.local.standin import access, databases, effects, errors, expressions, first_account, logins, names, wire
+from helpers.local.standin.account import PUBLIC, Account
 from helpers.local.standin.code import own_digest
 from helpers.local.standin.endings import NO_LONGER_EXISTS, Endings, body_of, session_id, token_of
 from helpers.local.standin.names import VERSION, Name, unquoted
 from helpers.local.standin.parameters import LEVELS
 from helpers.local.standin.session import Session
 from helpers.local.standin.stage import Stage
-from helpers.local.standin.statements import Connection
+from helpers.local.standin.statements import Connection, parsed
+
+_ASKED = ("databaseName", "schemaName", "roleName", "warehouse")
 
 ROWS_IN_AN_ANSWER = 50_000
 """The rest of a result lies in files of as many rows each, which the connector reads one by one, as from the real service."""
@@ -50,17 +52,27 @@ _rest: ContextVar[list[pa.Table]] = ContextVar("rest")
 
 @dataclass(frozen=True)
 class Configuration:
+    """What a server is started with; `user` is the administrator's, `product_user` the product's."""
+
     host: str
     port: int
     user: str
     password: str = field(repr=False)
+    product_user: str
+    product_password: str = field(repr=False)
+    role: str
+    warehouse: str
+    integration: str
     folder: str
     database: str
     schema: str
 
-    def admits(self, user: str, password: str) -> bool:
-        """Whether a password is a user's."""
-        return user == self.user.upper() and hmac.compare_digest(password.encode(), self.password.encode())
+    @property
+    def names(self) -> first_account.Names:
+        return first_account.Names(
+            self.user, self.password, self.product_user, self.product_password, self.role, self.warehouse, self.integration,
+            self.database,
+        )  # fmt: skip
 
 
 def serve(configuration: Configuration) -> None:
@@ -73,8 +85,9 @@ def serve(configuration: Configuration) -> None:
         databases.attach(duck, folder, configuration.database)
     place = f"{names.identifier(configuration.database)}.{names.identifier(configuration.schema)}"
     duck.execute(f"CREATE SCHEMA IF NOT EXISTS {place}")
+    account = first_account.opened(duck, folder, configuration.names)
     _cure_fakesnow()
-    logins.LOGINS.exists = configuration.user.upper().__eq__
+    logins.LOGINS.exists = account.users.__contains__
     stages: dict[Name, Stage] = {}
     results, own = folder / "results", own_digest()
     shutil.rmtree(results, ignore_errors=True)
@@ -82,7 +95,7 @@ def serve(configuration: Configuration) -> None:
     answer = _query(f"http://{configuration.host}:{configuration.port}/results", endings)
     routes = {
         "/session/v1/login-request": Route(
-            "/session/v1/login-request", _login(configuration.admits, duck, folder, stages, endings), methods=["POST"]
+            "/session/v1/login-request", _login(account, duck, folder, stages, endings), methods=["POST"]
         ),
         "/session": Route("/session", _end_session(endings), methods=["POST"]),
         "/session/heartbeat": Route("/session/heartbeat", _heartbeat(endings), methods=["POST"]),
@@ -139,7 +152,7 @@ def _cure_fakesnow() -> None:
     for module in (fakesnow.dialect, fakesnow.cursor):
         module.syntax_error = errors.syntax_error
     server: Any = fakesnow.server
-    server.parse_one = attached.parsed  # of statements that sqlglot does not know
+    server.parse_one = parsed  # of statements that sqlglot does not know
     server.from_binding = wire.bound_value
     server.describe_as_rowtype = wire.row_type
     server.to_sf = wire.to_wire
@@ -156,7 +169,7 @@ def _current_version(node: Any) -> Any:
 
 
 def _login(
-    admits: Callable[[str, str], bool],
+    account: Account,
     duck: duckdb.DuckDBPyConnection,
     folder: Path,
     stages: dict[Name, Stage],
@@ -167,23 +180,34 @@ def _login(
     async def login(request: Request) -> JSONResponse:
         data = (await body_of(request))["data"]
         try:
-            logins.LOGINS.check(data, admits)
+            user = logins.LOGINS.check(data, account.admits)
         except logins.Refused as refused:
             said = {"nextAction": None, "authnMethod": str(data.get("AUTHENTICATOR") or "USERNAME_PASSWORD")}
             return JSONResponse({"data": said, "code": refused.code, "message": refused.message, "success": False})
-        database, schema = (
-            unquoted(name) if (name := request.query_params.get(key)) else None
-            for key in ("databaseName", "schemaName")
-        )
+        asked = {key: unquoted(name) for key in _ASKED if (name := request.query_params.get(key))}
+        own = account.users[user]
+        role = asked.get("roleName", own.get("DEFAULT_ROLE", PUBLIC))
+        if role not in account.reach(*account.roles_of(user)):
+            return JSONResponse(
+                {
+                    "data": {"nextAction": None},
+                    "code": "390189",
+                    "message": f"Role '{role}' specified in the connect string is not granted to this user. Contact your local "
+                    "system administrator, or attempt to login with another role, e.g. PUBLIC.",
+                    "success": False,
+                }
+            )
         parameters = data.get("SESSION_PARAMETERS") or {}
         inherited = LEVELS.inherited(str(data.get("LOGIN_NAME", "")).upper())
         usual = inherited.get("AUTOCOMMIT", ("true", ""))[0]
         autocommit = str(parameters.get("AUTOCOMMIT", usual)).lower() != "false"
         session = Connection(
-            duck.cursor(), folder, stages, database=database, schema=schema, autocommit=autocommit, given=parameters
-        )
+            duck.cursor(), folder, stages, autocommit=autocommit, given=parameters, account=account, user=user, role=role,
+            warehouse=asked.get("warehouse", own.get("DEFAULT_WAREHOUSE")),
+        )  # fmt: skip
         session.inherited = inherited
         effects.follow(session)
+        access.enter(session, asked.get("databaseName"), asked.get("schemaName"))
         token = secrets.token_urlsafe(32)
         fakesnow.server.sessions[token] = session
         return JSONResponse({"data": _session_data(session, token, endings.opened(token), autocommit), "success": True})
@@ -209,8 +233,8 @@ def _session_data(session: Session, token: str, master: str, autocommit: bool) -
         "sessionInfo": {
             "databaseName": session.database,
             "schemaName": session.schema,
-            "warehouseName": "LOCAL",
-            "roleName": "ACCOUNTADMIN",
+            "warehouseName": session.warehouse,
+            "roleName": session.role,
         },
     }
 

@@ -15,6 +15,7 @@ from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
 from helpers.local.standin import parameters
+from helpers.local.standin.account import PUBLIC, Account
 from helpers.local.standin.locks import LOCKS
 from helpers.local.standin.names import Name, attached, first, identifier, path, text
 from helpers.local.standin.stage import Stage
@@ -44,8 +45,18 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         schema: str | None = None,
         autocommit: bool = True,
         given: Mapping[str, Any] | None = None,
+        account: Account,
+        user: str,
+        role: str | None,
+        warehouse: str | None,
     ) -> None:
         super().__init__(duck, ResultsCache(), None, None, False, False, autocommit=autocommit)
+        self.account = account
+        self.user = user
+        self.role = role
+        self.secondary = False
+        """Whether the user's other roles count beside the current one; as a user has it who was made with none."""
+        self.warehouse = warehouse
         self.database: str | None = None
         self._schema: str | None = None
         self._in_transaction = False
@@ -84,6 +95,26 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
     def is_on(self, name: str) -> bool:
         return self.parameter(name).lower() == "true"
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """Those whose privileges the session has."""
+        others = self.account.roles_of(self.user) if self.secondary else ()
+        return self.account.reach(*filter(None, [self.role]), *others)
+
+    def needed_role(self) -> str:
+        """The current role, which owns what is made."""
+        return self.role or PUBLIC
+
+    def needed_database(self) -> str:
+        """The current database.
+
+        Raises:
+            ProgrammingError: there is none.
+        """
+        if self.database is None:
+            raise _without("database")
+        return self.database
+
     def leave_database(self) -> None:
         self.duck.execute("SET schema = 'memory.main'")
         self.database, self.database_set, self._schema, self.schema_set = None, False, None, False
@@ -91,13 +122,7 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
     def qualified(self, table: exp.Table) -> Name:
         database, schema = table.catalog or self.database, table.db or self.schema
         if not database or not schema:
-            what = "database" if not database else "schema"
-            raise ProgrammingError(
-                msg=f"Cannot perform this operation. This session does not have a current {what}. Call "
-                f"'USE {what.upper()}', or use a qualified name.",
-                errno=90105 if not database else 90106,
-                sqlstate="22000",
-            )
+            raise _without("database" if not database else "schema")
         return database, schema, table.name
 
     def place(self, database: str, schema: str, name: str) -> str:
@@ -137,6 +162,15 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
                 errno=2,
                 sqlstate="25P02",
             )
+
+
+def _without(what: str) -> ProgrammingError:
+    return ProgrammingError(
+        msg=f"Cannot perform this operation. This session does not have a current {what}. Call 'USE {what.upper()}', or use a "
+        "qualified name.",
+        errno=90105 if what == "database" else 90106,
+        sqlstate="22000",
+    )
 
 
 def search(duck: duckdb.DuckDBPyConnection, database: str, schema: str) -> None:

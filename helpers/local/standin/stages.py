@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from helpers.local.standin.names import already_exists, missing, table, text, unquoted, unsupported
+from helpers.local.standin.names import Name, already_exists, missing, table, text, unquoted, unsupported
 from helpers.local.standin.parquet_columns import null_if
 from helpers.local.standin.session import Session
 from helpers.local.standin.stage import Stage
@@ -35,7 +35,7 @@ def create_stage(session: Session, statement: exp.Create) -> str:
         if statement.args.get("exists"):
             return f"{name[2]} already exists, statement succeeded."
         raise already_exists(name[2])
-    url, endpoint, credentials, form = None, None, {}, {}
+    url, endpoint, credentials, form, integration = None, None, {}, {}, None
     properties = statement.args.get("properties")
     for one in properties.expressions if properties else []:
         if isinstance(one, exp.CredentialsProperty):
@@ -48,6 +48,10 @@ def create_stage(session: Session, statement: exp.Create) -> str:
             url = one.args["value"].name
         elif one.this.name.upper() == "ENDPOINT":
             endpoint = one.args["value"].name
+        elif one.this.name.upper() == "STORAGE_INTEGRATION":
+            integration = one.args["value"].name
+    if integration is not None:
+        _require_allowed(session, integration, url or "")
     if url is None:
         raise unsupported("internal stages")
     scheme = next((scheme for scheme in SCHEMES if url.startswith(scheme)), None)
@@ -65,6 +69,20 @@ def create_stage(session: Session, statement: exp.Create) -> str:
         form,
     )
     return f"Stage area {name[2]} successfully created."
+
+
+def _require_allowed(session: Session, written: str, url: str) -> None:
+    """https://docs.snowflake.com/en/sql-reference/sql/create-storage-integration#required-parameters"""
+    held = session.account.integrations
+    name = written if written in held else written.upper()
+    if name not in held:
+        raise missing("Integration", name)
+    allowed = [each for each in held[name].get("STORAGE_ALLOWED_LOCATIONS", "").split(",") if each]
+    if held[name]["ENABLED"].lower() != "true" or not any(each == "*" or url.startswith(each) for each in allowed):
+        raise ProgrammingError(
+            msg=f"SQL compilation error:\nLocation '{url}' is not allowed by integration {name}. Please use DESC INTEGRATION to check "
+            "out allowed and blocked locations.", errno=3167, sqlstate="42601",
+        )  # fmt: skip
 
 
 def drop_stage(session: Session, statement: exp.Drop) -> str:
@@ -95,15 +113,21 @@ def properties_of(expressions: list[exp.Expression]) -> dict[str, str]:
     return found
 
 
-def resolve(session: Session, reference: str) -> tuple[Stage, str]:
+def named_stage(session: Session, reference: str) -> Name:
+    """The stage of `@database.schema.stage/path`; raises where it is another location."""
     match = REFERENCE.match(reference)
     if match is None:
         raise unsupported(f"the location {reference!r}: only a named stage")
-    name = session.qualified(table([unquoted(part) for part in re.findall(NAME, match.group(1))]))
+    return session.qualified(table([unquoted(part) for part in re.findall(NAME, match.group(1))]))
+
+
+def resolve(session: Session, reference: str) -> tuple[Stage, str]:
+    name = named_stage(session, reference)
     if name not in session.stages:
         raise missing("Stage", ".".join(name))
     stage = session.stages[name]
-    inner = match.group(2) or ""
+    match = REFERENCE.match(reference)
+    inner = (match and match.group(2)) or ""
     return stage, stage.prefix + ("/" if inner and stage.prefix and not stage.prefix.endswith("/") else "") + inner
 
 

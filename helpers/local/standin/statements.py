@@ -19,6 +19,7 @@ from snowflake.connector.errors import Error, ProgrammingError
 from sqlglot import exp
 
 from helpers.local.standin import (
+    access,
     alterations,
     ambiguous,
     attached,
@@ -27,17 +28,20 @@ from helpers.local.standin import (
     dependents,
     effects,
     expressions,
+    grants,
     keys,
     limits,
     loading,
     locks,
     logins,
+    masking,
     names,
     notes,
     parameters,
     stages,
     tables,
 )
+from helpers.local.standin.access import NotAllowed
 from helpers.local.standin.endings import session_id
 from helpers.local.standin.errors import translated_error
 from helpers.local.standin.names import missing, status
@@ -46,6 +50,7 @@ from helpers.local.standin.session import Session, search
 DML = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
 DDL = (exp.Create, exp.Drop, exp.Alter, exp.Comment, exp.TruncateTable)
 _OVERWRITE = re.compile(r"INSERT\s+OVERWRITE\s+INTO", re.IGNORECASE)
+_MANAGED = re.compile(r"(?<=\S)\s+WITH\s+MANAGED\s+ACCESS\s*;?\s*$", re.IGNORECASE)
 _QUOTED = re.compile(r"""('(?:[^'\\]|\\.)*'|"[^"]*")""", re.DOTALL)
 
 
@@ -84,6 +89,8 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
             except duckdb.Error as error:
                 self._note_failure()
                 raise translated_error(error) from error
+            except NotAllowed:
+                raise
             except Error as error:
                 self._note_failure()
                 if isinstance(error.__cause__, duckdb.Error):  # fakesnow has worded it in its own way
@@ -100,21 +107,23 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
 
     def _run(self, command: str, params: Any, kwargs: dict[str, Any]) -> None:
         session = self._conn
-        if (answer := logins.LOGINS.answer(command)) is not None:
-            self._answer(exp.Command(this="ACCOUNT"), answer)
+        if logins.is_ours(command):
+            access.require_administration(session, command)
+            self._answer(parsed(command), str(logins.LOGINS.answer(command)))
             return
-        if not session.failed:
-            answer = attached.answer(session, command)
-            if answer is None:
-                answer = dependents.answer(session, command)
-            if answer is not None:
-                self._answer(attached.parsed(command), answer)
-                return
-        if (said := parameters.alter_level(session, command)) is not None:
+        if (level := parameters.level_of(command)) is not None:
+            access.require_level(session, *level)
+        if level is not None and (said := parameters.alter_level(session, command)) is not None:
             session.end("COMMIT")
             self._answer(exp.Command(this="PARAMETERS"), status(said))
             return
-        statement = parse_one(command)
+        if not session.failed:
+            asked_for = (each.answer(session, command) for each in (attached, grants, dependents))
+            if (answer := next((each for each in asked_for if each is not None), None)) is not None:
+                self._answer(parsed(command), answer)
+                return
+        managed = _MANAGED.search(command)
+        statement = parse_one(command[: managed.start()] if managed else command)
         if session.failed and not isinstance(statement, exp.Rollback | exp.Commit):
             raise ProgrammingError(
                 msg="The transaction failed at an earlier statement; ROLLBACK first (a limit of the local stand-in).",
@@ -122,8 +131,19 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
                 sqlstate="25P02",
             )
         limits.refuse(statement)
+        folds = session.is_on("QUOTED_IDENTIFIERS_IGNORE_CASE")
+        asked = self._named(statement) if folds else statement
+        if (instead := access.check(session, asked)) is not None:
+            self._answer(statement, instead)
+            return
         if isinstance(statement, DDL) and session._in_transaction:
             session.end("COMMIT")  # as over there, every DDL statement commits what is open
+        self._perform(statement, command, params, kwargs)
+        if isinstance(statement, DDL):
+            access.record(session, asked, managed=managed is not None)
+
+    def _perform(self, statement: exp.Expression, command: str, params: Any, kwargs: dict[str, Any]) -> None:
+        session = self._conn
         handler = next((handle for kind, handle in HANDLERS if isinstance(statement, kind)), None)
         if handler is not None:
             named = self._named(statement)
@@ -179,6 +199,8 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
     def _transform(self, expression: Any, params: Any) -> Any:
         session = self._conn
         named = self._named(expression, params)
+        masking.apply(session, named)
+        access.spoken(session, named)
         for table in list(named.find_all(exp.Table)):
             if (table.catalog or session.database, table.db or session.schema, table.name) in session.temporary:
                 table.set("catalog", exp.to_identifier("temp"))
@@ -200,7 +222,12 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
                     exp.Subquery(this=parse_one(query), alias=exp.TableAlias(this=exp.to_identifier("_REFERENCES")))
                 )
         made = super()._transform(named, params)
+        access.catalogue_for(session, made)
         return expressions.rewrite(made, self._types_of, effects.texts(session))
+
+    def _describe_only(self, command: str, *args: Any, **kwargs: Any) -> Any:
+        access.check(self._conn, parsed(command))
+        return super()._describe_only(command, *args, **kwargs)
 
     def _types_of(self, query: str) -> list[str]:
         with self._duck_conn.cursor() as aside:
@@ -224,6 +251,14 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
         if [column[0] for column in described] != list(names):
             return list(super()._describe_last_sql())
         return [(column[0], str(column[1]), None, None, None, None) for column in described]
+
+
+def parsed(command: str) -> exp.Expression:
+    """A statement as sqlglot has it; one that it does not know, as the words that it is."""
+    if attached.is_ours(command) or grants.is_ours(command) or logins.is_ours(command):
+        return exp.Command(this="ACCOUNT", expression=command)
+    statement: exp.Expression = parse_one(command)
+    return statement
 
 
 def _create(session: Session, statement: Any) -> str | None:
@@ -277,7 +312,12 @@ def _alter(session: Session, statement: Any) -> str | None:
 
 def _show(session: Session, statement: Any) -> str | None:
     kind = str(statement.args.get("scope_kind") or "")
-    return tables.keys_query(session, statement.name, statement.args.get("scope"), kind)
+    query = tables.keys_query(session, statement.name, statement.args.get("scope"), kind)
+    names = ("fk_database_name", "fk_schema_name", "fk_table_name") if statement.name == "IMPORTED KEYS" else _NAMES
+    return query and access.keys_for(session, query, *names)
+
+
+_NAMES = ("database_name", "schema_name", "table_name")
 
 
 def _alter_session(session: Session, statement: Any) -> str:

@@ -29,7 +29,6 @@ from helpers.local.standin.notes import (
     is_there,
     new_note,
     oid,
-    read_note,
     update_note,
     write_column_note,
     write_table_note,
@@ -55,8 +54,6 @@ def create_table(session: Session, statement: exp.Create, query: str | None) -> 
     place = f"temp.main.{identifier(name)}" if temporary else path(database, schema, name)
     comment = properties.find(exp.SchemaCommentProperty) if properties else None
     note = new_note() | ({"comment": comment.name} if comment else {})
-    if exists and properties and properties.find(exp.CopyGrantsProperty):
-        note |= {name: kept for name, kept in read_note(session, table).items() if name == "grants"}
     keys = _key_columns(declaration)
     note |= {"keys": other_keys.declared(session, declaration, (database, schema))}
     duck = session.duck
