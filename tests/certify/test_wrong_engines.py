@@ -72,7 +72,7 @@ def wrong(local_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
     """Makes the stand-in wrong in one way; the profile that reaches it, as if it were the service."""
     folder = tmp_path_factory.mktemp("wrong") / "snowflake"
     folder.mkdir()
-    server = WrongSnowflake(folder, processes.free_port(set()), "a password")
+    server = WrongSnowflake(folder, processes.free_port(set()), "a password", "the product's")
     running = server.start()
     values = local_settings.values
 
@@ -80,10 +80,10 @@ def wrong(local_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
         (folder / "fault").write_text(name)
         target, stage = values.snowflake, values.stage
         connect = {**target.connect, "host": ANOTHER_NAME, "port": server.port}
-        given = server.connection
+        given = server.product
         own = {
             "snowflake": target.model_copy(
-                update={"connect": connect, "user": given["user"], "password": _secret(given["password"]), "role": None}
+                update={"connect": connect, "user": given["user"], "password": _secret(given["password"])}
             ),
             "stage": stage.model_copy(update={"url": f"{stage.url}wrong/"}), "stack": None,
         }  # fmt: skip

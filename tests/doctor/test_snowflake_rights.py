@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,3 +205,39 @@ def test_schemas_that_an_administrator_made_need_rights_of_their_own(account: Ac
     account.run(
         f"GRANT CREATE SCHEMA ON DATABASE {_NAMES['LIBRARY']} TO {role}", *(f"DROP SCHEMA {place}" for place in places)
     )
+
+
+MODULE = Path(__file__).parents[2] / "pipeline" / "terraform" / "modules" / "snowflake" / "main.tf"
+_LOCALS = {"role": "MIGRATION_ROLE", "database": "LIBRARY", "warehouse": "MIGRATION_WH", "integration": "MIGRATION_S3"}
+
+
+def granted_by_terraform() -> set[str]:
+    """The grants of the module, as statements; those on its own schemas go without the schema."""
+    source, found = MODULE.read_text(encoding="utf-8"), set[str]()
+    for body in re.findall(
+        r'resource "snowflake_grant_privileges_to_account_role" "\w+" \{\n(.*?)\n\}', source, re.DOTALL
+    ):
+        told = {key: _resolved(value) for key, value in re.findall(r'(\w+)\s+= "((?:[^"\\]|\\.)*)"', body)}
+        privileges = ", ".join(re.findall(r'"([A-Z ]+)"', re.findall(r"privileges\s+= \[(.*?)\]", body)[0]))
+        if "future {" in body:
+            every = re.findall(r'"([A-Z]+)"', re.findall(r"for_each = toset\(\[(.*?)\]\)", body)[0])
+            on = [f"FUTURE {each} IN DATABASE {told['in_database']}" for each in every]
+        elif "on_schema {" in body:
+            on = ["SCHEMA"]
+        else:
+            on = [f"{told['object_type']} {told['object_name']}"]
+        for privilege in [privileges] if on == ["SCHEMA"] else privileges.split(", "):
+            found |= {f"GRANT {privilege} ON {each} TO ROLE {told['account_role_name']}" for each in on}
+    return found
+
+
+def _resolved(value: str) -> str:
+    return re.sub(r"\$\{local\.(\w+)\}", lambda name: _LOCALS[name[1]], value).replace('\\"', "")
+
+
+def test_terraform_grants_what_the_page_grants_and_nothing_else() -> None:
+    page = {each for each in SCRIPT if each.startswith("GRANT") and " ON " in each}
+    on_schemas = {"GRANT USAGE, CREATE TABLE, CREATE VIEW ON SCHEMA TO ROLE MIGRATION_ROLE"}
+    assert granted_by_terraform() == page | on_schemas
+    roles = re.findall(r'"snowflake_grant_account_role" "(\w+)"', MODULE.read_text(encoding="utf-8"))
+    assert sorted(roles) == ["administrators", "user"]

@@ -1,9 +1,10 @@
 locals {
   # Names rather than attributes of the objects: a team that has its database or its role from elsewhere takes the resource
   # out, and the rest stays as it is.
-  database  = var.database
-  role      = var.role
-  warehouse = var.warehouse
+  database    = var.database
+  role        = var.role
+  warehouse   = var.warehouse
+  integration = "${upper(var.database)}_STAGE"
 }
 
 resource "snowflake_warehouse" "this" {
@@ -45,7 +46,7 @@ resource "snowflake_account_role" "this" {
 
 resource "snowflake_grant_privileges_to_account_role" "warehouse" {
   account_role_name = "\"${local.role}\""
-  privileges        = ["USAGE", "OPERATE"]
+  privileges        = ["USAGE"]
 
   on_account_object {
     object_type = "WAREHOUSE"
@@ -71,13 +72,49 @@ resource "snowflake_grant_privileges_to_account_role" "schemas" {
   for_each = var.schemas
 
   account_role_name = "\"${local.role}\""
-  privileges        = ["USAGE", "CREATE TABLE", "CREATE VIEW", "CREATE STAGE", "CREATE FILE FORMAT"]
+  privileges        = ["USAGE", "CREATE TABLE", "CREATE VIEW"]
 
   on_schema {
     schema_name = "\"${local.database}\".\"${each.value}\""
   }
 
   depends_on = [snowflake_account_role.this, snowflake_schema.this]
+}
+
+# What others make in the database is seen, so that a load refuses to replace it before it begins.
+resource "snowflake_grant_privileges_to_account_role" "future" {
+  for_each = toset(["TABLES", "VIEWS"])
+
+  account_role_name = "\"${local.role}\""
+  privileges        = ["SELECT"]
+
+  on_schema_object {
+    future {
+      object_type_plural = each.value
+      in_database        = "\"${local.database}\""
+    }
+  }
+
+  depends_on = [snowflake_account_role.this, snowflake_database.this]
+}
+
+resource "snowflake_grant_privileges_to_account_role" "integration" {
+  account_role_name = "\"${local.role}\""
+  privileges        = ["USAGE"]
+
+  on_account_object {
+    object_type = "INTEGRATION"
+    object_name = "\"${local.integration}\""
+  }
+
+  depends_on = [snowflake_account_role.this, snowflake_storage_integration.stage]
+}
+
+resource "snowflake_grant_account_role" "administrators" {
+  role_name        = "\"${local.role}\""
+  parent_role_name = "\"SYSADMIN\""
+
+  depends_on = [snowflake_account_role.this]
 }
 
 resource "snowflake_grant_account_role" "user" {
@@ -90,7 +127,7 @@ resource "snowflake_grant_account_role" "user" {
 }
 
 resource "snowflake_storage_integration" "stage" {
-  name                      = "${upper(local.database)}_STAGE"
+  name                      = local.integration
   type                      = "EXTERNAL_STAGE"
   enabled                   = true
   storage_provider          = "S3"
