@@ -76,6 +76,8 @@ class SnowflakeLoader(Loader):
         self._unfinished: set[TargetTable] = set()
         self._landing = beside(target, "landing")
         self._database_is_there = False
+        self._takes_back = False
+        """Whether a failed table is being made as it was before, which no interrupt ends."""
 
     def look(self, chosen: Sequence[StagedTable]) -> There:
         session, target = self._session, self._target
@@ -178,7 +180,7 @@ class SnowflakeLoader(Loader):
 
     def interrupt(self, others: Sequence[Loader]) -> None:
         for other in others:
-            if isinstance(other, SnowflakeLoader):
+            if isinstance(other, SnowflakeLoader) and not other._takes_back:
                 # https://docs.snowflake.com/en/sql-reference/functions/system_cancel_all_queries
                 with suppress(MigrationError):
                     asked = f"SELECT SYSTEM$CANCEL_ALL_QUERIES({other._session.id})"
@@ -196,6 +198,7 @@ class SnowflakeLoader(Loader):
         Every statement that defines something commits what is open
         (https://docs.snowflake.com/en/sql-reference/transactions#ddl), so none stands in that transaction.
         """
+        self._takes_back = False
         self._land(table.staged)
         if table.written:
             self._keep_a_copy(table.target)
@@ -238,8 +241,7 @@ class SnowflakeLoader(Loader):
             made = created(session, self._target.database, table.target)
             self._fill(final, table, lambda: self._write_record(table, made))
         except BaseException:
-            with suppress(MigrationError):
-                session.execute(f"DROP TABLE {final}", doing=f"drop the table for {staged}, which got no rows")
+            self._take_back([f"DROP TABLE {final}"], f"drop the table for {staged}, which got no rows")
             raise
         said = f"COMMENT ON TABLE {final} IS {literal(staged.comment or '')}"
         for statement in (said, *definitions.later_comments(final, staged)):
@@ -253,9 +255,7 @@ class SnowflakeLoader(Loader):
         try:
             self._fill(final, table, lambda: self._write_record(table, details.made or 0))
         except BaseException:
-            for clause in alteration.undo:
-                with suppress(MigrationError):
-                    session.execute(f"ALTER TABLE {final} {clause}", doing=doing)
+            self._take_back([f"ALTER TABLE {final} {clause}" for clause in alteration.undo], doing)
             raise
         for clause in alteration.after:
             session.execute(f"ALTER TABLE {final} {clause}", doing=doing)
@@ -285,11 +285,23 @@ class SnowflakeLoader(Loader):
     def _fill(self, into: str, table: TableLoad, recording: Callable[[], None] | None) -> None:
         session, staged, doing = self._session, table.staged, f"load {table.staged}"
         with session.transaction(doing=doing):
-            sql = copying.insert_statement(into, self._landing, staged)
-            if (rows := affected(session.execute(sql, doing=doing))) != staged.rows:
-                raise miscounted(staged, "Snowflake", "the final table got", rows, _AS_BEFORE)
-            if recording:
-                recording()
+            try:
+                sql = copying.insert_statement(into, self._landing, staged)
+                if (rows := affected(session.execute(sql, doing=doing))) != staged.rows:
+                    raise miscounted(staged, "Snowflake", "the final table got", rows, _AS_BEFORE)
+                if recording:
+                    recording()
+            except BaseException:
+                self._takes_back = True
+                raise
+
+    def _take_back(self, statements: Sequence[str], doing: str) -> None:
+        """Undoes what was defined for rows that did not come; of a session that has ended, the next load does it."""
+        self._takes_back = True
+        with suppress(MigrationError):
+            # Each of the statements would commit what is open, should it be open still.
+            for sql in ("ROLLBACK", *statements):
+                self._session.execute(sql, doing=doing)
 
     def tell_keys(self, told: Sequence[Told], tables: Collection[TargetTable]) -> dict[str, str]:
         self._read_records(tables)
