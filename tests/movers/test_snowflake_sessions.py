@@ -16,13 +16,17 @@ from helpers import load as loading
 from helpers.errors import ConnectionFailed
 from helpers.platforms import snowflake
 from helpers.platforms.snowflake_parameters import overridden
+from helpers.settings import Snowflake
 
 
 @pytest.mark.parametrize("moment", ["COPY INTO", "INSERT OVERWRITE"])
-def test_a_load_goes_on_after_its_session_ended(migration: Any, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+def test_a_load_goes_on_after_its_session_ended(
+    migration: Any, administrator: Snowflake, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
     migration.source(*(f"CREATE TABLE t{n} AS SELECT i AS id FROM generate_series(1, 5) i" for n in range(4)))
     manifest, target = migration.export(), migration.settings.snowflake.model_copy(update={"parallel": 2})
-    password, seen = target.password.get_secret_value(), [0]
+    assert administrator.password
+    password, seen = administrator.password.get_secret_value(), [0]
     kept = snowflake.Session.execute
 
     def execute(session: Any, sql: str, *given: Any, **options: Any) -> Any:
