@@ -7,6 +7,7 @@ a reboot. Ports and passwords are chosen once and remembered in a state file tha
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -232,10 +233,21 @@ def environment(root: Path | None = None) -> Environment:
 
 
 def snowflake_product(root: Path | None = None) -> dict[str, str]:
-    """User, password, role and warehouse of the product in the Snowflake stand-in; the environment names the administrator's."""
-    state = State.read(home(root))
-    server = _server(state, "snowflake", home(root))
+    """User, password, role and warehouse of the product in the Snowflake stand-in; the environment names the administrator's.
+
+    Raises:
+        LocalStackError: the stack is not up, or its stand-in was started by a version that had one user.
+    """
+    place = home(root)
+    server = _server(State.read(place), "snowflake", place)
     assert isinstance(server, Snowflake)
+    if "product_user" not in json.loads(server.configuration.read_text(encoding="utf-8")):
+        raise LocalStackError(
+            "log in to the Snowflake stand-in",
+            on=str(place),
+            why="it was started by an earlier version, which had one user and no roles",
+            next_step="run `runbook local down`, then `runbook local up`: what it holds stays",
+        )
     return server.product
 
 

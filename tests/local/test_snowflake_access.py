@@ -7,6 +7,7 @@ and policies that go another way than the table, a masked value that is read in 
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import pytest
 import snowflake.connector
 from snowflake.connector.errors import DatabaseError, ProgrammingError
 
+from helpers.errors import LocalStackError
 from helpers.local import stack
 from helpers.local.standin.account import Account
 
@@ -275,6 +277,20 @@ def test_who_may_what_outlives_a_restart(tmp_path: Path) -> None:
     again = Account(tmp_path / "account.json")
     assert again.holds(again.reach("R"), table, "DELETE") and not again.holds(again.reach("USERADMIN"), table)
     assert again.grants(table) == [("SYSADMIN", "OWNERSHIP", True), ("R", "SELECT", False)]
+
+
+def test_a_stand_in_of_an_earlier_version_is_to_be_started_anew(
+    local_environment: stack.Environment, local_root: Path
+) -> None:
+    file = local_root / "snowflake" / "standin.json"
+    said = file.read_text()
+    try:
+        file.write_text(json.dumps({key: value for key, value in json.loads(said).items() if "product" not in key}))
+        with pytest.raises(LocalStackError, match="earlier version") as refused:
+            stack.snowflake_product(local_root)
+        assert "local down" in refused.value.next_step
+    finally:
+        file.write_text(said)
 
 
 def test_the_products_rights_are_those_of_the_page(local_environment: stack.Environment, local_root: Path) -> None:
