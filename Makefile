@@ -59,6 +59,7 @@ lab: stack  ## JupyterLab on the runbooks
 
 # A stack of their own, so that tests never meet what a user has loaded. The lint runs beside them and speaks when they have.
 test: export RUNBOOK_LOCAL_ROOT := $(CURDIR)/.local-test
+test: export RUNBOOK_KEEP_SHAPES := 1
 test: setup  ## set up, lint, run the tests and compare the notebooks' outputs
 	@$(BIN)/runbook local down > /dev/null 2>&1 || true  # one that runs may run an older version's stand-in
 	@said=$$(mktemp); { $(CHECK); } > $$said 2>&1 & check=$$!; \

@@ -42,6 +42,7 @@ from helpers.settings import Settings, Snowflake
 from helpers.source import held_snapshots
 from helpers.source.held_snapshots import Snapshot
 from helpers.verify.report import Report
+from tests.sql.plugin import Gate
 
 PROJECT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("RUNBOOK_LOCAL_ROOT", str(PROJECT / ".local-test"))
@@ -67,6 +68,7 @@ _sessions: list[Any] = []
 def pytest_configure(config: pytest.Config) -> None:
     """Draws the same examples every time, but for `-m slow`, which searches at random; `--hypothesis-profile` outweighs it."""
     hypothesis.settings.load_profile("search" if _searches(config) else "ci")
+    config.pluginmanager.register(Gate(), "statement shapes")
 
 
 @pytest.hookimpl(tryfirst=True)

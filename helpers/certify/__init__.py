@@ -69,7 +69,7 @@ def _asked(settings: Settings, target: str, progress: Progress | None) -> Certif
             findings.append(unchecked("what an earlier certification left", left, "drop it yourself"))
         questions = Questions(own, target, trial, Path(cells), progress)
         try:
-            with statements.heard(sent.append):
+            with statements.heard(lambda _, sql: sent.append(sql)):
                 findings += questions.ask()
         finally:
             findings += _removed(own, trial)

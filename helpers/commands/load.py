@@ -12,8 +12,10 @@ from helpers.commands.options import (
     Exclude,
     OnlyFailed,
     PlanOnly,
+    PlanSql,
     Profile,
     Run,
+    listed,
     load_profile,
     one_of,
     only_failed_of_a_run,
@@ -34,6 +36,7 @@ def load(
     exclude: Exclude = None,
     only_failed: OnlyFailed = False,
     plan: PlanOnly = False,
+    sql: PlanSql = False,
     run: Run = None,
     profile: Profile = None,
 ) -> Answer:
@@ -71,7 +74,8 @@ def load(
         say(f"let go the snapshot of the export, at LSN {manifest.lsn}: a verification reads the source as it is then")
 
     since = datetime.now(UTC)
-    with contextlib.nullcontext() if plan else released_when_refused(manifest.snapshot, manifest.source, let_go):
+    held = contextlib.nullcontext() if plan else released_when_refused(manifest.snapshot, manifest.source, let_go)
+    with held, listed(plan, sql) as listing:
         what = loading.plan_load(manifest, bucket, there, table=target_table, exclude=exclude or ())
         say(f"into {what.there.where}")
         untold: dict[str, str] = {}
@@ -79,7 +83,9 @@ def load(
             size = sum(file.bytes for t in what.tables for file in t.staged.files)
             tell_cost(engine(target).estimated_cost(settings, "load", size, len(what.tables)))
             rows = [(str(t.staged), t.action, t.staged.rows, len(t.staged.files)) for t in what.tables]
-            return planned("would load", ("table", "action", "rows", "files"), rows)
+            if sql:
+                loading.rehearse(what)
+            return planned("would load", ("table", "action", "rows", "files"), rows, listing=listing)
         failed: dict[str, LoadError] = {}
         load_id = loading.last_load(manifest, bucket, there) if only_failed else None
         with progress("load") as report:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from helpers import log
 from helpers.errors import UsageError
 
 if TYPE_CHECKING:
+    from helpers.platforms.statements import Listing
     from helpers.settings import Settings
 
 Profile = Annotated[str | None, typer.Option(help="Profile in migration.toml; default: RUNBOOK_PROFILE, or local.")]
@@ -40,6 +42,32 @@ SourceDsn = Annotated[
     typer.Option("--source-dsn-env", help="Environment variable with the source's DSN, in place of the profile's."),
 ]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done without doing it.")]
+
+
+PlanSql = Annotated[
+    bool,
+    typer.Option(
+        "--sql",
+        help="With --plan: list the statements that would be sent to the target, and send none that changes it.",
+    ),
+]
+
+
+@contextlib.contextmanager
+def listed(plan: bool, sql: bool) -> Iterator[Listing | None]:
+    """Lists the statements within the block and withholds what changes anything, where that is asked for.
+
+    Raises:
+        UsageError: they are asked for without --plan.
+    """
+    from helpers.platforms import statements
+
+    if sql and not plan:
+        raise UsageError(
+            "list the statements", on="--sql", why="only a plan lists them", next_step="write --plan --sql"
+        )
+    with statements.listed(withhold=True) if sql else contextlib.nullcontext() as listing:
+        yield listing
 
 
 def load_profile(name: str | None, source_dsn_env: str | None = None) -> Settings:

@@ -24,6 +24,8 @@ from helpers.screen import Screen, silence
 if TYPE_CHECKING:
     import pandas as pd
 
+    from helpers.platforms.statements import Listing
+
 ABORTED = 4
 
 screen = Screen()
@@ -138,11 +140,27 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def planned(
-    title: str, headings: tuple[str, ...], rows: Sequence[tuple[Any, ...]], *, shown: tuple[str, ...] = ()
-) -> Answer:
-    """What a command would do, a row a thing; people read the headings `shown` where they are given."""
-    value = {"plan": [dict(zip(headings, row, strict=True)) for row in rows]}
-    return Answer(value, lambda: screen.table(title, *(shown or headings), rows=rows))
+    title: str, headings: tuple[str, ...], rows: Sequence[tuple[Any, ...]], *, shown: tuple[str, ...] = (),
+    listing: Listing | None = None,
+) -> Answer:  # fmt: skip
+    """What a command would do, a row a thing; people read the headings `shown` where they are given.
+
+    Args:
+        listing: the statements by which it would, where they were asked for.
+    """
+    value: dict[str, Any] = {"plan": [dict(zip(headings, row, strict=True)) for row in rows]}
+    if listing is not None:
+        value["statements"] = [
+            {"system": each.system, "sql": each.sql, "values": list(each.values), "reads": each.reads}
+            for each in listing.found
+        ]
+
+    def show() -> None:
+        screen.table(title, *(shown or headings), rows=rows)
+        for each in listing.found if listing else ():
+            print(each)  # noqa: T201 - SQL for a reviewer or a file, not wrapped to a screen's width
+
+    return Answer(value, show)
 
 
 def show_left_out(left_out: Mapping[str, str], said: str = "left out") -> None:

@@ -13,10 +13,12 @@ from helpers.commands.options import (
     Exclude,
     OnlyFailed,
     PlanOnly,
+    PlanSql,
     Profile,
     Run,
     SourceDsn,
     Tables,
+    listed,
     load_profile,
     one_of,
     only_failed_of_a_run,
@@ -64,6 +66,7 @@ def verify(
     ] = None,
     only_failed: OnlyFailed = False,
     plan: PlanOnly = False,
+    sql: PlanSql = False,
     run: Run = None,
     profile: Profile = None,
 ) -> Answer:
@@ -108,6 +111,7 @@ def verify(
     )
     begun = datetime.now(UTC)
     with (
+        listed(plan, sql) as listing,
         progress("verify", unit="tables" if check == "data-quality" else "rows") as report,
         verifying.planned(
             settings,
@@ -128,6 +132,8 @@ def verify(
             with best_effort("the run's folder could not be made"):
                 make_private(folder)
         found = None if plan else verifying.verify(what, progress=report)
+        if sql:
+            verifying.rehearse(what)
     if found is None:
         tell_cost(
             engine(target).estimated_cost(settings, "verify", sum(_bytes(p) for p in what.tables), len(what.tables))
@@ -141,6 +147,7 @@ def verify(
             ("table", "rows", "key", "compared"),
             rows,
             shown=("table", "rows (about)", "by key", "compared"),
+            listing=listing,
         )
     about = About.from_plan(what)
     page: Path | None = None

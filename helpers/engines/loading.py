@@ -240,5 +240,11 @@ def require_staged(staged: StagedTable, counted: Mapping[str, Any], *, on: str, 
         raise LoadError(f"load {staged}", on=on, why="; ".join(found[:_MOST_NAMED]) + more, next_step=next_step)
 
 
+def counted_as_staged(staged: StagedTable) -> list[dict[str, Any]]:
+    """What the query of `counts` answers where everything that was staged has arrived."""
+    values = staged.values or {}
+    return [{"N": staged.rows, **{f"V{n}": values[c.field] for n, c in enumerate(staged.columns) if values}}]
+
+
 _MOST_NAMED = 20
 """Columns in one message."""

@@ -20,6 +20,7 @@ from helpers.model import keys, names
 from helpers.model.keys import Told
 from helpers.model.manifest import Manifest, StagedTable
 from helpers.model.places import TargetTable
+from helpers.platforms import statements
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress
 from helpers.settings import Target
@@ -122,7 +123,8 @@ def load(
 
     def is_there(table: TableLoad, action: str) -> None:
         loaded[str(table.staged)] = Loaded(str(table.staged), table.staged.rows, action)
-        log.event("table-loaded", target=target, **asdict(loaded[str(table.staged)]))
+        if not statements.rehearsed():
+            log.event("table-loaded", target=target, **asdict(loaded[str(table.staged)]))
 
     def under_way(tables: Sequence[TableLoad]) -> None:
         if progress and tables:
@@ -164,6 +166,18 @@ def load(
         if progress:
             progress(done(), plan.rows, "loaded")
     return tuple(loaded[name] for table in plan.tables if (name := str(table.staged)) in loaded)
+
+
+def rehearse(plan: LoadPlan) -> None:
+    """Goes through a load, statement by statement; within a listing that withholds changes, none of them is made.
+
+    Raises:
+        ConnectionFailed, LoadError: the target cannot be asked.
+    """
+    if not statements.rehearsed():
+        raise ValueError("a rehearsal outside of a listing that withholds what changes anything would be a load")
+    # One table after the other, so that the list has an order; a load of several sessions says the first statements in each.
+    load(replace(plan, there=replace(plan.there, parallel=1)))
 
 
 def last_load(manifest: Manifest, bucket: Bucket, target: Target) -> str | None:

@@ -123,24 +123,29 @@ class Session:
         """By which the service knows the session."""
         return int(self._connection.session_id)
 
-    def execute(self, sql: str, values: Sequence[Any] = (), *, doing: str) -> list[dict[str, Any]]:
+    def execute(
+        self, sql: str, values: Sequence[Any] = (), *, doing: str, expected: list[dict[str, Any]] | None = None
+    ) -> list[dict[str, Any]]:
         """Runs one statement and returns its rows by column name.
 
         Args:
             sql: with `%s` for each of `values`.
             doing: the clause that an error begins with ("create the table …"); the statement itself may hold
                 credentials and is never shown.
+            expected: what it answers where it reads back what statements before it did, for a list of what would be sent.
         """
 
         def run() -> list[dict[str, Any]]:
-            statements.tell(sql)
             with self._connection.cursor(snowflake.connector.DictCursor) as cursor:
                 cursor.execute(sql, tuple(values) or None)
                 return list(cursor.fetchall()) if cursor.description else []
 
-        found = self._said(run, doing)
-        self._note(sql)
-        return found
+        def send() -> list[dict[str, Any]]:
+            found = self._said(run, doing)
+            self._note(sql)
+            return found
+
+        return statements.sent("snowflake", sql, values, send, [], expected)
 
     def columns(self, sql: str, *, doing: str) -> tuple[str, ...]:
         """Names of the columns that a query gives; no row is fetched."""
@@ -150,19 +155,20 @@ class Session:
                 cursor.execute(f"{sql} LIMIT 0")
                 return tuple(str(each.name) for each in cursor.description)
 
-        return self._said(run, doing)
+        return statements.sent("snowflake", f"{sql} LIMIT 0", (), lambda: self._said(run, doing), ())
 
     def batches(self, sql: str, *, doing: str) -> Iterator[pa.Table]:
         """Runs a query and yields its rows as Arrow tables."""
 
         def run() -> Any:
-            statements.tell(sql)
             cursor = self._connection.cursor()
             cursor.execute(sql)
             return cursor
 
-        with self._said(run, doing) as cursor, self._errors(doing):
-            yield from cursor.fetch_arrow_batches()
+        cursor = statements.sent("snowflake", sql, (), lambda: self._said(run, doing), None)
+        if cursor is not None:
+            with cursor, self._errors(doing):
+                yield from cursor.fetch_arrow_batches()
 
     @contextmanager
     def transaction(self, *, doing: str) -> Iterator[None]:

@@ -238,23 +238,33 @@ class Session:
         self._where = where
         self._login = login
 
-    def execute(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
+    def execute(self, sql: str, *, doing: str, expected: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
         """Runs one statement and returns its rows by column name.
 
         Args:
             sql: one statement.
             doing: the clause that an error begins with ("create the table …").
+            expected: what it answers where it reads back what statements before it did, for a list of what would be sent.
         """
-        with self._errors(doing):
-            statements.tell(sql)
-            rows: list[dict[str, Any]] = self._session.sql(sql).toArrow().to_pylist()
-            return rows
+
+        def send() -> list[dict[str, Any]]:
+            with self._errors(doing):
+                rows: list[dict[str, Any]] = self._session.sql(sql).toArrow().to_pylist()
+                return rows
+
+        return statements.sent("spark", sql, (), send, [], expected)
 
     def batches(self, sql: str, *, doing: str) -> Iterator[pa.Table]:
         """Runs a query and yields its rows as Arrow tables, as they arrive."""
+
+        def send() -> Any:
+            with self._errors(doing):
+                return self._session.sql(sql)
+
+        frame = statements.sent("spark", sql, (), send, None)
+        if frame is None:
+            return
         with self._errors(doing):
-            statements.tell(sql)
-            frame = self._session.sql(sql)
             client = self._session.client
             for part in client.to_table_as_iterator(frame._plan.to_proto(client), {}):
                 if isinstance(part, pa.Table):
@@ -279,6 +289,8 @@ class Session:
         """
         from pyspark.sql.types import StructType
 
+        if statements.rehearsed():
+            return
         with self._errors(doing):
             # Of JSON, which the client reads by itself; its parser of DDL asks whichever server it spoke to last.
             columns = [{"name": field, "type": kind, "nullable": True, "metadata": {}} for field, kind in fields]

@@ -15,7 +15,7 @@ from helpers.engines.base import DuckDB, Ends, Side
 from helpers.engines.columns import TablePlan
 from helpers.engines.postgres.rows import PostgresSide
 from helpers.engines.stage.rows import ManifestSide, StageSide
-from helpers.errors import LoadError, MigrationError, SourceRefused
+from helpers.errors import LoadError, MigrationError, SourceRefused, UsageError
 from helpers.model.places import TargetTable
 from helpers.platforms import duck, postgres
 from helpers.platforms.scratch_folder import scratch_folder
@@ -27,7 +27,7 @@ from helpers.verify.plan import Check, Options, SourceName, TargetName, VerifyPl
 from helpers.verify.report import Report, SchemaFinding, TableReport
 from helpers.verify.selection import Selection
 from helpers.verify.several import Workplace, found_of_each
-from helpers.verify.tables import as_counted, compare_table
+from helpers.verify.tables import as_counted, ask_target, compare_table
 
 
 def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
@@ -44,6 +44,28 @@ def verify(plan: VerifyPlan, *, progress: Progress | None = None) -> Report:
     with best_effort("the sessions of the verification did not end as they should"):
         ended.close()
     return report
+
+
+def rehearse(plan: VerifyPlan) -> None:
+    """Asks the target what a verification asks that finds no difference; within a listing that withholds, no row is read for it.
+
+    Where tables differ, further queries of the same form read the rows that do.
+
+    Raises:
+        ConnectionFailed: the target cannot be reached.
+        UsageError: the check has no statements of its own.
+    """
+    if plan.check == "data-quality":
+        raise UsageError(
+            "list the statements", on="--check data-quality", why="its questions follow from what the tables hold",
+            next_step="list those of another check, or run it: it only reads",
+        )  # fmt: skip
+    with ExitStack() as stack:
+        target = _target(plan, stack)
+        for table in plan.tables:
+            ask_target(plan, table, target)
+        if plan.complete and plan.check != "row-counts":
+            target.tables()
 
 
 def release_when_proved(plan: VerifyPlan, report: Report, *, everything: bool) -> None:

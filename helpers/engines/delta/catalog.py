@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from threading import Lock
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +13,7 @@ from helpers.engines.delta.ddl import DELTA, delta_type
 from helpers.engines.shapes import ColumnShape, TableShape
 from helpers.errors import LoadError
 from helpers.model.places import TargetTable
-from helpers.platforms import spark
+from helpers.platforms import spark, statements
 from helpers.platforms.delta import DeltaVersion, Lake
 from helpers.platforms.spark import Session, identifier
 from helpers.settings import Databricks, Stage
@@ -70,6 +71,10 @@ class DeltaCatalog:
         """Whether there was such a table or view when its schema was first asked for."""
         return key(self.target, table.name) in self._known(table.schema)
 
+    def to_be_made(self, table: TargetTable) -> bool:
+        """Whether a statement that was listed and not sent would have made it."""
+        return statements.rehearsed() and not self.has(table)
+
     def is_view(self, table: TargetTable) -> bool:
         """Whether it is a view."""
         if self.local:
@@ -111,13 +116,18 @@ class DeltaCatalog:
         Raises:
             ConnectionFailed, LoadError: the target cannot be asked, or has no such table.
         """
+        new = self.to_be_made(table)
         if self.local:
+            if new:
+                return Version(table_id="", number=0), {}
             found = self.lake(table.schema).read(table.name)
             return Version(table_id=found.id, number=found.version), found.properties
         # https://docs.delta.io/latest/delta-utility.html: the details have one row, the history has the last commit first.
         name, doing = qualified(self.target, table), f"ask for the version of {table}"
-        (detail,) = self.session.execute(f"DESCRIBE DETAIL {name}", doing=doing)
-        (last,) = self.session.execute(f"DESCRIBE HISTORY {name} LIMIT 1", doing=doing)
+        first: list[dict[str, Any]] = [{"id": "", "version": 0}]
+        expected = first if new else None
+        (detail,) = self.session.execute(f"DESCRIBE DETAIL {name}", doing=doing, expected=expected)
+        (last,) = self.session.execute(f"DESCRIBE HISTORY {name} LIMIT 1", doing=doing, expected=expected)
         properties = detail.get("properties") or {}
         return Version(table_id=str(detail["id"]), number=int(last["version"])), dict(properties)
 

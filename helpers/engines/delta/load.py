@@ -18,14 +18,14 @@ from helpers.engines.delta import clustering, keys, owner
 from helpers.engines.delta.catalog import DeltaCatalog, folded, has_schema, qualified, qualified_schema, table_names
 from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.delta.records import Record, read_record
-from helpers.engines.loading import Loader, Standing, TableLoad, There, counts, require_staged
+from helpers.engines.loading import Loader, Standing, TableLoad, There, counted_as_staged, counts, require_staged
 from helpers.engines.shapes import TableShape, comment_difference, difference
 from helpers.errors import LoadError
 from helpers.model import names
 from helpers.model.keys import Told
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.model.places import TargetTable
-from helpers.platforms import spark
+from helpers.platforms import spark, statements
 from helpers.platforms.delta import folder
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.spark import Session, identifier, literal
@@ -140,7 +140,7 @@ class DeltaLoader(Loader):
         made = self._constraints(table.target)
         self._fill(table)
         owner.leave_mark(self._session, self._catalog, table.target, dict(table.source_comments), made)
-        if self._record and (now := self._catalog.now(table.target)):
+        if self._record and (now := self._catalog.now(table.target)) and not statements.rehearsed():
             self._record.keep(self.bucket, table.target, now, table.staged.rows)
 
     def tell_keys(self, told: Sequence[Told], tables: Collection[TargetTable]) -> dict[str, str]:
@@ -151,6 +151,8 @@ class DeltaLoader(Loader):
             for schema in dict.fromkeys(table.schema for table in tables)
             for name in table_names(self._session, self._target, schema)
         }
+        if statements.rehearsed():  # they would be by now
+            there = {folded(self._target, table) for table in tables}
         marks = {
             table: owner.standing(self._catalog, table).mark for table in tables if folded(self._target, table) in there
         }
@@ -160,6 +162,8 @@ class DeltaLoader(Loader):
             mark = marks[table]
             owner.leave_mark(self._session, self._catalog, table, dict(mark.comments if mark else {}), made)
             kept = self._record.kept(table) if self._record else None
+            if statements.rehearsed():
+                continue
             if self._record and kept and self.holds(table, kept.rows) and (now := self._catalog.now(table)):
                 self._record.keep(self.bucket, table, now, kept.rows)
         return refused
@@ -174,10 +178,12 @@ class DeltaLoader(Loader):
     def drop(self, table: TargetTable, *, written: bool) -> None:
         doing = f"drop {table.shown(self._target.schema_)}, which the source no longer has"
         self._session.execute(f"DROP TABLE IF EXISTS {qualified(self._target, table)}", doing=doing)
-        if self._catalog.local:
+        if self._catalog.local and not statements.rehearsed():
             self._catalog.lake(table.schema).remove(table.name)
 
     def finish(self, tables: Collection[TargetTable], dropped: Collection[TargetTable], rows: int) -> None:
+        if statements.rehearsed():
+            return
         ours = {*tables, *self._loaded_before()} - set(dropped)
         self.bucket.write(LOADED, json.dumps({self._where: sorted(ours)}).encode())
         assert self._record
@@ -235,7 +241,8 @@ class DeltaLoader(Loader):
     def _require(self, staged: StagedTable, rows: str, own: Mapping[str, str], where: str, next_step: str) -> None:
         """Compares what a relation holds, whose columns are `own` by the staged field, with what was staged."""
         query = f"SELECT {counts(staged, lambda column: identifier(own[column.field]))} FROM {rows}"
-        (counted,) = self._session.execute(query, doing=f"count the rows of {staged}")
+        doing = f"count the rows of {staged}"
+        (counted,) = self._session.execute(query, doing=doing, expected=counted_as_staged(staged))
         require_staged(staged, counted, on=f"{rows} of {self._where}", where=where, next_step=next_step)
 
     def _clustering(self, table: TableLoad) -> tuple[str, ...] | None:
@@ -249,7 +256,8 @@ class DeltaLoader(Loader):
         staged, name, options = table.staged, qualified(self._target, table.target), _options(self._target, table)
         if self._catalog.local:
             lake = self._catalog.lake(table.target.schema)
-            local_stack().replace_delta_table(lake, table.target.name, staged, self.bucket)
+            if not statements.rehearsed():
+                local_stack().replace_delta_table(lake, table.target.name, staged, self.bucket)
             self._session.execute(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA{options}", doing=doing)
             return
         by = clustering.clause(self._clustering(table) or ())

@@ -63,6 +63,8 @@ def standing(catalog: DeltaCatalog, table: TargetTable) -> Standing:
     Raises:
         ConnectionFailed, LoadError: the target cannot be asked.
     """
+    if catalog.to_be_made(table):
+        return Standing(Mark(), (), 0)
     now, properties = catalog.look(table)
     mark = _read(properties.get(MARK), now)
     if mark is None or mark.version is None:

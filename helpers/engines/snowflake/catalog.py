@@ -71,12 +71,13 @@ def read_present(session: Session, database: str, schemas: Iterable[str]) -> dic
 
 
 def created(session: Session, database: str, table: TargetTable) -> int:
-    """When a table that is there was created, as `Present` has it."""
+    """When a table that a load has just made was created, as `Present` has it."""
     (row,) = session.execute(
         f"SELECT DATE_PART(EPOCH_MILLISECOND, CREATED) AS CREATED FROM {identifier(database)}.INFORMATION_SCHEMA.TABLES "
         "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
         [*table],
         doing="ask when the table was created",
+        expected=[{"CREATED": 0}],
     )
     return int(row["CREATED"])
 

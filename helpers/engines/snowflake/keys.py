@@ -8,7 +8,7 @@ reads the verdict may say with ALTER TABLE … ALTER CONSTRAINT … RELY.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from helpers.engines.snowflake.catalog import read_foreign_keys, read_keys
 from helpers.engines.snowflake.records import Made, Record
@@ -21,8 +21,9 @@ from helpers.settings import Snowflake
 
 
 def tell(
-    session: Session, target: Snowflake, record: Record, told: Sequence[Told], recorded: Mapping[TargetTable, Made]
-) -> dict[str, str]:
+    session: Session, target: Snowflake, record: Record, told: Sequence[Told], recorded: Mapping[TargetTable, Made],
+    new: Collection[TargetTable] = (),
+) -> dict[str, str]:  # fmt: skip
     """Makes the keys that are missing and drops those that loads made and the source no longer has.
 
     Args:
@@ -31,6 +32,7 @@ def tell(
         record: of the load.
         told: the keys that the target is to have, of every table of ours that is there.
         recorded: what is recorded of those tables, and of those of which there are no keys any more.
+        new: tables that statements before this would have made, had they been sent; each has its primary key from its definition.
 
     Returns:
         Each key that the target did not take, and why. A load does not fail for them: its rows are there.
@@ -43,6 +45,12 @@ def tell(
                 return {str(each): "the target does not list its keys to this role" for each in told}
             for name, listed in found.items():
                 known.setdefault(TargetTable(schema, name), []).extend(listed)
+    for table in new:
+        known[table] = [
+            each.key
+            for each in told
+            if each.there == table and not isinstance(each.key, ForeignKey) and each.key.primary
+        ]
     refused: dict[str, str] = {}
     touched: dict[TargetTable, list[str]] = {}
 

@@ -16,7 +16,16 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from helpers.engines.loading import Loader, Standing, TableLoad, There, counts, miscounted, require_staged
+from helpers.engines.loading import (
+    Loader,
+    Standing,
+    TableLoad,
+    There,
+    counted_as_staged,
+    counts,
+    miscounted,
+    require_staged,
+)
 from helpers.engines.shapes import TableShape, difference
 from helpers.engines.snowflake import copying, keys, owner, records
 from helpers.engines.snowflake import definition as definitions
@@ -29,7 +38,7 @@ from helpers.model.catalog import ForeignKey
 from helpers.model.keys import Told
 from helpers.model.manifest import StagedTable
 from helpers.model.places import TargetTable
-from helpers.platforms import snowflake
+from helpers.platforms import snowflake, statements
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import Session, identifier, literal
 from helpers.settings import Snowflake
@@ -74,6 +83,8 @@ class SnowflakeLoader(Loader):
         self._recorded: dict[TargetTable, Made] = {}
         self._written: set[TargetTable] = set()
         self._unfinished: set[TargetTable] = set()
+        self._made: dict[TargetTable, Made] = {}
+        """What a rehearsal would have recorded, had it sent what it lists."""
         self._landing = beside(target, "landing")
         self._database_is_there = False
         self._takes_back = False
@@ -145,7 +156,7 @@ class SnowflakeLoader(Loader):
         self._prepare([table.target.schema for table in tables])
         self._stage_name, self._load_id = beside(target, f"migration_{export}"), load_id
         self._record = Record(target, export, load_id, str(self.bucket.location))
-        self._read_records([table.target for table in tables])
+        self._read_records([table.target for table in tables], prepared=True)
         session.execute(self._stage, doing="create the external stage")
         for table in tables:
             # Of a load that was broken off: planning has seen that they are ours.
@@ -226,7 +237,8 @@ class SnowflakeLoader(Loader):
         session.execute(copying.landing_statement(self._landing, staged), doing=doing)
         for sql in copying.copy_statements(self._landing, self._stage_name, staged):
             session.execute(sql, doing=doing)
-        (counted,) = session.execute(f"SELECT {counts(staged, copying.cast)} FROM {self._landing}", doing=doing)
+        query = f"SELECT {counts(staged, copying.cast)} FROM {self._landing}"
+        (counted,) = session.execute(query, doing=doing, expected=counted_as_staged(staged))
         require_staged(staged, counted, on="Snowflake", where="COPY read", next_step=_AS_BEFORE)
 
     def _create(self, table: TableLoad) -> None:
@@ -287,7 +299,8 @@ class SnowflakeLoader(Loader):
         with session.transaction(doing=doing):
             try:
                 sql = copying.insert_statement(into, self._landing, staged)
-                if (rows := affected(session.execute(sql, doing=doing))) != staged.rows:
+                arrived = [{"number of rows inserted": staged.rows}]
+                if (rows := affected(session.execute(sql, doing=doing, expected=arrived))) != staged.rows:
                     raise miscounted(staged, "Snowflake", "the final table got", rows, _AS_BEFORE)
                 if recording:
                     recording()
@@ -295,16 +308,16 @@ class SnowflakeLoader(Loader):
                 self._takes_back = True
                 raise
 
-    def _take_back(self, statements: Sequence[str], doing: str) -> None:
+    def _take_back(self, said: Sequence[str], doing: str) -> None:
         """Undoes what was defined for rows that did not come; of a session that has ended, the next load does it."""
         self._takes_back = True
         with suppress(MigrationError):
             # Each of the statements would commit what is open, should it be open still.
-            for sql in ("ROLLBACK", *statements):
+            for sql in ("ROLLBACK", *said):
                 self._session.execute(sql, doing=doing)
 
     def tell_keys(self, told: Sequence[Told], tables: Collection[TargetTable]) -> dict[str, str]:
-        self._read_records(tables)
+        self._read_records(tables, prepared=True)
         ours = {table: made for table in tables if (made := self._recorded.get(table)) and self._is_ours(table, made)}
         there = [
             each for each in told
@@ -313,7 +326,14 @@ class SnowflakeLoader(Loader):
         waiting = {
             str(each): "its table, or the one that it refers to, is not there" for each in told if each not in there
         }
-        return waiting | keys.tell(self._session, self._target, self._record, there, ours)
+        return waiting | keys.tell(
+            self._session,
+            self._target,
+            self._record,
+            there,
+            ours,
+            {each for each, made in self._made.items() if not made.created},
+        )
 
     def _is_ours(self, table: TargetTable, made: Made) -> bool:
         return table in self._present and self._present[table].created == made.created
@@ -339,16 +359,18 @@ class SnowflakeLoader(Loader):
         self._read_records()
         return records.WHOLE in self._recorded and self._recorded[records.WHOLE].load_id == load_id
 
-    def _read_records(self, wanted: Iterable[TargetTable] = ()) -> None:
+    def _read_records(self, wanted: Iterable[TargetTable] = (), *, prepared: bool = False) -> None:
         """What is recorded, and what lies in every schema that has such tables or is to have one."""
         session, target = self._session, self._target
         self._database_is_there = self._database_is_there or records.has_database(session, target)
         if self._database_is_there:
-            self._recorded = records.read(session, target)
+            self._recorded = records.read(session, target, prepared=prepared)
             schemas = {table.schema for table in (*wanted, *self._recorded) if table != records.WHOLE}
             found = read_present(session, target.database, {target.schema_, *schemas})
             self._unfinished = owner.unfinished(found, self._recorded)
             self._present = {table: each for table, each in found.items() if table not in self._unfinished}
+        for table, made in self._made.items():
+            self._recorded[table], self._present[table] = made, Present(TABLE, "", made.created)
 
     def _full(self, table: TargetTable) -> str:
         return identifier(self._target.database, *table)
@@ -363,6 +385,12 @@ class SnowflakeLoader(Loader):
             self._session, table.target, table.staged.rows, known=former is not None, created=created, comments=said,
             constraints=former.constraints if former else (),
         )  # fmt: skip
+        if statements.rehearsed():
+            of_load = self._record
+            self._made[table.target] = Made(
+                of_load.load_id, of_load.export, of_load.stage, table.staged.rows, created, None,
+                dict(table.source_comments), former.constraints if former else (),
+            )  # fmt: skip
 
     def _keep_a_copy(self, table: TargetTable) -> None:
         copy = beside(self._target, f"{table.name}__{uuid4().hex[:8]}")

@@ -101,7 +101,8 @@ class Record:
         if known:
             said = ", ".join(f"{name} = %s" for name in named)
             changed = f"UPDATE {place(self.target)} SET {said}, TABLE_SCHEMA = %s, CHANGED = NULL WHERE {_IS}"
-            found = affected(session.execute(changed, [*values, table.schema, *self._key(table)], doing=doing))
+            bound = [*values, table.schema, *self._key(table)]
+            found = affected(session.execute(changed, bound, doing=doing, expected=[{"number of rows updated": 1}]))
         if not found:
             columns, marks = ", ".join(("TABLE_SCHEMA", "TABLE_NAME", *named)), ", ".join(["%s"] * (2 + len(named)))
             session.execute(
@@ -121,7 +122,7 @@ class Record:
 
     def settle(self, session: Session, tables: Collection[TargetTable]) -> None:
         """Says that tables are now as this load leaves them; call it when nothing of them is to be changed any more."""
-        tokens = list(changes(session, self.target, tables).items())
+        tokens = list(changes(session, self.target, tables, expected=0).items())
         for start in range(0, len(tokens), _NAMES_A_QUERY):
             some = tokens[start : start + _NAMES_A_QUERY]
             values = [value for table, token in some for value in (*self._key(table), token)]
@@ -175,17 +176,21 @@ def place(target: Snowflake) -> str:
     return beside(target, TABLE)
 
 
-def read(session: Session, target: Snowflake) -> dict[TargetTable, Made]:
+def read(session: Session, target: Snowflake, *, prepared: bool = False) -> dict[TargetTable, Made]:
     """Every record of the target by the table; none where it has no records.
+
+    Args:
+        session, target: that are asked.
+        prepared: whether what `prepare` gives was sent before.
 
     Raises:
         TargetRefused: the schema of the records holds what others made.
     """
     schema = target.schema_ + SCHEMA_SUFFIX
     there = read_present(session, target.database, [schema])
-    if not there:
+    if not there and not prepared:
         return {}
-    columns = _known(session, target)
+    columns = _known(session, target, expected=None if there else list(_COLUMNS))
     if columns | _SINCE != set(_COLUMNS):
         raise TargetRefused(
             "keep a record of the load",
@@ -193,7 +198,8 @@ def read(session: Session, target: Snowflake) -> dict[TargetTable, Made]:
             why=f"the schema in which loads are recorded is there, and no load made it: it holds {', '.join(sorted(table.name for table in there))}",
             next_step="rename that schema, or set another `schema` under the profile's snowflake section",
         )
-    rows = session.execute(f"SELECT {', '.join(sorted(columns))} FROM {place(target)}", doing="read the loads")
+    query = f"SELECT {', '.join(sorted(columns))} FROM {place(target)}"
+    rows = session.execute(query, doing="read the loads", expected=None if there else [])
     return {
         _table(target, row.get("TABLE_SCHEMA"), row["TABLE_NAME"]): Made(
             row["LOAD_ID"], row["EXPORT"], row["STAGE"], int(row["ROW_COUNT"]), int(row["CREATED"]),
@@ -204,12 +210,13 @@ def read(session: Session, target: Snowflake) -> dict[TargetTable, Made]:
     }  # fmt: skip
 
 
-def _known(session: Session, target: Snowflake) -> set[str]:
+def _known(session: Session, target: Snowflake, expected: Sequence[str] | None = None) -> set[str]:
     rows = session.execute(
         f"SELECT COLUMN_NAME FROM {identifier(target.database)}.INFORMATION_SCHEMA.COLUMNS "
         "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
         [target.schema_ + SCHEMA_SUFFIX, TABLE],
         doing="read the loads",
+        expected=None if expected is None else [{"COLUMN_NAME": name} for name in expected],
     )
     return {row["COLUMN_NAME"] for row in rows}
 
@@ -219,9 +226,14 @@ def _table(target: Snowflake, schema: str | None, name: str) -> TargetTable:
     return TargetTable(target.schema_ if schema is None and name else schema or "", name)
 
 
-def changes(session: Session, target: Snowflake, tables: Iterable[TargetTable]) -> dict[TargetTable, int]:
+def changes(
+    session: Session, target: Snowflake, tables: Iterable[TargetTable], *, expected: int | None = None
+) -> dict[TargetTable, int]:
     """A token for each table that is another after every change of its rows
     (https://docs.snowflake.com/en/sql-reference/functions/system_last_change_commit_time).
+
+    Args:
+        expected: the answer in a list of what would be sent, where a load asks for what it has just done.
     """
     chosen = sorted(tables)
     found: dict[TargetTable, int] = {}
@@ -231,7 +243,9 @@ def changes(session: Session, target: Snowflake, tables: Iterable[TargetTable]) 
             f"SYSTEM$LAST_CHANGE_COMMIT_TIME({literal(identifier(target.database, *table))}) AS C{number}"
             for number, table in enumerate(some)
         )
-        (row,) = session.execute(f"SELECT {', '.join(asked)}", doing="ask when the tables were last changed")
+        would_be = None if expected is None else [{f"C{number}": expected for number in range(len(some))}]
+        doing = "ask when the tables were last changed"
+        (row,) = session.execute(f"SELECT {', '.join(asked)}", doing=doing, expected=would_be)
         found |= {table: int(row[f"C{number}"]) for number, table in enumerate(some)}
     return found
 
