@@ -38,7 +38,7 @@ def test_what_is_no_sql_is_not_read(system: System, sql: str) -> None:
     assert shapes.unread(system, [sql], "sqlglot") or shapes.unread(system, [sql], "sqlfluff")
 
 
-@pytest.mark.parametrize("parser", ["sqlglot", pytest.param("sqlfluff", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("parser", ["sqlglot", "sqlfluff"])
 @pytest.mark.parametrize("system", ["snowflake", "spark"])
 @pytest.mark.timeout(900)
 def test_every_shape_that_is_kept_is_read(system: System, parser: str) -> None:
