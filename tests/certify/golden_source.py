@@ -228,9 +228,12 @@ def _shapes() -> Iterator[str]:
     for n, size in enumerate((1, 255, 256, 4096, 65535, 65536, 2**20)):
         yield f"INSERT INTO long VALUES ({n}, repeat('é', {size // 2}) || 'x', decode(repeat('00ff', {size // 4}), 'hex'))"
     yield f"INSERT INTO long VALUES (100, repeat('x', {TEXT_BYTES}), NULL), (101, NULL, decode(repeat('5c', {TEXT_BYTES // 2}), 'hex'))"
-    yield "CREATE TABLE written (id int PRIMARY KEY, amount numeric(12,2), said text NOT NULL, at timestamp)"
+    yield (
+        "CREATE TABLE written (id int PRIMARY KEY, amount numeric(12,2) DEFAULT -1.5, said text NOT NULL DEFAULT 'it''s', at timestamp, "
+        "seen boolean DEFAULT true, day date DEFAULT '2024-02-29')"
+    )
     yield "INSERT INTO written SELECT n, n * 1.01, 'row ' || n, timestamp '2024-01-01' + n * interval '1 hour' FROM generate_series(1, 400) n"
-    yield "CREATE TABLE unfit (id int PRIMARY KEY, amount text, said text NOT NULL, at timestamp)"
+    yield "CREATE TABLE unfit (id int PRIMARY KEY, amount text, said text NOT NULL, at timestamp, seen boolean, day date)"
     yield "INSERT INTO unfit VALUES (1, '1.25', 'fits', NULL), (2, 'no number', 'does not', NULL)"
     yield "ALTER TABLE written ADD CONSTRAINT written_said_key UNIQUE (said)"
     yield "ALTER TABLE replaced ADD FOREIGN KEY (id) REFERENCES written (id)"

@@ -68,6 +68,10 @@ class SnowflakeTrial(Trial):
         mask, rows, tag = (identifier(self._target.database, table.schema, name) for name in (MASK, ROWS, TAG))
         # Whoever has no right on the schema sees nothing of it, whatever PUBLIC may.
         yield self._put("a grant of SELECT", f"GRANT SELECT ON TABLE {full} TO ROLE PUBLIC")
+        yield self._put("a grant of INSERT", f"GRANT INSERT ON TABLE {full} TO ROLE PUBLIC")
+        yield self._put("clustering", f"ALTER TABLE {full} CLUSTER BY ({text}, {number})")
+        yield self._put("change tracking", f"ALTER TABLE {full} SET CHANGE_TRACKING = TRUE")
+        yield self._put("a retention", f"ALTER TABLE {full} SET DATA_RETENTION_TIME_IN_DAYS = 0")
         yield self._put(
             "a masking policy", f"CREATE MASKING POLICY IF NOT EXISTS {mask} AS (val VARCHAR) RETURNS VARCHAR -> val",
             f"ALTER TABLE {full} MODIFY COLUMN {text} SET MASKING POLICY {mask}",
