@@ -282,11 +282,12 @@ class Questions:
 
     def _change_as_others_do(self) -> None:
         there, table = destination(self._section), self._there("written")
-        name, key, said, amount, at = map(self.trial.identifier, ("written", "id", "said", "amount", "at"))
+        name, key, said, *others = map(self.trial.identifier, ("written", "id", "said", "amount", "at", "seen", "day"))
+        rest = ", ".join(others)
         for statement in (
             f"UPDATE {name} SET {said} = 'planted' WHERE {key} = {_PLANTED}",
             f"DELETE FROM {name} WHERE {key} = {_DELETED}",
-            f"INSERT INTO {name} ({key}, {amount}, {said}, {at}) SELECT {_ADDED}, {amount}, 'added', {at} FROM {name} WHERE {key} = 1",
+            f"INSERT INTO {name} ({key}, {said}, {rest}) SELECT {_ADDED}, 'added', {rest} FROM {name} WHERE {key} = 1",
         ):
             there.ask(statement, table)
 
