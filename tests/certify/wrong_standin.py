@@ -66,7 +66,7 @@ def _matched(former: Callable[..., str], self: ParquetFormat, column: Any, store
 def _insert(former: Callable[..., int], session: Session, parquet: Any, place: str, chosen: Any) -> int:
     rows = former(session, parquet, place, chosen)
     if fault() == ROWS_SKIPPED and rows > 1:
-        session.duck.execute(f"delete from {place} where rowid = 0")
+        session.duck.execute(f"delete from {place} where rowid = (select min(rowid) from {place})")
         return rows - 1
     return rows
 
