@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.local.servers import snowflake_standin
-from helpers.local.standin import attached, expressions, loading, notes, statements, tables
+from helpers.local.standin import attached, expressions, loading, macros, notes, statements, tables
 from helpers.local.standin.parquet_columns import ParquetFormat
 from helpers.local.standin.session import Session
 
@@ -91,7 +91,7 @@ def _end(former: Callable[..., None], self: Session, how: str) -> None:
 
 _md5 = "_md5_lower(x) as concat('0x', right(md5(x), 16))::ubigint"
 _wrong_md5 = "_wrong_md5_lower(x) as (md5_number_lower(x))::ubigint"
-expressions.MACROS = (*expressions.MACROS, _wrong_md5)
+macros.MACROS = (*macros.MACROS, _wrong_md5)
 
 
 @_wrap(expressions, "_digest")

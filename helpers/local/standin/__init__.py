@@ -7,13 +7,15 @@ whatever has to differ is in here, one small function a difference:
     logins.py       passwords, key pairs, access tokens, external OAuth, workload identity
     endings.py      sessions and connections that end before their time, on demand
     first_account.py  the account that the local stack starts with
-    statements.py   which statement is answered how, and errors
+    statements.py   a statement at a time, and errors
+    handlers.py     which statement is answered here and by whom
     cancelling.py   what one session ends that another runs
     alterations.py  ALTER TABLE of columns, RENAME to another schema, CLONE
     tables.py       CREATE, DROP, comments, keys
     databases.py    databases and schemas
     dependents.py   streams, clustering and what else hangs on a table
-    grants.py       roles, users, what is granted to whom; warehouses and integrations
+    grants.py       what is granted to whom
+    account_objects.py  roles, users, warehouses, integrations
     masking.py      masking and row access policies at work
     attached.py     masking and row access policies, tags
     access.py       whether a role may, what it sees, whose a new object is
@@ -27,6 +29,8 @@ whatever has to differ is in here, one small function a difference:
     session.py      one connection: transactions, temporary tables
     wire.py         how values travel
     expressions.py  functions and types
+    macros.py       what those call in DuckDB
+    texts.py        how a session writes and reads texts
     effects.py      what a session's parameters do
     locks.py        tables that a transaction keeps others away from
     ambiguous.py    a MERGE or an UPDATE that could choose
@@ -48,6 +52,9 @@ What it does as the service's documentation says has the address beside it, and 
 - A collation knows of case and accents, not of a language's order.
 - Rows without ORDER BY come in DuckDB's order, the service's have none.
 - A number of more than 38 digits is an error in a result, not yet within an expression or a table.
+- A view over a table with masking or row access policies shows the table as it is; a MERGE changes rows of its target that a row access
+  policy hides. UPDATE and DELETE do not.
+- The administrator's GRANT to a role that nobody made makes the role; the service refuses.
 - JSON_INDENT, STRICT_JSON_OUTPUT, the formats of GEOGRAPHY and GEOMETRY and UNSUPPORTED_DDL_ACTION are held and do nothing; results are
   never cached.
 - MERGE is refused where it could choose, and works only as far as fakesnow's does.

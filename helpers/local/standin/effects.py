@@ -14,10 +14,10 @@ import pyarrow as pa
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from helpers.local.standin.expressions import Texts, strftime_format
 from helpers.local.standin.names import text
 from helpers.local.standin.parameters import DEFAULTS
 from helpers.local.standin.session import Session
+from helpers.local.standin.texts import Texts, strftime_format
 
 T = exp.DataType.Type
 _TIMESTAMPS = {"TIMESTAMP_NTZ": T.TIMESTAMPNTZ, "TIMESTAMP_LTZ": T.TIMESTAMPLTZ, "TIMESTAMP_TZ": T.TIMESTAMPTZ}

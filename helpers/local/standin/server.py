@@ -31,7 +31,18 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from helpers.local.standin import access, databases, effects, errors, expressions, first_account, logins, names, wire
+from helpers.local.standin import (
+    access,
+    databases,
+    effects,
+    errors,
+    expressions,
+    first_account,
+    logins,
+    macros,
+    names,
+    wire,
+)
 from helpers.local.standin.account import PUBLIC, Account
 from helpers.local.standin.code import own_digest
 from helpers.local.standin.endings import NO_LONGER_EXISTS, Endings, body_of, session_id, token_of
@@ -136,7 +147,7 @@ def _opened(folder: Path) -> duckdb.DuckDBPyConnection:
     duck.execute(info_schema.fs_global_creation_sql())
     duck.execute(show.fs_global_creation_sql())
     duck.execute("SET GLOBAL TimeZone = 'UTC'")
-    expressions.install_macros(duck)
+    macros.install_macros(duck)
     return duck
 
 
