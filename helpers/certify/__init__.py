@@ -63,14 +63,17 @@ def certify(settings: Settings, target: str, *, progress: Progress | None = None
 def _asked(settings: Settings, target: str, progress: Progress | None) -> Certification:
     section, started, findings, sent = settings.target(target), time.monotonic(), list[Finding](), list[str]()
     own = new_scratch(settings, target)
-    with TemporaryDirectory(prefix="runbook-certify-") as cells, engine(target).trial(section, settings.stage) as trial:
+    with (
+        statements.heard(lambda _, sql: sent.append(sql)),
+        TemporaryDirectory(prefix="runbook-certify-") as cells,
+        engine(target).trial(section, settings.stage) as trial,
+    ):
         who = trial.identity()
         for left in remove_left(trial, Bucket.open(settings.stage)):
             findings.append(unchecked("what an earlier certification left", left, "drop it yourself"))
         questions = Questions(own, target, trial, Path(cells), progress)
         try:
-            with statements.heard(lambda _, sql: sent.append(sql)):
-                findings += questions.ask()
+            findings += questions.ask()
         finally:
             findings += _removed(own, trial)
         seconds = time.monotonic() - started
