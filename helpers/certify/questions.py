@@ -348,6 +348,23 @@ class Questions:
             [each.action for each in done] == ["kept the rows of this load"], name, ", ".join(each.action for each in done),
             "a load that was broken off would begin anew each time", "the rows of the same load are kept",
         )  # fmt: skip
+        manifest = self._manifest()
+        (written,) = (staged for staged in manifest.tables if staged.name == "written")
+        some = manifest.model_copy(update={"tables": (written,)})
+        there, how = load.is_loaded(some, self._bucket, self._section, self._load_id)
+        yield judged(
+            there, "whether a load is there", how, "a step that was broken off would load again", "it is there"
+        )
+        other, how = load.is_loaded(some, self._bucket, self._section, uuid4().hex)
+        yield judged(not other, "whether another load is there", how, "a step would be skipped", "it is not there")
+        last = load.last_load(manifest, self._bucket, self._section)
+        yield judged(
+            last is not None,
+            "the last load of an export",
+            last or "none",
+            "what failed alone could not be loaded again",
+            "an id",
+        )
 
     def _whether_equal(self, report: Report, name: str) -> Iterator[Finding]:
         wrong = [table for table in report.tables if table.verdict != "equal"]
