@@ -86,7 +86,6 @@ class Certification(Stored):
         program: which code of it that was.
         product: digest of the SQL that the product generates; `settings` of the target's section.
         golden: the PostgreSQL that made the golden values.
-        edition: as far as what it refused tells it.
         finished: in UTC, ISO 8601.
         scratch: the schema in which everything lay.
     """
@@ -101,7 +100,6 @@ class Certification(Stored):
     where: str = ""
     role: str = ""
     drivers: str = ""
-    edition: str = ""
     parameters: dict[str, str] = Field(default_factory=dict)
     product: str
     settings: str

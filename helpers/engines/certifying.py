@@ -83,6 +83,10 @@ class Trial(ABC):
     def take_off(self, table: TargetTable) -> None:  # noqa: B027 - where nothing was put on
         """Takes policies off again, so that rows can be compared."""
 
+    def copied(self, table: TargetTable, condition: str) -> int | None:
+        """Rows of a condition in the copies that loads kept of a table; None where copies are no tables."""
+        return None
+
     def undone(self, table: TargetTable) -> bool:
         """Empties a table in a transaction that is then rolled back; whether the engine has transactions."""
         return False

@@ -5,13 +5,29 @@ Runs in the stand-in's environment. The fault is read anew at each statement, so
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlglot import exp
+
 from helpers.local.servers import snowflake_standin
-from helpers.local.standin import attached, expressions, loading, macros, notes, statements, tables
+from helpers.local.standin import (
+    alterations,
+    attached,
+    expressions,
+    keys,
+    loading,
+    macros,
+    notes,
+    statements,
+    tables,
+    wire,
+)
 from helpers.local.standin.parquet_columns import ParquetFormat
 from helpers.local.standin.session import Session
 
@@ -38,7 +54,12 @@ OF_A_TYPE: dict[str, tuple[str, str]] = {
 NAMES_FOLD, ROWS_SKIPPED = "names fold, and no column matches", "rows that do not fit are skipped"
 SWAP_LOSES, ROLLBACK_KEEPS = "SWAP loses what owners put on", "a rolled back transaction is kept"
 LITTLE_ENDIAN, STALE = "MD5_NUMBER_LOWER64 is little-endian", "the last change is always the same"
-NO_DELETE = "an OVERWRITE only inserts"
+CUT, NO_ROWS, DROP_KEEPS = "comments are cut", "CLONE copies no rows", "DROP leaves the table"
+NULL_STAYS, NO_NULL = "DROP NOT NULL does nothing", "SET NOT NULL does nothing"
+NO_DEFAULT, NO_REFERENCES = "defaults are lost", "foreign keys are lost"
+MILLISECONDS = "results have milliseconds"
+TRIMMED, MIDNIGHT = "results are trimmed", "single values have no fraction of a second"
+REVERSED = "results come in another order"
 
 
 def fault() -> str:
@@ -87,6 +108,96 @@ def _last_change(former: Callable[..., int], *args: Any) -> int:
 @_wrap(Session, "end")
 def _end(former: Callable[..., None], self: Session, how: str) -> None:
     former(self, "COMMIT" if fault() == ROLLBACK_KEEPS and not self.failed else how)
+
+
+@_wrap(tables, "column_comment")
+def _column_comment(former: Callable[..., Any], column: Any) -> Any:
+    said = former(column)
+    return said[:3] if fault() == CUT and said else said
+
+
+@_wrap(tables, "_comment_on_column")
+def _comment_on_column(former: Callable[..., None], session: Session, table: Any, column: str, said: str) -> None:
+    former(session, table, column, said[:3] if fault() == CUT else said)
+
+
+@_wrap(alterations, "clone")
+def _clone(former: Callable[..., str], session: Session, statement: Any) -> str:
+    answer = former(session, statement)
+    if fault() == NO_ROWS:
+        session.duck.execute(f"delete from {session.place(*session.qualified(statement.this))}")
+    return answer
+
+
+@_wrap(tables, "drop_table")
+def _drop_table(former: Callable[..., str], session: Session, statement: Any) -> str:
+    (table,) = statement.args["tables"]
+    place = session.qualified(table)
+    if fault() == DROP_KEEPS and place not in session.temporary and place[2] == "dropped":
+        return f"{place[2]} successfully dropped."
+    return former(session, statement)
+
+
+@_wrap(alterations, "_build")
+def _build(
+    former: Callable[..., None], session: Session, place: Any, target: Any, columns: Any, *more: Any, **named: Any
+) -> None:
+    changed = []
+    before = {column.name: column for column in alterations._read(session, _table(place))}
+    for column in columns:
+        was = before.get(column.name)
+        if was and fault() == NULL_STAYS:
+            column = dataclasses.replace(column, nullable=column.nullable and was.nullable)
+        if was and fault() == NO_NULL:
+            column = dataclasses.replace(column, nullable=column.nullable or was.nullable)
+        changed.append(column)
+    former(session, place, target, changed, *more, **named)
+
+
+def _table(place: tuple[str, str, str]) -> exp.Table:
+    return exp.Table(
+        **{k: exp.to_identifier(v, quoted=True) for k, v in zip(("catalog", "db", "this"), place, strict=True)}
+    )
+
+
+@_wrap(tables, "_definition")
+def _definition(former: Callable[..., str], session: Session, column: Any, key: bool, collation: str) -> str:
+    if fault() == NO_DEFAULT:
+        column = column.copy()
+        column.set(
+            "constraints", [c for c in column.constraints if not isinstance(c.kind, exp.DefaultColumnConstraint)]
+        )
+    return former(session, column, key, collation)
+
+
+@_wrap(keys, "add")
+def _add(former: Callable[..., str], session: Session, table: Any, key: Any) -> str:
+    if fault() == NO_REFERENCES and key.find(exp.ForeignKey):
+        return "Statement executed successfully."
+    return former(session, table, key)
+
+
+@_wrap(wire, "_wire_array")
+def _wire_array(former: Callable[..., Any], column: Any, kind: str) -> Any:
+    if fault() == TRIMMED and kind == "text" and pa.types.is_string(column.type):
+        column = pc.utf8_rtrim_whitespace(column)
+    if fault() == MILLISECONDS and kind == "text" and pa.types.is_string(column.type):
+        column = pc.replace_substring_regex(column, r"(\d{2}:\d{2}:\d{2}\.\d{3})\d+$", r"\1")
+    if fault() == MIDNIGHT and kind == "text" and pa.types.is_string(column.type):
+        column = pc.replace_substring_regex(column, r"^(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.)\d+$", r"\1000")
+    return former(column, kind)
+
+
+to_wire = wire.to_wire
+
+
+def _to_wire(table: Any, columns: Any) -> Any:
+    if fault() == REVERSED and table.num_rows:
+        table = table.take(list(range(table.num_rows - 1, -1, -1)))
+    return to_wire(table, columns)
+
+
+wire.to_wire = _to_wire
 
 
 _md5 = "_md5_lower(x) as concat('0x', right(md5(x), 16))::ubigint"

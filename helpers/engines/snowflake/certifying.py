@@ -109,6 +109,18 @@ class SnowflakeTrial(Trial):
                     f"ALTER TABLE {full} DROP ALL ROW ACCESS POLICIES", doing="take the row access policy off"
                 )
 
+    def copied(self, table: TargetTable, condition: str) -> int | None:
+        schema, doing = table.schema + SCHEMA_SUFFIX, "look at the copies of what others wrote"
+        sql = f"SHOW TABLES IN SCHEMA {identifier(self._target.database, schema)}"
+        names = [str(row["name"]) for row in self._session.execute(sql, doing=doing)]
+        found = 0
+        for name in names:
+            if name.startswith(f"{table.name}__"):
+                place = identifier(self._target.database, schema, name)
+                (row,) = self._session.execute(f"SELECT COUNT(*) AS N FROM {place} WHERE {condition}", doing=doing)
+                found += int(row["N"])
+        return found
+
     def undone(self, table: TargetTable) -> bool:
         full, doing = self._full(table), "empty a table and roll that back"
         with suppress(_Undone), self._session.transaction(doing=doing):
