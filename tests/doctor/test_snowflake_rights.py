@@ -11,7 +11,7 @@ import base64
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,15 @@ from helpers.settings import Resolved, Settings, Snowflake
 
 SCRIPT = rights_support.statements("snowflake")
 _OWN = f"OF_{os.getpid()}"
-_NAMES = {name: f"{name}_{_OWN}" for name in ("MIGRATION_ROLE", "MIGRATION_WH", "MIGRATION_S3", "MIGRATION", "LIBRARY")}
+_NAMES = {
+    name: f"{name}_{_OWN}"
+    for name in ("MIGRATION_AUDITOR", "MIGRATION_ROLE", "MIGRATION_WH", "MIGRATION_S3", "MIGRATION", "LIBRARY")
+}
 
 
 def written(statement: str) -> str:
     """A statement of the page with names of this process, since the stack has the page's own."""
-    return re.sub(r"\b(MIGRATION_ROLE|MIGRATION_WH|MIGRATION_S3|MIGRATION|LIBRARY)\b", lambda found: _NAMES[found[0]], statement)  # fmt: skip
+    return re.sub(r"\b(MIGRATION_AUDITOR|MIGRATION_ROLE|MIGRATION_WH|MIGRATION_S3|MIGRATION|LIBRARY)\b", lambda found: _NAMES[found[0]], statement)  # fmt: skip
 
 
 class Account:
@@ -205,6 +208,38 @@ def test_schemas_that_an_administrator_made_need_rights_of_their_own(account: Ac
     account.run(
         f"GRANT CREATE SCHEMA ON DATABASE {_NAMES['LIBRARY']} TO {role}", *(f"DROP SCHEMA {place}" for place in places)
     )
+
+
+AUDITOR = rights_support.statements("auditor")
+
+
+def test_a_role_that_verifies_has_enough_and_with_one_right_less_it_has_not(account: Account, exported: Any) -> None:
+    role = _NAMES["MIGRATION_AUDITOR"]
+    own = account.settings
+    as_auditor = own.values.model_copy(update={"snowflake": own.snowflake.model_copy(update={"verify_role": role})})
+    auditing = Settings("local", own.file, as_auditor)
+
+    def verified() -> str:
+        with verifying.planned(auditing, target="snowflake") as plan:
+            return str(verifying.verify(plan).verdict)
+
+    places = [f"{_NAMES['LIBRARY']}.{name}" for name in ("MIGRATED", '"MIGRATED__migration"')]
+    account.run(*map(written, AUDITOR), *(f"DROP SCHEMA IF EXISTS {place}" for place in places))
+    try:
+        account.load(exported)
+        account.run(
+            f"CREATE MASKING POLICY {places[0]}.MASK AS (v VARCHAR) RETURNS VARCHAR -> CASE WHEN CURRENT_ROLE() = '{role}' THEN v ELSE '*' END",
+            f'ALTER TABLE {places[0]}."person" MODIFY COLUMN "name" SET MASKING POLICY {places[0]}.MASK',
+        )
+        assert verified() == "equal"
+        for right in (f"USAGE ON SCHEMA {places[0]}", f'SELECT ON TABLE {places[0]}."person"'):
+            account.run(f"REVOKE {right} FROM ROLE {role}")
+            with suppress(MigrationError):
+                assert verified() != "equal"
+            account.run(f"GRANT {right} TO ROLE {role}")
+        assert verified() == "equal"
+    finally:
+        account.run(f"DROP SCHEMA IF EXISTS {places[0]}", f"DROP SCHEMA IF EXISTS {places[1]}", f"DROP ROLE {role}")
 
 
 MODULE = Path(__file__).parents[2] / "pipeline" / "terraform" / "modules" / "snowflake" / "main.tf"
