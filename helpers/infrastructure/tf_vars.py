@@ -60,6 +60,11 @@ VARIABLES = (
     Variable("SNOWFLAKE_SCHEMA", "snowflake_schema", "schema of the migrated tables"),
     Variable("SNOWFLAKE_WAREHOUSE", "snowflake_warehouse", "warehouse of the pipeline"),
     Variable("SNOWFLAKE_ROLE", "snowflake_role", "role of the pipeline"),
+    Variable(
+        "SNOWFLAKE_VERIFY_ROLE",
+        "snowflake_verify_role",
+        "role that verifies, where policies hide something from that one",
+    ),
     Variable("SNOWFLAKE_PRINCIPAL", "snowflake_principal", "ARN that Snowflake assumes the storage role as"),
     Variable("LEGACY_DB_PASSWORD", "db_password", "password of the legacy database", secret=True),
 )

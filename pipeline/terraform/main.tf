@@ -31,6 +31,7 @@ module "snowflake" {
   schemas          = toset([var.snowflake_schema, "LANDING", "MARTS"])
   warehouse        = var.snowflake_warehouse
   role             = var.snowflake_role
+  verify_role      = var.snowflake_verify_role
   user             = var.snowflake_user
   stage_url        = module.storage.stage_url
   storage_role_arn = module.storage.role_arn

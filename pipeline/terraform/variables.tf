@@ -99,6 +99,12 @@ variable "snowflake_role" {
   default     = "MIGRATION_ROLE"
 }
 
+variable "snowflake_verify_role" {
+  description = "Role that verifies where policies hide something from the pipeline's (verify_role of the profile); none where it is null."
+  type        = string
+  default     = null
+}
+
 variable "snowflake_principal" {
   description = "ARN of the user that Snowflake assumes the storage role as (DESCRIBE INTEGRATION names it); this account until it is known."
   type        = string

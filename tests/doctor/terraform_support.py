@@ -62,7 +62,8 @@ def _grants(kind: str, values: Mapping[str, Any]) -> Iterator[str]:
         if of_account := values.get("on_account_object"):
             on = f"{of_account[0]['object_type']} {of_account[0]['object_name']}"
         elif of_schema := values.get("on_schema"):
-            on = f"SCHEMA {of_schema[0]['schema_name']}"
+            database = of_schema[0].get("future_schemas_in_database")
+            on = f"FUTURE SCHEMAS IN DATABASE {database}" if database else f"SCHEMA {of_schema[0]['schema_name']}"
         else:
             (future,) = values["on_schema_object"][0]["future"]
             on = f"FUTURE {future['object_type_plural']} IN DATABASE {future['in_database']}"

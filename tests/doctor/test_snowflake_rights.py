@@ -243,20 +243,28 @@ def test_a_role_that_verifies_has_enough_and_with_one_right_less_it_has_not(acco
 
 
 MODULE = Path(__file__).parents[2] / "pipeline" / "terraform" / "modules" / "snowflake" / "main.tf"
-_LOCALS = {"role": "MIGRATION_ROLE", "database": "LIBRARY", "warehouse": "MIGRATION_WH", "integration": "MIGRATION_S3"}
+_LOCALS = {
+    "role": "MIGRATION_ROLE",
+    "verify_role": "MIGRATION_AUDITOR",
+    "database": "LIBRARY",
+    "warehouse": "MIGRATION_WH",
+    "integration": "MIGRATION_S3",
+}
 
 
-def granted_by_terraform() -> set[str]:
+def granted_by_terraform(file: str = "main.tf") -> set[str]:
     """The grants of the module, as statements; those on its own schemas go without the schema."""
-    source, found = MODULE.read_text(encoding="utf-8"), set[str]()
+    source, found = (MODULE.parent / file).read_text(encoding="utf-8"), set[str]()
     for body in re.findall(
         r'resource "snowflake_grant_privileges_to_account_role" "\w+" \{\n(.*?)\n\}', source, re.DOTALL
     ):
         told = {key: _resolved(value) for key, value in re.findall(r'(\w+)\s+= "((?:[^"\\]|\\.)*)"', body)}
         privileges = ", ".join(re.findall(r'"([A-Z ]+)"', re.findall(r"privileges\s+= \[(.*?)\]", body)[0]))
         if "future {" in body:
-            every = re.findall(r'"([A-Z]+)"', re.findall(r"for_each = toset\(\[(.*?)\]\)", body)[0])
+            every = re.findall(r'"([A-Z]+)"', re.findall(r"for_each = toset\(\[(.*)\]\)", body)[0])
             on = [f"FUTURE {each} IN DATABASE {told['in_database']}" for each in every]
+        elif "future_schemas_in_database" in told:
+            on = [f"FUTURE SCHEMAS IN DATABASE {told['future_schemas_in_database']}"]
         elif "on_schema {" in body:
             on = ["SCHEMA"]
         else:
@@ -267,7 +275,7 @@ def granted_by_terraform() -> set[str]:
 
 
 def _resolved(value: str) -> str:
-    return re.sub(r"\$\{local\.(\w+)\}", lambda name: _LOCALS[name[1]], value).replace('\\"', "")
+    return re.sub(r"\$\{(?:local|var)\.(\w+)\}", lambda name: _LOCALS[name[1]], value).replace('\\"', "")
 
 
 def test_terraform_grants_what_the_page_grants_and_nothing_else() -> None:
@@ -276,3 +284,6 @@ def test_terraform_grants_what_the_page_grants_and_nothing_else() -> None:
     assert granted_by_terraform() == page | on_schemas
     roles = re.findall(r'"snowflake_grant_account_role" "(\w+)"', MODULE.read_text(encoding="utf-8"))
     assert sorted(roles) == ["administrators", "user"]
+    assert granted_by_terraform("auditor.tf") == {
+        each for each in AUDITOR if each.startswith("GRANT") and " ON " in each
+    }

@@ -79,6 +79,7 @@ def variables(
             "snowflake_user": target.user, "snowflake_database": target.database, "snowflake_schema": target.schema_,
             **({"snowflake_warehouse": target.warehouse} if target.warehouse else {}),
             **({"snowflake_role": target.role} if target.role else {}),
+            **({"snowflake_verify_role": target.verify_role} if target.verify_role else {}),
         }  # fmt: skip
     if values.stack == "local" and infrastructure.is_shipped(module) and values.source and values.source.password:
         given.setdefault("db_password", values.source.password.get_secret_value())

@@ -32,7 +32,8 @@ resource "snowflake_schema" "this" {
   name     = each.value
   comment  = "Sales pipeline"
 
-  depends_on = [snowflake_database.this]
+  # Future grants reach only what is made after them.
+  depends_on = [snowflake_database.this, snowflake_grant_privileges_to_account_role.auditor_schemas]
 
   lifecycle {
     prevent_destroy = true

@@ -19,6 +19,12 @@ variable "user" {
   type        = string
 }
 
+variable "verify_role" {
+  description = "Role that verifies; none where it is null."
+  type        = string
+  default     = null
+}
+
 variable "stage_url" {
   description = "What the integration may read."
   type        = string
