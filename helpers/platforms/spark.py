@@ -130,9 +130,10 @@ def connect(target: Databricks) -> Iterator[Session]:
         def can_retry(self, e: BaseException) -> bool:
             return time.monotonic() < until and super().can_retry(e)
 
+    session: Any = None
     try:
         channel = Channel(_url(target), _options(target), databricks_login.compute(target), login)
-        session: Any = SparkSession.builder.channelBuilder(channel).create()
+        session = SparkSession.builder.channelBuilder(channel).create()
         session.client.set_retry_policies([WhileConnecting(max_retries=RETRIES[target.engine])])
         session.conf.get(
             "spark.sql.session.timeZone"
@@ -140,6 +141,9 @@ def connect(target: Databricks) -> Iterator[Session]:
         refused = _too_old(session.version, target) or _hold(session, target, PySparkException)
         session.client.set_retry_policies([Patience(max_retries=RETRIES[target.engine])])
     except (PySparkException, RpcError, OSError, ValueError) as error:
+        if session:
+            session.release_session_on_close = False  # a server that did not answer is not asked once more
+            _end(session)
         raise faults.entry_refused(error, on=where) from None
     try:
         if refused:
@@ -152,7 +156,17 @@ def connect(target: Databricks) -> Iterator[Session]:
         yield Session(session, where, login)
     finally:
         with suppress(PySparkException, RpcError):
-            session.stop()
+            _end(session)
+
+
+def _end(session: Any) -> None:
+    """Closes it once and for all. Its `__del__` would close it again, which waits, under the lock of all sessions of this process, for
+    calls that are under way: collected on the thread that one of these needs for its header, it would wait for ever.
+    """
+    try:
+        session.stop()
+    finally:
+        session.client.close = lambda: None
 
 
 def _options(target: Databricks) -> list[tuple[str, int]]:

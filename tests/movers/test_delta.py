@@ -255,6 +255,22 @@ def test_the_server_starts_when_it_is_needed_and_is_found_again(local_settings: 
     assert url == f"sc://127.0.0.1:{row.port}"
 
 
+def test_a_session_that_has_ended_closes_nothing_when_it_is_collected(
+    migration: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would catch: a process that waits for ever, since a former session was collected while the next one's call was under way."""
+    from pyspark.sql.connect.client.reattach import ExecutePlanResponseReattachableIterator as Calls
+
+    with spark.connect(migration.settings.databricks) as session:
+        ended = session._session
+        session.execute("SELECT 1 AS n", doing="ask")
+    assert ended.is_stopped
+    closed: list[str] = []
+    monkeypatch.setattr(Calls, "shutdown", lambda: closed.append("the calls of every session"))
+    ended.__del__()
+    assert closed == []
+
+
 def test_every_name_has_a_folder_of_its_own() -> None:
     names = ["plain", "Plain", "a.b", "a b", "日本 語", "a/../b", "%2e", ".2e", "", "a'b\"c", "sélect 'é", "-_9"]
     folders = [folder(name) for name in names]
@@ -291,7 +307,14 @@ def test_what_databricks_is_asked_for(migration: Any, monkeypatch: pytest.Monkey
     migration.source(*ODD)
     manifest = migration.export()
     target = Databricks.model_validate(
-        {"url": "sc://x", "schema": "m", "catalog": "main", "delta_root": "s3://lake/x/"}
+        {
+            "host": "x",
+            "cluster_id": "c",
+            "token": profiles.Resolved("t"),
+            "schema": "m",
+            "catalog": "main",
+            "delta_root": "s3://lake/x/",
+        }
     )
     asked = _Asked(manifest.tables[0])
     monkeypatch.setattr(spark, "connect", lambda _: nullcontext(asked))
@@ -350,7 +373,7 @@ class _Told:
             "DESCRIBE DETAIL": {"format": "delta", "id": table_id}, "DESCRIBE HISTORY": {"version": version, "operation": "WRITE"},
         }  # fmt: skip
 
-    def execute(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
+    def execute(self, sql: str, *, doing: str, **options: Any) -> list[dict[str, Any]]:
         self.statements.append(sql)
         return [next(answer for start, answer in self._answers.items() if sql.startswith(start))]
 
@@ -364,7 +387,7 @@ class _Asked:
         self._counted = {"n": staged.rows, "N": staged.rows, **{f"V{n}": count for n, count in enumerate(values)},
                          "clusteringColumns": ["order", "gone"]}  # fmt: skip
 
-    def execute(self, sql: str, *, doing: str) -> list[dict[str, Any]]:
+    def execute(self, sql: str, *, doing: str, **options: Any) -> list[dict[str, Any]]:
         self.statements.append(sql)
         return [self._counted]
 
