@@ -39,7 +39,10 @@ def kafka() -> str:
 
 def program(target: Target) -> str:
     if isinstance(target, Databricks):
-        own = [PROJECT / "helpers" / "local" / name for name in ("pysail_tables.py", "servers/spark.py")]
+        here = PROJECT / "helpers" / "local"
+        if target.engine != "pysail":
+            return f"Apache Spark, {digest_of([here / 'poms' / 'spark.xml', here / 'servers' / 'apache_spark.py'])}"
+        own = [here / name for name in ("pysail_tables.py", "servers/spark.py")]
         return f"pysail {version('pysail')}, {digest_of(own)}"
     host, port = (target.connect.get(name) for name in ("host", "port"))
     content = read(f"http://{host}:{port}/stand-in")

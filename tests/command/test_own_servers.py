@@ -14,6 +14,7 @@ import pytest
 
 from helpers import settings
 from helpers.errors import SettingsError, UsageError
+from helpers.platforms import spark
 from helpers.settings import Settings
 
 HEAD = '[profiles.mine]\nstack = "local"\n'
@@ -45,6 +46,22 @@ OWN: dict[str, tuple[str, dict[str, object], tuple[str, ...]]] = {
     "aws": ('endpoint = "http://127.0.0.1:5000"\n', {"engine": "aws", "endpoint": "http://127.0.0.1:5000"}, ("dns",)),
     "airflow": ('url = "https://airflow.example.com"\nuser = "u"\n', {"engine": "airflow", "password": None}, ()),
 }  # fmt: skip
+
+
+def test_apache_spark_takes_pysails_place_where_the_profile_says_so(load: Any) -> None:
+    found = load(f'{HEAD}[profiles.mine.databricks]\nengine = "apache-spark"\n')
+    target = found.databricks
+    assert (target.engine, target.files, target.delta_root) == ("apache-spark", "s3a", "s3a://migration/delta-spark")
+    assert target.token and spark.names(target) is spark.SESSION_CATALOG
+    assert found.stand_ins["Databricks"] == spark.ON_THIS_MACHINE
+    assert spark.address(target).endswith("(Apache Spark on this machine, no Databricks)")
+    assert load(HEAD).databricks.engine == "pysail"
+
+
+def test_apache_spark_of_the_stack_needs_the_stack(migration_toml: Callable[..., Path]) -> None:
+    text = '[profiles.mine.databricks]\nengine = "apache-spark"\nschema = "s"\ndelta_root = "s3a://b/d"\n'
+    with pytest.raises(SettingsError, match="the profile needs stack"):
+        settings.load("mine", migration_toml(text))
 
 
 @pytest.mark.parametrize("section", OWN)

@@ -1,7 +1,7 @@
 """Spark SQL, of Databricks and Delta: the canonical form, and what it says otherwise than others; the session must be in UTC.
 
 Source: https://spark.apache.org/docs/latest/api/sql/ (octet_length, hex, unix_micros, datediff, conv, shiftleft), read in
-November 2026; seen on Spark 4.1.3, with and without spark.sql.ansi.enabled, and on pysail 0.7.2.
+November 2026; seen on Spark 4.1.3 and 4.2.0, with and without spark.sql.ansi.enabled, and on pysail 0.7.2.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A table that serves as it is gets `INSERT OVERWRITE`; a new one is created empty and then likewise; one whose definition
 differs is replaced by `CREATE OR REPLACE TABLE … AS SELECT`, which takes no constraints and comments
-(https://docs.databricks.com/en/sql/language-manual/sql-ref-syntax-ddl-create-table-using.html), so these follow it. Until
-the commit readers see the former rows; a load that is killed leaves them, and the next one replaces and never adds.
+(https://docs.databricks.com/en/sql/language-manual/sql-ref-syntax-ddl-create-table-using.html), so these follow it; Apache Spark
+lets no NOT NULL follow, and gets the definition first and then the rows. Until the commit readers see the former rows; a load that is killed leaves them, and the next one replaces and never adds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from helpers.engines.delta import clustering, keys, owner
@@ -19,8 +19,8 @@ from helpers.engines.delta.catalog import DeltaCatalog, folded, has_schema, qual
 from helpers.engines.delta.ddl import delta_log_type
 from helpers.engines.delta.records import Record, read_record
 from helpers.engines.loading import Loader, Standing, TableLoad, There, counted_as_staged, counts, require_staged
-from helpers.engines.shapes import TableShape, comment_difference, difference
-from helpers.errors import LoadError
+from helpers.engines.shapes import ColumnShape, TableShape, comment_difference, difference
+from helpers.errors import LoadError, MigrationError
 from helpers.model import names
 from helpers.model.keys import Told
 from helpers.model.manifest import StagedColumn, StagedTable
@@ -90,7 +90,12 @@ class DeltaLoader(Loader):
         if differs := difference(found, wanted) or comment_difference(found, wanted):
             if self._target.catalog and not self._catalog.local:
                 owner.refuse_governed(self._session, self._target, table.target, differs)
-            return replace(table, way="replace", action=f"replace the table: {differs}")
+            empty = (
+                "; until its rows are there, readers see it empty"
+                if _in_two_commits(self._target, wanted.columns)
+                else ""
+            )
+            return replace(table, way="replace", action=f"replace the table: {differs}{empty}")
         return table
 
     def gone(self, kept: Sequence[StagedTable]) -> dict[TargetTable, bool]:
@@ -229,14 +234,18 @@ class DeltaLoader(Loader):
             if table.way == "create" or self._catalog.local:
                 options = f"{clustering.clause(columns or ())}{_options(target, table)}"
                 self._session.execute(f"CREATE TABLE IF NOT EXISTS {name} {definition(staged)}{options}", doing=doing)
-            self._session.execute(f"INSERT OVERWRITE TABLE {name} {query}", doing=doing)
-            if columns is not None and not clustering.same(self._catalog.clustering(table.target), columns):
-                # Delta Lake's INSERT OVERWRITE takes a table's clustering away.
-                by = clustering.clause(columns) or " CLUSTER BY NONE"
-                self._session.execute(f"ALTER TABLE {name}{by}", doing=f"cluster {table.target}")
+            self._overwrite(table, query, columns, doing)
         cure = "check that nobody else writes to it, then run the same command again"
         own = {column.field: column.name for column in staged.columns}
         self._require(staged, name, own, "the table holds", cure)
+
+    def _overwrite(self, table: TableLoad, query: str, columns: tuple[str, ...] | None, doing: str) -> None:
+        """Its rows in one commit, and then again the clustering that Delta Lake's INSERT OVERWRITE takes away."""
+        name = qualified(self._target, table.target)
+        self._session.execute(f"INSERT OVERWRITE TABLE {name} {query}", doing=doing)
+        if columns is not None and not clustering.same(self._catalog.clustering(table.target), columns):
+            by = clustering.clause(columns) or " CLUSTER BY NONE"
+            self._session.execute(f"ALTER TABLE {name}{by}", doing=f"cluster {table.target}")
 
     def _require(self, staged: StagedTable, rows: str, own: Mapping[str, str], where: str, next_step: str) -> None:
         """Compares what a relation holds, whose columns are `own` by the staged field, with what was staged."""
@@ -260,10 +269,32 @@ class DeltaLoader(Loader):
                 local_stack().replace_delta_table(lake, table.target.name, staged, self.bucket)
             self._session.execute(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA{options}", doing=doing)
             return
-        by = clustering.clause(self._clustering(table) or ())
+        columns = self._clustering(table)
+        by = clustering.clause(columns or ())
+        if _in_two_commits(self._target, staged.columns):
+            self._replace_in_two_commits(table, query, columns, doing)
+            return
         self._session.execute(f"CREATE OR REPLACE TABLE {name} USING DELTA{by}{options} AS {query}", doing=doing)
         for statement in _constraints(name, staged):
             self._session.execute(statement, doing=f"{doing}: its rows are there; now its constraints and comments")
+
+    def _replace_in_two_commits(
+        self, table: TableLoad, query: str, columns: tuple[str, ...] | None, doing: str
+    ) -> None:
+        """Where rows that are there take no NOT NULL: between the commits readers see no rows, and a failure brings back the former."""
+        name, before = qualified(self._target, table.target), self._catalog.now(table.target)
+        options = f"{clustering.clause(columns or ())}{_options(self._target, table)}"
+        self._session.execute(f"CREATE OR REPLACE TABLE {name} {definition(table.staged)}{options}", doing=doing)
+        try:
+            self._overwrite(table, query, columns, doing)
+        except MigrationError:
+            with suppress(MigrationError):
+                assert before
+                self._session.execute(
+                    f"RESTORE TABLE {name} TO VERSION AS OF {before.number}",
+                    doing=f"bring back the rows of {table.staged}",
+                )
+            raise
 
 
 def definition(staged: StagedTable) -> str:
@@ -274,6 +305,14 @@ def definition(staged: StagedTable) -> str:
 def selected(staged: StagedTable) -> str:
     """The SELECT list that takes the staged fields to the table's columns."""
     return ", ".join(f"CAST({identifier(c.field)} AS {c.delta}) AS {identifier(c.name)}" for c in staged.columns)
+
+
+def _in_two_commits(target: Databricks, columns: Iterable[StagedColumn] | Iterable[ColumnShape]) -> bool:
+    """Whether a table is replaced so: Databricks gives columns with rows their NOT NULL, Apache Spark does not
+    (https://docs.databricks.com/aws/en/sql/language-manual/sql-ref-syntax-ddl-alter-table-manage-column; "Cannot change nullable column
+    to non-nullable" on 4.2.0).
+    """
+    return target.engine != "pysail" and not target.host and any(column.not_null for column in columns)
 
 
 def _standing(found: owner.Standing, shape: TableShape) -> Standing:

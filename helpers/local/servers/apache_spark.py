@@ -107,13 +107,14 @@ class ApacheSpark(LocalServer):
             if path.split("/")[2:3] == ["_delta_log"]
         }
         with spark.connect(self.section()) as session:
-            for schema in sorted({schema for schema, _ in logs}):
-                name = spark.identifier(table_name(schema))
-                session.execute(f"CREATE SCHEMA IF NOT EXISTS {name}", doing=f"name the schema {name}")
             for schema, table in sorted(logs):
+                home = spark.identifier(table_name(schema))
                 name = spark.identifier(table_name(schema), table_name(table))
                 place = spark.literal(f"{DELTA_ROOT}/{schema}/{table}")
-                with suppress(LoadError):  # a log that is damaged is the load's to tell
+                with suppress(
+                    LoadError
+                ):  # a log that is damaged, or a folder of another's that is no name, is no reason not to start
+                    session.execute(f"CREATE SCHEMA IF NOT EXISTS {home}", doing=f"name the schema {home}")
                     session.execute(f"CREATE TABLE {name} USING DELTA LOCATION {place}", doing=f"name the table {name}")
 
     def section(self) -> Databricks:
@@ -141,7 +142,7 @@ class ApacheSpark(LocalServer):
             "spark.local.dir": str(self.data),
             "spark.driver.host": LOOPBACK,
             "spark.driver.bindAddress": LOOPBACK,
-            "spark.authenticate": "true",
+            "spark.authenticate": "true",  # of whoever finds the ports by which its parts talk
             "spark.connect.grpc.binding.address": LOOPBACK,
             "spark.connect.grpc.binding.port": str(self.port),
             "spark.connect.authenticate.token": self.token,
