@@ -66,7 +66,7 @@ def test_many_tables_are_asked_about_in_several_statements(migration: Any, sizes
     tables = [TargetTable("S" * 120, f"{'t' * 240}{n}") for n in range(450)]
 
     class Answering:
-        def execute(self, sql: str, values: Any = (), *, doing: str) -> list[dict[str, Any]]:
+        def execute(self, sql: str, values: Any = (), *, doing: str, **options: Any) -> list[dict[str, Any]]:
             sizes.append(len(sql) + sum(len(literal(str(value))) - 2 for value in values))
             return [{**{f"C{n}": 1 for n in range(1000)}, **{f"N{n}": 1 for n in range(1000)}}]
 

@@ -334,7 +334,7 @@ def test_the_stage_is_left_as_it_was(walk: Walk, migration: Any, monkeypatch: An
     ("snow", "says"),
     [
         ('user = "nobody"\npassword = { env = "READER_PASSWORD" }', "could not connect"),
-        ('role = "AUDITOR"', "the profile names AUDITOR"),
+        ('role = "AUDITOR"', "Role 'AUDITOR' specified in the connect string is not granted to this user"),
     ],
 )
 def test_a_snowflake_that_does_not_let_us_in_closes_the_gate(

@@ -183,7 +183,7 @@ def test_the_targets_protection_is_asked_and_the_stand_in_says_what_it_cannot(mo
 def test_a_demanded_encryption_that_is_not_there_stops(moved: Any) -> None:
     target = moved.settings.snowflake
     assert "stop" in severities(target_of_snowflake.look_at_connection(target, Compliance(require_tls=True)))
-    https = target.model_copy(update={"connect": {}, "private_key_file": "key.p8"})
+    https = target.model_copy(update={"connect": {}, "private_key_file": "key.p8", "password": None})
     assert severities(target_of_snowflake.look_at_connection(https, Compliance())) == ["note"]
     unchecked = https.model_copy(update={"connect": {"insecure_mode": True}})
     assert severities(target_of_snowflake.look_at_connection(unchecked, Compliance())) == ["note", "warning"]

@@ -51,6 +51,7 @@ class _Unasked(SnowflakeSide):
 
     def __init__(self) -> None:
         self._database = "D"
+        self._veiled = {}
 
 
 @pytest.mark.parametrize("kind", corpus.KINDS, ids=lambda kind: kind.name)
