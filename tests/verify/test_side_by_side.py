@@ -36,7 +36,7 @@ def many(migration: Any) -> Any:
 def _sent(many: Any, **options: Any) -> tuple[Any, Counter[int]]:
     """The report, and how many statements each thread sent."""
     by_thread: Counter[int] = Counter()
-    with statements.heard(lambda sql: by_thread.update([threading.get_ident()])):
+    with statements.heard(lambda system, sql: by_thread.update([threading.get_ident()])):
         report = many.verify(**options)
     return report, by_thread
 
