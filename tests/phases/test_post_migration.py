@@ -186,7 +186,7 @@ def test_a_demanded_encryption_that_is_not_there_stops(moved: Any) -> None:
     https = target.model_copy(update={"connect": {}, "private_key_file": "key.p8", "password": None})
     assert severities(target_of_snowflake.look_at_connection(https, Compliance())) == ["note", "note"]
     unchecked = https.model_copy(update={"connect": {"insecure_mode": True}})
-    assert severities(target_of_snowflake.look_at_connection(unchecked, Compliance())) == ["note", "note", "warning"]
+    assert severities(target_of_snowflake.look_at_connection(unchecked, Compliance())) == ["note", "warning", "note"]
 
 
 def test_what_everybody_may_do_in_the_targets_schema_stops(moved: Any) -> None:
