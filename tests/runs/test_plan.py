@@ -151,7 +151,8 @@ def test_what_any_target_would_refuse_is_said_before_the_export(migration: Any, 
         planned()
     said = str(caught.value)
     assert all(
-        word in said for word in ("infinity", "Odd Name; x: Spark's own catalog", "other.t and public.t: both", "--exclude")
+        word in said
+        for word in ("infinity", "Odd Name; x: Spark's own catalog", "other.t and public.t: both", "--exclude")
     )
     migration.source('DROP TABLE "Odd Name; x", other.t')
     migration.target('DROP TABLE "b"', 'CREATE VIEW "b" AS SELECT * FROM "t"')
