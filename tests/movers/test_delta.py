@@ -363,6 +363,22 @@ def test_what_databricks_is_asked_for_to_know_whose_rows_it_has(
     assert not is_loaded(manifest, migration.bucket, target, "e" * 32)[0]
 
 
+def test_a_table_that_is_dropped_on_the_stacks_apache_spark_does_not_come_back_with_its_next_start(
+    migration: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spark leaves the files of a table that names its place, and the stack's catalog is made of what lies there."""
+    keys = {"engine": "apache-spark", "token": profiles.Resolved("t"), "files": "s3a", "schema": "m"}
+    root = migration.bucket.location
+    target = Databricks.model_validate({**keys, "delta_root": f"s3a://{root.bucket}/{root.key('delta')}"})
+    lake = Lake.open(target, migration.settings.stage)
+    for table in ("gone", "kept"):
+        lake.bucket.write(f"{table}/_delta_log/00000000000000000000.json", b"{}")
+    monkeypatch.setattr(spark, "connect", lambda _: nullcontext(_Told(version=1)))
+    with ExitStack() as ending:
+        DeltaLoader(target, migration.bucket, ending).drop(TargetTable("m", "gone"), written=False)
+    assert lake.tables() == ["kept"]
+
+
 class _Told:
     """Answers like a server with one table."""
 
@@ -370,7 +386,7 @@ class _Told:
         self.statements: list[str] = []
         self._answers = {
             "SHOW SCHEMAS": {"databaseName": "m"}, "SHOW TABLES": {"namespace": "m", "tableName": table.lower(), "isTemporary": False},
-            "DESCRIBE DETAIL": {"format": "delta", "id": table_id}, "DESCRIBE HISTORY": {"version": version, "operation": "WRITE"},
+            "DROP TABLE": {}, "DESCRIBE DETAIL": {"format": "delta", "id": table_id}, "DESCRIBE HISTORY": {"version": version, "operation": "WRITE"},
         }  # fmt: skip
 
     def execute(self, sql: str, *, doing: str, **options: Any) -> list[dict[str, Any]]:

@@ -183,7 +183,8 @@ class DeltaLoader(Loader):
     def drop(self, table: TargetTable, *, written: bool) -> None:
         doing = f"drop {table.shown(self._target.schema_)}, which the source no longer has"
         self._session.execute(f"DROP TABLE IF EXISTS {qualified(self._target, table)}", doing=doing)
-        if self._catalog.local and not statements.rehearsed():
+        # Of a table that names its place the files stay, and the local stack's servers know their tables by these.
+        if self._target.engine != "spark" and not statements.rehearsed():
             self._catalog.lake(table.schema).remove(table.name)
 
     def finish(self, tables: Collection[TargetTable], dropped: Collection[TargetTable], rows: int) -> None:

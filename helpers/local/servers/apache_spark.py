@@ -33,6 +33,9 @@ NEWEST_JAVA = 21
 
 MEMORY = "1200m"
 
+CODE_CACHE = "240m"
+"""Java's own size where all compilers work; with one of them it takes 48 MB, which Spark's generated code fills."""
+
 _OPENED = (
     "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.util", "java.util.concurrent",
     "java.util.concurrent.atomic", "sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar",
@@ -77,7 +80,7 @@ class ApacheSpark(LocalServer):
         """With one thread for garbage and one compiler: what it does is short, and shares the machine with the rest of the stack."""
         java = jars.java(NEWEST_JAVA)
         return [
-            str(java), f"-Xmx{MEMORY}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djdk.reflect.useDirectMethodHandle=false",
+            str(java), f"-Xmx{MEMORY}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-XX:ReservedCodeCacheSize={CODE_CACHE}", "-Djdk.reflect.useDirectMethodHandle=false",
             f"-Djava.io.tmpdir={self.data}",
             *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED), f"@{self._class_path}",
             "org.apache.spark.deploy.SparkSubmit", "--properties-file", str(self.settings),
