@@ -17,7 +17,7 @@ from helpers import log
 from helpers.certify import fingerprint, golden, kept
 from helpers.certify.questions import Questions
 from helpers.certify.report import Certification, answer_of, shapes_of
-from helpers.certify.scratch import Scratch, new_scratch, remove_left
+from helpers.certify.scratch import Scratch, empty, new_scratch, remove_left
 from helpers.engines import destination, engine
 from helpers.engines.certifying import Trial
 from helpers.errors import MigrationError
@@ -51,6 +51,7 @@ def certify(settings: Settings, target: str, *, progress: Progress | None = None
 
     Raises:
         ConnectionFailed, StageError, SettingsError: the target or the stage cannot be reached or written.
+        TargetRefused: the schema that an administrator made for certifications holds something else.
     """
     found = _asked(settings, target, progress)
     kept.keep(settings, target, found)
@@ -71,6 +72,8 @@ def _asked(settings: Settings, target: str, progress: Progress | None) -> Certif
         who = trial.identity()
         for left in remove_left(trial, Bucket.open(settings.stage)):
             findings.append(unchecked("what an earlier certification left", left, "drop it yourself"))
+        if own.made_by_others:
+            empty(own, trial)
         questions = Questions(own, target, trial, Path(cells), progress)
         try:
             findings += questions.ask()
@@ -92,9 +95,12 @@ def _asked(settings: Settings, target: str, progress: Progress | None) -> Certif
 def _removed(own: Scratch, trial: Trial) -> Iterator[Finding]:
     """Drops what was made; what is still there is named."""
     try:
-        trial.drop(own.name)
+        if own.made_by_others:
+            empty(own, trial)
+        else:
+            trial.drop(own.name)
     except MigrationError as error:
-        yield failed(f"the schema {own.name} could not be removed", error)
+        yield failed(f"the schema {own.name} could not be cleared away", error)
     try:
         own.bucket.remove(list(own.bucket.sizes()))
     except MigrationError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from helpers.model.places import TargetTable
@@ -48,9 +48,11 @@ class Trial(ABC):
 
     Attributes:
         alters: whether a load alters a table whose definition differs, where the engine can.
+        records: names of tables in which loads keep what they made.
     """
 
     alters = True
+    records: tuple[str, ...] = ()
 
     @abstractmethod
     def identifier(self, name: str) -> str:
@@ -70,6 +72,22 @@ class Trial(ABC):
 
         Raises:
             ConnectionFailed, LoadError: it is still there.
+        """
+
+    @abstractmethod
+    def tables(self, schema: str) -> tuple[TargetTable, ...]:
+        """What lies in a schema of certifications, and in the one that loads make beside it.
+
+        Raises:
+            ConnectionFailed, LoadError: it is not there, or may not be read.
+        """
+
+    @abstractmethod
+    def clear(self, schema: str, tables: Collection[TargetTable]) -> None:
+        """Drops tables, and what else certifications make in a schema; the schema stays.
+
+        Raises:
+            ConnectionFailed, LoadError: something of it is still there.
         """
 
     def put_on(self, table: TargetTable, text_column: str, number_column: str) -> Iterator[PutOn]:

@@ -219,6 +219,8 @@ class Certification(Section):
 
     days: int = Field(default=30, ge=1, le=3650)
     """After so many days a certification counts no more, whatever else stayed the same."""
+    schema_: Annotated[str | None, example("MIGRATION_CERTIFY")] = Field(default=None, alias="schema")
+    """Schema that an administrator made for certifications, where the role may make none; without it, each makes one of its own."""
 
 
 class Verify(Section):

@@ -69,7 +69,7 @@ def test_the_stand_in_is_certified_when_it_is_first_used_and_named_as_one(
         assert certified.scratch not in trial.schemas(scratch.PREFIX)
     assert not Bucket.open(local_settings.stage).sizes(f"{scratch.FOLDER}{certified.scratch}/")
     sent: list[str] = []
-    with statements.heard(sent.append):
+    with statements.heard(lambda _, sql: sent.append(sql)):
         assert certify.require(local_settings, "snowflake") == certified
     assert not sent  # what is known of a stand-in's code is not asked again
     done = runbook("doctor", "--only", "snowflake", "--json", folder=migration_toml(migration.profile).parent)

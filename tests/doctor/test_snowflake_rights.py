@@ -20,13 +20,15 @@ import rights_support
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from helpers import doctor
+from helpers import certify, doctor
 from helpers import load as loading
 from helpers import verify as verifying
-from helpers.errors import MigrationError
+from helpers.certify import kept
+from helpers.errors import MigrationError, TargetRefused
 from helpers.finding import Finding
 from helpers.platforms import snowflake
 from helpers.settings import Resolved, Settings, Snowflake
+from helpers.settings.source import Certification
 
 SCRIPT = rights_support.statements("snowflake")
 _OWN = f"OF_{os.getpid()}"
@@ -208,6 +210,43 @@ def test_schemas_that_an_administrator_made_need_rights_of_their_own(account: Ac
     account.run(
         f"GRANT CREATE SCHEMA ON DATABASE {_NAMES['LIBRARY']} TO {role}", *(f"DROP SCHEMA {place}" for place in places)
     )
+
+
+@pytest.mark.slow
+def test_without_create_schema_it_certifies_in_a_schema_that_an_administrator_made(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "keep", lambda *given: None)  # the stack's own answer is another role's
+    database, role = _NAMES["LIBRARY"], f"ROLE {_NAMES['MIGRATION_ROLE']}"
+    places = [f"{database}.{name}" for name in ("CERTIFY", '"CERTIFY__migration"')]
+    account.run(
+        f"REVOKE CREATE SCHEMA ON DATABASE {database} FROM {role}", *(f"CREATE SCHEMA {place}" for place in places),
+        *(f"GRANT USAGE, CREATE TABLE ON SCHEMA {place} TO {role}" for place in places),
+        f"GRANT CREATE STAGE ON SCHEMA {places[1]} TO {role}",
+    )  # fmt: skip
+    values = account.settings.values.model_copy(update={"certification": Certification(schema="CERTIFY")})
+    settings = Settings("local", account.settings.file, values)
+    try:
+        alone = certify.certify(account.settings, "snowflake").wrong
+        assert any("Insufficient privileges" in each.found for each in alone), alone
+        for left in ("", "written__a copy"):
+            if left:
+                account.run(f'CREATE TABLE {places[1]}."{left}" (n NUMBER)', f'GRANT OWNERSHIP ON TABLE {places[1]}."{left}" TO {role} REVOKE CURRENT GRANTS')  # fmt: skip
+            found = certify.certify(settings, "snowflake")
+            assert found.passed, found.wrong
+            for place in places:
+                assert not account.run(f"SHOW TABLES IN SCHEMA {place}")
+        account.run(
+            f"CREATE TABLE {places[0]}.figures (n NUMBER)", f"GRANT SELECT ON TABLE {places[0]}.figures TO {role}"
+        )
+        with pytest.raises(TargetRefused, match=r"no certification made .*FIGURES"):
+            certify.certify(settings, "snowflake")
+        assert account.run(f"SHOW TABLES IN SCHEMA {places[0]}")
+    finally:
+        account.run(
+            f"GRANT CREATE SCHEMA ON DATABASE {database} TO {role}",
+            *(f"DROP SCHEMA {place} CASCADE" for place in places),
+        )
 
 
 AUDITOR = rights_support.statements("auditor")

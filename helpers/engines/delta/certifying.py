@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from importlib.metadata import version
 
 from helpers.engines.certifying import Identity, PutOn, Trial
-from helpers.engines.delta.catalog import qualified, qualified_schema
+from helpers.engines.delta.catalog import qualified, qualified_schema, table_names
 from helpers.errors import LoadError
 from helpers.model.places import TargetTable
 from helpers.platforms import spark
@@ -79,6 +79,23 @@ class DeltaTrial(Trial):
             # A table that names its place is external: its files stay when it is dropped.
             bucket = Lake.open(self._target, self._stage, schema).bucket
             bucket.remove(list(bucket.sizes()))
+
+    def tables(self, schema: str) -> tuple[TargetTable, ...]:
+        if self._local:
+            names = Lake.open(self._target, self._stage, schema).tables()
+        else:
+            names = table_names(self._session, self._target, schema)
+        return tuple(TargetTable(schema, name) for name in names)
+
+    def clear(self, schema: str, tables: Collection[TargetTable]) -> None:
+        for table in tables:
+            if not self._local:
+                name = qualified(self._target, table)
+                self._session.execute(
+                    f"DROP TABLE IF EXISTS {name}", doing=f"empty the certification's schema {schema}"
+                )
+            if self._target.delta_root:
+                Lake.open(self._target, self._stage, schema).remove(table.name)
 
     def put_on(self, table: TargetTable, text_column: str, number_column: str) -> Iterator[PutOn]:
         if not self._target.catalog or self._local:

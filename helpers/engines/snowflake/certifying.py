@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 
 from helpers.engines.certifying import Identity, PutOn, Trial
 from helpers.engines.snowflake import owner
 from helpers.engines.snowflake.cost import CREDITS_PER_HOUR
-from helpers.engines.snowflake.records import SCHEMA_SUFFIX
+from helpers.engines.snowflake.records import SCHEMA_SUFFIX, TABLE
 from helpers.errors import LoadError
 from helpers.model.places import TargetTable
 from helpers.platforms import snowflake
@@ -34,6 +34,8 @@ def trial(target: Snowflake) -> Iterator[SnowflakeTrial]:
 
 class SnowflakeTrial(Trial):
     """The account of a profile."""
+
+    records = (TABLE,)
 
     def __init__(self, target: Snowflake, session: Session) -> None:
         self._target, self._session = target, session
@@ -62,6 +64,22 @@ class SnowflakeTrial(Trial):
         for name in (schema, schema + SCHEMA_SUFFIX):
             sql = f"DROP SCHEMA IF EXISTS {identifier(self._target.database, name)} CASCADE"
             self._session.execute(sql, doing="drop the certification's schema")
+
+    def tables(self, schema: str) -> tuple[TargetTable, ...]:
+        return tuple(table for each in (schema, schema + SCHEMA_SUFFIX) for table in self._tables_in(each))
+
+    def _tables_in(self, schema: str) -> Iterator[TargetTable]:
+        sql = f"SHOW TABLES IN SCHEMA {identifier(self._target.database, schema)}"
+        for row in self._session.execute(sql, doing=f"look at what lies in the schema {schema}"):
+            yield TargetTable(schema, str(row["name"]))
+
+    def clear(self, schema: str, tables: Collection[TargetTable]) -> None:
+        doing = f"empty the certification's schema {schema}"
+        for table in tables:
+            self._session.execute(f"DROP TABLE IF EXISTS {self._full(table)}", doing=doing)
+        for kind, name in (("MASKING POLICY", MASK), ("ROW ACCESS POLICY", ROWS), ("TAG", TAG)):
+            place = identifier(self._target.database, schema, name)
+            self._session.execute(f"DROP {kind} IF EXISTS {place}", doing=doing)
 
     def put_on(self, table: TargetTable, text_column: str, number_column: str) -> Iterator[PutOn]:
         full, text, number = self._full(table), identifier(text_column), identifier(number_column)
@@ -110,14 +128,11 @@ class SnowflakeTrial(Trial):
                 )
 
     def copied(self, table: TargetTable, condition: str) -> int | None:
-        schema, doing = table.schema + SCHEMA_SUFFIX, "look at the copies of what others wrote"
-        sql = f"SHOW TABLES IN SCHEMA {identifier(self._target.database, schema)}"
-        names = [str(row["name"]) for row in self._session.execute(sql, doing=doing)]
-        found = 0
-        for name in names:
-            if name.startswith(f"{table.name}__"):
-                place = identifier(self._target.database, schema, name)
-                (row,) = self._session.execute(f"SELECT COUNT(*) AS N FROM {place} WHERE {condition}", doing=doing)
+        doing, found = "look at the copies of what others wrote", 0
+        for copy in self._tables_in(table.schema + SCHEMA_SUFFIX):
+            if copy.name.startswith(f"{table.name}__"):
+                sql = f"SELECT COUNT(*) AS N FROM {self._full(copy)} WHERE {condition}"
+                (row,) = self._session.execute(sql, doing=doing)
                 found += int(row["N"])
         return found
 
