@@ -7,7 +7,6 @@ Would catch: a question that certification does not ask, or whose answer it does
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +15,9 @@ from typing import Any
 import pytest
 
 from helpers import certify
-from helpers.certify import golden
 from helpers.certify.report import Certification
 from helpers.local.servers import processes
 from helpers.local.servers.snowflake import Snowflake, python
-from helpers.model import manifest as manifests
 from helpers.settings import Settings
 
 HERE = Path(__file__).parent
@@ -64,8 +61,6 @@ FAULTS = (
     ),
     pytest.param("the last change is always the same", [], "others' writes", marks=pytest.mark.slow),
 )
-
-ALWAYS = {"altered", "replaced", "written", "unfit", "empty"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -113,22 +108,6 @@ def _secret(text: str) -> Any:
     from pydantic import SecretStr
 
     return SecretStr(text)
-
-
-@pytest.fixture
-def some_golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
-    """Leaves of the golden migration what the test at hand is about: a whole one is certified with the stack."""
-
-    def only(tables: list[str]) -> None:
-        folder = tmp_path / "golden"
-        shutil.copytree(golden.FOLDER, folder)
-        file = folder / golden.AFTER / manifests.NAME
-        manifest = golden.manifest(golden.AFTER)
-        kept = tuple(table for table in manifest.tables if table.name in {*ALWAYS, "floats", *tables})
-        file.write_text(manifest.model_copy(update={"tables": kept}).model_dump_json())
-        monkeypatch.setattr(golden, "FOLDER", folder)
-
-    return only
 
 
 @pytest.mark.parametrize(("fault", "tables", "named"), FAULTS)
