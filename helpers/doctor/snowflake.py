@@ -22,6 +22,10 @@ ADMINISTRATORS = frozenset({"ACCOUNTADMIN", "ORGADMIN", "SECURITYADMIN", "GLOBAL
 (https://docs.snowflake.com/en/user-guide/security-access-control-overview#system-defined-roles)."""
 
 
+_SHOWN = 5
+"""Tables that a finding names."""
+
+
 def examine(subject: Subject) -> Iterator[Finding]:
     """The account of the profile, where it has one."""
     settings = subject.settings
@@ -38,6 +42,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
             awake = yield from _warehouse(session, target, lacking)
             yield from _collations(session, target, subject.schemas(target.schema_))
             yield from _integration(session, settings, lacking)
+            yield from _verifier(session, target, subject.schemas(target.schema_))
     except MigrationError as error:
         yield failed("connection", error)
         return
@@ -131,6 +136,40 @@ def _future(session: Session, role: str, target: Snowflake) -> Iterator[Finding]
             fix = f"GRANT SELECT ON FUTURE {kind}S IN DATABASE {database} TO ROLE {identifier(role)}"
             what = f"{role} does not see the {kind.lower()}s that others will make there: one of a name that a load needs is found by the load, not before"  # fmt: skip
             yield warning(f"FUTURE {kind}S", what, fix)
+
+
+def _verifier(session: Session, target: Snowflake, schemas: Sequence[str]) -> Iterator[Finding]:
+    """Whether the role that verifies reaches what the one that loads has there: what it does not see, a verification calls missing.
+
+    Args:
+        session: of the role that loads.
+    """
+    if not target.verify_role:
+        return
+    role, there = target.verify_role, [schema for schema in schemas if schema in _schemas(session, target.database)]
+    tables = {schema: _tables(session, target.database, schema) for schema in there}
+    try:
+        with snowflake.connect(target.as_verifier) as verifying:
+            held = _held(verifying, role)
+            lacking = snowflake_rights.missing_to_verify(held, role, target, there)
+            for lack in lacking:
+                yield stop(lack.right, f"{role} does not have it on {lack.on}", lack.cure, lack.needed)
+            if lacking:
+                return
+            for schema, names in tables.items():
+                if unseen := sorted(names - _tables(verifying, target.database, schema)):
+                    place, shown = identifier(target.database, schema), ", ".join(unseen[:_SHOWN])
+                    what = f"{role} does not see {len(unseen)} tables of {place}: {shown}"
+                    fix = f"GRANT SELECT ON ALL TABLES IN SCHEMA {place} TO ROLE {identifier(role)}"
+                    yield stop("SELECT", what, fix, "to verify: what it does not see would be called missing")
+            yield from _future(verifying, role, target)
+    except MigrationError as error:
+        yield failed(f"connection as {role}", error)
+
+
+def _tables(session: Session, database: str, schema: str) -> set[str]:
+    rows = session.execute(f"SHOW TABLES IN SCHEMA {identifier(database, schema)}", doing="list the tables")
+    return {str(row["name"]) for row in rows}
 
 
 def _collations(session: Session, target: Snowflake, schemas: Sequence[str]) -> Iterator[Finding]:

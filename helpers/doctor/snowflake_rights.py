@@ -44,9 +44,33 @@ def missing(
         warehouse: that computes; None where neither the profile nor the user names one.
         schemas: those that get tables and the one of the records; whether each is there.
     """
+    return _not_granted(held, role, _needs(target, warehouse, schemas))
+
+
+def missing_to_verify(
+    held: Iterable[Mapping[str, Any]], role: str, target: Snowflake, schemas: Iterable[str]
+) -> tuple[Lack, ...]:
+    """What of a verification's needs is not granted, but for SELECT, which may be granted table by table.
+
+    Args:
+        held: as for `missing`.
+        role: that verifies.
+        target: where the tables are.
+        schemas: those that are there and get tables.
+    """
+    needs = [("USAGE", "DATABASE", identifier(target.database), "to reach the schemas")]
+    if target.warehouse:
+        needs.append(("USAGE", "WAREHOUSE", identifier(target.warehouse), "to compute the comparison"))
+    needs += (("USAGE", "SCHEMA", identifier(target.database, schema), "to reach the tables") for schema in schemas)
+    return _not_granted(held, role, needs)
+
+
+def _not_granted(
+    held: Iterable[Mapping[str, Any]], role: str, needs: Iterable[tuple[str, str, str, str]]
+) -> tuple[Lack, ...]:
     granted = {(str(g["privilege"]), str(g["granted_on"]).replace("_", " "), plain(str(g["name"]))) for g in held}
     found = []
-    for right, kind, name, needed in _needs(target, warehouse, schemas):
+    for right, kind, name, needed in needs:
         owned = ("OWNERSHIP", kind, plain(name)) in granted
         if not owned and not {(right, kind, plain(name)), ("ALL PRIVILEGES", kind, plain(name))} & granted:
             found.append(Lack(right, kind, f"{kind.lower()} {name}", f"GRANT {right} ON {kind} {name} TO ROLE {identifier(role)}", needed))  # fmt: skip

@@ -27,7 +27,7 @@ LONG = "n" * 63
 def browser() -> Iterator[Any]:
     reason = "needs Playwright, which is no requirement of the project"
     playwright = pytest.importorskip("playwright.sync_api", reason=reason)
-    chromium = shutil.which("chromium") or pytest.skip("needs chromium")
+    chromium = shutil.which("chromium") or pytest.skip("chromium is not installed: apt-get install chromium")
     with playwright.sync_playwright() as p:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
         found = p.chromium.launch(executable_path=chromium, args=flags)

@@ -271,12 +271,20 @@ def test_a_role_that_verifies_has_enough_and_with_one_right_less_it_has_not(acco
             f'ALTER TABLE {places[0]}."person" MODIFY COLUMN "name" SET MASKING POLICY {places[0]}.MASK',
         )
         assert verified() == "equal"
-        for right in (f"USAGE ON SCHEMA {places[0]}", f'SELECT ON TABLE {places[0]}."person"'):
+        assert not wrong(account.examined(verify_role=role))
+        database = _NAMES["LIBRARY"]
+        for right in (
+            f"USAGE ON DATABASE {database}",
+            f"USAGE ON SCHEMA {places[0]}",
+            f'SELECT ON TABLE {places[0]}."person"',
+        ):
             account.run(f"REVOKE {right} FROM ROLE {role}")
             with suppress(MigrationError):
                 assert verified() != "equal"
-            account.run(f"GRANT {right} TO ROLE {role}")
-        assert verified() == "equal"
+            (named,) = wrong(account.examined(verify_role=role))
+            assert named[0] == right.partition(" ")[0]
+            account.run(named[1])
+            assert verified() == "equal"
     finally:
         account.run(f"DROP SCHEMA IF EXISTS {places[0]}", f"DROP SCHEMA IF EXISTS {places[1]}", f"DROP ROLE {role}")
 

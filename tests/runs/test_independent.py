@@ -35,7 +35,7 @@ def envelopes(run: Run) -> list[tuple[Path, str]]:
 
 def test_openssl_verifies_the_envelope_by_the_commands_of_the_documentation(sealed: Run) -> None:
     if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl")
+        pytest.skip("openssl is not installed: apt-get install openssl")
     text = (PROJECT / "docs/evidence.md").read_text()
     commands = text.split("Check the envelope without us.")[1].split("```sh\n")[1].split("```")[0]
     shutil.copy(f"{sealed.people.key('sealer')}.pub", sealed.folder / "seal.pem.pub")
@@ -76,7 +76,7 @@ def cosign(tmp_path_factory: pytest.TempPathFactory) -> str:
     if found := os.environ.get("COSIGN") or shutil.which("cosign"):
         return found
     if not (go := shutil.which("go")):
-        pytest.skip("there is neither cosign nor Go")
+        pytest.skip("neither cosign nor Go is installed: apt-get install golang")
     folder = tmp_path_factory.mktemp("go")
     environment = {**os.environ, "GOBIN": str(folder), "GOFLAGS": "-modcacherw", "GOPATH": str(folder / "path")}
     subprocess.run([go, "install", COSIGN], env=environment, check=True, capture_output=True)

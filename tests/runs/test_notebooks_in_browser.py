@@ -90,7 +90,7 @@ def test_all_cells_pass_and_the_documentation_is_a_click_away(lab: str) -> None:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="needs Playwright, which is no requirement of the project"
     )
-    chromium = shutil.which("chromium") or pytest.skip("needs chromium")
+    chromium = shutil.which("chromium") or pytest.skip("chromium is not installed: apt-get install chromium")
     with playwright.sync_playwright() as p:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
         page = p.chromium.launch(executable_path=chromium, args=flags).new_page()

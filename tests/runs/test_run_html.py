@@ -111,7 +111,7 @@ def test_it_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed: apt-get install chromium")
 def test_a_browser_without_a_network_draws_the_figure(tmp_path: Path) -> None:
     path = tmp_path / "attempt-01.ipynb"
     nbformat.write(notebook(), path)

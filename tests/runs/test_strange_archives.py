@@ -194,7 +194,7 @@ def wide(run: Run, target: Path) -> None:
 def by_zip(*options: str) -> Callable[[Run, Path], None]:
     def pack(run: Run, target: Path) -> None:
         if not shutil.which("zip"):
-            pytest.skip("no zip on this machine")
+            pytest.skip("zip is not installed: apt-get install zip")
         subprocess.run(["zip", "-q", "-r", *options, str(target), "."], cwd=run.folder, check=True)
 
     return pack
