@@ -102,10 +102,10 @@ def ask(target: Databricks, path: str) -> dict[str, Any]:
         ConnectionFailed: no answer, or a refusal.
     """
     known = login(target)
-    headers = {"Authorization": known.header()} if known else {}
+    headers, patience = {"Authorization": known.header()} if known else {}, _patience(target)
     return _answer(
         f"ask {path.partition('?')[0]}", target, "correct host, cluster_id or login of the profile's section databricks",
-        lambda: requests.get(f"https://{place(target)}/api/{path}", headers=headers, allow_redirects=False, timeout=_patience(target)),
+        lambda: requests.get(f"https://{place(target)}/api/{path}", headers=headers, allow_redirects=False, timeout=patience),
     )  # fmt: skip
 
 
@@ -133,14 +133,14 @@ def _service_principal(target: Databricks) -> Callable[[], str]:
 
     assert target.client_id
     assert target.client_secret
-    known = (target.client_id, target.client_secret.get_secret_value())
+    known, patience = (target.client_id, target.client_secret.get_secret_value()), _patience(target)
 
     class ServicePrincipal(Refreshable):  # type: ignore[misc] # the SDK's, which mypy does not read
         def refresh(self) -> Token:
             found = _answer(
                 "get a token for the service principal", target, _CURE,
                 lambda: requests.post(
-                    f"https://{place(target)}/oidc/v1/token", auth=known, allow_redirects=False, timeout=_patience(target),
+                    f"https://{place(target)}/oidc/v1/token", auth=known, allow_redirects=False, timeout=patience,
                     data={"grant_type": "client_credentials", "scope": "all-apis"},
                 ),
             )  # fmt: skip
