@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from secrets import token_bytes
 from typing import Any
 from urllib.parse import quote
@@ -89,8 +89,7 @@ def _workspace(subject: Subject, target: Databricks) -> Generator[Finding, None,
     if target.cluster_id:
         asleep = yield from _cluster(target, target.cluster_id)
     if target.catalog:
-        for schema in subject.schemas(target.schema_):
-            yield from _rights(target, who, f"{target.catalog}.{schema}")
+        yield from _rights_on(target, who, (*subject.schemas(target.schema_), subject.certification_schema))
     else:
         yield warning("catalog", "the profile names none, so that the server's current one counts", "set databricks.catalog")  # fmt: skip
     if spark.names(target) is spark.UNITY_CATALOG:
@@ -142,6 +141,22 @@ def _plain(url: str) -> str:
     return re.sub(r"^s3[an]://", "s3://", url).rstrip("/")
 
 
+def _rights_on(target: Databricks, who: str, schemas: Sequence[str | None]) -> Iterator[Finding]:
+    """The rights on schemas, None for the one that a certification makes; what several need is told once."""
+    known = set[str]()
+    for schema in schemas:
+        found = _rights(target, who, f"{target.catalog}.{schema}") if schema else _to_certify(target, who)
+        for each in found:
+            if each.severity != "stop" or each.fix not in known:
+                yield each
+            known.add(each.fix)
+
+
+def _to_certify(target: Databricks, who: str) -> Iterator[Finding]:
+    needed = "a certification makes a schema of its own, unless [profiles.X.certification] schema names one"
+    yield from _lacking(target, who, "CATALOG", {"name": str(target.catalog)}, {**ON_CATALOG, "CREATE_SCHEMA": needed})
+
+
 def _rights(target: Databricks, who: str, schema: str) -> Iterator[Finding]:
     catalog = {"name": str(target.catalog)}
     places: tuple[tuple[str, dict[str, Any], dict[str, str]], ...]
@@ -152,7 +167,7 @@ def _rights(target: Databricks, who: str, schema: str) -> Iterator[Finding]:
             ("CATALOG", catalog, ON_CATALOG),
         )
     except ConnectionFailed:
-        places = (("CATALOG", catalog, {**ON_CATALOG, "CREATE_SCHEMA": f"a load makes {schema}"}),)
+        places = (("CATALOG", catalog, {**ON_CATALOG, "CREATE_SCHEMA": f"to make {schema}"}),)
     whole = True
     for kind, place, needed in places:
         lacking = yield from _lacking(target, who, kind, place, needed)

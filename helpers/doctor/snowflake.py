@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from helpers import engines
+from helpers.certify.scratch import PREFIX
 from helpers.doctor import certification, snowflake_rights, tables
 from helpers.doctor.subject import Subject
 from helpers.engines.snowflake.cost import CREDITS_PER_HOUR
@@ -38,7 +39,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     try:
         with snowflake.connect(target) as session:
             yield from _role(session, target)
-            lacking = yield from _rights(session, target, subject.schemas(target.schema_))
+            lacking = yield from _rights(session, target, subject.schemas(target.schema_), subject.certification_schema)
             awake = yield from _warehouse(session, target, lacking)
             yield from _collations(session, target, subject.schemas(target.schema_))
             yield from _integration(session, settings, lacking)
@@ -107,7 +108,7 @@ def _role(session: Session, target: Snowflake) -> Iterator[Finding]:
 
 
 def _rights(
-    session: Session, target: Snowflake, schemas: Sequence[str]
+    session: Session, target: Snowflake, schemas: Sequence[str], certified_in: str | None
 ) -> Generator[Finding, None, frozenset[tuple[str, str]]]:
     """What the role lacks; the generator's value is each of it by right and kind of object, so that nothing is told twice."""
     (who,) = session.execute("SELECT CURRENT_ROLE() AS ROLE_NAME, CURRENT_WAREHOUSE() AS WAREHOUSE", doing="ask for our role")  # fmt: skip
@@ -115,7 +116,12 @@ def _rights(
     yield from look_at_grants(role, session.execute("SHOW GRANTS TO ROLE PUBLIC", doing="ask what everybody may do"), target, schemas)  # fmt: skip
     held = _held(session, role)
     present = _schemas(session, target.database)
-    wanted = {schema: schema in present for schema in (*schemas, target.schema_ + SCHEMA_SUFFIX)}
+    of_certifications = certified_in or f"{PREFIX}…"
+    wanted = {
+        schema: schema in present
+        for own in (target.schema_, of_certifications)
+        for schema in (*(schemas if own == target.schema_ else (own,)), own + SCHEMA_SUFFIX)
+    }
     lacking = snowflake_rights.missing(held, role, target, warehouse and str(warehouse), wanted)
     for lack in lacking:
         yield stop(lack.right, f"{role} does not have it on {lack.on}", lack.cure, lack.needed)

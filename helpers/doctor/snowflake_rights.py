@@ -42,7 +42,7 @@ def missing(
         role: that is to get what is missing.
         target: where the tables go.
         warehouse: that computes; None where neither the profile nor the user names one.
-        schemas: those that get tables and the one of the records; whether each is there.
+        schemas: those that get tables, those of the records, and those of certifications; whether each is there.
     """
     return _not_granted(held, role, _needs(target, warehouse, schemas))
 
@@ -87,13 +87,13 @@ def _needs(
     if target.storage_integration:
         yield "USAGE", "INTEGRATION", identifier(target.storage_integration), "to read the stage"
     if missing_schemas := [schema for schema, there in schemas.items() if not there]:
-        needed = f"a load makes {' and '.join(missing_schemas)}, and owns what it made"
+        needed = f"to make {' and '.join(missing_schemas)}, and own what was made"
         yield "CREATE SCHEMA", "DATABASE", database, needed
     for schema in (schema for schema, there in schemas.items() if there):
         place = identifier(target.database, schema)
         yield "USAGE", "SCHEMA", place, "to reach the tables"
         yield "CREATE TABLE", "SCHEMA", place, "a load makes tables"
-        if schema == target.schema_ + SCHEMA_SUFFIX:
+        if schema.endswith(SCHEMA_SUFFIX):
             yield "CREATE STAGE", "SCHEMA", place, "a load reads the files through a temporary stage"
 
 

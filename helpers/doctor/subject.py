@@ -55,6 +55,11 @@ class Subject:
         except MigrationError:
             return (own,)
 
+    @property
+    def certification_schema(self) -> str | None:
+        """The schema that an administrator made for certifications; None where each makes one of its own."""
+        return self.settings.values.certification.schema_
+
     def _read(self) -> tuple[tuple[Table, ...], int]:
         with self._lock:
             if self._known is None:

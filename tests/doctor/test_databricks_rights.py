@@ -25,6 +25,7 @@ from helpers.doctor import databricks
 from helpers.finding import Finding
 from helpers.platforms import databricks_login
 from helpers.settings import Databricks, Settings
+from helpers.settings.source import Certification
 
 GRANT = re.compile(r"GRANT (?P<rights>[A-Z, ]+) ON (?P<kind>[A-Z ]+?) (?P<name>[`\w.]+) TO `migration`")
 LOCATIONS = {"migration_stage": "s3://your-bucket/migration", "migration_lake": "s3://lake/delta/"}
@@ -35,6 +36,9 @@ CLUSTER = {
     "data_security_mode": "USER_ISOLATION",
 }
 UC = "2.1/unity-catalog"
+
+
+CERTIFY = "migration_certify"
 
 
 def single_rights() -> list[str]:
@@ -51,7 +55,12 @@ def answers(statements: Iterable[str]) -> dict[str, Any]:
     """What the workspace answers after some GRANT statements (https://docs.databricks.com/api/workspace/grants/geteffective)."""
     granted: dict[str, list[dict[str, str]]] = {
         f"{UC}/effective-permissions/{path}": []
-        for path in ("schema/main.migrated", "catalog/main", *(f"external_location/{name}" for name in LOCATIONS))
+        for path in (
+            "schema/main.migrated",
+            f"schema/main.{CERTIFY}",
+            "catalog/main",
+            *(f"external_location/{name}" for name in LOCATIONS),
+        )
     }
     for statement in statements:
         parts = GRANT.fullmatch(statement.replace("`main`", "main").replace("`migrated`", "migrated"))
@@ -72,7 +81,7 @@ def answers(statements: Iterable[str]) -> dict[str, Any]:
     return {
         "2.0/preview/scim/v2/Me": {"userName": "migration"},
         "2.1/clusters/get": CLUSTER,
-        f"{UC}/schemas/main.migrated": {"name": "migrated", "owner": "admins"},
+        **{f"{UC}/schemas/main.{name}": {"name": name, "owner": "admins"} for name in ("migrated", CERTIFY)},
         f"{UC}/external-locations": [{}, {"external_locations": [near, known[1]]}, {"external_locations": [known[0]]}],
         **pages,
     }
@@ -85,7 +94,13 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works
         yield made
 
 
-def asked(local_settings: Settings, workspace: Workspace, rest: dict[str, Any], **changed: Any) -> list[Finding]:
+def asked(
+    local_settings: Settings,
+    workspace: Workspace,
+    rest: dict[str, Any],
+    certified_in: str | None = CERTIFY,
+    **changed: Any,
+) -> list[Finding]:
     workspace.rest = rest
     target = Databricks.model_validate({
         "host": workspace.host, "schema": "migrated", "catalog": "main", "cluster_id": "1125-x", "delta_root": "s3a://lake/delta/sales",
@@ -94,7 +109,16 @@ def asked(local_settings: Settings, workspace: Workspace, rest: dict[str, Any], 
     values = local_settings.values
     stage = values.stage.model_copy(update={"url": "s3://your-bucket/migration/"})
     settings = Settings(
-        "local", local_settings.file, values.model_copy(update={"stage": stage, "databricks": target, "source": None})
+        "local",
+        local_settings.file,
+        values.model_copy(
+            update={
+                "stage": stage,
+                "databricks": target,
+                "source": None,
+                "certification": Certification(schema=certified_in),
+            }
+        ),
     )
     return [each.finding for each in doctor.examine(settings, ("databricks",))]
 
@@ -107,7 +131,7 @@ def test_the_script_suffices_and_each_right_less_is_named_with_its_statement(
     local_settings: Settings, workspace: Workspace
 ) -> None:
     statements = single_rights()
-    assert len(statements) == 9
+    assert len(statements) == 13
     found = asked(local_settings, workspace, answers(statements))
     assert not wrong(found), found
     assert {each.on for each in found if each.severity == "note"} >= {"login", "cluster", "rights", "external location"}
@@ -122,10 +146,17 @@ def test_the_script_suffices_and_each_right_less_is_named_with_its_statement(
 
 def test_a_schema_of_ones_own_and_one_that_a_load_makes(local_settings: Settings, workspace: Workspace) -> None:
     rest = answers(each for each in single_rights() if " ON SCHEMA " not in each)
-    rest[f"{UC}/schemas/main.migrated"]["owner"] = "migration"
+    for name in ("migrated", CERTIFY):
+        rest[f"{UC}/schemas/main.{name}"]["owner"] = "migration"
     assert not wrong(asked(local_settings, workspace, rest))
     del rest[f"{UC}/schemas/main.migrated"]
     assert [each.fix for each in wrong(asked(local_settings, workspace, rest))] == [
+        "GRANT CREATE SCHEMA ON CATALOG `main` TO `migration`"
+    ]
+    # What a load and a certification need is told once.
+    assert len(wrong(asked(local_settings, workspace, rest, certified_in=None))) == 1
+    there = answers(single_rights())
+    assert [each.fix for each in wrong(asked(local_settings, workspace, there, certified_in=None))] == [
         "GRANT CREATE SCHEMA ON CATALOG `main` TO `migration`"
     ]
 

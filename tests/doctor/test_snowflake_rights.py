@@ -68,9 +68,15 @@ class Account:
                 cursor.execute(statement)
             return list(cursor.fetchall())
 
-    def examined(self, **changed: Any) -> dict[str, Finding]:
+    def examined(self, certified_in: str | None = None, **changed: Any) -> dict[str, Finding]:
         target = self.settings.snowflake.model_copy(update=changed)
-        settings = Settings("local", self.settings.file, self.settings.values.model_copy(update={"snowflake": target}))
+        settings = Settings(
+            "local",
+            self.settings.file,
+            self.settings.values.model_copy(
+                update={"snowflake": target, "certification": Certification(schema=certified_in)}
+            ),
+        )
         return {each.finding.on: each.finding for each in doctor.examine(settings, ("snowflake",))}
 
     def load(self, manifest: Any) -> None:
@@ -190,20 +196,23 @@ def test_a_table_of_others_is_refused_when_it_is_seen_and_found_by_the_load_when
 
 
 def test_schemas_that_an_administrator_made_need_rights_of_their_own(account: Account, exported: Any) -> None:
-    places = [f'{_NAMES["LIBRARY"]}."{name}"' for name in ("MIGRATED", "MIGRATED__migration")]
+    places = [
+        f'{_NAMES["LIBRARY"]}."{name}"' for name in ("MIGRATED", "MIGRATED__migration", "CERTIFY", "CERTIFY__migration")
+    ]
     for place in places:
         account.run(f"DROP SCHEMA IF EXISTS {place}", f"CREATE SCHEMA {place}")
     account.run(f"REVOKE CREATE SCHEMA ON DATABASE {_NAMES['LIBRARY']} FROM ROLE {_NAMES['MIGRATION_ROLE']}")
-    # It sees neither, so it would make both.
-    assert [on for on, _ in wrong(account.examined())] == ["CREATE SCHEMA"]
+    # It sees none of them, so it would make all.
+    assert [on for on, _ in wrong(account.examined("CERTIFY"))] == ["CREATE SCHEMA"]
     role = f"ROLE {_NAMES['MIGRATION_ROLE']}"
     account.run(*(f"GRANT USAGE ON SCHEMA {place} TO {role}" for place in places))
-    for _ in range(4):
-        found = wrong(account.examined())
+    for _ in range(7):
+        found = wrong(account.examined("CERTIFY"))
         if not found:
             break
-        with pytest.raises(MigrationError, match="Insufficient privileges to operate on schema"):
-            account.load(exported)
+        if "CERTIFY" not in found[0][1]:
+            with pytest.raises(MigrationError, match="Insufficient privileges to operate on schema"):
+                account.load(exported)
         account.run(found[0][1])
     account.load(exported)
     assert account.verified() == "equal"
