@@ -259,6 +259,25 @@ def test_policies_act_on_whoever_reads(run: Run, somebody: Callable[[], Someone]
         run(f"DROP MASKING POLICY {place}.M")
 
 
+def test_a_transaction_that_began_before_a_policy_uncovers_it_to_nobody(
+    run: Run, somebody: Callable[[], Someone], place: str
+) -> None:
+    """Would catch: what an older snapshot has, kept as what is so for all."""
+    run(f"CREATE TABLE {place}.T (A VARCHAR) AS SELECT 'open'")
+    before, reader = somebody(), somebody()
+    for who in (before, reader):
+        run(f"GRANT USAGE ON DATABASE STAND_IN TO ROLE {who.name}")
+        run(f"GRANT USAGE ON SCHEMA {place} TO ROLE {who.name}")
+        run(f"GRANT SELECT ON TABLE {place}.T TO ROLE {who.name}")
+    before("BEGIN")
+    assert before(f"SELECT A FROM {place}.T") == [("open",)]
+    run(f"CREATE MASKING POLICY {place}.M AS (V VARCHAR) RETURNS VARCHAR -> '*'")
+    run(f"ALTER TABLE {place}.T MODIFY COLUMN A SET MASKING POLICY {place}.M")
+    before(f"SELECT A FROM {place}.T")
+    assert reader(f"SELECT A FROM {place}.T") == [("*",)]
+    before("ROLLBACK")
+
+
 def test_a_role_of_others_is_no_entry(
     local_environment: stack.Environment, local_root: Path, somebody: Callable[[], Someone]
 ) -> None:

@@ -40,9 +40,17 @@ def apply(session: Session, statement: exp.Expression) -> None:
 
 
 def _are_any(session: Session) -> bool:
-    """Whether a table of some database has a policy; asked again after each change of what anybody may do or has made."""
+    """Whether a table of some database has a policy; asked again after each change of what anybody may do or has made.
+
+    The answer is kept for all, so it is not asked within this session's transaction, which may have begun before the change.
+    """
     query = "select 1 from duckdb_tables() where comment like '%\"POLICY_KIND\"%' limit 1"
-    return bool(session.account.known("policies", lambda: first(session.duck, query)))
+
+    def asked() -> bool:
+        with session.duck.cursor() as now:
+            return first(now, query) is not None
+
+    return bool(session.account.known("policies", asked))
 
 
 def _policies(session: Session, table: exp.Table) -> list[dict[str, Any]]:
