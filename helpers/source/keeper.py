@@ -31,6 +31,9 @@ from helpers.source.held_snapshots import record_of
 SLOT_PATIENCE_SECONDS = 15.0
 """A slot waits for every running transaction that writes; a long one must not stop the export."""
 
+GOODBYE_SECONDS = 3
+"""In which the server has to answer that the transaction has ended."""
+
 ON_A_STANDBY = "the source is a standby, which exports no snapshot with a slot"
 """CREATE_REPLICATION_SLOT … EXPORT_SNAPSHOT would wait for the primary to log what runs there, and then be refused."""
 
@@ -79,6 +82,11 @@ def main() -> None:
     finally:
         with suppress(OSError):
             record.unlink(missing_ok=True)
+        # The server knows the snapshot until the transaction ends, and notices a lost connection only a little later: whoever asks
+        # when we are gone must not be told that it is still held. A server that does not answer ends us all the same.
+        signal.alarm(GOODBYE_SECONDS)
+        with suppress(psycopg2.Error):
+            connection.rollback()
         os._exit(0)
 
 
