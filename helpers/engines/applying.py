@@ -1,0 +1,62 @@
+"""What an engine must be able to do as the target of a sync: say which position its tables are at, and take a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from helpers.model.batch import Batch
+from helpers.model.manifest import StagedTable
+from helpers.model.places import TargetTable
+
+
+@dataclass(frozen=True)
+class Positions:
+    """How far a target is.
+
+    Attributes:
+        whole: that every table has reached; None where no sync has begun here.
+        ahead: tables that are further, each with its position: the batch that they have was broken off, or they were copied anew.
+    """
+
+    whole: int | None
+    ahead: Mapping[TargetTable, int] = field(default_factory=dict)
+
+    def at(self, table: TargetTable) -> int | None:
+        """The position of one table."""
+        if self.whole is None:
+            return None
+        return max(self.whole, self.ahead.get(table, 0))
+
+
+class Applier(ABC):
+    """One connection to a target, for the changes of one sync."""
+
+    @abstractmethod
+    def positions(self) -> Positions:
+        """How far the target is with this sync.
+
+        Raises:
+            TargetRefused: it was loaded from another snapshot or followed by another sync since, or rows that others wrote, or a
+                table that others replaced, would make a mixture of what changes follow on.
+        """
+
+    @abstractmethod
+    def begin(self, tables: Mapping[TargetTable, int]) -> None:
+        """Records that the sync goes on from loads of ours: each table at the position that its snapshot had."""
+
+    @abstractmethod
+    def apply(self, batch: Batch, tables: Sequence[StagedTable]) -> None:
+        """Applies a batch to each table that is at its beginning, skips those that are at its end, and records both.
+
+        Killed at any moment and called again with the same batch, or with others between the same cuts, it changes each row once.
+
+        Args:
+            tables: those of the sync, as they are staged, with their places in the target; of a table without changes only the
+                position moves.
+
+        Raises:
+            ConnectionFailed: the target does not answer; a retry can help.
+            TargetRefused: a table's position lies within the batch, or others have written to the table.
+        """
