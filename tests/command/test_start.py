@@ -25,6 +25,9 @@ import json, sys
 from pathlib import Path
 from helpers.commands import main, places
 places.OUTPUTS = Path(sys.argv.pop(1))
+if "status" in sys.argv:
+    from helpers.source import held_snapshots
+    held_snapshots.RECORDS = places.OUTPUTS / "held"  # another test's snapshot would be asked about
 try:
     main()
 except SystemExit as ended:
