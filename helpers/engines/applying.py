@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from helpers.model.batch import Batch
@@ -30,21 +30,45 @@ class Positions:
         return max(self.whole, self.ahead.get(table, 0))
 
 
+@dataclass(frozen=True)
+class Followed:
+    """A sync that changes what a load left in a target, since that load.
+
+    Attributes:
+        sync: its id.
+        position: that every table has reached.
+    """
+
+    sync: str
+    position: int
+
+
 class Applier(ABC):
-    """One connection to a target, for the changes of one sync."""
+    """One connection to a target, for the changes of one sync; no two processes have one for the same sync at a time."""
 
     @abstractmethod
-    def positions(self) -> Positions:
+    def positions(self, tables: Collection[TargetTable]) -> Positions:
         """How far the target is with this sync.
 
+        Args:
+            tables: that are looked at; those that have stopped are not among them.
+
         Raises:
+            ConnectionFailed: the target does not answer.
             TargetRefused: it was loaded from another snapshot or followed by another sync since, or rows that others wrote, or a
                 table that others replaced, would make a mixture of what changes follow on.
         """
 
     @abstractmethod
     def begin(self, tables: Mapping[TargetTable, int]) -> None:
-        """Records that the sync goes on from loads of ours: each table at the position that its snapshot had."""
+        """Records that the sync goes on from loads of ours: each table at the position that its snapshot had.
+
+        The tables of the set-up come first and all at once; one that was copied anew or added comes by itself, after its load, and
+        its position is one that the others have not passed. Called again with the same it changes nothing.
+
+        Raises:
+            TargetRefused: a table does not hold the rows of its load.
+        """
 
     @abstractmethod
     def apply(self, batch: Batch, tables: Sequence[StagedTable]) -> None:

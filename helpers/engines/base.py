@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from helpers.digests import Method, Sums
 from helpers.engines.answers import Answers, AnswersOf
+from helpers.engines.applying import Applier, Followed
 from helpers.engines.certifying import Trial
 from helpers.engines.columns import ComparedColumn, Segments, TablePlan
 from helpers.engines.loading import Destination
@@ -21,6 +22,7 @@ from helpers.engines.shapes import TableShape
 from helpers.model.declared import Ddl
 from helpers.model.manifest import Manifest
 from helpers.model.places import TargetTable
+from helpers.model.sync import Sync
 from helpers.model.types import Comparison
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings, Source, Stage
@@ -143,6 +145,26 @@ class Engine(ABC):
             target: the engine's section of a profile.
         """
         raise NotImplementedError(f"{self.title} is not filled by loads")
+
+    def applier(self, target: Any, bucket: Bucket, sync: Sync) -> AbstractContextManager[Applier]:
+        """A connection that a sync applies its changes over, for an engine that loads fill; it ends with the block.
+
+        Args:
+            target: the engine's section of a profile.
+            bucket: where the export and the batches are.
+
+        Raises:
+            ConnectionFailed: there is no answer.
+        """
+        raise NotImplementedError(f"{self.title} is not filled by loads")
+
+    def followed(self, target: Any, bucket: Bucket) -> Followed | None:
+        """The sync that has begun to change the tables which loads from this stage filled; None where they are as these left them.
+
+        Raises:
+            ConnectionFailed: there is no answer.
+        """
+        return None
 
     def trial(self, target: Any, stage: Stage) -> AbstractContextManager[Trial]:
         """What a certification asks of it, for an engine that loads fill; `ConnectionFailed` where there is no answer.
