@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from helpers.finding import Finding, note, stop, warning
+from helpers.model.sync import PREFIX
 from helpers.platforms import postgres
 from helpers.settings import Source
 from helpers.source.asking import OF_USERS, as_bytes, asking, rows
@@ -155,8 +156,10 @@ def _slots(cursor: Any) -> Iterator[Integration]:
         """
         SELECT slot_name::text AS name, slot_type AS type, coalesce(plugin::text, 'none') AS plugin, active, database::text AS database,
                CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8 END AS held
-        FROM pg_replication_slots WHERE NOT temporary AND (database IS NULL OR database = current_database()) ORDER BY 1
+        FROM pg_replication_slots WHERE NOT temporary AND (database IS NULL OR database = current_database())
+          AND NOT starts_with(slot_name, %(ours)s) ORDER BY 1
         """,
+        {"ours": PREFIX},
     ):
         held = f", {row['held']:,} bytes of log behind" if row["held"] is not None else ""
         objects = (row["database"],) if row["database"] else ()
@@ -172,8 +175,9 @@ def _publications(cursor: Any) -> Iterator[Integration]:
         SELECT p.pubname::text AS name, p.puballtables AS whole,
                ARRAY(SELECT t.schemaname || '.' || t.tablename FROM pg_publication_tables t WHERE t.pubname = p.pubname ORDER BY 1)
                AS objects
-        FROM pg_publication p ORDER BY 1
+        FROM pg_publication p WHERE NOT starts_with(p.pubname, %(ours)s) ORDER BY 1
         """,
+        {"ours": PREFIX},
     ):
         detail = "all tables" if row["whole"] else f"{len(row['objects'])} tables"
         yield Integration("publication", row["name"], f"offers the changes of {detail}", tuple(row["objects"]))

@@ -31,6 +31,7 @@ from helpers.commands import (
     run,
     settings,
     status,
+    sync,
     verify,
 )  # fmt: skip
 from helpers.commands.output import ABORTED, print_json, screen
@@ -56,6 +57,7 @@ for command in (
     app.command()(command)
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(local.app, name="local")
+app.add_typer(sync.app, name="sync")
 
 
 _TYPER_INTERRUPTED = 130

@@ -1,5 +1,6 @@
 """`runbook export`."""
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,6 +40,13 @@ def export(
         bool,
         typer.Option(help="Keep the snapshot open until it is verified, for the profile's hours at most (default: 6)."),
     ] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Publish the tables and keep a slot from the same snapshot, for `runbook sync` to go on from.",
+        ),
+    ] = False,
     include_views: Annotated[bool, typer.Option(help="Export views and materialized views too.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, max=64, help="Number of parallel readers; default: the profile's.")
@@ -62,11 +70,16 @@ def export(
     from helpers.load import beforehand
     from helpers.platforms.s3 import Bucket
     from helpers.source import held_snapshots
+    from helpers.sync import setup
 
     if output_format != "parquet":
         why = "only parquet keeps every value"
         raise UsageError("export", on=f"--output-format {output_format}", why=why, next_step="use parquet")
     only_failed_of_a_run(only_failed, run, tables, exclude, include_views)
+    if follow and (include_views or only_failed):
+        on = "--include-views" if include_views else "--only-failed"
+        why = "a view's rows have no changes to follow" if include_views else "the set-up of what follows stands"
+        raise UsageError("follow changes", on=f"--follow {on}", why=why, next_step=f"leave --follow or {on} out")
     folder = places.open_run_folder(run) if run else None
     tell_held(run, profile)
     settings = load_profile(profile, source_dsn_env)
@@ -87,13 +100,22 @@ def export(
     warned: list[str] = []
 
     options["objections"] = lambda planned: beforehand.refused_by_all(settings, planned, warn=warned.append)
-    manifest = None
+    manifest, sync = None, None
     begun = False
+    bucket, chosen = Bucket.open(settings.stage, location), (tuple(tables or ()), tuple(exclude or ()))
     try:
-        with (
-            progress("export") as report,
-            exporting.planned(settings, progress=report, release=not hold_snapshot or plan, **options) as what,
-        ):
+        if follow and plan:
+            setup.check(settings, bucket, *chosen)
+        with ExitStack() as stack:
+            report = stack.enter_context(progress("export"))
+            following = stack.enter_context(setup.prepared(settings, bucket, *chosen)) if follow and not plan else None
+            if following:
+                options["follow"] = following.follow
+            what = stack.enter_context(
+                exporting.planned(settings, progress=report, release=not hold_snapshot or plan, **options)
+            )
+            if following:
+                setup.refuse_unpublished(following, what.catalog.tables, what.snapshot)
             if views := [str(c.table) for c in what.census if c.table.kind == "v"]:
                 say(
                     f"{', '.join(views)}: reading a view runs the functions in it as {settings.source.user}, whoever owns them"
@@ -115,6 +137,7 @@ def export(
                     Pointer(location=location, export=what.state.export).write(folder)
                     record_file(folder, folder / NAME)
                 manifest = exporting.export(what, progress=report)
+                sync = setup.keep(following, manifest, what.snapshot) if following else None
     except BaseException:
         if begun and held_snapshots.held(run):
             say(f"what is written stays: `runbook export --run {run}` goes on with it")
@@ -150,6 +173,8 @@ def export(
         "why_approximate": manifest.why_approximate, "snapshot": manifest.snapshot, "held": hold_snapshot or bool(run and manifest.set_aside), "set_aside": manifest.failed, "left_out": manifest.left_out,
         "tables": [{"schema": t.schema_, "name": t.name, "rows": t.rows, "files": len(t.files), "bytes": t.bytes} for t in manifest.tables],
     }  # fmt: skip
+    if sync:
+        summary |= {"slot": sync.slot, "publication": sync.publication}
 
     def show() -> None:
         rows = [(str(t), t.rows, len(t.files), t.bytes) for t in manifest.tables]
@@ -160,6 +185,10 @@ def export(
             screen.print(f"the LSN is approximate: {manifest.why_approximate}", markup=False)
         show_left_out(manifest.left_out)
         _show_set_aside(manifest.failed)
+        if sync:
+            say(
+                f"the slot {sync.slot} keeps what is changed from here on, and the source's log with it, until `runbook sync stop`"
+            )
         if manifest.set_aside:
             say(f"mend that, then: runbook export --only-failed --run {run}; the snapshot is held for it")
 

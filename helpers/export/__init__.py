@@ -41,6 +41,7 @@ from helpers.source.census_worker import take_censuses
 from helpers.source.described import refuse_changed, refuse_unfit
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.readers import ranges
+from helpers.source.snapshot import Follow
 from helpers.source.staging import staged_table
 
 Objections = Callable[[Sequence[TableState]], Sequence[Refusal]]
@@ -106,6 +107,7 @@ def planned(
     run: str = "",
     set_aside: bool = False,
     only_failed: bool = False,
+    follow: Follow | None = None,
     progress: Progress | None = None,
 ) -> Iterator[ExportPlan]:
     """Takes a snapshot and plans an export in it; the snapshot is released with the block.
@@ -127,6 +129,7 @@ def planned(
         set_aside: set a table aside that cannot be exported, with the reason, and go on with the others; the snapshot is then
             held, so that such a table can follow in it.
         only_failed: export what the finished export at the location has set aside, in its snapshot.
+        follow: that the snapshot is taken with a slot to follow from; one that was taken without is not gone on with.
         progress: told about each table counted.
 
     Raises:
@@ -140,10 +143,12 @@ def planned(
         return
     former = unfinished(bucket, resume) if resume else None
     own = _still_held(settings.source, former) if former else None
+    if own and follow and not snapshots.has_slot(settings.source, own):
+        own = None
     outlives = keep_for_resume or not release
     chosen = own or snapshot or snapshots.take(
         settings.source, hold_hours=settings.export.hold_snapshot_hours, run=run,
-        purpose=f"export to {bucket.location}" if outlives else "",
+        purpose=f"export to {bucket.location}" if outlives else "", follow=follow,
     )  # fmt: skip
     own = None if chosen is snapshot else chosen
     begun = former is not None

@@ -9,7 +9,15 @@ from helpers.model import lsn, stored
 from helpers.model.stored import Stored
 from helpers.platforms.s3 import Bucket
 
-NAME = "sync/sync.json"
+FOLDER = "sync/"
+"""What a sync keeps on the stage, below the location of its copy."""
+
+NAME = f"{FOLDER}sync.json"
+
+PROGRESS = f"{FOLDER}progress.json"
+
+PREFIX = "runbook_sync_"
+"""What slots and publications of ours begin with; another's are never touched."""
 
 
 class SyncedTable(Stored):
@@ -77,6 +85,52 @@ class Sync(Stored):
     def write(self, bucket: Bucket) -> None:
         """Replaces the object; a reader sees the former record or this one."""
         bucket.write(NAME, self.model_dump_json(indent=1).encode())
+
+
+class TargetProgress(Stored):
+    """How far one target is, as `runbook sync` last wrote it down: asking the target itself may wake a warehouse that costs.
+
+    Attributes:
+        position: as LSN text, that every table has reached that did not stop.
+        as_of: the source's time in ISO 8601, of which this is so: everything that was committed before it is in the target.
+        rows: written and deleted there since the copy.
+    """
+
+    position: str
+    as_of: str
+    rows: int
+
+
+class Progress(Stored):
+    """How far a sync is, replaced after each batch and every few seconds while nothing comes.
+
+    Attributes:
+        sync: its id.
+        written_at: ISO 8601.
+        waiting: rows that were read and that some target does not have yet.
+    """
+
+    sync: str
+    written_at: str
+    targets: dict[str, TargetProgress]
+    waiting: int = 0
+
+    def write(self, bucket: Bucket) -> None:
+        """Replaces the object."""
+        bucket.write(PROGRESS, self.model_dump_json(indent=1).encode())
+
+
+def progress(bucket: Bucket, sync: Sync) -> Progress | None:
+    """How far that sync is; None where it has not begun, or another's progress is there.
+
+    Raises:
+        StageError: it cannot be understood.
+    """
+    found = stored.parse(
+        bucket.read(PROGRESS), Progress, doing="understand how far the sync is", on=f"{bucket.location}{PROGRESS}",
+        cure="it was written by another version: run `runbook sync` of this one",
+    )  # fmt: skip
+    return found if found and found.sync == sync.id else None
 
 
 def read_if_any(bucket: Bucket) -> Sync | None:

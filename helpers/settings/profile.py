@@ -23,6 +23,7 @@ from helpers.settings.section import Section
 from helpers.settings.services import Airflow, Alerts, Aws, Dns, Kafka, Notify, Terraform
 from helpers.settings.source import Certification, Export, Source, Verify
 from helpers.settings.stage import Archive, Evidence, Stage
+from helpers.settings.sync import SyncOptions
 from helpers.settings.tables import Tables
 from helpers.settings.targets import TARGETS, Databricks, Dbt, Downstream, Snowflake, Target
 
@@ -58,6 +59,7 @@ class Profile(BaseSettings):
     )
     tables: Tables = Tables()
     export: Export = Export()
+    sync: SyncOptions = SyncOptions()
     verify: Verify = Verify()
     certification: Certification = Certification()
     approvals: Approvals = Approvals()
@@ -152,6 +154,7 @@ class Settings:
     databricks = _Part[Databricks]()
     tables = _Part[Tables]()
     export = _Part[Export]()
+    sync = _Part[SyncOptions]()
     verify = _Part[Verify]()
     certification = _Part[Certification]()
     approvals = _Part[Approvals]()

@@ -35,6 +35,8 @@ class Snapshot:
         run: that it is held for; empty where it is for none.
         purpose: what it is held for, in words; empty where it goes with the process that took it.
         instance: the server it lies on, as `settings.Instance` has it; a source may lead to several.
+        slot: a temporary slot whose changes go on from the snapshot, which the keeper holds as well: what is to outlive the keeper
+            is copied from it (pg_copy_logical_replication_slot); empty where nobody is to follow.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Snapshot:
     run: str = ""
     purpose: str = ""
     instance: dict[str, Any] = field(default_factory=dict, hash=False)
+    slot: str = ""
 
     def __str__(self) -> str:
         return f"the snapshot at LSN {self.lsn} of {self.source} for {self.purpose}, since {self.taken_at}"

@@ -16,6 +16,7 @@ import psycopg2
 from helpers.model.catalog import Catalog, Table
 from helpers.model.globs import left_by_choice
 from helpers.model.manifest import StagedColumn
+from helpers.model.sync import PREFIX
 from helpers.platforms.postgres import identifier, savepoint, value
 from helpers.source import census_scan, rules
 from helpers.source.relations import FIRST_OF_USERS
@@ -157,7 +158,7 @@ _OTHERS = {
         "a type: values of it move, under a type of the target",
     ),
     "foreign server": ("pg_foreign_server", "true", "a connection to another server"),
-    "publication": ("pg_publication", "true", "a stream of changes to others: it ends with the source"),
+    "publication": ("pg_publication", f"pubname !~ '^{PREFIX}'", "a stream of changes to others: it ends with the source"),
     "subscription": (
         "pg_subscription", "subdbid = (SELECT d.oid FROM pg_database d WHERE datname = current_database())",
         "rows that another server sends: what it sends after the snapshot does not move",

@@ -15,13 +15,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import psycopg2
 
-from helpers import PROJECT
-from helpers.errors import ConnectionFailed, SessionRefused, SourceFailed, SourceRefused
+from helpers import PROJECT, errors
+from helpers.errors import ConnectionFailed, MigrationError, SourceFailed, SourceRefused
 from helpers.model.catalog import Table, kinds_read
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.child_environment import child_environment
@@ -36,7 +36,22 @@ from helpers.source.relations import DETACHING
 from helpers.stopping import OUTLIVES
 
 
-def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str = "") -> Snapshot:
+@dataclass(frozen=True)
+class Follow:
+    """That changes are to be followed from a snapshot.
+
+    Attributes:
+        slot: the name under which the slot will be kept; once there is one, the keeper drops its own.
+        patience: seconds that the slot may wait for open transactions.
+    """
+
+    slot: str
+    patience: float
+
+
+def take(
+    source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str = "", follow: Follow | None = None
+) -> Snapshot:
     """Exports a snapshot and starts its keeper.
 
     Args:
@@ -45,10 +60,12 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
         purpose: what it is held for when this process is gone; a former one for the same purpose of the same run, which nobody
             who lives has taken, is let go. Without a purpose it goes with this process.
         run: that it is for.
+        follow: that the keeper keeps the slot, too; without it, a slot is not needed, and the snapshot's LSN may be approximate.
 
     Raises:
         ConnectionFailed: the server cannot be reached.
         SessionRefused: a setting does not hold.
+        SourceFailed: the slot to follow from cannot be made.
         OSError: that it is held for later cannot be written down.
     """
     with suppress(OSError) if not purpose else nullcontext():
@@ -61,6 +78,7 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
         "taken_by_started": start_of(os.getpid()),
         "run": run,
         "purpose": purpose,
+        "follow": asdict(follow) if follow else None,
     }
     keeper = subprocess.Popen(
         [sys.executable, "-m", "helpers.source.keeper"],
@@ -96,12 +114,19 @@ def take(source: Source, *, hold_hours: float = 6.0, purpose: str = "", run: str
         raise OSError(*found["unwritten"])
     if "refused" in found:
         refused = found["refused"]
-        raise SessionRefused(refused["what"], on=refused["on"], why=refused["why"], next_step=refused["next"])
+        kind: type[MigrationError] = getattr(errors, refused["type"])
+        error = kind(refused["what"], on=refused["on"], why=refused["why"], next_step=refused["next"])
+        error.transient = refused["transient"]
+        raise error
     if "error" in found:
         cause = faults.fault(found["error"], found.get("code")) or Fault(
             ConnectionFailed, "see in the server's log what it refused, then run the same command again"
         )
-        raise cause.told("export a snapshot", on=postgres.address(source), why=found["error"])
+        raise cause.told(
+            "make a slot to follow from" if follow else "export a snapshot",
+            on=postgres.address(source),
+            why=found["error"],
+        )
     # The parent may go on for hours; somebody has to collect the child's exit.
     threading.Thread(target=keeper.wait, daemon=True).start()
     taken = Snapshot(**found)
@@ -135,6 +160,15 @@ def is_held(source: Source, name: str) -> bool:
         raise
     except SourceRefused:
         return False
+
+
+def has_slot(source: Source, snapshot: Snapshot) -> bool:
+    """Whether the server still has the slot that changes can be followed from."""
+    if not snapshot.slot:
+        return False
+    with closing(postgres.connect(on(source, snapshot))) as connection, connection.cursor() as cursor:
+        query = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = %s AND active"
+        return bool(postgres.value(cursor, query, [snapshot.slot]))
 
 
 @contextmanager

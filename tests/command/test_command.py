@@ -144,7 +144,7 @@ def test_a_refusal_leaves_the_process_as_an_exit_code_and_one_object() -> None:
         (["load", "--source", "s3://migration/empty/"], "no export has finished there"),
         (["load", "--source", "file:///x"], "S3 URL"),
         (["export", "--no-such-option"], "No such option"),
-        (["sync"], "No such command"),
+        (["sink"], "No such command"),
         (["seal", "--run", "x", "--key", "none.pem"], "find the run"),
         (["status", "--run", "no-such-run"], "there is no such run"),
         (["run", "70", "--run", "x"], "30_data_migration"),
