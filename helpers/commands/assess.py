@@ -11,6 +11,7 @@ from helpers.errors import UsageError
 from helpers.progress import progress
 
 if TYPE_CHECKING:
+    from helpers.finding import Finding
     from helpers.model.names import Refusal
     from helpers.settings import Settings
     from helpers.source.survey import Stock
@@ -63,7 +64,7 @@ def _take_inventory(settings: "Settings") -> Answer:
     found = inventory.take(settings.source)
     folder = PROJECT / "outputs" / "assess" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     listed = code.write(code.take(settings), folder)
-    said = [*inventory.findings(found), *code.findings(listed)]
+    said = [*inventory.findings(found), *code.findings(listed), *_following(settings)]
 
     def show() -> None:
         screen.table(
@@ -98,6 +99,19 @@ def _take_inventory(settings: "Settings") -> Answer:
         **listed.as_dict(),
     }
     return Answer(value, show, 1 if any(each.severity == "stop" for each in said) else 0)
+
+
+def _following(settings: "Settings") -> "list[Finding]":
+    """What would keep changes from being followed after a copy, for a person to weigh beforehand."""
+    from helpers.source.asking import asking
+    from helpers.source.catalog import read_catalog
+    from helpers.sync import needs
+
+    source = settings.source
+    with asking(source, "ask what following changes needs") as cursor:
+        tables = read_catalog(cursor, schemas=source.schemas, described=settings.tables).tables
+        found = needs.foreseen(cursor, source, tables, settings.sync)
+        return [each for each in found if each.severity == "warning"]
 
 
 def _show_census(found: "Stock", by_target: Mapping[str, Sequence["Refusal"]]) -> None:

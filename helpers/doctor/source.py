@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
-from psycopg2.extras import LogicalReplicationConnection
 
 from helpers.archive import restoring
 from helpers.assessment import paths, security
+from helpers.doctor.buckets import opened
 from helpers.doctor.subject import Subject
 from helpers.errors import BackupError, ConnectionFailed, MigrationError, SessionRefused
 from helpers.finding import Finding, failed, judged, note, stop, unchecked, warning
+from helpers.model import sync
 from helpers.platforms import pg_session, pg_tools, postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.faults.postgres import written
@@ -25,6 +26,7 @@ from helpers.settings import Source
 from helpers.source import described, freeze, rights
 from helpers.source.asking import asking
 from helpers.source.rights import Lack
+from helpers.sync import needs, slot, status
 
 OLDEST = 12
 """The oldest major version whose catalog is read (`pg_partition_root`)."""
@@ -234,38 +236,45 @@ def _application(cursor: Any, subject: Subject, role: str) -> Iterator[Finding]:
 
 
 def _replication(cursor: Any, subject: Subject) -> Iterator[Finding]:
-    """Whether a logical slot could be made for the snapshot's LSN, and one be kept to follow changes."""
-    if postgres.value(cursor, "SELECT pg_is_in_recovery()"):
+    """Whether a logical slot could be made for the snapshot's LSN, and changes be followed from one."""
+    wanted = "sync" in subject.settings.values.model_fields_set
+    if postgres.value(cursor, "SELECT pg_is_in_recovery()") and not wanted:
         yield from _standby(cursor)
         return
-    level = postgres.value(cursor, "SHOW wal_level")
-    if level != "logical":
-        on_rds = postgres.value(cursor, "SELECT count(*) FROM pg_roles WHERE rolname = 'rds_superuser'")
-        fix = "ALTER SYSTEM SET wal_level = 'logical', then restart the server"
-        fix = "set rds.logical_replication = 1 in the parameter group, then reboot" if on_rds else fix
-        what = "the snapshot's LSN will be approximate, and changes cannot be followed"
-        yield warning("wal_level", f"{level}: {what}", fix, "logical, for an exact LSN and for `runbook sync`")
-        return
-    yield note("wal_level", "logical")
-    for name, used, what in (
-        ("max_replication_slots", "SELECT count(*) FROM pg_replication_slots", "slots"),
-        ("max_wal_senders", "SELECT count(*) FROM pg_stat_replication", "senders of the log"),
-    ):
-        most, taken = int(postgres.value(cursor, f"SHOW {name}")), int(postgres.value(cursor, used))
-        fix = f"ALTER SYSTEM SET {name} = {most + 2}, then restart the server"
-        yield judged(most - taken >= 1, name, f"{taken} of {most} {what} are in use", fix, "one that is free")
-    if not postgres.value(
-        cursor, "SELECT bool_or(rolsuper OR rolreplication) FROM pg_roles WHERE rolname = current_user"
-    ):
-        return
-    try:
-        with closing(
-            psycopg2.connect(postgres.dsn(subject.settings.source), connection_factory=LogicalReplicationConnection)
-        ):
-            yield note("replication connection", "is let in")
-    except psycopg2.OperationalError as error:
-        fix = "let it in by pg_hba.conf, or connect directly where a pooler stands between"
-        yield warning("replication connection", f"is not let in: {faults.said(error)}", fix, "one, for an exact LSN")
+    ask = needs.examine if wanted else needs.foreseen
+    for each in ask(cursor, subject.settings.source, subject.tables, subject.settings.sync):
+        if each.on != "REPLICATION":  # is among the rights
+            yield each
+    yield from _slots(cursor, subject)
+
+
+def _slots(cursor: Any, subject: Subject) -> Iterator[Finding]:
+    """Slots that keep the log for whom nobody knows any more, and ours against the profile's limit."""
+    limit = int(subject.settings.sync.retained_gigabytes * status.GIGABYTE)
+    known = None
+    if subject.settings.values.stage is not None:
+        try:
+            known = sync.read_if_any(opened(subject.settings.stage))
+        except MigrationError as error:
+            yield unchecked("sync", f"the record of a sync could not be read: {error.why}", error.next_step)
+    for each in slot.every(cursor):
+        drop = f"SELECT pg_drop_replication_slot({pg_session.literal(each.name)})"
+        kept = f"{each.retained_bytes / 1e6:,.0f} MB of log are kept for it"
+        if known and each.name == known.slot:
+            yield from status.retained(each, limit)
+        elif each.name.startswith(sync.PREFIX) and each.database != subject.settings.source.dbname:
+            continue  # another profile's
+        elif each.active_pid is None and each.name.startswith(sync.PREFIX):
+            what = (
+                f"{each.name} is of a sync of ours that this profile's stage does not know, and nobody reads it; {kept}"
+            )
+            yield warning("slots", what, f"run `runbook sync stop` with its profile, or {drop}")
+        elif each.active_pid is None:
+            yield warning("slots", f"nobody reads {each.name}, of the database {each.database}; {kept}", f"ask whose it is; {drop} lets the log go")  # fmt: skip
+    cursor.execute("SELECT pubname::text FROM pg_publication WHERE starts_with(pubname, %s) ORDER BY 1", [sync.PREFIX])
+    for (name,) in cursor.fetchall():
+        if known is None or known.publication != name:
+            yield warning("publications", f"{name} is of a sync that this profile's stage does not know", f"DROP PUBLICATION {written(name)}, where no slot of that name is left")  # fmt: skip
 
 
 def _standby(cursor: Any) -> Iterator[Finding]:
@@ -359,7 +368,7 @@ def _clock(cursor: Any, subject: Subject) -> Iterator[Finding]:
     yield judged(abs(there - here) <= SKEW_SECONDS, "clock", f"{there - here:+.1f} s beside this machine's", fix, f"at most {SKEW_SECONDS:.0f} s apart")  # fmt: skip
 
 
-_OF_TABLES = frozenset({"tables", "rights", "cutover", "snapshot"})
+_OF_TABLES = frozenset({"tables", "rights", "cutover", "replication", "snapshot"})
 """Checks that have nothing to ask while it is not known what moves."""
 
 _CHECKS: dict[str, Callable[[Any, Subject], Iterable[Finding]]] = {

@@ -32,6 +32,10 @@ SHORTEST_TIMEOUT_SECONDS = 10
 """A batch of a large transaction is being written for seconds, in which nothing is answered."""
 
 
+OF_EVERY_SLOT = frozenset({"wal_level", "max_replication_slots", "max_wal_senders", "replication connection"})
+"""What a copy without anything to follow it needs as well, for its LSN to be exact."""
+
+
 @dataclass(frozen=True)
 class _Unfit:
     """Why a table cannot be followed, in words that several tables may share, and the statement that cures it."""
@@ -81,6 +85,23 @@ def examine(cursor: Any, source: Source, tables: Sequence[Table], options: SyncO
         _publication(cursor, fit, identities, options.publication) if options.publication else _own(cursor, fit)
     )
     yield from _told(cursor, fit, identities)
+
+
+def foreseen(cursor: Any, source: Source, tables: Sequence[Table], options: SyncOptions) -> Iterator[Finding]:
+    """The same where nobody has asked to follow yet: nothing of it stops, and what would is said in few words."""
+    lacking = []
+    for each in examine(cursor, source, tables, options):
+        if each.severity != "stop":
+            yield each
+        elif each.on in OF_EVERY_SLOT:
+            what = f"{each.what}: a snapshot's LSN will be approximate, and changes cannot be followed"
+            yield warning(each.on, what, each.fix, each.needed)
+        else:
+            lacking.append(each)
+    if lacking:
+        what = "; ".join(f"{each.on}: {each.what}" for each in lacking)
+        fix = "; ".join(dict.fromkeys(each.fix for each in lacking if each.fix))
+        yield warning("sync", f"changes could not be followed: {what}", fix, "for `runbook export --follow`")
 
 
 def _server(cursor: Any) -> Iterator[Finding]:

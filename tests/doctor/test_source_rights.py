@@ -25,7 +25,7 @@ from helpers.finding import Finding
 from helpers.phases.p00_assessment.assessment import Assessment
 from helpers.platforms import postgres
 from helpers.platforms.faults.postgres import written
-from helpers.settings import Cutover, Export, Resolved, Settings, Tables
+from helpers.settings import Cutover, Export, Resolved, Settings, SyncOptions, Tables
 from helpers.settings.backup import Backup, ExistingBackup, RestoreServer
 
 PASSWORD = "OfTheLibrary-1"
@@ -60,9 +60,11 @@ class Library:
 
     def written(self, statement: str) -> str:
         """A statement of the page with the names of the test."""
-        names = {"migration": ROLE, "library_owner": OWNER, "library": str(self.settings.source.dbname)}
+        names = {
+            "migration": ROLE, "library_owner": OWNER, "tables_owner": APPLICATION, "library": str(self.settings.source.dbname)
+        }  # fmt: skip
         return re.sub(
-            r"\b(library_owner|migration|library)\b",
+            r"\b(library_owner|tables_owner|migration|library)\b",
             lambda found: written(names[found[0]]),
             statement.replace("choose one", PASSWORD),
         )
@@ -184,6 +186,47 @@ def test_the_cutover_asks_for_more_and_names_each(library: Library) -> None:
         library.run(*(library.written(rights_support.taken_back(each)) for each in OF_THE_CUTOVER))
         library.run(
             f"REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA catalogue, loans, members FROM {written(ROLE)}"
+        )
+
+
+FOLLOWED = ("catalogue.title", "loans.loan", "members.person")
+
+
+def test_following_asks_for_more_and_names_each(library: Library) -> None:
+    def lacking(options: SyncOptions | None) -> list[tuple[str, str]]:
+        tables = library.settings.values.tables.model_copy(update={"include": FOLLOWED})
+        update = {"tables": tables} | ({"sync": options} if options else {})
+        values = library.settings.values.model_copy(update=update)
+        return wrong(doctor.examine(Settings("library", library.settings.file, values), ("source",)))
+
+    owners = dict.fromkeys(FOLLOWED, library.migration.settings.source.user)
+    library.run(*(f"ALTER TABLE {table} OWNER TO {written(APPLICATION)}" for table in FOLLOWED))
+    grants = rights_support.statements("sync")
+    try:
+        assert lacking(None) == []
+        assert [right for right, _ in lacking(SyncOptions())] == ["CREATE", "ownership of tables"]
+        library.run(*map(library.written, grants))
+        assert lacking(SyncOptions()) == []
+        for grant in grants:
+            library.run(library.written(rights_support.taken_back(grant)))
+            ((_, cure),) = lacking(SyncOptions())
+            library.run(cure)
+            assert lacking(SyncOptions()) == []
+        library.run(*(library.written(rights_support.taken_back(each)) for each in grants))
+        ((right, cure),) = lacking(SyncOptions(publication="of the owner"))
+        assert right == "publication"
+        library.run(cure)
+        assert lacking(SyncOptions(publication="of the owner")) == []
+        library.run(f"ALTER ROLE {written(ROLE)} NOREPLICATION")
+        ((right, cure),) = lacking(SyncOptions(publication="of the owner"))
+        assert right == "REPLICATION"
+        library.run(cure)
+    finally:
+        library.run(
+            'DROP PUBLICATION IF EXISTS "of the owner"',
+            *(f"ALTER TABLE {table} OWNER TO {written(owner)}" for table, owner in owners.items()),
+            *(library.written(rights_support.taken_back(each)) for each in grants),
+            f"ALTER ROLE {written(ROLE)} REPLICATION",
         )
 
 
