@@ -11,13 +11,13 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from tests.sync.following import follow, stop
 
 from helpers.errors import SourceRefused
 from helpers.model import lsn
 from helpers.model.sync import Sync
 from helpers.platforms import postgres
 from helpers.sync import slot
+from tests.sync.following import follow, stop
 
 
 @pytest.fixture
