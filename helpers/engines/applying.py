@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from helpers.errors import TargetRefused
 from helpers.model.batch import Batch
+from helpers.model.lsn import printed
 from helpers.model.manifest import StagedTable
 from helpers.model.places import TargetTable
 
@@ -84,3 +86,39 @@ class Applier(ABC):
             ConnectionFailed: the target does not answer; a retry can help.
             TargetRefused: a table's position lies within the batch, or others have written to the table.
         """
+
+
+_ANEW = "run `runbook sync resync TABLE`, which copies it anew, and go on"
+
+
+def written(where: str, table: str, others: Iterable[str]) -> TargetRefused:
+    """The refusal of a table to which others wrote: what changes follow on is no longer what it holds."""
+    return TargetRefused(
+        f"apply changes to {table}", on=where, why=f"others wrote to it since: {', '.join(dict.fromkeys(others))}",
+        next_step=f"nothing of theirs was changed. Keep what is needed of it, see that only sync writes there, {_ANEW}",
+    )  # fmt: skip
+
+
+def between(where: str, table: TargetTable, at: int, after: int, until: int) -> TargetRefused:
+    """The refusal of a batch that a table cannot take whole."""
+    return TargetRefused(
+        f"apply changes to {table}", on=where,
+        why=f"it is at {printed(at)}, and the batch goes from {printed(after)} to {printed(until)}",
+        next_step=f"nothing was changed. Changes between the two may be missing: {_ANEW}",
+    )  # fmt: skip
+
+
+def not_begun(where: str, why: str) -> TargetRefused:
+    """The refusal of a target that does not hold what changes follow on."""
+    return TargetRefused(
+        "go on from the copy", on=where, why=why,
+        next_step="nothing was changed. Load the export that the sync was set up with: runbook load; or set it up anew: runbook export --follow",
+    )  # fmt: skip
+
+
+def stood_still(where: str, refused: Sequence[TargetRefused]) -> TargetRefused:
+    """One refusal of all tables that were refused."""
+    if len(refused) == 1:
+        return refused[0]
+    why = "; ".join(f"{each.what.removeprefix('apply changes to ')}: {each.why}" for each in refused)
+    return TargetRefused("apply changes", on=where, why=why, next_step=refused[0].next_step)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 
+from helpers.engines.applying import Followed
 from helpers.engines.base import Engine, Place, StandIn
+from helpers.engines.delta import applying
+from helpers.engines.delta.applying import DeltaApplier
 from helpers.engines.delta.catalog import qualified, qualified_schema
 from helpers.engines.delta.certifying import DeltaTrial, trial
 from helpers.engines.delta.ddl import DELTA
 from helpers.engines.delta.files import DeltaSide
-from helpers.engines.delta.load import location, opened
+from helpers.engines.delta.landing import name_local_table
+from helpers.engines.delta.load import opened
 from helpers.engines.delta.rows import SparkSide
 from helpers.engines.loading import Destination
 from helpers.model.places import TargetTable
+from helpers.model.sync import Sync
 from helpers.platforms import spark
+from helpers.platforms.s3 import Bucket
 from helpers.settings import Databricks, Settings, Stage
 
 STAND_IN = StandIn(
@@ -65,6 +71,12 @@ class Delta(Engine):
             parallel=target.parallel,
         )  # fmt: skip
 
+    def applier(self, target: Databricks, bucket: Bucket, sync: Sync) -> AbstractContextManager[DeltaApplier]:
+        return applying.opened(target, bucket, sync)
+
+    def followed(self, target: Databricks, bucket: Bucket) -> Followed | None:
+        return applying.followed(target, bucket)
+
     def trial(self, target: Databricks, stage: Stage) -> AbstractContextManager[DeltaTrial]:
         return trial(target, stage)
 
@@ -73,11 +85,7 @@ def _ask(target: Databricks, query: str | None, table: TargetTable) -> None:
     doing = "ask what readers ask"
     with spark.connect(target) as session:
         if target.engine == "pysail":  # its catalog is the session's: readers of the local stack name the table's place
-            place = spark.literal(location(target, table))
-            session.execute(f"CREATE SCHEMA IF NOT EXISTS {qualified_schema(target, table.schema)}", doing=doing)
-            session.execute(
-                f"CREATE TABLE IF NOT EXISTS {qualified(target, table)} USING DELTA LOCATION {place}", doing=doing
-            )
+            name_local_table(session, target, table, doing=doing)
         if query:
             session.execute(f"USE SCHEMA {qualified_schema(target, table.schema)}", doing=doing)
         session.execute(query or f"SELECT count(*) AS rows FROM {qualified(target, table)}", doing=doing)

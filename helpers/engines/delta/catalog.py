@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Lock
 from typing import Any
@@ -140,29 +141,39 @@ class DeltaCatalog:
         )
         return tuple(detail.get("clusteringColumns") or ())
 
-    def changes(self, table: TargetTable, left: Version, now: Version) -> tuple[str, ...]:
+    def changes(
+        self, table: TargetTable, left: Version, now: Version, ours: Callable[[history.Applied], bool] = history.nobodys
+    ) -> tuple[str, ...]:
         """What changed a table's rows between two versions; empty where `now` holds the rows that `left` held.
+
+        Args:
+            ours: of which syncs the commits are nobody else's.
 
         Raises:
             ConnectionFailed, LoadError: the target cannot be asked.
         """
         if left.table_id != now.table_id:
             return ("it was dropped and made again",)
+        commits = self.commits(table, left, now)
+        return history.changes(commits, left=left.number, now=now.number, ours=ours)
+
+    def commits(self, table: TargetTable, left: Version, now: Version) -> list[history.Commit]:
+        """What was done to a table between two versions of it, the last first; what its history tells no more is missing.
+
+        Raises:
+            ConnectionFailed, LoadError: the target cannot be asked.
+        """
         if left == now:
-            return ()
+            return []
         most = max(now.number - left.number, 1)
         if self.local:
             lake = self.lake(table.schema)
-            commits = [
+            return [
                 history.commit(told, lake.commit(table.name, told["version"]))
                 for told in lake.history(table.name, most)
             ]
-        else:
-            sql = f"DESCRIBE HISTORY {qualified(self.target, table)} LIMIT {most}"
-            commits = [
-                history.commit(told) for told in self.session.execute(sql, doing=f"ask what was done to {table}")
-            ]
-        return history.changes(commits, left=left.number, now=now.number)
+        sql = f"DESCRIBE HISTORY {qualified(self.target, table)} LIMIT {most}"
+        return [history.commit(told) for told in self.session.execute(sql, doing=f"ask what was done to {table}")]
 
     def _known(self, schema: str) -> dict[str, str]:
         """By `key`, the names of the schema's tables and views."""

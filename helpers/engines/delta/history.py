@@ -8,7 +8,8 @@ whether a table is as a load left it asks `changes`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,28 @@ MAINTENANCE = frozenset({
 Databricks (https://docs.databricks.com/aws/en/tables/history-schema). Another name counts as a change."""
 
 _RESTORE = "RESTORE"
+_MERGE = "MERGE"
+
+_MARK = re.compile(r"\bsync_([0-9a-f]{32})_([0-9a-f]{1,16})\b")
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a commit of a sync says of itself.
+
+    A MERGE's commit keeps the text of its condition, on Databricks and Apache Spark
+    (https://github.com/delta-io/delta/blob/master/spark/src/main/scala/org/apache/spark/sql/delta/DeltaOperations.scala, Merge) as in
+    pysail. So the condition names a column that is called after the sync and the position: it lies in the very commit, and needs
+    neither a setting of the session, which serverless compute refuses, nor a second commit.
+    """
+
+    sync: str
+    position: int
+
+    @property
+    def column(self) -> str:
+        """The column's name."""
+        return f"sync_{self.sync}_{self.position:x}"
 
 
 @dataclass(frozen=True)
@@ -34,6 +57,7 @@ class Commit:
         restored: the version that it brought back; None where it brought none back, or says none.
         changes_data: whether its actions say that rows changed; None where they cannot be read.
         changes_columns: whether it has a new definition; None likewise.
+        applied: the batch of a sync that it took in; None for any other commit.
     """
 
     version: int
@@ -41,6 +65,7 @@ class Commit:
     restored: int | None = None
     changes_data: bool | None = None
     changes_columns: bool | None = None
+    applied: Applied | None = None
 
     @property
     def is_maintenance(self) -> bool:
@@ -62,15 +87,24 @@ def commit(told: dict[str, Any], actions: bytes | None = None) -> Commit:
     parameters = dict(told.get("operationParameters") or {})
     named = str(parameters.get("version")) if operation == _RESTORE else ""
     restored = int(named) if named.isdigit() else None
+    mark = _MARK.search(str(parameters)) if operation == _MERGE else None
+    applied = Applied(mark[1], int(mark[2], 16)) if mark else None
     if actions is None:
-        return Commit(version, operation, restored)
+        return Commit(version, operation, restored, applied=applied)
     found = [json.loads(line) for line in actions.splitlines() if line.strip()]
     files = [action[kind] for action in found for kind in ("add", "remove", "cdc") if kind in action]
     data = any(file.get("dataChange", True) for file in files)
-    return Commit(version, operation, restored, data, any("metaData" in action for action in found))
+    return Commit(version, operation, restored, data, any("metaData" in action for action in found), applied)
 
 
-def changes(commits: Iterable[Commit], *, left: int, now: int) -> tuple[str, ...]:
+def nobodys(applied: Applied) -> bool:
+    """That no sync is ours."""
+    return False
+
+
+def changes(
+    commits: Iterable[Commit], *, left: int, now: int, ours: Callable[[Applied], bool] = nobodys
+) -> tuple[str, ...]:
     """What changed a table's rows between two of its versions, the first first; empty where they are the same rows.
 
     A restoration of the version that was left, or of one with the same rows, makes good what was done before it.
@@ -79,6 +113,7 @@ def changes(commits: Iterable[Commit], *, left: int, now: int) -> tuple[str, ...
         commits: those behind `left`, in any order.
         left: the version that somebody left.
         now: the present version.
+        ours: whether a batch was taken in by whom asks; such a commit is nobody else's, and leaves the table anew.
     """
     if now < left:
         return (f"its history ends at version {now}",)
@@ -90,6 +125,8 @@ def changes(commits: Iterable[Commit], *, left: int, now: int) -> tuple[str, ...
             others.append(f"version {version}, which its history does not tell any more")
         elif (each.is_maintenance and version - 1 in same) or each.restored in same:
             same.add(version)
+        elif each.applied and ours(each.applied):
+            same = {version} if version - 1 in same else set()
         elif not each.is_maintenance:
             others.append(each.operation)
-    return () if now in same else tuple(others)
+    return () if now in same else tuple(others or ["a restoration"])

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from helpers.engines.delta import clustering, keys, owner
 from helpers.engines.delta.catalog import DeltaCatalog, folded, has_schema, qualified, qualified_schema, table_names
-from helpers.engines.delta.ddl import delta_log_type
+from helpers.engines.delta.landing import location, read_files
 from helpers.engines.delta.records import Record, read_record
 from helpers.engines.loading import Loader, Standing, TableLoad, There, counted_as_staged, counts, require_staged
 from helpers.engines.shapes import ColumnShape, TableShape, comment_difference, difference
@@ -26,7 +26,6 @@ from helpers.model.keys import Told
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.model.places import TargetTable
 from helpers.platforms import spark, statements
-from helpers.platforms.delta import folder
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.spark import Session, identifier, literal
 from helpers.settings import Databricks
@@ -135,7 +134,7 @@ class DeltaLoader(Loader):
 
     def holds(self, table: TargetTable, rows: int) -> bool:
         kept = self._record.kept(table) if self._record else None
-        if kept is None or kept.rows != rows or not self._catalog.has(table):
+        if kept is None or kept.rows != rows or kept.position is not None or not self._catalog.has(table):
             return False
         now = self._catalog.now(table)
         return now is not None and not self._catalog.changes(table, kept.version, now)
@@ -215,17 +214,12 @@ class DeltaLoader(Loader):
     def _fill(self, table: TableLoad) -> None:
         staged, target, doing = table.staged, self._target, f"load {table.staged}"
         name = qualified(target, table.target)
-        landing = "__".join(("landing", *(folder(part).replace(".", "_") for part in table.target)))
-        location = self.bucket.location
-        keys = [location.key(file.path) for file in staged.files]
-        if self._catalog.local:
-            keys = [local_stack().staged_key(each) for each in keys]
-        urls = [f"{target.files}://{location.bucket}/{each}" for each in keys]
-        fields = [(c.field, delta_log_type(c.delta)) for c in staged.columns]
-        self._session.view_of_files(landing, urls, fields, doing=doing)
+        fields = [(column.field, column.delta) for column in staged.columns]
+        paths = [file.path for file in staged.files]
+        landing = read_files(self._session, target, self.bucket, table.target, paths, fields, doing=doing)
         own = {column.field: column.field for column in staged.columns}
-        self._require(staged, identifier(landing), own, "its files hold", "nothing was changed; export it again")
-        query = f"SELECT {selected(staged)} FROM {identifier(landing)}"
+        self._require(staged, landing, own, "its files hold", "nothing was changed; export it again")
+        query = f"SELECT {selected(staged)} FROM {landing}"
         if table.way == "replace":
             self._replace(table, query, doing)
         else:
@@ -305,7 +299,12 @@ def definition(staged: StagedTable) -> str:
 
 def selected(staged: StagedTable) -> str:
     """The SELECT list that takes the staged fields to the table's columns."""
-    return ", ".join(f"CAST({identifier(c.field)} AS {c.delta}) AS {identifier(c.name)}" for c in staged.columns)
+    return ", ".join(f"{cast(c, identifier(c.field))} AS {identifier(c.name)}" for c in staged.columns)
+
+
+def cast(column: StagedColumn, value: str) -> str:
+    """A staged value of a column as the table has it."""
+    return f"CAST({value} AS {column.delta})"
 
 
 def _in_two_commits(target: Databricks, columns: Iterable[StagedColumn] | Iterable[ColumnShape]) -> bool:
@@ -338,12 +337,6 @@ def _constraints(table: str, staged: StagedTable) -> Iterable[str]:
             yield f"ALTER TABLE {table} ALTER COLUMN {identifier(column.name)} SET NOT NULL"
         if column.comment:
             yield f"ALTER TABLE {table} ALTER COLUMN {identifier(column.name)} COMMENT {literal(column.comment)}"
-
-
-def location(target: Databricks, table: TargetTable) -> str:
-    """The folder of a table below `delta_root`."""
-    root = (target.delta_root or "").rstrip("/")
-    return f"{root}/{folder(table.schema)}/{folder(table.name)}"
 
 
 def _options(target: Databricks, table: TableLoad) -> str:

@@ -48,7 +48,7 @@ class Standing:
 
     Attributes:
         mark: of the load that left it; None where it is another's.
-        written: what others did to its rows since.
+        written: what others did to its rows since; a sync is none of them.
         version: that it has now.
     """
 
@@ -70,7 +70,7 @@ def standing(catalog: DeltaCatalog, table: TargetTable) -> Standing:
     if mark is None or mark.version is None:
         return Standing(mark, (), now.number)
     left = Version(table_id=mark.table_id, number=mark.version)
-    return Standing(mark, catalog.changes(table, left, now), now.number)
+    return Standing(mark, catalog.changes(table, left, now, ours=lambda applied: True), now.number)
 
 
 def at_its_place(session: Session, target: Databricks, table: TargetTable) -> bool:
