@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from helpers.sync.changes import UNCHANGED, Change, Mark, Relation, RelationColumn, Row, Value
 
-OPTIONS = {"proto_version": "1", "messages": "true"}
-"""Of START_REPLICATION, beside the publication's name; a server before version 14 knows no messages."""
+MESSAGES_SINCE = 140000
+"""The server version from which on pgoutput sends what pg_logical_emit_message wrote."""
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 """What PostgreSQL counts microseconds from."""
