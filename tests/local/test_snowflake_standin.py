@@ -674,8 +674,8 @@ class TestWhatAnOwnerPutsOnATable:
             ("ALTER TABLE u ADD ROW ACCESS POLICY mine ON (no_such)", "invalid identifier"),
             ("ALTER TABLE u SET TAG no_such = 'x'", "does not exist"),
             ("GRANT SELECT ON TABLE no_such TO ROLE analyst", "does not exist"),
-            ("ALTER TABLE t SET AGGREGATION POLICY mine", ""),
-            ("GRANT SELECT ON ALL TABLES IN SCHEMA x TO ROLE analyst", ""),
+            ("ALTER TABLE t SET AGGREGATION POLICY mine", "AGGREGATION"),
+            ("GRANT SELECT ON ALL TABLES IN SCHEMA x TO ROLE analyst", "Schema .* does not exist"),
         ],
     )
     def test_what_the_service_refuses_is_refused(self, run: Run, statement: str, why: str) -> None:
