@@ -264,6 +264,43 @@ def test_duckdb_has_the_same_answer_by_the_text_alone(migration: Any, fault: str
     assert (type(told), told.transient, told.next_step) == (kind, transient, by_code.value.next_step)
 
 
+OPENINGS = (
+    'Failed to execute query "BEGIN": ', 'Binder Error: Failed to prepare query "SELECT id FROM t": ',
+    'Binder Error: Failed to prepare query "SELECT id FROM t" (no result returned): ',
+    "Binder Error: Failed to describe prepared statement: ", "IO Error: Failed to fetch header for COPY: ",
+    "IO Error: Unable to read binary COPY data from Postgres: ",
+)  # fmt: skip
+WITHOUT_WORDS = (
+    'IO Error: Failed to fetch header for COPY "COPY (SELECT 1) TO STDOUT"', "IO Error: buffer_ptr not set in CheckHeader",
+    "IO Error: Unable to read binary COPY data, invalid header", "INTERNAL Error: Connection reset failure",
+    "IO Error: Expected Postgres binary COPY header, got something else", "INTERNAL Error: PostgresConnection::GetConn - no connection available",
+)  # fmt: skip
+OF_LIBPQ = (
+    "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally\n", "SSL error: unexpected eof while reading\n",
+    "could not receive data from server: Connection reset by peer\n", "SSL SYSCALL error: EOF detected\n", "no connection to the server\n",
+    "could not send data to server: Broken pipe\n", "lost synchronization with server: got message type \"x\", length 7\n", "",
+    "message contents do not agree with length in message type \"D\"\n", "SSL error: decryption failed or bad record mac\n",
+)  # fmt: skip
+"""What libpq 18 says of a connection that ends (fe-misc.c, fe-secure.c, fe-secure-openssl.c, fe-protocol3.c and fe-exec.c in
+https://github.com/postgres/postgres/tree/REL_18_STABLE/src/interfaces/libpq)."""
+
+
+@pytest.mark.parametrize("where", ["", "\n\nLINE 1: FROM postgres_query('source', 'SELECT id FROM t')\n             ^"])
+def test_a_connection_that_ends_under_duckdb_is_lost_wherever_it_was(where: str) -> None:
+    for text in (*(opening + words for opening in OPENINGS for words in OF_LIBPQ), *WITHOUT_WORDS):
+        error = Exception(text + where)
+        assert duck_faults.is_of_the_source(error), text
+        told = duck_faults.told(error, "read", on="the source")
+        assert (type(told), told.transient) == (ConnectionFailed, True), text
+        assert told.why and "postgres_query" not in told.why, text
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+def test_what_a_server_says_in_another_language_is_not_a_connection_that_ended(opening: str) -> None:
+    told = duck_faults.told(Exception(f"{opening}FEHLER:  Relation »t« existiert nicht\n"), "read", on="the source")
+    assert not told.transient
+
+
 def test_a_row_stays_out_of_the_message(migration: Any) -> None:
     migration.source("CREATE TABLE people (id int NOT NULL, secret text)")
     with pytest.raises(SourceFailed) as told:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from helpers import export as exporting
 from helpers import verify as verifying
-from helpers.errors import MigrationError, StageError
+from helpers.errors import ConnectionFailed, MigrationError, StageError
 from helpers.model import manifest as manifests
+from helpers.platforms import duck
+from helpers.platforms.faults import duck as faults
 from helpers.runs.engine import Failure
 from helpers.runs.retry import execute_patiently
 from helpers.runs.run import AttemptResult
@@ -191,6 +194,23 @@ def test_a_source_that_is_cut_in_the_middle_of_an_export_may_be_asked_again(
     assert len(said) == 1
     assert said[0].startswith("ConnectionFailed may pass")
     assert manifests.read(migration.bucket).tables[0].rows == 3000
+
+
+# One reading is answered by 11 bytes to its preparation, the columns to its description, then by the header and the rows.
+@pytest.mark.parametrize("after", [1, 12, 60, 120, 30_000])
+def test_a_reader_whose_source_is_cut_says_so_at_any_point(migration: Any, gates: dict[str, Gate], after: int) -> None:
+    source = _behind(migration, gates).source
+    migration.source("CREATE TABLE t AS SELECT i AS id, repeat('x', 100) AS v FROM generate_series(1, 500) i")
+    with closing(duck.connect(threads=1)) as reader:
+        duck.attach_postgres(reader, source)
+        gates["source"].left = after
+        with pytest.raises(duckdb.Error) as cut:
+            reader.execute("FROM postgres_query('source', 'SELECT id, v FROM public.t')").fetchall()
+        with suppress(duckdb.Error):
+            reader.execute("ROLLBACK")
+    told = faults.told(cut.value, "read", on="the source")
+    assert (type(told), told.transient) == (ConnectionFailed, True), (told, cut.value)
+    assert faults.is_of_the_source(cut.value)
 
 
 def test_another_postgresql_that_is_lost_is_an_error(migration: Any, gates: dict[str, Gate]) -> None:

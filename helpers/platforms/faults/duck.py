@@ -16,12 +16,17 @@ _FAULTS = known_faults("duck")
 
 _OF_POSTGRES = re.compile(
     r"\b(?:ERROR|FATAL|PANIC):\s|Unable to (?:connect to Postgres|read binary COPY data)|"
-    "Failed to (?:execute query|prepare (?:COPY|query)|fetch header for COPY|fetch enough rows)|Expected Postgres binary COPY header"
+    "Failed to (?:execute query|prepare (?:COPY|query)|describe prepared statement|fetch header for COPY|fetch enough rows)|"
+    "Expected Postgres binary COPY header|buffer_ptr not set in CheckHeader|GetConn - no connection|Connection reset failure"
 )
-"""What its reader of PostgreSQL says before the server's words, or of an answer that broke off
-(https://github.com/duckdb/duckdb-postgres)."""
+"""What its reader of PostgreSQL says before the server's or libpq's words, or of an answer that broke off
+(https://github.com/duckdb/duckdb-postgres, postgres_connection.cpp, postgres_query.cpp and postgres_binary_reader.cpp in src)."""
 
-_BROKEN_OFF = re.compile("invalid header|got something else|fetch enough rows")
+_AT_THE_DOOR = "Unable to connect to Postgres"
+_BY_THE_SERVER = re.compile(r"\w:  \S")
+"""A server's message begins with its severity, in the language of lc_messages, and two spaces; libpq's own has none
+(https://github.com/postgres/postgres/blob/REL_18_STABLE/src/interfaces/libpq/fe-protocol3.c, pqBuildErrorMessage3)."""
+
 _OF_THE_DISK = re.compile("No space left on device|Disk quota exceeded|Read-only file system|max_temp_directory_size")
 
 
@@ -29,7 +34,7 @@ def fault(error: Exception) -> Fault | None:
     """What an error of DuckDB means, or None where nobody knows."""
     text = str(error)
     if _OF_POSTGRES.search(text):
-        return postgres.fault(text) or (_FAULTS["lost"] if _BROKEN_OFF.search(text) or not _reason(text) else None)
+        return postgres.fault(text) or (_FAULTS["lost"] if _is_broken_off(text) else None)
     if isinstance(error, duckdb.InterruptException):
         return Fault(ConnectionFailed, f"another reader failed, and this one was stopped: {AGAIN}", transient=True)
     if _OF_THE_DISK.search(text):
@@ -42,6 +47,11 @@ def fault(error: Exception) -> Fault | None:
 def is_of_the_source(error: Exception) -> bool:
     """Whether PostgreSQL said it, and not S3 or this machine."""
     return bool(_OF_POSTGRES.search(str(error)))
+
+
+def _is_broken_off(text: str) -> bool:
+    """Whether no server said it, once it had let us in: the connection had ended, however libpq or DuckDB put that."""
+    return _AT_THE_DOOR not in text and not _BY_THE_SERVER.search(text)
 
 
 def told(
@@ -65,12 +75,8 @@ def told(
 
 def said(error: Exception) -> str:
     """What was said, in one line, without the statement that it was said of."""
-    text = str(error)
+    text = str(error).partition("\n\nLINE ")[0]
     if _OF_POSTGRES.search(text):
         return postgres.said_through(text) or "the connection ended"
-    text = re.sub(r"\x1b\[\d*m|↳", "", text.partition("\n\nLINE ")[0].partition("\n\nAt:\n")[0])
+    text = re.sub(r"\x1b\[\d*m|↳", "", text.partition("\n\nAt:\n")[0])
     return redact(in_one_line(text))[: s3.MOST] or type(error).__name__
-
-
-def _reason(text: str) -> str:
-    return postgres.said_through(text).strip(" :")

@@ -85,8 +85,8 @@ _OF_LIBPQ = (
     (re.compile("unsupported startup parameter"), _FAULTS["without_options"]),
     (
         re.compile(
-            "server closed the connection|connection (to server )?was lost|SSL connection has been closed|EOF detected|"
-            "Connection reset by peer|connection not open|could not (receive data from|send data to) server|"
+            "server closed the connection|connection (to server )?was lost|SSL connection has been closed|EOF detected|unexpected eof|"
+            "Connection reset by peer|Broken pipe|connection not open|could not (receive data from|send data to) server|"
             "lost synchronization|no connection to the server|(connection|cursor) already closed|bad connection"
         ),
         _FAULTS["lost"],
