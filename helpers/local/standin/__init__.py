@@ -33,6 +33,7 @@ whatever has to differ is in here, one small function a difference:
     texts.py        how a session writes and reads texts
     effects.py      what a session's parameters do
     locks.py        tables that a transaction keeps others away from
+    merging.py      MERGE
     ambiguous.py    a MERGE or an UPDATE that could choose
     limits.py       what is refused for its size or its name
     errors.py       DuckDB's errors in the service's words
@@ -57,7 +58,7 @@ What it does as the service's documentation says has the address beside it, and 
 - The administrator's GRANT to a role that nobody made makes the role; the service refuses.
 - JSON_INDENT, STRICT_JSON_OUTPUT, the formats of GEOGRAPHY and GEOMETRY and UNSUPPORTED_DDL_ACTION are held and do nothing; results are
   never cached.
-- MERGE is refused where it could choose, and works only as far as fakesnow's does.
+- MERGE is DuckDB's own, refused where it could choose.
 - COPY takes Parquet alone, with ON_ERROR = ABORT_STATEMENT, and decimals only by their logical type.
 - Parameters of the account, a user, a database or a schema are forgotten when the server ends; the account's TIMEZONE is UTC to begin with.
 

@@ -31,6 +31,7 @@ from helpers.local.standin import (
     locks,
     logins,
     masking,
+    merging,
     notes,
     parameters,
 )
@@ -171,7 +172,12 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
             if isinstance(statement, exp.Insert) and statement.args.get("overwrite"):
                 session.duck.execute(f"DELETE FROM {session.place(*session.qualified(table))}")
                 command = _OVERWRITE.sub("INSERT INTO", command, count=1)
-            super().execute(command, params, **kwargs)
+            if isinstance(statement, exp.Merge):
+                answer, rows = merging.merge(session, named)
+                self._answer(named, answer)
+                self._rowcount = rows
+            else:
+                super().execute(command, params, **kwargs)
             kept: Any = (self._arrow_table, self._rowcount)
             notes.note_change(session, table)
             self._arrow_table, self._rowcount = kept
