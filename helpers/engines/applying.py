@@ -99,7 +99,7 @@ def written(where: str, table: str, others: Iterable[str]) -> TargetRefused:
     )  # fmt: skip
 
 
-def between(where: str, table: TargetTable, at: int, after: int, until: int) -> TargetRefused:
+def between(where: str, table: str, at: int, after: int, until: int) -> TargetRefused:
     """The refusal of a batch that a table cannot take whole."""
     return TargetRefused(
         f"apply changes to {table}", on=where,

@@ -57,16 +57,17 @@ def merge_statement(
         into: the table.
         rows: the relation that has the columns of `columns_of`.
         former: the table as it was before the batch.
-        first: what the source calls the first column of the key, which the condition names; its field, where this is empty.
+        first: what the source calls the first column of the key, which the condition names.
         alone: whether rows that the batch does not have go, too.
     """
     quoted, keys = dialect.identifier, key_columns(staged)
     added = batch_columns(staged, changed.unchanged)
-    named = {column.field: quoted(column.field) for column in staged.columns}
+    # Short ones: each column of 1,600 is in the statement three times, and its name may be long.
+    named = {column.field: f"c{n}" for n, column in enumerate(staged.columns)}
     if first:
         named[keys[0].field] = quoted(first)
     selected = [f"{_value(dialect, added, column)} AS {named[column.field]}" for column in staged.columns]
-    source = f"SELECT {', '.join(selected)}, s.{quoted(added.deleted)} AS {quoted(added.deleted)} FROM {rows} AS s"
+    source = f"SELECT {', '.join(selected)}, s.{quoted(added.deleted)} AS gone FROM {rows} AS s"
     if added.unchanged:
         origin = (f"o.{quoted(key.name)} = {dialect.cast(key, f's.{quoted(added.origin[key.field])}')}" for key in keys)
         source += f" LEFT JOIN {former} AS o ON {' AND '.join(origin)}"
@@ -75,12 +76,11 @@ def merge_statement(
     updated = [f"{quoted(c.name)} = s.{named[c.field]}" for c in staged.columns if c.field not in own]
     names = ", ".join(quoted(column.name) for column in staged.columns)
     values = ", ".join(f"s.{named[column.field]}" for column in staged.columns)
-    gone = f"s.{quoted(added.deleted)}"
     return " ".join((
         f"MERGE INTO {into} AS t USING ({source}) AS s ON {condition}",
-        f"WHEN MATCHED AND {gone} THEN DELETE",
+        "WHEN MATCHED AND s.gone THEN DELETE",
         *([f"WHEN MATCHED THEN UPDATE SET {', '.join(updated)}"] if updated else []),
-        f"WHEN NOT MATCHED AND NOT {gone} THEN INSERT ({names}) VALUES ({values})",
+        f"WHEN NOT MATCHED AND NOT s.gone THEN INSERT ({names}) VALUES ({values})",
         *(["WHEN NOT MATCHED BY SOURCE THEN DELETE"] if alone else []),
     ))  # fmt: skip
 

@@ -17,6 +17,8 @@ class ChangedTable(Stored):
         file: the rows, of the columns that `BatchColumns` names; None where there are none. Its path is relative to the stage.
         written, deleted: rows of the file that are to be there afterwards, and that are not.
         unchanged: fields that have rows whose value is the one that the target holds.
+        known: how many of the file's keys rows had before the batch, so that a target counts as many; None where nobody can tell, as
+            of a table whose filter some of these rows may not have met.
     """
 
     schema_: str
@@ -26,6 +28,7 @@ class ChangedTable(Stored):
     written: int = 0
     deleted: int = 0
     unchanged: tuple[str, ...] = ()
+    known: int | None = None
 
     def __str__(self) -> str:
         return f"{self.schema_}.{self.name}"

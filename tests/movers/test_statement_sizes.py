@@ -47,7 +47,7 @@ def test_every_statement_about_a_table_stays_below_a_megabyte() -> None:
     table, place = _wide(2500), identifier("D" * 255, "S" * 255, '"' * 255)
     copies = list(copying.copy_statements(place, place, table))
     made = [
-        copying.landing_statement(place, table),
+        copying.landing_statement(place, copying.fields(table)),
         *copies,
         f"SELECT {counts(table, copying.cast)} FROM {place}",
         copying.insert_statement(place, place, table),

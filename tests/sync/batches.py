@@ -18,7 +18,7 @@ from helpers.model import lsn
 from helpers.model.batch import Batch, ChangedTable, batch_columns
 from helpers.model.manifest import Manifest, StagedFile, StagedTable
 from helpers.model.sync import Sync, SyncedTable
-from helpers.platforms import duck
+from helpers.platforms import duck, snowflake
 from helpers.platforms.delta import Lake, storage_options
 from helpers.platforms.postgres import identifier, literal
 from helpers.platforms.s3 import Bucket
@@ -116,6 +116,9 @@ class Following:
             url = literal(f"s3://{bucket.location.bucket}/{bucket.location.key(path)}")
             connection.execute(f"COPY batch TO {url} (FORMAT parquet, COMPRESSION zstd)")
             mark = identifier(batch_columns(staged).deleted)
+            origin = ", ".join(map(identifier, batch_columns(staged).origin.values()))
+            asked = f"SELECT COUNT(*) FROM (SELECT DISTINCT {origin} FROM batch) AS b WHERE b IS NOT NULL AND NOT ({' AND '.join(f'{each} IS NULL' for each in origin.split(', '))})"
+            (known,) = connection.execute(asked).fetchone() or (0,)
             count, gone = connection.execute(f"SELECT COUNT(*), COUNT(*) FILTER ({mark}) FROM batch").fetchone() or (
                 0,
                 0,
@@ -123,7 +126,7 @@ class Following:
         file = StagedFile(path=path, rows=count, bytes=bucket.sizes()[path], sha256="")
         return ChangedTable(
             schema_=staged.schema_, name=staged.name, truncated=change.truncated, file=file if count else None,
-            written=count - gone, deleted=gone, unchanged=tuple(change.unchanged),
+            written=count - gone, deleted=gone, unchanged=tuple(change.unchanged), known=known,
         )  # fmt: skip
 
     def _query(self, staged: StagedTable, change: Change) -> str:
@@ -176,11 +179,10 @@ def rows_there(migration: Any, target: str, table: Any) -> list[tuple[Any, ...]]
         found = DeltaTable(lake.location(table.name), storage_options=storage_options(migration.settings.stage))
         arrow = found.to_pyarrow_table()
         return sorted((tuple(row.values()) for row in arrow.to_pylist()), key=repr)
-    database = migration.settings.snowflake.database
-    return sorted(
-        migration.target(f"SELECT * FROM {identifier(database)}.{identifier(table.schema)}.{identifier(table.name)}"),
-        key=repr,
-    )
+    own = migration.settings.snowflake
+    with snowflake.connect(own) as session:
+        rows = session.execute(f"SELECT * FROM {snowflake.identifier(own.database, *table)}", doing="read a table")
+    return sorted((tuple(row.values()) for row in rows), key=repr)
 
 
 def elsewhere(migration: Any, folder: str, schema: str = "") -> Any:

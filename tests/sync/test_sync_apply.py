@@ -21,7 +21,7 @@ from helpers.platforms.s3 import Bucket
 from tests.movers.test_migration import PARTS, TYPES
 from tests.sync.batches import STEP, Change, following
 
-TARGETS = ("databricks",)
+TARGETS = ("databricks", "snowflake")
 
 DOCS = (
     "CREATE TABLE doc (id int PRIMARY KEY, small text, big text)",

@@ -101,7 +101,9 @@ class DeltaApplier(Applier):
                 continue
             try:
                 if record.sync and position < reached.position:
-                    raise between(self._where, table, position, reached.position, reached.position)
+                    raise between(
+                        self._where, table.shown(self._target.schema_), position, reached.position, reached.position
+                    )
                 found[table] = self._loaded(record, table, position), position
             except TargetRefused as error:
                 refused.append(error)
@@ -123,7 +125,7 @@ class DeltaApplier(Applier):
             if at >= batch.until:
                 continue
             if at != batch.after:
-                raise between(self._where, staged.there(self._target.schema_), at, batch.after, batch.until)
+                raise between(self._where, str(staged), at, batch.after, batch.until)
             if changed := changes.get((staged.schema_, staged.name)):
                 work.append((staged, changed))
         for staged, _ in work:

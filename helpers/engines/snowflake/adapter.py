@@ -8,15 +8,19 @@ from functools import partial
 from typing import Literal
 
 from helpers import settings
+from helpers.engines.applying import Followed
 from helpers.engines.base import Engine, Place, StandIn
 from helpers.engines.loading import Destination
-from helpers.engines.snowflake import cost
+from helpers.engines.snowflake import applying, cost
+from helpers.engines.snowflake.applying import SnowflakeApplier
 from helpers.engines.snowflake.certifying import SnowflakeTrial, trial
 from helpers.engines.snowflake.ddl import SNOWFLAKE
 from helpers.engines.snowflake.load import opened
 from helpers.engines.snowflake.rows import SnowflakeSide
 from helpers.model.places import TargetTable
+from helpers.model.sync import Sync
 from helpers.platforms import snowflake
+from helpers.platforms.s3 import Bucket
 
 STAND_IN = StandIn(
     "fakesnow",
@@ -67,6 +71,14 @@ class Snowflake(Engine):
             target, snowflake.address(target), snowflake.NAMES, partial(opened, target), partial(_ask, target),
             parallel=target.parallel,
         )  # fmt: skip
+
+    def applier(
+        self, target: settings.Snowflake, bucket: Bucket, sync: Sync
+    ) -> AbstractContextManager[SnowflakeApplier]:
+        return applying.opened(target, bucket, sync)
+
+    def followed(self, target: settings.Snowflake, bucket: Bucket) -> Followed | None:
+        return applying.followed(target, bucket)
 
     def trial(self, target: settings.Snowflake, stage: settings.Stage) -> AbstractContextManager[SnowflakeTrial]:
         return trial(target)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 
 from helpers.engines.certifying import Identity, PutOn, Trial
-from helpers.engines.snowflake import owner
+from helpers.engines.snowflake import owner, positions
 from helpers.engines.snowflake.cost import CREDITS_PER_HOUR
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX, TABLE
 from helpers.errors import LoadError
@@ -35,7 +35,7 @@ def trial(target: Snowflake) -> Iterator[SnowflakeTrial]:
 class SnowflakeTrial(Trial):
     """The account of a profile."""
 
-    records = (TABLE,)
+    records = (TABLE, positions.TABLE)
 
     def __init__(self, target: Snowflake, session: Session) -> None:
         self._target, self._session = target, session

@@ -8,7 +8,7 @@ number of values per column, which is compared with the manifest's before the fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from urllib.parse import urlparse
 
@@ -103,15 +103,22 @@ def stage_statement(name: str, bucket: Bucket, target: Snowflake) -> str:
     )
 
 
-def landing_statement(landing: str, staged: StagedTable) -> str:
-    """The statement that makes the table which the files of a table land in; it ends with the session.
+def landing_statement(landing: str, columns: Iterable[tuple[str, StagedColumn | None]]) -> str:
+    """The statement that makes the table which files land in; it ends with the session.
 
     Args:
         landing: its quoted name.
-        staged: the table of the manifest.
+        columns: each field of the files, with the column whose values it has; None for BOOLEAN.
     """
-    columns = ", ".join(f"{identifier(column.field)} {_landing_type(column)}" for column in staged.columns)
-    return f"CREATE OR REPLACE TEMPORARY TABLE {landing} ({columns})"
+    listed = ", ".join(
+        f"{identifier(name)} {_landing_type(column) if column else 'BOOLEAN'}" for name, column in columns
+    )
+    return f"CREATE OR REPLACE TEMPORARY TABLE {landing} ({listed})"
+
+
+def fields(staged: StagedTable) -> Iterator[tuple[str, StagedColumn]]:
+    """The columns of a table's own files."""
+    return ((column.field, column) for column in staged.columns)
 
 
 def copy_statements(landing: str, stage: str, staged: StagedTable) -> Iterator[str]:
@@ -145,10 +152,15 @@ def insert_statement(into: str, landing: str, staged: StagedTable) -> str:
     return f"INSERT OVERWRITE INTO {into} ({names}) SELECT {', '.join(map(cast, staged.columns))} FROM {landing}"
 
 
-def cast(column: StagedColumn) -> str:
-    """A field of the landing table as the final table has it."""
-    field = identifier(column.field)
-    return field if _landing_type(column) == column.snowflake else f"{field}::{column.snowflake}"
+def cast(column: StagedColumn, landed: str = "") -> str:
+    """A value of the landing table as the final table has it.
+
+    Args:
+        column: whose value it is.
+        landed: the expression that gives it; the column's field, where this is empty.
+    """
+    value = landed or identifier(column.field)
+    return value if _landing_type(column) == column.snowflake else f"{value}::{column.snowflake}"
 
 
 def _landing_type(column: StagedColumn) -> str:

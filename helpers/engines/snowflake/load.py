@@ -27,7 +27,7 @@ from helpers.engines.loading import (
     require_staged,
 )
 from helpers.engines.shapes import TableShape, difference
-from helpers.engines.snowflake import copying, keys, owner, records
+from helpers.engines.snowflake import copying, keys, owner, positions, records
 from helpers.engines.snowflake import definition as definitions
 from helpers.engines.snowflake.catalog import TABLE, Present, created, read_present, read_tables
 from helpers.engines.snowflake.definition import Alteration
@@ -99,7 +99,9 @@ class SnowflakeLoader(Loader):
             if made.changed is not None and table in self._present and self._present[table].created == made.created
         }  # fmt: skip
         now = records.changes(session, target, ours)
-        self._written = {table for table, changed in ours.items() if now[table] != changed}
+        synced = positions.read(session, target) if self._recorded else {}
+        left = {table: each.changed for table, each in synced.items()}
+        self._written = {table for table, changed in ours.items() if now[table] not in (changed, left.get(table))}
         shapes = read_tables(session, target.database, wanted, self._present) if self._present else {}
         refusals = owner.refusals(session, chosen, self._present, target)
         # A table whose place is taken by a new one has its successor's name for a moment.
@@ -157,6 +159,7 @@ class SnowflakeLoader(Loader):
         self._stage_name, self._load_id = beside(target, f"migration_{export}"), load_id
         self._record = Record(target, export, load_id, str(self.bucket.location))
         self._read_records([table.target for table in tables], prepared=True)
+        positions.forget(session, target, [table.target for table in tables])
         session.execute(self._stage, doing="create the external stage")
         for table in tables:
             # Of a load that was broken off: planning has seen that they are ours.
@@ -234,7 +237,7 @@ class SnowflakeLoader(Loader):
 
     def _land(self, staged: StagedTable) -> None:
         session, doing = self._session, f"load {staged}"
-        session.execute(copying.landing_statement(self._landing, staged), doing=doing)
+        session.execute(copying.landing_statement(self._landing, copying.fields(staged)), doing=doing)
         for sql in copying.copy_statements(self._landing, self._stage_name, staged):
             session.execute(sql, doing=doing)
         query = f"SELECT {counts(staged, copying.cast)} FROM {self._landing}"

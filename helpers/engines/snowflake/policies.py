@@ -8,6 +8,7 @@ table's owner and who may APPLY such policies.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from helpers.errors import LoadError
 from helpers.model.places import TargetTable
@@ -26,18 +27,43 @@ def veiled(session: Session, database: str, tables: Sequence[TargetTable]) -> di
     for start in range(0, len(tables), TABLES_PER_QUESTION):
         some = tables[start : start + TABLES_PER_QUESTION]
         try:
-            for table, words in _asked(session, database, some):
-                found.setdefault(table, []).append(words)
+            for each in _asked(session, database, some):
+                found.setdefault(each.table, []).append(str(each))
         except LoadError:
             for table in some:  # one that may not be asked about must not hide the others
                 try:
-                    found.setdefault(table, []).extend(words for _, words in _asked(session, database, [table]))
+                    found.setdefault(table, []).extend(map(str, _asked(session, database, [table])))
                 except LoadError as error:
                     found[table] = [f"policies that this role may not ask for ({error.why})"]
     return {table: ", ".join(words) for table, words in found.items() if words}
 
 
-def _asked(session: Session, database: str, tables: Sequence[TargetTable]) -> list[tuple[TargetTable, str]]:
+def masked(session: Session, database: str, tables: Sequence[TargetTable]) -> dict[TargetTable, dict[str, str]]:
+    """The masking policy of each column of those tables that has one, itself or by a tag; none in an edition without policies."""
+    found: dict[TargetTable, dict[str, str]] = {}
+    for start in range(0, len(tables), TABLES_PER_QUESTION):
+        try:
+            for each in _asked(session, database, tables[start : start + TABLES_PER_QUESTION]):
+                if each.kind == "MASKING_POLICY" and each.column:
+                    found.setdefault(each.table, {})[each.column] = each.name
+        except LoadError as error:
+            if "Unsupported feature" not in error.why:
+                raise
+    return found
+
+
+@dataclass(frozen=True)
+class _Policy:
+    table: TargetTable
+    kind: str
+    name: str
+    column: str | None
+
+    def __str__(self) -> str:
+        return f"the {self.kind.replace('_', ' ').lower()} {self.name}{f' on {self.column}' if self.column else ''}"
+
+
+def _asked(session: Session, database: str, tables: Sequence[TargetTable]) -> list[_Policy]:
     questions = (
         f"SELECT {n} AS N, POLICY_NAME, POLICY_KIND, REF_COLUMN_NAME FROM TABLE({identifier(database)}.INFORMATION_SCHEMA."
         f"POLICY_REFERENCES(REF_ENTITY_NAME => {literal(identifier(database, *table))}, REF_ENTITY_DOMAIN => 'TABLE'))"
@@ -45,9 +71,6 @@ def _asked(session: Session, database: str, tables: Sequence[TargetTable]) -> li
     )
     rows = session.execute(" UNION ALL ".join(questions), doing="ask for policies on the tables of the target")
     return [
-        (tables[int(row["N"])], _words(row["POLICY_KIND"], row["POLICY_NAME"], row["REF_COLUMN_NAME"])) for row in rows
+        _Policy(tables[int(row["N"])], str(row["POLICY_KIND"]), str(row["POLICY_NAME"]), row["REF_COLUMN_NAME"])
+        for row in rows
     ]
-
-
-def _words(kind: str, name: str, column: str | None) -> str:
-    return f"the {str(kind).replace('_', ' ').lower()} {name}{f' on {column}' if column else ''}"
