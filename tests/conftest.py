@@ -29,6 +29,8 @@ from helpers import load as loading
 from helpers import redaction
 from helpers import settings as profiles
 from helpers import verify as verifying
+from helpers.archive import backup
+from helpers.doctor import trial
 from helpers.engines.snowflake.records import SCHEMA_SUFFIX
 from helpers.local import folder, stack
 from helpers.local.servers import processes
@@ -129,6 +131,15 @@ def machine_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if "RUNBOOK_RUN_KEY" not in os.environ:
             patch.setenv("RUNBOOK_RUN_KEY", str(tmp_path_factory.mktemp("machine") / "run-key.pem"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scratch_of_this_process() -> Iterator[None]:
+    """The other worker's tests make scratch databases, schemas and objects in the same servers, and kill who does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backup, "SCRATCH", f"{backup.SCRATCH}{os.getpid()}_")
+        patch.setattr(trial, "SCRATCH", f"{trial.SCRATCH}{os.getpid()}_")
         yield
 
 

@@ -30,7 +30,7 @@ from helpers.errors import ConnectionFailed
 from helpers.platforms import kafka, postgres, snowflake, spark
 from helpers.settings import Databricks, Kafka, Snowflake, Source
 
-LIMIT = 10.0
+LIMIT = 30.0
 
 RUN = f"hanging-{os.getpid()}"
 
@@ -109,9 +109,9 @@ def stopped(
     family = psutil.Process(process.pid).children(recursive=True)
     began = time.monotonic()
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     seconds = time.monotonic() - began
-    return process.returncode, seconds, said, [each.pid for each in psutil.wait_procs(family, timeout=2)[1]]
+    return process.returncode, seconds, said, [each.pid for each in psutil.wait_procs(family, timeout=30)[1]]
 
 
 def assert_stopped(folder: Path, found: tuple[int, float, str, list[int]]) -> None:
@@ -164,7 +164,7 @@ def test_a_server_that_hangs_is_given_up_when_the_profile_says(hanging: Callable
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(given_up, asks))
     assert [transient for transient, _ in found] == [True] * 4
-    assert max(seconds for _, seconds in found) < 20, found
+    assert max(seconds for _, seconds in found) < 60, found
 
 
 COMMANDS = {

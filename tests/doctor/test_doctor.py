@@ -106,7 +106,7 @@ def test_systems_that_do_not_answer_are_findings_and_keep_nobody_waiting(migrati
         ("source", "stage", "snowflake", "people"),
         progress=lambda done, total, what: told.append((done, total)),
     )
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 100
     assert not doctor.ready(found) and told[-1] == (4, 4)
     wrong = {each.system for each in found if each.verdict == "wrong"}
     assert wrong == {"source", "stage", "snowflake"}

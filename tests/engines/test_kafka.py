@@ -264,7 +264,7 @@ def test_who_is_not_let_in_is_told_why_at_once(broker: Broker, wrong: dict[str, 
     began = time.monotonic()
     with pytest.raises(ConnectionFailed) as told:
         kafka.topics(own)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 45
     assert not told.value.transient and says in str(told.value), told.value
     assert "of nobody" not in str(told.value)
 

@@ -6,8 +6,8 @@ connection that was cut and is taken for a full bucket.
 
 from __future__ import annotations
 
+import select
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -206,7 +206,7 @@ def _locked(source: Source) -> None:
 def _idle(source: Source) -> None:
     with closing(postgres.connect(source)) as connection, connection.cursor() as cursor:
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 100")
-        time.sleep(0.6)
+        select.select([connection], [], [], 60)  # until the server has said that it ends the session
         try:
             cursor.execute("SELECT 1")
         except psycopg2.Error as error:

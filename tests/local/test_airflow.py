@@ -10,8 +10,7 @@ variable, a run of a phase that calls a pipeline good which was not run, an Airf
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import psutil
 import pytest
 from profile_support import described
 from pydantic import SecretStr
+from waiting import wait_for
 
 from helpers import PROJECT, doctor, settings
 from helpers.errors import ConnectionFailed, PipelineFailed, SettingsError, UsageError
@@ -62,14 +62,6 @@ def server(local_settings: Any) -> Iterator[Server]:
 @pytest.fixture
 def client(server: Server) -> Airflow:
     return platform.connect(settings.load("local", PROJECT / "migration.toml"))
-
-
-def wait_for(done: Callable[[], Any], seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while not (result := done()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(1)
-    return result
 
 
 def test_the_doctor_knows_what_the_user_may_do_and_which_dags_are_there(client: Airflow) -> None:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import psycopg2
 import pytest
 import snowflake.connector
 from botocore.exceptions import ClientError
+from waiting import wait_for
 
 from helpers import PROJECT
 from helpers.errors import LocalStackError
@@ -149,8 +149,7 @@ def test_a_killed_server_is_the_only_one_restarted(
     killed = before[name]
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
-    while stack._alive(State.read(local_root.resolve()), name, local_root.resolve()):
-        time.sleep(0.02)
+    wait_for(lambda: not stack._alive(State.read(local_root.resolve()), name, local_root.resolve()))
     with pytest.raises(LocalStackError, match=rf"not running: {name}.*runbook local up"):
         stack.environment(local_root)
     assert stack.up(local_root) == local_environment
@@ -180,7 +179,7 @@ def test_data_survive_a_stop_and_a_kill_and_nothing_is_left(root: Path) -> None:
         pid = running[name]
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-    time.sleep(0.2)
+    wait_for(lambda: not any(stack._alive(State.read(root.resolve()), name, root.resolve()) for name in running))
     read_everywhere(stack.up(root))
     home = root.resolve()
     stack.remove(root)

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -23,6 +22,7 @@ import psutil
 import psycopg2.errors
 import pytest
 from pydantic import SecretStr
+from waiting import wait_for
 
 from helpers.archive import backup
 from helpers.errors import BackupError, SourceFailed, UsageError
@@ -45,12 +45,6 @@ def scratch_databases(source: Source) -> list[str]:
     with postgres.reading(source) as cursor:
         cursor.execute("SELECT datname FROM pg_database WHERE datname ~ %s", [f"^{backup.SCRATCH}"])
         return [name for (name,) in cursor.fetchall()]
-
-
-@pytest.fixture(autouse=True)
-def scratch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests restore on the same server at the same time, and kill who does."""
-    monkeypatch.setattr(backup, "SCRATCH", f"runbook_restore_{os.getpid()}_")
 
 
 @pytest.fixture
@@ -160,7 +154,9 @@ def test_a_killed_dump_leaves_no_file_that_looks_whole_and_shows_no_password(fil
             stderr=subprocess.DEVNULL,
         )
         tool = _child(process.pid, "pg_dump")
-        _until(lambda: filled.source("SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'sales'::regclass") != [])
+        wait_for(
+            lambda: filled.source("SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'sales'::regclass") != []
+        )
         assert password
         assert password not in " ".join(tool.cmdline())
         process.send_signal(signal.SIGKILL)
@@ -175,24 +171,19 @@ def test_a_killed_dump_leaves_no_file_that_looks_whole_and_shows_no_password(fil
 
 
 def _child(pid: int, name: str) -> psutil.Process:
-    for _ in range(600):
+    def started() -> psutil.Process | None:
         for child in psutil.Process(pid).children(recursive=True):
             if child.name() == name and any(word.startswith("--file=") for word in child.cmdline()):
                 return child
-        time.sleep(0.05)
-    raise AssertionError(f"{name} did not start")
+        return None
+
+    found = wait_for(started, despite=(psutil.NoSuchProcess,))
+    assert found
+    return found
 
 
 def _gone(process: psutil.Process) -> None:
-    _until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if holds():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come to that")
+    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_scratch_database_is_dropped_after_an_error_and_an_interruption(filled: Migration, tmp_path: Path) -> None:
@@ -259,7 +250,7 @@ def test_the_next_restore_drops_what_a_killed_one_left(filled: Migration, tmp_pa
     )
     left = scratch_databases(source)
     assert len(left) == 1
-    _until(lambda: scratch_database.remove_stale(source, backup.SCRATCH) == left)  # the server has to notice
+    wait_for(lambda: scratch_database.remove_stale(source, backup.SCRATCH) == left)  # the server has to notice
     assert scratch_databases(source) == []
 
 

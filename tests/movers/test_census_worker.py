@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from waiting import wait_for
 
 from helpers.errors import ConnectionFailed, SourceRefused
 from helpers.model.catalog import Catalog
@@ -121,7 +122,7 @@ def test_the_time_limit_of_a_statement_names_the_table(migration: Any) -> None:
     settings = _settings(migration, workers=2, statement_timeout_seconds=0.3)
     with pytest.raises(SourceRefused, match=r"public\.slow_.*statement timeout"):
         _census_with_views(settings)
-    assert _active(settings) == 0
+    wait_for(lambda: _active(settings) == 0)
 
 
 def test_a_lock_is_not_waited_for_by_a_further_connection(migration: Any) -> None:
@@ -151,7 +152,7 @@ def test_a_lost_connection_ends_the_census(migration: Any) -> None:
     with pytest.raises(ConnectionFailed):
         _census_with_views(settings, end_them)
     assert seen[0] == 2, "both views are counted at the same time"
-    assert _active(settings) == 0
+    wait_for(lambda: _active(settings) == 0)
 
 
 def test_ctrl_c_leaves_no_query_behind(migration: Any, ctrl_c: Any) -> None:
@@ -160,7 +161,7 @@ def test_ctrl_c_leaves_no_query_behind(migration: Any, ctrl_c: Any) -> None:
     ctrl_c(1)
     with pytest.raises(KeyboardInterrupt):
         _census_with_views(settings)
-    assert _active(settings) == 0
+    wait_for(lambda: _active(settings) == 0)
 
 
 _ACTIVE = (

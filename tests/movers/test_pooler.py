@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from waiting import wait_for
 
 from helpers import doctor
 from helpers.archive import backup
@@ -78,12 +78,11 @@ def pooled(migration: Any, folder: Path, mode: str, ignored: str = "extra_float_
 def _until_it_listens(port: int) -> None:
     import socket
 
-    for _ in range(200):
+    def listens() -> bool:
         with closing(socket.socket()) as tried:
-            if tried.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("PgBouncer does not listen")
+            return tried.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_for(listens)
 
 
 @pytest.fixture(params=["18", "15"])

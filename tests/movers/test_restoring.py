@@ -46,8 +46,9 @@ def reader(migration: Any) -> Any:
 
 
 def _databases(settings: Settings) -> set[str]:
+    """Scratch databases of this process on the source's server; other tests make theirs there at the same time."""
     with postgres.reading(settings.source) as cursor:
-        cursor.execute("SELECT datname FROM pg_database")
+        cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{backup.SCRATCH}%"])
         return {name for (name,) in cursor.fetchall()}
 
 

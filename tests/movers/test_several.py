@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from waiting import wait_for
 
 from helpers import load as loading
 from helpers.engines.snowflake import load as snowflake_load
@@ -145,8 +146,13 @@ def test_what_runs_in_another_session_is_ended(migration: Any) -> None:
         thread.start()
         time.sleep(0.5)
         assert thread.is_alive()
-        loader.interrupt([other])
-        thread.join(10)
+
+        def over() -> bool:
+            loader.interrupt([other])  # again, where it came before the query
+            thread.join(0.5)
+            return not thread.is_alive()
+
+        wait_for(over)
     assert [type(error) for error in ended] == [LoadError]
 
 

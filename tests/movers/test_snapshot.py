@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from helpers import export as exporting
 from helpers import verify as verifying
@@ -53,9 +53,11 @@ def test_the_export_of_a_moving_source_is_one_snapshot(migration: Any) -> None:
     writer = threading.Thread(target=_transfer, args=(migration, stop))
     writer.start()
     try:
-        time.sleep(0.3)
+        moved = "SELECT count(*) FROM log"
+        wait_for(lambda: migration.source(moved) > [(0,)])
         snapshot = snapshots.take(migration.settings.source)
-        time.sleep(0.3)
+        then = migration.source(moved)
+        wait_for(lambda: migration.source(moved) > then)
         with exporting.planned(migration.settings, snapshot=snapshot) as plan:
             manifest = exporting.export(plan)
         with verifying.planned(migration.settings, target="stage") as what:
@@ -67,8 +69,7 @@ def test_the_export_of_a_moving_source_is_one_snapshot(migration: Any) -> None:
     assert report.verdict == "equal"
     migration.load(manifest)
     assert migration.target('SELECT SUM("balance"), COUNT(*) FROM "accounts"') == [(2_000_000, 20_000)]
-    (moved,) = migration.source("SELECT count(*) FROM log")
-    assert moved[0] > manifest.tables[1].rows > 0
+    assert migration.source(moved)[0][0] > manifest.tables[1].rows > 0
     held_snapshots.release(snapshot)
     assert not snapshots.is_held(migration.settings.source, snapshot.name)
 
@@ -179,16 +180,19 @@ def test_partitions_that_changed_after_the_snapshot(migration: Any, change: str,
 
 def test_a_lock_is_not_waited_for(migration: Any) -> None:
     migration.source(*ACCOUNTS)
+    # Taken before, since a snapshot with its LSN waits for every transaction that has written.
+    snapshot = snapshots.take(migration.settings.source)
     blocker = postgres.connect(migration.settings.source, settings={"search_path": "public"})
     blocker.cursor().execute("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE")
     options = migration.settings.export.model_copy(update={"lock_timeout_seconds": 0.2})
     values = migration.settings.values.model_copy(update={"export": options})
     settings = type(migration.settings)("local", migration.settings.file, values)
     try:
-        with pytest.raises(SourceRefused, match="stronger lock"), exporting.planned(settings):
+        with pytest.raises(SourceRefused, match="stronger lock"), exporting.planned(settings, snapshot=snapshot):
             pass
     finally:
         blocker.close()
+        held_snapshots.release(snapshot)
 
 
 def test_every_file_is_what_the_manifest_says_and_only_the_former_export_stays(migration: Any) -> None:

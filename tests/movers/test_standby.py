@@ -12,8 +12,7 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from waiting import wait_for
 
 from helpers import doctor
 from helpers import export as exporting
@@ -45,6 +45,9 @@ TABLES = (
 )
 
 
+GONE = (ConnectionFailed, psycopg2.Error)
+
+
 @dataclass
 class Standby:
     """A server that replays the local stack's PostgreSQL."""
@@ -59,7 +62,7 @@ class Standby:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
         os.kill(self.process, signal.SIGHUP)
         for name, value in settings.items():
-            _until(lambda name=name, value=value: self.ask(f"SHOW {name}") == value)  # type: ignore[misc]
+            wait_for(lambda name=name, value=value: self.ask(f"SHOW {name}") == value, despite=GONE)  # type: ignore[misc]
 
     def ask(self, query: str) -> Any:
         """The first value of the first row."""
@@ -73,7 +76,7 @@ class Standby:
     def catch_up(self, migration: Any) -> str:
         """Waits until everything on the primary is here too; returns the position of that."""
         ((lsn,),) = migration.source("SELECT pg_current_wal_insert_lsn()::text")
-        _until(lambda: self.ask(f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'"))
+        wait_for(lambda: self.ask(f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'"), despite=GONE)
         return str(lsn)
 
     def settings(self, migration: Any, workers: int = 3) -> Settings:
@@ -82,18 +85,6 @@ class Standby:
         source = values.source.model_copy(update={"port": self.source.port})
         found = Settings("local", migration.settings.file, values.model_copy(update={"source": source}))
         return found.with_workers(workers)
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            if condition():
-                return
-        except (ConnectionFailed, psycopg2.Error):
-            pass
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +120,7 @@ def standby(local_settings: Settings) -> Iterator[Standby]:
     )
     found = Standby(primary.model_copy(update={"port": port}), folder, running.pid)
     try:
-        _until(lambda: found.ask("SELECT pg_is_in_recovery()"))
+        wait_for(lambda: found.ask("SELECT pg_is_in_recovery()"), despite=GONE)
         found.configure(hot_standby_feedback="on")
         yield found
     finally:
@@ -269,7 +260,7 @@ def test_a_standby_that_removes_what_the_snapshot_sees_says_so(migration: Any, s
             exporting.planned(settings, snapshot=snapshot, include_views=True, progress=remove),
         ):
             pass
-        _until(lambda: not snapshots.is_held(settings.source, snapshot.name))
+        wait_for(lambda: not snapshots.is_held(settings.source, snapshot.name), despite=GONE)
     finally:
         held_snapshots.release(snapshot)
         standby.configure(hot_standby_feedback="on", max_standby_streaming_delay="30s")

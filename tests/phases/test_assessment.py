@@ -464,7 +464,7 @@ def test_a_backup_is_proven_though_the_source_moves_on(walk: Walk, migration: An
     assert not phase.check_backup().rehearsed
     assert set(phase.backup()["restored"]) == {"equal"}
     assert phase.backup().loc["public.orders", "source rows"] == 1000
-    assert migration.source("SELECT datname FROM pg_database WHERE datname LIKE 'runbook_restore_%'") == []
+    assert migration.source(f"SELECT datname FROM pg_database WHERE datname LIKE '{backup.SCRATCH}%'") == []
 
 
 def test_a_backup_that_is_cut_short_closes_the_gate(walk: Walk, monkeypatch: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,6 @@ Write = Callable[..., Path]
 def statuses(notebook: Path) -> dict[str, str]:
     nb = nbformat.read(notebook, as_version=4)
     return {cell.id: cell.metadata.papermill.status for cell in nb.cells}
-
-
-def wait_for(done: Callable[[], Any], seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while not (result := done()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-    return result
 
 
 def alive(pid: int) -> bool:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_support import PROJECT, own_project, wait_for
+from run_support import PROJECT, own_project
+from waiting import wait_for
 
 from helpers.checklist import PHASES
 from helpers.pipelines.sample import sample

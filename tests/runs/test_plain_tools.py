@@ -107,11 +107,10 @@ def test_a_closed_gate_holds_and_evidence_stays(
         assert (cells["s30-load-act"].execution_count is None) or "s30-load-act" in errors
     else:
         assert "GateClosed" in told
-    tables = (
-        migration.target("SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = 'a'")
-        if _schema(migration)
-        else []
+    named_a = (
+        "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = CURRENT_SCHEMA() AND TABLE_NAME = 'a'"
     )
+    tables = migration.target(named_a) if _schema(migration) else []
     assert tables == []
     assert digests(evidence.parent) | digests(tmp_path / "runbooks") == before
     assert {path.name.split("-")[0] for path in (tmp_path / "outputs").iterdir()} == {"r", "interactive"}

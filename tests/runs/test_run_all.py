@@ -21,7 +21,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from run_support import PROJECT, Write, alive, wait_for
+from run_support import PROJECT, Write, alive
+from waiting import wait_for
 
 from helpers import checklist
 from helpers.commands import places

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from run_support import Write, alive, statuses, wait_for
+from run_support import Write, alive, statuses
+from waiting import wait_for
 
 Command = Callable[..., subprocess.Popen[bytes]]
 
@@ -32,7 +33,7 @@ def test_told_to_stop(write: Write, tmp_path: Path, command: Command, number: si
     process, kernel, attempt = started(notebook, tmp_path, command)
     process.send_signal(number)
 
-    assert process.wait(30) == 4
+    assert process.wait(120) == 4
     assert statuses(attempt) == {"s30-first": "completed", "s30-slow": "failed", "s30-after": "pending"}
     assert nbformat.read(attempt, as_version=4).metadata.runbook.failure.message == number.name
     assert (tmp_path / "rolled_back").exists()
@@ -45,9 +46,9 @@ def test_killed(write: Write, tmp_path: Path, command: Command, code: str) -> No
     notebook = write("30_x", {"s30-first": "1", "s30-slow": code, "s30-after": "1"})
     process, kernel, attempt = started(notebook, tmp_path, command)
     process.kill()
-    process.wait(10)
+    process.wait()
 
-    wait_for(lambda: not alive(kernel), seconds=5)
+    wait_for(lambda: not alive(kernel), seconds=40)
     assert statuses(attempt) == {"s30-first": "completed", "s30-slow": "running", "s30-after": "pending"}
     nb = nbformat.read(attempt, as_version=4)
     nbformat.validate(nb)

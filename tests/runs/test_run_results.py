@@ -8,7 +8,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from run_support import Write, alive, statuses, wait_for
+from run_support import Write, alive, statuses
+from waiting import wait_for
 
 from helpers.errors import UsageError
 from helpers.runs import engine

@@ -17,7 +17,8 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
-from run_support import Write, wait_for
+from run_support import Write
+from waiting import wait_for
 
 from helpers import checklist
 from helpers.commands import places

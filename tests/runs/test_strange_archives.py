@@ -29,7 +29,7 @@ from helpers.checker.dsse import sha256
 from helpers.checker.ledger_reader import named_differences, read
 from helpers.errors import UsageError
 
-LONGEST = 10.0
+LONGEST = 40.0
 """Seconds that a check of garbage may take; each takes less than one on a machine that does nothing else."""
 
 
