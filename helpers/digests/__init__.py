@@ -283,10 +283,10 @@ def select(columns: Sequence[StagedColumn]) -> str:
 
 def casts(columns: Sequence[StagedColumn]) -> str:
     """From c0, c1 … to the staged types, under the names of the staged fields."""
-    return ", ".join(f"{_cast(f'c{n}', c.parquet)} AS {identifier(c.field)}" for n, c in enumerate(columns))
+    return ", ".join(f"{cast(f'c{n}', c.parquet)} AS {identifier(c.field)}" for n, c in enumerate(columns))
 
 
-def _cast(text: str, parquet: str) -> str:
+def cast(text: str, parquet: str) -> str:
     """From what PostgreSQL sent to the staged type.
 
     DuckDB parses a decimal of more than 18 digits a hundred times more slowly than an integer, so such a number is read

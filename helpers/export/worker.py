@@ -75,7 +75,7 @@ class Workers:
             kind = SourceFailed if of_source else StageError
             raise faults.told(error, "export", on=where, kind=kind, cure=cure) from None
         upload = self._uploads.uploads[path]
-        nulls = _nulls(table.columns, statistics)
+        nulls = null_counts([c.field for c in table.columns], statistics)
         return StagedFile(path=path, rows=count, bytes=upload.bytes, sha256=upload.sha256, nulls=nulls)
 
     def rows_under_way(self, cursor: Any) -> int:
@@ -97,13 +97,13 @@ class Workers:
         self._readers.close()
 
 
-def _nulls(
-    columns: Sequence[StagedColumn], statistics: Mapping[str, Mapping[str, str]]
+def null_counts(
+    fields: Sequence[str], statistics: Mapping[str, Mapping[str, str]]
 ) -> tuple[tuple[str, int], ...] | None:
     """The fields that have NULLs, each with how many, from what DuckDB says of the file that it wrote, by quoted name
     (https://duckdb.org/docs/stable/sql/statements/copy#copy--to-options); None where it does not say it of every column.
     """
-    counted = {c.field: statistics.get(postgres.identifier(c.field), {}).get("null_count") for c in columns}
+    counted = {field: statistics.get(postgres.identifier(field), {}).get("null_count") for field in fields}
     if None in counted.values():
         return None
     return tuple((field, int(count)) for field, count in counted.items() if count and int(count))
