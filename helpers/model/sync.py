@@ -6,6 +6,7 @@ from typing import Self
 
 from helpers.errors import StageError
 from helpers.model import lsn, stored
+from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.model.stored import Stored
 from helpers.platforms.s3 import Bucket
 
@@ -26,12 +27,18 @@ class SyncedTable(Stored):
     Attributes:
         start: the LSN that its copy shows; its changes are applied from there.
         stopped: why its changes are applied no more, with the LSN and the row's key; empty while they are.
+        oid: by which the stream knows it, whatever it is called since; 0 where the set-up did not say.
+        partitions: OIDs of all that it had when it was copied, and of those that were made since.
+        added: columns that the source's table got since it was copied; rows from before have NULL there.
     """
 
     schema_: str
     name: str
     start: str
     stopped: str = ""
+    oid: int = 0
+    partitions: tuple[int, ...] = ()
+    added: tuple[StagedColumn, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.schema_}.{self.name}"
@@ -40,6 +47,10 @@ class SyncedTable(Stored):
     def position(self) -> int:
         """`start` as a number."""
         return lsn.parse(self.start)
+
+    def extended(self, table: StagedTable) -> StagedTable:
+        """The table as it was copied, with the columns that were added since."""
+        return table.model_copy(update={"columns": (*table.columns, *self.added)})
 
 
 class Sync(Stored):
@@ -80,6 +91,12 @@ class Sync(Stored):
             table.model_copy(update={"stopped": why}) if (table.schema_, table.name) == (schema, name) else table
             for table in self.tables
         )  # fmt: skip
+        return self.model_copy(update={"tables": tuple(changed)})
+
+    def with_table(self, table: SyncedTable) -> Self:
+        """The same with another record of that table."""
+        same = (table.schema_, table.name)
+        changed = (table if (each.schema_, each.name) == same else each for each in self.tables)
         return self.model_copy(update={"tables": tuple(changed)})
 
     def write(self, bucket: Bucket) -> None:

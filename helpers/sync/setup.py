@@ -31,7 +31,7 @@ from helpers.source.asking import asking
 from helpers.source.catalog import read_catalog
 from helpers.source.held_snapshots import Snapshot
 from helpers.source.snapshot import Follow
-from helpers.sync import needs, publication
+from helpers.sync import needs, publication, relations
 from helpers.sync.slot import drop_slot, look, server_of, survive_failover
 
 APPLICATION = "migration-runbooks sync"
@@ -161,13 +161,16 @@ def keep(setup: Setup, manifest: Manifest, snapshot: Snapshot) -> Sync:
         SourceRefused: the slot is gone, and with it what was changed since; nothing is left of the set-up.
     """
     source = snapshots.on(setup.settings.source, snapshot)
+    tables = tuple(SyncedTable(schema_=each.schema_, name=each.name, start=manifest.lsn) for each in manifest.tables)
+    with snapshots.reading(source, snapshot.name) as cursor:
+        tables = relations.identified(cursor, tables)
     with changing(source, "keep the slot") as cursor:
         server = server_of(cursor)
         record = Sync(
             id=uuid4().hex, slot=setup.name, publication=setup.publication, source=postgres.address(source),
             system_identifier=server.system_identifier, timeline=server.timeline, database=str(setup.settings.source.dbname),
             export=manifest.export, lsn=manifest.lsn, created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            tables=tuple(SyncedTable(schema_=each.schema_, name=each.name, start=manifest.lsn) for each in manifest.tables),
+            tables=tables,
         )  # fmt: skip
         record.write(setup.bucket)
         try:

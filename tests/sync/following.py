@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import closing
+from time import monotonic
 from typing import Any
 
 from helpers import export as exporting
@@ -11,6 +12,8 @@ from helpers.model.manifest import Manifest
 from helpers.model.sync import Sync
 from helpers.platforms import postgres
 from helpers.sync import setup
+from helpers.sync.changes import Mark, Transaction
+from helpers.sync.replication import Stream
 
 
 def follow(migration: Any, **options: Any) -> tuple[Manifest, Sync]:
@@ -66,3 +69,16 @@ def _values(message: bytes, at: int) -> tuple[str | None, ...]:
         else:
             values.append(None)
     return tuple(values)
+
+
+def read_until(stream: Stream, until: int) -> tuple[list[Transaction], list[Mark]]:
+    transactions, marks, patience = [], [], monotonic() + 60
+    while monotonic() < patience:
+        for found in stream.read(1.0):
+            if isinstance(found, Transaction):
+                transactions.append(found)
+            elif isinstance(found, Mark):
+                marks.append(found)
+            elif found.position >= until:
+                return transactions, marks
+    raise AssertionError("the stream did not get that far in a minute")

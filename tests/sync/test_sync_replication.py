@@ -19,8 +19,8 @@ from helpers.model.sync import Sync
 from helpers.platforms import postgres
 from helpers.sync import replication
 from helpers.sync.changes import UNCHANGED, Change, Mark, Transaction
-from helpers.sync.replication import Sent, Stream
-from tests.sync.following import follow, stop
+from helpers.sync.replication import Sent
+from tests.sync.following import follow, read_until, stop
 
 
 @pytest.fixture(autouse=True)
@@ -37,19 +37,6 @@ def position(migration: Any) -> int:
 
 def opened(migration: Any, sync: Sync, start: int | None = None) -> Any:
     return replication.reading(migration.settings.source, sync.slot, sync.publication, start or sync.position)
-
-
-def read_until(stream: Stream, until: int) -> tuple[list[Transaction], list[Mark]]:
-    transactions, marks, patience = [], [], monotonic() + 60
-    while monotonic() < patience:
-        for found in stream.read(1.0):
-            if isinstance(found, Transaction):
-                transactions.append(found)
-            elif isinstance(found, Mark):
-                marks.append(found)
-            elif found.position >= until:
-                return transactions, marks
-    raise AssertionError("the stream did not get that far in a minute")
 
 
 def rows(transaction: Transaction) -> list[tuple[Any, ...]]:
