@@ -35,6 +35,9 @@ ANSWER_SECONDS = 1.0
 AHEAD = 32 * 1024 * 1024
 """Bytes that are read before somebody takes them; the server waits with the rest."""
 
+PATIENCE_SECONDS = 5.0
+"""For a session that read the slot before: the server takes a moment to notice that it is gone."""
+
 _AT_ONCE = 512
 """Messages that are handed over together."""
 
@@ -75,10 +78,18 @@ def connected(source: Source) -> Iterator[Any]:
 
 
 @contextmanager
-def reading(source: Source, slot: str, publication: str, start: int) -> Iterator[Stream]:
+def reading(
+    source: Source, slot: str, publication: str, start: int, *, patience: float = PATIENCE_SECONDS
+) -> Iterator[Stream]:
     """The transactions of a slot whose commits lie at `start` or behind it, for the length of the block.
 
     Nothing is confirmed to the slot by reading; `Stream.confirm` does that.
+
+    Args:
+        source: the server.
+        slot, publication: their names.
+        start: a position.
+        patience: seconds in which another session may leave the slot. One whose connection was cut stays for `wal_sender_timeout`.
 
     Raises:
         ConnectionFailed, SessionRefused: as `connected`.
@@ -89,16 +100,23 @@ def reading(source: Source, slot: str, publication: str, start: int) -> Iterator
         options = {"proto_version": "1", "publication_names": identifier(publication)}
         if connection.server_version >= MESSAGES_SINCE:
             options["messages"] = "true"
-        try:
-            cursor.start_replication(slot_name=slot, start_lsn=start, options=options, decode=False)
-        except psycopg2.errors.ObjectInUse as error:
-            raise SourceFailed(
-                "read the slot", on=f"{slot} of {postgres.address(source)}", why=faults.said(error),
-                next_step="a sync is running; end it first, or let it go on: runbook sync status",
-            ) from None  # fmt: skip
-        except psycopg2.Error as error:
-            raise faults.told(error, "read the slot", on=f"{slot} of {postgres.address(source)}") from None
-        stream = Stream(cursor, f"slot {slot} of {postgres.address(source)}", start)
+        where = f"{slot} of {postgres.address(source)}"
+        until = time.monotonic() + patience
+        while True:
+            try:
+                cursor.start_replication(slot_name=slot, start_lsn=start, options=options, decode=False)
+                break
+            except psycopg2.errors.ObjectInUse as error:
+                if time.monotonic() < until:
+                    time.sleep(0.05)
+                    continue
+                raise SourceFailed(
+                    "read the slot", on=where, why=faults.said(error),
+                    next_step="a sync is running, or the server has not noticed that one is gone: end it first, or let it go on: runbook sync status",
+                ) from None  # fmt: skip
+            except psycopg2.Error as error:
+                raise faults.told(error, "read the slot", on=where) from None
+        stream = Stream(cursor, f"slot {where}", start)
         try:
             yield stream
         finally:

@@ -7,7 +7,8 @@ made anew and taken for the former one, a table that is idle and whose change no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -219,3 +220,25 @@ def test_a_table_of_no_sync_is_none(migration: Any) -> None:
     manifest, sync = follow(migration, exclude=["other"])
     migration.source(f"ALTER PUBLICATION {sync.publication} ADD TABLE other", "INSERT INTO other VALUES (1)")
     assert [table for _, table, _ in told(migration, manifest, sync)] == [None]
+
+
+def test_the_same_on_an_older_server(fresh_migration_15: Callable[..., AbstractContextManager[Any]]) -> None:
+    with fresh_migration_15() as migration:
+        migration.source(*(each.format("p") for each in PARTITIONED), "CREATE TABLE t (id int PRIMARY KEY, b int)")
+        try:
+            manifest, sync = follow(migration)
+            migration.source(
+                "INSERT INTO t VALUES (1, 2)", "ALTER TABLE t ALTER b TYPE bigint", "INSERT INTO t VALUES (2)",
+                "SELECT pg_logical_emit_message(true, 'a', 'b')", "UPDATE p SET id = 12 WHERE id = 1", "DROP TABLE p1",
+            )  # fmt: skip
+            retyped = Difference(anew=("the column b is bigint, and was integer in the copy",))
+            found = told(migration, manifest, sync)
+            assert [(str(table), difference) for _, table, difference in found] == [
+                ("public.t", Difference()), ("public.t", retyped), ("public.p", Difference()), ("public.p", Difference()),
+            ]  # fmt: skip
+            assert looked(migration, sync, manifest)[1] == {
+                "public.t": retyped,
+                "public.p": Difference(anew=("1 partitions were detached or dropped, with their rows",)),
+            }
+        finally:
+            stop(migration)

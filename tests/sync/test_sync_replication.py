@@ -8,7 +8,7 @@ connection that looks like the end.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from time import monotonic, sleep
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from helpers.errors import ConnectionFailed, SourceFailed
 from helpers.model.sync import Sync
 from helpers.platforms import postgres
+from helpers.platforms.postgres import identifier
 from helpers.sync import replication
 from helpers.sync.changes import UNCHANGED, Change, Mark, Transaction
 from helpers.sync.replication import Sent
@@ -35,8 +36,10 @@ def position(migration: Any) -> int:
     return int(now)
 
 
-def opened(migration: Any, sync: Sync, start: int | None = None) -> Any:
-    return replication.reading(migration.settings.source, sync.slot, sync.publication, start or sync.position)
+def opened(migration: Any, sync: Sync, start: int | None = None, **options: Any) -> Any:
+    return replication.reading(
+        migration.settings.source, sync.slot, sync.publication, start or sync.position, **options
+    )
 
 
 def rows(transaction: Transaction) -> list[tuple[Any, ...]]:
@@ -90,40 +93,43 @@ def test_it_goes_on_from_any_position(migration: Any) -> None:
             assert [t.commit_lsn for t in found] == [t.commit_lsn for t in wanted]
 
 
-def test_values_are_printed_as_the_copys_session_prints_them(migration: Any) -> None:
-    """The role's own settings say otherwise."""
-    migration.source(
-        "CREATE TABLE t (id int PRIMARY KEY, at timestamptz, span interval, x float8, b bytea)",
-        "ALTER ROLE CURRENT_USER SET timezone = 'Asia/Kathmandu'",
-        "ALTER ROLE CURRENT_USER SET datestyle = 'German'",
-        "ALTER ROLE CURRENT_USER SET extra_float_digits = -3",
-        "ALTER ROLE CURRENT_USER SET bytea_output = 'escape'",
-    )
+@contextmanager
+def database_says(migration: Any, **settings: str) -> Iterator[None]:
+    """Settings of the test's own database, of which nobody else's sessions know."""
+    database = identifier(migration.settings.source.dbname)
+    migration.source(*(f"ALTER DATABASE {database} SET {name} = '{value}'" for name, value in settings.items()))
     try:
+        yield
+    finally:
+        migration.source(f"ALTER DATABASE {database} RESET ALL")
+
+
+def test_values_are_printed_as_the_copys_session_prints_them(migration: Any) -> None:
+    """The database's own settings say otherwise."""
+    migration.source("CREATE TABLE t (id int PRIMARY KEY, at timestamptz, span interval, x float8, b bytea)")
+    with database_says(
+        migration, timezone="Asia/Kathmandu", datestyle="German", extra_float_digits="-3", bytea_output="escape"
+    ):
         _, sync = follow(migration)
         migration.source(
             "INSERT INTO t VALUES (1, '2026-12-01 00:00+00', '1 day 2 hours', 0.1::float8 + 0.2, '\\x00ff')"
         )
         with opened(migration, sync) as stream:
             (row,), _ = read_until(stream, position(migration))
-    finally:
-        migration.source("ALTER ROLE CURRENT_USER RESET ALL")
     assert rows(row) == [
         ("insert", None, ("1", "2026-12-01 00:00:00+00", "1 day 02:00:00", "0.30000000000000004", "\\x00ff"))
     ]
 
 
 def test_a_reader_who_works_for_long_is_not_cut_off(migration: Any) -> None:
-    migration.source("CREATE TABLE t (id int PRIMARY KEY)", "ALTER ROLE CURRENT_USER SET wal_sender_timeout = '1s'")
-    try:
+    migration.source("CREATE TABLE t (id int PRIMARY KEY)")
+    with database_says(migration, wal_sender_timeout="1s"):
         _, sync = follow(migration)
         with opened(migration, sync) as stream:
             migration.source("INSERT INTO t VALUES (1)")
             sleep(2.5)
             migration.source("INSERT INTO t VALUES (2)")
             found, _ = read_until(stream, position(migration))
-    finally:
-        migration.source("ALTER ROLE CURRENT_USER RESET ALL")
     assert [rows(each) for each in found] == [[("insert", None, ("1",))], [("insert", None, ("2",))]]
 
 
@@ -163,7 +169,7 @@ def test_a_lost_stream_is_an_error_that_says_what_to_do(migration: Any, how: str
     with opened(migration, sync) as stream:
         read_until(stream, position(migration))
         if how == "taken":
-            with pytest.raises(SourceFailed, match="is active") as found, opened(migration, sync):
+            with pytest.raises(SourceFailed, match="is active") as found, opened(migration, sync, patience=0.1):
                 pass
             assert "runbook sync status" in found.value.next_step
             return
