@@ -50,10 +50,14 @@ def other_process(
     migration_toml(f"{migration.profile}[profiles.local.export]\nhold_snapshot_hours = 0.5\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(places, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(held_snapshots, "RECORDS", tmp_path / "outputs" / "held")  # others hold theirs at the same time
     migration.source(*TABLES)
 
     def run(*words: str, code: int = 0) -> str:
-        program = "from pathlib import Path\nfrom helpers.commands import main, places\nplaces.OUTPUTS = Path('outputs').resolve()\nmain()"
+        program = (
+            "from pathlib import Path\nfrom helpers.commands import main, places\nfrom helpers.source import held_snapshots\n"
+            "places.OUTPUTS = Path('outputs').resolve()\nheld_snapshots.RECORDS = places.OUTPUTS / 'held'\nmain()"
+        )
         done = subprocess.run(
             [sys.executable, "-c", program, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PROJECT)},
             capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
@@ -134,24 +138,24 @@ def test_a_load_that_is_refused_leaves_nothing_to_verify(
 
 
 def test_what_a_killed_command_took_and_could_not_tell_of_goes_with_the_next(migration: Any) -> None:
-    source = migration.settings.source
+    source, run = migration.settings.source, f"r{os.getpid()}"
     program = (
         "import os, signal, sys\nfrom pydantic import SecretStr\nfrom helpers.settings import Source\nfrom helpers.source import snapshot\n"
         "source = Source.model_validate_json(sys.argv[1]).model_copy(update={'password': SecretStr(os.environ['PGPASSWORD'])})\n"
-        "for run in ('r', 's'):\n    snapshot.take(source, purpose='p', run=run)\nos.kill(os.getpid(), signal.SIGKILL)"
+        "for run in (sys.argv[2], 's'):\n    snapshot.take(source, purpose='p', run=run)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
-    words = [sys.executable, "-c", program, source.model_copy(update={"password": None}).model_dump_json()]
+    words = [sys.executable, "-c", program, source.model_copy(update={"password": None}).model_dump_json(), run]
     secrets = {"PGPASSWORD": source.password.get_secret_value(), "VAULT_TOKEN": "hvs.nobody-elses-business"}
     subprocess.run(words, env={**os.environ, **secrets}, check=False)
     left = {each.run: each for each in migration.held()}
-    assert set(left) == {"r", "s"}
+    assert set(left) == {run, "s"}
     assert "VAULT_TOKEN" not in psutil.Process(left["s"].keeper).environ()
-    taken = snapshot.take(source, purpose="p", run="r")
+    taken = snapshot.take(source, purpose="p", run=run)
     try:
         now = {each.run: each.name for each in migration.held()}
-        assert now == {"r": taken.name, "s": left["s"].name}
+        assert now == {run: taken.name, "s": left["s"].name}
         # One that a living process has taken is let alone, and so is one of the same name on another server.
-        again = snapshot.take(source, purpose="p", run="r")
+        again = snapshot.take(source, purpose="p", run=run)
         assert {each.name for each in migration.held()} == {taken.name, again.name, left["s"].name}
         assert not held_snapshots.release_named(again.name, "another server")
         assert held_snapshots.release_named(again.name, postgres.address(source))

@@ -43,6 +43,8 @@ from helpers.runs.status import read_status
 from helpers.source import held_snapshots
 
 PHASE = "30_data_migration"
+RUN = f"r{os.getpid()}"
+"""Where the same phase of a run of this name ends in the other worker, this one's snapshots would be let go."""
 TABLES = [
     "CREATE TABLE a (id int PRIMARY KEY, v text)",
     "INSERT INTO a SELECT n, md5(n::text) FROM generate_series(1, 2000) n",
@@ -62,7 +64,7 @@ class Project:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger.open(self.folder / "outputs" / "r")
+        return Ledger.open(self.folder / "outputs" / RUN)
 
     def done(self, step: str) -> list[Entry]:
         return [e for e in self.ledger.entries() if e.event == "step-done" and e.get("step") == step]
@@ -111,7 +113,7 @@ def walk(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Dat
 
     def walked(until: str = "gate") -> DataMigration:
         project.attempts += 1
-        made = folders.open_attempt(project.folder / "outputs", "r", PHASE)
+        made = folders.open_attempt(project.folder / "outputs", RUN, PHASE)
         project.ledger.append("attempt-started", phase=PHASE, attempt=made.name, notebook_sha256="a" * 64)
         for name, value in made.environment().items():
             monkeypatch.setenv(name, value)
@@ -194,7 +196,7 @@ def test_it_goes_on(project: Project, walk: Callable[..., DataMigration], point:
     assert project.migration.target('SELECT COUNT(*) FROM "a"') == [(2000,)]
     assert phase.summary().startswith("EQUAL: 2,800 rows")
     assert project.ledger.verify() == []
-    assert read_status(project.folder / "outputs" / "r").next != "s30-export"
+    assert read_status(project.folder / "outputs" / RUN).next != "s30-export"
 
 
 def test_what_was_done_is_skipped(project: Project, walk: Callable[..., DataMigration], capsys: Any) -> None:
@@ -255,7 +257,7 @@ def test_a_no_lets_the_snapshot_go_and_everything_is_done_anew(
     with pytest.raises(GateClosed):
         phase.gate()
     assert project.snapshots() == set()
-    found = read_status(project.folder / "outputs" / "r")
+    found = read_status(project.folder / "outputs" / RUN)
     (box,) = (step for step in found.steps if step.id == "s30-verify")
     assert (box.state, box.why.split(":")[0]) == ("failed", "s30-gate")
     project.migration.source("INSERT INTO a VALUES (9999, 'later')")
@@ -340,9 +342,9 @@ def test_a_wrong_cell_in_delta_closes_its_gate(project: Project, walk: Callable[
     with pytest.raises(GateClosed, match="1 changed"):
         phase.gate_databricks()
     assert project.snapshots() == set()
-    (report,) = project.folder.glob("outputs/r/*/*verify-databricks/report.html")
+    (report,) = project.folder.glob(f"outputs/{RUN}/*/*verify-databricks/report.html")
     assert "local stand-in for Databricks" in report.read_text(encoding="utf-8")
-    found = read_status(project.folder / "outputs" / "r")
+    found = read_status(project.folder / "outputs" / RUN)
     (box,) = (step for step in found.steps if step.id == "s30-verify")
     assert (box.state, box.why.split(":")[0]) == ("failed", "s30-gate-databricks")
     assert "; Delta tables: equal" in walk("delta").summary()
@@ -402,9 +404,9 @@ def command(project: Project, *words: str) -> subprocess.Popen[bytes]:
 
 
 def test_the_command_lets_the_snapshot_go_when_it_is_done(project: Project) -> None:
-    assert command(project, "run", "30", "--run", "r").wait() == 0
+    assert command(project, "run", "30", "--run", RUN).wait() == 0
     assert project.snapshots() == set()
-    found = read_status(project.folder / "outputs" / "r")
+    found = read_status(project.folder / "outputs" / RUN)
     assert found.attempts == {f"{PHASE}/attempt-01": "done"}
     states = {step.id: step.state for step in found.steps if step.phase == PHASE}
     assert states == {
@@ -413,8 +415,8 @@ def test_the_command_lets_the_snapshot_go_when_it_is_done(project: Project) -> N
 
 
 def test_a_rehearsal_only_plans(project: Project) -> None:
-    assert command(project, "run", "30", "--run", "r", "--rehearse").wait() == 0
-    states = {step.id: step.state for step in read_status(project.folder / "outputs" / "r").steps}
+    assert command(project, "run", "30", "--run", RUN, "--rehearse").wait() == 0
+    states = {step.id: step.state for step in read_status(project.folder / "outputs" / RUN).steps}
     assert {states[step] for step in ("s30-export", "s30-load", "s30-verify")} == {"planned"}
     assert {e.event for e in project.ledger.entries() if e.get("step")} == {"step-planned"}
     assert project.exports() == set()
@@ -428,14 +430,14 @@ def test_killed_fifty_times_at_random_moments(project: Project) -> None:
     moments = random.Random(5)
     kills = finished = 0
     while kills < 50:
-        process = command(project, "run", "30", "--run", "r")
+        process = command(project, "run", "30", "--run", RUN)
         try:
             assert process.wait(moments.uniform(0.5, 14)) == 0
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
-        attempts = read_status(project.folder / "outputs" / "r").attempts
+        attempts = read_status(project.folder / "outputs" / RUN).attempts
         assert project.ledger.verify() == []
         # Also of a command that was killed behind its last line.
         if "done" in attempts.values():
@@ -444,7 +446,7 @@ def test_killed_fifty_times_at_random_moments(project: Project) -> None:
             shutil.rmtree(project.folder / "outputs")
             project.migration.source(f"INSERT INTO a VALUES ({10_000 + finished}, 'more')")
         time.sleep(0.2)
-    assert command(project, "run", "30", "--run", "r").wait() == 0
+    assert command(project, "run", "30", "--run", RUN).wait() == 0
     _as_if_undisturbed(project)
 
 
