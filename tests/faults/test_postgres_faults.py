@@ -16,6 +16,7 @@ import duckdb
 import psycopg2
 import pytest
 from pydantic import SecretStr
+from waiting import wait_for
 
 from helpers.errors import ConnectionFailed, MigrationError, SourceFailed, SourceRefused
 from helpers.platforms import duck, postgres
@@ -180,12 +181,20 @@ def _cancelled(how: str) -> Callable[[Source], None]:
             pid = connection.info.backend_pid
 
             def strike() -> None:
+                def asleep() -> bool:
+                    hand.execute(
+                        "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep'", [pid]
+                    )
+                    return bool(hand.fetchone() == (1,))
+
                 with closing(postgres.connect(source)) as other, other.cursor() as hand:
+                    other.autocommit = True
+                    wait_for(asleep)
                     hand.execute(f"SELECT {how}(%s)", [pid])
 
-            threading.Timer(0.3, strike).start()
+            threading.Thread(target=strike).start()
             try:
-                cursor.execute("SELECT pg_sleep(20)")
+                cursor.execute("SELECT pg_sleep(200)")
             except psycopg2.Error as error:
                 raise faults.told(error, "ask", on="the source") from None
 

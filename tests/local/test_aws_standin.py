@@ -20,11 +20,11 @@ from helpers.platforms import aws
 from helpers.settings import Aws, Settings
 
 
-def test_a_service_that_does_not_answer_is_an_error_that_names_it() -> None:
+def test_a_service_that_does_not_answer_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     account = Aws(region="eu-central-1", endpoint="http://127.0.0.1:9", access_key="k", secret_key=SecretStr("s"))
     account = account.model_copy(update={"secret_key": None, "access_key": None})
-    os.environ.setdefault("AWS_ACCESS_KEY_ID", "none")
-    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "none")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
     with (
         pytest.raises(ConnectionFailed, match=r"list the zones \(all in AWS eu-central-1\)"),
         aws.told(account, "list the zones", on="all"),

@@ -108,11 +108,11 @@ def unknown_limits(found: Assessment) -> Assessment:
 
 
 @pytest.fixture
-def reader(migration: Any) -> Iterator[str]:
+def reader(migration: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A role that may log in and nothing else; its lines for the profile's source."""
     name = f"reader_{os.getpid()}"
     migration.source(f"DROP ROLE IF EXISTS {name}", f"CREATE ROLE {name} LOGIN PASSWORD '{READER_PASSWORD}'")
-    os.environ["READER_PASSWORD"] = READER_PASSWORD
+    monkeypatch.setenv("READER_PASSWORD", READER_PASSWORD)
     yield f'user = "{name}"\npassword = {{ env = "READER_PASSWORD" }}'
     with migration.superuser() as cursor:
         cursor.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
