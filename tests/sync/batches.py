@@ -63,6 +63,12 @@ class Following:
         return self.migration.settings.target(self.target)
 
     @property
+    def second(self) -> Bucket:
+        """Where the second export is."""
+        found: Bucket = elsewhere(self.migration, "second").bucket
+        return found
+
+    @property
     def start(self) -> int:
         return lsn.parse(self.sync.lsn)
 
@@ -90,7 +96,7 @@ class Following:
     def load_again(self) -> None:
         """Loads the second export into the same tables."""
         assert self.after
-        loading.load(loading.plan_load(self.after, elsewhere(self.migration, "second").bucket, self.section))
+        loading.load(loading.plan_load(self.after, self.second, self.section))
 
     def batch(self, number: int, changes: Mapping[str, Change]) -> Batch:
         """The batch from one position to the next, staged."""
@@ -132,7 +138,7 @@ class Following:
     def _query(self, staged: StagedTable, change: Change) -> str:
         """Written rows, and the keys that are gone: those that are named, and those from which written rows have come."""
         assert self.after
-        second = self.migration.bucket if self.after is self.before else elsewhere(self.migration, "second").bucket
+        second = self.migration.bucket if self.after is self.before else self.second
         rows = next(table for table in self.after.tables if table.name == staged.name)
         added = batch_columns(staged, tuple(change.unchanged))
         mark, q = identifier(added.deleted), identifier

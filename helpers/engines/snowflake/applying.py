@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from helpers.engines.applying import Applier, Followed, Positions, between, not_begun, stood_still, written
 from helpers.engines.loading import counted_as_staged, counts, require_staged
 from helpers.engines.merging import Dialect, columns_of, merge_statement
-from helpers.engines.snowflake import copying, policies, positions, records
+from helpers.engines.snowflake import copying, owner, policies, positions, records
 from helpers.engines.snowflake.catalog import Present, read_present
 from helpers.engines.snowflake.positions import WHOLE, Synced
 from helpers.engines.snowflake.records import affected, beside
@@ -182,6 +182,8 @@ class SnowflakeApplier(Applier):
         if changed.file is None:
             return _Work(staged, changed, table, "")
         if not self._staged:
+            beside_it = self._target.schema_ + records.SCHEMA_SUFFIX
+            owner.refuse_masked(session, self._target, TargetTable(beside_it, positions.TABLE))
             session.execute(
                 copying.stage_statement(self._stage, self._bucket, self._target), doing="create the external stage"
             )

@@ -53,8 +53,8 @@ What it does as the service's documentation says has the address beside it, and 
 - A collation knows of case and accents, not of a language's order.
 - Rows without ORDER BY come in DuckDB's order, the service's have none.
 - A number of more than 38 digits is an error in a result, not yet within an expression or a table.
-- A view over a table with masking or row access policies shows the table as it is; a MERGE changes rows of its target that a row access
-  policy hides. UPDATE and DELETE do not.
+- A view over a table with masking or row access policies shows the table as it is; the condition of a MERGE reads its target's columns
+  unmasked.
 - The administrator's GRANT to a role that nobody made makes the role; the service refuses.
 - JSON_INDENT, STRICT_JSON_OUTPUT, the formats of GEOGRAPHY and GEOMETRY and UNSUPPORTED_DDL_ACTION are held and do nothing; results are
   never cached.

@@ -9,6 +9,7 @@ from typing import Any
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
+from helpers.local.standin import masking
 from helpers.local.standin.names import first
 from helpers.local.standin.session import Session
 
@@ -38,7 +39,9 @@ def _of_a_merge(statement: exp.Merge) -> exp.Select | None:
     if not conditions:
         return None
     source: Any = statement.args["using"].copy()
-    query = exp.select("1").from_(statement.this.copy()).join(source, on=statement.args["on"].copy())
+    target = statement.this.copy()
+    target.meta[masking.AS_IT_IS] = True
+    query = exp.select("1").from_(target).join(source, on=statement.args["on"].copy())
     return _twice(query.where(exp.or_(*(condition.copy() for condition in conditions))), statement.this)
 
 

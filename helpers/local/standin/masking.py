@@ -19,6 +19,9 @@ from helpers.local.standin import attached, notes, privileges
 from helpers.local.standin.names import first
 from helpers.local.standin.session import Session
 
+AS_IT_IS = "as it is"
+"""In the `meta` of a table that the stand-in itself looks at."""
+
 
 def apply(session: Session, statement: exp.Expression) -> None:
     """Puts the policies of every table that a statement reads, or changes rows of, into the statement.
@@ -30,6 +33,8 @@ def apply(session: Session, statement: exp.Expression) -> None:
     if not _are_any(session) or isinstance(statement, exp.Create | exp.Alter | exp.Drop | exp.Describe | exp.Show):
         return
     for table in list(privileges.read(statement)):
+        if table.meta.get(AS_IT_IS):
+            continue
         if (policies := _policies(session, table)) and table.parent is not None:
             alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
             table.replace(exp.Subquery(this=_read(session, table, policies), alias=alias.copy()))
@@ -37,6 +42,12 @@ def apply(session: Session, statement: exp.Expression) -> None:
         changed = privileges.target(statement)
         for rows in _row_conditions(session, _policies(session, changed)) if changed is not None else ():
             statement.where(rows, copy=False)
+    if isinstance(statement, exp.Merge):
+        into = statement.this
+        for rows in _row_conditions(session, _policies(session, into)):
+            for column in rows.find_all(exp.Column):
+                column.set("table", exp.to_identifier(into.alias_or_name, quoted=True))
+            statement.set("on", exp.and_(statement.args["on"], rows))
 
 
 def _are_any(session: Session) -> bool:
