@@ -13,21 +13,25 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from helpers import PROJECT
 from helpers import load as loading
+from helpers.engines.delta import records
 from helpers.engines.delta.dialect import CANONICAL
-from helpers.errors import LocalStackError, MigrationError, UsageError
+from helpers.errors import LocalStackError, MigrationError, TargetRefused, UsageError
 from helpers.local.servers import apache_spark
 from helpers.platforms import spark
 from helpers.platforms.delta import Lake
 from tests.engines.spark_server import SparkServer
 from tests.movers.test_migration import EVENTS, ODD, PARTS, TYPES
+from tests.sync import batches
 from tests.verify import canonical_corpus as corpus
 from tests.verify.test_verify_delta import CHANGES, KEY
 
@@ -272,3 +276,49 @@ with spark.connect(found.databricks) as session:
     (row,) = session.execute("SELECT 1 AS n", doing="ask")
     print(found.stand_ins["Databricks"], spark.engine(found.databricks), row["n"])
 """
+
+
+@pytest.mark.parametrize("more", ["", "'delta.enableDeletionVectors' = 'true'"])
+def test_a_sync_is_applied_once_beside_maintenance_and_no_stranger(spark_migration: Any, more: str) -> None:
+    """Rows that move to other keys with a value that was not sent, in batches that come twice, a commit that no record followed,
+    OPTIMIZE between them, a truncation, and at last a row of somebody else."""
+    found = batches.following(
+        spark_migration, "databricks", "CREATE TABLE doc (id int PRIMARY KEY, small text, big text)",
+        "INSERT INTO doc SELECT n, 'small ' || n, 'big ' || n FROM generate_series(1, 5) n",
+    )  # fmt: skip
+    found.after = found.before
+    if more:
+        _ask(spark_migration, f"ALTER TABLE doc SET TBLPROPERTIES ({more})", "ALTER TABLE doc CLUSTER BY (small)")
+    for number in range(3):
+        moved = batches.Change(
+            "TRUE", origin={"id": f"id + {10 * number}"}, values={"id": f"id + {10 * (number + 1)}"}, unchanged={"big": "TRUE"}
+        )  # fmt: skip
+        batch = found.batch(number, {"doc": moved})
+        record = spark_migration.bucket.read(records.NAME)
+        found.apply(batch)
+        spark_migration.bucket.write(records.NAME, record)
+        found.apply(batch)
+        found.apply(batch)
+        with suppress(pa.ArrowInvalid):  # its answer is no table for this client; it has run
+            _ask(spark_migration, "OPTIMIZE doc")
+        rows = _ask(spark_migration, "SELECT * FROM doc ORDER BY id")
+        assert [tuple(row.values()) for row in rows] == [
+            (10 * (number + 1) + n, f"small {n}", f"big {n}") for n in range(1, 6)
+        ]
+    found.apply(found.batch(3, {"doc": batches.Change("id = 1", new="TRUE", truncated=True)}))
+    assert [row["id"] for row in _ask(spark_migration, "SELECT * FROM doc")] == [1]
+    found.apply(found.batch(4, {"doc": batches.Change(truncated=True)}))
+    assert _ask(spark_migration, "SELECT * FROM doc") == []
+    _ask(spark_migration, "INSERT INTO doc VALUES (7, 'theirs', NULL)")
+    with pytest.raises(TargetRefused, match="others wrote to it since: WRITE"):
+        found.apply(found.batch(5, {"doc": batches.Change("id = 1", new="TRUE")}))
+
+
+def test_what_a_batch_writes_of_every_type_is_as_a_load_has_it(spark_migration: Any) -> None:
+    found = batches.following(spark_migration, "databricks", *TYPES)
+    found.after = found.before
+    before = _ask(spark_migration, "SELECT * FROM types ORDER BY id")
+    found.apply(found.batch(0, {"types": batches.Change(deleted="TRUE")}))
+    assert _ask(spark_migration, "SELECT * FROM types") == []
+    found.apply(found.batch(1, {"types": batches.Change("TRUE", new="TRUE")}))
+    assert repr(_ask(spark_migration, "SELECT * FROM types ORDER BY id")) == repr(before)

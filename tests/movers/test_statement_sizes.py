@@ -11,7 +11,10 @@ import pytest
 from snowflake.connector.cursor import SnowflakeCursor
 
 from helpers.engines.loading import counts
-from helpers.engines.snowflake import copying, definition, records
+from helpers.engines.merging import columns_of, merge_statement
+from helpers.engines.snowflake import copying, definition, positions, records
+from helpers.engines.snowflake.applying import DIALECT
+from helpers.model.batch import ChangedTable
 from helpers.model.manifest import StagedColumn, StagedFile, StagedTable
 from helpers.model.places import TargetTable
 from helpers.platforms.snowflake import identifier, literal
@@ -60,6 +63,20 @@ def test_every_statement_about_a_table_stays_below_a_megabyte() -> None:
     assert len(list(definition.later_comments(place, table))) == WIDEST
 
 
+def test_a_merge_of_every_column_stays_below_a_megabyte() -> None:
+    """Of the widest table with the longest names, none of whose values but the key the source sent again."""
+    wide = _wide(1)
+    table = wide.model_copy(update={"key": tuple(column.name for column in wide.columns[:32])})
+    fields = tuple(column.field for column in wide.columns[32:])
+    changed = ChangedTable(schema_="s", name=NAME, file=wide.files[0], unchanged=fields)
+    place = identifier("D" * 255, "S" * 255, '"' * 255)
+    made = [
+        copying.landing_statement(place, columns_of(table, changed)),
+        merge_statement(DIALECT, table, changed, into=place, rows=place, former=place),
+    ]
+    assert max(map(len, made)) < LONGEST
+
+
 def test_many_tables_are_asked_about_in_several_statements(migration: Any, sizes: list[int]) -> None:
     own = migration.settings.snowflake
     record = records.Record(own, "export", "load", "s3://stage/")
@@ -74,6 +91,9 @@ def test_many_tables_are_asked_about_in_several_statements(migration: Any, sizes
     record.settle(session, tables)
     record.write(session, tables[0], 1, known=True, comments="'" * 1_000_000)
     assert len(sizes) == 3 + 3 + 5
+    positions.move(session, own, "sync", 1, dict.fromkeys(tables, 1))
+    positions.settle(session, own, tables)
+    assert len(sizes) == 11 + 5 + 3 + 5
     assert max(sizes) < LONGEST
 
 

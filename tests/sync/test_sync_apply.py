@@ -203,3 +203,15 @@ def test_a_batch_that_breaks_off_anywhere_counts_once(
         if not fault.happened:
             break
     assert number > 3
+
+
+@pytest.mark.slow
+def test_the_widest_table_takes_a_batch(migration: Any, target: str) -> None:
+    columns = ", ".join(f"column_{n} text" for n in range(1, 1600))
+    found = following(
+        migration, target, f"CREATE TABLE wide (id int PRIMARY KEY, {columns})", "INSERT INTO wide (id) VALUES (1), (2)"
+    )
+    found.export_again("UPDATE wide SET id = 3, column_1 = 'x', column_1599 = 'y' WHERE id = 2")
+    same = {f"column_{n}": "TRUE" for n in range(2, 1500)}
+    found.apply(found.batch(0, {"wide": Change("id = 3", origin={"id": "2"}, unchanged=same)}))
+    assert found.rows("wide") == found.loaded_anew("wide")
