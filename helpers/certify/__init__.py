@@ -28,7 +28,7 @@ from helpers.progress import Progress
 from helpers.settings import Settings
 from helpers.settings.local_stack import local_stack
 
-BEFOREHAND = "it takes a minute or two and costs a few cents: about 650 small statements on Snowflake and 120 on Spark, in a schema of its own that is dropped again"
+BEFOREHAND = "it takes a minute or two and costs a few cents: about 800 small statements on Snowflake and 130 on Spark, in a schema of its own that is dropped again"
 
 
 class NotCertified(MigrationError):  # noqa: N818 - reads as what is so

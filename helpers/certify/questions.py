@@ -13,7 +13,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from helpers import load, verify
-from helpers.certify import golden
+from helpers.certify import following, golden
+from helpers.certify.following import Following
 from helpers.certify.report import GoldenTable, Value
 from helpers.certify.scratch import Scratch
 from helpers.certify.values import DO_NOT_TRUST, LOADED, SHOWN, differing, told
@@ -79,6 +80,7 @@ class Questions:
             ("rows that do not fit", self._refused_rows, True),
             ("a transaction rolled back", self._undone, True),
             ("a load that goes on", self._resumed, True),
+            ("changes that follow", self._followed, True),
         )
         for number, (name, question, needs_rows) in enumerate(asked):
             if self.progress:
@@ -394,6 +396,33 @@ class Questions:
             "what failed alone could not be loaded again",
             "an id",
         )
+
+    def _followed(self) -> Iterator[Finding]:
+        """A sync's batches: rows that move to other keys with a value that was not sent, and back; what must fail; a truncation."""
+        name, no_sync = "changes that follow", "do not follow changes there (runbook sync): load whole exports"
+        with Following.begun(self.target, self._section, self._bucket, self._manifest()) as sync:
+            sync.change()
+            (table,) = self._verify(following.TABLE).tables
+            found = f"{table.missing} missing, {table.extra} extra, {table.changed} changed"
+            wanted = f"{following.MISSING} missing, {following.EXTRA} extra, {following.CHANGED} changed"
+            yield judged(found == wanted, f"{name}: a batch that comes twice", found, no_sync, wanted)
+            sync.take_back()
+            yield from self._whether_equal(self._verify(following.TABLE), f"{name}: keys that change places and back")
+            refused = [("two rows with one key", sync.choose)]
+            if self.trial.transacts:
+                refused.append(("a batch that breaks off after its MERGE", sync.break_off))
+            for what, attempt in refused:
+                before = sync.position()
+                try:
+                    attempt()
+                    said = "it was applied"
+                except MigrationError as error:
+                    said = f"it is refused: {error.why}"
+                failed_whole = said != "it was applied" and sync.position() == before
+                yield judged(failed_whole, f"{name}: {what}", said, no_sync, "an error, and the position stays")
+            yield from self._whether_equal(self._verify(following.TABLE), f"{name}: after batches that were refused")
+            sync.truncate()
+        yield from self._whether_equal(self._verify(following.TABLE), f"{name}: a truncation and new rows")
 
     def _whether_equal(self, report: Report, name: str) -> Iterator[Finding]:
         wrong = [table for table in report.tables if table.verdict != "equal"]

@@ -48,10 +48,12 @@ class Trial(ABC):
 
     Attributes:
         alters: whether a load alters a table whose definition differs, where the engine can.
-        records: names of tables in which loads keep what they made.
+        records: names of tables in which loads and syncs keep what they made.
+        transacts: whether statements of one transaction take effect together.
     """
 
     alters = True
+    transacts = False
     records: tuple[str, ...] = ()
 
     @abstractmethod

@@ -60,6 +60,9 @@ FAULTS = (
         "single values have no fraction of a second", ["times"], "cells of public.times at", marks=pytest.mark.slow
     ),
     pytest.param("the last change is always the same", [], "others' writes", marks=pytest.mark.slow),
+    pytest.param("a MERGE chooses between two rows", [], "changes that follow: two rows with one key"),
+    pytest.param("a MERGE updates no row", [], "changes that follow: a batch that comes twice", marks=pytest.mark.slow),
+    pytest.param("a MERGE is committed at once", [], "changes that follow", marks=pytest.mark.slow),
 )
 
 

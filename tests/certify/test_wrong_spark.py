@@ -34,12 +34,12 @@ FAULTS = (
 def answered(
     local_settings: Settings, some_golden: Callable[[list[str]], None], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., certify.Certification]:
-    """Certifies pysail with a part of the golden tables, each INSERT changed on its way; the answer is not kept."""
+    """Certifies pysail with a part of the golden tables, each INSERT and MERGE changed on its way; the answer is not kept."""
     execute = Session.execute
 
     def ask(change: Callable[[str], str], tables: list[str]) -> certify.Certification:
         def changed(session: Session, sql: str, **options: Any) -> Any:
-            return execute(session, change(sql) if sql.startswith("INSERT OVERWRITE") else sql, **options)
+            return execute(session, change(sql) if sql.startswith(("INSERT OVERWRITE", "MERGE")) else sql, **options)
 
         some_golden(tables)
         monkeypatch.setattr(kept, "keep", lambda *given: None)
@@ -71,6 +71,17 @@ def test_what_a_server_does_otherwise_is_found_and_named(
 def test_an_overwrite_that_adds_is_found(answered: Callable[..., Any]) -> None:
     found = answered(lambda sql: sql.replace("INSERT OVERWRITE TABLE", "INSERT INTO", 1), [])
     assert any("written" in answer.check for answer in found.wrong), found.wrong
+
+
+def test_a_history_that_does_not_tell_what_was_merged_is_found(answered: Callable[..., Any]) -> None:
+    found = answered(lambda sql: re.sub(r"sync_[0-9a-f]{32}_", "other_", sql), [])
+    assert any("changes that follow" in answer.check and "MERGE" in answer.found for answer in found.wrong), found.wrong
+
+
+@pytest.mark.slow
+def test_a_merge_that_adds_what_is_there_is_found(answered: Callable[..., Any]) -> None:
+    found = answered(lambda sql: sql.replace("WHEN MATCHED THEN UPDATE", "WHEN MATCHED AND FALSE THEN UPDATE", 1), [])
+    assert any("changes that follow" in answer.check for answer in found.wrong), found.wrong
 
 
 @pytest.mark.slow

@@ -18,11 +18,13 @@ from sqlglot import exp
 from helpers.local.servers import snowflake_standin
 from helpers.local.standin import (
     alterations,
+    ambiguous,
     attached,
     expressions,
     keys,
     loading,
     macros,
+    merging,
     notes,
     statements,
     tables,
@@ -60,6 +62,8 @@ NO_DEFAULT, NO_REFERENCES = "defaults are lost", "foreign keys are lost"
 MILLISECONDS = "results have milliseconds"
 TRIMMED, MIDNIGHT = "results are trimmed", "single values have no fraction of a second"
 REVERSED = "results come in another order"
+CHOOSES, NO_UPDATE = "a MERGE chooses between two rows", "a MERGE updates no row"
+MERGED_AT_ONCE = "a MERGE is committed at once"
 
 
 def fault() -> str:
@@ -186,6 +190,30 @@ def _wire_array(former: Callable[..., Any], column: Any, kind: str) -> Any:
     if fault() == MIDNIGHT and kind == "text" and pa.types.is_string(column.type):
         column = pc.replace_substring_regex(column, r"^(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.)\d+$", r"\1000")
     return former(column, kind)
+
+
+@_wrap(ambiguous, "refuse")
+def _refuse(former: Callable[..., None], session: Session, statement: Any) -> None:
+    if fault() != CHOOSES or not isinstance(statement, exp.Merge):
+        former(session, statement)
+
+
+@_wrap(merging, "merge")
+def _merge(former: Callable[..., Any], session: Session, statement: Any) -> Any:
+    if fault() == CHOOSES:
+        source = statement.args["using"]
+        one_each = exp.select("*").from_(source.this.subquery("rows")).distinct(exp.column("C0", quoted=True))
+        source.set("this", one_each)
+    if fault() == NO_UPDATE:
+        for when in statement.args["whens"].expressions:
+            if isinstance(then := when.args["then"], exp.Update):
+                for each in then.expressions:
+                    each.set("expression", exp.column(each.this.name, table=statement.this.alias_or_name, quoted=True))
+    answer = former(session, statement)
+    if fault() == MERGED_AT_ONCE:
+        session.end("COMMIT")
+        session.begin()
+    return answer
 
 
 to_wire = wire.to_wire

@@ -36,6 +36,7 @@ class SnowflakeTrial(Trial):
     """The account of a profile."""
 
     records = (TABLE, positions.TABLE)
+    transacts = True
 
     def __init__(self, target: Snowflake, session: Session) -> None:
         self._target, self._session = target, session
