@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from helpers.model import manifest as manifests
 from helpers.platforms import postgres
 from helpers.settings import Export, Tables
 from helpers.source import held_snapshots
+from helpers.source import snapshot as snapshots
 
 SOURCE = (
     "CREATE TABLE good (id int PRIMARY KEY, v text)",
@@ -46,14 +47,25 @@ def _with(migration: Any, **export: Any) -> None:
 
 
 @contextmanager
-def _locked(migration: Any, table: str) -> Iterator[None]:
-    """Somebody else holds a lock that nobody reads through."""
-    connection = postgres.connect(migration.settings.source, settings={"search_path": "public"})
-    try:
-        connection.cursor().execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+def _locked(migration: Any, table: str, *, at_once: bool = False) -> Iterator[None]:
+    """Somebody else holds a lock that nobody reads through, from the next snapshot on, where not `at_once`: one with its LSN, of
+    whatever database of the server, waits for every transaction that has written or locked like that.
+    """
+    take = snapshots.take
+    with (
+        closing(postgres.connect(migration.settings.source, settings={"search_path": "public"})) as connection,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+
+        def lock(taken: Any = None) -> Any:
+            connection.cursor().execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            return taken
+
+        if at_once:
+            lock()
+        else:
+            patch.setattr(snapshots, "take", lambda *given, **options: lock(take(*given, **options)))
         yield
-    finally:
-        connection.close()
 
 
 def _files(migration: Any, table: str) -> list[str]:
@@ -209,7 +221,7 @@ def test_a_table_that_cannot_be_read_for_the_verification_is_refused_by_itself(m
     _with(migration, **POLICY)
     assert run("export", "--hold-snapshot")[0] == 0
     assert run("load")[0] == 0
-    with _locked(migration, "busy"):
+    with _locked(migration, "busy", at_once=True):
         code, found = run("verify")
     assert (code, {t["name"]: t["verdict"] for t in found["tables"]}) == (
         1, {"busy": "refused", "endless": "equal", "good": "equal", "other": "equal"},
