@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import quote
 
 import duckdb
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from helpers.digests import files_of
@@ -58,6 +59,23 @@ def replace(lake: Lake, name: str, staged: StagedTable, stage: Bucket) -> None:
         except (DeltaError, duckdb.Error, pa.ArrowException, OSError, ValueError) as error:
             cure = "the table is as it was before; read the message, then run the same command again"
             raise faults.told(error, f"replace {staged}", on=url, kind=LoadError, cure=cure) from None
+
+
+def add_columns(lake: Lake, name: str, columns: Sequence[StagedColumn]) -> None:
+    """Gives a table more columns, which are NULL in the rows that it has.
+
+    Raises:
+        LoadError: the table cannot be read or written; it is as it was.
+    """
+    url = lake.location(name)
+    try:
+        table = DeltaTable(url, storage_options=storage_options(lake.bucket.stage, lake.bucket.location.bucket))
+        added = pa.schema([_field(column.model_copy(update={"not_null": False})) for column in columns])
+        table.alter.add_columns(list(Schema.from_arrow(added).fields))
+    except (DeltaError, OSError, ValueError) as error:
+        raise faults.told(
+            error, f"add columns to {name}", on=url, kind=LoadError, cure="run the same command again"
+        ) from None
 
 
 def as_url(key: str) -> str:

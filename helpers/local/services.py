@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,7 @@ from helpers.settings import Databricks
 from helpers.settings.local_stack import AwsStandIn
 
 if TYPE_CHECKING:
-    from helpers.model.manifest import StagedTable
+    from helpers.model.manifest import StagedColumn, StagedTable
     from helpers.platforms.delta import Lake
     from helpers.platforms.s3 import Bucket
     from helpers.settings import Dns, Settings, Target
@@ -129,3 +129,9 @@ def replace_delta_table(lake: Lake, name: str, staged: StagedTable, stage: Bucke
     from helpers.local import pysail_tables
 
     pysail_tables.replace(lake, name, staged, stage)
+
+
+def add_delta_columns(lake: Lake, name: str, columns: Sequence[StagedColumn]) -> None:
+    from helpers.local import pysail_tables
+
+    pysail_tables.add_columns(lake, name, columns)

@@ -88,6 +88,9 @@ class LocalStack(Protocol):
     def replace_delta_table(self, lake: Any, name: str, staged: Any, stage: Any) -> None:
         """Replaces a table and its definition, which pysail cannot alter."""
 
+    def add_delta_columns(self, lake: Any, name: str, columns: Any) -> None:
+        """Gives a table more columns, which pysail cannot."""
+
 
 @cache
 def local_stack() -> LocalStack:

@@ -57,6 +57,8 @@ class Following:
     before: Manifest
     sync: Sync
     after: Manifest | None = None
+    wider: bool = False
+    """Whether batches have the columns of the second export."""
 
     @property
     def section(self) -> Any:
@@ -85,7 +87,12 @@ class Following:
         return staged.there(self.section.schema_)
 
     def table(self, name: str) -> StagedTable:
-        return next(table for table in self.before.tables if table.name == name)
+        return next(table for table in self.tables if table.name == name)
+
+    @property
+    def tables(self) -> Sequence[StagedTable]:
+        """As the batches have them."""
+        return self.after.tables if self.wider and self.after else self.before.tables
 
     def export_again(self, *statements: str) -> Manifest:
         """Changes the source and exports it elsewhere."""
@@ -109,7 +116,7 @@ class Following:
 
     def apply(self, batch: Batch, tables: Sequence[StagedTable] | None = None) -> None:
         with self.opened() as applier:
-            applier.apply(batch, self.before.tables if tables is None else tables)
+            applier.apply(batch, self.tables if tables is None else tables)
 
     def _changed(self, staged: StagedTable, change: Change, number: int) -> ChangedTable:
         bucket, path = (
@@ -157,10 +164,13 @@ class Following:
         taken = " AND ".join(f"n.{q(name)} = w.{q(place)}" for name, place in added.origin.items())
         return (
             f"WITH w AS (SELECT FALSE AS {mark}, {own} FROM {_of(second, rows)} WHERE {change.written}), "
-            f"gone AS (SELECT TRUE AS {mark}, {named}{same} FROM {_of(self.migration.bucket, staged)} WHERE {change.deleted} UNION BY NAME "
+            f"gone AS (SELECT TRUE AS {mark}, {named}{same} FROM {_of(self.migration.bucket, self._first(staged))} WHERE {change.deleted} UNION BY NAME "
             f"SELECT TRUE AS {mark}, {left}{same} FROM w WHERE NOT ({none}) AND NOT EXISTS (FROM w AS n WHERE {taken})) "
             "FROM w UNION ALL BY NAME FROM gone"
         )
+
+    def _first(self, staged: StagedTable) -> StagedTable:
+        return next(table for table in self.before.tables if table.name == staged.name)
 
     def rows(self, name: str) -> list[tuple[Any, ...]]:
         """The rows of a table in the target."""

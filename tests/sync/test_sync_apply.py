@@ -127,6 +127,24 @@ def test_a_batch_counts_once_and_only_in_its_place(migration: Any, target: str) 
         assert applier.positions([found.there("doc")]) == Positions(found.start + 2 * STEP)
 
 
+def test_a_column_that_the_source_has_got_is_added(migration: Any, target: str) -> None:
+    """Also where the batch that needs it breaks off behind that, and where another one has added it."""
+    found = following(migration, target, *DOCS)
+    found.export_again(
+        "ALTER TABLE doc ADD COLUMN price numeric(10,2), ADD COLUMN note text", "COMMENT ON COLUMN doc.note IS 'it''s new'",
+        "UPDATE doc SET price = 1.5, note = 'n' WHERE id > 8", "DELETE FROM doc WHERE id = 1",
+    )  # fmt: skip
+    found.wider = True
+    batch = found.batch(0, {"doc": Change("id > 8", "id = 1", unchanged={"big": "id = 9"})})
+    with pytest.raises(TargetRefused):
+        found.apply(found.batch(2, {"doc": Change("id > 8")}))
+    for _ in range(2):
+        found.apply(batch)
+    assert found.rows("doc") == found.loaded_anew("doc")
+    found.apply(found.batch(1, {"doc": Change("id = 2")}))
+    assert found.rows("doc") == found.loaded_anew("doc")
+
+
 def test_who_loads_or_follows_learns_of_the_sync(migration: Any, target: str) -> None:
     found = following(migration, target, *DOCS)
     adapter = engine(target)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from helpers.engines.applying import Applier, Followed, Positions, between, not_begun, stood_still, written
 from helpers.engines.delta import owner
 from helpers.engines.delta.catalog import DeltaCatalog, Version, qualified
-from helpers.engines.delta.history import Applied
+from helpers.engines.delta.history import COLUMNS_ADDED, Applied, Commit
 from helpers.engines.delta.landing import name_local_table, read_files
-from helpers.engines.delta.load import cast
+from helpers.engines.delta.load import cast, column_definition
 from helpers.engines.delta.records import Reached, Record, read_record
 from helpers.engines.merging import Dialect, columns_of, merge_statement
 from helpers.errors import TargetRefused
@@ -30,6 +30,7 @@ from helpers.platforms import spark, statements
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.spark import identifier
 from helpers.settings import Databricks
+from helpers.settings.local_stack import local_stack
 
 DIALECT = Dialect(identifier, cast)
 
@@ -68,6 +69,7 @@ class DeltaApplier(Applier):
         self._catalog = DeltaCatalog(target, bucket.stage, stack)
         self._stands: dict[TargetTable, _Stand] = {}
         self._named: set[TargetTable] = set()
+        self._completed: dict[TargetTable, int] = {}
 
     def positions(self, tables: Collection[TargetTable]) -> Positions:
         record = self._begun()
@@ -129,6 +131,7 @@ class DeltaApplier(Applier):
             if changed := changes.get((staged.schema_, staged.name)):
                 work.append((staged, changed))
         for staged, _ in work:
+            self._complete(record, staged)
             self._name(staged.there(self._target.schema_))
         self._at_once(record, batch, work)
         if not statements.rehearsed():
@@ -215,11 +218,14 @@ class DeltaApplier(Applier):
         if others := self._catalog.changes(table, kept.version, now, ours=self._is_ours):
             raise written(self._where, table.shown(self._target.schema_), others)
         commits = self._catalog.commits(table, kept.version, now)
-        own = [each.applied.position for each in commits if each.applied and self._is_ours(each.applied)]
+        own = [each.applied.position for each in commits if each.applied and self._is_ours(each)]
         return _Stand(now, max(kept.position, record.sync.position, *own))
 
-    def _is_ours(self, applied: Applied) -> bool:
-        return applied.sync == self._sync.id
+    def _is_ours(self, commit: Commit) -> bool:
+        """A batch that was taken in, or columns that a table got for one: they change no row that is there."""
+        if commit.applied is not None:
+            return commit.applied.sync == self._sync.id
+        return commit.operation in COLUMNS_ADDED and not commit.changes_data
 
     def _loaded(self, record: Record, table: TargetTable, position: int) -> Version:
         """The version of a table that holds what a load of ours left, and nothing else."""
@@ -238,6 +244,25 @@ class DeltaApplier(Applier):
         if others:
             raise written(self._where, name, others)
         return now
+
+    def _complete(self, record: Record, staged: StagedTable) -> None:
+        """Gives a table the columns that the source's has got since; rows that are there have NULL in them."""
+        table = staged.there(self._target.schema_)
+        if self._completed.get(table) == len(staged.columns):
+            return
+        there = {column.name.lower() for column in self._catalog.shape(table).columns}
+        if missing := [column for column in staged.columns if column.name.lower() not in there]:
+            if self._catalog.local and not statements.rehearsed():
+                local_stack().add_delta_columns(self._catalog.lake(table.schema), table.name, missing)
+            elif not self._catalog.local:
+                added = ", ".join(
+                    column_definition(column.model_copy(update={"not_null": False})) for column in missing
+                )
+                sql = f"ALTER TABLE {qualified(self._target, table)} ADD COLUMNS ({added})"
+                self._catalog.session.execute(sql, doing=f"add columns to {staged}")
+            self._named.discard(table)
+            self._stands[table] = self._look(record, table)
+        self._completed[table] = len(staged.columns)
 
     def _name(self, table: TargetTable) -> None:
         if self._catalog.local and table not in self._named:

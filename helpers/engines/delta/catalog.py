@@ -142,12 +142,12 @@ class DeltaCatalog:
         return tuple(detail.get("clusteringColumns") or ())
 
     def changes(
-        self, table: TargetTable, left: Version, now: Version, ours: Callable[[history.Applied], bool] = history.nobodys
+        self, table: TargetTable, left: Version, now: Version, ours: Callable[[history.Commit], bool] = history.nobodys
     ) -> tuple[str, ...]:
         """What changed a table's rows between two versions; empty where `now` holds the rows that `left` held.
 
         Args:
-            ours: of which syncs the commits are nobody else's.
+            ours: which commits are nobody else's.
 
         Raises:
             ConnectionFailed, LoadError: the target cannot be asked.

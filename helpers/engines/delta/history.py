@@ -23,6 +23,9 @@ MAINTENANCE = frozenset({
 (https://github.com/delta-io/delta/blob/master/spark/src/main/scala/org/apache/spark/sql/delta/DeltaOperations.scala), delta-rs, and
 Databricks (https://docs.databricks.com/aws/en/tables/history-schema). Another name counts as a change."""
 
+COLUMNS_ADDED = frozenset({"ADD COLUMNS", "ADD COLUMN"})
+"""What Delta Lake and delta-rs call it when a table gets columns, which are NULL in the rows that are there."""
+
 _RESTORE = "RESTORE"
 _MERGE = "MERGE"
 
@@ -97,13 +100,13 @@ def commit(told: dict[str, Any], actions: bytes | None = None) -> Commit:
     return Commit(version, operation, restored, data, any("metaData" in action for action in found), applied)
 
 
-def nobodys(applied: Applied) -> bool:
-    """That no sync is ours."""
+def nobodys(commit: Commit) -> bool:
+    """That no commit is ours."""
     return False
 
 
 def changes(
-    commits: Iterable[Commit], *, left: int, now: int, ours: Callable[[Applied], bool] = nobodys
+    commits: Iterable[Commit], *, left: int, now: int, ours: Callable[[Commit], bool] = nobodys
 ) -> tuple[str, ...]:
     """What changed a table's rows between two of its versions, the first first; empty where they are the same rows.
 
@@ -113,7 +116,7 @@ def changes(
         commits: those behind `left`, in any order.
         left: the version that somebody left.
         now: the present version.
-        ours: whether a batch was taken in by whom asks; such a commit is nobody else's, and leaves the table anew.
+        ours: whether a commit is whoever's asks, and no other's; it leaves the table anew.
     """
     if now < left:
         return (f"its history ends at version {now}",)
@@ -125,7 +128,7 @@ def changes(
             others.append(f"version {version}, which its history does not tell any more")
         elif (each.is_maintenance and version - 1 in same) or each.restored in same:
             same.add(version)
-        elif each.applied and ours(each.applied):
+        elif ours(each):
             same = {version} if version - 1 in same else set()
         elif not each.is_maintenance:
             others.append(each.operation)

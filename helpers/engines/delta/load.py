@@ -294,7 +294,7 @@ class DeltaLoader(Loader):
 
 def definition(staged: StagedTable) -> str:
     """What follows CREATE TABLE and its name, up to USING DELTA."""
-    return f"({', '.join(_column(column) for column in staged.columns)}) USING DELTA"
+    return f"({', '.join(column_definition(column) for column in staged.columns)}) USING DELTA"
 
 
 def selected(staged: StagedTable) -> str:
@@ -322,7 +322,8 @@ def _standing(found: owner.Standing, shape: TableShape) -> Standing:
     return Standing(shape, recorded, kept)
 
 
-def _column(column: StagedColumn) -> str:
+def column_definition(column: StagedColumn) -> str:
+    """A column as DDL."""
     parts = [identifier(column.name), column.delta]
     if column.not_null:
         parts.append("NOT NULL")

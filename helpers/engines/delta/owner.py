@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from helpers.engines.delta.catalog import DeltaCatalog, Version, qualified
+from helpers.engines.delta.history import Commit
 from helpers.errors import LoadError, TargetRefused
 from helpers.model.places import TargetTable
 from helpers.platforms import spark
@@ -70,7 +71,11 @@ def standing(catalog: DeltaCatalog, table: TargetTable) -> Standing:
     if mark is None or mark.version is None:
         return Standing(mark, (), now.number)
     left = Version(table_id=mark.table_id, number=mark.version)
-    return Standing(mark, catalog.changes(table, left, now, ours=lambda applied: True), now.number)
+    return Standing(mark, catalog.changes(table, left, now, ours=_of_a_sync), now.number)
+
+
+def _of_a_sync(commit: Commit) -> bool:
+    return commit.applied is not None
 
 
 def at_its_place(session: Session, target: Databricks, table: TargetTable) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from helpers.engines.applying import Applier, Followed, Positions, between, not_begun, stood_still, written
 from helpers.engines.loading import counted_as_staged, counts, require_staged
 from helpers.engines.merging import Dialect, columns_of, merge_statement
 from helpers.engines.snowflake import copying, owner, policies, positions, records
 from helpers.engines.snowflake.catalog import Present, read_present
+from helpers.engines.snowflake.definition import column_definition
 from helpers.engines.snowflake.positions import WHOLE, Synced
 from helpers.engines.snowflake.records import affected, beside
 from helpers.errors import TargetRefused
@@ -23,7 +24,7 @@ from helpers.model.batch import Batch, ChangedTable, batch_columns
 from helpers.model.manifest import StagedTable
 from helpers.model.places import TargetTable
 from helpers.model.sync import Sync
-from helpers.platforms import snowflake
+from helpers.platforms import snowflake, statements
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import Session, identifier
 from helpers.settings import Snowflake
@@ -76,6 +77,7 @@ class SnowflakeApplier(Applier):
         self._stage = beside(target, f"sync_{sync.id}")
         self._staged = False
         self._held: dict[TargetTable, Synced] | None = None
+        self._completed: dict[TargetTable, int] = {}
 
     def positions(self, tables: Collection[TargetTable]) -> Positions:
         held = self._read()
@@ -161,20 +163,38 @@ class SnowflakeApplier(Applier):
         places = [staged.there(self._target.schema_) for staged, _ in chosen]
         self._refuse_changed(places)
         self._refuse_masked(chosen)
+        for staged, _ in chosen:
+            self._complete(staged)
         work = [self._land(staged, changed, f"landing_{n}") for n, (staged, changed) in enumerate(chosen)]
         with session.transaction(doing=doing):
             rows = {each.table: self._change(each) for each in work}
             if not positions.move(session, self._target, self._sync.id, batch.until, rows):
                 raise between(self._where, "its tables", batch.after, batch.after, batch.until)
         held = self._read()
-        held[WHOLE] = Synced(**{**vars(held[WHOLE]), "reached": batch.until})
+        held[WHOLE] = replace(held[WHOLE], reached=batch.until)
         for table, count in rows.items():
-            held[table] = Synced(**{**vars(held[table]), "reached": batch.until, "rows": count, "changed": None})
+            held[table] = replace(held[table], reached=batch.until, rows=count, changed=None)
         if places:
             self._settle(places)
         for each in work:
             if each.landing:
                 session.execute(f"DROP TABLE {each.landing}", doing=doing)
+
+    def _complete(self, staged: StagedTable) -> None:
+        """Gives a table the columns that the source's has got since; rows that are there have NULL in them."""
+        session, table = self._session, staged.there(self._target.schema_)
+        if self._completed.get(table) == len(staged.columns) or statements.rehearsed():
+            return
+        full, doing = identifier(self._target.database, *table), f"add columns to {staged}"
+        there = session.columns(f"SELECT * FROM {full}", doing=doing)
+        if missing := [column for column in staged.columns if column.name not in there]:
+            positions.doubt(session, self._target, [table])
+            self._read()[table] = replace(self._read()[table], changed=None)
+            for column in missing:
+                plain = column.model_copy(update={"not_null": False, "default": None})
+                session.execute(f"ALTER TABLE {full} ADD COLUMN {column_definition(plain)}", doing=doing)
+            self._settle([table])
+        self._completed[table] = len(staged.columns)
 
     def _land(self, staged: StagedTable, changed: ChangedTable, name: str) -> _Work:
         """Reads a table's file into a temporary table, and counts what arrived."""
@@ -290,7 +310,7 @@ class SnowflakeApplier(Applier):
     def _settle(self, tables: Collection[TargetTable]) -> None:
         tokens, held = positions.settle(self._session, self._target, tables), self._read()
         for table, token in tokens.items():
-            held[table] = Synced(**{**vars(held[table]), "changed": token})
+            held[table] = replace(held[table], changed=token)
 
     def _read(self) -> dict[TargetTable, Synced]:
         """What is recorded, where it is not another sync's."""

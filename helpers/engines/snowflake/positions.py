@@ -131,6 +131,13 @@ def move(session: Session, target: Snowflake, sync: str, until: int, rows: Mappi
     return moved
 
 
+def doubt(session: Session, target: Snowflake, tables: Collection[TargetTable]) -> None:
+    """Says of tables that their tokens are to be read anew, since something changes them that changes no row."""
+    for some in _portions(tables):
+        keys = [value for table in some for value in table]
+        session.execute(f"UPDATE {place(target)} SET CHANGED = NULL WHERE {_any(some)}", keys, doing=_DOING)
+
+
 def settle(session: Session, target: Snowflake, tables: Collection[TargetTable]) -> dict[TargetTable, int]:
     """Reads the tokens of tables as a sync leaves them, and records them: who changes them from now on is somebody else."""
     tokens = changes(session, target, tables, expected=0)
