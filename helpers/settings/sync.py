@@ -19,3 +19,7 @@ class SyncOptions(Section):
     """How long the slot may wait for transactions that have written and are still open."""
     retained_gigabytes: float = Field(default=20.0, gt=0)
     """How much of its log the source may keep for the slot before `runbook sync status` and `runbook doctor` say no."""
+    batch_seconds: float = Field(default=2.0, gt=0)
+    """How long changes are gathered before the targets take them; each batch keeps a warehouse awake."""
+    batch_megabytes: float = Field(default=64.0, gt=0)
+    """At how many megabytes of values a batch goes to the targets before its time, where a transaction ends."""

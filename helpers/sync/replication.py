@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeGuard
 
 import psycopg2
 import psycopg2.errors
@@ -37,6 +38,12 @@ AHEAD = 32 * 1024 * 1024
 
 PATIENCE_SECONDS = 5.0
 """For a session that read the slot before: the server takes a moment to notice that it is gone."""
+
+FIRST_SECONDS = 20.0
+"""In which the heartbeat that was written before the stream began has to come; the server waits for an answer three times as long."""
+
+HEARTBEAT = "migration-runbooks"
+"""Prefix of the messages by which a stream that is idle moves on."""
 
 _AT_ONCE = 512
 """Messages that are handed over together."""
@@ -95,6 +102,7 @@ def reading(
         ConnectionFailed, SessionRefused: as `connected`.
         SourceFailed: somebody else reads the slot, or the server does not give it.
     """
+    write_heartbeat(source)
     with connected(source) as connection:
         cursor = connection.cursor()
         options = {"proto_version": "1", "publication_names": identifier(publication)}
@@ -123,6 +131,24 @@ def reading(
             stream.close()
 
 
+def write_heartbeat(source: Source) -> None:
+    """Writes a message into the source's log, that a stream which has nothing else to send will send.
+
+    psycopg2 confirms for itself, up to where the server says that it is, once all that was received is confirmed. Nothing would be
+    lost by it, but the slot would stand where no target says that it is, and that cannot be told from a slot which somebody else has
+    read. So one message always stays unconfirmed.
+
+    Raises:
+        ConnectionFailed, SessionRefused: as `postgres.connect`.
+    """
+    own = {"default_transaction_read_only": "off"}
+    with (
+        suppress(psycopg2.Error),
+        postgres.committing(source, application="migration-runbooks sync", settings=own) as cursor,
+    ):
+        cursor.execute("SELECT pg_logical_emit_message(true, %s, '')", [HEARTBEAT])
+
+
 class Stream:
     """What a slot sends, in the order of the commits.
 
@@ -137,7 +163,7 @@ class Stream:
         self._assembler = Assembler(IN_MEMORY)
         self._confirmed = self._told = start
         self._arrived: deque[list[bytes] | Sent] = deque()
-        self._waiting_bytes = self._sent = 0
+        self._waiting_bytes = self._sent = self._last = 0
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._ended = False
@@ -167,7 +193,8 @@ class Stream:
         if isinstance(taken, Sent):
             return [] if self._assembler.open else [taken]
         try:
-            return [found for payload in taken if (found := self._assembler.take(payload))]
+            found = (self._assembler.take(payload) for payload in taken)
+            return [Sent(each.end_lsn) if _is_heartbeat(each) else each for each in found if each]
         except Undecodable as error:
             raise SourceFailed(
                 "read the stream of changes", on=self._on, why=str(error),
@@ -193,9 +220,11 @@ class Stream:
 
     def _run(self) -> None:
         try:
+            began = time.monotonic()
             told_at = 0.0
             while not self._ended:
-                if self._confirmed != self._told or time.monotonic() - told_at >= ANSWER_SECONDS:
+                may_tell = self._last or time.monotonic() - began > FIRST_SECONDS
+                if may_tell and (self._confirmed != self._told or time.monotonic() - told_at >= ANSWER_SECONDS):
                     self._tell()
                     told_at = time.monotonic()
                 if self._waiting_bytes < AHEAD and self._take_some():
@@ -204,17 +233,18 @@ class Stream:
                 ready, _, _ = select.select(wanted, [], [], max(0.0, ANSWER_SECONDS - (time.monotonic() - told_at)))
                 if self._wake in ready:
                     os.read(self._wake, 65536)
-            with suppress(psycopg2.Error):
-                self._tell()
+            if self._last:
+                with suppress(psycopg2.Error):
+                    self._tell()
         except BaseException as error:  # told by whoever reads
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
 
     def _tell(self) -> None:
-        position = self._confirmed
+        self._told = self._confirmed
+        position = min(self._told, self._last - 1) if self._last else 0
         self._cursor.send_feedback(write_lsn=position, flush_lsn=position, apply_lsn=position, reply=True, force=True)
-        self._told = position
 
     def _take_some(self) -> bool:
         """Hands over what is there; whether there was something."""
@@ -225,6 +255,7 @@ class Stream:
             if message is None:
                 break
             messages.append(message.payload)
+            self._last = int(message.data_start)
             size += len(message.payload)
         reached = int(self._cursor.wal_end)
         with self._changed:
@@ -247,3 +278,9 @@ class Stream:
         lost = ConnectionFailed("read the stream of changes", on=self._on, why=str(error) or type(error).__name__, next_step="run the same command again")  # fmt: skip
         lost.transient = isinstance(error, OSError)
         return lost
+
+
+def _is_heartbeat(found: Transaction | Mark) -> TypeGuard[Transaction]:
+    return isinstance(found, Transaction) and all(
+        isinstance(each, Mark) and each.prefix == HEARTBEAT for each in islice(found.changes, 2)
+    )
