@@ -309,9 +309,13 @@ def test_a_sync_is_applied_once_beside_maintenance_and_no_stranger(spark_migrati
     assert [row["id"] for row in _ask(spark_migration, "SELECT * FROM doc")] == [1]
     found.apply(found.batch(4, {"doc": batches.Change(truncated=True)}))
     assert _ask(spark_migration, "SELECT * FROM doc") == []
-    _ask(spark_migration, "INSERT INTO doc VALUES (7, 'theirs', NULL)")
+    found.export_again("ALTER TABLE doc ADD COLUMN price numeric(10,2)", "UPDATE doc SET price = 1.5")
+    found.wider = True
+    found.apply(found.batch(5, {"doc": batches.Change("id = 1", new="TRUE")}))
+    assert [(row["id"], str(row["price"])) for row in _ask(spark_migration, "SELECT * FROM doc")] == [(1, "1.50")]
+    _ask(spark_migration, "INSERT INTO doc VALUES (7, 'theirs', NULL, NULL)")
     with pytest.raises(TargetRefused, match="others wrote to it since: WRITE"):
-        found.apply(found.batch(5, {"doc": batches.Change("id = 1", new="TRUE")}))
+        found.apply(found.batch(6, {"doc": batches.Change("id = 1", new="TRUE")}))
 
 
 def test_what_a_batch_writes_of_every_type_is_as_a_load_has_it(spark_migration: Any) -> None:

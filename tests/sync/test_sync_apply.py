@@ -16,7 +16,7 @@ import pytest
 from helpers.engines import engine
 from helpers.engines.applying import Followed, Positions
 from helpers.errors import TargetRefused
-from helpers.platforms import snowflake, spark
+from helpers.platforms import snowflake, spark, statements
 from helpers.platforms.s3 import Bucket
 from tests.movers.test_migration import PARTS, TYPES
 from tests.sync.batches import STEP, Change, following
@@ -125,6 +125,31 @@ def test_a_batch_counts_once_and_only_in_its_place(migration: Any, target: str) 
     found.apply(found.batch(1, {}))
     with found.opened() as applier:
         assert applier.positions([found.there("doc")]) == Positions(found.start + 2 * STEP)
+
+
+def test_the_statements_of_a_batch_can_be_listed_beforehand(migration: Any, target: str) -> None:
+    """Would catch: a listing that changes a table, a record, or what the next batch begins at."""
+    found = following(migration, target, *DOCS)
+    found.after = found.before
+    batch = found.batch(0, {"doc": Change("id < 3", unchanged={"big": "TRUE"}, values={"small": "'new'"})})
+    before = found.rows("doc")
+    with statements.listed(withhold=True) as listing:
+        found.apply(batch)
+    assert [each.sql.split(" USING ")[0] for each in listing.found if "MERGE" in each.sql] == [
+        f"MERGE INTO {_full(found, 'doc')} AS t"
+    ]
+    with found.opened() as applier:
+        assert (found.rows("doc"), applier.positions([found.there("doc")])) == (before, Positions(found.start))
+    with statements.listed() as sent:
+        found.apply(batch)
+    told = [[each.sql for each in listed.found if not each.reads] for listed in (listing, sent)]
+    assert told[0] == told[1]
+
+
+def _full(found: Any, name: str) -> str:
+    if found.target == "snowflake":
+        return snowflake.identifier(found.section.database, *found.there(name))
+    return spark.identifier(*found.there(name))
 
 
 def test_a_column_that_the_source_has_got_is_added(migration: Any, target: str) -> None:
