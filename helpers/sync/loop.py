@@ -24,16 +24,18 @@ from helpers.model import manifest as manifests
 from helpers.model import sync as records
 from helpers.model.batch import Batch, ChangedTable
 from helpers.model.manifest import Manifest, StagedTable
-from helpers.model.sync import Progress, Sync, TargetProgress
+from helpers.model.sync import Progress, Sync, SyncedTable, TargetProgress
 from helpers.platforms.s3 import Bucket
 from helpers.progress import Progress as Report
 from helpers.settings import Settings
 from helpers.source.asking import asking
 from helpers.source.catalog import read_catalog
 from helpers.sync import relations, replication
+from helpers.sync.additions import adding
 from helpers.sync.changes import Mark, Relation, Transaction
 from helpers.sync.collector import Collector, Pending, Target
 from helpers.sync.convert import CannotBeStaged, Converter, Refusals, refusals
+from helpers.sync.relations import Difference
 from helpers.sync.replication import Sent, Stream
 from helpers.sync.slot import refuse_gap, server_of
 
@@ -133,7 +135,8 @@ class Syncing:
         self._settings, self._bucket, self._manifest = settings, bucket, manifest
         self._appliers, self._report = appliers, report
         self._converter = Converter(settings.source, bucket)
-        self._found: dict[int, tuple[Relation, Followed | None]] = {}
+        self._found: dict[int, tuple[Relation, str | None]] = {}
+        self._followed: dict[str, Followed] = {}
         self._waiting_since = 0.0
         self._told_at = 0.0
         self._looked_at = monotonic()
@@ -167,12 +170,9 @@ class Syncing:
         source = self._settings.source
         with asking(source, "ask whether the slot goes on from there") as cursor:
             sync = refuse_gap(cursor, source, self.sync, start)
-            sync, differing = relations.look(cursor, sync, self._manifest.tables)
-            self._refusals = self._asked(cursor)
-        self._change(sync)
-        self._collector = Collector(start, cuts, self._find, self._stop)
-        for name, difference in differing.items():
-            self._differs(name, difference)
+            self._change(sync)
+            self._collector = Collector(start, cuts, self._find, self._stop)
+            self._compare(cursor)
         progress = records.progress(self._bucket, self.sync)
         # A target that is not taken along must find its changes later.
         others = [
@@ -272,7 +272,7 @@ class Syncing:
         if gathered:
             with self._converter.batch():
                 for name, each in gathered.items():
-                    followed = self._followed(name)
+                    followed = self._followed.get(name)
                     if followed is None:
                         continue
                     try:
@@ -288,47 +288,62 @@ class Syncing:
             sync=self.sync.id, after=pending.after, until=pending.until, committed_at=committed, tables=tuple(changed)
         )
 
-    def _followed(self, name: str) -> Followed | None:
-        return next((each for _, each in self._found.values() if each and each.target.name == name), None)
-
     def _find(self, relation: Relation) -> Target | None:
         """The table that a relation's changes belong to, seen for the first time or as it was seen before."""
         kept = self._found.get(relation.oid)
         if kept is None or kept[0] is not relation:
-            followed = kept[1] if kept and kept[0] == relation else self._recognized(relation)
-            self._found[relation.oid] = kept = (relation, followed)
-        return kept[1].target if kept[1] else None
+            name = kept[1] if kept and kept[0] == relation else self._recognized(relation)
+            self._found[relation.oid] = kept = (relation, name)
+        followed = self._followed.get(kept[1]) if kept[1] else None
+        return followed.target if followed else None
 
-    def _recognized(self, relation: Relation) -> Followed | None:
+    def _recognized(self, relation: Relation) -> str | None:
+        tables = relations.Tables(self.sync, self._manifest.tables)
         with asking(self._settings.source, "ask which table has changed") as cursor:
-            staged = relations.Tables(self.sync, self._manifest.tables).table(cursor, relation)
+            staged = tables.table(cursor, relation)
             synced = staged and self.sync.table(staged.schema_, staged.name)
             if not staged or not synced or synced.stopped:
                 return None
-            difference = relations.Tables(self.sync, self._manifest.tables).compare(cursor, relation, staged)
-            if difference.anew or difference.added:
-                self._differs(str(staged), difference)
+            name = str(staged)
+            difference = tables.compare(cursor, relation, staged)
+            if not self._travels(cursor, synced, staged, difference):
                 return None
+            synced = self.sync.table(staged.schema_, staged.name) or synced
             cursor.execute(_LEAVES, [synced.oid])
             leaves = frozenset(int(oid) for (oid,) in cursor.fetchall())
-        target = Target(str(staged), staged.key, synced.position, leaves)
-        return Followed(staged, target, self._refusals.get(str(staged), Refusals((), ())))
+            refused = self._followed[name].refused if name in self._followed and not difference.added else None
+            staged = synced.extended(self._manifest.table(staged.schema_, staged.name) or staged)
+            refused = refused or self._refusals(cursor, staged)
+        self._followed[name] = Followed(staged, Target(name, staged.key, synced.position, leaves), refused)
+        return name
 
-    def _differs(self, name: str, difference: relations.Difference) -> None:
+    def _travels(self, cursor: Any, synced: SyncedTable, staged: StagedTable, difference: Difference) -> bool:
+        """Takes up columns that a table has got; whether it can be followed further."""
         why = list(difference.anew)
-        if difference.added:
-            why.append(f"the column {', '.join(difference.added)} was added")
-        self._collector.forget(name)
-        self._stop(name, "; ".join(why))
+        if difference.added and not why:
+            added = adding(cursor, self._settings, synced.oid, staged, difference.added)
+            why += added.anew
+            if not why:
+                self._change(self.sync.with_table(synced.model_copy(update={"added": (*synced.added, *added.columns)})))
+        if why:
+            self._stop(str(synced), "; ".join(why))
+        return not why
+
+    def _refusals(self, cursor: Any, staged: StagedTable) -> Refusals:
+        """What the rows of a table may not have."""
+        found = read_catalog(
+            cursor, schemas=self._settings.source.schemas, described=self._settings.tables, tables=(str(staged),)
+        )
+        (table,) = (each for each in found.tables if str(each) == str(staged))
+        return refusals(cursor, table, staged, self._settings.export.policies)
 
     def _stop(self, name: str, why: str) -> None:
         """The changes of a table are applied no more; those of the others are."""
+        self._collector.forget(name)
+        self._followed.pop(name, None)
         synced = next(each for each in self.sync.tables if str(each) == name)
         at = lsn.printed(self._collector.pending.until)
         self._change(self.sync.with_stopped(synced.schema_, synced.name, f"{why} (at {at})"))
-        for oid, (relation, followed) in list(self._found.items()):
-            if followed and followed.target.name == name:
-                self._found[oid] = (relation, None)
         log.event("table-stopped", table=name, why=why)
 
     def _look(self) -> None:
@@ -336,27 +351,21 @@ class Syncing:
             return
         self._looked_at = monotonic()
         with asking(self._settings.source, "ask what became of the tables") as cursor:
-            sync, differing = relations.look(cursor, self.sync, self._manifest.tables)
+            self._compare(cursor)
+
+    def _compare(self, cursor: Any) -> None:
+        """Stops the tables of which the catalog says what no change will tell."""
+        sync, differing = relations.look(cursor, self.sync, self._manifest.tables)
         self._change(sync)
         for name, difference in differing.items():
-            self._differs(name, difference)
+            # Columns that came are taken up with the first change that has them.
+            if difference.anew:
+                self._stop(name, difference.why)
 
     def _change(self, sync: Sync) -> None:
         if sync != self.sync:
             self.sync = sync
             sync.write(self._bucket)
-
-    def _asked(self, cursor: Any) -> dict[str, Refusals]:
-        """What the rows of each table may not have."""
-        names = tuple(str(each) for each in self.sync.tables if not each.stopped)
-        found = read_catalog(cursor, schemas=self._settings.source.schemas, described=self._settings.tables, also=names)
-        tables = {str(table): table for table in found.tables}
-        policies = self._settings.export.policies
-        return {
-            str(staged): refusals(cursor, tables[str(staged)], staged, policies)
-            for staged, _ in self._going()
-            if str(staged) in tables
-        }
 
     def _going(self) -> list[tuple[StagedTable, int]]:
         """The tables that have not stopped, as they are staged now, each with the position of its copy."""
@@ -366,6 +375,9 @@ class Syncing:
             if staged and not synced.stopped:
                 found.append((synced.extended(staged), synced.position))
         return found
+
+    def _copied(self, schema: str, name: str) -> StagedTable | None:
+        return self._manifest.table(schema, name)
 
     def _own(self, name: str) -> str:
         own = engine(name).own_schema(self._settings)

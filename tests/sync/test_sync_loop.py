@@ -150,6 +150,22 @@ def test_a_table_that_cannot_be_followed_stops_alone(migration: Any) -> None:
     assert migration.verify("snowflake", tables=("part",)).verdict == "equal"
 
 
+def test_a_column_that_is_added_travels(migration: Any) -> None:
+    migration.source(*TABLES)
+    copied(migration)
+    migration.source(
+        "UPDATE account SET total = 1 WHERE id = 5", "ALTER TABLE account ADD more int", "ALTER TABLE part ADD w text",
+        "UPDATE account SET more = 7 WHERE id = 5", "INSERT INTO account (id, more) VALUES (500, 8)",
+        "INSERT INTO part VALUES (77, '2025-03-03', 'v', 'w')", "UPDATE part SET v = 'x' WHERE id = 1",
+    )  # fmt: skip
+    running = once(migration)
+    assert not [str(each) for each in running.sync.tables if each.stopped]
+    equal(migration)
+    migration.source("UPDATE account SET more = 9 WHERE id = 6")
+    once(migration)
+    equal(migration)
+
+
 def test_one_partition_that_is_truncated_alone_stops_its_table(migration: Any) -> None:
     migration.source(*TABLES)
     copied(migration, "snowflake")
