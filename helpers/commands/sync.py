@@ -64,6 +64,7 @@ def _sync(
     from helpers.model import lsn
     from helpers.platforms.s3 import Bucket
     from helpers.progress import progress
+    from helpers.sync.fence import Attendant
     from helpers.sync.loop import syncing
 
     if via is not None:
@@ -85,10 +86,12 @@ def _sync(
     for name in targets:
         with progress("certify", unit="questions") as report:
             certify.require(settings, name, progress=report)
+    bucket = Bucket.open(settings.stage, source)
     with (
         progress("sync", unit="bytes of log") as report,
-        syncing(settings, Bucket.open(settings.stage, source), targets, report=report) as running,
+        syncing(settings, bucket, targets, report=report) as running,
     ):
+        running.between = Attendant(running, bucket)
         running.run(None if follow else end or running.end)
     stopped = {str(table): table.stopped for table in running.sync.tables if table.stopped}
     value = {

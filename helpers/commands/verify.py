@@ -1,8 +1,9 @@
 """`runbook verify`."""
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +30,8 @@ from helpers.errors import SourceRefused, UsageError
 from helpers.progress import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from helpers.engines.columns import TablePlan
     from helpers.settings import Settings
 
@@ -58,6 +61,13 @@ def verify(
     ] = None,
     witness: Annotated[
         bool, typer.Option(help="Compute the source's digests inside PostgreSQL, independently of the reader.")
+    ] = False,
+    fence: Annotated[
+        bool,
+        typer.Option(
+            "--fence",
+            help="Hold the sync at a position that the target reaches, and compare there while the source goes on.",
+        ),
     ] = False,
     location: Annotated[str | None, typer.Option(help="s3://bucket/prefix/; default: the profile's stage.")] = None,
     source_dsn_env: SourceDsn = None,
@@ -110,7 +120,13 @@ def verify(
         verifying.Selection(where, since, sample), settings.verify.names | _pairs("--map", names), tolerances, witness
     )
     begun = datetime.now(UTC)
+    if fence and (source != "postgresql" or target not in settings.targets or plan):
+        raise UsageError(
+            "verify at a fence", on="--fence", why="it is a position of the source that a sync takes a target to",
+            next_step="give it with --source postgresql and a target that loads fill, without --plan",
+        )  # fmt: skip
     with (
+        _at_fence(settings, target, location, fence) as (given, stays),
         listed(plan, sql) as listing,
         progress("verify", unit="tables" if check == "data-quality" else "rows") as report,
         verifying.planned(
@@ -124,6 +140,7 @@ def verify(
             location=location,
             cells_folder=places.unused(folder / "verify") if folder else None,
             options=options,
+            **given,
             set_aside=folder is not None,
             progress=report,
         ) as what,
@@ -132,6 +149,7 @@ def verify(
             with best_effort("the run's folder could not be made"):
                 make_private(folder)
         found = None if plan else verifying.verify(what, progress=report)
+        stays()
         if sql:
             verifying.rehearse(what)
     if found is None:
@@ -216,6 +234,29 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
     if bad := next((text for text in given or () if not all(text.rpartition("="))), None):
         raise UsageError("understand the command", on=f"{option} {bad}", why="it is not NAME=VALUE", next_step="write schema.table=NAME")  # fmt: skip
     return pairs
+
+
+@contextmanager
+def _at_fence(
+    settings: "Settings", target: str, location: str | None, wanted: bool
+) -> "Iterator[tuple[dict[str, Any], Callable[[], None]]]":
+    """What a verification at a fence is planned with, and what makes sure behind it that the target has stayed there."""
+    if not wanted:
+        yield {}, lambda: None
+        return
+    from helpers.platforms.s3 import Bucket
+    from helpers.sync import fence
+
+    bucket = Bucket.open(settings.stage, location)
+    with (
+        progress("sync", unit="bytes of log") as report,
+        fence.taken(settings, bucket, [target], progress=report) as snapshot,
+    ):
+        given = {
+            "snapshot": snapshot,
+            "snapshot_note": "a fence that the target was taken to, while the source went on",
+        }
+        yield given, lambda: fence.require_at(settings, bucket, [target], snapshot)
 
 
 def _number(name: str, text: str) -> float:

@@ -210,12 +210,12 @@ class Syncing:
             for found in self._stream.read(0.25):
                 self._take(found)
             if self._is_due():
-                self._apply()
+                self.apply()
             self._look()
             self._tell()
             self.between()
         if until is None:
-            self._apply()
+            self.apply()
 
     def _take(self, found: Transaction | Mark | Sent) -> None:
         if isinstance(found, Mark):
@@ -223,7 +223,7 @@ class Syncing:
         at = found.commit_lsn if isinstance(found, Transaction) else found.position
         while self._collector.due(at):
             self._collector.reach(at)
-            self._apply()
+            self.apply()
         if isinstance(found, Sent):
             self._collector.reach(at)
             if not self._collector.pending.tables:
@@ -233,7 +233,7 @@ class Syncing:
             self._waiting_since = monotonic()
         self._collector.take(found)
         if self._collector.pending.size >= self._settings.sync.batch_megabytes * 1_000_000:
-            self._apply()
+            self.apply()
 
     def _is_due(self) -> bool:
         pending = self._collector.pending
@@ -241,7 +241,12 @@ class Syncing:
             return monotonic() - self._waiting_since >= self._settings.sync.batch_seconds
         return bool(pending.until - pending.after >= IDLE_BYTES)
 
-    def _apply(self) -> None:
+    def apply(self) -> None:
+        """Applies what is gathered.
+
+        Raises:
+            ConnectionFailed, TargetRefused: as `run`.
+        """
         pending = self._collector.hand_over()
         if pending.until == pending.after:
             return

@@ -129,6 +129,7 @@ def planned(
     cells_folder: Path | None = None,
     options: Options | None = None,
     snapshot: Snapshot | None = None,
+    snapshot_note: str = "the snapshot that was given",
     set_aside: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[VerifyPlan]:
@@ -150,6 +151,7 @@ def planned(
         cells_folder: where the files of differing cells go.
         options: which rows, under which names, how exactly.
         snapshot: of the source, that the caller holds; such as the one that a dump was made in.
+        snapshot_note: which one that is, in words.
         set_aside: refuse a table by itself that the source does not give, and compare the others.
 
     Raises:
@@ -192,7 +194,7 @@ def planned(
     if snapshot:
         chosen = snapshots.on(chosen, snapshot)
         same = bool(manifest and same and manifest.snapshot == snapshot.name)
-        name, lsn, note, exact = snapshot.name, snapshot.lsn, "the snapshot that was given", snapshot.exact
+        name, lsn, note, exact = snapshot.name, snapshot.lsn, snapshot_note, snapshot.exact
     elif manifest and same:
         chosen = chosen.on(manifest.instance)
         name, lsn, note, exact = manifest.snapshot, manifest.lsn, "the export's own snapshot", manifest.lsn_exact
