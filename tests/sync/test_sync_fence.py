@@ -140,7 +140,7 @@ def test_what_others_wrote_to_a_table_gets_no_verdict_and_is_not_written_over(mi
     once(migration, "snowflake")
     migration.source("UPDATE account SET total = 5 WHERE id = 1")
     migration.target('UPDATE "account" SET "total" = 6 WHERE "id" = 2')
-    with pytest.raises(TargetRefused, match="account.*others wrote to it"):
+    with pytest.raises(TargetRefused, match=r"account.*others wrote to it"):
         at_fence(migration, "snowflake")
     assert migration.target('SELECT "total" FROM "account" WHERE "id" = 2') == [(6,)]
 
