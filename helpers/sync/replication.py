@@ -14,8 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeGuard
+from typing import Any
 
 import psycopg2
 import psycopg2.errors
@@ -29,6 +28,7 @@ from helpers.settings import Source
 from helpers.sync.changes import Mark, Transaction
 from helpers.sync.pgoutput import MESSAGES_SINCE, Undecodable
 from helpers.sync.transactions import IN_MEMORY, Assembler
+from helpers.sync.walsender import Ended, Walsender
 
 ANSWER_SECONDS = 1.0
 """Between two words to the server; each asks it how far it is."""
@@ -38,12 +38,6 @@ AHEAD = 32 * 1024 * 1024
 
 PATIENCE_SECONDS = 5.0
 """For a session that read the slot before: the server takes a moment to notice that it is gone."""
-
-FIRST_SECONDS = 20.0
-"""In which the heartbeat that was written before the stream began has to come; the server waits for an answer three times as long."""
-
-HEARTBEAT = "migration-runbooks"
-"""Prefix of the messages by which a stream that is idle moves on."""
 
 _AT_ONCE = 512
 """Messages that are handed over together."""
@@ -102,7 +96,6 @@ def reading(
         ConnectionFailed, SessionRefused: as `connected`.
         SourceFailed: somebody else reads the slot, or the server does not give it.
     """
-    write_heartbeat(source)
     with connected(source) as connection:
         cursor = connection.cursor()
         options = {"proto_version": "1", "publication_names": identifier(publication)}
@@ -124,46 +117,27 @@ def reading(
                 ) from None  # fmt: skip
             except psycopg2.Error as error:
                 raise faults.told(error, "read the slot", on=where) from None
-        stream = Stream(cursor, f"slot {where}", start)
+        stream = Stream(Walsender(connection), f"slot {where}")
         try:
             yield stream
         finally:
             stream.close()
 
 
-def write_heartbeat(source: Source) -> None:
-    """Writes a message into the source's log, that a stream which has nothing else to send will send.
-
-    psycopg2 confirms for itself, up to where the server says that it is, once all that was received is confirmed. Nothing would be
-    lost by it, but the slot would stand where no target says that it is, and that cannot be told from a slot which somebody else has
-    read. So one message always stays unconfirmed.
-
-    Raises:
-        ConnectionFailed, SessionRefused: as `postgres.connect`.
-    """
-    own = {"default_transaction_read_only": "off"}
-    with (
-        suppress(psycopg2.Error),
-        postgres.committing(source, application="migration-runbooks sync", settings=own) as cursor,
-    ):
-        cursor.execute("SELECT pg_logical_emit_message(true, %s, '')", [HEARTBEAT])
-
-
 class Stream:
     """What a slot sends, in the order of the commits.
 
     Args:
-        cursor: of psycopg2, whose replication has started.
+        sender: whose replication has started.
         on: the slot as people name it.
-        start: where it goes on.
     """
 
-    def __init__(self, cursor: Any, on: str, start: int) -> None:
-        self._cursor, self._on = cursor, on
+    def __init__(self, sender: Walsender, on: str) -> None:
+        self._sender, self._on = sender, on
         self._assembler = Assembler(IN_MEMORY)
-        self._confirmed = self._told = start
+        self._confirmed = self._told = 0
         self._arrived: deque[list[bytes] | Sent] = deque()
-        self._waiting_bytes = self._sent = self._last = 0
+        self._waiting_bytes = self._sent = 0
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._ended = False
@@ -193,8 +167,7 @@ class Stream:
         if isinstance(taken, Sent):
             return [] if self._assembler.open else [taken]
         try:
-            found = (self._assembler.take(payload) for payload in taken)
-            return [Sent(each.end_lsn) if _is_heartbeat(each) else each for each in found if each]
+            return [found for payload in taken if (found := self._assembler.take(payload))]
         except Undecodable as error:
             raise SourceFailed(
                 "read the stream of changes", on=self._on, why=str(error),
@@ -220,44 +193,40 @@ class Stream:
 
     def _run(self) -> None:
         try:
-            began = time.monotonic()
             told_at = 0.0
             while not self._ended:
-                may_tell = self._last or time.monotonic() - began > FIRST_SECONDS
-                if may_tell and (self._confirmed != self._told or time.monotonic() - told_at >= ANSWER_SECONDS):
+                if self._confirmed != self._told or time.monotonic() - told_at >= ANSWER_SECONDS:
                     self._tell()
                     told_at = time.monotonic()
                 if self._waiting_bytes < AHEAD and self._take_some():
                     continue
-                wanted = [self._wake, self._cursor] if self._waiting_bytes < AHEAD else [self._wake]
+                wanted: list[Any] = [self._wake, self._sender] if self._waiting_bytes < AHEAD else [self._wake]
                 ready, _, _ = select.select(wanted, [], [], max(0.0, ANSWER_SECONDS - (time.monotonic() - told_at)))
                 if self._wake in ready:
                     os.read(self._wake, 65536)
-            if self._last:
-                with suppress(psycopg2.Error):
-                    self._tell()
+            with suppress(Ended):
+                self._tell()
         except BaseException as error:  # told by whoever reads
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
 
     def _tell(self) -> None:
-        self._told = self._confirmed
-        position = min(self._told, self._last - 1) if self._last else 0
-        self._cursor.send_feedback(write_lsn=position, flush_lsn=position, apply_lsn=position, reply=True, force=True)
+        position = self._confirmed
+        self._sender.tell(position)
+        self._told = position
 
     def _take_some(self) -> bool:
         """Hands over what is there; whether there was something."""
         messages: list[bytes] = []
         size = 0
         while len(messages) < _AT_ONCE and size < AHEAD:
-            message = self._cursor.read_message()
-            if message is None:
+            payload = self._sender.receive()
+            if payload is None:
                 break
-            messages.append(message.payload)
-            self._last = int(message.data_start)
-            size += len(message.payload)
-        reached = int(self._cursor.wal_end)
+            messages.append(payload)
+            size += len(payload)
+        reached = self._sender.reached
         with self._changed:
             if messages:
                 self._arrived.append(messages)
@@ -271,16 +240,15 @@ class Stream:
         return bool(messages)
 
     def _told_failure(self, error: BaseException) -> BaseException:
-        if isinstance(error, psycopg2.Error):
-            return faults.told(error, "read the stream of changes", on=self._on)
         if isinstance(error, MigrationError | MemoryError):
             return error
-        lost = ConnectionFailed("read the stream of changes", on=self._on, why=str(error) or type(error).__name__, next_step="run the same command again")  # fmt: skip
-        lost.transient = isinstance(error, OSError)
+        text, code = (error.text, error.code) if isinstance(error, Ended) else (str(error), None)
+        found = faults.fault(text, code) if text else None
+        why = faults.said_through(text) if text else "the server ended the stream"
+        if found is not None:
+            return found.told("read the stream of changes", on=self._on, why=why)
+        lost = ConnectionFailed(
+            "read the stream of changes", on=self._on, why=why, next_step="run the same command again"
+        )
+        lost.transient = isinstance(error, OSError) or (isinstance(error, Ended) and code is None)
         return lost
-
-
-def _is_heartbeat(found: Transaction | Mark) -> TypeGuard[Transaction]:
-    return isinstance(found, Transaction) and all(
-        isinstance(each, Mark) and each.prefix == HEARTBEAT for each in islice(found.changes, 2)
-    )

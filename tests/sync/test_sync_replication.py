@@ -147,6 +147,46 @@ def test_only_what_was_confirmed_is_not_sent_again(migration: Any) -> None:
     assert [rows(each) for each in found] == [[("insert", None, ("2",))]]
 
 
+def confirmed(migration: Any, sync: Sync) -> int:
+    """What the server will not send again."""
+    query = f"SELECT (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = '{sync.slot}'"
+    ((found,),) = migration.source(query)
+    return int(found)
+
+
+def test_what_was_read_and_not_confirmed_is_sent_again(migration: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last message lies before what was confirmed, since its transaction began early, and the server asks meanwhile."""
+    monkeypatch.setattr(replication, "ANSWER_SECONDS", 0.02)
+    monkeypatch.setattr(replication, "AHEAD", 50_000)
+    migration.source("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    _, sync = follow(migration)
+    with closing(postgres.connect(migration.settings.source)) as first, first.cursor() as early:
+        early.execute("INSERT INTO public.t SELECT i, repeat('x', 100) FROM generate_series(1000, 60000) i")
+        migration.source("INSERT INTO t VALUES (1)")
+        middle = position(migration)
+        migration.source("INSERT INTO t VALUES (2)")
+        first.commit()
+    with opened(migration, sync) as stream:
+        stream.confirm(middle)
+        sleep(1.0)  # in which nobody takes what comes
+        read, _ = read_until(stream, position(migration))
+    assert len(read) == 3 and confirmed(migration, sync) == middle
+
+
+def test_reading_alone_confirms_nothing(migration: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither on an idle slot, nor by beginning behind it: a target that is not taken along needs what lies between."""
+    monkeypatch.setattr(replication, "ANSWER_SECONDS", 0.02)
+    migration.source("CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE other (id int)")
+    _, sync = follow(migration, exclude=["other"])
+    before = confirmed(migration, sync)
+    migration.source("INSERT INTO t VALUES (1)", "INSERT INTO other SELECT generate_series(1, 1000)")
+    for start in (sync.position, position(migration)):
+        with opened(migration, sync, start) as stream:
+            migration.source("INSERT INTO other VALUES (1)")
+            read_until(stream, position(migration))
+    assert confirmed(migration, sync) == before
+
+
 def test_it_waits_with_what_nobody_takes(migration: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     migration.source("CREATE TABLE t (id int PRIMARY KEY, v text)")
     _, sync = follow(migration)
