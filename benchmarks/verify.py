@@ -190,7 +190,7 @@ class Copies:
         }
 
     def __exit__(self, *_: object) -> None:
-        held_snapshots.release_named(self.manifest.snapshot)
+        held_snapshots.release_named(self.manifest.snapshot, self.manifest.source)
         for bucket in filter(None, (self.bucket, self.other)):
             bucket.remove(list(bucket.sizes()))
         with snowflake_platform.connect(self.own.snowflake) as session:
