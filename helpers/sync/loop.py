@@ -191,6 +191,7 @@ class Syncing:
             replication.reading(source, self.sync.slot, self.sync.publication, start)
         )
         self._began = start
+        self._tell(now=True)  # so that whoever goes on without one of these targets leaves it its changes
 
     def run(self, until: int | None = None) -> None:
         """Applies what comes, to a position or for ever; a second call goes on.
@@ -265,8 +266,6 @@ class Syncing:
         if batch.tables:
             self.done.batches += 1
             log.event("batch-applied", until=lsn.printed(batch.until), tables=len(batch.tables), rows=count)
-        if not batch.tables:
-            replication.write_heartbeat(self._settings.source)
         self._as_of = pending.committed or self._as_of
         self._tell(now=True)
 

@@ -195,10 +195,11 @@ class Stream:
         try:
             told_at = 0.0
             while not self._ended:
-                if self._confirmed != self._told or time.monotonic() - told_at >= ANSWER_SECONDS:
+                late = time.monotonic() - told_at >= ANSWER_SECONDS
+                if late or self._sender.waited_for or self._confirmed != self._told:
                     self._tell()
                     told_at = time.monotonic()
-                if self._waiting_bytes < AHEAD and self._take_some():
+                if (self._waiting_bytes < AHEAD and self._take_some()) or self._sender.waited_for:
                     continue
                 wanted: list[Any] = [self._wake, self._sender] if self._waiting_bytes < AHEAD else [self._wake]
                 ready, _, _ = select.select(wanted, [], [], max(0.0, ANSWER_SECONDS - (time.monotonic() - told_at)))

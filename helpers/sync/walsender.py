@@ -67,13 +67,14 @@ class Walsender:
 
     Attributes:
         reached: every transaction whose commit lies before this position was sent.
+        waited_for: whether the server wants to hear that somebody is here.
     """
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._libpq = _libpq()
         self._handle = ctypes.c_void_p(connection.pgconn_ptr)
-        self.reached = 0
+        self.reached, self.waited_for = 0, False
 
     def fileno(self) -> int:
         """For select."""
@@ -114,13 +115,15 @@ class Walsender:
         # 0: the buffer is full, and the next word comes in a moment.
         if self._libpq.PQputCopyData(self._handle, status, len(status)) < 0 or self._libpq.PQflush(self._handle) < 0:
             raise self._ended()
+        self.waited_for = False
 
     def _understood(self, message: bytes) -> bytes | None:
         if message[:1] == b"w":
             _, reached, _ = _DATA.unpack_from(message)
             payload: bytes | None = message[_DATA.size :]
         else:
-            reached, _, _ = _KEEPALIVE.unpack_from(message)
+            reached, _, asks = _KEEPALIVE.unpack_from(message)
+            self.waited_for = self.waited_for or bool(asks)
             payload = None
         self.reached = max(self.reached, reached)
         return payload
