@@ -23,6 +23,7 @@ import pytest
 from empty_databases import EmptyDatabases
 from profile_support import local_profile
 from pydantic import SecretStr
+from snowflake.connector.errors import Error
 
 from helpers import export as exporting
 from helpers import load as loading
@@ -63,8 +64,8 @@ hypothesis.settings.register_profile(
 )
 
 _numbers = itertools.count(1)
-_sessions: list[Any] = []
-"""The one session in the target that the tests of this process have beside the migrations' own; a failure ends it."""
+_sessions: dict[str, Any] = {}
+"""The sessions in the target, by user, that the tests of this process have beside the migrations' own; a failure ends one."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -97,7 +98,7 @@ def local_settings() -> Iterator[Settings]:
     demo.make_keys(stack.home())
     yield profiles.load("local", PROJECT / "migration.toml")
     while _sessions:
-        _sessions.pop().close()
+        _sessions.popitem()[1].close()
 
 
 @pytest.fixture(scope="session")
@@ -114,15 +115,21 @@ def _as_administrator(target: Snowflake) -> Snowflake:
 @contextmanager
 def _at_the_target(target: Snowflake) -> Iterator[Any]:
     """A cursor of the genuine connector."""
-    if not _sessions:
-        _sessions.append(snowflake.open_connection(target))
+    if target.user not in _sessions:
+        _sessions[target.user] = snowflake.open_connection(target)
     try:
-        with _sessions[0].cursor() as cursor:
+        with _sessions[target.user].cursor() as cursor:
             yield cursor
     except BaseException:
-        while _sessions:
-            _sessions.pop().close()
+        if target.user in _sessions:
+            _sessions.pop(target.user).close()
         raise
+
+
+def _drop_schemas(target: Snowflake) -> None:
+    with _at_the_target(_as_administrator(target)) as cursor:
+        for schema in (target.schema_, target.schema_ + SCHEMA_SUFFIX):
+            cursor.execute(f"DROP SCHEMA IF EXISTS {snowflake.identifier(target.database, schema)}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -276,12 +283,10 @@ def _fresh(local_settings: Settings, databases: EmptyDatabases, options: str = "
         yield found
     for bucket in (found.bucket, Lake.open(own.databricks, own.stage).bucket):
         bucket.remove(list(bucket.sizes()))
-    with (
-        closing(snowflake.open_connection(_as_administrator(own.snowflake))) as connection,
-        connection.cursor() as cursor,
-    ):
-        for schema in (own.snowflake.schema_, own.snowflake.schema_ + SCHEMA_SUFFIX):
-            cursor.execute(f"DROP SCHEMA IF EXISTS {snowflake.identifier(own.snowflake.database, schema)}")
+    try:
+        _drop_schemas(own.snowflake)
+    except Error:  # of a session that a test, or its server's end, has ended
+        _drop_schemas(own.snowflake)
 
 
 @contextmanager

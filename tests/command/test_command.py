@@ -66,14 +66,14 @@ def test_the_stages_one_by_one_and_a_changed_cell(environment: Any, runbook: Com
     )
     assert exported.returncode == 0, exported.stderr
     assert _json(exported)["lsn_exact"]
-    loaded = _runbook("load", "--target", "snowflake", "--source", "s3://migration/migration/", "--json")
+    loaded = runbook("load", "--target", "snowflake", "--source", "s3://migration/migration/", "--json")
     assert loaded.returncode == 0, loaded.stderr
     with closing(snowflake.connector.connect(**environment["snowflake"])) as connection, connection.cursor() as cursor:
         cursor.execute(
             'UPDATE "customers" SET "name" = \'Somebody Else\' WHERE "customer_id" = (SELECT MAX("customer_id") FROM "customers")'
         )
         assert cursor.rowcount == 1
-    verified = _runbook("verify", "--source", "postgresql", "--target", "snowflake", "--json")
+    verified = runbook("verify", "--source", "postgresql", "--target", "snowflake", "--json")
     assert verified.returncode == 1
     report = _json(verified)
     (wrong,) = [table for table in report["tables"] if table["verdict"] != "equal"]

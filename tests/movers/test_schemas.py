@@ -6,6 +6,7 @@ nobody drops when its schema goes, somebody else's table in another schema that 
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from helpers import verify as verifying
 from helpers.engines.snowflake import records
 from helpers.errors import SourceRefused, TargetRefused
 from helpers.load import beforehand
+from helpers.local import stack
 from helpers.model.places import TargetTable, place
 from helpers.platforms import snowflake
 from helpers.platforms.delta import Lake, storage_options
@@ -50,7 +52,15 @@ def _with(migration: Any, **tables: Any) -> None:
 
 
 @pytest.fixture
-def library(migration: Any) -> Iterator[Any]:
+def alone() -> Iterator[None]:
+    """The targets' schemas have the names of the source's: another worker waits, where it runs these tests too."""
+    with (stack.home() / "schemas.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def library(migration: Any, alone: None) -> Iterator[Any]:
     """Three schemas with a table of the same name in each; the targets' schemas are this test's own."""
     migration.source(*SOURCE, "DROP SCHEMA IF EXISTS public")
     yield migration
