@@ -6,6 +6,7 @@ partitioned table that an export stumbles over, an export that needs more rights
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -136,15 +137,16 @@ def test_partitioned_tables_without_rows_or_without_partitions_move(migration: A
 @pytest.fixture
 def reader(migration: Any) -> Any:
     """A role that may read what the table's own rights give, and nothing of its partitions."""
+    name = f"rows_reader_{os.getpid()}"
     migration.source(
-        "CREATE ROLE rows_reader LOGIN PASSWORD 'test'",
-        "GRANT rows_reader TO CURRENT_USER",
-        "GRANT USAGE ON SCHEMA public TO rows_reader",
+        f"CREATE ROLE {name} LOGIN PASSWORD 'test'",
+        f"GRANT {name} TO CURRENT_USER",
+        f"GRANT USAGE ON SCHEMA public TO {name}",
     )  # fmt: skip
     owner = migration.settings
-    yield "rows_reader"
+    yield name
     migration.settings = owner
-    migration.source("DROP OWNED BY rows_reader", "DROP ROLE rows_reader")
+    migration.source(f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 
 
 def _as(migration: Any, role: str) -> Settings:

@@ -6,6 +6,7 @@ without a word, a server that is too old.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,7 +20,7 @@ from helpers.errors import BackupError, SettingsError
 from helpers.platforms import postgres
 from helpers.settings import Backup, Resolved, RestoreServer, Settings, Source
 
-READER = "restore_reader"
+READER = f"restore_reader_{os.getpid()}"
 
 
 @pytest.fixture
