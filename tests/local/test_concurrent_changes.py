@@ -65,6 +65,17 @@ def test_who_waits_too_long_is_told(run: Run, other: Run, statement: str) -> Non
     other(statement)
 
 
+def test_a_transaction_that_was_left_open_is_ended_by_its_user(run: Run, other: Run) -> None:
+    other("BEGIN NAME left_open")
+    other("DELETE FROM t WHERE k = 1")
+    ((number,),) = [row[:1] for row in run("SHOW TRANSACTIONS") if row[3] == "LEFT_OPEN"]
+    assert run(f"SELECT SYSTEM$ABORT_TRANSACTION({number})") == [(f"Aborted transaction id: {number}",)]
+    run("ALTER SESSION SET LOCK_TIMEOUT = 0")
+    run("UPDATE t SET v = 7 WHERE k = 1")
+    assert run("SELECT v FROM t ORDER BY k") == [(7,), (2,)]
+    assert all(row[3] != "LEFT_OPEN" for row in run("SHOW TRANSACTIONS"))
+
+
 def test_new_rows_wait_for_nobody(run: Run, other: Run) -> None:
     run("BEGIN")
     run("INSERT INTO t VALUES (3, 3)")

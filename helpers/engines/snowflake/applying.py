@@ -19,7 +19,7 @@ from helpers.engines.snowflake.catalog import Present, read_present
 from helpers.engines.snowflake.definition import column_definition
 from helpers.engines.snowflake.positions import WHOLE, Synced
 from helpers.engines.snowflake.records import affected, beside
-from helpers.errors import TargetRefused
+from helpers.errors import ConnectionFailed, TargetRefused
 from helpers.model.batch import Batch, ChangedTable, batch_columns
 from helpers.model.manifest import StagedTable
 from helpers.model.places import TargetTable
@@ -78,6 +78,8 @@ class SnowflakeApplier(Applier):
         self._staged = False
         self._held: dict[TargetTable, Synced] | None = None
         self._completed: dict[TargetTable, int] = {}
+        self._name = f"sync_{sync.id}"
+        self._taken_over = False
 
     def positions(self, tables: Collection[TargetTable]) -> Positions:
         held = self._read()
@@ -86,9 +88,6 @@ class SnowflakeApplier(Applier):
         whole = held[WHOLE].reached
         present = read_present(self._session, self._target.database, {table.schema for table in tables} or {""})
         self._refuse_strangers(tables, present)
-        broken_off = [table for table in tables if held[table].changed is None]
-        if broken_off:
-            self._settle(broken_off)
         found = {table: held[table].reached for table in tables}
         return Positions(whole, {table: position for table, position in found.items() if position > whole})
 
@@ -128,16 +127,28 @@ class SnowflakeApplier(Applier):
             self._held = {**held, **found}
 
     def apply(self, batch: Batch, tables: Sequence[StagedTable]) -> None:
-        held = self._read()
-        if WHOLE not in held:
+        if WHOLE not in self._read():
             raise not_begun(self._where, "no sync has begun there")
-        if held[WHOLE].reached >= batch.until:
-            return
         try:
+            self._take_over([staged.there(self._target.schema_) for staged in tables])
+            if self._read()[WHOLE].reached >= batch.until:
+                return
             self._take_in(batch, self._chosen(batch, tables))
         except BaseException:
             self._held = None  # of a transaction whose answer is lost nobody knows whether it took effect
             raise
+
+    def _take_over(self, tables: Collection[TargetTable]) -> None:
+        """Ends what a killed process has left open, and reads the tokens that it had no time for."""
+        if self._taken_over:
+            return
+        if self._session.abort(self._name, doing="end a transaction that was left open"):
+            self._held = None
+        held = self._read()
+        if unsettled := [table for table in tables if table in held and held[table].changed is None]:
+            self._refuse_changed(unsettled)
+            self._settle(unsettled)
+        self._taken_over = True
 
     def _chosen(self, batch: Batch, tables: Sequence[StagedTable]) -> list[tuple[StagedTable, ChangedTable]]:
         """The tables that the batch changes, of those that do not have it."""
@@ -166,10 +177,11 @@ class SnowflakeApplier(Applier):
         for staged, _ in chosen:
             self._complete(staged)
         work = [self._land(staged, changed, f"landing_{n}") for n, (staged, changed) in enumerate(chosen)]
-        with session.transaction(doing=doing):
+        with session.transaction(doing=doing, name=self._name):
+            # First what all batches change, so that a second process waits here, and learns that it is late.
+            self._require_moved(positions.move(session, self._target, self._sync.id, batch.until, {WHOLE: 0}))
             rows = {each.table: self._change(each) for each in work}
-            if not positions.move(session, self._target, self._sync.id, batch.until, rows):
-                raise between(self._where, "its tables", batch.after, batch.after, batch.until)
+            self._require_moved(positions.move(session, self._target, self._sync.id, batch.until, rows))
         held = self._read()
         held[WHOLE] = replace(held[WHOLE], reached=batch.until)
         for table, count in rows.items():
@@ -248,6 +260,13 @@ class SnowflakeApplier(Applier):
         if changed.known is not None and "number of rows updated" in done:
             self._require(work, updated + deleted, known, "rows with keys of the batch are there")
         return self._read()[work.table].rows + inserted - deleted
+
+    def _require_moved(self, moved: bool) -> None:
+        if not moved:
+            raise ConnectionFailed(
+                "apply changes", on=self._where, why="another process has applied changes of this sync meanwhile",
+                next_step="nothing of the batch was applied twice. Let one `runbook sync` run at a time, and run the same command again",
+            )  # fmt: skip
 
     def _require(self, work: _Work, found: int, wanted: int, what: str) -> None:
         if found != wanted:

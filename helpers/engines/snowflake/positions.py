@@ -108,18 +108,17 @@ def _forget(session: Session, target: Snowflake, tables: Collection[TargetTable]
 
 
 def move(session: Session, target: Snowflake, sync: str, until: int, rows: Mapping[TargetTable, int]) -> bool:
-    """Says that a batch is in, in the transaction that takes it in; whether every table was where it begins.
+    """Says that tables have a batch, in the transaction that takes it in; whether none of them had it.
 
     Args:
         sync: whose batch it is.
-        until: the position that the tables, and all of them together, reach by it.
-        rows: the number that each changed table now has.
+        until: the position that the tables reach by it.
+        rows: the tables, or `WHOLE`, with the number of rows that each now has.
     """
     moved = True
-    tables = {**rows, WHOLE: 0}
-    for some in _portions(tables):
+    for some in _portions(rows):
         keys = [value for table in some for value in table]
-        counts = [value for table in some for value in (*table, tables[table])]
+        counts = [value for table in some for value in (*table, rows[table])]
         changed = session.execute(
             f"UPDATE {place(target)} SET REACHED = %s, CHANGED = NULL, ROW_COUNT = CASE {' '.join(f'WHEN {_IS} THEN %s' for _ in some)} END "
             f"WHERE SYNC = %s AND REACHED < %s AND ({_any(some)})",

@@ -34,6 +34,7 @@ whatever has to differ is in here, one small function a difference:
     effects.py      what a session's parameters do
     locks.py        tables that a transaction keeps others away from
     merging.py      MERGE
+    transactions.py transactions that are open, and ended from outside
     ambiguous.py    a MERGE or an UPDATE that could choose
     limits.py       what is refused for its size or its name
     errors.py       DuckDB's errors in the service's words

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from helpers.local.standin.account import PUBLIC, Account
 from helpers.local.standin.locks import LOCKS
 from helpers.local.standin.names import Name, attached, first, identifier, path, text
 from helpers.local.standin.stage import Stage
+
+_numbers = count(time.time_ns() // 1_000_000)
+"""Of transactions; over there they are about the milliseconds of their beginning."""
 
 
 class ResultsCache(OrderedDict[str, Any]):
@@ -60,6 +66,8 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
         self.database: str | None = None
         self._schema: str | None = None
         self._in_transaction = False
+        self.transaction: tuple[int, str, str] | None = None
+        """Number, name and beginning of the one that is open."""
         self.parameters = parameters.given(given or {})
         self.inherited = parameters.LEVELS.inherited("")
         self.duck = duck
@@ -135,10 +143,12 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
     def translated(self, expression: exp.Expression) -> str:
         """An expression or a query of the real service's dialect in DuckDB's."""
 
-    def begin(self) -> None:
+    def begin(self, name: str = "") -> None:
         if not self._in_transaction:
             self.duck.begin()
             self._in_transaction = True
+            number = next(_numbers)
+            self.transaction = (number, name or str(number), datetime.now(UTC).isoformat(" ", "milliseconds"))
 
     def end(self, how: str) -> None:
         """COMMIT after a failed statement is refused: DuckDB would roll everything back and report success."""
@@ -150,7 +160,7 @@ class Session(FakeSnowflakeConnection):  # type: ignore[misc]
             LOCKS.release(self)
 
     def _end(self, how: str) -> None:
-        failed, self.failed, self._in_transaction = self.failed, False, False
+        failed, self.failed, self._in_transaction, self.transaction = self.failed, False, False, None
         if how == "COMMIT" and not failed:
             self.duck.commit()
             return

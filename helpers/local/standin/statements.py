@@ -34,6 +34,7 @@ from helpers.local.standin import (
     merging,
     notes,
     parameters,
+    transactions,
 )
 from helpers.local.standin.access import NotAllowed
 from helpers.local.standin.endings import session_id
@@ -112,7 +113,7 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
             self._answer(exp.Command(this="PARAMETERS"), status(said))
             return
         if not session.failed:
-            asked_for = (each.answer(session, command) for each in (attached, grants, dependents))
+            asked_for = (each.answer(session, command) for each in (attached, grants, dependents, transactions))
             if (answer := next((each for each in asked_for if each is not None), None)) is not None:
                 self._answer(parsed(command), answer)
                 return
@@ -254,7 +255,7 @@ class Cursor(FakeSnowflakeCursor):  # type: ignore[misc]
 
 def parsed(command: str) -> exp.Expression:
     """A statement as sqlglot has it; one that it does not know, as the words that it is."""
-    if attached.is_ours(command) or grants.is_ours(command) or logins.is_ours(command):
+    if any(each.is_ours(command) for each in (attached, grants, logins, transactions)):
         return exp.Command(this="ACCOUNT", expression=command)
     statement: exp.Expression = parse_one(command)
     return statement
