@@ -43,6 +43,7 @@ from helpers.platforms.delta import Lake
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings, Snowflake
 from helpers.source import held_snapshots
+from helpers.source import snapshot as snapshots
 from helpers.source.held_snapshots import Snapshot
 from helpers.verify.report import Report
 from tests.sql.plugin import Gate
@@ -206,6 +207,22 @@ class Migration:
         with closing(postgres.connect(source, application=application, settings={"search_path": "public"})) as found:
             found.autocommit = True
             yield found.cursor()
+
+    @contextmanager
+    def once_a_snapshot_is_taken(self, then: Callable[[], object]) -> Iterator[None]:
+        """Has `then` done behind the next snapshot of this block: one with its LSN waits for every transaction that has written or
+        locked a table for itself, in whatever database of the server, and so would the other worker's.
+        """
+        take = snapshots.take
+
+        def taken(*given: Any, **options: Any) -> Snapshot:
+            found = take(*given, **options)
+            then()
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(snapshots, "take", taken)
+            yield
 
     def held(self) -> list[Snapshot]:
         """Snapshots of this source alone: other tests hold theirs at the same time."""

@@ -246,7 +246,7 @@ def test_a_partition_that_is_being_detached_is_named_until_that_has_ended(migrat
     with closing(postgres.connect(migration.settings.source)) as reading:
         reading.cursor().execute("SELECT FROM public.p")
         with pytest.raises(psycopg2.errors.QueryCanceled):
-            migration.source("SET statement_timeout = '300ms'", "ALTER TABLE p DETACH PARTITION p_2 CONCURRENTLY")
+            migration.source("SET statement_timeout = '2s'", "ALTER TABLE p DETACH PARTITION p_2 CONCURRENTLY")
     assert migration.source("SELECT id FROM p") == [(1,)]
     with exporting.planned(migration.settings, tables=("p",)) as plan:
         manifest = exporting.export(plan)
@@ -325,13 +325,20 @@ def test_a_parent_is_counted_where_its_children_may_not_be_read(migration: Any, 
 
 
 def test_transactions_in_doubt_and_tables_of_sessions_are_named(migration: Any) -> None:
-    migration.source("CREATE TABLE t (id int)", "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'in doubt'")
-    with closing(postgres.connect(migration.settings.source)) as session:
+    migration.source("CREATE TABLE t (id int)")
+    name = f"in doubt {migration.name}"
+    prepare = f"BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION '{name}'"
+    with (
+        closing(postgres.connect(migration.settings.source)) as session,
+        migration.once_a_snapshot_is_taken(lambda: migration.source(prepare)),
+    ):
         session.cursor().execute("CREATE TEMPORARY TABLE own AS SELECT 1 AS id")
         session.commit()
-        left = migration.export().left_out
-    migration.source("ROLLBACK PREPARED 'in doubt'")
-    assert left["prepared transaction in doubt"].startswith("neither committed nor rolled back")
+        try:
+            left = migration.export().left_out
+        finally:
+            migration.source(f"ROLLBACK PREPARED '{name}'")
+    assert left[f"prepared transaction {name}"].startswith("neither committed nor rolled back")
     assert [why for name, why in left.items() if name.endswith(".own")] == [
         "a temporary table of a session: it ends with that"
     ]

@@ -24,7 +24,6 @@ from helpers.model import manifest as manifests
 from helpers.platforms import postgres
 from helpers.settings import Export, Tables
 from helpers.source import held_snapshots
-from helpers.source import snapshot as snapshots
 
 SOURCE = (
     "CREATE TABLE good (id int PRIMARY KEY, v text)",
@@ -48,24 +47,18 @@ def _with(migration: Any, **export: Any) -> None:
 
 @contextmanager
 def _locked(migration: Any, table: str, *, at_once: bool = False) -> Iterator[None]:
-    """Somebody else holds a lock that nobody reads through, from the next snapshot on, where not `at_once`: one with its LSN, of
-    whatever database of the server, waits for every transaction that has written or locked like that.
-    """
-    take = snapshots.take
-    with (
-        closing(postgres.connect(migration.settings.source, settings={"search_path": "public"})) as connection,
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    """Somebody else holds a lock that nobody reads through, from the next snapshot on, where not `at_once`."""
+    with closing(postgres.connect(migration.settings.source, settings={"search_path": "public"})) as connection:
 
-        def lock(taken: Any = None) -> Any:
+        def lock() -> None:
             connection.cursor().execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-            return taken
 
         if at_once:
             lock()
+            yield
         else:
-            patch.setattr(snapshots, "take", lambda *given, **options: lock(take(*given, **options)))
-        yield
+            with migration.once_a_snapshot_is_taken(lock):
+                yield
 
 
 def _files(migration: Any, table: str) -> list[str]:
