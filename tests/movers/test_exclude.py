@@ -7,8 +7,8 @@ verification that misses what was left behind on purpose, an extra table that pa
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,9 +24,18 @@ from helpers.errors import UsageError
 from helpers.model import globs
 from helpers.platforms import postgres
 from helpers.runs import parameters
+from helpers.settings import Source
 from helpers.source import survey as assess
 
 ASCII = "ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+
+
+@contextmanager
+def _locked(source: Source) -> Iterator[None]:
+    """As short as can be: the other worker's snapshots wait for who has locked like that."""
+    with closing(postgres.connect(source)) as holder:
+        holder.cursor().execute("LOCK TABLE public.locked, public.locked_child IN ACCESS EXCLUSIVE MODE")
+        yield
 
 
 def test_a_table_that_cannot_be_read_blocks_no_other(fresh_migration: Callable[..., Any]) -> None:
@@ -50,17 +59,17 @@ def test_a_table_that_cannot_be_read_blocks_no_other(fresh_migration: Callable[.
         own = replace(migration.settings, values=values.model_copy(update={"source": reader}))
         exclude = ("secret", "public.l*", "bytes")
         try:
-            with closing(postgres.connect(where)) as holder, holder.cursor() as cursor:
-                cursor.execute("LOCK TABLE public.locked, public.locked_child IN ACCESS EXCLUSIVE MODE")
+            with _locked(where):
                 assert [str(each.table) for each in assess.census(own, exclude=exclude).tables] == ["public.good"]
-                with exporting.planned(own, exclude=exclude) as plan:
-                    manifest = exporting.export(plan)
-                migration.load(manifest)
-                migration.settings = own
-                # As the export left them out, so does the verification.
-                for options in ({}, {"exclude": exclude}, {"source_name": "manifest"}):
+            with _locked(where), exporting.planned(own, exclude=exclude) as plan:
+                manifest = exporting.export(plan)
+            migration.load(manifest)
+            migration.settings = own
+            # As the export left them out, so does the verification.
+            for options in ({}, {"exclude": exclude}, {"source_name": "manifest"}):
+                with _locked(where):
                     report = migration.verify(**options)
-                    assert [(str(t), t.verdict) for t in report.tables] == [("public.good", "equal")]
+                assert [(str(t), t.verdict) for t in report.tables] == [("public.good", "equal")]
         finally:
             migration.settings = replace(own, values=values)
             migration.source(f"REVOKE SELECT ON good FROM {role}", f"DROP ROLE {role}")
