@@ -35,6 +35,9 @@ DOCS = PROJECT / "docs" / "benchmarks"
 PREFIX = "benchmark_sync"
 FULL_CHANGES = 300_000
 ROWS = 100_000
+RUN, LARGE = "benchmark_sync_run", "benchmark_sync_large"
+"""Slots: the one that a way reads, and the one that begins with the large transactions."""
+
 IN_ONE = 100
 """Changes of one transaction: 60 updates, 20 inserts, 20 deletes."""
 
@@ -75,7 +78,7 @@ def measure(changes: int, repeat: int) -> Result:
     with _followed(own, changes) as parts:
         for _ in range(repeat):
             for part, setup in parts.items():
-                result["runs"] += [_run(way, part, setup, changes) for way in WAYS]
+                result["runs"] += [_run(own, way, part, setup, changes) for way in WAYS]
     return result
 
 
@@ -86,10 +89,11 @@ def _followed(own: Settings, changes: int) -> Iterator[dict[str, Result]]:
     with closing(postgres.connect(own.source, settings={"search_path": "public"})) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
+        _drop(cursor, RUN, LARGE)
         setting_up.stop(own, bucket)
         cursor.execute(f"DROP TABLE IF EXISTS {name}")
         cursor.execute(f"CREATE TABLE {name} ({', '.join(tables.NARROW)}, PRIMARY KEY (id))")
-        cursor.execute(f"INSERT INTO {name} {_rows(1, ROWS)}")
+        cursor.execute(f"INSERT INTO {name} {_rows(1, ROWS + 20)}")
         try:
             with (
                 setting_up.prepared(own, bucket, (name,)) as prepared,
@@ -99,7 +103,7 @@ def _followed(own: Settings, changes: int) -> Iterator[dict[str, Result]]:
             cursor.execute("SET synchronous_commit = off")
             update = f"UPDATE {name} SET quantity = quantity + 1, amount = amount + 1, note = note || '.'"
             for number in range(changes // IN_ONE):
-                first, new = number * 60 % (ROWS - 60), ROWS + number * 20
+                first, new = number * 60 % (ROWS - 60), ROWS + 20 + number * 20
                 cursor.execute(
                     f"BEGIN; {update} WHERE id > {first} AND id <= {first + 60}; INSERT INTO {name} {_rows(new + 1, new + 20)}; "
                     f"DELETE FROM {name} WHERE id > {new - 20} AND id <= {new}; COMMIT"
@@ -109,12 +113,15 @@ def _followed(own: Settings, changes: int) -> Iterator[dict[str, Result]]:
             for _ in range(changes // ROWS - 1):
                 cursor.execute(f"{update} WHERE id <= {ROWS}")
             end = _position(cursor)
-            common = {"prefix": PREFIX, "slot": sync.slot, "publication": sync.publication}
+            _copy(cursor, sync.slot, LARGE)
+            cursor.execute("SELECT pg_replication_slot_advance(%s, '0/0'::pg_lsn + %s::numeric)", [LARGE, middle])
+            common = {"prefix": PREFIX, "publication": sync.publication}
             yield {
-                "small": {**common, "start": sync.position, "end": middle},
-                "large": {**common, "start": middle, "end": end},
+                "small": {**common, "from": sync.slot, "start": sync.position, "end": middle},
+                "large": {**common, "from": LARGE, "start": middle, "end": end},
             }
         finally:
+            _drop(cursor, RUN, LARGE)
             setting_up.stop(own, bucket)
             cursor.execute(f"DROP TABLE IF EXISTS {name}")
 
@@ -131,14 +138,29 @@ def _position(cursor: Any) -> int:
     return int(postgres.value(cursor, "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"))
 
 
-def _run(way: str, part: str, setup: Result, changes: int) -> Result:
+def _copy(cursor: Any, slot: str, to: str) -> None:
+    _drop(cursor, to)
+    cursor.execute("SELECT pg_copy_logical_replication_slot(%s, %s, false)", [slot, to])
+
+
+def _drop(cursor: Any, *slots: str) -> None:
+    query = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = ANY (%s)"
+    cursor.execute(query, [list(slots)])
+
+
+def _run(own: Settings, way: str, part: str, setup: Result, changes: int) -> Result:
+    """One way in a process of its own, on a slot that nobody has read."""
+    with postgres.committing(own.source) as cursor:
+        _copy(cursor, setup["from"], RUN)
     run: Result = {"way": way, "part": part, "load_before": round(os.getloadavg()[0], 2)}
-    command = [sys.executable, "-m", "benchmarks.sync_ways", way, json.dumps(setup)]
+    command = [sys.executable, "-m", "benchmarks.sync_ways", way, json.dumps({**setup, "slot": RUN})]
     process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if process.returncode:
         run["error"] = redact((process.stderr.strip().splitlines() or ["no message"])[-1])
     else:
         run |= json.loads(process.stdout)
+        if run["changes"] != changes:
+            run["error"] = f"{run['changes']:,} changes instead of {changes:,}"
     took = run.get("error") or f"{run['changes'] / run['seconds']:,.0f} changes/s, {run['peak_bytes'] / 1e6:,.0f} MB"
     screen.print(f"  {way:8} {part:6} {took}   load {run['load_before']}")
     return run
@@ -177,7 +199,8 @@ The narrow table of the export's benchmark, {ROWS:,} rows × 11 columns with a p
 {IN_ONE} (60 rows updated, 20 inserted, 20 deleted), and as many in transactions that update up to {ROWS:,} rows each, are read from one
 slot, which sends them anew to each way. Each way ran {result["repeat"]} times, in turns, each time in a new process; the rates are
 medians. The clock runs from the first connection to the last change. psycopg2 that reads pgoutput and throws it away is the
-limit of what any decoder behind it can do. Whole transactions are collapsed together, until there are {BATCH:,} changes.
+limit of what any decoder behind it can do. Whole transactions are collapsed together, until there are {BATCH:,} changes; a larger
+one is not cut, and the keys that it touches are in memory at once.
 
 {newline.join(lines)}
 

@@ -46,9 +46,9 @@ def discard(setup: Setup) -> int:
         cursor.start_replication(slot_name=setup["slot"], start_lsn=setup["start"], options=options, decode=False)
         while True:
             message = cursor.read_message()
-            if message is not None:
+            if message is not None and message.data_start < setup["end"]:
                 count += message.payload[:1] in (b"I", b"U", b"D")
-            elif cursor.wal_end >= setup["end"]:
+            elif message is not None or cursor.wal_end >= setup["end"]:
                 return count
             else:
                 cursor.send_feedback(reply=True)
@@ -61,10 +61,17 @@ def transactions(setup: Setup) -> Iterator[Transaction]:
     with replication.reading(own.source, setup["slot"], setup["publication"], setup["start"]) as stream:
         while True:
             for found in stream.read(1.0):
+                at = (
+                    found.commit_lsn
+                    if isinstance(found, Transaction)
+                    else found.position
+                    if isinstance(found, Sent)
+                    else 0
+                )
+                if at >= setup["end"]:
+                    return
                 if isinstance(found, Transaction):
                     yield found
-                elif isinstance(found, Sent) and found.position >= setup["end"]:
-                    return
 
 
 def decoded(setup: Setup) -> int:
