@@ -59,7 +59,9 @@ What it does as the service's documentation says has the address beside it, and 
 - The administrator's GRANT to a role that nobody made makes the role; the service refuses.
 - JSON_INDENT, STRICT_JSON_OUTPUT, the formats of GEOGRAPHY and GEOMETRY and UNSUPPORTED_DDL_ACTION are held and do nothing; results are
   never cached.
-- MERGE is DuckDB's own, refused where it could choose.
+- MERGE is DuckDB's own, refused where it could choose; and also where several rows of the source would delete the same row, which the
+  service does, and with ERROR_ON_NONDETERMINISTIC_MERGE = FALSE, where the service chooses.
+- Streams cannot be read: CREATE and DROP STREAM are held, CHANGE_TRACKING too, and neither METADATA$ columns nor offsets exist.
 - COPY takes Parquet alone, with ON_ERROR = ABORT_STATEMENT, and decimals only by their logical type.
 - Parameters of the account, a user, a database or a schema are forgotten when the server ends; the account's TIMEZONE is UTC to begin with.
 
