@@ -54,19 +54,19 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
         place = urlsplit(address)
         base, token = f"http://{place.netloc}", parse_qs(place.query)["access_token"][0]
         with (
-            httpx.Client(base_url=base) as stranger,
-            httpx.Client(base_url=base, headers={"authorization": f"Bearer {token}"}) as operator,
+            httpx.Client(base_url=base, timeout=60) as stranger,
+            httpx.Client(base_url=base, timeout=60, headers={"authorization": f"Bearer {token}"}) as operator,
         ):
             yield Room(place.netloc, token, stranger, operator)
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
 
 
 def raw(room: Room, target: str) -> tuple[int, str]:
     """Status and Location for a request line exactly as it is given: a client would tidy it up."""
     host, port = room.host.split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {room.host}\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode("latin-1")
     head = answer.split("\r\n\r\n")[0].split("\r\n")

@@ -387,7 +387,7 @@ def test_the_notebooks_cells_run_over_any_run(state: str, tmp_path: Path, monkey
 def test_a_run_that_there_is_not_is_refused(tmp_path: Path) -> None:
     opened(tmp_path / "there")
     process, address = started(tmp_path, "--run", "nosuch")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert (process.returncode, address) == (2, "")
     assert "there is no such run" in said and "there" in said.split("next")[1]
 

@@ -325,7 +325,7 @@ class TestTables:
         with pytest.raises(DatabaseError, match="NULL result in a non-nullable column") as caught:
             run("INSERT INTO t VALUES (NULL, 1)")
         assert caught.value.errno == 100072
-        assert time.monotonic() - before < 20, "the connector took it for a fault of the server, and tried again"
+        assert time.monotonic() - before < 60, "the connector took it for a fault of the server, and tried again"
         run("INSERT INTO t VALUES (1, 1), (2, 1)")  # a primary key is not enforced over there
 
     def test_a_primary_key_is_listed_in_its_order_and_not_enforced(self, run: Run) -> None:

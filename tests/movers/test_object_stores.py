@@ -160,7 +160,7 @@ def test_an_own_authority_is_trusted_by_every_client_through_a_proxy(
         _written(folder)
         Bucket.open(stage).write("connections/there", b"said")
         with behind_tls(str(stage.endpoint), folder) as endpoint, connect_proxy(seen) as proxy:
-            own = with_keys(stage, endpoint=endpoint, ca_file=str(folder / "ca.crt"), connect_timeout_seconds=2)
+            own = with_keys(stage, endpoint=endpoint, ca_file=str(folder / "ca.crt"), connect_timeout_seconds=20)
             monkeypatch.setenv("HTTPS_PROXY", proxy)
             monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.crt"))  # which is all that delta-rs looks at
             for client, ask in clients(own).items():

@@ -219,7 +219,7 @@ def test_told_to_stop_or_killed(project: Project, number: signal.Signals) -> Non
     process = project.start("--json")
     pid = int(wait_for(lambda: (project.folder / "pid").exists() and (project.folder / "pid").read_text(), 100))
     process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
 
     if number != signal.SIGKILL:
         assert process.returncode == 4
