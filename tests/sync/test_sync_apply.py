@@ -17,6 +17,7 @@ import pytest
 from helpers.engines import engine
 from helpers.engines.applying import Followed, Positions
 from helpers.errors import TargetRefused
+from helpers.model import lsn
 from helpers.platforms import snowflake, spark, statements
 from helpers.platforms.s3 import Bucket
 from tests.movers.test_migration import PARTS, TYPES
@@ -181,6 +182,15 @@ def test_who_loads_or_follows_learns_of_the_sync(migration: Any, target: str) ->
         pytest.raises(TargetRefused, match="another sync"),
     ):
         applier.positions([found.there("doc")])
+    found.export_again("UPDATE doc SET small = 'again'")
+    found.load_again()
+    assert adapter.followed(found.section, found.second) is None
+    anew = found.sync.model_copy(update={"id": "d" * 32, "export": found.after.export, "lsn": found.after.lsn})
+    there = found.there("doc")
+    with adapter.applier(found.section, found.second, anew) as applier:
+        assert applier.positions([there]) == Positions(None)
+        applier.begin({there: lsn.parse(anew.lsn)})
+        assert applier.positions([there]) == Positions(lsn.parse(anew.lsn))
     anew = found.sync.model_copy(update={"id": "e" * 32, "export": "other"})
     with adapter.applier(found.section, migration.bucket, anew) as applier, pytest.raises(TargetRefused):
         applier.begin({found.there("doc"): found.start})

@@ -77,12 +77,14 @@ class SnowflakeApplier(Applier):
         self._stage = beside(target, f"sync_{sync.id}")
         self._staged = False
         self._held: dict[TargetTable, Synced] | None = None
+        self._others: dict[TargetTable, str] = {}
         self._completed: dict[TargetTable, int] = {}
         self._name = f"sync_{sync.id}"
         self._taken_over = False
 
     def positions(self, tables: Collection[TargetTable]) -> Positions:
-        held = self._read()
+        self._held = None  # another process may have moved them
+        held = self._read(tables)
         if WHOLE not in held:
             return Positions(None)
         whole = held[WHOLE].reached
@@ -93,7 +95,7 @@ class SnowflakeApplier(Applier):
 
     def begin(self, tables: Mapping[TargetTable, int]) -> None:
         session, target = self._session, self._target
-        held = self._read()
+        held = self._read(tables)
         recorded = records.read(session, target) if records.has_database(session, target) else {}
         if not recorded:
             raise not_begun(self._where, "no load of ours has filled it")
@@ -331,12 +333,20 @@ class SnowflakeApplier(Applier):
         for table, token in tokens.items():
             held[table] = replace(held[table], changed=token)
 
-    def _read(self) -> dict[TargetTable, Synced]:
-        """What is recorded, where it is not another sync's."""
+    def _read(self, tables: Collection[TargetTable] = ()) -> dict[TargetTable, Synced]:
+        """What is recorded of this sync.
+
+        Args:
+            tables: that no other sync may have changed since their load, which ends a sync of theirs.
+
+        Raises:
+            TargetRefused: one has.
+        """
         if self._held is None:
             there = records.has_database(self._session, self._target)
             found = positions.read(self._session, self._target) if there else {}
-            if (whole := found.get(WHOLE)) and whole.sync != self._sync.id:
-                raise not_begun(self._where, f"another sync, {whole.sync}, has changed its tables")
-            self._held = found
+            self._held = {table: each for table, each in found.items() if each.sync == self._sync.id}
+            self._others = {table: each.sync for table, each in found.items() if each.sync != self._sync.id}
+        if others := sorted({self._others[table] for table in tables if table in self._others}):
+            raise not_begun(self._where, f"another sync, {', '.join(others)}, has changed its tables")
         return self._held

@@ -347,6 +347,7 @@ class SnowflakeLoader(Loader):
         doing = f"drop {table.shown(self._target.schema_)}, which the source no longer has"
         self._session.execute(f"DROP TABLE IF EXISTS {self._full(table)}", doing=doing)
         self._record.forget(self._session, table)
+        positions.forget(self._session, self._target, [table])
 
     def finish(self, tables: Collection[TargetTable], dropped: Collection[TargetTable], rows: int) -> None:
         with self._session.transaction(doing="record the load"):
