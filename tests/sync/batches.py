@@ -57,6 +57,8 @@ class Following:
     before: Manifest
     sync: Sync
     after: Manifest | None = None
+    fresh: Manifest | None = None
+    """The export that `loaded_anew` has loaded."""
     wider: bool = False
     """Whether batches have the columns of the second export."""
 
@@ -181,9 +183,9 @@ class Following:
         other = elsewhere(self.migration, "second", schema="fresh")
         section = other.settings.target(self.target)
         assert self.after
-        plan = loading.plan_load(self.after, other.bucket, section)
-        if plan.tables:
-            loading.load(plan)
+        if self.fresh is not self.after:
+            loading.load(loading.plan_load(self.after, other.bucket, section))
+            self.fresh = self.after
         staged = next(table for table in self.after.tables if table.name == name)
         return rows_there(other, self.target, staged.there(section.schema_))
 

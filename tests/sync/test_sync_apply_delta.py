@@ -50,7 +50,15 @@ def test_maintenance_is_no_stranger(migration: Any) -> None:
     assert found.rows("doc") == [(30 + n, f"big {n}") for n in range(1, 6)]
 
 
-@pytest.mark.parametrize("theirs", ["appended", "deleted", "restored", "made anew"])
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "appended",
+        "restored",
+        pytest.param("deleted", marks=pytest.mark.slow),
+        pytest.param("made anew", marks=pytest.mark.slow),
+    ],
+)
 def test_a_strangers_write_is_refused(migration: Any, theirs: str) -> None:
     """Before the next session of a sync, and within one: then with the batch that finds it."""
     found = following(migration, "databricks", *DOC)

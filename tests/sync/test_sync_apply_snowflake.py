@@ -37,8 +37,8 @@ def _move(found: Following, number: int, **more: Any) -> None:
     "theirs",
     [
         """UPDATE "doc" SET "big" = 'theirs' WHERE "id" = 11""",
-        """CREATE OR REPLACE TABLE "doc" AS SELECT * FROM "doc" """,
-        """ALTER TABLE "doc" RENAME TO "other" """,
+        pytest.param("""CREATE OR REPLACE TABLE "doc" AS SELECT * FROM "doc" """, marks=pytest.mark.slow),
+        pytest.param("""ALTER TABLE "doc" RENAME TO "other" """, marks=pytest.mark.slow),
     ],
 )
 def test_a_strangers_change_is_refused_and_nothing_is_applied(migration: Any, theirs: str) -> None:
