@@ -8,21 +8,16 @@ before each table, and each of its partitions, was found to be fit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg2
-from psycopg2.extras import LogicalReplicationConnection
-
-from helpers.errors import SourceRefused
+from helpers.errors import MigrationError, SourceRefused
 from helpers.finding import Finding, judged, note, stop, warning
 from helpers.model.catalog import Table
 from helpers.platforms import postgres
-from helpers.platforms.faults import postgres as faults
 from helpers.platforms.faults.postgres import written
 from helpers.settings import Source, SyncOptions
-from helpers.sync import publication
+from helpers.sync import publication, replication
 from helpers.sync.publication import Identity
 
 SLOTS = 2
@@ -170,12 +165,14 @@ def _replication_connection(cursor: Any, source: Source) -> Iterator[Finding]:
         yield stop("REPLICATION", "not granted", fix, "to make a slot, and to read changes from it")
         return
     try:
-        with closing(psycopg2.connect(postgres.dsn(source), connection_factory=LogicalReplicationConnection)):
+        with replication.connected(source):
             yield note("replication connection", "is let in")
-    except psycopg2.OperationalError as error:
-        fix = "let it in by pg_hba.conf, or connect directly where a pooler stands between"
+    except MigrationError as error:
         yield stop(
-            "replication connection", f"is not let in: {faults.said(error)}", fix, "one that changes are read through"
+            "replication connection",
+            f"is not let in: {error.why}",
+            error.next_step,
+            "one that changes are read through",
         )
 
 

@@ -7,6 +7,7 @@ that to be applied; so whoever reads here never has to hurry.
 from __future__ import annotations
 
 import os
+import re
 import select
 import threading
 import time
@@ -23,10 +24,12 @@ from psycopg2.extras import LogicalReplicationConnection
 from helpers.errors import ConnectionFailed, MigrationError, SourceFailed
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.faults import postgres as faults
+from helpers.platforms.faults.postgres import written
 from helpers.platforms.postgres import identifier
 from helpers.settings import Source
 from helpers.sync.changes import Mark, Transaction
 from helpers.sync.pgoutput import MESSAGES_SINCE, Undecodable
+from helpers.sync.slot import ANEW
 from helpers.sync.transactions import IN_MEMORY, Assembler
 from helpers.sync.walsender import Ended, Walsender
 
@@ -38,6 +41,9 @@ AHEAD = 32 * 1024 * 1024
 
 PATIENCE_SECONDS = 5.0
 """For a session that read the slot before: the server takes a moment to notice that it is gone."""
+
+_LISTS = ("search_path", "datestyle")
+"""Settings whose value is a list, which is no literal."""
 
 _AT_ONCE = 512
 """Messages that are handed over together."""
@@ -58,24 +64,56 @@ def connected(source: Source) -> Iterator[Any]:
         ConnectionFailed: no answer, no entry, or a pooler that knows no replication.
         SessionRefused: a setting does not hold: a value would be printed in another way than the copy's.
     """
-    address = postgres.address(source)
+    address, asked = postgres.address(source), dict(pg_session.SETTINGS)
+    for name in pg_session.NOT_AT_START:
+        asked.pop(name, None)
     try:
         where = postgres.dsn(source, application="migration-runbooks sync")
         connection = psycopg2.connect(where, connection_factory=LogicalReplicationConnection)
     except psycopg2.OperationalError as error:
-        raise faults.entry_refused(error, on=address) from None
+        raise _not_let_in(error, source) from None
     with closing(connection):
         try:
             cursor = connection.cursor()
+            cursor.execute("IDENTIFY_SYSTEM")
+            # A pooler that lets the connection through may have dropped what was asked for at its start.
+            cursor.execute(
+                "; ".join(
+                    f"SET {name} = {postgres.literal(value)}" for name, value in asked.items() if name not in _LISTS
+                )
+            )
+            for name in _LISTS:
+                cursor.execute(f"SET {name} = {asked[name]}")
+            cursor.execute("SET lock_timeout = 0")
             cursor.execute(pg_session.READING_BACK)
             found = dict(cursor.fetchall())
-            cursor.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+        except psycopg2.errors.SyntaxError:
+            raise _no_replication(address, "what answers there knows no IDENTIFY_SYSTEM") from None
         except psycopg2.Error as error:
             raise faults.told(error, "open a replication connection", on=address) from None
-        asked = {name: value for name, value in pg_session.SETTINGS.items() if name not in pg_session.NOT_AT_START}
-        pg_session.check(found, asked, on=address)
+        pg_session.check(found, {**asked, "lock_timeout": "0"}, on=address)
         pg_session.check_instance(found, source.instance.started if source.instance else None, on=address)
         yield connection
+
+
+def _not_let_in(error: psycopg2.OperationalError, source: Source) -> MigrationError:
+    address, text = postgres.address(source), str(error).lower()
+    if "unsupported startup parameter: replication" in text:
+        return _no_replication(address, faults.said(error))
+    refused = faults.entry_refused(error, on=address)
+    if re.search("(permission denied|must be superuser).*wal ?sender", text):
+        role = written(source.user or "…")
+        refused.next_step = f"let a superuser run: ALTER ROLE {role} REPLICATION (on RDS: GRANT rds_replication TO {role}); then run the same command again"
+    return refused
+
+
+def _no_replication(address: str, why: str) -> ConnectionFailed:
+    error = ConnectionFailed(
+        "open a replication connection", on=address, why=f"{why}: it is a pooler that passes none on",
+        next_step="name the server itself in the profile's section source (host, port), or a pooler that does: PgBouncer since 1.23, in session mode",
+    )  # fmt: skip
+    error.transient = False
+    return error
 
 
 @contextmanager
@@ -115,6 +153,8 @@ def reading(
                     "read the slot", on=where, why=faults.said(error),
                     next_step="a sync is running, or the server has not noticed that one is gone: end it first, or let it go on: runbook sync status",
                 ) from None  # fmt: skip
+            except (psycopg2.errors.ObjectNotInPrerequisiteState, psycopg2.errors.UndefinedObject) as error:
+                raise SourceFailed("read the slot", on=where, why=faults.said(error), next_step=ANEW) from None
             except psycopg2.Error as error:
                 raise faults.told(error, "read the slot", on=where) from None
         stream = Stream(Walsender(connection), f"slot {where}")
