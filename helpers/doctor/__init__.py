@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import import_module
+from threading import Lock
 from typing import Any
 
 from helpers.doctor.subject import Subject
@@ -104,6 +105,10 @@ def examine(settings: Settings, only: Sequence[str] = (), *, progress: Progress 
     return tuple(each for name in wanted for each in answers[name] if not only or _chosen(only, each))
 
 
+_IMPORTING = Lock()
+"""Two threads that import what imports one another may find it half made (importlib gives way where it would wait for ever)."""
+
+
 def ready(found: Iterable[Examined]) -> bool:
     """Whether nothing is wrong; what was not checked is for a person to weigh."""
     return all(each.verdict != "wrong" for each in found)
@@ -118,7 +123,8 @@ def _ask(name: str, subject: Subject) -> tuple[Examined, ...]:
     module, _, function = SYSTEMS[name].partition(":")
     found: list[Examined] = []
     try:
-        ask: Callable[[Subject], Iterator[Finding]] = getattr(import_module(f"helpers.doctor.{module}"), function)
+        with _IMPORTING:
+            ask: Callable[[Subject], Iterator[Finding]] = getattr(import_module(f"helpers.doctor.{module}"), function)
         for finding in ask(subject):
             found.append(Examined(name, _masked(finding)))
     except MigrationError as error:
