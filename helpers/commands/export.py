@@ -68,6 +68,7 @@ def export(
     from helpers.evidence.heads import record_file
     from helpers.export.resume import NAME, Pointer, find_unfinished, of_run
     from helpers.load import beforehand
+    from helpers.model import sync as records
     from helpers.platforms.s3 import Bucket
     from helpers.source import held_snapshots
     from helpers.sync import setup
@@ -96,6 +97,7 @@ def export(
         former = of_run(folder, Bucket.open(settings.stage, location), what="export what was set aside")
         if not former.set_aside:
             return _nothing_failed(former)
+        setup.refuse_late(settings, Bucket.open(settings.stage, location), former.failed)
         options = {"location": location, "only_failed": True}
     warned: list[str] = []
 
@@ -137,7 +139,8 @@ def export(
                     Pointer(location=location, export=what.state.export).write(folder)
                     record_file(folder, folder / NAME)
                 manifest = exporting.export(what, progress=report)
-                sync = setup.keep(following, manifest, what.snapshot) if following else None
+                if following or (only_failed and records.read_if_any(bucket)):
+                    sync = setup.keep(following or setup.of(settings, bucket), manifest, what.snapshot)
     except BaseException:
         if begun and held_snapshots.held(run):
             say(f"what is written stays: `runbook export --run {run}` goes on with it")

@@ -237,7 +237,7 @@ def _application(cursor: Any, subject: Subject, role: str) -> Iterator[Finding]:
 
 def _replication(cursor: Any, subject: Subject) -> Iterator[Finding]:
     """Whether a logical slot could be made for the snapshot's LSN, and changes be followed from one."""
-    wanted = "sync" in subject.settings.values.model_fields_set
+    wanted = subject.settings.follows
     if postgres.value(cursor, "SELECT pg_is_in_recovery()") and not wanted:
         yield from _standby(cursor)
         return

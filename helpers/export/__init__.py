@@ -24,6 +24,7 @@ from helpers.export.state import ExportState, PartState, TableState, unfinished
 from helpers.export.worker import is_unchanged
 from helpers.export.writing import write_parts
 from helpers.model import manifest as manifests
+from helpers.model import sync as syncs
 from helpers.model.catalog import Catalog, Table
 from helpers.model.globs import left_by_choice, left_by_profile
 from helpers.model.limits import BY_POLICY
@@ -136,11 +137,13 @@ def planned(
         SourceRefused: nobody holds the snapshot of the finished export any more.
         ConnectionFailed, SourceRefused, UsageError: see `snapshot.take`, `snapshot.lock` and `read_catalog`.
         StageError: the plan could not be written.
+        UsageError: a sync goes on from the copy that is at the location.
     """
     bucket = Bucket.open(settings.stage, location)
     if only_failed:
         yield _plan_failed(settings, bucket, objections, progress)
         return
+    syncs.refuse_other_copy(bucket)
     former = unfinished(bucket, resume) if resume else None
     own = _still_held(settings.source, former) if former else None
     if own and follow and not snapshots.has_slot(settings.source, own):
@@ -407,6 +410,7 @@ def export(plan: ExportPlan, *, progress: Progress | None = None) -> Manifest:
         StageError: the bucket did not take a file; the former export still stands.
     """
     refuse_losses(plan)
+    syncs.refuse_other_copy(plan.bucket, plan.state.lsn)
     former = _former(plan.bucket)
     plan.state.write(plan.bucket)
     state = write_parts(plan, progress)

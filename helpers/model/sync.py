@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from helpers.errors import StageError
+from helpers.errors import StageError, UsageError
 from helpers.model import lsn, stored
 from helpers.model.manifest import StagedColumn, StagedTable
 from helpers.model.stored import Stored
@@ -160,6 +160,25 @@ def read_if_any(bucket: Bucket) -> Sync | None:
         bucket.read(NAME), Sync, doing="understand the record of the sync", on=f"{bucket.location}{NAME}",
         cure="it was written by another version or changed by hand: `runbook sync stop`, then `runbook export --follow`",
     )  # fmt: skip
+
+
+def refuse_other_copy(bucket: Bucket, lsn: str | None = None) -> None:
+    """Refuses to replace the copy that a sync goes on from: its changes follow on that alone.
+
+    Args:
+        bucket: at the location.
+        lsn: of the copy that is to be written; None where that is not known yet. Another export of the same snapshot is the same copy.
+
+    Raises:
+        UsageError: it is another one.
+        StageError: the record cannot be understood.
+    """
+    there = read_if_any(bucket)
+    if there is not None and there.lsn != lsn:
+        raise UsageError(
+            "replace the copy", on=str(bucket.location), why=f"a sync is set up there: its changes go on from the copy {there.export}, at LSN {there.lsn}",
+            next_step="runbook sync stop, and then export again; or give this copy another --target-location",
+        )  # fmt: skip
 
 
 def read(bucket: Bucket) -> Sync:

@@ -176,6 +176,11 @@ class Settings:
     backup = _Part[Backup]()
 
     @property
+    def follows(self) -> bool:
+        """Whether the profile says that changes are followed after the copy: it has a section for that, be it empty."""
+        return "sync" in self.values.model_fields_set
+
+    @property
     def targets(self) -> dict[str, Target]:
         """The targets that the profile has, by the names of their engines."""
         return {name: section for name in TARGETS if (section := getattr(self.values, name))}

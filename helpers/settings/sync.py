@@ -10,7 +10,8 @@ from helpers.settings.section import Section, example
 
 
 class SyncOptions(Section):
-    """How changes are followed after the copy: `runbook export --follow` and `runbook sync`."""
+    """How changes are followed after the copy. With this section, be it empty, phase 30 copies as `runbook export --follow` does, and
+    `runbook doctor` asks for all that following needs."""
 
     publication: Annotated[str | None, example("migration")] = Field(default=None, min_length=1, max_length=63)
     """A publication that an owner of the tables made for this, and drops; without it, the role makes one of its own, which takes

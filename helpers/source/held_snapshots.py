@@ -37,6 +37,7 @@ class Snapshot:
         instance: the server it lies on, as `settings.Instance` has it; a source may lead to several.
         slot: a temporary slot whose changes go on from the snapshot, which the keeper holds as well: what is to outlive the keeper
             is copied from it (pg_copy_logical_replication_slot); empty where nobody is to follow.
+        follow: the name that this one is to have.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Snapshot:
     purpose: str = ""
     instance: dict[str, Any] = field(default_factory=dict, hash=False)
     slot: str = ""
+    follow: str = ""
 
     def __str__(self) -> str:
         return f"the snapshot at LSN {self.lsn} of {self.source} for {self.purpose}, since {self.taken_at}"

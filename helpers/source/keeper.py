@@ -122,7 +122,7 @@ def _export(
                 found = {"name": cursor.fetchone()[0], "lsn": lsn, "exact": True, "why_approximate": ""}
                 if follow:
                     replication.cursor().execute("SELECT 1")  # ends the transaction of its own snapshot
-                    return connection, replication, found | {"slot": own_slot}
+                    return connection, replication, found | {"slot": own_slot, "follow": follow["slot"]}
                 # It would go with the connection, but a little later, and keeps its database from being dropped.
                 replication.cursor().execute(f"DROP_REPLICATION_SLOT {own_slot}")
                 replication.close()

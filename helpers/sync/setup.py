@@ -6,7 +6,7 @@ written. So whatever breaks a copy off leaves no slot behind, and no log is kept
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,11 +74,7 @@ def check(
         UsageError: a sync is set up there already.
         SourceRefused: something that following needs is missing; all of it is named, with its cures.
     """
-    if (there := records.read_if_any(bucket)) is not None:
-        raise UsageError(
-            "set a sync up", on=str(bucket.location), why=f"one is there, from the copy {there.export}: its changes go on from that alone",
-            next_step="runbook sync stop, and then export again; or give this copy another --target-location",
-        )  # fmt: skip
+    records.refuse_other_copy(bucket)
     source, name = settings.source, publication.name_for(settings, bucket)
     with asking(source, "ask what following changes needs") as cursor:
         if look(cursor, name) is not None:
@@ -93,37 +89,51 @@ def check(
         return catalog.tables
 
 
+def of(settings: Settings, bucket: Bucket) -> Setup:
+    """How a sync of the copy at a stage's location is set up by this profile; nothing is asked."""
+    name, own = publication.name_for(settings, bucket), settings.sync.publication is None
+    return Setup(settings, bucket, name, settings.sync.publication or name, own)
+
+
 @contextmanager
 def prepared(
     settings: Settings, bucket: Bucket, tables: Sequence[str] = (), exclude: Sequence[str] = ()
 ) -> Iterator[Setup]:
-    """Publishes the tables, so that a slot that is made in the block tells of them; dropped again unless the block ends with `keep`.
-
-    Args, raises: as `check`; SourceRefused also where the publication cannot be made.
-    """
-    chosen = check(settings, bucket, tables, exclude)
-    source = settings.source
-    name, own = publication.name_for(settings, bucket), settings.sync.publication is None
-    setup = Setup(settings, bucket, name, settings.sync.publication or name, own)
-    if own:
-        comment = f"migration-runbooks, profile {settings.profile}: the sync of {bucket.location}; `runbook sync stop` drops it"
-        with changing(source, "publish the tables") as cursor:
-            wanted = publication.wanted(cursor, chosen, publication.identities(cursor, chosen))
-            # A copy that is gone on with has its slot already, and a slot knows only publications that were there before it.
-            if not publication.is_exactly(cursor, name, wanted):
-                publication.make(cursor, name, wanted, comment=comment)
+    """`publish`, and behind the block `withdraw`: unless it has ended with `keep`."""
+    setup = publish(settings, bucket, tables, exclude)
     try:
         yield setup
     finally:
-        if own and records.read_if_any(bucket) is None and not _is_gone_on_with(setup):
-            with changing(source, "drop the publication") as cursor:
-                publication.drop(cursor, name)
+        withdraw(setup)
+
+
+def publish(settings: Settings, bucket: Bucket, tables: Sequence[str] = (), exclude: Sequence[str] = ()) -> Setup:
+    """Publishes the tables, so that a slot that is made afterwards tells of them.
+
+    Args, raises: as `check`; SourceRefused also where the publication cannot be made.
+    """
+    chosen, setup = check(settings, bucket, tables, exclude), of(settings, bucket)
+    if setup.own:
+        comment = f"migration-runbooks, profile {settings.profile}: the sync of {bucket.location}; `runbook sync stop` drops it"
+        with changing(settings.source, "publish the tables") as cursor:
+            wanted = publication.wanted(cursor, chosen, publication.identities(cursor, chosen))
+            # A copy that is gone on with has its slot already, and a slot knows only publications that were there before it.
+            if not publication.is_exactly(cursor, setup.name, wanted):
+                publication.make(cursor, setup.name, wanted, comment=comment)
+    return setup
+
+
+def withdraw(setup: Setup) -> None:
+    """Drops the publication again, if nothing came of the copy and nobody can go on with it."""
+    if setup.own and records.read_if_any(setup.bucket) is None and not _is_gone_on_with(setup):
+        with changing(setup.settings.source, "drop the publication") as cursor:
+            publication.drop(cursor, setup.name)
 
 
 def _is_gone_on_with(setup: Setup) -> bool:
-    """Whether the snapshot of a copy that was broken off is held for another attempt, with its slot."""
-    mine = (postgres.address(setup.settings.source), f"export to {setup.bucket.location}")
-    return any(each.slot and (each.source, each.purpose) == mine for each in held_snapshots.held())
+    """Whether the snapshot of a copy that was broken off is held for another attempt, with a slot that is to be kept under this name."""
+    mine = (postgres.address(setup.settings.source), setup.name)
+    return any(each.purpose and (each.source, each.follow) == mine for each in held_snapshots.held())
 
 
 def refuse_unpublished(setup: Setup, tables: Sequence[Table], snapshot: Snapshot) -> None:
@@ -151,6 +161,7 @@ def keep(setup: Setup, manifest: Manifest, snapshot: Snapshot) -> Sync:
     """Lets the slot of a finished copy outlive it, and writes down what there is to follow.
 
     The record comes first: a slot that nobody knows of would hold back the log for ever, while a record without a slot is refused.
+    Where tables that an export had set aside follow in the same snapshot, they are added to the record.
 
     Args:
         setup: that the copy was made for.
@@ -159,35 +170,67 @@ def keep(setup: Setup, manifest: Manifest, snapshot: Snapshot) -> Sync:
 
     Raises:
         SourceRefused: the slot is gone, and with it what was changed since; nothing is left of the set-up.
+        UsageError: the sync has gone on already, and tables that come from before could not follow.
     """
     source = snapshots.on(setup.settings.source, snapshot)
     tables = tuple(SyncedTable(schema_=each.schema_, name=each.name, start=manifest.lsn) for each in manifest.tables)
     with snapshots.reading(source, snapshot.name) as cursor:
         tables = relations.identified(cursor, tables)
     with changing(source, "keep the slot") as cursor:
+        if (there := records.read_if_any(setup.bucket)) is not None:
+            refuse_begun(cursor, there, {str(each) for each in tables} - set(map(str, there.tables)))
+            record = there.model_copy(update={"export": manifest.export, "tables": tables})
+            record.write(setup.bucket)
+            return record
         server = server_of(cursor)
         record = Sync(
             id=uuid4().hex, slot=setup.name, publication=setup.publication, source=postgres.address(source),
             system_identifier=server.system_identifier, timeline=server.timeline, database=str(setup.settings.source.dbname),
-            export=manifest.export, lsn=manifest.lsn, created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            tables=tables,
+            export=manifest.export, lsn=manifest.lsn, created_at=datetime.now(UTC).isoformat(timespec="seconds"), tables=tables,
         )  # fmt: skip
         record.write(setup.bucket)
         try:
-            query = "SELECT lsn::text FROM pg_copy_logical_replication_slot(%s, %s, false)"
-            at = postgres.value(cursor, query, [snapshot.slot, setup.name])
-            if at != manifest.lsn:
-                raise SourceRefused(
-                    "keep the slot", on=setup.name, why=f"it goes on from {at}, and the copy from {manifest.lsn}",
-                    next_step="report this: both are of one snapshot",
-                )  # fmt: skip
-            if int(cursor.connection.server_version) >= 170_000:
-                survive_failover(source, setup.name)
+            _keep_slot(cursor, source, snapshot, setup.name, manifest.lsn)
         except (psycopg2.Error, MigrationError):
             setup.bucket.remove([records.NAME])
             drop_slot(cursor, setup.name)
             raise
     return record
+
+
+def _keep_slot(cursor: Any, source: Source, snapshot: Snapshot, name: str, lsn: str) -> None:
+    if not snapshot.slot:
+        raise SourceRefused(
+            "keep the slot", on=name, why=f"the snapshot at LSN {lsn} was taken without one",
+            next_step="export again: under a new snapshot there is one",
+        )  # fmt: skip
+    query = "SELECT lsn::text FROM pg_copy_logical_replication_slot(%s, %s, false)"
+    if (at := postgres.value(cursor, query, [snapshot.slot, name])) != lsn:
+        raise SourceRefused(
+            "keep the slot", on=name, why=f"it goes on from {at}, and the copy from {lsn}",
+            next_step="report this: both are of one snapshot",
+        )  # fmt: skip
+    if int(cursor.connection.server_version) >= 170_000:
+        survive_failover(source, name)
+
+
+def refuse_late(settings: Settings, bucket: Bucket, tables: Collection[str]) -> None:
+    """`refuse_begun` before anything is copied, where there is a sync at all."""
+    if (there := records.read_if_any(bucket)) is not None:
+        with asking(settings.source, "ask how far the sync is") as cursor:
+            refuse_begun(cursor, there, tables)
+
+
+def refuse_begun(cursor: Any, sync: Sync, tables: Collection[str]) -> None:
+    """Raises `UsageError` where `tables`, copied at the beginning of a sync, would follow on one that has gone on since."""
+    slot = look(cursor, sync.slot)
+    if tables and (
+        slot is None or slot.confirmed is None or slot.confirmed > sync.position or slot.active_pid is not None
+    ):
+        raise UsageError(
+            "follow what was set aside", on=", ".join(sorted(tables)), why=f"the sync has gone on from LSN {sync.lsn}, at which they were copied",
+            next_step="; ".join(f"runbook sync add {table}" for table in sorted(tables)),
+        )  # fmt: skip
 
 
 @contextmanager

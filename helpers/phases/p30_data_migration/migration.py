@@ -32,7 +32,7 @@ from helpers.ledger.gate import Token, gate, rehearse, require
 from helpers.ledger.steps import CHECK, Found, Step
 from helpers.ledger.view import NOT_APPLICABLE
 from helpers.load import beforehand
-from helpers.model import manifest
+from helpers.model import manifest, sync
 from helpers.model.globs import EXCLUDED
 from helpers.model.manifest import Manifest
 from helpers.model.names import Refusal
@@ -47,6 +47,7 @@ from helpers.platforms import snowflake as snowflake_platform
 from helpers.progress import progress
 from helpers.settings import Snowflake
 from helpers.source import left_out
+from helpers.sync import setup
 from helpers.verify import TargetName, page, tables_for_notebooks
 from helpers.verify.report import Report, TableReport
 from helpers.verify.verdict import counted
@@ -54,6 +55,9 @@ from helpers.verify.verdict import counted
 STAGE_HOLDS_THE_SNAPSHOT = "stage-holds-the-snapshot"
 TARGET_HOLDS_THE_SNAPSHOT = "target-holds-the-snapshot"
 DELTA_HOLDS_THE_SNAPSHOT = "delta-holds-the-snapshot"
+
+FOLLOWED = ("slot", "publication")
+"""What a step's result says beside the copy where that is followed; `runbook sync stop` drops both, and the copy stays."""
 
 _NO_SNOWFLAKE = "the profile has no Snowflake"
 
@@ -135,11 +139,20 @@ class DataMigration(SnapshotPhase):
                     own = export.with_kept(own, manifest.read_if_any(self._bucket))
                     self._manifest = export.export(own, progress=report)
                 step.result = self._exported(self._manifest)
+            if self._follows:
+                step.result |= self._kept(self._manifest)
             _say_set_aside(self._manifest.failed)
         return pd.DataFrame(
             {"table": str(t), "rows": t.rows, "files": len(t.files), "MB": round(t.bytes / 1e6, 2)}
             for t in self._manifest.tables
         ).set_index("table")
+
+    def _kept(self, copy: Manifest) -> dict[str, Any]:
+        """What the copy is followed from; a process that was killed behind the manifest may not have kept the slot yet."""
+        there = sync.read_if_any(self._bucket)
+        if there is None or there.export != copy.export:
+            there = setup.keep(setup.of(self.settings, self._bucket), copy, self._snapshot)
+        return dict(zip(FOLLOWED, (there.slot, there.publication), strict=True))
 
     def check_stage(self) -> Token:
         """Compares the staged files with the snapshot, cell by cell; the gate in front of loading."""
@@ -279,7 +292,7 @@ class DataMigration(SnapshotPhase):
         if found is None:
             return Found("not done", f"the manifest at {self._bucket.location} is not of this export")
         now = self._exported(found)
-        if result and now != result:
+        if result and now != {name: value for name, value in result.items() if name not in FOLLOWED}:
             return Found("not done", f"the manifest at {self._bucket.location} was changed since")
         return Found("done", f"the manifest at {self._bucket.location} is of the export {found.export}", now)
 

@@ -11,7 +11,7 @@ from helpers import export
 from helpers.errors import AwaitingPerson, MigrationError, SourceFailed, SourceRefused
 from helpers.ledger.folders import run_folder
 from helpers.ledger.steps import Declares, Found, Probe, Step
-from helpers.model import manifest
+from helpers.model import manifest, sync
 from helpers.phases.common.phase import Phase
 from helpers.phases.common.servers import record_servers
 from helpers.platforms import postgres
@@ -19,6 +19,7 @@ from helpers.platforms.s3 import Bucket
 from helpers.source import held_snapshots, snapshot
 from helpers.source.catalog import read_catalog
 from helpers.source.held_snapshots import Snapshot
+from helpers.sync import setup
 
 
 class SnapshotPhase(Phase):
@@ -50,7 +51,8 @@ class SnapshotPhase(Phase):
     def close(self) -> None:
         """Lets the snapshot go; until then vacuum on the source waits for it. A run lets it go when its attempt has ended."""
         if not self._outlives:
-            held_snapshots.release(self._snapshot)
+            atexit.unregister(self.close)
+            self._let_go(self._snapshot)
 
     @property
     def _failed(self) -> bool:
@@ -71,9 +73,33 @@ class SnapshotPhase(Phase):
             run = run_folder().name if self._outlives else ""
             purpose = self.run.phase if self._outlives else ""
             hours = self.settings.export.hold_snapshot_hours
-            taken = self._held_for_others(run) or snapshot.take(source, hold_hours=hours, purpose=purpose, run=run)
+            options: dict[str, Any] = {"hold_hours": hours, "purpose": purpose, "run": run}
+            taken = self._held_for_others(run) or self._followed(options) or snapshot.take(source, **options)
             step.result = {"snapshot": taken.name, "lsn": taken.lsn, "exact": taken.exact}
         return taken
+
+    def _followed(self, options: dict[str, Any]) -> Snapshot | None:
+        """A snapshot with a slot to follow from; None where the profile does not ask for one, or nothing is to be changed: then what would
+        be refused is."""
+        if not self._follows:
+            if self.settings.follows:
+                setup.check(self.settings, self._bucket, self._globs, self._exclude)
+            return None
+        published = setup.publish(self.settings, self._bucket, self._globs, self._exclude)
+        try:
+            return snapshot.take(self.settings.source, follow=published.follow, **options)
+        except BaseException:
+            setup.withdraw(published)
+            raise
+
+    @property
+    def _follows(self) -> bool:
+        return self.settings.follows and self.apply
+
+    def _let_go(self, held: Snapshot) -> None:
+        held_snapshots.release(held)
+        if held.slot:
+            setup.withdraw(setup.of(self.settings, self._bucket))
 
     def _held_for_others(self, run: str) -> Snapshot | None:
         """The snapshot in which tables that this run has set aside are to follow the others; None where it no longer serves."""
@@ -94,7 +120,7 @@ class SnapshotPhase(Phase):
                 yield step
         except MigrationError as error:
             if self._outlives and not self._goes_on(name, error):
-                held_snapshots.release(self._snapshot)
+                self._let_go(self._snapshot)
             raise
 
     def _goes_on(self, name: str, error: MigrationError) -> bool:
@@ -121,6 +147,9 @@ class SnapshotPhase(Phase):
         kept = next((held for held in held_snapshots.held() if (held.name, held.source) == mine), None)
         if kept is None:
             return Found("not done", f"the snapshot {name} was let go" if name else "no snapshot was recorded")
+        if self._follows and not (sync.read_if_any(self._bucket) or snapshot.has_slot(source, kept)):
+            held_snapshots.release(kept)
+            return Found("not done", f"the snapshot {name} has no slot to follow from")
         try:
             with snapshot.reading(snapshot.on(source, kept), kept.name) as cursor:
                 tables = read_catalog(
@@ -131,6 +160,6 @@ class SnapshotPhase(Phase):
         except SourceFailed:
             raise  # the snapshot is still there
         except SourceRefused as error:
-            held_snapshots.release(kept)
+            self._let_go(kept)
             return Found("not done", f"the snapshot {name} no longer serves: {error.on}: {error.why}")
         return Found("done", f"the source still knows the snapshot {name}")
