@@ -113,6 +113,8 @@ def verify(
     if target in settings.targets:
         with progress("certify", unit="questions") as report:
             certify.require(settings, target, progress=report)
+    if source == "manifest" and target in settings.targets:
+        _refuse_followed(settings, target, location)
     if only_failed and folder:
         tables = _failed_before(settings, folder, target, location, live=source == "postgresql")
     tolerances = settings.verify.tolerances | {k: _number(k, v) for k, v in _pairs("--tolerance", tolerance).items()}
@@ -234,6 +236,19 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
     if bad := next((text for text in given or () if not all(text.rpartition("="))), None):
         raise UsageError("understand the command", on=f"{option} {bad}", why="it is not NAME=VALUE", next_step="write schema.table=NAME")  # fmt: skip
     return pairs
+
+
+def _refuse_followed(settings: "Settings", target: str, location: str | None) -> None:
+    """Raises `UsageError` where a sync has changed the target since the export, whose digests are then of other rows."""
+    from helpers.model import lsn
+    from helpers.platforms.s3 import Bucket
+
+    if found := engine(target).followed(settings.target(target), Bucket.open(settings.stage, location)):
+        raise UsageError(
+            "verify with the digests of the export", on=f"--source manifest, --target {target}",
+            why=f"a sync follows on the export, and has brought the target to LSN {lsn.printed(found.position)}",
+            next_step="compare with the source at a position that both reach: runbook verify --fence",
+        )  # fmt: skip
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from helpers.engines.applying import Followed
 from helpers.engines.shapes import TableShape
 from helpers.errors import LoadError, MigrationError
 from helpers.model.keys import Told
@@ -159,6 +160,10 @@ class Loader(ABC):
     @abstractmethod
     def finish(self, tables: Collection[TargetTable], dropped: Collection[TargetTable], rows: int) -> None:
         """Records that the load is whole."""
+
+    def followed(self, export: str) -> Followed | None:
+        """The sync that has begun to change what a load of this export filled; asked once `look` has looked."""
+        return None
 
     @abstractmethod
     def last_load(self, export: str) -> str | None:

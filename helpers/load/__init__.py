@@ -13,10 +13,11 @@ from uuid import uuid4
 
 from helpers import engines, log
 from helpers.engines import shapes
+from helpers.engines.applying import Followed
 from helpers.engines.loading import Destination, Loader, Standing, TableLoad
 from helpers.errors import LoadError, MigrationError, TargetRefused, UsageError
 from helpers.load import comments, several
-from helpers.model import keys, names
+from helpers.model import keys, lsn, names
 from helpers.model.keys import Told
 from helpers.model.manifest import Manifest, StagedTable
 from helpers.model.places import TargetTable
@@ -75,12 +76,15 @@ def plan_load(
         ConnectionFailed: the target does not answer.
         UsageError: no such table in the manifest, or names that the target does not take; all of them, with their cures.
         TargetRefused: something lies at a table's name that no load of ours made, or a table that is to be replaced or dropped
-            would lose what its owner put on it or wrote; all of that, with what is wrong with names.
+            would lose what its owner put on it or wrote; all of that, with what is wrong with names. Or a sync has changed the
+            tables since this export was loaded, which would be set back.
     """
     chosen, excluded = manifest.to_load(table, exclude)
     there, own = engines.destination(target), target.schema_
     with there.open(bucket) as loader:
         seen = loader.look(chosen)
+        if followed := loader.followed(manifest.export):
+            raise _behind_a_sync(manifest, there.where, followed)
         refused = [*_refused_names(there, chosen, seen.names), *_refused_tables(there, seen.foreign)]
         planned = []
         for staged in chosen:
@@ -94,6 +98,14 @@ def plan_load(
         refuse_together([*refused, *loader.refused], on=there.where)
     written = tuple(sorted(table for table, by_others in gone.items() if by_others))
     return LoadPlan(manifest, bucket, there, tuple(planned), tuple(sorted(gone)), written, _keys(manifest, there))
+
+
+def _behind_a_sync(manifest: Manifest, where: str, followed: Followed) -> TargetRefused:
+    return TargetRefused(
+        f"load the export {manifest.export} again", on=where,
+        why=f"a sync follows on it, and has brought the tables from LSN {manifest.lsn} to {lsn.printed(followed.position)}: they would be set back",
+        next_step="nothing was changed. Go on with runbook sync; or begin anew: runbook sync stop, runbook export --follow, runbook load",
+    )  # fmt: skip
 
 
 def load(

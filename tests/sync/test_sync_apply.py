@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from helpers import load as loading
 from helpers.engines import engine
 from helpers.engines.applying import Followed, Positions
 from helpers.errors import TargetRefused
@@ -172,10 +173,17 @@ def test_a_column_that_the_source_has_got_is_added(migration: Any, target: str) 
     assert found.rows("doc") == found.loaded_anew("doc")
 
 
-def test_who_loads_or_follows_learns_of_the_sync(migration: Any, target: str) -> None:
+def test_who_loads_verifies_or_follows_learns_of_the_sync(
+    migration: Any, target: str, runbook: Any, migration_toml: Any
+) -> None:
     found = following(migration, target, *DOCS)
     adapter = engine(target)
     assert adapter.followed(found.section, migration.bucket) == Followed(found.sync.id, found.start)
+    with pytest.raises(TargetRefused, match="they would be set back"):
+        loading.plan_load(found.before, migration.bucket, found.section)
+    folder = migration_toml(migration.profile).parent
+    told = runbook("verify", "--source", "manifest", "--target", target, "--json", folder=folder)
+    assert (told.returncode, "a sync follows on the export" in told.stdout) == (2, True)
     other = found.sync.model_copy(update={"id": "f" * 32})
     with (
         adapter.applier(found.section, migration.bucket, other) as applier,

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
+from helpers.engines.applying import Followed
 from helpers.engines.delta import clustering, keys, owner
 from helpers.engines.delta.catalog import DeltaCatalog, folded, has_schema, qualified, qualified_schema, table_names
 from helpers.engines.delta.landing import location, read_files
@@ -193,6 +194,12 @@ class DeltaLoader(Loader):
         self.bucket.write(LOADED, json.dumps({self._where: sorted(ours)}).encode())
         assert self._record
         self._record.finish(self.bucket)
+
+    def followed(self, export: str) -> Followed | None:
+        found = read_record(self.bucket)
+        if found is None or found.sync is None or (found.target, found.export) != (self._where, export):
+            return None
+        return Followed(found.sync.id, found.sync.position)
 
     def last_load(self, export: str) -> str | None:
         found = read_record(self.bucket)

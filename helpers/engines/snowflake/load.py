@@ -16,6 +16,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
+from helpers.engines.applying import Followed
 from helpers.engines.loading import (
     Loader,
     Standing,
@@ -32,6 +33,7 @@ from helpers.engines.snowflake import definition as definitions
 from helpers.engines.snowflake.catalog import TABLE, Present, created, read_present, read_tables
 from helpers.engines.snowflake.definition import Alteration
 from helpers.engines.snowflake.owner import successor
+from helpers.engines.snowflake.positions import Synced
 from helpers.engines.snowflake.records import Made, Record, affected, beside
 from helpers.errors import MigrationError, UsageError
 from helpers.model.catalog import ForeignKey
@@ -85,6 +87,7 @@ class SnowflakeLoader(Loader):
         self._unfinished: set[TargetTable] = set()
         self._made: dict[TargetTable, Made] = {}
         """What a rehearsal would have recorded, had it sent what it lists."""
+        self._synced: dict[TargetTable, Synced] = {}
         self._landing = beside(target, "landing")
         self._database_is_there = False
         self._takes_back = False
@@ -100,6 +103,7 @@ class SnowflakeLoader(Loader):
         }  # fmt: skip
         now = records.changes(session, target, ours)
         synced = positions.read(session, target) if self._recorded else {}
+        self._synced = synced
         left = {table: each.changed for table, each in synced.items()}
         self._written = {table for table, changed in ours.items() if now[table] not in (changed, left.get(table))}
         shapes = read_tables(session, target.database, wanted, self._present) if self._present else {}
@@ -352,6 +356,11 @@ class SnowflakeLoader(Loader):
     def finish(self, tables: Collection[TargetTable], dropped: Collection[TargetTable], rows: int) -> None:
         with self._session.transaction(doing="record the load"):
             self._record.write(self._session, records.WHOLE, rows, known=records.WHOLE in self._recorded)
+
+    def followed(self, export: str) -> Followed | None:
+        whole = self._synced.get(positions.WHOLE)
+        of_export = (made and made.export == export for made in map(self._recorded.get, self._synced))
+        return Followed(whole.sync, whole.reached) if whole and any(of_export) else None
 
     def last_load(self, export: str) -> str | None:
         self._read_records()
