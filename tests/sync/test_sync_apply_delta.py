@@ -92,6 +92,28 @@ def test_a_strangers_write_is_refused(migration: Any, theirs: str) -> None:
         assert applier.positions([]).whole, "the others go on"
 
 
+def test_what_the_sync_left_can_be_restored(migration: Any) -> None:
+    """Also where the sync has merged into a stranger's rows before it saw them."""
+    found = following(migration, "databricks", *DOC)
+    _move(found, 0)
+    left = _table(found).version()
+    theirs = pa.table({"id": pa.array([99], pa.int32()), "big": ["theirs"]})
+    found.after = found.before
+    batch = found.batch(1, {"doc": Change("TRUE", new="TRUE", values={"id": "id + 50"})})
+    with found.opened() as applier:
+        applier.positions([found.there("doc")])
+        write_deltalake(
+            _table(found).table_uri, theirs, mode="append", storage_options=storage_options(migration.settings.stage)
+        )
+        with pytest.raises(TargetRefused, match="others wrote to it since"):
+            applier.apply(batch, found.before.tables)
+    _table(found).restore(left)
+    with found.opened() as applier:
+        assert applier.positions([found.there("doc")]).ahead == {}
+    _move(found, 1)
+    assert found.rows("doc") == [(20 + n, f"big {n}") for n in range(1, 6)]
+
+
 def test_a_table_that_was_loaded_anew_begins_again(migration: Any) -> None:
     """As `sync resync` does: with a copy that others' writes are not in, at its own position."""
     found = following(migration, "databricks", *DOC)

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from helpers.engines.applying import Applier, Followed, Positions, between, not_begun, stood_still, written
-from helpers.engines.delta import owner
+from helpers.engines.delta import history, owner
 from helpers.engines.delta.catalog import DeltaCatalog, Version, qualified
 from helpers.engines.delta.history import COLUMNS_ADDED, Applied, Commit
 from helpers.engines.delta.landing import name_local_table, read_files
@@ -215,11 +215,16 @@ class DeltaApplier(Applier):
         now = self._catalog.now(table) if self._catalog.has(table) else None
         if now is None:
             raise written(self._where, table.shown(self._target.schema_), ["it is not there, or its files are lost"])
-        if others := self._catalog.changes(table, kept.version, now, ours=self._is_ours):
-            raise written(self._where, table.shown(self._target.schema_), others)
-        commits = self._catalog.commits(table, kept.version, now)
-        own = [each.applied.position for each in commits if each.applied and self._is_ours(each)]
-        return _Stand(now, max(kept.position, record.sync.position, *own))
+        position = None
+        if kept.version.table_id == now.table_id:
+            position = history.reached(
+                self._catalog.commits(table, kept.version, now), left=kept.version.number, at=max(kept.position, record.sync.position),
+                now=now.number, ours=self._is_ours,
+            )  # fmt: skip
+        if position is None:
+            others = self._catalog.changes(table, kept.version, now, ours=self._is_ours)
+            raise written(self._where, table.shown(self._target.schema_), others or ["a restoration"])
+        return _Stand(now, position)
 
     def _is_ours(self, commit: Commit) -> bool:
         """A batch that was taken in, or columns that a table got for one: they change no row that is there."""

@@ -133,3 +133,28 @@ def changes(
         elif not each.is_maintenance:
             others.append(each.operation)
     return () if now in same else tuple(others or ["a restoration"])
+
+
+def reached(commits: Iterable[Commit], *, left: int, at: int, now: int, ours: Callable[[Commit], bool]) -> int | None:
+    """The position of a sync that a table's present version has; None where somebody else changed its rows.
+
+    Args:
+        commits: those behind `left`, in any order.
+        left: the version that the sync left.
+        at: its position.
+        now: the present version.
+        ours: whether a commit is the sync's.
+    """
+    known = {each.version: each for each in commits}
+    found: dict[int, int | None] = {left: at}
+    for version in range(left + 1, now + 1):
+        each, before = known.get(version), found[version - 1]
+        if each is None:
+            found[version] = None
+        elif each.restored is not None:
+            found[version] = found.get(each.restored)
+        elif ours(each):
+            found[version] = each.applied.position if each.applied and before is not None else before
+        else:
+            found[version] = before if each.is_maintenance else None
+    return found.get(now)
