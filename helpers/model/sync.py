@@ -48,6 +48,11 @@ class SyncedTable(Stored):
         """`start` as a number."""
         return lsn.parse(self.start)
 
+    @property
+    def later(self) -> tuple[str, ...]:
+        """The columns of `added`, as the source calls them."""
+        return tuple(dict.fromkeys(column.source for column in self.added))
+
     def extended(self, table: StagedTable) -> StagedTable:
         """The table as it was copied, with the columns that were added since."""
         return table.model_copy(update={"columns": (*table.columns, *self.added)})

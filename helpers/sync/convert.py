@@ -6,7 +6,7 @@ its staged type does not hold, and a row that cannot be told stop their table, w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -138,8 +138,9 @@ class Converter:
             duck.close(connection)
 
     def stage(
-        self, staged: StagedTable, relation: Relation, found: Collapsed, refused: Refusals, folder: str
-    ) -> ChangedTable:
+        self, staged: StagedTable, relation: Relation, found: Collapsed, refused: Refusals, folder: str,
+        added: Collection[str] = (),
+    ) -> ChangedTable:  # fmt: skip
         """Writes what a table's changes come to as one Parquet file.
 
         Args:
@@ -148,6 +149,7 @@ class Converter:
             found: its changes.
             refused: what its rows may not have.
             folder: where the file goes, relative to the stage, ending in "/".
+            added: columns that the table got since its copy: changes from before it have none of them, and NULL there.
 
         Raises:
             CannotBeStaged: a row cannot travel, so none of the table does.
@@ -157,7 +159,7 @@ class Converter:
         rows: list[tuple[Key, Live | None]] = [*found.live.items(), *((key, None) for key in found.deleted)]
         if not rows:
             return changed
-        form = _Form.of(self, staged, relation, [live for _, live in rows if live], refused)
+        form = _Form.of(self, staged, relation, [live for _, live in rows if live], refused, added)
         connection = self._opened()
         table = "staged_changes"
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {form.empty()}")
@@ -252,8 +254,9 @@ class _Form:
 
     @classmethod
     def of(
-        cls, converter: Converter, staged: StagedTable, relation: Relation, live: Sequence[Live], refused: Refusals
-    ) -> _Form:
+        cls, converter: Converter, staged: StagedTable, relation: Relation, live: Sequence[Live], refused: Refusals,
+        added: Collection[str],
+    ) -> _Form:  # fmt: skip
         types = tuple(converter.type_of(column.type_oid, column.typmod) for column in relation.columns)
         sources = {name for row in live for name, value in row.values.items() if value is UNCHANGED}
         fields = tuple(column.field for column in staged.columns if column.source in sources)
@@ -261,6 +264,9 @@ class _Form:
         computed: list[tuple[str, str]] = []
         for column in staged.columns:
             if column.source in sent or column.source in dict(computed):
+                continue
+            if column.source in added:
+                computed.append((column.source, f"NULL::{column.postgres}"))
                 continue
             if not (column.default or "").startswith(_GENERATED):
                 raise CannotBeStaged(f"the stream does not send the column {column.source}")

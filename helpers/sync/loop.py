@@ -56,11 +56,13 @@ class Followed:
     Attributes:
         staged: as it is staged now, with its place in the targets.
         refused: what its rows may not have.
+        added: columns that it got since the copy.
     """
 
     staged: StagedTable
     target: Target
     refused: Refusals
+    added: tuple[str, ...]
 
 
 @dataclass
@@ -282,7 +284,7 @@ class Syncing:
                     try:
                         changed.append(
                             self._converter.stage(
-                                followed.staged, each.relation, each.collapsed, followed.refused, folder
+                                followed.staged, each.relation, each.collapsed, followed.refused, folder, followed.added
                             )
                         )
                     except CannotBeStaged as error:
@@ -318,7 +320,9 @@ class Syncing:
             refused = self._followed[name].refused if name in self._followed and not difference.added else None
             staged = synced.extended(self._manifest.table(staged.schema_, staged.name) or staged)
             refused = refused or self._refusals(cursor, staged)
-        self._followed[name] = Followed(staged, Target(name, staged.key, synced.position, leaves), refused)
+        self._followed[name] = Followed(
+            staged, Target(name, staged.key, synced.position, leaves), refused, synced.later
+        )
         return name
 
     def _travels(self, cursor: Any, synced: SyncedTable, staged: StagedTable, difference: Difference) -> bool:

@@ -8,7 +8,7 @@ that is idle since its columns changed, was made unlogged or taken out of the pu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,17 +55,23 @@ class Seen:
     key: bool = True
 
 
-def differences(table: StagedTable, columns: Sequence[Seen], *, generated_are_sent: bool) -> Difference:
+def differences(
+    table: StagedTable, columns: Sequence[Seen], *, generated_are_sent: bool, later: Collection[str] = ()
+) -> Difference:
     """What a table's columns say against the copy's.
 
     Args:
         table: as it was copied, with what was added since.
         columns: as they are now, in their order.
         generated_are_sent: whether a generated column that is missing there is missing in the table.
+        later: columns that may be missing, since the changes may be from before they were added.
     """
     staged = {column.source: column for column in table.columns if not column.flag_of}
     now = {column.name: column for column in columns}
-    gone = [name for name, column in staged.items() if name not in now and (generated_are_sent or _is_sent(column))]
+    gone = [
+        name for name, column in staged.items()
+        if name not in now and name not in later and (generated_are_sent or _is_sent(column))
+    ]  # fmt: skip
     fresh = [name for name in now if name not in staged and name not in table.omitted]
     renamed = _renamed(list(staged), {name: column.postgres for name, column in staged.items()}, columns, gone, fresh)
     anew = [f"the column {written(old)} is called {written(new)} now" for old, new in renamed.items()]
@@ -137,7 +143,8 @@ class Tables:
         columns = [
             Seen(column.name, kinds.get(number, ""), column.key) for number, column in enumerate(relation.columns, 1)
         ]
-        found = differences(table, columns, generated_are_sent=False)
+        synced = self.sync.table(table.schema_, table.name)
+        found = differences(table, columns, generated_are_sent=False, later=synced.later if synced else ())
         if table.where and relation.identity != "f" and _has_large_values(cursor, relation.oid):
             why = f"an UPDATE does not tell the large values that it leaves, and `where` ({table.where}) may need them: REPLICA IDENTITY was FULL"
             return Difference(found.added, (*found.anew, why))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -117,6 +118,30 @@ def test_a_sync_that_ends_anywhere_goes_on(migration: Any, monkeypatch: pytest.M
     equal(migration)
     names = [name for name in migration.bucket.sizes(records.FOLDER) if name.endswith(".parquet")]
     assert names == []
+
+
+def test_changes_from_before_a_column_was_added_come_again_behind_it(
+    migration: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was recorded of the column outlives the process, and the slot describes the table again as it was."""
+    migration.source("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    copied(migration, "snowflake")
+    migration.source(
+        "UPDATE t SET v = 'c' WHERE id = 1", "INSERT INTO t VALUES (3, 'd')", "ALTER TABLE t ADD x numeric(5,2)",
+        "INSERT INTO t VALUES (4, 'e', 1.5)", "UPDATE t SET x = 2 WHERE id = 2",
+    )  # fmt: skip
+
+    def crash(*arguments: Any, **options: Any) -> None:
+        raise Crash
+
+    with pytest.raises(Crash), syncing(migration.settings, migration.bucket, ["snowflake"]) as running:
+        monkeypatch.setattr(running._appliers["snowflake"], "apply", crash)
+        running.run(running.end)
+    monkeypatch.setattr(loop.Syncing, "_is_due", lambda self: bool(self._collector.pending.tables))
+    running = once(migration, "snowflake")
+    assert [table.stopped for table in running.sync.tables] == [""]
+    table = migration.target("SELECT id, v, x FROM t ORDER BY id")
+    assert [tuple(row) for row in table] == [(1, "c", None), (2, "b", 2), (3, "d", None), (4, "e", Decimal("1.5"))]
 
 
 def test_a_target_that_was_left_out_finds_its_changes_later(migration: Any) -> None:
