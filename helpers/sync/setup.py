@@ -172,7 +172,6 @@ def keep(setup: Setup, manifest: Manifest, snapshot: Snapshot) -> Sync:
         SourceRefused: the slot is gone, and with it what was changed since; nothing is left of the set-up.
         UsageError: the sync has gone on already, and tables that come from before could not follow.
     """
-    tables = tuple(SyncedTable(schema_=each.schema_, name=each.name, start=manifest.lsn) for each in manifest.tables)
     source = snapshots.on(setup.settings.source, snapshot)
     tables = tuple(SyncedTable(schema_=each.schema_, name=each.name, start=manifest.lsn) for each in manifest.tables)
     with snapshots.reading(source, snapshot.name) as cursor:
