@@ -62,7 +62,11 @@ def writers(migration: Any, count: int = 3) -> Iterator[list[BaseException]]:
                         day = chance.choice(["2024-05-05", "2025-05-05"])
                         cursor.execute("UPDATE part SET day = %s WHERE id = %s", (day, chance.randint(1, 20)))
                     connection.rollback() if chance.random() < 0.1 else connection.commit()
-                except (psycopg2.errors.DeadlockDetected, psycopg2.errors.UniqueViolation):
+                except (
+                    psycopg2.errors.DeadlockDetected,
+                    psycopg2.errors.UniqueViolation,
+                    psycopg2.errors.SerializationFailure,  # a row that another writer moves to another partition
+                ):
                     connection.rollback()
                 except BaseException as error:
                     failed.append(error)
