@@ -99,7 +99,9 @@ class Following:
         self._apply(self._batch(_CHANGED, known=400))
 
     def truncate(self) -> None:
-        """Empties the table and writes every golden row, in one batch."""
+        """Empties the table in one batch, and once more in another, which writes every golden row."""
+        emptied = ChangedTable(schema_=self.staged.schema_, name=self.staged.name, truncated=True, known=0)
+        self._apply(self._of(emptied))
         self._apply(self._batch(_ALL, known=0, truncated=True))
 
     def position(self) -> int | None:
@@ -123,6 +125,9 @@ class Following:
             schema_=self.staged.schema_, name=self.staged.name, truncated=truncated, file=file, written=written, deleted=gone,
             unchanged=("said",), known=known,
         )  # fmt: skip
+        return self._of(changed)
+
+    def _of(self, changed: ChangedTable) -> Batch:
         return Batch(sync=self.sync.id, after=self.at, until=self.at + _STEP, committed_at="", tables=(changed,))
 
 

@@ -142,12 +142,16 @@ def sent(
         return nothing  # of something that a withheld statement would have made
 
 
+_ONCE = re.compile(r"_[0-9a-f]{32}\b")
+"""What a name that is made for one use ends with."""
+
+
 def shape(sql: str) -> tuple[str, frozenset[str]]:
     """What of a statement does not depend on names and values: how it begins, and every word that is in it.
 
     A query over three columns and one over three hundred have one shape where their columns are of the same types.
     """
-    bare = _CONSTANTS.sub(" ", sql)
+    bare = _ONCE.sub("", _CONSTANTS.sub(" ", sql))
     words = frozenset(re.sub(r"\d+$", "", word.upper()) for word in _WORDS.findall(bare))
     head = _HEAD.match(bare)
     return " ".join(head[1].upper().split()) if head else "", words

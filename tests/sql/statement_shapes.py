@@ -23,7 +23,7 @@ _NAME = {"snowflake": r'"(?:[^"]|"")*"', "spark": r"`(?:[^`]|``)*`"}
 _QUOTED = {"snowflake": '"n"', "spark": "`n`"}
 _TOKENS = {
     system: re.compile(
-        rf"(?P<text>{_TEXT[system]})|(?P<name>{_NAME[system]})|(?P<number>\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b)"
+        rf"(?P<text>{_TEXT[system]})|(?P<name>{_NAME[system]})|(?P<once>(?<=_)[0-9a-f]{{32}}\b)|(?P<number>\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b)"
         r"|(?P<clause>\b(?:SELECT|FROM|WHERE|SET|VALUES)\b)\s*|(?P<open>\()|(?P<close>\))|(?P<comma>,)|(?P<joined>\|\|)|(?P<space>\s+)",
         re.DOTALL,
     )
@@ -60,7 +60,7 @@ GAPS: Mapping[str, Mapping[str, str]] = {
 
 
 def shape(system: System, sql: str) -> str:
-    """The shape of a statement: texts are 's', numbers 1, quoted names "n" or `n`, and of what a list repeats one remains."""
+    """The shape of a statement: texts are 's', numbers 1, quoted names "n" or `n`, what a name for one use ends with zeros, and of what a list repeats one remains."""
     levels = [_Level()]
     at = 0
     for token in _TOKENS[system].finditer(sql):
@@ -80,7 +80,7 @@ def shape(system: System, sql: str) -> str:
             case "clause":
                 levels[-1].clauses.append([[f"{token[0].strip().upper()} "], [""]])
             case kind:
-                written = {"text": "'s'", "name": _QUOTED[system], "number": "1", "space": " "}
+                written = {"text": "'s'", "name": _QUOTED[system], "number": "1", "space": " ", "once": "0" * 32}
                 levels[-1].add(written.get(str(kind), token[0]))
     levels[-1].add(sql[at:])
     return str(levels[0])

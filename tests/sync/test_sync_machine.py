@@ -277,7 +277,7 @@ def test_no_change_is_lost_and_none_takes_effect_twice() -> None:
 
 @pytest.mark.slow
 def test_the_same_with_many_examples() -> None:
-    many = settings(QUICK, max_examples=3000, stateful_step_count=40, derandomize=False)
+    many = settings(QUICK, max_examples=1500, stateful_step_count=40, derandomize=False)
     run_state_machine_as_test(Machine, settings=many)
 
 
