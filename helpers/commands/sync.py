@@ -62,6 +62,7 @@ def _sync(
 ) -> Answer:  # fmt: skip
     from helpers import certify
     from helpers.model import lsn
+    from helpers.model.sync import ANEW
     from helpers.platforms.s3 import Bucket
     from helpers.progress import progress
     from helpers.sync.fence import Attendant
@@ -105,7 +106,7 @@ def _sync(
             f"{running.done.batches:,} batches applied", "target", "at LSN", "rows written and deleted", rows=rows
         )
         for name, why in stopped.items():
-            say(f"stopped: {name}: {why} → mend it, then: runbook sync resync {name}")
+            say(f"stopped: {name}: {why} → mend it, then {ANEW}")
 
     return Answer(value, show, 1 if stopped else 0)
 

@@ -11,6 +11,7 @@ from helpers.model.batch import Batch
 from helpers.model.lsn import printed
 from helpers.model.manifest import StagedTable
 from helpers.model.places import TargetTable
+from helpers.model.sync import ANEW
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,11 @@ class Applier(ABC):
         """
 
 
-_ANEW = "run `runbook sync resync TABLE`, which copies it anew, and go on"
-
-
 def written(where: str, table: str, others: Iterable[str]) -> TargetRefused:
     """The refusal of a table to which others wrote: what changes follow on is no longer what it holds."""
     return TargetRefused(
         f"apply changes to {table}", on=where, why=f"others wrote to it since: {', '.join(dict.fromkeys(others))}",
-        next_step=f"nothing of theirs was changed. Keep what is needed of it, see that only sync writes there, {_ANEW}",
+        next_step=f"nothing of theirs was changed. Keep what is needed of it, see that only sync writes there, {ANEW}",
     )  # fmt: skip
 
 
@@ -104,7 +102,7 @@ def between(where: str, table: str, at: int, after: int, until: int) -> TargetRe
     return TargetRefused(
         f"apply changes to {table}", on=where,
         why=f"it is at {printed(at)}, and the batch goes from {printed(after)} to {printed(until)}",
-        next_step=f"nothing was changed. Changes between the two may be missing: {_ANEW}",
+        next_step=f"nothing was changed. Changes between the two may be missing: {ANEW}",
     )  # fmt: skip
 
 

@@ -17,6 +17,9 @@ NAME = f"{FOLDER}sync.json"
 
 PROGRESS = f"{FOLDER}progress.json"
 
+ANEW = "runbook sync stop, then runbook export --follow and runbook load: a new copy, and a slot from its own snapshot"
+"""What is to be done about changes that cannot be followed any more."""
+
 PREFIX = "runbook_sync_"
 """What slots and publications of ours begin with; another's are never touched."""
 

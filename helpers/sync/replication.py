@@ -22,6 +22,7 @@ import psycopg2.errors
 from psycopg2.extras import LogicalReplicationConnection
 
 from helpers.errors import ConnectionFailed, MigrationError, SourceFailed
+from helpers.model.sync import ANEW
 from helpers.platforms import pg_session, postgres
 from helpers.platforms.faults import postgres as faults
 from helpers.platforms.faults.postgres import written
@@ -29,7 +30,6 @@ from helpers.platforms.postgres import identifier
 from helpers.settings import Source
 from helpers.sync.changes import Mark, Transaction
 from helpers.sync.pgoutput import MESSAGES_SINCE, Undecodable
-from helpers.sync.slot import ANEW
 from helpers.sync.transactions import IN_MEMORY, Assembler
 from helpers.sync.walsender import Ended, Walsender
 

@@ -229,7 +229,7 @@ def refuse_begun(cursor: Any, sync: Sync, tables: Collection[str]) -> None:
     ):
         raise UsageError(
             "follow what was set aside", on=", ".join(sorted(tables)), why=f"the sync has gone on from LSN {sync.lsn}, at which they were copied",
-            next_step="; ".join(f"runbook sync add {table}" for table in sorted(tables)),
+            next_step=records.ANEW,
         )  # fmt: skip
 
 

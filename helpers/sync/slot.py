@@ -14,11 +14,9 @@ from psycopg2.extras import LogicalReplicationConnection
 
 from helpers.errors import SourceFailed, SourceRefused
 from helpers.model import lsn
-from helpers.model.sync import PREFIX, Sync
+from helpers.model.sync import ANEW, PREFIX, Sync
 from helpers.platforms import postgres
 from helpers.settings import Source
-
-ANEW = "runbook sync stop, then runbook export --follow and runbook load: a new copy, and a slot from its own snapshot"
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from typing import Any
 from helpers.finding import Finding, note, stop, warning
 from helpers.model import lsn
 from helpers.model import sync as records
-from helpers.model.sync import Sync
+from helpers.model.sync import ANEW, Sync
 from helpers.platforms import postgres
 from helpers.platforms.s3 import Bucket
 from helpers.settings import Settings
 from helpers.source.asking import asking
-from helpers.sync.slot import ANEW, Server, SlotState, look, server_of
+from helpers.sync.slot import Server, SlotState, look, server_of
 
 GIGABYTE = 1_000_000_000
 
@@ -115,9 +115,7 @@ def read(settings: Settings, bucket: Bucket) -> Status:
 
 
 def _findings(status: Status) -> Iterator[Finding]:
-    yield from (
-        stop(table, why, f"mend it, then: runbook sync resync {table}") for table, why in status.stopped.items()
-    )
+    yield from (stop(table, why, f"mend it, then {ANEW}") for table, why in status.stopped.items())
     if status.server.system_identifier != status.sync.system_identifier:
         yield stop("source", "another server answers than the one that the copy was made of", ANEW)
     if (slot := status.slot) is None:

@@ -23,7 +23,7 @@ from helpers.errors import ConnectionFailed, TargetRefused
 from helpers.model.batch import Batch, ChangedTable, batch_columns
 from helpers.model.manifest import StagedTable
 from helpers.model.places import TargetTable
-from helpers.model.sync import Sync
+from helpers.model.sync import ANEW, Sync
 from helpers.platforms import snowflake, statements
 from helpers.platforms.s3 import Bucket
 from helpers.platforms.snowflake import Session, identifier
@@ -325,7 +325,7 @@ class SnowflakeApplier(Applier):
             raise TargetRefused(
                 "keep values that the source did not send again", on=self._where, why=f"they would be read masked: {', '.join(masks)}",
                 next_step="nothing of the batch was applied. Have every value sent (ALTER TABLE … REPLICA IDENTITY FULL on the source), then "
-                "`runbook sync resync TABLE`; or take the policy off while sync runs",
+                f"{ANEW}; or take the policy off while sync runs",
             )  # fmt: skip
 
     def _settle(self, tables: Collection[TargetTable]) -> None:
