@@ -19,8 +19,10 @@ import psycopg2
 import pytest
 from psycopg2.extras import LogicalReplicationConnection
 
+from helpers import doctor
 from helpers.errors import SourceFailed
 from helpers.model import lsn
+from helpers.model import sync as records
 from helpers.model.sync import Progress, TargetProgress
 from helpers.platforms import postgres
 from helpers.settings import SyncOptions
@@ -101,6 +103,24 @@ def test_a_slot_that_is_read_and_what_is_not_ours_stays(migration: Any) -> None:
     stop(migration)
     assert left(migration) == ([], ["theirs"])
     migration.source("DROP PUBLICATION theirs")
+
+
+def test_the_doctor_finds_slots_that_nobody_reads(migration: Any) -> None:
+    migration.source("CREATE TABLE t (id int PRIMARY KEY)")
+    _, sync = follow(migration)
+    theirs = f"theirs_{migration.name}"
+    migration.source(f"SELECT pg_create_logical_replication_slot('{theirs}', 'test_decoding')")
+
+    def found() -> dict[str, list[str]]:
+        asked = doctor.examine(migration.settings, ("source.slots", "source.publications", "source.log that is kept"))
+        return {name: [each.finding.on for each in asked if name in each.finding.what] for name in (sync.slot, theirs)}
+
+    try:
+        assert found() == {sync.slot: ["log that is kept"], theirs: ["slots"]}
+        migration.bucket.remove([records.NAME])
+        assert found() == {sync.slot: ["slots", "publications"], theirs: ["slots"]}
+    finally:
+        migration.source(f"SELECT pg_drop_replication_slot('{theirs}')")
 
 
 def _until_unread(migration: Any, slot: str) -> None:
