@@ -58,8 +58,8 @@ class Applier(ABC):
 
         Raises:
             ConnectionFailed: the target does not answer.
-            TargetRefused: it was loaded from another snapshot or followed by another sync since, or rows that others wrote, or a
-                table that others replaced, would make a mixture of what changes follow on.
+            TargetRefused: it was loaded from another snapshot or followed by another sync since.
+            TablesRefused: rows that others wrote, or a table that others replaced, would make a mixture of what changes follow on.
         """
 
     @abstractmethod
@@ -85,16 +85,30 @@ class Applier(ABC):
 
         Raises:
             ConnectionFailed: the target does not answer; a retry can help.
-            TargetRefused: a table's position lies within the batch, or others have written to the table.
+            TablesRefused: others have written to tables; called again without them, it goes on.
+            TargetRefused: a table's position lies within the batch.
         """
 
 
-def written(where: str, table: str, others: Iterable[str]) -> TargetRefused:
+class TablesRefused(TargetRefused):
+    """Some tables cannot be followed further in this target; without them the same call goes on.
+
+    Attributes:
+        tables: why each cannot, by its name as people know it there.
+    """
+
+    tables: Mapping[str, str] = {}
+
+
+def written(where: str, table: str, others: Iterable[str]) -> TablesRefused:
     """The refusal of a table to which others wrote: what changes follow on is no longer what it holds."""
-    return TargetRefused(
-        f"apply changes to {table}", on=where, why=f"others wrote to it since: {', '.join(dict.fromkeys(others))}",
+    why = f"others wrote to it since: {', '.join(dict.fromkeys(others))}"
+    error = TablesRefused(
+        f"apply changes to {table}", on=where, why=why,
         next_step=f"nothing of theirs was changed. Keep what is needed of it, see that only sync writes there, {ANEW}",
     )  # fmt: skip
+    error.tables = {table: why}
+    return error
 
 
 def between(where: str, table: str, at: int, after: int, until: int) -> TargetRefused:
@@ -119,4 +133,9 @@ def stood_still(where: str, refused: Sequence[TargetRefused]) -> TargetRefused:
     if len(refused) == 1:
         return refused[0]
     why = "; ".join(f"{each.what.removeprefix('apply changes to ')}: {each.why}" for each in refused)
-    return TargetRefused("apply changes", on=where, why=why, next_step=refused[0].next_step)
+    of_tables = [each for each in refused if isinstance(each, TablesRefused)]
+    kind = TablesRefused if len(of_tables) == len(refused) else TargetRefused
+    error = kind("apply changes", on=where, why=why, next_step=refused[0].next_step)
+    if isinstance(error, TablesRefused):
+        error.tables = {name: why for each in of_tables for name, why in each.tables.items()}
+    return error

@@ -17,7 +17,7 @@ from typing import Any
 
 from helpers import log
 from helpers.engines import engine
-from helpers.engines.applying import Applier
+from helpers.engines.applying import Applier, Positions, TablesRefused
 from helpers.errors import StageError, UsageError
 from helpers.model import lsn
 from helpers.model import manifest as manifests
@@ -143,6 +143,7 @@ class Syncing:
         self._told_at = 0.0
         self._looked_at = monotonic()
         self._as_of = datetime.fromisoformat(sync.created_at)
+        self._collector = Collector(sync.position, (), self._find, self._stop)
 
     @property
     def position(self) -> int:
@@ -158,12 +159,8 @@ class Syncing:
         """Begins to read where the target is that is least far; see `syncing`."""
         cuts: set[int] = set()
         wholes = []
-        for name, applier in self._appliers.items():
-            there = {staged.there(self._own(name)): start for staged, start in self._going()}
-            positions = applier.positions(list(there))
-            if positions.whole is None:
-                applier.begin(there)
-                positions = applier.positions(list(there))
+        for name in self._appliers:
+            positions = self._positions(name)
             assert positions.whole is not None
             wholes.append(positions.whole)
             cuts |= {positions.whole, *positions.ahead.values()}
@@ -195,6 +192,29 @@ class Syncing:
         self._began = start
         self._tell(now=True)  # so that whoever goes on without one of these targets leaves it its changes
 
+    def _positions(self, target: str) -> Positions:
+        """Where a target is, behind the beginning; tables to which others wrote there stop."""
+        applier = self._appliers[target]
+        while True:
+            there = {staged.there(self._own(target)): start for staged, start in self._going()}
+            try:
+                found = applier.positions(list(there))
+                if found.whole is None:
+                    applier.begin(there)
+                    found = applier.positions(list(there))
+                return found
+            except TablesRefused as error:
+                self._stop_refused(target, error)
+
+    def _stop_refused(self, target: str, error: TablesRefused) -> None:
+        own = self._own(target)
+        named = {staged.there(own).shown(own): str(staged) for staged, _ in self._going()}
+        if not any(shown in named for shown in error.tables):
+            raise error
+        for shown, why in error.tables.items():
+            if shown in named:
+                self._stop(named[shown], f"in {target}, {why}")
+
     def run(self, until: int | None = None) -> None:
         """Applies what comes, to a position or for ever; a second call goes on.
 
@@ -203,7 +223,7 @@ class Syncing:
 
         Raises:
             ConnectionFailed: source, stage or a target were lost; a retry can help.
-            TargetRefused: others have written to a table that is followed.
+            TargetRefused: a target is not where it said that it was.
         """
         if until is not None:
             if until <= self.position:
@@ -254,10 +274,9 @@ class Syncing:
         if pending.until == pending.after:
             return
         batch = self._staged(pending)
-        tables = [staged for staged, _ in self._going()]
-        done = {name: self._pool.submit(each.apply, batch, tables) for name, each in self._appliers.items()}
-        for future in done.values():
-            future.result()
+        while refused := self._applied(batch):
+            for name, error in refused.items():
+                self._stop_refused(name, error)
         self._bucket.remove([changed.file.path for changed in batch.tables if changed.file])
         confirmed = pending.until if self._most_confirmed is None else min(pending.until, self._most_confirmed)
         self._stream.confirm(confirmed)
@@ -270,6 +289,18 @@ class Syncing:
             log.event("batch-applied", until=lsn.printed(batch.until), tables=len(batch.tables), rows=count)
         self._as_of = pending.committed or self._as_of
         self._tell(now=True)
+
+    def _applied(self, batch: Batch) -> dict[str, TablesRefused]:
+        """Has every target take a batch; what some refused, once all have ended."""
+        tables = [staged for staged, _ in self._going()]
+        done = {name: self._pool.submit(each.apply, batch, tables) for name, each in self._appliers.items()}
+        refused: dict[str, TablesRefused] = {}
+        for name, future in done.items():
+            try:
+                future.result()
+            except TablesRefused as error:
+                refused[name] = error
+        return refused
 
     def _staged(self, pending: Pending) -> Batch:
         folder = f"{records.FOLDER}{self.sync.id}/{pending.after:016X}-{pending.until:016X}/"

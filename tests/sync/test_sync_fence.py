@@ -18,9 +18,12 @@ from typing import Any
 
 import psycopg2
 import pytest
+from deltalake import DeltaTable
 
 from helpers.errors import SourceFailed, TargetRefused
+from helpers.model import sync as records
 from helpers.platforms import postgres
+from helpers.platforms.delta import Lake, storage_options
 from helpers.sync import fence
 from helpers.sync.fence import Attendant, Fence
 from helpers.sync.loop import syncing
@@ -138,15 +141,26 @@ def test_source_and_targets_are_equal_at_fences_while_the_source_goes_on(
     assert at_fence(migration, "snowflake") == ["equal"]
 
 
-def test_what_others_wrote_to_a_table_gets_no_verdict_and_is_not_written_over(migration: Any) -> None:
+@pytest.mark.parametrize("target", ["snowflake", "databricks"])
+def test_what_others_wrote_is_found_with_its_rows_and_stops_that_table_alone(migration: Any, target: str) -> None:
     migration.source(*TABLES)
-    copied(migration, "snowflake")
-    once(migration, "snowflake")
-    migration.source("UPDATE account SET total = 5 WHERE id = 1")
-    migration.target('UPDATE "account" SET "total" = 6 WHERE "id" = 2')
-    with pytest.raises(TargetRefused, match=r"account.*others wrote to it"):
-        at_fence(migration, "snowflake")
-    assert migration.target('SELECT "total" FROM "account" WHERE "id" = 2') == [(6,)]
+    copied(migration)
+    once(migration)
+    migration.source("UPDATE account SET total = 5 WHERE id = 1", "UPDATE part SET v = 'new' WHERE id = 1")
+    if target == "snowflake":
+        migration.target('UPDATE "account" SET "total" = 6 WHERE "id" = 2')
+    else:
+        own = migration.settings
+        place = Lake.open(own.databricks, own.stage).location("account")
+        DeltaTable(place, storage_options=storage_options(own.stage)).update({"total": "6"}, predicate="id = 2")
+    with fence.taken(migration.settings, migration.bucket, [target]) as snapshot:
+        migration.source("UPDATE account SET total = 7 WHERE id = 3")
+        report = migration.verify(target, snapshot=snapshot)
+    found = {table.name: (table.verdict, table.changed, table.changed_since) for table in report.tables}
+    # What the source changed behind the point at which the table stopped is told apart from what others did.
+    assert found == {"account": ("different", 1, 1), "part": ("equal", 0, 0)}
+    (stopped,) = (each for each in records.read(migration.bucket).tables if each.stopped)
+    assert str(stopped) == "public.account" and f"in {target}, others wrote to it" in stopped.stopped
 
 
 def test_nothing_is_said_of_a_target_that_has_moved(migration: Any) -> None:

@@ -146,7 +146,7 @@ class Loop(Syncing):
         self, source: Source, targets: dict[str, MemoryTarget], slot: type[Slot], fuse: Fuse, many: bool
     ) -> None:
         options = SyncOptions(batch_seconds=1e-9 if many else 1e9)
-        record = SimpleNamespace(created_at=datetime.now(UTC).isoformat(), tables=(), id="x")
+        record = SimpleNamespace(created_at=datetime.now(UTC).isoformat(), tables=(), id="x", position=0)
         super().__init__(
             SimpleNamespace(sync=options, source=None), SimpleNamespace(remove=lambda _: None),  # type: ignore[arg-type]
             record, SimpleNamespace(), targets, None,  # type: ignore[arg-type]
