@@ -13,11 +13,13 @@ from typing import Any
 import duckdb
 import pytest
 
+from helpers import export as exporting
 from helpers.model.batch import ChangedTable, batch_columns, key_columns
 from helpers.model.manifest import Manifest, StagedTable
 from helpers.model.sync import Sync
 from helpers.platforms import duck, postgres
 from helpers.platforms.postgres import identifier
+from helpers.platforms.s3 import Bucket
 from helpers.source.catalog import read_catalog
 from helpers.sync import replication
 from helpers.sync.changes import Change, Relation, Transaction
@@ -63,11 +65,13 @@ def staged(migration: Any, manifest: Manifest, sync: Sync, name: str = "t") -> t
         return converter.stage(table, relation, collapse(table.key, changes), refused, "sync/x/"), relation
 
 
-def rows(migration: Any, table: StagedTable, changed: ChangedTable | None = None) -> list[tuple[Any, ...]]:
+def rows(
+    migration: Any, table: StagedTable, changed: ChangedTable | None = None, of: Bucket | None = None
+) -> list[tuple[Any, ...]]:
     """A copy's rows, with a batch taken in by its own words."""
     connection = duckdb.connect()
     duck.enable_s3(connection, migration.settings.stage)
-    place = migration.bucket.location
+    place = (of or migration.bucket).location
     copied = [f"s3://{place.bucket}/{place.key(file.path)}" for file in table.files]
     connection.execute(f"CREATE TABLE t AS FROM read_parquet({copied})")
     if changed and changed.truncated:
@@ -99,9 +103,12 @@ def taken_in(migration: Any, *changes: str, key: str = "id") -> ChangedTable:
     migration.source(*changes)
     changed, _ = staged(migration, manifest, sync)
     table = manifest.table("public", "t")
-    again = migration.export().table("public", "t")
+    # Where the copy is that is followed, no other takes its place.
+    beside = f"{migration.bucket.location}again/"
+    with exporting.planned(migration.settings, location=beside) as plan:
+        again = exporting.export(plan).table("public", "t")
     assert table and again
-    assert rows(migration, table, changed) == rows(migration, again)
+    assert rows(migration, table, changed) == rows(migration, again, of=plan.bucket)
     return changed
 
 
