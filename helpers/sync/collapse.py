@@ -19,7 +19,10 @@ Values = dict[str, Value]
 
 
 class Inconsistent(ValueError):  # noqa: N818 - says what the changes are
-    """Changes that no table can have gone through, or that do not name their row: the table cannot be followed."""
+    """Changes that no table can have gone through, or that do not name their row: the table cannot be followed.
+
+    Its words have no values, which a mask may be meant to hide.
+    """
 
 
 @dataclass
@@ -102,9 +105,7 @@ class Collapsed:
             if value is UNCHANGED:
                 new[name] = former.values.get(name, UNCHANGED)
                 if former.origin is None and new[name] is UNCHANGED:
-                    raise Inconsistent(
-                        f"an UPDATE leaves {name} of the row {before} as it is, and that row is not known"
-                    )
+                    raise Inconsistent(f"an UPDATE leaves {name} as it is, of a row that is not known")
         self._put(former.origin, new)
 
     def _leave(self, key: Key) -> Live:
@@ -113,14 +114,14 @@ class Collapsed:
         if former is not None:
             return former
         if key in self.gone or self.truncated:
-            raise Inconsistent(f"a change of the row {key}, which is not there any more")
+            raise Inconsistent("a change of a row that is not there any more")
         self.gone.add(key)
         return Live(key, {})
 
     def _put(self, origin: Key | None, values: Values) -> None:
         key = self._key(values)
         if key in self.live:
-            raise Inconsistent(f"a second row {key}")
+            raise Inconsistent("a second row with the key of another")
         self.live[key] = Live(origin, values)
         self.size += sum(len(value) for value in values.values() if isinstance(value, str))
 

@@ -210,7 +210,10 @@ class Converter:
                 for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
                     self._opened().execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {form.empty()}")
                     self._insert(table, form, half)
-            raise CannotBeStaged(f"{form.named(rows[0][0])}: {faults.said(error)[:300]}") from None
+            # The server's words may have the value itself, which a mask is there to hide.
+            hidden = any(column.mask for column in form.staged.columns)
+            why = "a value that cannot be staged" if hidden else faults.said(error)[:300]
+            raise CannotBeStaged(f"{form.named(rows[0][0])}: {why}") from None
 
     def _join_equal_keys(self, connection: duckdb.DuckDBPyConnection, table: str, form: _Form) -> int:
         """Takes a deleted key out where a row has one that is the same in the target: 1.0 became 1.00."""

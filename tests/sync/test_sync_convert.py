@@ -1,7 +1,7 @@
 """What a slot tells is staged as the copy was: the copy with the changes taken in is a new copy.
 
-Would catch: a value of any type that the stream's way gives another form than the copy's, a filter or a mask that holds in the copy
-alone, a key that is equal in the target and other in the text, a value that is refused in the copy and rounded in the stream.
+Would catch: a value of any type that the stream's way gives another form than the copy's, a key that is equal in the target and other
+in the text, a value that is refused in the copy and rounded in the stream.
 """
 
 from __future__ import annotations
