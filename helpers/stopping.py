@@ -12,7 +12,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 SECONDS = 8.5
@@ -24,6 +24,9 @@ OUTLIVES = "RUNBOOK_OUTLIVES"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _HARD_END_SECONDS = 1.0
+
+_taken = threading.Event()
+"""Set while the next signal belongs to a block that ends by itself."""
 
 _temporary: set[Path] = set()
 
@@ -44,6 +47,33 @@ def end_when_told(exit_code: int) -> None:
     # Python's own handlers wait for the main thread to come back from C; this descriptor is written to at once.
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     threading.Thread(target=_wait, args=(told, exit_code), name="runbook-stopping", daemon=True).start()
+
+
+@contextlib.contextmanager
+def ends_when_told(tell: Callable[[], None]) -> Iterator[None]:
+    """A block that ends by itself once `tell` was called, in its own time: the first signal calls it, and a second one ends the command.
+
+    For work that goes on without an end, and has points at which it is whole; only within the main thread.
+    """
+    former = {each: signal.getsignal(each) for each in SIGNALS}
+
+    def first(number: int, frame: object) -> None:
+        restore()
+        tell()
+
+    def restore() -> None:
+        for each, handler in former.items():
+            signal.signal(each, handler)
+
+    for each, handler in former.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(each, first)
+    _taken.set()
+    try:
+        yield
+    finally:
+        _taken.clear()
+        restore()
 
 
 @contextlib.contextmanager
@@ -81,8 +111,11 @@ def kill_tree(pid: int) -> set[str]:
 
 
 def _wait(told: int, exit_code: int) -> None:
-    while os.read(told, 1)[0] not in SIGNALS:
-        pass
+    while True:
+        if os.read(told, 1)[0] in SIGNALS:
+            if not _taken.is_set():
+                break
+            _taken.clear()
     time.sleep(SECONDS)
     # Whatever hinders the rest, such as a terminal that takes no more text, this process ends.
     last = threading.Timer(_HARD_END_SECONDS, os._exit, [exit_code])

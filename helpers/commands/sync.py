@@ -9,6 +9,7 @@ from helpers import log
 from helpers.commands.options import Json, Log, Profile, SourceDsn, load_profile, one_of
 from helpers.commands.output import Answer, output, say, screen
 from helpers.errors import UsageError
+from helpers.stopping import ends_when_told
 
 if TYPE_CHECKING:
     from helpers.sync.status import Status
@@ -30,7 +31,13 @@ def sync(
     once: Annotated[
         bool, typer.Option("--once", help="Apply what has changed until now, then end (the default).")
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until it is told to end; SIGTERM does.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Go on until SIGTERM or Ctrl-C, which end it behind the batch that is under way; a second one at once.",
+        ),
+    ] = False,
     until: Annotated[
         str | None, typer.Option(help="LSN, such as 16/B374D848: apply what was committed before it, then end.")
     ] = None,
@@ -93,7 +100,11 @@ def _sync(
         syncing(settings, bucket, targets, report=report) as running,
     ):
         running.between = Attendant(running, bucket)
-        running.run(None if follow else end or running.end)
+        if follow:
+            with ends_when_told(running.ended.set):
+                running.run()
+        else:
+            running.run(end or running.end)
     stopped = {str(table): table.stopped for table in running.sync.tables if table.stopped}
     value = {
         "sync": running.sync.id, "position": lsn.printed(running.position), "batches": running.done.batches,

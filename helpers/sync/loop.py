@@ -239,6 +239,7 @@ class Syncing:
             self.between()
         if until is None:
             self.apply()
+        self._tell(now=True)
 
     def _take(self, found: Transaction | Mark | Sent) -> None:
         if isinstance(found, Mark):

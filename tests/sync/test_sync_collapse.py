@@ -158,3 +158,17 @@ def test_two_rows_swap_their_keys() -> None:
 def test_what_cannot_have_happened_is_refused(told: list[Any]) -> None:
     with pytest.raises(Inconsistent):
         collapse(["k"], [Change(relation(), *each) for each in told])
+
+
+@pytest.mark.parametrize("kind", ["insert", "delete", "update"])
+def test_the_words_of_a_refusal_have_no_values(kind: str) -> None:
+    """A key may be masked, and they are kept where everybody reads how the sync stands."""
+    row, gone = ("s3cret", "1", UNCHANGED), ("s3cret", None, None)
+    told = {
+        "insert": [("insert", None, ("s3cret", "1", "1"))] * 2,
+        "delete": [("delete", gone, None)] * 2,
+        "update": [("truncate", None, None), ("insert", None, row), ("update", None, row)],
+    }
+    with pytest.raises(Inconsistent) as refused:
+        collapse(["k"], [Change(relation(), *each) for each in told[kind]])  # type: ignore[arg-type]
+    assert "s3cret" not in str(refused.value)

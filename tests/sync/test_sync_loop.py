@@ -7,6 +7,10 @@ takes the others with it, a slot that is confirmed beyond what a target has, a p
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from helpers import PROJECT
 from helpers import load as loading
 from helpers.errors import SourceFailed, UsageError
 from helpers.model import sync as records
@@ -22,6 +27,7 @@ from helpers.model.manifest import Manifest
 from helpers.sync import loop
 from helpers.sync.loop import Syncing, syncing
 from tests.sync.following import follow, stop
+from tests.waiting import wait_for
 
 Run = Callable[..., CompletedProcess[str]]
 TARGETS = ("snowflake", "databricks")
@@ -247,4 +253,32 @@ def test_the_command(migration: Any, runbook: Run, migration_toml: Callable[...,
     assert status["targets"]["snowflake"]["applied_lsn"] == told["position"]
     for wrong in (["--once", "--follow"], ["--until", "x"], ["--via", "kafka"], ["--target", "nowhere"]):
         assert runbook("sync", *wrong, folder=folder).returncode == UsageError.exit_code
+    equal(migration, "snowflake")
+
+
+def test_a_signal_ends_it_behind_what_it_has_read(migration: Any, migration_toml: Callable[..., Path]) -> None:
+    migration.source(*TABLES)
+    copied(migration, "snowflake")
+    folder = migration_toml(f"{migration.profile}[profiles.local.sync]\nbatch_seconds = 600\n").parent
+    command = [sys.executable, "-m", "helpers", "sync", "--follow", "--target", "snowflake", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    sync = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        slot = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database() AND active"
+        wait_for(lambda: migration.source(slot) == [(1,)], seconds=90)
+        migration.source(*CHANGES)
+
+        def waiting() -> int:
+            found = records.progress(migration.bucket, records.read(migration.bucket))
+            return found.waiting if found else 0
+
+        wait_for(lambda: waiting() > 0, seconds=60)
+        sync.send_signal(signal.SIGTERM)
+        said, _ = sync.communicate(timeout=60)
+    finally:
+        sync.kill()
+    assert sync.returncode == 0
+    assert json.loads(said)["batches"] == 1
     equal(migration, "snowflake")
