@@ -27,6 +27,9 @@ SHORTEST_TIMEOUT_SECONDS = 10
 """A batch of a large transaction is being written for seconds, in which nothing is answered."""
 
 
+OWNERS_PUBLICATION = "or an owner makes it, and sync.publication names it"
+"""What takes no ownership of the tables; the doctor prints the statement once the setting is there."""
+
 OF_EVERY_SLOT = frozenset({"wal_level", "max_replication_slots", "max_wal_senders", "replication connection"})
 """What a copy without anything to follow it needs as well, for its LSN to be exact."""
 
@@ -45,11 +48,18 @@ def refuse_lacking(cursor: Any, source: Source, tables: Sequence[Table], options
     """Raises `SourceRefused` that names everything that following `tables` needs and the source does not have, with its cures."""
     lacking = [each for each in examine(cursor, source, tables, options) if each.severity == "stop"]
     if lacking:
+        fixes = "; ".join(dict.fromkeys(each.fix for each in lacking if each.fix))
+        # Nobody should have to give tables away to have their changes followed.
+        instead = (
+            f"{OWNERS_PUBLICATION} (then `runbook doctor` prints the statement for it); "
+            if any(OWNERS_PUBLICATION in (each.needed or "") for each in lacking)
+            else ""
+        )
         raise SourceRefused(
             "follow changes",
             on=postgres.address(source),
             why="; ".join(f"{each.on}: {each.what}" for each in lacking),
-            next_step="; ".join(dict.fromkeys(each.fix for each in lacking if each.fix)) + "; then run the same command again",
+            next_step=f"{fixes}; {instead}then run the same command again",
         )  # fmt: skip
 
 
@@ -227,7 +237,7 @@ def _together(unfit: Mapping[Table, _Unfit]) -> Iterator[Finding]:
 def _own(cursor: Any, tables: Sequence[Table]) -> Iterator[Finding]:
     """What making a publication takes (https://www.postgresql.org/docs/current/sql-createpublication.html)."""
     cursor.execute(_TO_PUBLISH, {"tables": [table.oid for table in tables]})
-    instead = "; or an owner makes it, and sync.publication names it"
+    instead = f"; {OWNERS_PUBLICATION}"
     for right, on, cure in cursor.fetchall():
         yield stop(right, f"not granted on {on}", cure, f"to publish what changes{instead}")
 
